@@ -1,0 +1,170 @@
+"""The contract that every attention mechanism keeps.
+
+Letters, used everywhere: B batch, T target positions (queries), S memory positions, H heads,
+Q query width, V value width, C context width, P axes of position (1 in time, 2 on a grid).
+Masks are boolean, True = may be attended to, and are only ever combined with ``&``.
+
+The laws (``tests/attention/test_laws.py`` holds them over every file of ``conf/attention``):
+
+1. one call over T queries equals any split of them chained through ``state``;
+2. a query with nothing to attend gets zero context, zero weights and finite gradients;
+3. weights are those really used: >= 0, exactly 0 where masked, always (B, H, T, S);
+4. outputs do not depend on padding, on neighbours in the batch, or on their order;
+5. nothing lives on ``self`` between calls but parameters and named buffers;
+6. decoders pass the same arguments to every mechanism;
+7. every parameter that can matter receives a gradient.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What a mechanism will attend over, known before any data: enough to refuse what it can't serve.
+
+    ``rotary`` and ``alibi`` say that the slot wants relative positions inside the scores;
+    ``causal`` that memory grows with the queries and none may look ahead (decoder self-attention).
+    """
+
+    width: int
+    axes: int = 1
+    segments: bool = False
+    causal: bool = False
+    position: Literal["none", "rotary", "alibi"] = "none"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is attended over. Right-padded or not: nothing reads ``arange(S)``, all read ``positions``."""
+
+    values: Tensor  # (B, S, V)
+    mask: Tensor  # (B, S) bool, True = real
+    positions: Tensor  # (B, S, P) where each value stands
+    extent: Tensor  # (B, P) the true size of the source along each axis
+    segments: Tensor | None = None  # (B, S) sentence ids
+    sections: Memory | None = None  # sentence states
+    prepared: Mapping[str, Tensor] = field(default_factory=dict)  # what prepare() stored, leading dimension B
+
+    @staticmethod
+    def of(values: Tensor, mask: Tensor) -> Memory:
+        """A memory along time: positions 0..S-1, extent the number of real values."""
+        batch, length = mask.shape
+        positions = torch.arange(length, device=mask.device).expand(batch, length).unsqueeze(-1)
+        return Memory(values, mask, positions, mask.sum(1, keepdim=True))
+
+    def with_prepared(self, **tensors: Tensor) -> Memory:
+        """The same memory, carrying what a mechanism computed once for it."""
+        return replace(self, prepared={**self.prepared, **tensors})
+
+    def bare(self) -> Memory:
+        """The same memory without what mechanisms stored."""
+        return replace(self, prepared={})
+
+    def select(self, index: Tensor) -> Memory:
+        """The rows ``index`` of the batch, in that order: all that search needs."""
+        return Memory(
+            self.values[index],
+            self.mask[index],
+            self.positions[index],
+            self.extent[index],
+            None if self.segments is None else self.segments[index],
+            None if self.sections is None else self.sections.select(index),
+            {name: tensor[index] for name, tensor in self.prepared.items()},
+        )
+
+
+def select(state: State, index: Tensor) -> State:
+    """The rows ``index`` of a state."""
+    return {name: tensor[index] for name, tensor in state.items()}
+
+
+@dataclass(frozen=True)
+class Query:
+    """What asks: T decoder states and where they stand."""
+
+    vector: Tensor  # (B, T, Q)
+    position: Tensor  # (B, T) long, 0 for the first target token
+    input: Tensor | None = None  # (B, T, E) what the decoder read at this step
+    cell: Tensor | None = None  # (B, T, Q) the LSTM's cell, where there is one
+    target: Tensor | None = None  # (B, T, E) an encoding of the whole target, in training only
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What comes back."""
+
+    context: Tensor  # (B, T, C) the expectation, which input feeding reads
+    weights: Tensor | None  # (B, H, T, S) before dropout; None unless asked for
+    state: State
+    sentinel: Tensor | None = None  # (B, H, T) mass outside the memory
+    log_prob: Tensor | None = None  # (B, T) of sampled choices, summed over heads
+    penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted
+    alternatives: tuple[Tensor, Tensor] | None = None  # contexts (B, T, J, C), log-weights (B, T, J)
+
+
+class Attention(nn.Module, ABC):
+    """Base of all mechanisms: ``prepare`` once a source, then ``forward`` for any number of queries.
+
+    ``mass`` declares what a row of weights sums to; ``gradient`` whether back-propagation is exact.
+    """
+
+    mass: str = "one"  # one | at_most_one | free
+    gradient: str = "exact"  # exact | surrogate
+    context_dim: int
+
+    def __init__(self, query_dim: int, source: SourceSpec) -> None:
+        super().__init__()
+        self.query_dim = query_dim
+        self.source = source
+        self.context_dim = source.width
+
+    def prepare(self, memory: Memory) -> Memory:
+        """Per-source work, done once: projected keys, latents. (B, S, V) in, tensors of leading B stored."""
+        return memory
+
+    def extend(self, past: Memory | None, new: Memory) -> Memory:
+        """Self-attention's memory after ``new`` (prepared) has joined ``past``: the key-value cache."""
+        if past is None:
+            return new
+        return Memory(
+            torch.cat((past.values, new.values), 1),
+            torch.cat((past.mask, new.mask), 1),
+            torch.cat((past.positions, new.positions), 1),
+            past.extent + new.extent,
+            prepared={name: torch.cat((past.prepared[name], tensor), 1) for name, tensor in new.prepared.items()},
+        )
+
+    def initial_state(self, memory: Memory) -> State:
+        """What is carried from query to query; {} where the mechanism keeps nothing."""
+        return {}
+
+    @abstractmethod
+    def forward(
+        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
+    ) -> Attended:
+        """Contexts of T queries. ``mask`` (B, T, S) narrows further what each may see."""
+
+    def alignment(self, weights: Tensor) -> Tensor:
+        """(B, H, T, S) -> (B, T, S), what copying, AER and Pharaoh output read: the mean over heads."""
+        return weights.mean(1)
+
+    def regulariser(self) -> dict[str, Tensor]:
+        """Loss terms in the parameters alone, {name: scalar}, added once an update."""
+        return {}
+
+    def constrain(self) -> None:
+        """Puts parameters back into their set; called after each optimiser step."""
+
+
+AttentionFactory = Callable[[int, SourceSpec], Attention]
+"""What ``conf/attention/NAME.yaml`` builds: (query_dim, source) -> mechanism."""

@@ -1,0 +1,109 @@
+"""Windows: which memory positions a query may see, and how their weights are shaped after normalising.
+
+Shapes: B batch, T queries, S memory positions, P axes of position.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Memory, Query, SourceSpec
+from seq2seq.errors import UserError
+
+
+class View(NamedTuple):
+    """``visible`` (B, T, S) bool, None = all; ``factor`` (B, T, S) multiplies the normalised weights, None = 1."""
+
+    visible: Tensor | None = None
+    factor: Tensor | None = None
+
+
+class Window(nn.Module, ABC):
+    """Narrows what may be seen; never widens it. ``mass`` is what the weights then sum to."""
+
+    mass = "one"
+
+    def __init__(self, query_dim: int, source: SourceSpec) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, query: Query, memory: Memory) -> View:
+        """What T queries see of S positions."""
+
+
+class Global(Window):
+    """Everything."""
+
+    def forward(self, query: Query, memory: Memory) -> View:
+        """Nothing hidden, nothing reshaped."""
+        return View()
+
+
+class Last(Window):
+    """Only the last real position: the encoder's final state, as in attention-free sequence to sequence
+    (Sutskever 2014).
+    """
+
+    def forward(self, query: Query, memory: Memory) -> View:
+        """True at position extent - 1."""
+        last = memory.positions[..., 0] == memory.extent - 1  # (B, S)
+        return View(last[:, None, :].expand(-1, query.vector.shape[1], -1))
+
+
+class _Centred(Window):
+    """|s - p_t| <= D around a centre p_t."""
+
+    def __init__(self, query_dim: int, source: SourceSpec, *, reach: int) -> None:
+        super().__init__(query_dim, source)
+        if source.axes != 1:
+            raise UserError("a local window runs along time; image regions have no such order")
+        if reach < 1:
+            raise UserError(f"window.reach is D, the half width of the window, and must be at least 1, got {reach}")
+        self.reach = reach
+
+    def distance(self, centre: Tensor, memory: Memory) -> Tensor:
+        """centre (B, T) -> s - p_t (B, T, S)."""
+        return memory.positions[:, None, :, 0] - centre[:, :, None]
+
+
+class LocalM(_Centred):
+    """Local-m: [p_t - D, p_t + D] around p_t = t, monotone alignment assumed (Luong 2015, section 3.2).
+
+    D = ``reach``. A target longer than the source by more than D sees nothing there: zero context.
+    """
+
+    def __init__(self, query_dim: int, source: SourceSpec, *, reach: int = 10) -> None:
+        super().__init__(query_dim, source, reach=reach)
+
+    def forward(self, query: Query, memory: Memory) -> View:
+        """Hidden outside the window."""
+        return View(self.distance(query.position, memory).abs() <= self.reach)
+
+
+class LocalP(_Centred):
+    """Local-p: a predicted centre and a Gaussian around it (Luong 2015, section 3.2).
+
+    p_t = S sigmoid(v_p^T tanh(W_p h_t)), S the true source length, positions counted from 0;
+    a_t(s) = align(h_t, h_s) exp(-(s - p_t)^2 / (2 sigma^2)), sigma = D/2, align normalised over
+    [p_t - D, p_t + D]. As in the paper nothing normalises afterwards, so weights sum to at most one;
+    ``renormalise`` divides by the sum. ``dim`` is the rows of W_p, by default the query's width.
+    """
+
+    def __init__(
+        self, query_dim: int, source: SourceSpec, *, reach: int = 10, dim: int | None = None, renormalise: bool = False
+    ) -> None:
+        super().__init__(query_dim, source, reach=reach)
+        self.mass = "one" if renormalise else "at_most_one"
+        self.renormalise = renormalise
+        self.hidden = nn.Linear(query_dim, dim or query_dim, bias=False)
+        self.centre = nn.Linear(dim or query_dim, 1, bias=False)
+
+    def forward(self, query: Query, memory: Memory) -> View:
+        """Hidden outside the window, shaped by the Gaussian inside."""
+        share = torch.sigmoid(self.centre(torch.tanh(self.hidden(query.vector)))).squeeze(-1)  # (B, T)
+        distance = self.distance(share * memory.extent, memory)  # (B, T, S)
+        return View(distance.abs() <= self.reach, torch.exp(-2.0 * (distance / self.reach) ** 2))  # sigma = D/2

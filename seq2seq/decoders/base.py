@@ -1,0 +1,90 @@
+"""One interface for training and for stepwise search: a decoder reads any number of tokens from a state.
+
+``forward`` over T tokens equals any split of them chained through ``DecoderState`` (dropout off):
+T = all is training, T = 1 is a search step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Attended, Attention, Memory, State, select
+from seq2seq.encoders.base import Encoded
+from seq2seq.layers.embedding import TokenEmbedding
+from seq2seq.layers.output import OutputLayer
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """All that a decoder carries from token to token, leading dimension B everywhere.
+
+    ``cross`` does not change while decoding, so a beam that only reorders within a sentence keeps it:
+    ``reorder`` moves what grew, ``select`` moves all (sentences leave the batch).
+    """
+
+    cross: tuple[Memory, ...]  # a layer's prepared source memory
+    past: tuple[Memory | None, ...]  # a layer's own past (self-attention)
+    attention: tuple[State, ...]  # a mechanism's state, cross first, then self
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)  # recurrent states, the fed-back vector
+    position: int = 0  # tokens read so far, the same for all rows
+
+    def reorder(self, index: Tensor) -> DecoderState:
+        """Rows ``index`` of everything but the source memory."""
+        return replace(
+            self,
+            past=tuple(p and p.select(index) for p in self.past),
+            attention=tuple(select(s, index) for s in self.attention),
+            tensors=select(dict(self.tensors), index),
+        )
+
+    def select(self, index: Tensor) -> DecoderState:
+        """Rows ``index`` of everything."""
+        return replace(self.reorder(index), cross=tuple(m.select(index) for m in self.cross))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What T tokens produced: features for the output layer, and what attention reported on the way."""
+
+    features: Tensor  # (B, T, D), what the output layer reads
+    weights: Mapping[str, Tensor] = field(default_factory=dict)  # {"cross.0": (B, H, T, S), "decoder_self.0": ...}
+    penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted, summed over layers
+
+    @staticmethod
+    def of(features: Tensor, slots: Mapping[str, Attended]) -> Decoded:
+        """Collects what each slot attended to."""
+        penalties: dict[str, Tensor] = {}
+        for slot in slots.values():
+            for name, value in slot.penalties.items():
+                penalties[name] = penalties[name] + value if name in penalties else value
+        weights = {name: slot.weights for name, slot in slots.items() if slot.weights is not None}
+        return Decoded(features, weights, penalties)
+
+
+class Decoder(nn.Module, ABC):
+    """Base of decoders."""
+
+    embedding: TokenEmbedding
+    output: OutputLayer
+
+    @abstractmethod
+    def cross_attention(self, layer: int) -> Attention:
+        """The mechanism that reads the source in ``layer``."""
+
+    @abstractmethod
+    def start(self, encoded: Encoded) -> DecoderState:
+        """The state before the first token: source memory prepared once, recurrent states bridged."""
+
+    @abstractmethod
+    def forward(
+        self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
+    ) -> tuple[Decoded, DecoderState]:
+        """Reads ``tokens`` (B, T), which follow those already in ``state``."""
+
+    def mechanisms(self) -> Iterator[tuple[str, Attention]]:
+        """The attention mechanisms inside, by module name (their regularisers and constraints are called)."""
+        return ((name, module) for name, module in self.named_modules() if isinstance(module, Attention))

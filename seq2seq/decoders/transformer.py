@@ -1,0 +1,144 @@
+"""Transformer decoder (Vaswani 2017, section 3.1), with any mechanism in its cross and self slots.
+
+Shapes: B batch, T target tokens, S source positions, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Attended, Attention, AttentionFactory, Memory, Query, SourceSpec, State
+from seq2seq.batch import PAD
+from seq2seq.decoders.base import Decoded, Decoder, DecoderState
+from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.layers.embedding import TokenEmbedding
+from seq2seq.layers.output import OutputLayer
+from seq2seq.layers.transformer import FeedForward, Residual, initialise
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention over the source, feed-forward, each inside its residual."""
+
+    def __init__(
+        self,
+        dim: int,
+        source: SourceSpec,
+        past: SourceSpec,
+        attention: AttentionFactory,
+        self_attention: AttentionFactory,
+        ff_dim: int,
+        dropout: float,
+        norm: str,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        self.feed_forward = FeedForward(dim, ff_dim, dropout, activation)
+        initialise(self.feed_forward)
+        self.self_attention: Attention = self_attention(dim, past)
+        self.attention: Attention = attention(dim, source)
+        width = self.attention.context_dim
+        self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
+        self.around_self = Residual(dim, dropout, norm)
+        self.around_cross = Residual(dim, dropout, norm)
+        self.around_feed_forward = Residual(dim, dropout, norm)
+
+    def forward(
+        self,
+        x: Tensor,
+        new: Memory,
+        cross: Memory,
+        past: Memory | None,
+        states: tuple[State, State],
+        need_weights: bool,
+    ) -> tuple[Tensor, Memory, Attended, Attended]:
+        """x (B, T, D) with the mask and positions of ``new`` -> x, the past after it, what both slots attended."""
+        places = new.positions[..., 0]
+        inner = self.around_self.enter(x)
+        mechanism = self.self_attention
+        grown = mechanism.extend(past, mechanism.prepare(replace(new, values=inner)))
+        own_state = mechanism.initial_state(grown) if past is None else states[1]
+        own = mechanism(Query(inner, places), grown, own_state, need_weights=need_weights)
+        x = self.around_self.leave(x, own.context)
+
+        inner = self.around_cross.enter(x)
+        seen = self.attention(Query(inner, places), cross, states[0], need_weights=need_weights)
+        x = self.around_cross.leave(x, self.adapt(seen.context))
+
+        x = self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x)))
+        return x, grown, seen, own
+
+
+class TransformerDecoder(Decoder):
+    """``layers`` decoder layers over token embeddings; weights of every layer's slots on request."""
+
+    def __init__(
+        self,
+        vocabulary: int,
+        encoder: Encoder,
+        *,
+        dim: int,
+        attention: AttentionFactory,
+        self_attention: AttentionFactory,
+        layers: int = 3,
+        ff_dim: int = 1024,
+        dropout: float = 0.1,
+        norm: str = "pre",
+        positions: str = "sinusoidal",
+        activation: str = "relu",
+        max_length: int = 1024,
+        embedding_dropout: float | None = None,
+        tie_output: bool = True,
+    ) -> None:
+        super().__init__()
+        self.embedding = TokenEmbedding(
+            vocabulary,
+            dim,
+            dropout=dropout if embedding_dropout is None else embedding_dropout,
+            scale=True,
+            positions=positions,
+            max_length=max_length,
+        )
+        past = SourceSpec(dim, causal=True, position=positions if positions in ("rotary", "alibi") else "none")
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim, encoder.source, past, attention, self_attention, ff_dim, dropout, norm, activation)
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
+        self.output = OutputLayer(dim, vocabulary, tied=self.embedding.table if tie_output else None)
+
+    def cross_attention(self, layer: int) -> Attention:
+        """Each layer has its own."""
+        return self.layers[layer].attention
+
+    def start(self, encoded: Encoded) -> DecoderState:
+        """Each layer prepares the source for itself."""
+        memories = tuple(layer.attention.prepare(encoded.memory) for layer in self.layers)
+        states = tuple(layer.attention.initial_state(m) for layer, m in zip(self.layers, memories, strict=True))
+        return DecoderState(memories, (None,) * len(memories), states + ({},) * len(memories))
+
+    def forward(
+        self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
+    ) -> tuple[Decoded, DecoderState]:
+        """(B, T) -> features (B, T, D)."""
+        depth = len(self.layers)
+        x = self.embedding(tokens, state.position)
+        new = Memory.of(x, tokens != PAD)
+        new = replace(new, positions=new.positions + state.position)
+        past, attended = [], []
+        for i, layer in enumerate(self.layers):
+            states = (state.attention[i], state.attention[depth + i])
+            x, grown, cross, own = layer(x, new, state.cross[i], state.past[i], states, need_weights)
+            past.append(grown)
+            attended.append((cross, own))
+        slots = {f"cross.{i}": cross for i, (cross, _) in enumerate(attended)}
+        slots |= {f"decoder_self.{i}": own for i, (_, own) in enumerate(attended)}
+        after = DecoderState(
+            state.cross,
+            tuple(past),
+            tuple(slot.state for slot in slots.values()),
+            position=state.position + tokens.shape[1],
+        )
+        return Decoded.of(self.norm(x), slots), after

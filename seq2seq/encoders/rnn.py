@@ -1,0 +1,104 @@
+"""Recurrent encoder.
+
+Shapes: B batch, S source tokens, E embedding, D memory width (both directions together).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Memory, SourceSpec
+from seq2seq.batch import Batch
+from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.errors import UserError
+from seq2seq.layers.dropout import Dropout
+from seq2seq.layers.embedding import TokenEmbedding
+
+CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def recurrent(cell: str, input_dim: int, dim: int) -> nn.LSTM | nn.GRU:
+    """One layer: orthogonal recurrent matrices, Xavier input matrices, zero biases but an LSTM's forget bias of 1.
+
+    (Saxe 2014; Jozefowicz 2015, section 2.2 for the forget bias.)
+    """
+    if cell not in CELLS:
+        raise UserError(f"cell={cell} is unknown; choose one of {', '.join(CELLS)}")
+    layer = CELLS[cell](input_dim, dim, batch_first=True)
+    with torch.no_grad():
+        for weight in layer.weight_ih_l0.chunk(layer.weight_ih_l0.shape[0] // dim):
+            nn.init.xavier_uniform_(weight)
+        for weight in layer.weight_hh_l0.chunk(layer.weight_hh_l0.shape[0] // dim):
+            nn.init.orthogonal_(weight)
+        layer.bias_ih_l0.zero_()
+        layer.bias_hh_l0.zero_()
+        if cell == "lstm":
+            layer.bias_ih_l0[dim : 2 * dim] = 1.0
+    return layer
+
+
+class RNNEncoder(Encoder):
+    """h_j = [fwd_j; bwd_j] (Bahdanau 2015, section 3.2), or one direction, in ``layers`` layers.
+
+    ``dim`` is the width of the memory, shared by the directions. Sentences are not packed: the
+    backward direction runs over each sentence turned round in place, which keeps PyTorch's fused
+    kernels on the CPU and needs no lengths on the host.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        dim: int,
+        embedding_dim: int,
+        layers: int = 1,
+        cell: str = "lstm",
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if bidirectional and dim % 2:
+            raise UserError(f"encoder.dim={dim} is shared by two directions and must be even")
+        self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
+        self.directions = 2 if bidirectional else 1
+        width = dim // self.directions
+        inputs = [embedding_dim] + [dim] * (layers - 1)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(recurrent(cell, size, width) for _ in range(self.directions)) for size in inputs
+        )
+        self.dropout = Dropout(dropout)
+        self.source = SourceSpec(dim)
+        self.final_dim, self.final_layers = dim, layers
+
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+        """Memory (B, S, D); hidden (B, L, D): last real forward state and first backward state."""
+        mask = batch.source_mask
+        length = mask.sum(1)
+        turned = (length[:, None] - 1 - torch.arange(mask.shape[1], device=mask.device)) % mask.shape[1]  # (B, S)
+        x = self.embedding(batch.source)
+        finals = []
+        for depth, directions in enumerate(self.layers):
+            if depth:
+                x = self.dropout(x)
+            outputs = [directions[0](x)[0]]
+            final = [_at(outputs[0], length - 1)]
+            if len(directions) == 2:
+                backward = directions[1](_take(x, turned))[0]
+                final.append(_at(backward, length - 1))
+                outputs.append(_take(backward, turned))
+            x = torch.cat(outputs, -1) if len(outputs) == 2 else outputs[0]
+            finals.append(torch.cat(final, -1))
+        memory = Memory.of(self.dropout(x) * mask.unsqueeze(-1), mask)
+        return Encoded(memory, torch.stack(finals, 1))
+
+
+def _take(x: Tensor, places: Tensor) -> Tensor:
+    """Rows of each sentence: x (B, S, D), places (B, S) -> (B, S, D)."""
+    return x.gather(1, places.unsqueeze(-1).expand_as(x))
+
+
+def _at(x: Tensor, place: Tensor) -> Tensor:
+    """x (B, S, D), place (B,) -> (B, D); zeros where place is -1 (an empty source)."""
+    picked = x.gather(1, place.clamp(min=0)[:, None, None].expand(-1, 1, x.shape[-1])).squeeze(1)
+    return picked * (place >= 0).unsqueeze(-1)

@@ -1,0 +1,97 @@
+"""Transformer encoder (Vaswani 2017, section 3.1).
+
+Shapes: B batch, S source tokens, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from seq2seq.attention.base import AttentionFactory, Memory, Query, SourceSpec
+from seq2seq.batch import Batch
+from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.layers.embedding import TokenEmbedding
+from seq2seq.layers.transformer import FeedForward, Residual, initialise
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then feed-forward, each inside its residual."""
+
+    def __init__(
+        self,
+        source: SourceSpec,
+        self_attention: AttentionFactory,
+        ff_dim: int,
+        dropout: float,
+        norm: str,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        dim = source.width
+        self.feed_forward = FeedForward(dim, ff_dim, dropout, activation)
+        initialise(self.feed_forward)
+        self.self_attention = self_attention(dim, source)
+        self.around_self = Residual(dim, dropout, norm)
+        self.around_feed_forward = Residual(dim, dropout, norm)
+
+    def forward(self, x: Tensor, around: Memory, need_weights: bool) -> tuple[Tensor, Tensor | None]:
+        """(B, S, D) -> (B, S, D) and weights (B, H, S, S). ``around`` gives mask and positions."""
+        inner = self.around_self.enter(x)
+        mechanism = self.self_attention
+        memory = mechanism.extend(None, mechanism.prepare(replace(around, values=inner)))
+        query = Query(inner, around.positions[..., 0])
+        attended = mechanism(query, memory, mechanism.initial_state(memory), need_weights=need_weights)
+        x = self.around_self.leave(x, attended.context)
+        x = self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x)))
+        return x, attended.weights
+
+
+class TransformerEncoder(Encoder):
+    """Embeddings with positions, ``layers`` layers, and a last norm where the order is pre-norm."""
+
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        dim: int,
+        self_attention: AttentionFactory,
+        layers: int = 3,
+        ff_dim: int = 1024,
+        dropout: float = 0.1,
+        norm: str = "pre",
+        positions: str = "sinusoidal",
+        activation: str = "relu",
+        max_length: int = 1024,
+        embedding_dropout: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.embedding = TokenEmbedding(
+            vocabulary,
+            dim,
+            dropout=dropout if embedding_dropout is None else embedding_dropout,
+            scale=True,
+            positions=positions,
+            max_length=max_length,
+        )
+        inner = SourceSpec(dim, position=positions if positions in ("rotary", "alibi") else "none")
+        self.layers = nn.ModuleList(
+            EncoderLayer(inner, self_attention, ff_dim, dropout, norm, activation) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
+        self.source = SourceSpec(dim)
+        self.final_dim, self.final_layers = dim, 1
+
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+        """Memory (B, S, D); hidden (B, 1, D), the mean of the memory (what an RNN decoder starts from)."""
+        x = self.embedding(batch.source)
+        around = Memory.of(x, batch.source_mask)
+        weights = {}
+        for depth, layer in enumerate(self.layers):
+            x, seen = layer(x, around, need_weights)
+            if seen is not None:
+                weights[f"encoder_self.{depth}"] = seen
+        memory = Memory.of(self.norm(x) * around.mask.unsqueeze(-1), around.mask)
+        mean = memory.values.sum(1, keepdim=True) / around.extent.clamp(min=1).unsqueeze(-1)
+        return Encoded(memory, mean, weights)

@@ -1,0 +1,129 @@
+"""The vocabulary projection, and its cross-entropy without ever holding all logits.
+
+Shapes: N target tokens, D features, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from seq2seq.batch import PAD
+
+
+class TokenLoss(NamedTuple):
+    """Sums over tokens. Only ``smoothed`` carries a gradient; ``correct`` counts argmax hits, in evaluation."""
+
+    smoothed: Tensor
+    nll: Tensor
+    correct: Tensor
+
+
+class OutputLayer(nn.Module):
+    """log p = log_softmax(W f + b), W optionally shared with the target embedding (Press & Wolf 2017)."""
+
+    def __init__(self, dim: int, vocabulary: int, *, tied: nn.Embedding | None = None, bias: bool = True) -> None:
+        super().__init__()
+        if tied is not None and tied.weight.shape != (vocabulary, dim):
+            raise ValueError(
+                f"tied embeddings: the output layer needs a ({vocabulary}, {dim}) matrix, "
+                f"the embedding has {tuple(tied.weight.shape)}"
+            )
+        self.weight = nn.Parameter(torch.empty(vocabulary, dim)) if tied is None else tied.weight
+        self.bias = nn.Parameter(torch.zeros(vocabulary)) if bias else None
+        if tied is None:
+            nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., D) -> (..., V) logits."""
+        return F.linear(features, self.weight, self.bias)
+
+    def log_probs(self, features: Tensor) -> Tensor:
+        """(..., D) -> (..., V) log-probabilities, in at least fp32."""
+        logits = self(features)
+        return F.log_softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+    def loss(self, features: Tensor, targets: Tensor, smoothing: float = 0.0) -> TokenLoss:
+        """Summed cross-entropy of ``targets`` (N,) given ``features`` (N, D).
+
+        smoothed = sum_n (1 - e) (-log p(y_n)) + e mean_v (-log p(v)), e = ``smoothing`` (Szegedy 2016, section 7),
+        over the n whose target is not padding.
+        """
+        smoothed, nll, correct = _LinearCrossEntropy.apply(features, self.weight, self.bias, targets, smoothing)
+        return TokenLoss(smoothed, nll, correct)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Projection and cross-entropy, a block of rows at a time.
+
+    The gradient is made while a block's logits are still in cache, so N x V numbers are never stored
+    and no logit is computed twice. The gradients of a *sum* only need scaling in backward.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        device = features.device.type
+        autocast = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocast else features.dtype
+        wide = torch.promote_types(dtype, torch.float32)  # softmax and sums
+        train = any(ctx.needs_input_grad)
+        with torch.autocast(device, enabled=False):
+            x, w = features.to(dtype), weight.to(dtype)
+            b = None if bias is None else bias.to(dtype)
+            rows = max(1, (2**22 if device == "cpu" else 2**26) // len(weight))
+            nll = features.new_zeros((), dtype=wide)
+            spread = features.new_zeros((), dtype=wide)
+            correct = torch.zeros((), dtype=torch.long, device=features.device)
+            d_x = torch.empty_like(x) if train else None
+            d_w = torch.zeros_like(weight, dtype=wide) if train else None
+            d_b = torch.zeros_like(bias, dtype=wide) if train and bias is not None else None
+            for start in range(0, len(x), rows):
+                block = slice(start, start + rows)
+                target = targets[block, None]
+                real = target != PAD
+                log_p = F.log_softmax(F.linear(x[block], w, b), -1, dtype=wide)
+                picked = log_p.gather(1, target)
+                nll -= (picked * real).sum()
+                if not train:
+                    correct += ((picked >= log_p.amax(1, keepdim=True)) & real).sum()
+                if smoothing:
+                    spread -= (log_p.mean(1, keepdim=True) * real).sum()
+                if d_x is not None and d_w is not None:
+                    grad = log_p.exp_()  # d smoothed / d logits = p - (1 - e) onehot - e / V
+                    if smoothing:
+                        grad -= smoothing / len(weight)
+                    grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1.0))
+                    if d_b is not None:
+                        d_b += grad.sum(0)
+                    grad = grad.mul_(real).to(dtype)
+                    torch.mm(grad, w, out=d_x[block])
+                    if dtype == wide:
+                        d_w.addmm_(grad.t(), x[block])
+                    else:
+                        d_w += grad.t() @ x[block]
+        if d_x is not None and d_w is not None:
+            ctx.save_for_backward(
+                d_x.to(features.dtype),
+                d_w.to(weight.dtype),
+                None if d_b is None or bias is None else d_b.to(bias.dtype),
+            )
+        ctx.mark_non_differentiable(nll, correct)
+        return (1 - smoothing) * nll + smoothing * spread, nll, correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        d_x, d_w, d_b = ctx.saved_tensors
+        return (
+            d_x * scale.to(d_x.dtype),
+            d_w * scale.to(d_w.dtype),
+            None if d_b is None else d_b * scale.to(d_b.dtype),
+            None,
+            None,
+        )

@@ -1,0 +1,40 @@
+"""Absolute positions: what is added to embeddings. (Relative ones live in the scores: ``attention/positions.py``.)
+
+Shapes: B batch, T positions, D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Sinusoidal(nn.Module):
+    """PE(t, 2i) = sin(t / 10000^(2i/D)), PE(t, 2i+1) = cos(t / 10000^(2i/D)) (Vaswani 2017, section 3.5)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim % 2:
+            raise ValueError(f"sinusoidal positions need an even width, got {dim}")
+        rate = torch.exp(torch.arange(0, dim, 2, dtype=torch.float64) * (-math.log(10000.0) / dim))
+        self.register_buffer("rate", rate, persistent=False)
+
+    def forward(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
+        """(T,) -> (T, D)."""
+        angle = positions[:, None].to(self.rate.dtype) * self.rate
+        return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(dtype)
+
+
+class Learned(nn.Module):
+    """One vector a position, up to ``max_length`` (Gehring 2017, section 3.1)."""
+
+    def __init__(self, dim: int, max_length: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(max_length, dim)
+        nn.init.normal_(self.table.weight, std=dim**-0.5)
+
+    def forward(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
+        """(T,) -> (T, D)."""
+        return self.table(positions).to(dtype)

@@ -1,0 +1,57 @@
+"""One encoder and one decoder; what training and search both hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from seq2seq.batch import Batch
+from seq2seq.config import build_node
+from seq2seq.decoders.base import Decoded, Decoder
+from seq2seq.encoders.base import Encoder
+from seq2seq.errors import UserError
+
+
+class Seq2Seq(nn.Module):
+    """p(y | x) = prod_t p(y_t | y_<t, x), from any encoder and any decoder."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, *, share_embeddings: bool = False) -> None:
+        """``share_embeddings`` gives the encoder the decoder's table (one joint vocabulary)."""
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        if share_embeddings:
+            ours, theirs = encoder.embedding.table, decoder.embedding.table
+            if ours.weight.shape != theirs.weight.shape:
+                raise UserError(
+                    f"model.share_embeddings needs one vocabulary and one width, but the source has {tuple(ours.weight.shape)} "
+                    f"and the target {tuple(theirs.weight.shape)}; set data.tokenizer.joint=true and equal widths"
+                )
+            encoder.embedding.table = theirs
+
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> Decoded:
+        """One teacher-forced pass: features (B, T, D) for every target token, weights of all slots if asked for."""
+        encoded = self.encoder(batch, need_weights=need_weights)
+        decoded, _ = self.decoder(batch.target_in, self.decoder.start(encoded), need_weights=need_weights)
+        if need_weights:
+            decoded = Decoded(decoded.features, {**encoded.weights, **decoded.weights}, decoded.penalties)
+        return decoded
+
+    def alignment(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """(B, T, S) from ``Decoded.weights``: the last cross layer, as its mechanism sums it up."""
+        layers = [name for name in weights if name.startswith("cross.")]
+        last = max(layers, key=lambda name: int(name.removeprefix("cross.")))
+        return self.decoder.cross_attention(int(last.removeprefix("cross."))).alignment(weights[last])
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        """(B, T, vocabulary) log p(. | y_<t, x), teacher-forced."""
+        return self.decoder.output.log_probs(self(batch).features)
+
+
+def build(config: DictConfig, source_vocabulary: int, target_vocabulary: int) -> Seq2Seq:
+    """The model that a run's config describes: its ``encoder`` and ``decoder`` nodes, sized to the vocabularies."""
+    encoder = build_node(config.encoder, source_vocabulary)
+    decoder = build_node(config.decoder, target_vocabulary, encoder)
+    return Seq2Seq(encoder, decoder, share_embeddings=config.model.share_embeddings)
