@@ -1,0 +1,19 @@
+"""Sequence to sequence with attention: ``seq2seq.load(RUN).generate(inputs, return_attention=True)``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seq2seq.inference import Trained
+
+__all__ = ["load"]
+
+
+def load(path: str | Path, device: str = "auto") -> Trained:
+    """Opens a run directory (its best checkpoint) or a checkpoint file, ready to generate."""
+    from seq2seq.inference import Trained  # here, so that importing one part doesn't import all
+
+    return Trained.load(path, device)

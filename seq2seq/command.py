@@ -1,0 +1,105 @@
+"""What the command files share: overrides as people type them, and mistakes told in one line.
+
+The signatures of the components are the schema, so ``KEY=VALUE`` may set any option whether or not its YAML lists it
+(Hydra would ask for ``+``): the check of ``seq2seq.options`` says what is right where a key is wrong.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seq2seq.errors import UserError
+from seq2seq.options import suggest
+
+CONF = Path(__file__).parent.parent / "conf"
+INTERRUPTED = 130  # what a shell expects after Ctrl-C
+
+
+Check = Callable[[DictConfig, list[str]], None]
+
+
+def run(main: Callable[[], None], config_name: str, check: Check | None = None) -> None:
+    """Runs a ``hydra.main`` function.
+
+    Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed.
+    """
+    OmegaConf.register_new_resolver("choices", choices, replace=True)
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of to Hydra's printer
+    sys.argv[1:] = [forced(argument) for argument in sys.argv[1:]]
+    flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
+    try:
+        if check is not None and all(flag in ("-m", "--multirun") for flag in flags):
+            overrides = [argument for argument in sys.argv[1:] if argument not in flags]
+            for config in compose(config_name, overrides):
+                check(config, [override.lstrip("+").partition("=")[0] for override in overrides])
+        main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has gone: nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if traceback_wanted:
+            raise
+        sys.exit(f"{Path(sys.argv[0]).name}: {explain(error)}")
+
+
+def forced(argument: str) -> str:
+    """``KEY=VALUE`` as ``++KEY=VALUE``; groups (``attention=local``) and everything else as they are."""
+    key = argument.partition("=")[0]
+    is_value = "=" in argument and re.match(r"[A-Za-z_]", key) and not key.startswith("hydra")
+    return f"++{argument}" if is_value and "@" not in key and not (CONF / key).is_dir() else argument
+
+
+def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
+    """The configs that ``overrides`` ask for: one, or each of a sweep's."""
+    axes = []
+    for override in OverridesParser.create().parse_overrides(overrides):
+        line = str(override.input_line)
+        if override.is_sweep_override():
+            key = line.partition("=")[0]
+            axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            axes.append([line])
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        for job in itertools.product(*axes):
+            yield hydra.compose(config_name, list(job))
+
+
+def explain(error: Exception) -> str:
+    """One line for a mistake: what is wrong, and what would be right."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"{group} has no choice {name}{suggest(name, error.options)}; it has: {', '.join(sorted(error.options))}"
+    if found := re.search(r"Could not override '([^']+)'\. (Did you mean to override .*)?", text):
+        return f"{found[1]} can't be chosen here. {found[2] or 'See --help for what can.'}"
+    return text
+
+
+def choices(*groups: str) -> str:
+    """What a user may choose, for ``--help``: ``groups`` (or all), their files, and the first line of each."""
+    lines = []
+    for group in sorted(path for path in CONF.rglob("*") if path.is_dir() and "hydra" not in path.parts):
+        name = str(group.relative_to(CONF))
+        files = sorted(group.glob("*.yaml")) if not groups or name in groups else []
+        if files:
+            lines.append(f"{name}=")
+        for file in files:
+            first = file.read_text(encoding="utf-8").partition("\n")[0]
+            comment = first.removeprefix("#").strip() if first.startswith("#") and "@package" not in first else ""
+            lines.append(f"    {file.stem:20} {comment}".rstrip())
+    return "\n".join(lines).replace("$", "$$")  # Hydra fills the help text as a string.Template

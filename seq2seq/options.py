@@ -1,0 +1,172 @@
+"""The check of a composed config against the signatures it feeds, before any data is read.
+
+Each key of a node must be a parameter of the node's ``_target_``, and each value must fit the parameter's annotation
+where that is a plain type; a component that nothing takes is refused, since an option without effect is a mistake.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq.config import locate, plain
+from seq2seq.errors import UserError
+
+
+def check(config: DictConfig, *, keys: Iterable[str], typed: Iterable[str] = ()) -> None:
+    """Refuses what a run could not use. ``keys`` are the top-level keys it knows, ``typed`` those set by hand.
+
+    Raises:
+        UserError: one line that says what stands where and what is right there.
+    """
+    for key in map(str, config):
+        if key not in set(keys):
+            raise UserError(f"unknown option {key}{suggest(key, keys)}; a run has: {', '.join(sorted(keys))}")
+    for path, node in sorted(_nodes(plain(config)), key=lambda place: place[0].count(".")):
+        check_node(path, node)
+    _check_used(config, typed)
+
+
+def suggest(name: str, among: Iterable[str]) -> str:
+    """``; did you mean X?`` or nothing."""
+    near = difflib.get_close_matches(name, list(among), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def check_node(path: str, node: Mapping[str, Any]) -> None:
+    """Holds the node at ``path`` against the signature of its ``_target_``."""
+    target = locate(node["_target_"], tools=True)
+    check_options(path, {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}, target)
+
+
+def check_options(path: str, options: Mapping[str, Any], target: Callable[..., Any]) -> None:
+    """Holds the mapping at ``path`` against the parameters of ``target``."""
+    known, open_ended = parameters(target)
+    for key, value in options.items():
+        if key not in known:
+            if open_ended:
+                continue
+            right = ", ".join(sorted(k for k, (p, _) in known.items() if p.default is not p.empty or k in options))
+            raise UserError(
+                f"{path}.{key}: {target.__name__} has no option {key}{suggest(key, known)}; it has: {right or 'none'}"
+            )
+        parameter, hint = known[key]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
+            check_options(f"{path}.{key}", value, hint)
+        elif not fits(value, hint) and (value is not None or parameter.default is not None):
+            raise UserError(f"{path}.{key}={value}: must be {describe(hint)}")
+
+
+def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Parameter, Any]], bool]:
+    """Name -> (parameter, type) of all that ``target`` takes, and whether it takes other names besides.
+
+    ``**options`` handed on to a base class are followed up the inheritance.
+    """
+    known: dict[str, tuple[inspect.Parameter, Any]] = {}
+    for function in _constructors(target):
+        try:
+            hints = typing.get_type_hints(function)
+        except (NameError, TypeError):  # a name imported for type checkers only: the constructor will judge
+            hints = {}
+        signature = inspect.signature(function).parameters.values()
+        for parameter in signature:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and parameter.name != "self":
+                known.setdefault(parameter.name, (parameter, hints.get(parameter.name, Any)))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature):
+            return known, False
+    return known, True
+
+
+def _constructors(target: Callable[..., Any]) -> list[Callable[..., Any]]:
+    if not inspect.isclass(target):
+        return [target]
+    return [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base) and base is not object] or [
+        lambda: None
+    ]
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether ``value`` (from YAML) can be meant by ``hint``; what can't be judged here fits."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any or (isinstance(value, Mapping) and "_target_" in value):
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, option) for option in inner)
+    if origin is typing.Literal:
+        return any(value == option and type(value) is type(option) for option in inner)
+    if value is None or hint in (None, type(None)):
+        return value is None and hint in (None, type(None))
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if hint is Path:
+        return isinstance(value, str)
+    if origin in (list, tuple, Sequence, Iterable):
+        elements = inner[:1] if inner[1:] in ((), (...,)) else ()
+        return isinstance(value, list) and all(fits(item, element) for item in value for element in elements)
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping)
+    # a class of other things (Tensor, Strategy): a scalar from YAML is none of it
+    return not (inspect.isclass(hint) and not _is_protocol(hint) and isinstance(value, (bool, int, float, str)))
+
+
+def _is_protocol(hint: type) -> bool:
+    return bool(getattr(hint, "_is_protocol", False))
+
+
+def describe(hint: Any) -> str:
+    """A type in words: its choices, or its name."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    words: list[str] = []
+    for option in options:
+        if typing.get_origin(option) is typing.Literal:
+            words += [str(choice) for choice in typing.get_args(option)]
+        elif option in (None, type(None)):
+            words.append("null")
+        else:
+            words.append(inspect.formatannotation(option).rsplit(".", 1)[-1])
+    words = list(dict.fromkeys(words))
+    return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
+
+
+def _nodes(value: Any, path: str = "") -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """All mappings with a ``_target_``, with their places."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield path, value
+        for key, child in value.items():
+            yield from _nodes(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for place, child in enumerate(value):
+            yield from _nodes(child, f"{path}[{place}]")
+
+
+_READ_BY_BUILD = {"model.share_embeddings"}
+_SLOTS = {
+    "attention": "the decoder attends to no source",
+    "self_attention": "neither encoder nor decoder attends to itself (a Transformer does: model=transformer)",
+    "encoder_self": "the encoder does not attend to itself (a Transformer does: encoder=transformer)",
+    "decoder_self": "the decoder does not attend to itself (a Transformer does: decoder=transformer)",
+}
+
+
+def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
+    """Slots and sizes reach components by interpolation: what none of them mentions has no effect."""
+    mentioned = set(re.findall(r"\$\{(?:[\w.]+:)?([\w.]+)", OmegaConf.to_yaml(config, resolve=False)))
+    for slot, reason in _SLOTS.items():
+        if config.get(slot) is not None and slot not in mentioned:
+            raise UserError(f"{slot} has no effect here: {reason}")
+    for key in typed:
+        if key.startswith("model.") and key not in mentioned | _READ_BY_BUILD:
+            sizes = [name for name in mentioned if name.startswith("model.")]
+            raise UserError(f"{key} has no effect here{suggest(key, sizes)}; in use: {', '.join(sorted(sizes))}")

@@ -1,0 +1,31 @@
+"""Fit one model, or go on with a run: python train.py attention=local (--help lists everything)."""
+
+from __future__ import annotations
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from seq2seq import command
+
+NAME = "resume" if any(argument.startswith("resume=") for argument in sys.argv) else "train"
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name=NAME)
+def main(config: DictConfig) -> None:
+    """Trains, then scores the test split."""
+    from seq2seq import workflows  # imports torch: --help need not wait for it
+
+    workflows.train(config)
+
+
+def check(config: DictConfig, typed: list[str]) -> None:
+    """Refuses what could not be trained, while nothing has been made."""
+    from seq2seq import workflows
+
+    workflows.check(config, typed)
+
+
+if __name__ == "__main__":
+    command.run(main, NAME, check)
