@@ -53,7 +53,8 @@ class OutputLayer(nn.Module):
         smoothed = sum_n (1 - e) (-log p(y_n)) + e mean_v (-log p(v)), e = ``smoothing`` (Szegedy 2016, section 7),
         over the n whose target is not padding.
         """
-        smoothed, nll, correct = _LinearCrossEntropy.apply(features, self.weight, self.bias, targets, smoothing)
+        train = torch.is_grad_enabled()  # inside a Function it is always off, and parameters always need gradients
+        smoothed, nll, correct = _LinearCrossEntropy.apply(features, self.weight, self.bias, targets, smoothing, train)
         return TokenLoss(smoothed, nll, correct)
 
 
@@ -66,13 +67,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, train: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         device = features.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else features.dtype
         wide = torch.promote_types(dtype, torch.float32)  # softmax and sums
-        train = any(ctx.needs_input_grad)
+        train = train and any(ctx.needs_input_grad)
         with torch.autocast(device, enabled=False):
             x, w = features.to(dtype), weight.to(dtype)
             b = None if bias is None else bias.to(dtype)
@@ -99,9 +100,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     if smoothing:
                         grad -= smoothing / len(weight)
                     grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1.0))
+                    grad *= real
                     if d_b is not None:
                         d_b += grad.sum(0)
-                    grad = grad.mul_(real).to(dtype)
+                    grad = grad.to(dtype)
                     torch.mm(grad, w, out=d_x[block])
                     if dtype == wide:
                         d_w.addmm_(grad.t(), x[block])
@@ -124,6 +126,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_x * scale.to(d_x.dtype),
             d_w * scale.to(d_w.dtype),
             None if d_b is None else d_b * scale.to(d_b.dtype),
+            None,
             None,
             None,
         )
