@@ -1,0 +1,90 @@
+"""How well links agree with gold ones (Och and Ney 2003, J03-1002), over a whole corpus.
+
+A predicted, S sure and P possible links, S ⊆ P; |·| counts over all sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.links import Link, links
+from seq2seq.metrics.words import about_predicted, merge
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """``aer`` (lower is better), ``precision`` and ``recall``, all 0-1."""
+
+    aer: float
+    precision: float
+    recall: float
+
+
+def align(
+    weights: ArrayLike,
+    source: ArrayLike,
+    target: ArrayLike,
+    *,
+    rows: str = "predicted",
+    method: str = "target_to_source",
+    threshold: float = 0.0,
+) -> frozenset[Link]:
+    """Word links of one sentence from its attention (T, S) between pieces, without padding, ``</s>`` rows included.
+
+    ``source`` (S, I) and ``target`` (T, J) say whose word each piece is (``words.membership``, ``words.overlap``),
+    ``rows`` what a row is about (``words.about_predicted``), ``method`` and ``threshold`` how links are chosen
+    (``links.links``). Links are chosen among words: mass on ``</s>`` and other specials neither wins nor counts.
+    """
+    return links(merge(about_predicted(weights, rows), source, target), method, threshold=threshold)
+
+
+def agreement(predicted: Sequence[Collection[Link]], gold: Sequence[Gold]) -> Agreement:
+    """AER = 1 - (|A∩S| + |A∩P|) / (|A| + |S|), precision |A∩P| / |A|, recall |A∩S| / |S|.
+
+    Nothing to get wrong counts as right: precision is 1 without predictions, recall 1 without sure links.
+    """
+    if len(predicted) != len(gold):
+        raise ValueError(f"links of {len(predicted)} sentences, gold ones of {len(gold)}")
+    pairs = [(frozenset(a), g) for a, g in zip(predicted, gold, strict=True)]
+    return _agreement(
+        predicted=sum(len(a) for a, _ in pairs),
+        sure=sum(len(g.sure) for _, g in pairs),
+        in_sure=sum(len(a & g.sure) for a, g in pairs),
+        in_possible=sum(len(a & g.possible) for a, g in pairs),
+    )
+
+
+def diagonal(gold: Sequence[Gold]) -> Agreement:
+    """The baseline that knows only lengths: target word j goes to source word ⌊(j + 1/2) I / J⌋."""
+    return agreement([_diagonal(len(g.source), len(g.target)) for g in gold], gold)
+
+
+def uniform(gold: Sequence[Gold]) -> Agreement:
+    """The baseline that knows nothing: each target word goes to one source word, drawn uniformly.
+
+    In expectation, which is exact as |A| = J is fixed: E|A∩S| = |S| / I and E|A∩P| = |P| / I in each sentence
+    (uniform weights have no argmax; what ``links`` would make of the tie is an accident of word order).
+    """
+    return _agreement(
+        predicted=sum(len(g.target) for g in gold),
+        sure=sum(len(g.sure) for g in gold),
+        in_sure=sum(len(g.sure) / len(g.source) for g in gold),
+        in_possible=sum(len(g.possible) / len(g.source) for g in gold),
+    )
+
+
+def _diagonal(source: int, target: int) -> set[Link]:
+    return {((2 * j + 1) * source // (2 * target), j) for j in range(target)}
+
+
+def _agreement(predicted: int, sure: int, in_sure: float, in_possible: float) -> Agreement:
+    total = predicted + sure
+    return Agreement(
+        aer=1 - (in_sure + in_possible) / total if total else 0.0,
+        precision=in_possible / predicted if predicted else 1.0,
+        recall=in_sure / sure if sure else 1.0,
+    )

@@ -1,0 +1,1 @@
+"""Attention made visible: heat-maps with the arrays behind them."""

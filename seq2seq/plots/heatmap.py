@@ -1,0 +1,188 @@
+"""Heat-maps of attention: tokens on both axes, one panel a head, one row of panels a layer.
+
+Cells are square and of one size, their colours on a fixed scale from 0 to 1; each target position
+is a row, read from the top, each source position a column. The figure grows with the tokens up to
+a limit, from where cells and letters shrink.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
+from numpy.typing import ArrayLike, NDArray
+
+from seq2seq.plots.fonts import families, label, width
+
+Cell = tuple[int, int]  # (column, row): (source, target)
+
+DPI = 150
+CELL = 0.26  # inches, where there is room for it
+SIDE = 26.0  # inches, of all panels together
+GAP = 0.35  # inches between panels, with room for a panel's name
+SMALLEST = 4.0  # points; below that only every n-th token is named
+COLOURS, SURE, POSSIBLE = "Blues", "#d1495b", "#edae49"
+
+
+def save(
+    stem: str | Path,
+    weights: ArrayLike,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    gold: Iterable[Cell] = (),
+    possible: Iterable[Cell] = (),
+    title: str = "",
+) -> Path:
+    """Writes STEM.png (see ``draw``) and STEM.npz, and returns the picture's path.
+
+    The arrays: ``weights`` float32 as given, its last axes [target, source]; ``rows`` (T,) and ``columns`` (S,),
+    the tokens; ``gold`` and ``possible`` (N, 2), pairs [source, target].
+    """
+    gold, possible = list(gold), list(possible)
+    picture, arrays = Path(f"{stem}.png"), Path(f"{stem}.npz")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure = draw(weights, rows, columns, gold=gold, possible=possible, title=title)
+    with _quiet():
+        figure.savefig(picture, bbox_inches="tight", pad_inches=0.1)
+    np.savez_compressed(
+        arrays,
+        weights=np.asarray(weights, dtype=np.float32),
+        rows=np.array(rows, dtype=np.str_),
+        columns=np.array(columns, dtype=np.str_),
+        gold=np.array(gold, dtype=np.int64).reshape(-1, 2),
+        possible=np.array(possible, dtype=np.int64).reshape(-1, 2),
+    )
+    return picture
+
+
+def draw(
+    weights: ArrayLike,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    gold: Iterable[Cell] = (),
+    possible: Iterable[Cell] = (),
+    title: str = "",
+) -> Figure:
+    """A figure of ``weights``: (T, S) one panel, (H, T, S) the heads after their mean, (L, H, T, S) a row a layer.
+
+    ``rows`` and ``columns`` are T and S tokens; cells of ``gold`` are outlined, those only ``possible`` with dashes.
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    if not 2 <= w.ndim <= 4 or w.shape[-2:] != (len(rows), len(columns)) or not w.size:
+        raise ValueError(f"weights {w.shape} don't fit {len(rows)} rows and {len(columns)} columns")
+    panels = _panels(w)
+    across = len(panels[0]) if len(panels) > 1 else _across(len(panels[0]), len(rows) / len(columns))
+    flat = [panel for layer in panels for panel in layer]
+    down = ceil(len(flat) / across)
+    cell = min(CELL, (SIDE - GAP * across) / (across * len(columns)), (SIDE - GAP * down) / (down * len(rows)))
+    outlines = [(_outline(gold, w.shape[-2:]), SURE, "-"), (_outline(possible, w.shape[-2:]), POSSIBLE, "--")]
+
+    names = [[label(token) for token in tokens] for tokens in (rows, columns)]
+    wide, high = cell * len(columns), cell * len(rows)  # of a panel, in inches
+    total = (across * (wide + GAP), down * (high + GAP))
+    figure = Figure(figsize=total, dpi=DPI, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    fonts = families([*names[0], *names[1], title])
+    for place, (name, panel) in enumerate(flat):
+        row, column = divmod(place, across)
+        left, bottom = column * (wide + GAP), total[1] - row * (high + GAP) - high
+        axes = figure.add_axes((left / total[0], bottom / total[1], wide / total[0], high / total[1]))
+        image = axes.imshow(panel, vmin=0, vmax=1, cmap=COLOURS, aspect="auto", interpolation="nearest")
+        for segments, colour, style in outlines:
+            axes.add_collection(
+                LineCollection(segments, colors=colour, linestyles=style, linewidths=4 * cell**0.5, clip_on=False)
+            )
+        _name_axes(axes, names[0] if column == 0 else None, names[1] if row == 0 else None, cell, fonts)
+        axes.set_xlabel(name, fontsize=8, color="0.3")
+    tall = min(high, 2.5) / total[1]
+    bar = figure.add_axes((1 + (0.15 - GAP) / total[0], 1 - tall, 0.12 / total[0], tall))
+    figure.colorbar(image, cax=bar, extend=_beyond(w))
+    bar.tick_params(labelsize=7)
+    _entitle(canvas, title, fonts)
+    return figure
+
+
+def _panels(w: NDArray[np.float64]) -> list[list[tuple[str, NDArray[np.float64]]]]:
+    """(name, (T, S)) of each panel, layer by layer; the mean of several heads goes before them."""
+    w = w.reshape((1,) * (4 - w.ndim) + w.shape)
+    layers = [f"layer {n} " if len(w) > 1 else "" for n in range(1, len(w) + 1)]
+    return [
+        [(f"{layer}mean", heads.mean(0))] * (len(heads) > 1)
+        + [(f"{layer}head {n}" if len(heads) > 1 else layer.strip(), head) for n, head in enumerate(heads, 1)]
+        for layer, heads in zip(layers, w, strict=True)
+    ]
+
+
+def _across(panels: int, shape: float) -> int:
+    """How many panels of height / width ``shape`` stand side by side to make a figure that is about square."""
+    return min(panels, max(1, round(sqrt(panels * shape))))
+
+
+def _outline(cells: Iterable[Cell], shape: tuple[int, ...]) -> list[list[tuple[float, float]]]:
+    """The borders between cells that are marked and cells that aren't, so that neighbours share one outline."""
+    marked = np.zeros((shape[0] + 2, shape[1] + 2), dtype=bool)
+    for column, row in cells:
+        marked[row + 1, column + 1] = True
+    upright = [[(c - 0.5, r - 1.5), (c - 0.5, r - 0.5)] for r, c in np.argwhere(marked[:, 1:] != marked[:, :-1])]
+    level = [[(c - 1.5, r - 0.5), (c - 0.5, r - 0.5)] for r, c in np.argwhere(marked[1:] != marked[:-1])]
+    return upright + level
+
+
+def _name_axes(axes: Axes, rows: list[str] | None, columns: list[str] | None, cell: float, fonts: list[str]) -> None:
+    """Puts the tokens at the left and on top, those on top turned unless each fits its cell."""
+    size = min(9.0, max(SMALLEST, cell * 72 * 0.75))
+    every = max(1, ceil(SMALLEST * 1.2 / (cell * 72)))
+    style: dict[str, Any] = {"fontsize": size, "family": fonts, "parse_math": False}
+    axes.tick_params(length=0, pad=2)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("bottom")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if rows is not None:
+        axes.set_yticks(range(0, len(rows), every), rows[::every], **style)
+    if columns is not None:
+        axes.set_xticks(range(0, len(columns), every), columns[::every], **style)
+        if max(map(width, columns)) * size * 0.65 > cell * 72:  # too wide to stand side by side
+            middle = ScaledTranslation(0.36 * size / 72, 0, axes.figure.dpi_scale_trans)  # from baseline to mid-letter
+            for tick in axes.get_xticklabels():
+                tick.set(rotation=90, rotation_mode="anchor", ha="left", va="baseline")
+                tick.set_transform(tick.get_transform() + middle)
+    for spine in axes.spines.values():
+        spine.set(linewidth=0.5, color="0.6")
+
+
+def _entitle(canvas: FigureCanvasAgg, title: str, fonts: list[str]) -> None:
+    """Writes the title above whatever the tokens of the top row reach up to."""
+    figure = canvas.figure
+    first = figure.axes[0]
+    with _quiet():
+        tokens = first.xaxis.get_tightbbox(canvas.get_renderer()) or first.bbox
+    height = (tokens.y1 + 0.12 * DPI) / figure.bbox.height
+    figure.text(0, height, title, family=fonts, fontsize=10, parse_math=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a warning for every missing glyph: ``fonts.families`` has said it in one line."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def _beyond(w: NDArray[np.float64]) -> str:
+    """Which ends of the colour scale some weight lies beyond."""
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[
+        bool(w.min() < 0), bool(w.max() > 1 + 1e-6)
+    ]

@@ -1,0 +1,71 @@
+"""All attention of one sentence pair: one picture a slot, with the gold links outlined on the cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seq2seq.batch import BOS, SPECIALS
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.links import Link
+from seq2seq.metrics.words import overlap
+from seq2seq.plots import heatmap
+
+_TITLES = {
+    "cross": "cross-attention",
+    "encoder_self": "self-attention of the encoder",
+    "decoder_self": "self-attention of the decoder",
+}
+
+
+def save_sentence(
+    directory: str | Path,
+    record: int,
+    weights: Mapping[str, ArrayLike],
+    source: Sequence[str],
+    target: Sequence[str],
+    *,
+    gold: Gold | None = None,
+) -> list[Path]:
+    """Writes DIRECTORY/RECORD_SLOT.png and .npz for each slot in ``weights`` and returns the pictures' paths.
+
+    ``weights`` {"cross.0": (H, T, S), "encoder_self.0": (H, S, S), "decoder_self.0": (H, T, T), ...}, which may be
+    padded at their ends; ``source`` the S source pieces and ``target`` the T predicted ones, ``</s>`` included.
+    Rows of cross-attention are named after the token that the step predicts, of decoder self-attention after the
+    token that it reads, as its columns are.
+    """
+    read = [SPECIALS[BOS], *target[:-1]]
+    axes = {"cross": (target, source), "encoder_self": (source, source), "decoder_self": (read, read)}
+    layers: dict[str, list[tuple[int, ArrayLike]]] = {}
+    for name, layer_weights in weights.items():
+        slot, _, layer = name.partition(".")
+        layers.setdefault(slot, []).append((int(layer or 0), layer_weights))
+    pictures = []
+    for slot, numbered in layers.items():
+        rows, columns = axes[slot]
+        ordered = [np.asarray(w)[:, : len(rows), : len(columns)] for _, w in sorted(numbered, key=lambda pair: pair[0])]
+        outlined = gold if slot == "cross" else None
+        pictures.append(
+            heatmap.save(
+                Path(directory) / f"{record:05d}_{slot}",
+                np.stack(ordered),
+                rows,
+                columns,
+                gold=_cells(outlined.sure, outlined, source, target) if outlined else (),
+                possible=_cells(outlined.possible - outlined.sure, outlined, source, target) if outlined else (),
+                title=f"record {record}, {_TITLES[slot]}",
+            )
+        )
+    return pictures
+
+
+def _cells(chosen: Collection[Link], gold: Gold, source: Sequence[str], target: Sequence[str]) -> list[heatmap.Cell]:
+    """The (source piece, target piece) pairs whose words are linked."""
+    linked = np.zeros((len(gold.source), len(gold.target)))
+    for link in chosen:
+        linked[link] = 1
+    touched = overlap(source, gold.source) @ linked @ overlap(target, gold.target).T
+    return [(int(column), int(row)) for column, row in np.argwhere(touched > 0)]

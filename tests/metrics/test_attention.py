@@ -1,0 +1,72 @@
+"""Attention statistics at their known extremes and against a second formula."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from seq2seq.metrics.attention import average, statistics
+
+
+def test_uniform():
+    found = statistics(np.full((2, 3, 5), 1 / 5))
+    assert found["entropy"] == pytest.approx(math.log(5))
+    assert found["normalized_entropy"] == pytest.approx(1)
+    assert found["effective_positions"] == pytest.approx(5)
+    assert found["peak"] == pytest.approx(1 / 5)
+    assert found["coverage_min"] == found["coverage_max"] == pytest.approx(3 / 5)
+    assert found["sparsity"] == found["disagreement"] == 0
+    assert found["monotonicity"] == 1
+
+
+def test_one_hot():
+    found = statistics(np.eye(4)[[0, 1, 1, 0]])
+    assert found["entropy"] == found["normalized_entropy"] == found["coverage_min"] == 0
+    assert math.copysign(1, found["entropy"]) == 1
+    assert found["effective_positions"] == found["peak"] == found["mass"] == 1
+    assert found["sparsity"] == 3 / 4
+    assert found["monotonicity"] == pytest.approx(2 / 3)  # on, stay, back
+    assert found["coverage_max"] == 2
+
+
+def test_entropy_of_two_halves_is_log_two_whatever_the_mass():
+    found = statistics([[0.25, 0.25, 0.0]])
+    assert found["entropy"] == pytest.approx(math.log(2))
+    assert found["mass"] == 0.5
+    assert found["normalized_entropy"] == pytest.approx(math.log(2) / math.log(3))
+
+
+def test_heads_disagree_fully_when_they_share_no_position():
+    assert statistics(np.eye(4)[:, None])["disagreement"] == pytest.approx(1)
+    assert statistics(np.tile(np.eye(4), (3, 1, 1)))["disagreement"] == pytest.approx(0)
+    assert statistics(np.eye(4))["disagreement"] == 0
+
+
+def test_disagreement_is_the_mean_divergence_from_the_mean_head():
+    p = np.random.default_rng(0).dirichlet(np.ones(6), size=(3, 5))  # (H, T, S)
+    divergence = (p * np.log(p / p.mean(0))).sum(-1).mean()
+    assert statistics(p)["disagreement"] == pytest.approx(divergence / math.log(3))
+
+
+def test_rows_without_attention_are_left_out():
+    with_empty = statistics([[0.5, 0.5], [0.0, 0.0], [0.5, 0.5]])
+    assert with_empty["entropy"] == pytest.approx(math.log(2))
+    assert with_empty["monotonicity"] == 1
+    assert with_empty["mass"] == pytest.approx(2 / 3)
+    nothing = statistics(np.zeros((2, 3, 4)))
+    assert all(math.isfinite(value) for value in nothing.values())
+
+
+def test_one_position_and_one_step():
+    found = statistics([[1.0]])
+    assert found["normalized_entropy"] == 0 and found["monotonicity"] == 1
+    with pytest.raises(ValueError, match="not empty"):
+        statistics(np.zeros((2, 0)))
+
+
+def test_average_counts_sentences_alike():
+    assert average([{"peak": 0.2}, {"peak": 0.4}]) == {"peak": pytest.approx(0.3)}
+    assert average([]) == {}
+    assert all(type(value) is float for value in average([statistics(np.eye(2))]).values())

@@ -1,0 +1,85 @@
+"""BLEU, chrF and TER against hand-worked n-gram counts and sacreBLEU's own entry points."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import sacrebleu
+
+from seq2seq.errors import UserError
+from seq2seq.metrics import score
+from seq2seq.metrics.likelihood import perplexity, token_accuracy
+from seq2seq.metrics.translation import bleu, chrf, ter
+
+HYPOTHESES = ["The cat sat on the mat.", "It is raining", ""]
+REFERENCES = [["The cat sits on the mat."], ["It rains."], ["Nothing."]]
+
+
+def test_bleu_by_hand():
+    # 7 tokens of 7: precisions 6/7, 4/6, 2/5, 1/4, no brevity penalty
+    expected = 100 * (6 / 7 * 4 / 6 * 2 / 5 * 1 / 4) ** 0.25
+    assert bleu(HYPOTHESES[:1], REFERENCES[:1]).score == pytest.approx(expected)
+
+
+def test_ter_by_hand():
+    # one substitution in 6 blank-separated words
+    assert ter(HYPOTHESES[:1], REFERENCES[:1]).score == pytest.approx(100 / 6)
+
+
+def test_agree_with_sacrebleu():
+    streams = [[several[0] for several in REFERENCES]]
+    scores = score(["bleu", "chrf", "ter"], HYPOTHESES, REFERENCES)
+    assert scores["bleu"].score == pytest.approx(sacrebleu.corpus_bleu(HYPOTHESES, streams).score)
+    assert scores["chrf"].score == pytest.approx(sacrebleu.corpus_chrf(HYPOTHESES, streams).score)
+    assert scores["ter"].score == pytest.approx(sacrebleu.corpus_ter(HYPOTHESES, streams).score)
+
+
+def test_signatures():
+    version = sacrebleu.__version__
+    signature = bleu(HYPOTHESES, REFERENCES).signature
+    assert signature == f"BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{version}"
+    assert chrf(HYPOTHESES, REFERENCES).signature.startswith("chrF2|nrefs:1|case:mixed|eff:yes|nc:6|nw:0|")
+    assert ter(HYPOTHESES, REFERENCES).signature.startswith("TER|nrefs:1|case:lc|tok:tercom|")
+
+
+@pytest.mark.parametrize("metric", [bleu, chrf, ter])
+def test_each_sentence_has_its_own_number_of_references(metric):
+    ragged = [["A dog.", "The cat sat on the mat."], ["It is raining"]]
+    result = metric(HYPOTHESES[:2], ragged)
+    assert result.score == pytest.approx(0 if metric is ter else 100)
+    assert "nrefs:var" in result.signature
+
+
+def test_perfect_is_perfect_and_empty_output_is_worthless():
+    assert score(["bleu", "chrf", "ter"], ["a b c d e"], [["a b c d e"]])["bleu"].score == pytest.approx(100)
+    assert bleu([""], [["a b c d"]]).score == 0
+
+
+def test_bleu_of_unspaced_text_needs_its_tokenizer():
+    assert (
+        bleu(["我们去看电影"], [["我们去看电影"]]).score
+        < 100
+        == round(bleu(["我们去看电影"], [["我们去看电影"]], tokenize="zh").score)
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: score(["bleu", "rogue"], ["a"], [["a"]]), "'rogue'; choose from bleu, chrf, ter"),
+        (lambda: bleu(["a"], [["a"], ["b"]]), "1 hypotheses but references for 2 sentences"),
+        (lambda: chrf([], []), "no sentences"),
+        (lambda: ter(["a", "b"], [["a"], []]), "sentence 2 has no reference"),
+        (lambda: bleu(["a"], [["a"]], tokenize="14a"), "'14a'; choose one of"),
+    ],
+)
+def test_mistakes_are_named(call, said):
+    with pytest.raises(UserError, match=said.replace("[", r"\[")):
+        call()
+
+
+def test_perplexity_and_accuracy():
+    assert perplexity(10 * math.log(7), 10) == pytest.approx(7)
+    assert perplexity(1e6, 1) == math.inf
+    assert token_accuracy(3, 4) == 0.75

@@ -1,0 +1,67 @@
+"""Merging pieces to words, against small matrices worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seq2seq.metrics.words import about_predicted, membership, merge, overlap
+
+
+def test_membership_leaves_specials_out():
+    np.testing.assert_array_equal(membership([0, 0, 1, -1]), [[1, 0], [1, 0], [0, 1], [0, 0]])
+    assert membership([0, -1], count=3).shape == (2, 3)
+    assert membership([-1]).shape == (1, 0)
+
+
+def test_merge_sums_over_source_pieces_and_averages_over_target_pieces():
+    weights = [
+        [0.1, 0.2, 0.3, 0.4],  # "ab" of word 0
+        [0.5, 0.1, 0.2, 0.2],  # "c" of word 0
+        [0.0, 0.0, 0.9, 0.1],  # word 1
+        [0.0, 0.0, 0.0, 1.0],  # </s>
+    ]
+    words = merge(weights, membership([0, 0, 1, -1]), membership([0, 0, 1, -1]))
+    np.testing.assert_allclose(words, [[(0.3 + 0.6) / 2, (0.3 + 0.2) / 2], [0.0, 0.9]])
+
+
+def test_merge_of_a_word_without_pieces_is_zero():
+    words = merge(np.eye(2), membership([0, 1], count=3), membership([0, 2]))
+    np.testing.assert_array_equal(words, [[1, 0, 0], [0, 0, 0], [0, 1, 0]])
+
+
+def test_merge_refuses_other_shapes():
+    with pytest.raises(ValueError, match="don't fit 2 target pieces and 3 source pieces"):
+        merge(np.ones((3, 2)), membership([0, 1, 2]), membership([0, 1]))
+
+
+def test_overlap_of_pieces_inside_words_is_membership():
+    pieces = ["▁un", "able", "▁to", "▁work", ".", "</s>"]
+    np.testing.assert_array_equal(overlap(pieces, ["unable", "to", "work", "."]), membership([0, 0, 1, 2, 3, -1]))
+
+
+def test_overlap_of_a_piece_across_words_is_shared_by_characters():
+    shares = overlap(["▁don't", "▁go"], ["do", "n't", "go"])
+    np.testing.assert_allclose(shares, [[2 / 5, 3 / 5, 0], [0, 0, 1]])
+
+
+def test_overlap_sees_through_case_normalisation_and_lone_marks():
+    np.testing.assert_array_equal(overlap(["▁", "le", "▁fi", "n"], ["Le", "ﬁn"]), [[0, 0], [1, 0], [0, 1], [0, 1]])
+
+
+def test_overlap_gives_an_unknown_piece_the_word_that_is_left():
+    shares = overlap(["▁the", "<unk>", "▁cat", "</s>"], ["the", "猫科", "cat"])
+    np.testing.assert_array_equal(shares, membership([0, 1, 2, -1]))
+
+
+def test_overlap_lays_byte_pieces_over_their_character():
+    shares = overlap(["▁a", "<0xE7>", "<0x8C>", "<0xAB>", "▁b"], ["a", "猫", "b"])
+    np.testing.assert_array_equal(shares, membership([0, 1, 1, 1, 2]))
+
+
+def test_rows_about_the_input_move_up_by_one():
+    weights = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(about_predicted(weights), weights)
+    np.testing.assert_array_equal(about_predicted(weights, "input"), [[2, 3], [4, 5], [0, 0]])
+    with pytest.raises(ValueError, match="'predicted' or 'input'"):
+        about_predicted(weights, "output")
