@@ -1,0 +1,299 @@
+"""The seven laws of the contract (``seq2seq/attention/base.py``), for every file of ``conf/attention`` and
+``conf/self_attention`` in every slot it can stand in. A new file is held to them by being there.
+
+Memory positions in the cross slot are three apart: what counts places instead of reading positions is found out.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck
+from torch.func import functional_call
+
+from seq2seq.attention.base import Attention, Memory, Query, SourceSpec, select
+from seq2seq.errors import UserError
+from tests.attention.walk import EXACT, close, cut, same, walk
+from tests.catalogue import WIDTH, choices, mechanism, memory, noise
+
+RELATIVE = ("none", "rotary", "alibi")
+SELF_SLOTS = {
+    **{f"encoder_self-{p}": SourceSpec(WIDTH, position=p) for p in RELATIVE},
+    **{f"decoder_self-{p}": SourceSpec(WIDTH, position=p, causal=True) for p in RELATIVE},
+}
+T, S = 6, 6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file of the catalogue in a slot."""
+
+    group: str
+    name: str
+    slot: str
+    source: SourceSpec
+
+    def build(self, *overrides: str, dtype: torch.dtype = torch.float64) -> Attention:
+        return mechanism(self.group, self.name, self.source, *overrides, dtype=dtype)
+
+    def memory(self, *lengths: int, dtype: torch.dtype = torch.float64) -> Memory:
+        return memory(*lengths, step=1 if self.source.causal else 3, dtype=dtype)
+
+    def __str__(self) -> str:
+        return f"{self.group}/{self.name}-{self.slot}"
+
+
+def served(group: str, name: str) -> list[Case]:
+    """The slots that a file serves; a mechanism refuses the others when it is built."""
+    slots = {"cross": SourceSpec(WIDTH)} if group == "attention" else SELF_SLOTS
+    cases = []
+    for slot, source in slots.items():
+        try:
+            mechanism(group, name, source)
+        except UserError:
+            continue
+        cases.append(Case(group, name, slot, source))
+    return cases
+
+
+CASES = [case for group in ("attention", "self_attention") for name in choices(group) for case in served(group, name)]
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_dtype = pytest.mark.parametrize("dtype", EXACT, ids=lambda dtype: str(dtype).removeprefix("torch."))
+every_path = pytest.mark.parametrize("need_weights", [True, False], ids=["weights", "fast"])
+
+
+@pytest.mark.parametrize("group", ["attention", "self_attention"])
+def test_every_file_serves_a_slot(group: str) -> None:
+    assert {case.name for case in CASES if case.group == group} == set(choices(group))
+
+
+@every_case
+@every_dtype
+@pytest.mark.parametrize("chunks", [(1,) * T, (2, T - 2), (T - 1, 1)], ids=str)
+def test_chunks(case: Case, dtype: torch.dtype, chunks: tuple[int, ...]) -> None:
+    attention = case.build(dtype=dtype)
+    queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 4, 2, dtype=dtype)
+    whole = walk(attention, queries, source)
+    same(walk(attention, queries, source, chunks=chunks), whole, dtype)
+    fast = walk(attention, queries, source, chunks=chunks, need_weights=False)
+    close(fast.context, whole.context, dtype)
+    assert fast.weights is None
+
+
+@every_case
+@every_dtype
+@every_path
+def test_nothing_to_attend(case: Case, dtype: torch.dtype, need_weights: bool) -> None:
+    attention = case.build(dtype=dtype)
+    queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 0, 4, dtype=dtype)
+    mask = torch.ones(3, T, S, dtype=torch.bool)
+    mask[2, 1] = False
+    for tensor in (queries, source.values):
+        tensor.requires_grad_()
+    answer = walk(attention, queries, source, mask=mask, need_weights=need_weights)
+    context = answer.context
+    for empty in (context, *answer.penalties.values()):
+        assert not empty[1].any()
+        assert not empty[2, 1].any()
+    if need_weights:
+        assert not answer.weights[1].any()
+        assert not answer.weights[2, :, 1].any()
+    if answer.sentinel is not None:
+        assert (answer.sentinel[1] == 1).all()
+    inputs = [queries, source.values, *attention.parameters()]
+    gradients = torch.autograd.grad((context * noise(*context.shape, dtype=dtype)).sum(), inputs, allow_unused=True)
+    assert all(g is None or g.isfinite().all() for g in gradients)
+    assert gradients[1][0].any()
+    assert not gradients[1][1].any()
+    neighbour = walk(attention, queries[:1], source.select(torch.tensor([0])), need_weights=need_weights)
+    close(context[:1], neighbour.context, dtype)
+
+
+@every_case
+@every_dtype
+def test_weights(case: Case, dtype: torch.dtype) -> None:
+    attention = case.build(dtype=dtype)
+    queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 4, 2, dtype=dtype)
+    mask = noise(3, T, S, seed=3) > -1
+    answer = walk(attention, queries, source, mask=mask)
+    weights = answer.weights
+    assert weights.dim() == 4
+    assert weights.shape[0] == 3
+    assert weights.shape[2:] == (T, S)
+    visible = source.mask[:, None] & mask
+    if case.source.causal:
+        visible = visible & torch.ones(T, S, dtype=torch.bool).tril()
+    assert not weights.masked_select(~visible[:, None]).any()
+    assert attention.mass in ("one", "at_most_one", "free")
+    if attention.mass != "free":
+        total = weights.sum(-1) if answer.sentinel is None else weights.sum(-1) + answer.sentinel
+        assert (weights >= 0).all()
+        assert total.gt(0.01).any()
+        assert (total <= 1 + EXACT[dtype]).all()
+    if attention.mass == "one":
+        close(total, total.ne(0).to(dtype), dtype)
+    assert attention.alignment(weights).shape == (3, T, S)
+    close(walk(attention, queries, source, mask=mask, need_weights=False).context, answer.context, dtype)
+
+
+@every_case
+@every_dtype
+@every_path
+def test_padding_and_neighbours(case: Case, dtype: torch.dtype, need_weights: bool) -> None:
+    attention = case.build(dtype=dtype)
+    queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 4, 2, dtype=dtype)
+    answer = walk(attention, queries, source, need_weights=need_weights)
+    noisy = replace(source, values=source.values + 1e3 * ~source.mask.unsqueeze(-1))
+    same(walk(attention, queries, noisy, need_weights=need_weights), answer, dtype)
+    alone = replace(cut(source, slice(0, 4)), extent=source.extent).select(torch.tensor([1]))
+    steps = 4 if case.source.causal else T  # there a value is a query's own
+    trimmed = walk(attention, queries[1:2, :steps], alone, need_weights=need_weights)
+    close(trimmed.context, answer.context[1:2, :steps], dtype)
+    if need_weights:
+        close(trimmed.weights, answer.weights[1:2, :, :steps, :4], dtype)
+
+
+@every_case
+def test_order_in_memory(case: Case) -> None:
+    """Places come from ``positions``: shuffled values with their positions are the same memory."""
+    attention = case.build()
+    queries, source = noise(2, T, WIDTH), case.memory(S, 4)
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    shuffled = Memory(source.values[:, order], source.mask[:, order], source.positions[:, order], source.extent)
+    answer, moved = walk(attention, queries, source), walk(attention, queries, shuffled)
+    same(moved, replace(answer, weights=answer.weights[..., order]))
+
+
+@every_case
+@every_path
+def test_select(case: Case, need_weights: bool) -> None:
+    """Reordering memory and state in the middle equals having asked with reordered inputs from the start."""
+    attention, index = case.build(), torch.tensor([2, 0, 0, 1])
+    queries, source = noise(3, T, WIDTH), case.memory(S, 4, 2)
+    expected = walk(attention, queries[index], source.select(index)).context
+    causal = case.source.causal
+    grown = attention.prepare(cut(source, slice(0, 2)) if causal else source)
+    grown = attention.extend(None, grown) if causal else grown
+    first = Query(queries[:, :2], torch.arange(2).expand(3, -1))
+    state = attention(first, grown, attention.initial_state(grown), need_weights=need_weights).state
+    grown, state = grown.select(index), select(state, index)
+    if causal:
+        grown = attention.extend(grown, attention.prepare(cut(source, slice(2, S)).select(index)))
+    rest = Query(queries[index, 2:], torch.arange(2, T).expand(4, -1))
+    close(attention(rest, grown, state, need_weights=need_weights).context, expected[:, 2:])
+
+
+@every_case
+def test_nothing_lives_on_self(case: Case) -> None:
+    attention = case.build()
+    stored, shape = copy.deepcopy(attention.state_dict()), snapshot(attention)
+    first = walk(attention, noise(3, T, WIDTH), case.memory(S, 4, 2), chunks=(2, 4)).context
+    walk(attention, noise(2, 3, WIDTH, seed=5), case.memory(3, 1), need_weights=False)
+    assert snapshot(attention) == shape
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in attention.state_dict().items())
+    assert {name for name, _ in attention.named_buffers()} <= stored.keys()
+    again = walk(attention, noise(3, T, WIDTH), case.memory(S, 4, 2), chunks=(2, 4)).context
+    assert torch.equal(first, again)
+
+
+def snapshot(module: nn.Module) -> dict[str, dict[str, Any]]:
+    """What each submodule holds, by name; tensors by identity."""
+    return {
+        name: {key: dict(value) if isinstance(value, dict) else value for key, value in vars(part).items()}
+        for name, part in module.named_modules()
+    }
+
+
+@every_case
+def test_arguments(case: Case) -> None:
+    """The same for all: a decoder need not know what it holds."""
+    attention = case.build()
+    for name in ("prepare", "extend", "initial_state", "forward", "alignment", "regulariser", "constrain"):
+        ours, theirs = (inspect.signature(getattr(cls, name)) for cls in (type(attention), Attention))
+        assert list(ours.parameters.values()) == list(theirs.parameters.values()), name
+    assert attention.context_dim == walk(attention, noise(1, T, WIDTH), case.memory(S)).context.shape[-1]
+    assert all(term.dim() == 0 for term in attention.regulariser().values())
+
+
+@every_case
+def test_every_parameter_learns(case: Case) -> None:
+    attention = case.build()
+    source = case.memory(S, 4, 2)
+    source.values.requires_grad_()
+    context = walk(attention, noise(3, T, WIDTH), source).context
+    (context * noise(*context.shape, seed=4)).sum().backward()
+    assert source.values.grad is not None
+    assert [name for name, p in attention.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@every_case
+@every_path
+def test_gradcheck(case: Case, need_weights: bool) -> None:
+    """Where gradients are exact. A surrogate's own test compares it with enumeration."""
+    attention = case.build()
+    assert attention.gradient in ("exact", "surrogate")
+    if attention.gradient == "exact":
+        source, names = case.memory(3, 2), [f"attention.{name}" for name, _ in attention.named_parameters()]
+
+        def contexts(queries: Tensor, values: Tensor, *parameters: Tensor) -> Tensor:
+            probe = Walk(attention, replace(source, values=values), need_weights)
+            return functional_call(
+                probe, dict(zip((f"attention.{n}" for n in names), parameters, strict=True)), queries
+            )
+
+        inputs = (noise(2, 3, WIDTH), source.values, *(p.detach().clone() for p in attention.parameters()))
+        assert gradcheck(contexts, [tensor.requires_grad_() for tensor in inputs], fast_mode=True)
+
+
+class Walk(nn.Module):
+    """``walk`` as a module, so that its parameters can be put in from outside."""
+
+    def __init__(self, attention: Attention, memory: Memory, need_weights: bool) -> None:
+        super().__init__()
+        self.attention, self.memory, self.need_weights = attention, memory, need_weights
+
+    def forward(self, queries: Tensor) -> Tensor:
+        return walk(self.attention, queries, self.memory, need_weights=self.need_weights).context
+
+
+@every_case
+@every_path
+@pytest.mark.parametrize("mode", ["autocast", "all"])
+def test_bfloat16(case: Case, need_weights: bool, mode: str) -> None:
+    dtype = torch.float32 if mode == "autocast" else torch.bfloat16
+    attention = case.build(dtype=dtype)
+    queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 0, 2, dtype=dtype)
+    exact = walk(case.build(), queries.double(), replace(source, values=source.values.double())).context
+    for tensor in (queries, source.values):
+        tensor.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
+        context = walk(attention, queries, source, need_weights=need_weights).context
+    torch.testing.assert_close(context.double(), exact, rtol=0.1, atol=0.1)
+    context.sum().backward()
+    leaves = [queries, source.values, *attention.parameters()]
+    assert all(leaf.grad is None or leaf.grad.isfinite().all() for leaf in leaves)
+
+
+@every_case
+def test_state_dict(case: Case) -> None:
+    attention, other = case.build(), case.build()
+    for parameter in other.parameters():
+        nn.init.ones_(parameter)
+    other.load_state_dict(attention.state_dict())
+    queries, source = noise(3, T, WIDTH), case.memory(S, 4, 2)
+    assert torch.equal(walk(attention, queries, source).context, walk(other, queries, source).context)
+
+
+@every_case
+def test_constrain_is_a_projection(case: Case) -> None:
+    attention = case.build()
+    attention.constrain()
+    once = copy.deepcopy(attention.state_dict())
+    attention.constrain()
+    assert all(torch.equal(tensor, once[name]) for name, tensor in attention.state_dict().items())

@@ -1,0 +1,80 @@
+"""Asking a mechanism as a decoder does, and comparing its answers."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seq2seq.attention.base import Attended, Attention, Memory, Query
+
+EXACT = {torch.float64: 1e-12, torch.float32: 2e-5}
+
+
+def walk(
+    attention: Attention,
+    queries: Tensor,
+    memory: Memory,
+    *,
+    chunks: tuple[int, ...] | None = None,
+    mask: Tensor | None = None,
+    need_weights: bool = True,
+) -> Attended:
+    """The answer to ``queries`` (B, T, Q), asked all at once or in ``chunks``.
+
+    In a causal slot the memory grows with the queries, one value a query; elsewhere it is whole from the start.
+    """
+    answers, start, past, state = [], 0, None, None
+    for count in chunks or (queries.shape[1],):
+        rows = slice(start, start + count)
+        if attention.source.causal:
+            past = attention.extend(past, attention.prepare(cut(memory, rows)))
+        elif past is None:
+            past = attention.prepare(memory)
+        state = attention.initial_state(past) if state is None else state
+        positions = torch.arange(rows.start, rows.stop).expand(len(queries), -1)
+        query = Query(queries[:, rows], positions, queries[:, rows], queries[:, rows])
+        narrower = None if mask is None else mask[:, rows, : past.mask.shape[1]]
+        answers.append(attention(query, past, state, mask=narrower, need_weights=need_weights))
+        state, start = answers[-1].state, rows.stop
+    return join(answers, memory.mask.shape[1])
+
+
+def cut(memory: Memory, places: slice) -> Memory:
+    """Some places of a memory along time, as a memory of their own."""
+    mask = memory.mask[:, places]
+    return Memory(memory.values[:, places], mask, memory.positions[:, places], mask.sum(1, keepdim=True))
+
+
+def join(answers: list[Attended], size: int) -> Attended:
+    """Answers to chunks as one answer; what a chunk did not see yet has weight 0."""
+
+    def along(dim: int, parts: list[Tensor | None]) -> Tensor | None:
+        given = [part for part in parts if part is not None]
+        assert len(given) in (0, len(parts))
+        return torch.cat(given, dim) if given else None
+
+    weights = [None if a.weights is None else F.pad(a.weights, (0, size - a.weights.shape[-1])) for a in answers]
+    return Attended(
+        torch.cat([a.context for a in answers], 1),
+        along(2, weights),
+        answers[-1].state,
+        along(2, [a.sentinel for a in answers]),
+        along(1, [a.log_prob for a in answers]),
+        {name: torch.cat([a.penalties[name] for a in answers], 1) for name in answers[0].penalties},
+    )
+
+
+def close(actual: Tensor | None, expected: Tensor | None, dtype: torch.dtype = torch.float64) -> None:
+    """Equal up to rounding in ``dtype``."""
+    torch.testing.assert_close(actual, expected, rtol=EXACT[dtype], atol=EXACT[dtype])
+
+
+def same(actual: Attended, expected: Attended, dtype: torch.dtype = torch.float64) -> None:
+    """Two answers equal in all they report, up to rounding in ``dtype``."""
+    for name in (field.name for field in fields(Attended)):
+        ours, theirs = getattr(actual, name), getattr(expected, name)
+        if ours is not None or theirs is not None:
+            torch.testing.assert_close(ours, theirs, rtol=EXACT[dtype], atol=EXACT[dtype])

@@ -1,0 +1,103 @@
+"""What the tests run over: every choice of a conf folder, built small, and inputs to feed it.
+
+Widths are tiny and parameters are drawn wide, so that nothing is right by being near zero.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Attention, Memory, SourceSpec
+from seq2seq.batch import BOS, EOS, PAD, Batch
+from seq2seq.config import build_node
+from seq2seq.model import Seq2Seq, build
+
+Module = TypeVar("Module", bound=nn.Module)
+
+CONF = Path(__file__).parents[1] / "conf"
+WIDTH = 8
+SOURCE_VOCABULARY, TARGET_VOCABULARY = 14, 12
+MODEL_GROUPS = {"attention", "self_attention", "encoder", "decoder", "model"}
+SMALL = (f"model.dim={WIDTH}", "++model.ff_dim=12", "model.dropout=0", "model.attention_dropout=0")
+
+
+def choices(group: str) -> list[str]:
+    """The files of a conf folder: what a user can choose."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@cache
+def config(*overrides: str) -> DictConfig:
+    """The model's half of ``conf/train.yaml`` under ``overrides``."""
+    lines = OmegaConf.load(CONF / "train.yaml").defaults
+    ours = [line for line in lines if isinstance(line, DictConfig) and str(*line).split("@")[0] in MODEL_GROUPS]
+    ConfigStore.instance().store("architecture", {"defaults": [*ours, "_self_"]})
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose("architecture", [*SMALL, *overrides])
+
+
+def model(*overrides: str, dtype: torch.dtype = torch.float64) -> Seq2Seq:
+    """A model as a run builds it, at random parameters, in evaluation mode."""
+    built = build(config(*overrides), SOURCE_VOCABULARY, TARGET_VOCABULARY)
+    return randomise(built.to(dtype)).eval()
+
+
+def mechanism(
+    group: str,
+    name: str,
+    source: SourceSpec,
+    *overrides: str,
+    query_dim: int = WIDTH,
+    dtype: torch.dtype = torch.float64,
+) -> Attention:
+    """The mechanism that ``conf/GROUP/NAME.yaml`` describes, at random parameters, in evaluation mode."""
+    node = config(f"{group}={name}", *overrides)[group]
+    return randomise(build_node(node, query_dim, source).to(dtype)).eval()
+
+
+def randomise(module: Module, seed: int = 0) -> Module:
+    """Draws every parameter from N(0, 1/4)."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
+    return module
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Standard normal numbers, the same for the same seed in every dtype."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def memory(*lengths: int, width: int = WIDTH, step: int = 1, dtype: torch.dtype = torch.float64) -> Memory:
+    """A memory of sentences of these lengths whose values stand ``step`` positions apart."""
+    size = torch.tensor(lengths)
+    place = torch.arange(max(lengths)).expand(len(lengths), -1)
+    extent = (step * (size - 1) + 1).clamp(min=0)
+    values = noise(*place.shape, width, seed=1, dtype=dtype)
+    return Memory(values, place < size[:, None], step * place.unsqueeze(-1), extent.unsqueeze(1))
+
+
+def batch(sources: tuple[int, ...] = (7, 5, 2), targets: tuple[int, ...] = (4, 6, 5)) -> Batch:
+    """Sentences of these lengths, ``</s>`` included, of random words."""
+    generator = torch.Generator().manual_seed(2)
+
+    def padded(lengths: tuple[int, ...], vocabulary: int, start: list[int]) -> Tensor:
+        rows = [
+            [*start, *torch.randint(EOS + 1, vocabulary, (n - 1,), generator=generator).tolist(), EOS] if n else []
+            for n in lengths
+        ]
+        longest = max(map(len, rows))
+        return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
+
+    source = padded(sources, SOURCE_VOCABULARY, [])
+    target = padded(targets, TARGET_VOCABULARY, [BOS])
+    return Batch(source, torch.arange(len(source)), target, sum(targets))
