@@ -5,7 +5,8 @@ Shapes: B sentences, S source tokens, T target tokens (both padded on the right)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -55,11 +56,12 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """A copy on ``device``."""
-        return replace(self, **{n: t.to(device, non_blocking=non_blocking) for n, t in self._tensors()})
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """A copy in page-locked memory (called by DataLoader)."""
-        return replace(self, **{n: t.pin_memory() for n, t in self._tensors()})
+        return self._each(Tensor.pin_memory)
 
-    def _tensors(self) -> list[tuple[str, Tensor]]:
-        return [(f.name, v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)]
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        target = None if self.target is None else move(self.target)
+        return Batch(move(self.source), move(self.index), target, self.target_tokens)

@@ -76,12 +76,11 @@ class General(Dot):
     def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec) -> None:
         super().__init__(query_dim, key_dim, heads, source)
         self.weight = nn.Parameter(torch.empty(heads, query_dim, key_dim))
-        for head in self.weight:
-            nn.init.xavier_uniform_(head)
+        _xavier(self.weight, query_dim, key_dim)
 
     def keys(self, keys: Tensor) -> Tensor:
         """(B, H, S, K) -> (B, H, S, Q)."""
-        return keys @ self.weight.transpose(1, 2)
+        return torch.einsum("bhsk,hqk->bhsq", keys, self.weight)
 
 
 class Additive(Score):
@@ -109,21 +108,22 @@ class Additive(Score):
         dim = dim or query_dim
         self.query_weight = nn.Parameter(torch.empty(heads, query_dim, dim))
         self.key_weight = nn.Parameter(torch.empty(heads, key_dim, dim))
-        self.vector = nn.Parameter(torch.zeros(heads, dim, 1))
+        self.vector = nn.Parameter(torch.zeros(heads, dim))
         self.bias = nn.Parameter(torch.zeros(heads, 1, dim)) if bias else None
-        self.gain = nn.Parameter(torch.full((heads, 1, 1), dim**-0.5)) if normalize else None
+        self.gain = nn.Parameter(torch.full((heads, 1), dim**-0.5)) if normalize else None
         if normalize and init_std is not None:
             raise UserError("score.normalize divides by |v|, so score.init_std, which starts v at 0, can't go with it")
-        for weight in (self.query_weight, self.key_weight):
-            for head in weight:
-                nn.init.xavier_uniform_(head) if init_std is None else nn.init.normal_(head, std=init_std)
         if init_std is None:
-            for head in self.vector:
-                nn.init.xavier_uniform_(head)
+            _xavier(self.query_weight, query_dim, dim)
+            _xavier(self.key_weight, key_dim, dim)
+            _xavier(self.vector, dim, 1)
+        else:
+            nn.init.normal_(self.query_weight, std=init_std)
+            nn.init.normal_(self.key_weight, std=init_std)
 
     def keys(self, keys: Tensor) -> Tensor:
         """(B, H, S, K) -> U k + b (B, H, S, A)."""
-        projected = keys @ self.key_weight
+        projected = torch.einsum("bhsk,hka->bhsa", keys, self.key_weight)
         return projected if self.bias is None else projected + self.bias
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
@@ -135,9 +135,11 @@ class Additive(Score):
         vector = self.vector
         if self.gain is not None:
             vector = self.gain * vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
-        projected = queries @ self.query_weight  # (B, H, T, A)
-        rows = [torch.tanh(keys + row.unsqueeze(2)) @ vector for row in projected.unbind(2)]  # T x (B, H, S, 1)
-        return torch.cat(rows, -1).transpose(-1, -2)
+        projected = torch.einsum("bhtq,hqa->bhta", queries, self.query_weight)
+        rows = [
+            torch.einsum("bhsa,ha->bhs", torch.tanh(keys + row.unsqueeze(2)), vector) for row in projected.unbind(2)
+        ]
+        return torch.stack(rows, 2)
 
 
 class Location(Score):
@@ -155,8 +157,7 @@ class Location(Score):
             raise UserError("the location score has one row a source position; it can't serve a memory that grows")
         self.max_length = max_length
         self.weight = nn.Parameter(torch.empty(heads, query_dim, max_length))
-        for head in self.weight:
-            nn.init.xavier_uniform_(head)
+        _xavier(self.weight, query_dim, max_length)
 
     def visible(self, memory: Memory) -> Tensor:
         """(B, S) True at positions that W has a row for."""
@@ -164,7 +165,7 @@ class Location(Score):
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
         """(B, H, T, Q) -> (B, H, T, S)."""
-        scores = queries @ self.weight  # (B, H, T, max_length)
+        scores = torch.einsum("bhtq,hql->bhtl", queries, self.weight)  # (B, H, T, max_length)
         place = memory.positions[..., 0].clamp(max=self.max_length - 1)  # (B, S)
         return scores.gather(-1, place[:, None, None, :].expand(*scores.shape[:-1], -1))
 
@@ -176,3 +177,9 @@ class Constant(Score):
         """(B, H, T, Q) -> zeros (B, H, T, S)."""
         batch, heads, length, _ = queries.shape
         return queries.new_zeros(batch, heads, length, memory.mask.shape[1])
+
+
+def _xavier(weight: Tensor, fan_in: int, fan_out: int) -> None:
+    """Glorot's bound for each head's own matrix, not for the stack of them."""
+    bound = math.sqrt(6.0 / (fan_in + fan_out))
+    nn.init.uniform_(weight, -bound, bound)

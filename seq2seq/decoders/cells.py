@@ -5,18 +5,24 @@ Shapes: B batch, T steps, E input, F what is fed back (may be 0), D state, L lay
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.encoders.rnn import recurrent
 from seq2seq.layers.dropout import Dropout
+from seq2seq.layers.recurrent import Weights, recurrent
+from seq2seq.layers.stack import Stack
+
+Layers = tuple[tuple[Tensor, ...], ...]
+"""A state while stepping: for each layer (h,) or (h, c), each (B, D)."""
 
 
 class RecurrentStack(nn.Module):
     """Layer 1 reads [x_t; feed], layer l the hidden state of l-1 (with dropout between).
 
-    The state is one tensor (B, L, states, D): states = 2 for an LSTM (h, c), 1 for a GRU (h).
+    Between calls the state is one tensor (B, L, states, D): states = 2 for an LSTM (h, c), 1 for a GRU (h).
     The GRU is PyTorch's (reset gate after the matrix product), not Cho's (before it).
     """
 
@@ -24,8 +30,7 @@ class RecurrentStack(nn.Module):
         super().__init__()
         self.input_dim = input_dim
         self.states = 2 if cell == "lstm" else 1
-        sizes = [input_dim + fed_dim] + [dim] * (layers - 1)
-        self.layers = nn.ModuleList(recurrent(cell, size, dim) for size in sizes)
+        self.layers = Stack(recurrent(cell, size, dim) for size in [input_dim + fed_dim] + [dim] * (layers - 1))
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,33 +44,63 @@ class RecurrentStack(nn.Module):
             finals.append(torch.cat(last if self.states == 2 else (last,)).transpose(0, 1))
         return x, torch.stack(finals, 1)
 
-    def project(self, x: Tensor) -> Tensor:
-        """W_x x + biases of the first layer for all steps: (B, T, E) -> (B, T, G D)."""
-        first = self.layers[0]
-        bias = first.bias_ih_l0 if self.states == 1 else first.bias_ih_l0 + first.bias_hh_l0
-        return F.linear(x, first.weight_ih_l0[:, : self.input_dim], bias)
+    def stepper(self, x: Tensor, state: Tensor) -> Stepper:
+        """For walks that learn what to feed as they go: x (B, T, E), state (B, L, states, D)."""
+        return Stepper(self, x, state)
 
-    def step(self, projected: Tensor, feed: Tensor, state: Tensor) -> Tensor:
-        """One step: projected (B, G D) of the input, feed (B, F), state (B, L, states, D) -> the next state."""
-        after = []
-        for depth, layer in enumerate(self.layers):
-            hidden = state[:, depth, 0]
-            if depth == 0:
-                gates = projected
-                extra, weight = feed, layer.weight_ih_l0[:, self.input_dim :]
-            else:
-                gates = layer.bias_ih_l0 if self.states == 1 else layer.bias_ih_l0 + layer.bias_hh_l0
-                extra, weight = self.dropout(after[-1][:, 0]), layer.weight_ih_l0
-            if self.states == 2:
-                weights = torch.cat((weight, layer.weight_hh_l0), 1)
-                gates = gates + torch.cat((extra, hidden), 1) @ weights.t()
-                enter, forget, candidate, leave = gates.chunk(4, 1)
-                cell = torch.sigmoid(forget) * state[:, depth, 1] + torch.sigmoid(enter) * torch.tanh(candidate)
-                after.append(torch.stack((torch.sigmoid(leave) * torch.tanh(cell), cell), 1))
-            else:
-                ours = (gates + extra @ weight.t()).chunk(3, 1)
-                theirs = F.linear(hidden, layer.weight_hh_l0, layer.bias_hh_l0).chunk(3, 1)
-                reset, update = torch.sigmoid(ours[0] + theirs[0]), torch.sigmoid(ours[1] + theirs[1])
-                candidate = torch.tanh(ours[2] + reset * theirs[2])
-                after.append((candidate + update * (hidden - candidate)).unsqueeze(1))
-        return torch.stack(after, 1)
+
+class Stepper:
+    """One walk over T steps. What all steps share is made once: input projections and joined matrices."""
+
+    def __init__(self, stack: RecurrentStack, x: Tensor, state: Tensor) -> None:
+        self.stack = stack
+        self.layers: Layers = tuple(layer.unbind(1) for layer in state.unbind(1))
+        self.weights = [Weights.of(layer) for layer in stack.layers]
+        self.matrices: list[Tensor] = []
+        self.biases: list[Tensor] = []
+        for depth, own in enumerate(self.weights):
+            into = own.input[:, stack.input_dim :] if depth == 0 else own.input
+            lstm = stack.states == 2  # its two products add up: one product of the joined matrices
+            self.matrices.append(torch.cat((into, own.hidden), 1).t() if lstm else into.t())
+            self.biases.append(own.input_bias + own.hidden_bias if lstm else own.input_bias)
+        first = self.weights[0].input[:, : stack.input_dim]
+        self.projected: Sequence[Tensor] = F.linear(x, first, self.biases[0]).unbind(1)  # T x (B, G D)
+
+    @property
+    def hidden(self) -> Tensor:
+        """The top layer's h (B, D)."""
+        return self.layers[-1][0]
+
+    @property
+    def cell(self) -> Tensor | None:
+        """The top layer's c (B, D), an LSTM's."""
+        return self.layers[-1][1] if self.stack.states == 2 else None
+
+    def step(self, t: int, feed: Tensor | None) -> None:
+        """Reads x_t and ``feed`` (B, F)."""
+        below, after = feed, []
+        for depth, before in enumerate(self.layers):
+            gates = self.projected[t] if depth == 0 else self.biases[depth]
+            update = self._lstm if self.stack.states == 2 else self._gru
+            after.append(update(depth, gates, below, before))
+            below = self.stack.dropout(after[-1][0])
+        self.layers = tuple(after)
+
+    def state(self) -> Tensor:
+        """(B, L, states, D)."""
+        return torch.stack([torch.stack(layer, 1) for layer in self.layers], 1)
+
+    def _lstm(self, depth: int, gates: Tensor, below: Tensor | None, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        reads = before[0] if below is None else torch.cat((below, before[0]), 1)
+        enter, forget, candidate, leave = torch.addmm(gates, reads, self.matrices[depth]).chunk(4, 1)
+        cell = torch.sigmoid(forget) * before[1] + torch.sigmoid(enter) * torch.tanh(candidate)
+        return torch.sigmoid(leave) * torch.tanh(cell), cell
+
+    def _gru(self, depth: int, gates: Tensor, below: Tensor | None, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        own = self.weights[depth]
+        (hidden,) = before
+        ours = (gates if below is None else torch.addmm(gates, below, self.matrices[depth])).chunk(3, 1)
+        theirs = F.linear(hidden, own.hidden, own.hidden_bias).chunk(3, 1)
+        reset, update = torch.sigmoid(ours[0] + theirs[0]), torch.sigmoid(ours[1] + theirs[1])
+        candidate = torch.tanh(ours[2] + reset * theirs[2])
+        return (candidate + update * (hidden - candidate),)

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, AttentionFactory, Memory, Query, State
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
-from seq2seq.decoders.cells import RecurrentStack
+from seq2seq.decoders.cells import RecurrentStack, Stepper
 from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import OutputLayer
+from seq2seq.layers.stack import Stack
 
 BRIDGES = ("dense", "backward", "copy", "zero")
 
@@ -41,17 +42,15 @@ class Bridge(nn.Module):
             )
         self.kind, self.dim, self.states = kind, dim, states
         self.sources = [max(0, encoder.final_layers - layers + layer) for layer in range(layers)]
-        self.half = encoder.final_dim // 2
-        width = self.half if kind == "backward" else encoder.final_dim
-        self.maps = nn.ModuleList(
-            nn.Linear(width, dim * states) for _ in range(layers) if kind in ("dense", "backward")
-        )
+        self.backward_from = encoder.final_dim // 2
+        width = self.backward_from if kind == "backward" else encoder.final_dim
+        self.maps = Stack(nn.Linear(width, dim * states) for _ in range(layers) if kind in ("dense", "backward"))
 
     def forward(self, final: Tensor) -> Tensor:
         """(B, L', F) -> (B, L, states, D)."""
         layers = final[:, self.sources]
         if self.kind in ("dense", "backward"):
-            reads = layers if self.kind == "dense" else layers[..., self.half :]
+            reads = layers if self.kind == "dense" else layers[..., self.backward_from :]
             made = [torch.tanh(m(x)) for m, x in zip(self.maps, reads.unbind(1), strict=True)]
             return torch.stack(made, 1).unflatten(-1, (self.states, self.dim))
         start = final.new_zeros(len(final), len(self.sources), self.states, self.dim)
@@ -164,44 +163,43 @@ class RNNDecoder(Decoder):
         self, embedded: Tensor, memory: Memory, state: State, tensors: Mapping[str, Tensor], start: int, need: bool
     ) -> tuple[Tensor, Attended, dict[str, Tensor]]:
         """Luong with input feeding: a loop over T."""
-        feed, recurrent = tensors["feed"], tensors["recurrent"]
-        inputs = self.rnn.project(embedded)  # all T at once: the part of the gates that waits for nothing
-        steps, features = [], []
-        for t in range(embedded.shape[1]):
-            recurrent = self.rnn.step(inputs[:, t], feed, recurrent)
-            hidden = recurrent[:, -1, 0]
-            query = self._query(hidden, start + t, embedded[:, t], recurrent)
+        feed, stepper = tensors["feed"], self.rnn.stepper(embedded, tensors["recurrent"])
+        steps: list[Attended] = []
+        features: list[Tensor] = []
+        for t, word in enumerate(embedded.unbind(1)):
+            stepper.step(t, feed)
+            query = _query(stepper, start + t, word)
             steps.append(self.attention(query, memory, steps[-1].state if steps else state, need_weights=need))
-            feed = self._attentional(steps[-1].context.squeeze(1), hidden)
+            feed = self._attentional(steps[-1].context.squeeze(1), stepper.hidden)
             features.append(feed)
-        return torch.stack(features, 1), _join(steps), {"recurrent": recurrent, "feed": feed}
+        return torch.stack(features, 1), _join(steps), {"recurrent": stepper.state(), "feed": feed}
 
     def _bahdanau(
         self, embedded: Tensor, memory: Memory, state: State, tensors: Mapping[str, Tensor], start: int, need: bool
     ) -> tuple[Tensor, Attended, dict[str, Tensor]]:
         """Attend with the state before the step; the context enters the step. A loop over T."""
-        recurrent = tensors["recurrent"]
-        inputs = self.rnn.project(embedded)
-        steps, states = [], []
-        for t in range(embedded.shape[1]):
-            hidden = recurrent[:, -1, 0]
-            query = self._query(hidden, start + t, embedded[:, t], recurrent)
+        stepper = self.rnn.stepper(embedded, tensors["recurrent"])
+        steps: list[Attended] = []
+        states: list[Tensor] = []
+        for t, word in enumerate(embedded.unbind(1)):
+            query = _query(stepper, start + t, word)
             steps.append(self.attention(query, memory, steps[-1].state if steps else state, need_weights=need))
-            states.append(hidden)
-            recurrent = self.rnn.step(inputs[:, t], steps[-1].context.squeeze(1), recurrent)
+            states.append(stepper.hidden)
+            stepper.step(t, steps[-1].context.squeeze(1))
         attended = _join(steps)
         features = self.dropout(self.readout(torch.stack(states, 1), embedded, attended.context))
-        return features, attended, {"recurrent": recurrent}
+        return features, attended, {"recurrent": stepper.state()}
 
     def _attentional(self, context: Tensor, hidden: Tensor) -> Tensor:
         """h~ = tanh(W_c [c; h]) (Luong 2015, equation 5), with dropout: what is read out and fed back."""
         return self.dropout(torch.tanh(self.combine(torch.cat((context, hidden), -1))))
 
-    def _query(self, hidden: Tensor, place: int, embedded: Tensor, recurrent: Tensor) -> Query:
-        """One step's (B, .) tensors as a query of T = 1."""
-        position = torch.full((len(hidden), 1), place, device=hidden.device)
-        cell = recurrent[:, -1, 1].unsqueeze(1) if self.rnn.states == 2 else None
-        return Query(hidden.unsqueeze(1), position, embedded.unsqueeze(1), cell)
+
+def _query(stepper: Stepper, place: int, word: Tensor) -> Query:
+    """The stepper's top state as a query of T = 1."""
+    hidden, cell = stepper.hidden, stepper.cell
+    position = torch.full((len(hidden), 1), place, device=hidden.device)
+    return Query(hidden.unsqueeze(1), position, word.unsqueeze(1), None if cell is None else cell.unsqueeze(1))
 
 
 def _join(steps: list[Attended]) -> Attended:

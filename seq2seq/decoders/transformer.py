@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, AttentionFactory, Memory, Query, SourceSpec, State
 from seq2seq.batch import PAD
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.encoders.base import Encoded, Encoder
-from seq2seq.layers.embedding import TokenEmbedding
+from seq2seq.layers.embedding import TokenEmbedding, relative
 from seq2seq.layers.output import OutputLayer
+from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
 
 
@@ -101,8 +101,8 @@ class TransformerDecoder(Decoder):
             positions=positions,
             max_length=max_length,
         )
-        past = SourceSpec(dim, causal=True, position=positions if positions in ("rotary", "alibi") else "none")
-        self.layers = nn.ModuleList(
+        past = SourceSpec(dim, causal=True, position=relative(positions))
+        self.layers = Stack(
             DecoderLayer(dim, encoder.source, past, attention, self_attention, ff_dim, dropout, norm, activation)
             for _ in range(layers)
         )

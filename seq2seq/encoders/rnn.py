@@ -6,7 +6,7 @@ Shapes: B batch, S source tokens, E embedding, D memory width (both directions t
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.batch import Batch
@@ -14,28 +14,8 @@ from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
-
-CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
-
-
-def recurrent(cell: str, input_dim: int, dim: int) -> nn.LSTM | nn.GRU:
-    """One layer: orthogonal recurrent matrices, Xavier input matrices, zero biases but an LSTM's forget bias of 1.
-
-    (Saxe 2014; Jozefowicz 2015, section 2.2 for the forget bias.)
-    """
-    if cell not in CELLS:
-        raise UserError(f"cell={cell} is unknown; choose one of {', '.join(CELLS)}")
-    layer = CELLS[cell](input_dim, dim, batch_first=True)
-    with torch.no_grad():
-        for weight in layer.weight_ih_l0.chunk(layer.weight_ih_l0.shape[0] // dim):
-            nn.init.xavier_uniform_(weight)
-        for weight in layer.weight_hh_l0.chunk(layer.weight_hh_l0.shape[0] // dim):
-            nn.init.orthogonal_(weight)
-        layer.bias_ih_l0.zero_()
-        layer.bias_hh_l0.zero_()
-        if cell == "lstm":
-            layer.bias_ih_l0[dim : 2 * dim] = 1.0
-    return layer
+from seq2seq.layers.recurrent import recurrent
+from seq2seq.layers.stack import Stack
 
 
 class RNNEncoder(Encoder):
@@ -64,9 +44,7 @@ class RNNEncoder(Encoder):
         self.directions = 2 if bidirectional else 1
         width = dim // self.directions
         inputs = [embedding_dim] + [dim] * (layers - 1)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(recurrent(cell, size, width) for _ in range(self.directions)) for size in inputs
-        )
+        self.layers = Stack(Stack(recurrent(cell, size, width) for _ in range(self.directions)) for size in inputs)
         self.dropout = Dropout(dropout)
         self.source = SourceSpec(dim)
         self.final_dim, self.final_layers = dim, layers

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from seq2seq.attention.base import AttentionFactory, Memory, Query, SourceSpec
 from seq2seq.batch import Batch
 from seq2seq.encoders.base import Encoded, Encoder
-from seq2seq.layers.embedding import TokenEmbedding
+from seq2seq.layers.embedding import TokenEmbedding, relative
+from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
 
 
@@ -75,8 +76,8 @@ class TransformerEncoder(Encoder):
             positions=positions,
             max_length=max_length,
         )
-        inner = SourceSpec(dim, position=positions if positions in ("rotary", "alibi") else "none")
-        self.layers = nn.ModuleList(
+        inner = SourceSpec(dim, position=relative(positions))
+        self.layers = Stack(
             EncoderLayer(inner, self_attention, ff_dim, dropout, norm, activation) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,11 @@ from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.positions import Learned, Sinusoidal
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi")
+
+
+def relative(positions: str) -> Literal["none", "rotary", "alibi"]:
+    """What of ``positions`` the attention scores must do, since embeddings can't."""
+    return "rotary" if positions == "rotary" else "alibi" if positions == "alibi" else "none"
 
 
 class TokenEmbedding(nn.Module):

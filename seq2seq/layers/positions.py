@@ -14,6 +14,8 @@ from torch import Tensor, nn
 class Sinusoidal(nn.Module):
     """PE(t, 2i) = sin(t / 10000^(2i/D)), PE(t, 2i+1) = cos(t / 10000^(2i/D)) (Vaswani 2017, section 3.5)."""
 
+    rate: Tensor
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim % 2:
