@@ -15,7 +15,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
-from torch.func import functional_call
 
 from seq2seq.attention.base import Attention, Memory, Query, SourceSpec, select
 from seq2seq.errors import UserError
@@ -239,27 +238,14 @@ def test_gradcheck(case: Case, need_weights: bool) -> None:
     attention = case.build()
     assert attention.gradient in ("exact", "surrogate")
     if attention.gradient == "exact":
-        source, names = case.memory(3, 2), [f"attention.{name}" for name, _ in attention.named_parameters()]
+        source = case.memory(3, 2)
 
         def contexts(queries: Tensor, values: Tensor, *parameters: Tensor) -> Tensor:
-            probe = Walk(attention, replace(source, values=values), need_weights)
-            return functional_call(
-                probe, dict(zip((f"attention.{n}" for n in names), parameters, strict=True)), queries
-            )
+            """gradcheck moves ``parameters`` in place."""
+            return walk(attention, queries, replace(source, values=values), need_weights=need_weights).context
 
-        inputs = (noise(2, 3, WIDTH), source.values, *(p.detach().clone() for p in attention.parameters()))
-        assert gradcheck(contexts, [tensor.requires_grad_() for tensor in inputs], fast_mode=True)
-
-
-class Walk(nn.Module):
-    """``walk`` as a module, so that its parameters can be put in from outside."""
-
-    def __init__(self, attention: Attention, memory: Memory, need_weights: bool) -> None:
-        super().__init__()
-        self.attention, self.memory, self.need_weights = attention, memory, need_weights
-
-    def forward(self, queries: Tensor) -> Tensor:
-        return walk(self.attention, queries, self.memory, need_weights=self.need_weights).context
+        inputs = (noise(2, 3, WIDTH).requires_grad_(), source.values.requires_grad_(), *attention.parameters())
+        assert gradcheck(contexts, inputs, fast_mode=True)
 
 
 @every_case
