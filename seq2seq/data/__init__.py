@@ -1,0 +1,1 @@
+"""Datasets: from files or the hub, through tokenizers, to batches."""

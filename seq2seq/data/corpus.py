@@ -1,0 +1,220 @@
+"""The splits of one dataset: read, tokenised, and handed out in batches."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import DataLoader
+
+from seq2seq.batch import Batch
+from seq2seq.data import arrow, cache
+from seq2seq.data.batching import random_batches, shard, sorted_batches
+from seq2seq.data.collate import PairEncoder
+from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Pairs, Stream, fitting
+from seq2seq.data.readers import Location, Reader, canonical
+from seq2seq.data.records import Policy, Record, Report, accepted
+from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
+
+log = logging.getLogger(__name__)
+
+Side = Literal["source", "target"]
+
+FORM = 1  # of the cached files: a new number makes old ones unused
+
+
+class Corpus:
+    """A dataset as records, and as batches of token ids; each part is made when first asked for.
+
+    ``max_tokens`` bounds rows x max(S, T) of a batch, padding counted; ``max_length`` the tokens of a training
+    sentence. What happens to bad records is said in ``seq2seq.data.records.Policy``. ``streaming`` trains from the
+    source directly, ``buffer_size`` records at a time, and stores nothing of the training split.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        target: str,
+        reader: Reader,
+        path: str | None = None,
+        tokenizer: TokenizerOptions | None = None,
+        max_tokens: int = 4096,
+        max_sentences: int | None = None,
+        max_length: int = 256,
+        on_bad: str = "drop",
+        on_mismatch: str = "error",
+        on_long: str = "drop",
+        workers: int = 0,
+        pin_memory: bool = False,
+        streaming: bool = False,
+        buffer_size: int = 100_000,
+        cache: str = "data/cache",
+    ) -> None:
+        self.name, self.source, self.target, self.reader = name, source, target, reader
+        self.at = Location(Path(path) if path else None, source, target)
+        self.options = tokenizer or TokenizerOptions()
+        self.max_tokens, self.max_sentences = max_tokens, max_sentences
+        self.policy = Policy(on_bad, on_mismatch, on_long, max_length)
+        self.workers, self.pin_memory = workers, pin_memory
+        self.streaming, self.buffer_size = streaming, buffer_size
+        self.cache = Path(cache)
+        self.report: dict[str, Report] = {}  # of each split used so far
+        self._files: dict[str, Path] = {}
+
+    def setup(self, splits: Sequence[str] = ("train", "valid", "test")) -> None:
+        """Does the slow parts now: tokenizers, and the encoding of those of ``splits`` that there are."""
+        assert self.tokenizers
+        for split in splits:
+            if not (split == "train" and self.streaming) and self.has(split):
+                self._file(split)
+
+    def has(self, split: str) -> bool:
+        """Whether there is such a split."""
+        return canonical(split) in map(canonical, self.reader.splits(self.at))
+
+    def use(self, source: Tokenizer, target: Tokenizer) -> None:
+        """Takes these tokenizers (a checkpoint's) instead of training any, so that no training split is needed."""
+        self.tokenizers = PairEncoder(source, target)
+        self._files.clear()
+
+    @property
+    def source_tokenizer(self) -> Tokenizer:
+        """Of the source side."""
+        return self.tokenizers.source
+
+    @property
+    def target_tokenizer(self) -> Tokenizer:
+        """Of the target side; the same as the source's where ``tokenizer.joint``."""
+        return self.tokenizers.target
+
+    @cached_property
+    def tokenizers(self) -> PairEncoder:
+        """Both, loaded from files, from the cache, or trained on the training split."""
+        o = self.options
+        rate = {"rate": o.sampling}
+        if o.source_model and o.target_model:
+            source, target = (Tokenizer.load(Path(file), o.type, **rate) for file in (o.source_model, o.target_model))
+            return PairEncoder(source, target)
+        if o.joint:
+            both = self._tokenizer(("source", "target"))
+            return PairEncoder(both, both)
+        return PairEncoder(self._tokenizer(("source",)), self._tokenizer(("target",)))
+
+    def records(self, split: str) -> arrow.Records:
+        """The records of a split in their order, ``references`` always there; ``Batch.index`` counts in them."""
+        return arrow.Records(self._file(split))
+
+    def loader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
+        """All of a split in batches, longest first.
+
+        Ranks get equal numbers of batches: the last may be a filler, whose ``index`` is -1.
+        """
+        encoded = self._encoded(split)
+        batches = sorted_batches(*encoded.lengths, self.max_tokens, self.max_sentences)
+        return self._loader(Batches(encoded, shard(batches, rank, world_size)))
+
+    def train_loader(
+        self, seed: int, epoch: int, start_batch: int = 0, rank: int = 0, world_size: int = 1
+    ) -> Iterable[Batch]:
+        """The batches of an epoch from ``start_batch`` (of this rank) on; the same for the same arguments.
+
+        The i-th batches of all ranks together are batches ``i * world_size`` and following of a single process.
+        """
+        if self.streaming:
+            buffers = Buffers(self._stream(), seed, epoch, rank, world_size)
+            return _Flat(self._loader(buffers), start_batch)
+        encoded = self._encoded("train")
+        batches = random_batches(*encoded.lengths, self.max_tokens, self.max_sentences, seed=(seed, epoch))
+        pairs: Pairs = encoded
+        if self.options.sampling:
+            pairs = Drawn(self.records("train"), self.tokenizers, seed, epoch, self.policy.max_length)
+        return self._loader(Batches(pairs, shard(batches, rank, world_size)[start_batch:]))
+
+    def _loader(self, dataset: Any) -> DataLoader[Any]:
+        # Its generator only seeds workers, which draw nothing: given, so that the global one is left alone.
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=self.pin_memory and torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def _stream(self) -> Stream:
+        split = self.reader.find("train", self.at)
+        sampling = bool(self.options.sampling)
+        limits = self.max_tokens, self.max_sentences, self.buffer_size
+        return Stream(self.reader, self.at, split, self.policy, self.tokenizers, sampling, *limits)
+
+    def _rows(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
+        return accepted(self.reader.rows(split, self.at, streaming=self.streaming), self.policy, report)
+
+    def _tokenizer(self, sides: tuple[Side, ...]) -> Tokenizer:
+        o, split = self.options, self.reader.find("train", self.at)
+        settings = {n: getattr(o, n) for n in ("type", "vocab_size", "normalization", "character_coverage")}
+        name = cache.key(FORM, self._fingerprint(split), sides, settings, o.max_records)
+        file = self.cache / f"{name}.model"
+        if not file.exists():
+            log.info("training a %s tokenizer for %s", o.type, " and ".join(getattr(self, s) for s in sides))
+            records = (record for _, record in islice(self._rows(split, Report("train")), o.max_records))
+            texts = (record[side] for record in records for side in sides)
+            tokenizer = Tokenizer.train(texts, **settings)
+            with cache.writing(file) as temporary:
+                temporary.write_bytes(tokenizer.model)
+        return Tokenizer(file.read_bytes(), o.type, o.sampling)
+
+    def _fingerprint(self, split: str) -> tuple[object, ...]:
+        return self.reader.fingerprint(split, self.at), self.source, self.target, vars(self.policy)
+
+    def _encoded(self, split: str) -> Encoded:
+        file = self._file(split)
+        return Encoded(arrow.TokenLists(file, "source_ids"), arrow.TokenLists(file, "target_ids"))
+
+    def _file(self, split: str) -> Path:
+        """The encoded split, made if it is not in the cache."""
+        split = canonical(split)
+        if split not in self._files:
+            found = self.reader.find(split, self.at)
+            states = [cache.key(t.type, t.model.hex()) for t in (self.source_tokenizer, self.target_tokenizer)]
+            file = self.cache / f"{cache.key(FORM, split, self._fingerprint(found), states)}.arrow"
+            report = file.with_suffix(".json")
+            if not (file.exists() and report.exists()):
+                self._write(split, found, file, report)
+            self.report[split] = Report(**json.loads(report.read_text()))
+            for line in self.report[split].lines():
+                log.warning("%s", line)
+            self._files[split] = file
+        return self._files[split]
+
+    def _write(self, split: str, found: str, file: Path, report_file: Path) -> None:
+        report = Report(split)
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for place, record in self._rows(found, report):
+                pair = self.tokenizers(record)
+                kept = fitting(pair, place, self.policy, report) if split == "train" else pair
+                if kept:
+                    report.kept += 1
+                    references = record.get("references") or [record["target"]]
+                    yield {**record, "references": references, "source_ids": kept[0], "target_ids": kept[1]}
+
+        arrow.write(file, rows())
+        with cache.writing(report_file) as temporary:
+            temporary.write_text(json.dumps(report.as_dict()))
+
+
+class _Flat:
+    """The batches of a loader of lists of batches, from one on."""
+
+    def __init__(self, buffers: DataLoader[list[Batch]], start: int) -> None:
+        self.buffers, self.start = buffers, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        return islice(chain.from_iterable(self.buffers), self.start, None)

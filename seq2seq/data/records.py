@@ -1,0 +1,110 @@
+"""What a record is, which records are refused, and the report of them.
+
+A reader yields a ``Row`` for each record of a file; ``accepted`` passes the good ones on and counts the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Literal, NotRequired, TypedDict
+
+from seq2seq.errors import UserError
+
+log = logging.getLogger(__name__)
+EXTRAS = ("references", "alignment", "possible")  # what a record may have beside source and target
+LISTED = 1000  # places kept for each reason; the counts are complete
+
+
+class Record(TypedDict):
+    """A source and what it should become; links are [source word, target word], counted from 0."""
+
+    source: str
+    target: str
+    references: NotRequired[list[str]]  # all right answers, where there is more than ``target``
+    alignment: NotRequired[list[list[int]]]  # sure links
+    possible: NotRequired[list[list[int]]]  # links that are not wrong
+
+
+Problem = Literal["empty", "not UTF-8", "malformed", "without a counterpart", "too long"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record, or what is wrong in its place, with the place: ``FILE:LINE``."""
+
+    place: str
+    record: Record | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What happens to records that cannot be used as they are."""
+
+    on_bad: str = "drop"  # empty, not UTF-8, malformed: drop | error
+    on_mismatch: str = "error"  # one file has more lines than the other: drop (the rest of it) | error
+    on_long: str = "drop"  # over ``max_length`` tokens in training: drop | truncate | error
+    max_length: int = 256  # tokens of source or target, with </s>
+
+    def __post_init__(self) -> None:
+        """Checks the choices."""
+        for option, choices in {
+            "on_bad": "drop error",
+            "on_mismatch": "drop error",
+            "on_long": "drop truncate error",
+        }.items():
+            if getattr(self, option) not in choices.split():
+                raise UserError(f"data.{option}={getattr(self, option)} is none of: {choices.replace(' ', ', ')}")
+
+    def action(self, problem: Problem) -> tuple[str, str]:
+        """What to do about a problem, and the option that says so."""
+        option = {"without a counterpart": "on_mismatch", "too long": "on_long"}.get(problem, "on_bad")
+        return getattr(self, option), f"data.{option}"
+
+
+@dataclass
+class Report:
+    """The records of one split: how many were kept, and where the others are."""
+
+    split: str
+    kept: int = 0
+    counts: dict[str, int] = field(default_factory=dict)  # problem -> records
+    places: dict[str, list[str]] = field(default_factory=dict)  # problem -> the first places
+    actions: dict[str, str] = field(default_factory=dict)  # problem -> what was done
+
+    def add(self, problem: Problem, place: str, policy: Policy) -> None:
+        """Notes a problem; raises where the policy says ``error``."""
+        action, option = policy.action(problem)
+        if action == "error":
+            remedy = "truncate or drop" if problem == "too long" else "drop"
+            raise UserError(f"{place}: {problem} ({self.split}); mend the data or set {option}={remedy}")
+        self.counts[problem] = self.counts.get(problem, 0) + 1
+        self.actions[problem] = {"drop": "dropped", "truncate": "truncated"}[action]
+        if len(places := self.places.setdefault(problem, [])) < LISTED:
+            places.append(place)
+
+    def lines(self, shown: int = 5) -> list[str]:
+        """A line for each kind of problem, with the first places."""
+        lines = []
+        for problem, count in self.counts.items():
+            places = ", ".join(self.places[problem][:shown]) + (", ..." if count > shown else "")
+            lines.append(f"{self.split}: {count} {problem}, {self.actions[problem]}: {places}")
+        return lines
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def accepted(rows: Iterable[Row], policy: Policy, report: Report) -> Iterator[tuple[str, Record]]:
+    """(place, record) of the rows that can be used; the others go to ``report``."""
+    for row in rows:
+        problem = row.problem
+        if row.record is not None and not (row.record["source"].strip() and row.record["target"].strip()):
+            problem = "empty"
+        if problem is None and row.record is not None:
+            yield row.place, row.record
+        else:
+            report.add(problem or "malformed", row.place, policy)

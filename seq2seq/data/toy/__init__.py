@@ -1,0 +1,1 @@
+"""Data that the package brings along, generated, with gold attention."""
