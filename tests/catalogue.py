@@ -5,6 +5,7 @@ Widths are tiny and parameters are drawn wide, so that nothing is right by being
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -44,23 +45,31 @@ def config(*overrides: str) -> DictConfig:
         return compose("architecture", [*SMALL, *overrides])
 
 
-def model(*overrides: str, dtype: torch.dtype = torch.float64) -> Seq2Seq:
-    """A model as a run builds it, at random parameters, in evaluation mode."""
-    built = build(config(*overrides), SOURCE_VOCABULARY, TARGET_VOCABULARY)
-    return randomise(built.to(dtype)).eval()
+def model(*overrides: str, attention: str | None = None) -> Seq2Seq:
+    """A model as a run builds it, at random parameters, in evaluation mode, fp64.
+
+    ``attention=NAME`` among the overrides is the same as ``attention``, which composes less.
+    """
+    return copy.deepcopy(_model(overrides, attention))
 
 
-def mechanism(
-    group: str,
-    name: str,
-    source: SourceSpec,
-    *overrides: str,
-    query_dim: int = WIDTH,
-    dtype: torch.dtype = torch.float64,
-) -> Attention:
-    """The mechanism that ``conf/GROUP/NAME.yaml`` describes, at random parameters, in evaluation mode."""
-    node = config(f"{group}={name}", *overrides)[group]
-    return randomise(build_node(node, query_dim, source).to(dtype)).eval()
+@cache
+def _model(overrides: tuple[str, ...], attention: str | None) -> Seq2Seq:
+    composed = config(*overrides)
+    if attention is not None:
+        composed = copy.deepcopy(composed)
+        composed.attention = config(f"attention={attention}").attention
+    return randomise(build(composed, SOURCE_VOCABULARY, TARGET_VOCABULARY).double()).eval()
+
+
+def mechanism(group: str, name: str, source: SourceSpec, *overrides: str, query_dim: int = WIDTH) -> Attention:
+    """The mechanism that ``conf/GROUP/NAME.yaml`` describes, at random parameters, in evaluation mode, fp64."""
+    return copy.deepcopy(_mechanism(group, name, source, overrides, query_dim))
+
+
+@cache
+def _mechanism(group: str, name: str, source: SourceSpec, overrides: tuple[str, ...], query_dim: int) -> Attention:
+    return randomise(build_node(config(f"{group}={name}", *overrides)[group], query_dim, source).double()).eval()
 
 
 def randomise(module: Module, seed: int = 0) -> Module:

@@ -39,7 +39,7 @@ class Case:
     source: SourceSpec
 
     def build(self, *overrides: str, dtype: torch.dtype = torch.float64) -> Attention:
-        return mechanism(self.group, self.name, self.source, *overrides, dtype=dtype)
+        return mechanism(self.group, self.name, self.source, *overrides).to(dtype)
 
     def memory(self, *lengths: int, dtype: torch.dtype = torch.float64) -> Memory:
         return memory(*lengths, step=1 if self.source.causal else 3, dtype=dtype)

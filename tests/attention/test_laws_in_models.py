@@ -1,0 +1,174 @@
+"""The laws once more, where they are needed: every mechanism inside every decoder, and every self-attention with
+every kind of position.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2seq.attention.base import Attention
+from seq2seq.batch import PAD, Batch
+from seq2seq.layers.embedding import POSITIONS
+from seq2seq.model import Seq2Seq
+from tests.attention.walk import close, walk
+from tests.catalogue import WIDTH, batch, choices, memory, model, noise
+
+DECODERS = {
+    "rnn": ["model=rnn"],
+    "rnn-unfed": ["model=rnn", "decoder.input_feeding=false"],
+    "rnn-bahdanau": ["model=rnn", "decoder.order=bahdanau", "model.layers=2", "encoder.cell=gru", "decoder.cell=gru"],
+    "transformer": ["model=transformer", "model.layers=2"],
+}
+CROSS = {
+    f"{name}-in-{decoder}": (overrides, name)
+    for name in choices("attention")
+    for decoder, overrides in DECODERS.items()
+}
+SELF = {
+    f"{slot}={name}-{positions}": (
+        ["model=transformer", f"self_attention@{slot}={name}", f"model.positions={positions}"],
+        None,
+    )
+    for slot in ("encoder_self", "decoder_self")
+    for name in choices("self_attention")
+    for positions in POSITIONS
+}
+MODELS: dict[str, tuple[list[str], str | None]] = CROSS | SELF
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def build(name: str) -> Seq2Seq:
+    """The model of this name in ``MODELS``."""
+    overrides, attention = MODELS[name]
+    return model(*overrides, attention=attention)
+
+
+def read(model: Seq2Seq, batch: Batch, *chunks: int, need_weights: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+    """Features (B, T, D) of the target read in ``chunks``, and the last chunk's weights."""
+    state, features, weights = model.decoder.start(model.encoder(batch)), [], {}
+    for tokens in batch.target_in.split(list(chunks), 1):
+        decoded, state = model.decoder(tokens, state, need_weights=need_weights)
+        features.append(decoded.features)
+        weights = dict(decoded.weights)
+    return torch.cat(features, 1), weights
+
+
+def of(batch: Batch, index: Tensor) -> Batch:
+    """The rows ``index``, without the padding that only the others needed."""
+    source, target = batch.source[index], batch.target[index]
+    return Batch(source[:, source.ne(PAD).any(0)], index, target[:, target.ne(PAD).any(0)])
+
+
+@every_model
+def test_chunks(name: str) -> None:
+    probe, data = build(name), batch()
+    length = data.target_in.shape[1]
+    whole, weights = read(probe, data, length, need_weights=True)
+    close(read(probe, data, *[1] * length)[0], whole)
+    chunked, last = read(probe, data, 2, length - 2, need_weights=True)
+    close(chunked, whole)
+    assert last.keys() == weights.keys()
+    for slot, rows in last.items():
+        close(rows, weights[slot][:, :, 2:])
+
+
+@every_model
+def test_nothing_to_attend(name: str) -> None:
+    probe, data = build(name), batch(sources=(7, 0, 2))
+    features = probe(data).features
+    decoded = probe(data, need_weights=True)
+    close(decoded.features, features)
+    for slot, weights in decoded.weights.items():
+        assert weights.dim() == 4
+        if not slot.startswith("decoder_self"):
+            assert not weights[1].any()
+            assert not weights.transpose(1, 3)[~data.source_mask].any()
+    for result in (decoded.features, features):
+        probe.zero_grad()
+        probe.decoder.output.log_probs(result).square().sum().backward(retain_graph=True)
+        assert all(p.grad.isfinite().all() for p in probe.parameters() if p.grad is not None)
+
+
+@every_model
+def test_padding_and_neighbours(name: str) -> None:
+    probe, data = build(name), batch()
+    together = probe.log_probs(data)
+    for row in range(len(data)):
+        alone = probe.log_probs(of(data, torch.tensor([row])))
+        close(alone[0], together[row, : alone.shape[1]])
+
+
+@every_model
+def test_select_and_reorder(name: str) -> None:
+    """A beam: rows repeated, moved within their sentence, then sentences leave."""
+    probe, data = build(name), batch()
+    twice, leave = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([5, 2])
+    swap = torch.tensor([1, 0, 2, 2, 4, 5])  # within sentences, whose source memory stays where it is
+    tokens = data.target_in[twice].flip(0)
+    state = probe.decoder.start(probe.encoder(data).select(twice))
+    _, state = probe.decoder(tokens[:, :2], state)
+    _, state = probe.decoder(tokens[swap, 2:4], state.reorder(swap))
+    last, _ = probe.decoder(tokens[swap][leave, 4:], state.select(leave))
+    rows = Batch(data.source[twice][leave], leave, torch.cat((tokens[swap][leave], tokens[leave, :1]), 1))
+    close(last.features, probe(rows).features[:, 4:])
+
+
+@every_model
+def test_every_parameter_learns(name: str) -> None:
+    probe, data = build(name), batch()
+    picked = probe.log_probs(data).gather(2, data.target_out.unsqueeze(2))
+    picked[data.target_mask].sum().backward()
+    idle = {name for name, p in probe.named_parameters() if p.grad is None or not p.grad.any()}
+    if not reads_query(probe.decoder.cross_attention(0)):  # the norm before it has no say
+        idle = {name for name in idle if ".around_cross.norm." not in name}
+    assert not idle
+
+
+def reads_query(attention: Attention) -> bool:
+    queries, source = noise(2, 3, WIDTH).requires_grad_(), memory(4, 3)
+    source.values.requires_grad_()
+    (gradient,) = torch.autograd.grad(walk(attention, queries, source).context.sum(), [queries], allow_unused=True)
+    return gradient is not None and bool(gradient.any())
+
+
+@every_model
+def test_nothing_lives_on_the_model(name: str) -> None:
+    probe = build(name)
+    stored, held = copy.deepcopy(probe.state_dict()), holdings(probe)
+    first = probe(batch(), need_weights=True).features
+    probe(batch(sources=(3, 9), targets=(2, 8)))
+    assert holdings(probe) == held
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in probe.state_dict().items())
+    assert torch.equal(probe(batch(), need_weights=True).features, first)
+
+
+def holdings(model: Seq2Seq) -> list[tuple[str, str, Any]]:
+    """All that every part of the model holds."""
+    return [
+        (name, key, dict(value) if isinstance(value, dict) else value)
+        for name, part in model.named_modules()
+        for key, value in vars(part).items()
+    ]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_arguments(decoder: str) -> None:
+    """A decoder says the same to whatever mechanism it holds."""
+    heard: set[tuple[Any, ...]] = set()
+
+    def listen(_: Attention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        query, memory, _ = args
+        given = tuple(field.name for field in fields(query) if getattr(query, field.name) is not None)
+        heard.add((given, query.vector.shape[1:], memory.values.shape[1:], tuple(sorted(kwargs))))
+
+    for name in choices("attention"):
+        probe = model(*DECODERS[decoder], attention=name)
+        probe.decoder.cross_attention(0).register_forward_pre_hook(listen, with_kwargs=True)
+        probe(batch())
+    assert len(heard) == 1
