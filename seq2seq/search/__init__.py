@@ -1,0 +1,9 @@
+"""Search: from a model and a batch of sources to hypotheses, and back to the probabilities of a hypothesis."""
+
+from seq2seq.search.base import Hypothesis, Search
+from seq2seq.search.beam import Beam
+from seq2seq.search.forced import Forced, force, rescore
+from seq2seq.search.greedy import Greedy
+from seq2seq.search.sample import Sample
+
+__all__ = ["Beam", "Forced", "Greedy", "Hypothesis", "Sample", "Search", "force", "rescore"]

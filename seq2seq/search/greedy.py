@@ -1,0 +1,26 @@
+"""Greedy search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seq2seq.batch import Batch
+from seq2seq.encoders.base import Encoded
+from seq2seq.model import Seq2Seq
+from seq2seq.search.base import Hypothesis, Search
+from seq2seq.search.chain import chain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy(Search):
+    """Says the most probable token at each step, the lowest id among equals; the score is the log-probability."""
+
+    def search(self, model: Seq2Seq, encoded: Encoded, batch: Batch) -> list[list[Hypothesis]]:
+        """One output a sentence."""
+        return [[output] for output in chain(self, model, encoded, _most_probable)]
+
+
+def _most_probable(log_probs: Tensor, outputs: Tensor, step: int) -> Tensor:
+    return log_probs.max(1).indices  # of equal ones the first

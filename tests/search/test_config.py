@@ -1,0 +1,28 @@
+"""conf/decoding lists every option of every search, at its default."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from seq2seq import search
+from seq2seq.config import build_node
+
+FILES = sorted((Path(__file__).parents[2] / "conf" / "decoding").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_file_is_the_class(file: Path) -> None:
+    node = OmegaConf.load(file)
+    built = build_node(node)
+    assert built == type(built)()
+    assert set(node) == {"_target_", *(field.name for field in dataclasses.fields(built))}
+    assert file.read_text().startswith("# ")
+
+
+def test_every_search_has_a_file() -> None:
+    assert {file.stem for file in FILES} == {"beam", "greedy", "sample"}
+    assert {kind.__name__.lower() for kind in search.Search.__subclasses__()} == {"beam", "greedy", "sample"}
