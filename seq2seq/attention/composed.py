@@ -69,7 +69,6 @@ class Composed(Attention):
         self.window = window(query_dim, source)
         self.normalizer = normalizer()
         self.mass = self.window.mass
-        self.renormalise = getattr(self.window, "renormalise", False)
         if source.position == "rotary" and (not isinstance(self.score, Dot) or widths[0] % 2):
             raise UserError(
                 "rotary positions turn queries and keys inside a dot product of even width; "
@@ -120,7 +119,7 @@ class Composed(Attention):
             weights = self.normalizer(scores if bias is None else scores + bias, visible)
             if view.factor is not None:
                 weights = weights * view.factor.to(weights.dtype).unsqueeze(1)
-                if self.renormalise:
+                if self.window.renormalise:
                     weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
             context = dropout(weights, p) @ values  # (B, H, T, D)
         if self.project:

@@ -23,9 +23,12 @@ class View(NamedTuple):
 
 
 class Window(nn.Module, ABC):
-    """Narrows what may be seen; never widens it. ``mass`` is what the weights then sum to."""
+    """Narrows what may be seen; never widens it. ``mass`` is what the weights then sum to, divided by their sum
+    if ``renormalise``.
+    """
 
     mass = "one"
+    renormalise = False
 
     def __init__(self, query_dim: int, source: SourceSpec) -> None:
         super().__init__()
@@ -47,6 +50,13 @@ class Last(Window):
     """Only the last real position: the encoder's final state, as in attention-free sequence to sequence
     (Sutskever 2014).
     """
+
+    def __init__(self, query_dim: int, source: SourceSpec) -> None:
+        super().__init__(query_dim, source)
+        if source.axes != 1:
+            raise UserError("the last window needs an order in time; image regions have none")
+        if source.causal:
+            raise UserError("the last window needs a whole source; a memory that grows has no last position")
 
     def forward(self, query: Query, memory: Memory) -> View:
         """True at position extent - 1."""
@@ -97,6 +107,8 @@ class LocalP(_Centred):
         self, query_dim: int, source: SourceSpec, *, reach: int = 10, dim: int | None = None, renormalise: bool = False
     ) -> None:
         super().__init__(query_dim, source, reach=reach)
+        if source.causal:
+            raise UserError("local-p needs the length of a whole source; use local_m over a memory that grows")
         self.mass = "one" if renormalise else "at_most_one"
         self.renormalise = renormalise
         self.hidden = nn.Linear(query_dim, dim or query_dim, bias=False)
@@ -104,6 +116,7 @@ class LocalP(_Centred):
 
     def forward(self, query: Query, memory: Memory) -> View:
         """Hidden outside the window, shaped by the Gaussian inside."""
-        share = torch.sigmoid(self.centre(torch.tanh(self.hidden(query.vector)))).squeeze(-1)  # (B, T)
-        distance = self.distance(share * memory.extent, memory)  # (B, T, S)
+        logit = self.centre(torch.tanh(self.hidden(query.vector))).squeeze(-1)  # (B, T)
+        logit = logit.to(torch.promote_types(logit.dtype, torch.float32))  # in bf16 257 and 258 are one position
+        distance = self.distance(torch.sigmoid(logit) * memory.extent, memory)  # (B, T, S)
         return View(distance.abs() <= self.reach, torch.exp(-2.0 * (distance / self.reach) ** 2))  # sigma = D/2

@@ -1,1 +1,1 @@
-
+"""Decoders: one interface for training and stepwise search."""

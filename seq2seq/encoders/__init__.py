@@ -1,1 +1,1 @@
-
+"""Encoders: token ids to a memory to attend over."""

@@ -1,1 +1,1 @@
-
+"""Layers that encoders, decoders and mechanisms share."""
