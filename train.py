@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from seq2seq import command
@@ -17,7 +19,7 @@ def main(config: DictConfig) -> None:
     """Trains, then scores the test split."""
     from seq2seq import workflows  # imports torch: --help need not wait for it
 
-    workflows.train(config)
+    workflows.train(config, Path(HydraConfig.get().runtime.output_dir))
 
 
 def check(config: DictConfig, typed: list[str]) -> None:

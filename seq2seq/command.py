@@ -35,6 +35,7 @@ def run(main: Callable[[], None], config_name: str, check: Check | None = None) 
     Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed.
     """
     OmegaConf.register_new_resolver("choices", choices, replace=True)
+    OmegaConf.register_new_resolver("run_of", _run_of, replace=True)
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of to Hydra's printer
     sys.argv[1:] = [forced(argument) for argument in sys.argv[1:]]
@@ -95,11 +96,19 @@ def choices(*groups: str) -> str:
     lines = []
     for group in sorted(path for path in CONF.rglob("*") if path.is_dir() and "hydra" not in path.parts):
         name = str(group.relative_to(CONF))
-        files = sorted(group.glob("*.yaml")) if not groups or name in groups else []
+        files = sorted(group.glob("*.yaml")) if group.name != "base" and (not groups or name in groups) else []
         if files:
             lines.append(f"{name}=")
-        for file in files:
-            first = file.read_text(encoding="utf-8").partition("\n")[0]
-            comment = first.removeprefix("#").strip() if first.startswith("#") and "@package" not in first else ""
-            lines.append(f"    {file.stem:20} {comment}".rstrip())
+        lines += [f"    {file.stem:20} {_first_comment(file)}".rstrip() for file in files]
     return "\n".join(lines).replace("$", "$$")  # Hydra fills the help text as a string.Template
+
+
+def _first_comment(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return next((line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line), "")
+
+
+def _run_of(path: str) -> str:
+    from seq2seq.checkpoint import run_of  # imports torch: only where a run is resumed
+
+    return str(run_of(path))

@@ -118,3 +118,8 @@ def _build(value: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, tools: 
         raise
     except (TypeError, ValueError) as error:
         raise UserError(f"{target.__name__}: {error}") from error
+    except Exception as error:
+        if target.__module__.split(".")[0] == PACKAGE:
+            raise
+        # what another package's constructor says of its options, in exceptions of its own
+        raise UserError(f"{target.__name__}: {' '.join(str(error).split())}") from error

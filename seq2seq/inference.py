@@ -1,0 +1,188 @@
+"""A trained model at work: ``seq2seq.load(RUN).generate(inputs, return_attention=True)``.
+
+Shapes: T target pieces with ``</s>``, S source pieces with ``</s>``, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from seq2seq import checkpoint
+from seq2seq.batch import EOS, Batch
+from seq2seq.config import build_node, plain
+from seq2seq.data.collate import batches_of
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import UserError
+from seq2seq.metrics.alignment import align
+from seq2seq.metrics.attention import statistics
+from seq2seq.metrics.links import Link
+from seq2seq.metrics.words import membership
+from seq2seq.model import Seq2Seq
+from seq2seq.options import check_node
+from seq2seq.search import Hypothesis, Search, force
+
+
+@dataclass(frozen=True)
+class Output:
+    """One of the texts that search found for an input; ``score`` ranks it, ``log_prob`` is log p(text | input)."""
+
+    text: str
+    score: float
+    log_prob: float
+    finished: bool  # False where the length limit ended it
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """Where a model looked, piece by piece, while it said ``target``: as it was used, from one forced pass."""
+
+    source: list[str]  # S pieces
+    target: list[str]  # T pieces; row t belongs to the step that predicts target[t]
+    source_words: list[int]  # the word each piece belongs to, -1 for specials
+    target_words: list[int]
+    weights: dict[
+        str, NDArray[np.float32]
+    ]  # {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": ...}
+    alignment: NDArray[np.float32]  # (T, S) the last layer's cross-attention, summed up over heads
+
+    def links(self, rows: str = "predicted") -> frozenset[Link]:
+        """(source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
+        return align(self.alignment, membership(self.source_words), membership(self.target_words), rows=rows)
+
+    def statistics(self) -> dict[str, float]:
+        """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
+        last = max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
+        return statistics(self.weights[last])
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What became of one input: ``outputs``, best first, and the attention of the best one where asked for."""
+
+    source: str
+    outputs: list[Output]
+    attention: AttentionMap | None = None
+
+    @property
+    def text(self) -> str:
+        """The best output; empty for an empty input."""
+        return self.outputs[0].text if self.outputs else ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its tokenizers and the config it was trained by."""
+
+    model: Seq2Seq
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
+    config: DictConfig
+    path: Path  # the checkpoint
+    device: torch.device
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> Trained:
+        """From a run directory or a checkpoint file."""
+        where = choose(device)
+        opened = checkpoint.load(path)
+        tokenizers = opened.source_tokenizer, opened.target_tokenizer
+        return cls(opened.model().to(where), *tokenizers, opened.config, opened.path, where)
+
+    @cached_property
+    def run(self) -> Path:
+        """The directory of the run."""
+        return checkpoint.run_of(self.path)
+
+    def generate(
+        self,
+        inputs: str | Sequence[str],
+        *,
+        return_attention: bool = False,
+        search: Search | None = None,
+        max_tokens: int = 4096,
+        first: int = 0,
+        **decoding: Any,
+    ) -> list[Generation]:
+        """One ``Generation`` for each input, in their order; ``max_tokens`` and ``first`` as for ``stream``.
+
+        ``search`` is how; without it, the run's own way with ``decoding`` changed (``beam_size=5``, ``n_best=3``).
+        """
+        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        found = [Generation(text, []) for text in texts]
+        search = self.search(**decoding) if search is None else search
+        stream = self.stream(texts, search, return_attention=return_attention, max_tokens=max_tokens, first=first)
+        for place, generation in stream:
+            found[place] = generation
+        return found
+
+    def search(self, **decoding: Any) -> Search:
+        """The run's way to decode, with some options changed."""
+        node = {**plain(self.config.decoding), **decoding}
+        check_node("decoding", node)
+        search = build_node(node)
+        assert isinstance(search, Search)
+        return search
+
+    def stream(
+        self,
+        texts: Sequence[str],
+        search: Search,
+        *,
+        return_attention: bool = False,
+        max_tokens: int = 4096,
+        first: int = 0,
+    ) -> Iterator[tuple[int, Generation]]:
+        """(place in ``texts``, generation), batch by batch, longest first; empty texts are passed over.
+
+        ``first`` is the place of ``texts[0]`` among all inputs: sampling draws by it.
+        """
+        for batch in batches_of(texts, self.source_tokenizer, max_tokens):
+            places = batch.index.tolist()
+            batch = replace(batch, index=batch.index + first).to(self.device)
+            found = search(self.model, batch)
+            best = [several[0] for several in found]
+            maps = self.attention(batch, best) if return_attention else [None] * len(best)
+            for place, several, seen in zip(places, found, maps, strict=True):
+                yield place, Generation(texts[place], [self._output(one) for one in several], seen)
+
+    def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> list[AttentionMap]:
+        """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
+        maps = []
+        passes = force(self.model, batch, chosen)
+        for ids, hypothesis, forced in zip(batch.source.tolist(), chosen, passes, strict=True):
+            source, target = ids[: ids.index(EOS) + 1], [*hypothesis.tokens, EOS]
+            cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if "cross." in name}
+            maps.append(
+                AttentionMap(
+                    self.source_tokenizer.pieces(source),
+                    self.target_tokenizer.pieces(target),
+                    self.source_tokenizer.words(source),
+                    self.target_tokenizer.words(target),
+                    {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
+                    self.model.alignment(cross)[0].float().cpu().numpy(),
+                )
+            )
+        return maps
+
+    def _output(self, found: Hypothesis) -> Output:
+        return Output(self.target_tokenizer.decode(found.tokens), found.score, found.log_prob, found.finished)
+
+
+def choose(device: str) -> torch.device:
+    """``auto`` is a GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={device} can't be used here: {str(error).splitlines()[0]}") from error
+    return torch.device(device)

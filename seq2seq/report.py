@@ -1,0 +1,105 @@
+"""The files that a scored split leaves, and the table that a person reads.
+
+results.json              {SPLIT: {METRIC: {"score": 34.1, "signature": "..."}}, "run": {...}}
+outputs/SPLIT.jsonl       one object a record: source, references, hypothesis, score, attention statistics
+outputs/SPLIT.pharaoh     word links i-j of each output, a line a record
+attention/SPLIT/*.png     with the arrays beside them as *.npz
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq.data.records import Record
+from seq2seq.errors import UserError
+from seq2seq.inference import Trained
+from seq2seq.metrics import Score
+from seq2seq.metrics.gold import Gold
+from seq2seq.outputs import Writer
+from seq2seq.plots.sentence import save_sentence
+from seq2seq.scoring import Scored, forced, gold_of
+
+PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
+
+
+def claim(directory: Path, config: DictConfig) -> None:
+    """Makes ``directory`` this run's by writing its config.yaml; results are never written over others.
+
+    Raises:
+        UserError: the directory is somebody else's already.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with (directory / "config.yaml").open("x", encoding="utf-8") as file:
+            file.write(OmegaConf.to_yaml(config))
+    except FileExistsError as error:
+        raise UserError(f"{directory} already holds results, which are not written over; choose another") from error
+
+
+def save_split(directory: Path, split: str, records: Sequence[Record], scored: Scored) -> None:
+    """Writes outputs, links and pictures of a split."""
+    stem = directory / "outputs" / split
+    with Writer(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh", directory / "attention" / split) as writer:
+        for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):
+            references = list(record.get("references") or [record["target"]])
+            writer.write(found, scored.statistics[place], scored.links[place], references=references)
+            # gold links are between the words of the reference: they hold for an output that says the same
+            same = record.get("alignment") and found.text.split() == record["target"].split()
+            writer.draw(place, found, gold_of(record) if same else None)
+
+
+def save_forced_plots(directory: Path, trained: Trained, gold: Sequence[Gold], max_tokens: int) -> None:
+    """Draws the attention of gold pairs, with their links."""
+    for place, (pair, seen) in enumerate(zip(gold, forced(trained, gold, max_tokens), strict=True)):
+        save_sentence(directory, place, seen.weights, seen.source, seen.target, gold=pair)
+
+
+def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Mapping[str, Any]) -> None:
+    """Writes results.json."""
+    scores = {split: {name: vars(score) for name, score in metrics.items()} for split, metrics in splits.items()}
+    text = json.dumps({**scores, "run": run}, indent=2, ensure_ascii=False, default=str)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def about(trained: Trained, seconds: float, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """How these results came about."""
+    gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    return {
+        "command": " ".join(shlex.quote(argument.removeprefix("++")) for argument in sys.argv),
+        "checkpoint": str(trained.path),
+        "seed": trained.config.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "hardware": {"machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count(), "gpu": gpu},
+        "seconds": round(seconds, 1),
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        **({"training": training} if training else {}),
+    }
+
+
+def _cpu() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def table(metrics: Mapping[str, Score]) -> str:
+    """Names and figures in two columns, and what makes each comparable."""
+    rows = [
+        (name, f"{score.score:.{2 if score.score >= 10 else 4}f}", score.signature) for name, score in metrics.items()
+    ]
+    wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{name:{wide[0]}}  {figure:>{wide[1]}}  {signature}" for name, figure, signature in rows)

@@ -1,0 +1,135 @@
+"""What a trained model makes of a list of records: its outputs, and how good they and their alignments are.
+
+Letters: T target pieces, S source pieces, I source words, J target words.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from seq2seq.batch import EOS, Batch
+from seq2seq.data.batching import sorted_batches
+from seq2seq.data.collate import PairEncoder, collate
+from seq2seq.data.records import Record
+from seq2seq.inference import AttentionMap, Generation, Trained
+from seq2seq.loss import Criterion
+from seq2seq.metrics import Score, score
+from seq2seq.metrics import attention as behaviour
+from seq2seq.metrics.alignment import Agreement, agreement, align, diagonal, uniform
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.likelihood import perplexity, token_accuracy
+from seq2seq.metrics.links import Link
+from seq2seq.metrics.words import overlap
+from seq2seq.search import Hypothesis, Search
+from seq2seq.search.base import evaluating
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Scored:
+    """Of N records, in their order."""
+
+    generations: list[Generation]  # attention is kept for the first ``plots`` alone
+    statistics: list[dict[str, float]]  # of attention, a sentence each
+    links: list[frozenset[Link]]  # between the words of source and output
+    metrics: dict[str, Score] = field(default_factory=dict)
+
+
+def score_records(
+    trained: Trained, records: Sequence[Record], search: Search, metrics: Sequence[str], *, max_tokens: int, plots: int
+) -> Scored:
+    """Translates ``records`` and scores that; the likelihood, and where there are gold links AER, of the references."""
+    found = translate(trained, [record["source"] for record in records], search, max_tokens=max_tokens, plots=plots)
+    references = [list(record.get("references") or [record["target"]]) for record in records]
+    found.metrics |= score(metrics, [one.text for one in found.generations], references)
+    found.metrics |= likelihood(trained, records, max_tokens)
+    if any(record.get("alignment") for record in records):
+        gold = [gold_of(record) for record in records if record.get("alignment")]
+        found.metrics |= alignment_error(trained, gold, max_tokens)
+    signature = "attention of the outputs, last cross layer, nats, mean over sentences"
+    for name, value in behaviour.average(row for row in found.statistics if row).items():
+        found.metrics[f"attention_{name}"] = Score(value, signature)
+    return found
+
+
+def translate(trained: Trained, sources: Sequence[str], search: Search, *, max_tokens: int, plots: int) -> Scored:
+    """Outputs, attention statistics and word links of each source."""
+    found = Scored(
+        [Generation(source, []) for source in sources], [{} for _ in sources], [frozenset() for _ in sources]
+    )
+    stream = trained.stream(sources, search, return_attention=True, max_tokens=max_tokens)
+    for place, one in tqdm(stream, total=len(sources), desc="translating", unit=" sentences", disable=None):
+        assert one.attention is not None
+        found.statistics[place], found.links[place] = one.attention.statistics(), one.attention.links()
+        found.generations[place] = one if place < plots else Generation(one.source, one.outputs)
+    return found
+
+
+def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> dict[str, Score]:
+    """How well the references are predicted, teacher-forced and without smoothing."""
+    criterion = Criterion().eval()
+    nll, tokens, correct = 0.0, 0, 0
+    with evaluating(trained.model):
+        for batch in batches(trained, records, max_tokens):
+            losses = criterion(trained.model, batch)
+            nll, tokens, correct = nll + float(losses.nll), tokens + losses.tokens, correct + int(losses.correct)
+    signature = f"teacher-forced|{tokens} tokens with </s>|vocabulary {len(trained.target_tokenizer)}"
+    return {
+        "perplexity": Score(perplexity(nll, tokens), signature),
+        "accuracy": Score(token_accuracy(correct, tokens), signature),
+    }
+
+
+def alignment_error(trained: Trained, gold: Sequence[Gold], max_tokens: int) -> dict[str, Score]:
+    """AER of the attention while the gold pairs' targets are forced on the model, beside what no attention reaches.
+
+    ``aer`` takes the weights of step t as those of the word it predicts, ``aer_input`` as those of the word it reads:
+    mechanisms differ in that (Luong et al. 2015, footnote 14).
+    """
+    maps = forced(trained, gold, max_tokens)
+    sides = [(overlap(m.source, g.source), overlap(m.target, g.target)) for m, g in zip(maps, gold, strict=True)]
+    result: dict[str, Score] = {}
+    for name, rows in (("aer", "predicted"), ("aer_input", "input")):
+        links = [align(m.alignment, *side, rows=rows) for m, side in zip(maps, sides, strict=True)]
+        result[name] = _agreed(agreement(links, gold), f"rows:{rows}|links:target_to_source|layer:last|heads:mean")
+    result["aer_diagonal"] = _agreed(diagonal(gold), "baseline: same relative place")
+    result["aer_uniform"] = _agreed(uniform(gold), "baseline: any source word, expected")
+    return result
+
+
+def _agreed(figures: Agreement, how: str) -> Score:
+    return Score(figures.aer, f"AER|{how}|precision:{figures.precision:.4f}|recall:{figures.recall:.4f}")
+
+
+def forced(trained: Trained, gold: Sequence[Gold], max_tokens: int) -> list[AttentionMap]:
+    """The attention of each pair's target, forced on the model; in their order."""
+    records = [Record(source=" ".join(pair.source), target=" ".join(pair.target)) for pair in gold]
+    maps: dict[int, AttentionMap] = {}
+    for batch in batches(trained, records, max_tokens):
+        assert batch.target is not None
+        targets = [ids[1 : ids.index(EOS)] for ids in batch.target.tolist()]
+        chosen = [Hypothesis(tokens, score=0.0, log_prob=0.0, finished=True) for tokens in targets]
+        maps |= zip(batch.index.tolist(), trained.attention(batch, chosen), strict=True)
+    return [maps[place] for place in range(len(records))]
+
+
+def batches(trained: Trained, records: Sequence[Record], max_tokens: int) -> Iterator[Batch]:
+    """The records as tensors on the model's device, longest first."""
+    encode = PairEncoder(trained.source_tokenizer, trained.target_tokenizer)
+    pairs = [encode(record) for record in records]
+    source, target = (np.array([len(pair[side]) - side for pair in pairs], np.int64) for side in (0, 1))
+    for places in sorted_batches(source, target, max_tokens):
+        chosen = [pairs[place] for place in places]
+        yield collate([s for s, _ in chosen], [t for _, t in chosen], places.tolist()).to(trained.device)
+
+
+def gold_of(record: Record) -> Gold:
+    """A record's own links, between its words."""
+    source, target = record["source"].split(), record["target"].split()
+    return Gold.of(source, target, record.get("alignment", ()), record.get("possible", ()))

@@ -1,0 +1,265 @@
+"""What the commands do, in the order they do it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import lightning
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq import checkpoint, options, report
+from seq2seq.config import build_node, build_tool, plain
+from seq2seq.data.corpus import Corpus
+from seq2seq.data.records import Record
+from seq2seq.errors import UserError
+from seq2seq.inference import Trained
+from seq2seq.lines import decoded, prompted, read_lines
+from seq2seq.metrics import Score
+from seq2seq.metrics.gold import read_gold
+from seq2seq.metrics.text import SCORERS
+from seq2seq.model import build
+from seq2seq.outputs import Writer
+from seq2seq.scoring import alignment_error, score_records
+from seq2seq.search import Search
+from seq2seq.training.fit import fit
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+KEYS = (
+    *("seed", "data", "task", "model", "encoder", "decoder", "attention", "self_attention", "encoder_self"),
+    *("decoder_self", "loss", "optimizer", "schedule", "trainer", "training", "logger", "decoding"),
+)
+"""What a run's config has at its top."""
+GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch
+
+
+def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
+    """Refuses what could not be trained, before any data is read: names, types, and what constructors refuse."""
+    if "resume" in config:
+        _, config = _resumed(config)
+        typed = ()
+    options.check(config, keys=KEYS, typed=typed)
+    if unknown := [name for name in config.task.metrics if name not in SCORERS]:
+        raise UserError(f"task.metrics: no metric {unknown[0]}; there are {', '.join(SCORERS)}")
+    with torch.random.fork_rng():
+        model = build(config, 8, 8)
+    build_tool(config.schedule, build_tool(config.optimizer, model.parameters()))
+    for node in (config.loss, config.decoding, config.training, config.data):
+        build_node(node)
+
+
+def train(config: DictConfig, run: Path) -> dict[str, Score]:
+    """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split."""
+    check(config)
+    started, resume = time.monotonic(), None
+    if "resume" in config:
+        resume, config = _resumed(config)
+        run = checkpoint.run_of(resume)
+    else:
+        report.claim(run, config)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    corpus: Corpus = build_node(config.data)
+    corpus.setup()
+    model = build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer))
+    fitted = fit(config, corpus, model, run, resume)
+
+    trained = Trained.load(fitted.best)
+    split = "test" if corpus.has("test") else "valid"
+    records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
+    metrics = _score(trained, config, split, records, run, PLOTS, corpus.max_tokens)
+    about = report.about(trained, time.monotonic() - started, dataclasses.asdict(fitted))
+    report.save_results(run / "results.json", {split: metrics}, about)
+    print(report.table(metrics))
+    print(f"\nrun    {run}\nplots  {run / 'attention' / split}")
+    return metrics
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The options of ``evaluate.py`` beside the groups; ``conf/evaluate.yaml`` says what they mean."""
+
+    checkpoint: str
+    split: str | None
+    source_file: str | None
+    target_file: str | None
+    alignment: str | None
+    reverse: bool
+    plots: int
+    max_tokens: int
+    device: str
+    output: str | None
+
+
+def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
+    """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
+    started = time.monotonic()
+    asked = _asked(config, Evaluation, LAID)
+    trained = Trained.load(asked.checkpoint, asked.device)
+    config = _laid(trained.config, config, LAID)
+    sets = _record_sets(trained, config, asked)
+    gold = read_gold(asked.alignment) if asked.alignment else []
+    if asked.reverse:
+        gold = [pair.swapped() for pair in gold]
+    out = Path(asked.output) if asked.output else trained.run / "evaluations" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    report.claim(out, config)
+
+    results = {
+        name: _score(trained, config, name, records, out, asked.plots, asked.max_tokens)
+        for name, records in sets.items()
+    }
+    if asked.alignment:
+        name = Path(asked.alignment).stem
+        results[name] = alignment_error(trained, gold, asked.max_tokens)
+        report.save_forced_plots(out / "attention" / name, trained, gold[: asked.plots], asked.max_tokens)
+    report.save_results(out / "results.json", results, report.about(trained, time.monotonic() - started))
+    for name, metrics in results.items():
+        print(f"{name}\n{report.table(metrics)}\n")
+    print(f"results  {out}")
+    return results
+
+
+@dataclass(frozen=True)
+class Generating:
+    """The options of ``generate.py`` beside the groups; ``conf/generate.yaml`` says what they mean."""
+
+    checkpoint: str
+    input: str | None
+    output: str | None
+    format: Literal["text", "jsonl"] | None
+    alignments: str | None
+    plots: str | None
+    max_tokens: int
+    device: str
+
+
+def generate(config: DictConfig) -> None:
+    """Turns lines of input into lines of output, a group of lines at a time."""
+    asked = _asked(config, Generating, ("decoding",))
+    trained = Trained.load(asked.checkpoint, asked.device)
+    search = _search(_laid(trained.config, config, ("decoding",)))
+    interactive = asked.input is None and sys.stdin.isatty()
+    if asked.input is not None:
+        lines = read_lines(asked.input)
+    else:
+        lines = prompted() if interactive else decoded(sys.stdin.buffer, "stdin")
+    with Writer(asked.output, asked.format, asked.alignments, asked.plots) as writer:
+        for first, texts in _groups(lines, 1 if interactive else GROUP):
+            found = trained.generate(
+                texts, search=search, return_attention=writer.wants_attention, max_tokens=asked.max_tokens, first=first
+            )
+            for place, one in enumerate(found, first):
+                seen = one.attention
+                writer.write(one, seen.statistics() if seen else {}, seen.links() if seen else ())
+                writer.draw(place, one)
+            writer.flush()
+
+
+PLOTS = 8  # test sentences whose attention is drawn after training
+LAID = ("task", "data", "decoding")  # groups that evaluation may choose anew
+
+
+def _score(
+    trained: Trained,
+    config: DictConfig,
+    name: str,
+    records: Sequence[Record],
+    directory: Path,
+    plots: int,
+    max_tokens: int,
+) -> dict[str, Score]:
+    scored = score_records(
+        trained, records, _search(config), list(config.task.metrics), max_tokens=max_tokens, plots=plots
+    )
+    report.save_split(directory, name, records, scored)
+    return scored.metrics
+
+
+def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record]:
+    """All records of a split, or those of its first batches (``debug=batch``)."""
+    records = corpus.records(split)
+    if batches is None:
+        return records
+    return [records[place] for batch in islice(corpus.loader(split), batches) for place in batch.index.tolist()]
+
+
+def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dict[str, Sequence[Record]]:
+    """The records to score: two files, or a split of the run's corpus (or of one laid over it)."""
+    if asked.source_file or asked.target_file:
+        if not (asked.source_file and asked.target_file):
+            raise UserError("source_file and target_file go together; to translate without scoring, use generate.py")
+        sources, targets = list(read_lines(asked.source_file)), list(read_lines(asked.target_file))
+        if len(sources) != len(targets):
+            raise UserError(
+                f"{asked.source_file} has {len(sources)} lines but {asked.target_file} {len(targets)}: "
+                "line i of one must be the translation of line i of the other"
+            )
+        pairs = zip(sources, targets, strict=True)
+        return {Path(asked.source_file).stem: [Record(source=source, target=target) for source, target in pairs]}
+    if asked.split is None:
+        return {}
+    corpus: Corpus = build_node(config.data)
+    corpus.use(trained.source_tokenizer, trained.target_tokenizer)
+    return {asked.split: corpus.records(asked.split)}
+
+
+def _search(config: DictConfig) -> Search:
+    options.check_node("decoding", plain(config.decoding))
+    search = build_node(config.decoding)
+    if not isinstance(search, Search):
+        raise UserError(f"decoding._target_={config.decoding._target_} is no way to decode")
+    return search
+
+
+def _asked(config: DictConfig, kind: type[T], groups: Iterable[str]) -> T:
+    """A command's own options."""
+    own = {key: value for key, value in plain(config).items() if key not in groups}
+    options.check_options("", own, kind)
+    return kind(**own)
+
+
+def _laid(stored: DictConfig, typed: DictConfig, groups: Iterable[str]) -> DictConfig:
+    """The run's config with what was typed: a group chosen anew takes the place of the run's, options are changed."""
+    config = stored.copy()
+    for group in groups:
+        node = typed.get(group)
+        if node is not None and ("_target_" in node or group not in config):
+            config[group] = node
+        elif node is not None:
+            config[group] = OmegaConf.merge(config[group], node)
+    return config
+
+
+def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
+    """The checkpoint to go on from, and its config with the trainer and logger options that were typed."""
+    for key in map(str, config):
+        if key not in ("resume", *RESUMABLE):
+            raise UserError(
+                f"{key} is fixed by the run: with resume=, only {' and '.join(RESUMABLE)} options can change"
+            )
+    path = checkpoint.find(config.resume, ("last.ckpt", "best.ckpt"))
+    if (checkpoint.run_of(path) / "results.json").exists():
+        raise UserError(f"{checkpoint.run_of(path)} is finished (it has results.json); start a new run instead")
+    stored = OmegaConf.create(checkpoint.read(path)["config"])
+    return path, _laid(stored, config, RESUMABLE)
+
+
+RESUMABLE = ("trainer", "logger")
+
+
+def _groups(lines: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:
+    """(place of the first, lines), ``size`` lines at a time."""
+    remaining, first = iter(lines), 0
+    while group := list(islice(remaining, size)):
+        yield first, group
+        first += len(group)
