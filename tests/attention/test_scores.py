@@ -1,0 +1,164 @@
+"""Each score against numbers worked by hand, a second formula, or a library's."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seq2seq.attention.base import Memory, SourceSpec
+from seq2seq.attention.composed import Composed
+from seq2seq.attention.normalizers import Softmax
+from seq2seq.attention.scores import Additive, Constant, Dot, General, Location, ScaledDot, Score
+from seq2seq.attention.windows import Global
+from seq2seq.errors import UserError
+from tests.attention.walk import close, walk
+from tests.catalogue import memory, noise, randomise
+
+Q, K, HEADS, T, S = 4, 6, 2, 3, 5
+
+
+def scores(score: Score, queries: Tensor, keys: Tensor, places: Memory | None = None) -> Tensor:
+    """(B, H, T, S) for queries (B, H, T, Q) and keys (B, H, S, K)."""
+    return score(queries, score.keys(keys), places or memory(*[keys.shape[2]] * len(keys)))
+
+
+def attend(score: partial[Score], queries: Tensor, source: Memory) -> tuple[Tensor, Tensor]:
+    """Context and weights of one head without projections."""
+    spec = SourceSpec(source.values.shape[-1])
+    attention = Composed(queries.shape[-1], spec, score=score, window=Global, normalizer=Softmax)
+    answer = walk(randomise(attention.double()).eval(), queries, source)
+    return answer.context, answer.weights
+
+
+def test_dot_by_hand() -> None:
+    keys = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    queries = torch.tensor([[2.0, 3.0]])
+    found = scores(Dot(2, 2, 1, SourceSpec(2)), queries[None, None], keys[None, None])
+    assert found.tolist() == [[[[2.0, 3.0, 5.0]]]]
+
+
+def test_general_by_hand() -> None:
+    score = General(2, 3, 1, SourceSpec(3))
+    score.weight.data = torch.tensor([[[1.0, 0.0, 2.0], [0.0, -1.0, 0.0]]])
+    keys = torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]])  # W k = [7, -2], [0, -1]
+    found = scores(score, torch.tensor([[[[1.0, 2.0]]]]), keys[None, None])
+    assert found.tolist() == [[[[3.0, -2.0]]]]
+
+
+def test_additive_by_hand() -> None:
+    score = Additive(1, 1, 1, SourceSpec(1), dim=2, bias=True).double()
+    parameters = {"query_weight": [[[1.0, 2.0]]], "key_weight": [[[0.0, 1.0]]], "bias": [[[0.5, 0.0]]]}
+    for name, value in parameters.items():
+        getattr(score, name).data = torch.tensor(value, dtype=torch.float64)
+    score.vector.data = torch.tensor([3.0, -1.0], dtype=torch.float64).view_as(score.vector)
+    found = scores(score, torch.full((1, 1, 1, 1), 0.25).double(), torch.full((1, 1, 1, 1), 0.1).double())
+    assert found.item() == pytest.approx(3 * math.tanh(0.25 + 0.5) - math.tanh(0.5 + 0.1))
+
+
+def test_dot_is_unscaled_sdpa() -> None:
+    queries, source = noise(2, T, K), memory(S, 3, width=K)
+    expected = F.scaled_dot_product_attention(
+        queries, source.values, source.values, attn_mask=source.mask[:, None], scale=1.0
+    )
+    close(attend(partial(Dot), queries, source)[0], expected)
+
+
+def test_scaled_dot_is_sdpa() -> None:
+    queries, source = noise(2, T, K), memory(S, 3, width=K)
+    expected = F.scaled_dot_product_attention(queries, source.values, source.values, attn_mask=source.mask[:, None])
+    close(attend(partial(ScaledDot), queries, source)[0], expected)
+
+
+def test_general_moves_to_either_side() -> None:
+    """W on the keys, as here, or on the queries."""
+    score = randomise(General(Q, K, HEADS, SourceSpec(K)).double())
+    queries, keys = noise(2, HEADS, T, Q), noise(2, HEADS, S, K, seed=1)
+    close(scores(score, queries, keys), (queries @ score.weight) @ keys.transpose(2, 3))
+
+
+def test_additive_is_concat() -> None:
+    """Bahdanau's v^T tanh(W q + U k) is Luong's v^T tanh([W U] [q; k]), pair by pair."""
+    score = randomise(Additive(Q, K, HEADS, SourceSpec(K), dim=7, bias=True).double())
+    queries, keys = noise(2, HEADS, T, Q), noise(2, HEADS, S, K, seed=1)
+    found = scores(score, queries, keys)
+    for head in range(HEADS):
+        joined = torch.cat((score.query_weight[head], score.key_weight[head])).t()  # [W U], (A, Q + K)
+        vector, bias = score.vector[head].flatten(), score.bias[head].flatten()
+        for b, t, s in [(0, 0, 0), (0, 2, 4), (1, 1, 3)]:
+            pair = torch.cat((queries[b, head, t], keys[b, head, s]))
+            close(found[b, head, t, s], vector @ torch.tanh(joined @ pair + bias))
+
+
+def test_additive_starts_as_in_the_paper() -> None:
+    """v = 0: uniform over what is real, and at first only v has a gradient."""
+    score = Additive(64, 64, 1, SourceSpec(64), init_std=0.001)
+    assert score.query_weight.std().item() == pytest.approx(0.001, rel=0.1)
+    assert score.key_weight.std().item() == pytest.approx(0.001, rel=0.1)
+    attention = Composed(
+        64, SourceSpec(64), score=partial(Additive, init_std=0.001), window=Global, normalizer=Softmax
+    ).double()
+    answer = walk(attention, noise(2, T, 64), memory(4, 2, width=64))
+    close(answer.weights[:, 0, 0], torch.tensor([[0.25] * 4, [0.5, 0.5, 0, 0]], dtype=torch.float64))
+    answer.context.square().sum().backward()
+    assert attention.score.vector.grad.any()
+    assert not attention.score.query_weight.grad.any()
+    assert not attention.score.key_weight.grad.any()
+
+
+def test_additive_normalized() -> None:
+    """g v / |v|: the length of v is free, g starts at sqrt(1/A)."""
+    score = Additive(Q, K, 1, SourceSpec(K), dim=9, normalize=True).double()
+    assert score.gain.item() == pytest.approx(1 / 3)
+    queries, keys = noise(1, 1, T, Q), noise(1, 1, S, K, seed=1)
+    before = scores(score, queries, keys)
+    plain = Additive(Q, K, 1, SourceSpec(K), dim=9).double()
+    plain.load_state_dict({name: value for name, value in score.state_dict().items() if name != "gain"})
+    plain.vector.data *= score.gain.item() / plain.vector.data.norm()
+    close(scores(plain, queries, keys), before)
+    score.vector.data *= 5
+    close(scores(score, queries, keys), before)
+
+
+def test_location_reads_positions() -> None:
+    """Row j of W scores whatever stands at position j; past its last row nothing is seen."""
+    score = randomise(Location(Q, K, 1, SourceSpec(K), max_length=6).double())
+    source = memory(S, 2, width=K, step=2)  # at 0, 2, 4, 6, 8
+    queries = noise(2, T, Q)
+    found = scores(score, queries.unsqueeze(1), source.values.unsqueeze(1), source)
+    close(found[:, 0, :, :3], (queries @ score.weight[0])[..., [0, 2, 4]])
+    assert score.visible(source).tolist() == [[True, True, True, False, False]] * 2
+    _, weights = attend(partial(Location, max_length=6), queries, source)
+    close(weights.sum(-1), torch.ones(2, 1, T, dtype=torch.float64))
+    assert not weights[..., 3:].any()
+
+
+def test_location_ignores_content() -> None:
+    queries, source = noise(2, T, Q), memory(S, 3, width=K)
+    other = Memory(source.values.flip(0) + 1, source.mask, source.positions, source.extent)
+    location = partial(Location, max_length=8)
+    assert torch.equal(attend(location, queries, source)[1], attend(location, queries, other)[1])
+
+
+def test_constant_is_the_mean() -> None:
+    queries, source = noise(2, T, Q), memory(4, 2, width=K)
+    context, weights = attend(partial(Constant), queries, source)
+    close(context, torch.stack((source.values[0].mean(0), source.values[1, :2].mean(0)))[:, None].expand(-1, T, -1))
+    close(weights[1, 0, 0], torch.tensor([0.5, 0.5, 0, 0], dtype=torch.float64))
+
+
+def test_refusals() -> None:
+    with pytest.raises(UserError, match=r"queries have 4 and keys 6.*attention=general"):
+        Dot(Q, K, 1, SourceSpec(K))
+    with pytest.raises(UserError, match="equal widths"):
+        ScaledDot(Q, K, 1, SourceSpec(K))
+    with pytest.raises(UserError, match="no such order"):
+        Location(Q, K, 1, SourceSpec(K, axes=2))
+    with pytest.raises(UserError, match="grows"):
+        Location(Q, K, 1, SourceSpec(K, causal=True))
+    with pytest.raises(UserError, match="init_std"):
+        Additive(Q, K, 1, SourceSpec(K), normalize=True, init_std=0.001)
