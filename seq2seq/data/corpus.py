@@ -70,7 +70,7 @@ class Corpus:
 
     def setup(self, splits: Sequence[str] = ("train", "valid", "test")) -> None:
         """Does the slow parts now: tokenizers, and the encoding of those of ``splits`` that there are."""
-        assert self.tokenizers
+        log.info("%d source and %d target pieces", len(self.source_tokenizer), len(self.target_tokenizer))
         for split in splits:
             if not (split == "train" and self.streaming) and self.has(split):
                 self._file(split)
@@ -188,12 +188,14 @@ class Corpus:
             if not (file.exists() and report.exists()):
                 self._write(split, found, file, report)
             self.report[split] = Report(**json.loads(report.read_text()))
+            log.info("%s: %d records", split, self.report[split].kept)
             for line in self.report[split].lines():
                 log.warning("%s", line)
             self._files[split] = file
         return self._files[split]
 
     def _write(self, split: str, found: str, file: Path, report_file: Path) -> None:
+        log.info("encoding %s", found)
         report = Report(split)
 
         def rows() -> Iterator[dict[str, Any]]:

@@ -62,6 +62,10 @@ class Reader(ABC):
     def fingerprint(self, split: str, at: Location) -> str:
         """Another one when the rows may be others."""
 
+    def files(self, split: str, at: Location) -> str:
+        """What a split of that name would be read from."""
+        return f"split {split}"
+
     def find(self, split: str, at: Location) -> str:
         """This dataset's name for ``split``: that name itself, or an alias of it."""
         there = self.splits(at)
@@ -69,8 +73,8 @@ class Reader(ABC):
             if name in there:
                 return name
         raise UserError(
-            f"{at.path or 'the dataset'} has no split {split!r} with {at.source} and {at.target}: "
-            f"it has {', '.join(there) or 'none'}; see data.path, data.source and data.target"
+            f"there is no {self.files(split, at)}, only the splits: {', '.join(there) or 'none'} "
+            f"(data.path={at.path or 'null'} data.source={at.source} data.target={at.target})"
         )
 
 
@@ -98,6 +102,10 @@ class ParallelText(Reader):
     def fingerprint(self, split: str, at: Location) -> str:
         """Of the files' content."""
         return digest(self._files(split, at))
+
+    def files(self, split: str, at: Location) -> str:
+        """Both."""
+        return " with ".join(map(str, self._files(split, at)))
 
     def _files(self, split: str, at: Location) -> list[Path]:
         return [at.folder / f"{split}.{language}" for language in (at.source, at.target)]
@@ -131,6 +139,10 @@ class Table(Reader):
     def fingerprint(self, split: str, at: Location) -> str:
         """Of the files' content."""
         return digest(self._files(split, at)) + self.column
+
+    def files(self, split: str, at: Location) -> str:
+        """The file, or the first part of it."""
+        return str(at.folder / f"{split}.{self.format}")
 
     def _files(self, split: str, at: Location) -> list[Path]:
         return sorted(file for file in at.folder.glob(f"*.{self.format}") if _split_of(file) == split)

@@ -117,6 +117,8 @@ class Tokenizer:
             tokenizer = cls(path.read_bytes(), type, rate)
         except RuntimeError as error:
             raise UserError(f"{path} is not a SentencePiece model") from error
+        if tokenizer._is_unigram != (type == "unigram"):
+            raise UserError(f"{path} is not of data.tokenizer.type={type}")
         return tokenizer
 
     def encode(self, text: str, sample: tuple[int, int, int] | None = None) -> list[int]:
@@ -180,6 +182,14 @@ class Tokenizer:
     @cached_property
     def _sampler(self) -> Sampler:
         return sampler(self._processor, self.type, self.rate)
+
+    @property
+    def _is_unigram(self) -> bool:
+        try:
+            self._processor.nbest_encode_as_ids("a", 1)
+        except RuntimeError:  # the library's way to say that another type has only one segmentation
+            return False
+        return True
 
     def _words(self, text: str) -> list[str]:
         return [word for word in self._processor.normalize(text).split(SPACE) if word]

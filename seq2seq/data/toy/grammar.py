@@ -165,7 +165,8 @@ class Grammar:
         )
         before, after = list[Word](), list[Word]()
         if kind == "possessor":
-            owner, mark = self._noun_phrase(self.lexicon.people, simple=True), Word("'s")
+            owner = self._noun_phrase(self.lexicon.people, simple=True)
+            mark = Word("'" if owner.source[-1].text.endswith("s") else "'s")
             before, after = [*owner.source, mark], [Word(OF, (mark,)), *owner.target]
             determiner = Word(THE[noun.gender][plural], maybe=(mark, *head))
         elif kind == "numeral":

@@ -1,0 +1,66 @@
+"""The cache on disk: what is written is read, in parts and in other processes; and it appears whole."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from seq2seq.data import arrow
+from seq2seq.data.cache import key, writing
+from seq2seq.errors import UserError
+
+
+def rows(count: int) -> list[dict]:
+    random = np.random.default_rng(0)
+    return [
+        {
+            "source": f"s{i}", "target": f"t{i}", "references": [f"t{i}"], "alignment": [[0, i]] if i % 2 else None,
+            "source_ids": random.integers(0, 99, i % 7).tolist(), "target_ids": [i, i + 1],
+        }
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def test_what_is_written_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrow, "ROWS_AT_ONCE", 10)
+    written = rows(35)
+    arrow.write(tmp_path / "a.arrow", written)
+    ids = arrow.TokenLists(tmp_path / "a.arrow", "source_ids")
+    for view in (ids, pickle.loads(pickle.dumps(ids))):
+        assert [view[i].tolist() for i in range(len(view))] == [row["source_ids"] for row in written]
+        assert view.lengths.tolist() == [len(row["source_ids"]) for row in written]
+    records = pickle.loads(pickle.dumps(arrow.Records(tmp_path / "a.arrow")))
+    assert len(records) == 35
+    assert records[3] == {"source": "s3", "target": "t3", "references": ["t3"], "alignment": [[0, 3]]}
+    assert "alignment" not in records[2]
+    assert records[-1]["source"] == "s34" and [r["source"] for r in records[33:]] == ["s33", "s34"]
+    assert [r["source"] for r in records] == [row["source"] for row in written]
+    with pytest.raises(IndexError):
+        records[35]
+
+
+def test_an_empty_split(tmp_path):
+    arrow.write(tmp_path / "a.arrow", [])
+    assert len(arrow.Records(tmp_path / "a.arrow")) == len(arrow.TokenLists(tmp_path / "a.arrow", "source_ids")) == 0
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), writing(tmp_path / "new" / "file") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list((tmp_path / "new").iterdir()) == []
+    with writing(tmp_path / "new" / "file") as temporary:
+        temporary.write_text("whole")
+    assert [f.name for f in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"data\.cache=DIR"), writing(tmp_path / "file" / "a"):
+        pass
+
+
+def test_keys_tell_contents_apart():
+    assert key("a", 1) == key("a", 1) != key("a", 2)

@@ -1,0 +1,51 @@
+"""Rows to batches by hand; truncation; batches of new sources."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seq2seq.batch import BOS, EOS, PAD
+from seq2seq.data.collate import batches_of, collate, filler, length, truncated
+from seq2seq.data.tokenizer import Tokenizer
+
+
+def test_collate_by_hand():
+    batch = collate([[5, EOS], [6, 7, EOS]], [[BOS, 8, 9, EOS], [BOS, EOS]], [4, 2])
+    assert batch.source.tolist() == [[5, EOS, PAD], [6, 7, EOS]]
+    assert batch.target.tolist() == [[BOS, 8, 9, EOS], [BOS, EOS, PAD, PAD]]
+    assert batch.index.tolist() == [4, 2]
+    assert batch.target_tokens == 4 == int(batch.target_mask.sum())
+    assert batch.source.dtype == batch.target.dtype == batch.index.dtype == torch.long
+
+
+def test_a_filler_counts_for_nothing():
+    assert filler().target_tokens == int(filler().target_mask.sum()) == 0
+    assert filler().source_mask.any() and filler().index.tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (9, ([5, 6, 7, EOS], [BOS, 8, 9, EOS])),
+        (3, ([5, 6, EOS], [BOS, 8, 9, EOS])),
+        (2, ([5, EOS], [BOS, 8, EOS])),
+    ],
+)
+def test_truncation_leaves_an_end(most, expected):
+    pair = ([5, 6, 7, EOS], [BOS, 8, 9, EOS])
+    assert length(pair) == 4
+    assert truncated(pair, most) == expected
+    assert length(truncated(pair, most)) == min(4, most)
+
+
+def test_new_sources_keep_their_places_and_empty_lines_are_left_to_the_caller():
+    tokenizer = Tokenizer.train(["a b c d e"], type="word", vocab_size=20)
+    texts = ["a", "", "a b c d e", "  ", "b c", "d x"]
+    batches = list(batches_of(texts, tokenizer, max_tokens=9))
+    decoded = {
+        int(i): tokenizer.decode(row) for b in batches for i, row in zip(b.index, b.source.tolist(), strict=True)
+    }
+    assert decoded == {0: "a", 2: "a b c d e", 4: "b c", 5: "d <unk>"}
+    assert all(batch.target is None and batch.source.numel() <= 9 for batch in batches)
+    assert list(batches_of(["", " "], tokenizer, 9)) == []

@@ -1,0 +1,56 @@
+"""Every file of conf/data composes and builds; those of the hub are read when asked for with -m online."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from seq2seq.config import build_node
+from seq2seq.data.corpus import Corpus
+from seq2seq.data.readers import Hub
+
+CONF = Path(__file__).parents[2] / "conf"
+CHOICES = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
+HUB = [name for name in CHOICES if "readers.Hub" in (CONF / "data" / f"{name}.yaml").read_text()]
+
+
+def corpus(name: str, tmp_path: Path) -> Corpus:
+    mine = [f"data.cache={tmp_path / 'cache'}"]
+    if name not in HUB and name != "toy_translation":
+        mine += [f"data.path={tmp_path}", "data.source=en", "data.target=de"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"data={name}", *mine])
+    return build_node(config.data)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_it_composes_and_builds_and_a_hub_set_is_pinned(name, tmp_path):
+    made = corpus(name, tmp_path)
+    assert made.name == name and isinstance(made.reader, Hub) == (name in HUB)
+    assert name not in HUB or re.fullmatch(r"[0-9a-f]{40}", made.reader.revision)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_its_first_line_says_what_it_is_and_its_task_is_named(name):
+    text = (CONF / "data" / f"{name}.yaml").read_text()
+    assert re.match(r"# \w.+\.\n", text)
+    assert re.search(r"^  - override /task@_global_\.task: \w+$", text, re.MULTILINE)
+
+
+@pytest.mark.online
+@pytest.mark.parametrize("name", HUB)
+def test_a_hub_set_has_its_splits_and_columns(name, tmp_path, monkeypatch):
+    import datasets.config
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    made = corpus(name, tmp_path)
+    for split in ("train", "valid", "test"):
+        sliced = "[" in made.reader.parts[split]  # a slice of a split cannot be streamed
+        rows = list(islice(made.reader.rows(split, made.at, streaming=not sliced), 3))
+        assert all(row.record and row.record["source"] != row.record["target"] for row in rows)

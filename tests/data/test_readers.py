@@ -1,0 +1,173 @@
+"""Rows of text folders, tables and the hub, with the place of each; what is missing is said in a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from seq2seq.data.readers import Hub, Location, ParallelText, Table, canonical
+from seq2seq.errors import UserError
+
+
+def at(path: Path | None, source: str = "en", target: str = "de") -> Location:
+    return Location(path, source, target)
+
+
+def rows(reader, location, split="train"):
+    """(place, source, target), or (place, problem)."""
+    return [
+        (r.place, r.record["source"], r.record["target"]) if r.record else (r.place, r.problem)
+        for r in reader.rows(split, location)
+    ]
+
+
+def test_parallel_text_by_line(tmp_path):
+    (tmp_path / "train.en").write_bytes(b"\xef\xbb\xbfone\r\ntwo\n\nfour \xff\nf\xe2\x80\xa8ive\x0c\x1c.\nsix")
+    (tmp_path / "train.de").write_bytes("eins\nzwei\ndrei\nvier\nfünf\n".encode())
+    assert rows(ParallelText(), at(tmp_path)) == [
+        ("train.en:1", "one", "eins"),  # neither byte order mark nor carriage return
+        ("train.en:2", "two", "zwei"),
+        ("train.en:3", "", "drei"),
+        ("train.en:4", "not UTF-8"),
+        ("train.en:5", "f\u2028ive\x0c\x1c.", "fünf"),  # only a newline ends a line
+        ("train.en:6", "without a counterpart"),
+    ]
+
+
+def test_the_longer_and_the_faulty_side_are_named(tmp_path):
+    (tmp_path / "train.en").write_bytes(b"one\ntwo\n")
+    (tmp_path / "train.de").write_bytes(b"\xff\n \nthree\n")
+    assert [row[0] for row in rows(ParallelText(), at(tmp_path))] == ["train.de:1", "train.de:2", "train.de:3"]
+
+
+def test_splits_go_by_many_names(tmp_path):
+    for name in ("train", "dev", "test_2016_flickr", "newstest"):
+        for language in ("en", "de"):
+            (tmp_path / f"{name}.{language}").touch()
+    (tmp_path / "half.en").touch()
+    reader = ParallelText()
+    assert reader.splits(at(tmp_path)) == ["dev", "newstest", "test_2016_flickr", "train"]
+    found = [reader.find(s, at(tmp_path)) for s in ("train", "valid", "val", "validation", "test", "newstest")]
+    assert found == ["train", "dev", "dev", "dev", "test_2016_flickr", "newstest"]
+    assert canonical("validation") == "valid" and canonical("newstest") == "newstest"
+    with pytest.raises(UserError, match=r"no .*half\.en with .*half\.de, only the splits: dev, newstest"):
+        reader.find("half", at(tmp_path))
+
+
+def test_a_missing_folder_is_named():
+    with pytest.raises(UserError, match=r"/no/such: no such folder \(data\.path\)"):
+        ParallelText().find("train", at(Path("/no/such")))
+    with pytest.raises(UserError, match=r"data\.path=DIR"):
+        ParallelText().find("train", at(None))
+
+
+ENTRIES = [{"en": "one", "de": "eins"}, {"en": 'two, "2"\nlines', "de": "zwei"}]
+
+
+def save(folder: Path, format: str) -> None:
+    file = folder / f"train.{format}"
+    if format == "jsonl":
+        file.write_text("".join(json.dumps(e) + "\n" for e in ENTRIES))
+    elif format == "parquet":
+        pyarrow.parquet.write_table(pa.Table.from_pylist(ENTRIES), file)
+    else:
+        import pandas
+
+        pandas.DataFrame(ENTRIES).to_csv(file, index=False, sep="\t" if format == "tsv" else ",")
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "tsv", "parquet"])
+def test_tables(tmp_path, format):
+    save(tmp_path, format)
+    found = rows(Table(format), at(tmp_path))
+    assert [row[1:] for row in found] == [("one", "eins"), ('two, "2"\nlines', "zwei")]
+    assert found[0][0].startswith(f"train.{format}:")
+    with pytest.raises(UserError, match=r"train\.\w+:\d has no column 'fr', but en, de: set data\.source"):
+        rows(Table(format), at(tmp_path, target="fr"))
+
+
+def test_jsonl_faults_by_line(tmp_path):
+    lines = [b'{"en": "a", "de": "b"}', b"{oops", b"[1]", b'{"en": "\xff", "de": "b"}', b'{"en": null, "de": "b"}']
+    (tmp_path / "train.jsonl").write_bytes(b"\n".join([*lines, b'{"en": 3, "de": "b"}']))
+    problems = [(r.place.split(":")[1], r.problem) for r in Table("jsonl").rows("train", at(tmp_path))]
+    expected = [None, "malformed", "malformed", "not UTF-8", "empty", "malformed"]
+    assert problems == [(str(i), problem) for i, problem in enumerate(expected, 1)]
+
+
+def test_csv_faults_by_line(tmp_path):
+    (tmp_path / "train.csv").write_bytes(b'en,de\na,b\nonly one\n1,2,3\n\xff,b\n"two\nlines",b\n')
+    found = [(r.place, r.problem) for r in Table("csv").rows("train", at(tmp_path))]
+    problems = [None, "malformed", "malformed", "not UTF-8", None]
+    assert found == [(f"train.csv:{n}", p) for n, p in zip((2, 3, 4, 5, 7), problems, strict=True)]
+
+
+def test_gold_links_and_references_come_along(tmp_path):
+    entry = {"en": "a b", "de": "x", "alignment": [[0, 0]], "possible": [[1, 0]], "references": ["x", "y"], "id": 3}
+    (tmp_path / "test.jsonl").write_text(json.dumps(entry))
+    (row,) = Table("jsonl").rows("test", at(tmp_path))
+    assert row.record == {
+        "source": "a b", "target": "x", "alignment": [[0, 0]], "possible": [[1, 0]], "references": ["x", "y"]
+    }  # fmt: skip
+
+
+def test_nested_columns_and_files_in_parts(tmp_path):
+    for part, word in enumerate("ab"):
+        table = pa.Table.from_pylist([{"translation": {"en": word, "de": word.upper()}}])
+        pyarrow.parquet.write_table(table, tmp_path / f"train-0000{part}-of-00002.parquet")
+    reader = Table("parquet", "translation.{}")
+    assert reader.splits(at(tmp_path)) == ["train"]
+    assert [row[1:] for row in rows(reader, at(tmp_path))] == [("a", "A"), ("b", "B")]
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(UserError, match=r"data\.reader\.format=xml is none of: jsonl, csv, tsv, parquet"):
+        Table("xml")
+
+
+def test_the_fingerprint_follows_the_content(tmp_path):
+    for language in ("en", "de"):
+        (tmp_path / f"train.{language}").write_text("one\n")
+    before = ParallelText().fingerprint("train", at(tmp_path))
+    assert ParallelText().fingerprint("train", at(tmp_path)) == before
+    (tmp_path / "train.de").write_text("two\n")
+    assert ParallelText().fingerprint("train", at(tmp_path)) != before
+
+
+HUB = Hub("someone/something", "0" * 40, "de-en", "translation.{}")
+
+
+def test_the_hub_is_asked_for_a_revision(monkeypatch):
+    asked = {}
+
+    def load_dataset(*args, **kwargs):
+        asked.update(kwargs, args=args)
+        return iter([{"translation": {"en": "one", "de": "eins"}}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert rows(HUB, at(None), "valid") == [("someone/something validation:0", "one", "eins")]
+    assert asked == {
+        "args": ("someone/something", "de-en"), "revision": "0" * 40, "split": "validation", "streaming": False
+    }  # fmt: skip
+    assert HUB.find("dev", at(None)) == "valid"
+
+
+def test_without_a_network_the_way_out_is_said():
+    with pytest.raises(UserError, match=r"someone/something .*data\.path=DIR"):
+        rows(HUB, at(None))
+
+
+def test_a_copy_of_a_hub_set_may_be_text_or_tables(tmp_path):
+    (tmp_path / "text").mkdir()
+    for language, word in {"en": "one", "de": "eins"}.items():
+        (tmp_path / "text" / f"train.{language}").write_text(word)
+    assert rows(HUB, at(tmp_path / "text")) == [("train.en:1", "one", "eins")]
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "train.jsonl").write_text('{"translation": {"en": "one", "de": "eins"}}')
+    assert rows(HUB, at(tmp_path / "table")) == [("train.jsonl:1", "one", "eins")]
+    with pytest.raises(UserError, match=r"neither SPLIT\.en and SPLIT\.de nor SPLIT\.\{jsonl,csv,tsv,parquet\}"):
+        HUB.find("train", at(tmp_path))
