@@ -62,30 +62,22 @@ class Memory:
         positions = torch.arange(length, device=mask.device).expand(batch, length).unsqueeze(-1)
         return Memory(values, mask, positions, mask.sum(1, keepdim=True))
 
-    def with_prepared(self, **tensors: Tensor) -> Memory:
-        """The same memory, carrying what a mechanism computed once for it."""
-        return replace(self, prepared={**self.prepared, **tensors})
-
-    def bare(self) -> Memory:
-        """The same memory without what mechanisms stored."""
-        return replace(self, prepared={})
-
     def select(self, index: Tensor) -> Memory:
         """The rows ``index`` of the batch, in that order: all that search needs."""
         return Memory(
-            self.values[index],
-            self.mask[index],
-            self.positions[index],
-            self.extent[index],
-            None if self.segments is None else self.segments[index],
+            self.values.index_select(0, index),
+            self.mask.index_select(0, index),
+            self.positions.index_select(0, index),
+            self.extent.index_select(0, index),
+            None if self.segments is None else self.segments.index_select(0, index),
             None if self.sections is None else self.sections.select(index),
-            {name: tensor[index] for name, tensor in self.prepared.items()},
+            {name: tensor.index_select(0, index) for name, tensor in self.prepared.items()},
         )
 
 
 def select(state: State, index: Tensor) -> State:
     """The rows ``index`` of a state."""
-    return {name: tensor[index] for name, tensor in state.items()}
+    return {name: tensor.index_select(0, index) for name, tensor in state.items()}
 
 
 @dataclass(frozen=True)

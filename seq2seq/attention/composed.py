@@ -6,6 +6,7 @@ Letters as in ``base.py``; D is the width of a head after projection.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -77,23 +78,26 @@ class Composed(Attention):
             )
 
     def prepare(self, memory: Memory) -> Memory:
-        """Stores keys (B, H, S, .) as the score wants them and values (B, H, S, .)."""
+        """Keys (B, H, S, .) as the score wants them and values (B, H, S, .); what they came from is let go.
+
+        Where the score compares with the values themselves, they are stored once.
+        """
         if self.project:
             keys, values = (self._split(x) for x in self.key_value(memory.values).chunk(2, -1))
         else:
             keys = values = memory.values.unsqueeze(1)
-        keys = self.score.keys(keys)
+        compared = self.score.keys(keys)
         if self.source.position == "rotary":
-            keys = rotate(keys, memory.positions[..., 0])
-        return memory.with_prepared(keys=keys, values=values)
+            compared = rotate(compared, memory.positions[..., 0])
+        prepared = {"values": values} if compared is values else {"values": values, "keys": compared}
+        return replace(memory, values=memory.values[..., :0], prepared=prepared)
 
     def extend(self, past: Memory | None, new: Memory) -> Memory:
-        """Appends keys and values, whose S is dimension 2; what they were made from is not kept."""
-        new_shell = Memory(new.values[..., :0], new.mask, new.positions, new.extent)
+        """Appends keys and values, whose S is dimension 2."""
         if past is None:
-            return new_shell.with_prepared(**new.prepared)
+            return new
         both = {name: torch.cat((past.prepared[name], new.prepared[name]), 2) for name in new.prepared}
-        return super().extend(past.bare(), new_shell).with_prepared(**both)
+        return replace(super().extend(replace(past, prepared={}), replace(new, prepared={})), prepared=both)
 
     def forward(
         self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
@@ -102,7 +106,8 @@ class Composed(Attention):
         queries = self._split(self.query(query.vector)) if self.project else query.vector.unsqueeze(1)
         if self.source.position == "rotary":
             queries = rotate(queries, query.position)
-        keys, values = memory.prepared["keys"], memory.prepared["values"]
+        values = memory.prepared["values"]
+        keys = memory.prepared.get("keys", values)
         view = self.window(query, memory)
         visible = self._visible(query, memory, view.visible, mask).unsqueeze(1)  # (B, 1, T or 1, S)
         bias = None

@@ -50,19 +50,16 @@ class RecurrentStack(nn.Module):
 
 
 class Stepper:
-    """One walk over T steps. What all steps share is made once: input projections and joined matrices."""
+    """One walk over T steps. The input's part of the gates is made for all steps at once."""
 
     def __init__(self, stack: RecurrentStack, x: Tensor, state: Tensor) -> None:
         self.stack = stack
         self.layers: Layers = tuple(layer.unbind(1) for layer in state.unbind(1))
         self.weights = [Weights.of(layer) for layer in stack.layers]
-        self.matrices: list[Tensor] = []
-        self.biases: list[Tensor] = []
-        for depth, own in enumerate(self.weights):
-            into = own.input[:, stack.input_dim :] if depth == 0 else own.input
-            lstm = stack.states == 2  # its two products add up: one product of the joined matrices
-            self.matrices.append(torch.cat((into, own.hidden), 1).t() if lstm else into.t())
-            self.biases.append(own.input_bias + own.hidden_bias if lstm else own.input_bias)
+        self.matrices = [own.input.t() for own in self.weights]
+        self.matrices[0] = self.matrices[0][stack.input_dim :]
+        lstm = stack.states == 2  # a GRU's hidden bias stays inside the reset gate
+        self.biases = [own.input_bias + own.hidden_bias if lstm else own.input_bias for own in self.weights]
         first = self.weights[0].input[:, : stack.input_dim]
         self.projected: Sequence[Tensor] = F.linear(x, first, self.biases[0]).unbind(1)  # T x (B, G D)
 
@@ -91,8 +88,9 @@ class Stepper:
         return torch.stack([torch.stack(layer, 1) for layer in self.layers], 1)
 
     def _lstm(self, depth: int, gates: Tensor, below: Tensor | None, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        reads = before[0] if below is None else torch.cat((below, before[0]), 1)
-        enter, forget, candidate, leave = torch.addmm(gates, reads, self.matrices[depth]).chunk(4, 1)
+        if below is not None:
+            gates = torch.addmm(gates, below, self.matrices[depth])
+        enter, forget, candidate, leave = torch.addmm(gates, before[0], self.weights[depth].hidden.t()).chunk(4, 1)
         cell = torch.sigmoid(forget) * before[1] + torch.sigmoid(enter) * torch.tanh(candidate)
         return torch.sigmoid(leave) * torch.tanh(cell), cell
 

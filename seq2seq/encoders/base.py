@@ -22,7 +22,7 @@ class Encoded:
 
     def select(self, index: Tensor) -> Encoded:
         """The rows ``index`` of the batch (search expands sentences to beams with it)."""
-        return Encoded(self.memory.select(index), self.hidden[index])
+        return Encoded(self.memory.select(index), self.hidden.index_select(0, index))
 
 
 class Encoder(nn.Module, ABC):
