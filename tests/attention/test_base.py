@@ -1,0 +1,43 @@
+"""What passes between decoders and mechanisms."""
+
+from __future__ import annotations
+
+import torch
+
+from seq2seq.attention.base import Memory, SourceSpec, select
+from tests.catalogue import mechanism, memory, noise
+
+
+def test_memory_along_time() -> None:
+    values, mask = noise(2, 4, 3), torch.tensor([[True] * 4, [True, True, False, False]])
+    made = Memory.of(values, mask)
+    assert made.positions.tolist() == [[[0], [1], [2], [3]]] * 2
+    assert made.extent.tolist() == [[4], [2]]
+
+
+def test_select_takes_all_that_a_memory_holds() -> None:
+    whole = memory(4, 2, 3)
+    sections = memory(2, 1, 2, width=3)
+    segments = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]])
+    whole = Memory(whole.values, whole.mask, whole.positions, whole.extent, segments, sections)
+    whole = whole.with_prepared(keys=noise(3, 5))
+    index = torch.tensor([2, 0, 0])
+    picked = whole.select(index)
+    pairs = [
+        (getattr(picked, name), getattr(whole, name)) for name in ("values", "mask", "positions", "extent", "segments")
+    ]
+    pairs += [(picked.sections.values, sections.values), (picked.prepared["keys"], whole.prepared["keys"])]
+    assert all(torch.equal(ours, theirs[index]) for ours, theirs in pairs)
+    assert torch.equal(select({"a": index}, torch.tensor([1]))["a"], torch.tensor([0]))
+
+
+def test_extend_grows_the_memory() -> None:
+    """Positions go on, the extent counts what is real, and keys are appended, not made again."""
+    past, new = memory(3, 2), memory(2, 2)
+    attention = mechanism("self_attention", "multi_head", SourceSpec(8, causal=True))
+    past, new = attention.prepare(past), attention.prepare(new)
+    grown = attention.extend(attention.extend(None, past), new)
+    assert grown.mask.tolist() == [[True] * 5, [True, True, False, True, True]]
+    assert grown.extent.tolist() == [[5], [4]]
+    for name in ("keys", "values"):
+        assert torch.equal(grown.prepared[name], torch.cat((past.prepared[name], new.prepared[name]), 2))

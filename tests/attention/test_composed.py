@@ -1,0 +1,195 @@
+"""Composition: against PyTorch's attention with copied weights, and every pair of parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from seq2seq.attention.base import SourceSpec
+from seq2seq.attention.composed import Composed
+from seq2seq.config import build_node, plain
+from seq2seq.errors import UserError
+from tests.attention.walk import close, same, walk
+from tests.catalogue import WIDTH, choices, config, mechanism, memory, noise, randomise
+
+T, KEYS = 6, 6
+
+
+def oracle(ours: Composed) -> nn.MultiheadAttention:
+    """PyTorch's multi-head attention with our weights."""
+    dim, key_dim = ours.query_dim, ours.source.width
+    theirs = nn.MultiheadAttention(dim, ours.heads, batch_first=True, kdim=key_dim, vdim=key_dim).double()
+    theirs._qkv_same_embed_dim = False
+    key, value = ours.key_value.weight.chunk(2)
+    parts = {"q_proj_weight": ours.query.weight, "k_proj_weight": key, "v_proj_weight": value}
+    for name, weight in parts.items():
+        setattr(theirs, name, nn.Parameter(weight.detach().clone()))
+    theirs.in_proj_bias.data = torch.cat((ours.query.bias, ours.key_value.bias)).detach()
+    theirs.out_proj.load_state_dict(ours.output.state_dict())
+    return theirs.eval()
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize(("name", "heads"), [("multi_head", 4), ("cross", 1)])
+def test_multi_head_is_pytorchs(name: str, heads: int, need_weights: bool) -> None:
+    """Their mask says what to ignore, ours what to attend to."""
+    ours = mechanism("attention", name, SourceSpec(KEYS))
+    assert ours.heads == heads
+    queries, source = noise(3, T, WIDTH), memory(7, 4, 1, width=KEYS)
+    context, weights = oracle(ours)(
+        queries, source.values, source.values, key_padding_mask=~source.mask, average_attn_weights=False
+    )
+    answer = walk(ours, queries, source, need_weights=need_weights)
+    close(answer.context, context)
+    if need_weights:
+        close(answer.weights, weights)
+
+
+def test_causal_self_attention_is_pytorchs() -> None:
+    ours = mechanism("self_attention", "multi_head", SourceSpec(WIDTH, causal=True))
+    source = memory(T, 4)
+    hidden = torch.ones(T, T, dtype=torch.bool).triu(1)
+    context, _ = oracle(ours)(
+        source.values, source.values, source.values, key_padding_mask=~source.mask, attn_mask=hidden
+    )
+    close(walk(ours, source.values, source).context, context)
+
+
+def test_one_head_with_identity_projections_is_sdpa() -> None:
+    ours = mechanism("attention", "cross", SourceSpec(WIDTH))
+    for layer in (ours.query, ours.key_value, ours.output):
+        layer.weight.data = torch.eye(WIDTH).double().repeat(len(layer.weight) // WIDTH, 1)
+        layer.bias.data.zero_()
+    queries, source = noise(2, T, WIDTH), memory(7, 4)
+    expected = F.scaled_dot_product_attention(queries, source.values, source.values, attn_mask=source.mask[:, None])
+    close(walk(ours, queries, source).context, expected)
+
+
+def test_width_of_projections() -> None:
+    """Section 3.2.2 a head at a time, three channels each."""
+    ours = mechanism("attention", "multi_head", SourceSpec(KEYS), "attention.dim=12")
+    queries, source = noise(2, T, WIDTH), memory(7, 4, width=KEYS)
+    key, value = ours.key_value(source.values).chunk(2, -1)
+    heads = []
+    for place in (slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 12)):
+        scores = ours.query(queries)[..., place] @ key[..., place].mT / 3**0.5
+        heads.append(scores.masked_fill(~source.mask[:, None], -torch.inf).softmax(-1) @ value[..., place])
+    close(walk(ours, queries, source).context, ours.output(torch.cat(heads, -1)))
+
+
+COMPOSED = [
+    name for name in choices("attention") if config(f"attention={name}").attention._target_.endswith("Composed")
+]
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_weights_are_those_that_make_the_context(name: str) -> None:
+    ours, source = mechanism("attention", name, SourceSpec(WIDTH)), memory(7, 4, step=3)
+    answer = walk(ours, noise(2, T, WIDTH), source)
+    context = (answer.weights @ ours.prepare(source).prepared["values"]).transpose(1, 2).flatten(2)
+    close(answer.context, ours.output(context) if ours.project else context)
+
+
+@pytest.mark.parametrize(("name", "other"), [("concat", "additive"), ("global", "general")])
+def test_two_names_of_one_thing(name: str, other: str) -> None:
+    assert config(f"attention={name}").attention == config(f"attention={other}").attention
+
+
+def test_dropout_acts_on_the_context_only() -> None:
+    """Weights come back undropped, as they sum to one; the context is right in the mean."""
+    ours = mechanism("attention", "dot", SourceSpec(WIDTH), "attention.dropout=0.5")
+    many = torch.zeros(4000, dtype=torch.long)
+    queries, source = noise(1, T, WIDTH)[many], memory(7).select(many)
+    calm = walk(ours, queries, source)
+    ours.train()
+    torch.manual_seed(0)
+    dropped = walk(ours, queries, source)
+    assert torch.equal(dropped.weights, calm.weights)
+    assert not torch.isclose(dropped.context, calm.context).all(-1).any()
+    torch.testing.assert_close(dropped.context.mean(0), calm.context[0], rtol=0, atol=0.1)
+    ours.eval()
+    assert torch.equal(walk(ours, queries, source).context, calm.context)
+
+
+SLOTS = {
+    "cross": SourceSpec(WIDTH),
+    "encoder_self-rotary": SourceSpec(WIDTH, position="rotary"),
+    "decoder_self": SourceSpec(WIDTH, causal=True),
+    "decoder_self-alibi": SourceSpec(WIDTH, causal=True, position="alibi"),
+}
+
+
+def reason(score: str, window: str, source: SourceSpec) -> str | None:
+    """Why these can't stand together there, as the refusal says it."""
+    if source.position == "rotary" and "dot" not in score and score != "general":
+        return "dot product"
+    if source.causal and (score == "location" or window in ("last", "local_p")):
+        return "grows"
+    return None
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize(("score", "window"), product(choices("attention/score"), choices("attention/window")))
+def test_pairs(score: str, window: str, heads: int, slot: str) -> None:
+    """Any score with any window and any number of heads obeys the first three laws, or is refused with a reason."""
+    node = {**plain(config("attention=additive").attention), "heads": heads, **parts(score, window)}
+    if why := reason(score, window, SLOTS[slot]):
+        with pytest.raises(UserError, match=why):
+            build_node(node, WIDTH, SLOTS[slot])
+        return
+    ours = randomise(build_node(node, WIDTH, SLOTS[slot]).double()).eval()
+    queries, source = noise(3, T, WIDTH), memory(T, 0, 4)
+    answer = walk(ours, queries, source)
+    same(walk(ours, queries, source, chunks=(2, 1, 3)), answer)
+    close(walk(ours, queries, source, need_weights=False).context, answer.context)
+    assert answer.weights.shape == (3, heads, T, T)
+    assert (answer.weights >= 0).all()
+    assert not answer.weights[~source.mask[:, None, None].expand_as(answer.weights)].any()
+    assert not answer.context[1].any()
+
+
+def parts(score: str, window: str) -> Mapping[str, Any]:
+    """The nodes of a score and a window, the window's reach small enough to bite."""
+    chosen = plain(config(f"attention/score={score}", f"attention/window={window}").attention)
+    if "reach" in chosen["window"]:
+        chosen["window"]["reach"] = 2
+    return {"score": chosen["score"], "window": chosen["window"]}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "source", "reason"),
+    [
+        (["attention=multi_head", "attention.heads=3"], SourceSpec(WIDTH), r"heads=3 must divide the width 8"),
+        (["attention=multi_head", "attention.heads=0"], SourceSpec(WIDTH), r"heads=0"),
+        (["attention=multi_head", "attention.project=false"], SourceSpec(WIDTH), r"project=true"),
+        (["attention=dot", "attention.dim=4"], SourceSpec(WIDTH), r"project=true"),
+        (["attention=dot"], SourceSpec(KEYS), r"queries have 8 and keys 6"),
+        (["attention=multi_head", "attention.heads=8"], SourceSpec(WIDTH, position="rotary"), r"even width"),
+        (["attention=multi_head", "attention/score=additive"], SourceSpec(WIDTH, position="rotary"), r"additive"),
+    ],
+)
+def test_refusals(overrides: list[str], source: SourceSpec, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        build_node(config(*overrides).attention, WIDTH, source)
+
+
+def test_projection_lets_a_dot_product_join_unequal_widths() -> None:
+    ours = mechanism("attention", "dot", SourceSpec(KEYS), "attention.project=true")
+    assert walk(ours, noise(2, T, WIDTH), memory(7, 4, width=KEYS)).context.shape == (2, T, WIDTH)
+
+
+def test_a_grid_is_attended_as_a_set() -> None:
+    """Where positions play no part, regions of an image are values like any."""
+    ours = mechanism("attention", "additive", SourceSpec(WIDTH, axes=2))
+    source = memory(6, 6)
+    grid = torch.cartesian_prod(torch.arange(2), torch.arange(3)).expand(2, -1, -1)
+    image = replace(source, positions=grid, extent=torch.tensor([[2, 3]] * 2))
+    close(walk(ours, noise(2, T, WIDTH), image).context, walk(ours, noise(2, T, WIDTH), source).context)
