@@ -26,8 +26,9 @@ class Seq2Seq(nn.Module):
             ours, theirs = encoder.embedding.table, decoder.embedding.table
             if ours.weight.shape != theirs.weight.shape:
                 raise UserError(
-                    f"model.share_embeddings needs one vocabulary and one width, but the source has {tuple(ours.weight.shape)} "
-                    f"and the target {tuple(theirs.weight.shape)}; set data.tokenizer.joint=true and equal widths"
+                    "model.share_embeddings needs one vocabulary and one width, but the source has "
+                    f"{tuple(ours.weight.shape)} and the target {tuple(theirs.weight.shape)}; "
+                    "set data.tokenizer.joint=true and equal widths"
                 )
             encoder.embedding.table = theirs
 

@@ -40,6 +40,11 @@ class Bridge(nn.Module):
                 f"decoder.bridge=copy needs equal widths, but the encoder ends in {encoder.final_dim} and the decoder "
                 f"starts with {dim}; use decoder.bridge=dense"
             )
+        if kind == "backward" and encoder.directions != 2:
+            raise UserError(
+                "decoder.bridge=backward reads the last backward state, but the encoder has one direction; "
+                "use decoder.bridge=dense"
+            )
         self.kind, self.dim, self.states = kind, dim, states
         self.sources = [max(0, encoder.final_layers - layers + layer) for layer in range(layers)]
         self.backward_from = encoder.final_dim // 2

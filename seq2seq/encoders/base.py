@@ -14,7 +14,7 @@ from seq2seq.layers.embedding import TokenEmbedding
 
 @dataclass(frozen=True)
 class Encoded:
-    """``hidden`` (B, L, F) is one summary a layer, a bidirectional layer's as [forward; backward] (F = ``final_dim``)."""
+    """``hidden`` (B, L, F) is one summary a layer, F = ``final_dim``; of two directions [forward; backward]."""
 
     memory: Memory
     hidden: Tensor
@@ -26,12 +26,16 @@ class Encoded:
 
 
 class Encoder(nn.Module, ABC):
-    """Base of encoders. ``source`` tells attention mechanisms what they will attend over."""
+    """Base of encoders. ``source`` tells attention mechanisms what they will attend over.
+
+    ``directions`` is 2 where a summary is [forward; backward].
+    """
 
     embedding: TokenEmbedding
     source: SourceSpec
     final_dim: int
     final_layers: int
+    directions: int = 1
 
     @abstractmethod
     def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:

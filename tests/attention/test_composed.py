@@ -84,9 +84,8 @@ def test_width_of_projections() -> None:
     close(walk(ours, queries, source).context, ours.output(torch.cat(heads, -1)))
 
 
-COMPOSED = [
-    name for name in choices("attention") if config(f"attention={name}").attention._target_.endswith("Composed")
-]
+NODES = {name: config(f"attention={name}").attention for name in choices("attention")}
+COMPOSED = [name for name, node in NODES.items() if node._target_.endswith(".Composed")]
 
 
 @pytest.mark.parametrize("name", COMPOSED)
@@ -99,7 +98,7 @@ def test_weights_are_those_that_make_the_context(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "other"), [("concat", "additive"), ("global", "general")])
 def test_two_names_of_one_thing(name: str, other: str) -> None:
-    assert config(f"attention={name}").attention == config(f"attention={other}").attention
+    assert NODES[name] == NODES[other]
 
 
 def test_dropout_acts_on_the_context_only() -> None:
