@@ -5,27 +5,26 @@ Shapes: B batch, T positions, D width.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 
 class Sinusoidal(nn.Module):
-    """PE(t, 2i) = sin(t / 10000^(2i/D)), PE(t, 2i+1) = cos(t / 10000^(2i/D)) (Vaswani 2017, section 3.5)."""
+    """PE(t, 2i) = sin(t / 10000^(2i/D)), PE(t, 2i+1) = cos(t / 10000^(2i/D)) (Vaswani 2017, section 3.5).
 
-    rate: Tensor
+    Angles are fp64's whatever the model's type: rates in a buffer would be cast with it.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim % 2:
             raise ValueError(f"sinusoidal positions need an even width, got {dim}")
-        rate = torch.exp(torch.arange(0, dim, 2, dtype=torch.float64) * (-math.log(10000.0) / dim))
-        self.register_buffer("rate", rate, persistent=False)
+        self.dim = dim
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
         """(T,) -> (T, D)."""
-        angle = positions[:, None].to(self.rate.dtype) * self.rate
+        pair = torch.arange(0, self.dim, 2, device=positions.device, dtype=torch.float64)
+        angle = positions[:, None] * 10000.0 ** (-pair / self.dim)
         return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(dtype)
 
 

@@ -1,0 +1,66 @@
+"""Dropout: rate, scale, independence, gradient, seeds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seq2seq.layers.dropout import Dropout, dropout, keep_mask
+
+N = 200_001  # not a multiple of four: the last word is cut
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rate_and_scale(p: float, dtype: torch.dtype) -> None:
+    out = dropout(torch.full((N,), 3.0, dtype=dtype), p)
+    kept = out != 0
+    assert out.dtype == dtype
+    assert abs(kept.double().mean().item() - (1 - p)) < 5 * (p * (1 - p) / N) ** 0.5
+    torch.testing.assert_close(out[kept], torch.full_like(out[kept], 3 / (1 - p)))
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3, 4, 5])
+def test_neighbours_are_independent(lag: int) -> None:
+    """Four elements share one random word."""
+    kept = keep_mask((N,), 0.3).ne(0).double() - 0.7
+    correlation = (kept[lag:] * kept[:-lag]).mean() / (0.3 * 0.7)
+    assert abs(correlation.item()) < 5 / N**0.5
+
+
+def test_gradient_is_the_mask() -> None:
+    x = torch.randn(7, 5, dtype=torch.float64, requires_grad=True)
+    out = dropout(x, 0.4)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad * x, out)
+
+
+def test_nothing_to_drop() -> None:
+    x = torch.randn(3, 4)
+    assert dropout(x, 0.0) is x
+    assert dropout(x, 0.5, training=False) is x
+    assert Dropout(0.5).eval()(x) is x
+    assert dropout(torch.empty(0, 4), 0.5).shape == (0, 4)
+
+
+def test_everything_dropped() -> None:
+    x = torch.randn(3, 4, requires_grad=True)
+    out = dropout(x, 1.0)
+    out.sum().backward()
+    assert not out.any()
+    assert not x.grad.any()
+
+
+def test_seeds() -> None:
+    x = torch.ones(5, 3).t()  # not contiguous
+    first = [dropout(x, 0.5) for _ in range(2)]
+    torch.manual_seed(0)
+    again = [dropout(x, 0.5) for _ in range(2)]
+    assert torch.equal(torch.stack(first), torch.stack(again))
+    assert not torch.equal(dropout(torch.ones(99), 0.5), dropout(torch.ones(99), 0.5))
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1])
+def test_refusals(p: float) -> None:
+    with pytest.raises(ValueError, match=f"got {p}"):
+        Dropout(p)

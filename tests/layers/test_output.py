@@ -1,0 +1,109 @@
+"""The fused loss against ``F.cross_entropy`` on the full logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seq2seq.batch import PAD
+from seq2seq.layers.output import OutputLayer
+from tests.catalogue import noise, randomise
+
+D, V = 5, 11
+TARGETS = torch.tensor([3, PAD, 10, 4, PAD, 1, 7])
+
+
+def reference(layer: OutputLayer, features: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    logits = F.linear(features, layer.weight, layer.bias)
+    return F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum", ignore_index=PAD)
+
+
+def gradients(loss: Tensor, layer: OutputLayer, features: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(0.5 * loss, [features, *layer.parameters()])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_loss_is_cross_entropy(dtype: torch.dtype, smoothing: float, bias: bool) -> None:
+    layer = randomise(OutputLayer(D, V, bias=bias).to(dtype))
+    features = noise(len(TARGETS), D, dtype=dtype).requires_grad_()
+    found, expected = layer.loss(features, TARGETS, smoothing), reference(layer, features, TARGETS, smoothing)
+    torch.testing.assert_close(found.smoothed, expected)
+    torch.testing.assert_close(found.nll, reference(layer, features, TARGETS, 0.0))
+    torch.testing.assert_close(gradients(found.smoothed, layer, features), gradients(expected, layer, features))
+    assert not found.nll.requires_grad
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_loss_over_several_blocks(smoothing: float) -> None:
+    """A vocabulary so large that a block holds four tokens."""
+    layer, features = OutputLayer(2, 2**20), noise(10, 2, dtype=torch.float32).requires_grad_()
+    targets = torch.tensor([5, 2**20 - 1, PAD, 9, 1, PAD, PAD, PAD, 123456, 7])
+    found, expected = layer.loss(features, targets, smoothing).smoothed, reference(layer, features, targets, smoothing)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients(found, layer, features), gradients(expected, layer, features))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_loss_in_bfloat16(smoothing: float) -> None:
+    """Under autocast products are bf16's; sums, gradients and the softmax keep fp32's range and dtype."""
+    layer = randomise(OutputLayer(D, V))
+    features = noise(len(TARGETS), D, dtype=torch.float32).requires_grad_()
+    expected = reference(layer, features, TARGETS, smoothing)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer.loss(features, TARGETS, smoothing)
+    assert found.smoothed.dtype == torch.float32
+    torch.testing.assert_close(found.smoothed, expected, rtol=0.01, atol=0)
+    torch.testing.assert_close(
+        gradients(found.smoothed, layer, features), gradients(expected, layer, features), rtol=0.05, atol=0.02
+    )
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_hits_are_counted_in_evaluation(context: type[torch.no_grad]) -> None:
+    layer = randomise(OutputLayer(D, V))
+    layer.bias.data[PAD] = -99
+    features = noise(len(TARGETS), D, dtype=torch.float32)
+    best = layer(features).argmax(-1)
+    targets = torch.where(torch.tensor([1, 1, 0, 0, 1, 0, 0]).bool(), best, best % (V - 1) + 1)
+    targets[1] = PAD
+    with context():
+        found = layer.loss(features, targets)
+    assert found.correct == (targets.eq(best) & targets.ne(PAD)).sum() == 2
+    assert not found.smoothed.requires_grad
+    torch.testing.assert_close(found.smoothed, reference(layer, features, targets, 0.0).detach())
+
+
+def test_all_padding() -> None:
+    layer, features = OutputLayer(D, V), noise(3, D, dtype=torch.float32).requires_grad_()
+    loss = layer.loss(features, torch.full((3,), PAD), 0.1).smoothed
+    assert loss == 0
+    assert not any(gradient.any() for gradient in gradients(loss, layer, features))
+    assert layer.loss(features[:0], TARGETS[:0]).smoothed == 0
+
+
+def test_tied_weights_learn_from_both_ends() -> None:
+    table = nn.Embedding(V, D, padding_idx=PAD).double()
+    layer = OutputLayer(D, V, tied=table).double()
+    assert layer.weight is table.weight
+    tokens = torch.tensor([4, 4, 9, 10, 1, 2, 3])
+    (found,) = torch.autograd.grad(layer.loss(table(tokens), TARGETS, 0.1).smoothed, [table.weight])
+    copy = table.weight.detach().clone().requires_grad_()
+    logits = F.embedding(tokens, copy, padding_idx=PAD) @ copy.t()
+    loss = F.cross_entropy(logits, TARGETS, label_smoothing=0.1, reduction="sum", ignore_index=PAD)
+    torch.testing.assert_close(found, torch.autograd.grad(loss, [copy])[0])
+
+
+def test_log_probs() -> None:
+    layer = randomise(OutputLayer(D, V))
+    features = noise(2, 3, D, dtype=torch.float32)
+    torch.testing.assert_close(layer.log_probs(features), layer(features).log_softmax(-1))
+    assert layer.bfloat16().log_probs(features.bfloat16()).dtype == torch.float32
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match=r"\(11, 5\) matrix, the embedding has \(11, 6\)"):
+        OutputLayer(D, V, tied=nn.Embedding(V, 6))

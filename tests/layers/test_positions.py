@@ -1,0 +1,36 @@
+"""Absolute positions against their formula."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from seq2seq.layers.positions import Learned, Sinusoidal
+
+
+def test_sinusoidal_is_the_papers() -> None:
+    places = [0, 1, 2, 50, 4097]
+    found = Sinusoidal(6)(torch.tensor(places), torch.float64)
+    for row, t in zip(found.tolist(), places, strict=True):
+        angles = [t / 10000 ** (2 * i / 6) for i in range(3)]
+        assert row == pytest.approx([f(angle) for angle in angles for f in (math.sin, math.cos)], abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sinusoidal_is_exact_in_a_narrow_model(dtype: torch.dtype) -> None:
+    """Casting the model casts what comes out, not the angles."""
+    places = torch.arange(1000, 1010)
+    exact = Sinusoidal(8)(places, torch.float64)
+    torch.testing.assert_close(Sinusoidal(8).to(dtype)(places, dtype), exact.to(dtype))
+
+
+def test_sinusoidal_needs_an_even_width() -> None:
+    with pytest.raises(ValueError, match="even width, got 7"):
+        Sinusoidal(7)
+
+
+def test_learned() -> None:
+    positions = Learned(4, 10)
+    assert torch.equal(positions(torch.tensor([3, 9]), torch.float32), positions.table.weight[[3, 9]])
