@@ -1,0 +1,1 @@
+"""Fitting a model: the update, the schedule, validation, checkpoints, and going on after a stop."""

@@ -1,0 +1,145 @@
+"""Averages of the weights, which are validated and kept instead of the weights that are trained.
+
+(Lightning's own ``WeightAveraging`` reads a counter back from the device in each step, and validates initial weights
+until its first update.)
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from seq2seq.training.options import Options
+
+State = dict[str, Any]
+Weights = list[Tensor]
+
+
+class Averaging(Callback):
+    """Base: the average takes the model's place during validation and under ``state_dict`` in checkpoints.
+
+    The trained weights are in a checkpoint as ``trained_state_dict``. Buffers are not averaged.
+    """
+
+    def __init__(self) -> None:
+        self.average: Weights = []
+        self._swapped = False
+
+    @abstractmethod
+    def update(self, weights: Weights, step: int) -> None:
+        """Called after each update."""
+
+    def refresh(self, weights: Weights, step: int) -> None:
+        """Called before a validation; again for the same step if that validation was broken off."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A checkpoint's average comes on the CPU."""
+        self.average = [average.to(pl_module.device) for average in self.average]
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Follows the weights."""
+        if not trainer.fit_loop.epoch_loop._should_accumulate():
+            with torch.no_grad():
+                self.update(list(pl_module.parameters()), trainer.global_step)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Puts the average in."""
+        if not trainer.sanity_checking:
+            with torch.no_grad():
+                self.refresh(list(pl_module.parameters()), trainer.global_step)
+            self._swap(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Puts the trained weights back."""
+        if self._swapped:
+            self._swap(pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Validation may have been left."""
+        if self._swapped:
+            self._swap(pl_module)
+
+    @torch.no_grad()
+    def _swap(self, module: L.LightningModule) -> None:
+        for parameter, average in zip(module.parameters(), self.average, strict=False):
+            trained = parameter.clone()
+            parameter.copy_(average)
+            average.copy_(trained)
+        self._swapped = bool(self.average) and not self._swapped
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: State) -> None:
+        """Both sets of weights; only called outside validation."""
+        if self.average:
+            of = {id(p): average for p, average in zip(pl_module.parameters(), self.average, strict=True)}
+            averages = {name: of[id(p)] for name, p in pl_module.named_parameters(remove_duplicate=False)}
+            checkpoint["trained_state_dict"] = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {**checkpoint["state_dict"], **averages}
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: State) -> None:
+        """Gives the model its trained weights back."""
+        if "trained_state_dict" in checkpoint:
+            averages = checkpoint["state_dict"]
+            self.average = [averages[name].clone() for name, _ in pl_module.named_parameters()]
+            pl_module.load_state_dict(checkpoint["trained_state_dict"])
+
+
+class MovingAverage(Averaging):
+    """a <- d a + (1 - d) w after each update t, d = min(``decay``, (1 + t) / (10 + t)).
+
+    The smaller d at the start keeps the initial weights from lingering.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+
+    def update(self, weights: Weights, step: int) -> None:
+        """One step of the average."""
+        if not self.average:
+            self.average = [weight.detach().clone() for weight in weights]
+        else:
+            torch._foreach_lerp_(self.average, weights, 1 - min(self.decay, (1 + step) / (10 + step)))
+
+
+class LastAverage(Averaging):
+    """The mean of the weights at the last ``count`` validations (Vaswani et al. 2017, section 6.1: of checkpoints)."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.snapshots: deque[Weights] = deque(maxlen=count)
+        self.latest = -1  # the step of the last one
+
+    def update(self, weights: Weights, step: int) -> None:
+        """Nothing changes between validations."""
+
+    def refresh(self, weights: Weights, step: int) -> None:
+        """Takes the weights in."""
+        if step != self.latest:
+            self.snapshots.append([weight.detach().cpu().clone() for weight in weights])
+            means = [torch.stack(several).mean(0) for several in zip(*self.snapshots, strict=True)]
+            self.average = [mean.to(weight.device) for mean, weight in zip(means, weights, strict=True)]
+            self.latest = step
+
+    def state_dict(self) -> State:
+        """The snapshots."""
+        return {"snapshots": list(self.snapshots), "latest": self.latest}
+
+    def load_state_dict(self, state_dict: State) -> None:
+        """The snapshots."""
+        self.snapshots.extend(state_dict["snapshots"])
+        self.latest = state_dict["latest"]
+
+
+def averaging(options: Options) -> list[Callback]:
+    """What ``training.averaging`` asks for."""
+    if options.averaging == "ema":
+        return [MovingAverage(options.ema_decay)]
+    return [LastAverage(options.average_last)] if options.averaging == "last" else []

@@ -1,0 +1,109 @@
+"""The figures of a run as it goes: losses, rates and speeds, read from the device at the logging interval only."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from seq2seq.training.csv_logger import CSVLogger
+from seq2seq.training.module import Training
+
+
+class Curves(Callback):
+    """Sends ``train/*`` every so many updates and ``validation/*`` to the loggers.
+
+    ``tokens`` are real target tokens, ``seconds`` those of training; validation and what precedes training count in
+    neither. Both go on in a resumed run.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.latest: dict[str, float] = {}  # the last figures of training
+        self.tokens, self.seconds = 0.0, 0.0
+        self._since = 0.0  # when the clock was last looked at
+        self._window = 0.0  # seconds of training since the last figures
+        self._restored: dict[str, Any] | None = None
+
+    @property
+    def speed(self) -> float:
+        """Target tokens a second, of the whole training."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock; what a broken-off run logged after its checkpoint is forgotten, as it comes again."""
+        assert isinstance(pl_module, Training)
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger):
+                logger.rewind(trainer.global_step)
+        if self._restored is not None:
+            self.tokens, self.seconds = self._restored["tokens"], self._restored["seconds"]
+            pl_module.guard.skipped = self._restored["skipped"]
+            if trainer.is_global_zero:
+                pl_module.sums.put(self._restored["sums"], pl_module.device)
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Figures, if it is time."""
+        if trainer.global_step % self.every == 0 and not trainer.fit_loop.epoch_loop._should_accumulate():
+            self._report(trainer, pl_module)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stops the clock."""
+        if not trainer.sanity_checking:
+            self._report(trainer, pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs the scores and starts the clock."""
+        assert isinstance(pl_module, Training)
+        if not trainer.sanity_checking:
+            _send(trainer, {f"validation/{name}": value for name, value in pl_module.validation.scores.items()})
+            self._since = time.perf_counter()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The last figures."""
+        self._report(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """What goes on, with the sums of the figures to come."""
+        assert isinstance(pl_module, Training)
+        checkpoint["curves"] = {
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "skipped": pl_module.guard.skipped,
+            "sums": pl_module.sums.totals(),
+        }
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """What goes on."""
+        self._restored = checkpoint["curves"]
+
+    def _report(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, Training)
+        module.guard.look()
+        sums = module.sums.take()
+        now = time.perf_counter()
+        self._window += now - self._since
+        self._since = now
+        updates, tokens = sums.pop("updates", 0), sums.pop("tokens", 0)
+        if not tokens:
+            return
+        norm, figures = sums.pop("gradient_norm"), {name: value / tokens for name, value in sums.items()}
+        figures["perplexity"] = math.exp(min(figures["nll"], 700))
+        figures["gradient_norm"] = norm / updates
+        figures["learning_rate"] = module.learning_rate
+        figures["tokens_per_second"] = tokens / self._window
+        figures["skipped"] = module.guard.skipped
+        self.tokens, self.seconds, self._window = self.tokens + tokens, self.seconds + self._window, 0.0
+        self.latest = figures
+        _send(trainer, {f"train/{name}": value for name, value in figures.items()})
+
+
+def _send(trainer: L.Trainer, figures: dict[str, float]) -> None:
+    for logger in trainer.loggers:
+        logger.log_metrics({"epoch": trainer.current_epoch, **figures}, step=trainer.global_step)

@@ -1,0 +1,238 @@
+"""Training, from a config and what it describes to checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig
+
+from seq2seq.config import build_node, build_tool, plain
+from seq2seq.data.corpus import Corpus
+from seq2seq.errors import UserError
+from seq2seq.model import Seq2Seq
+from seq2seq.training import launch
+from seq2seq.training.averaging import averaging
+from seq2seq.training.checkpoints import AtomicIO, Checkpoints
+from seq2seq.training.curves import Curves
+from seq2seq.training.datamodule import DataModule
+from seq2seq.training.interruption import Interrupted, Interruption
+from seq2seq.training.module import Training
+from seq2seq.training.options import Options
+from seq2seq.training.overfit import Overfit, without_dropout
+from seq2seq.training.pictures import Pictures
+from seq2seq.training.position import NEVER, Position
+from seq2seq.training.profile import Phases, Profile
+from seq2seq.training.progress import Progress
+from seq2seq.training.validation import Validation
+
+log = logging.getLogger(__name__)
+
+OURS = {
+    "callbacks": "training.*",
+    "check_val_every_n_epoch": "training.validate_every",
+    "default_root_dir": "hydra.run.dir",
+    "enable_checkpointing": "training.save_steps and save_minutes",
+    "enable_model_summary": "nothing else",
+    "logger": "logger=csv|wandb|tensorboard",
+    "num_sanity_val_steps": "debug=batch",
+    "overfit_batches": "debug=overfit",
+    "profiler": "debug=profile",
+    "reload_dataloaders_every_n_epochs": "nothing else",
+    "use_distributed_sampler": "nothing else",
+    "val_check_interval": "training.validate_every",
+}
+"""Options of ``lightning.Trainer`` that are set here, and what a user sets instead."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training came to; ``best`` is ``last`` where there was no validation."""
+
+    best: Path
+    last: Path
+    monitor: str
+    best_score: float | None
+    best_step: int
+    steps: int  # updates, of all sittings together
+    epochs: int
+    tokens: int  # target tokens trained on, likewise
+    seconds: float  # spent training on them
+    tokens_per_second: float
+    skipped: int  # updates left out because they were not finite
+    stopped_early: bool
+
+
+def fit(
+    config: DictConfig,
+    corpus: Corpus,
+    model: Seq2Seq,
+    run_dir: Path,
+    resume: Path | None = None,
+) -> FitResult:
+    """Trains ``model`` on ``corpus`` as ``config`` says, or goes on from the checkpoint ``resume``.
+
+    Every checkpoint also carries the config and the tokenizers. With several devices, the other processes are started
+    and ended in here.
+
+    Raises:
+        UserError: options that cannot be, or a loss that is not finite.
+        Interrupted: by Ctrl-C or SIGTERM, after last.ckpt was written; a SystemExit with the right code.
+    """
+    options: Options = build_node(config.training)
+    validation = Validation(corpus, options)
+    validation.check(options.monitor)
+    with _quiet():
+        session = _Session(config, options, corpus, model, validation, run_dir)
+        devices = session.trainer.num_devices * session.trainer.num_nodes
+        if devices == 1 or launch.is_launched():
+            return session.run(resume)
+        with launch.others(devices, fit, config, corpus, model, run_dir, resume):
+            return session.run(resume)
+
+
+class _Session:
+    """The trainer and what it is made of."""
+
+    def __init__(
+        self,
+        config: DictConfig,
+        options: Options,
+        corpus: Corpus,
+        model: Seq2Seq,
+        validation: Validation,
+        run_dir: Path,
+    ) -> None:
+        self.run_dir, self.options = run_dir, options
+        if options.overfit is not None:
+            without_dropout(model)
+        tokenizers = {"source": corpus.source_tokenizer.state(), "target": corpus.target_tokenizer.state()}
+        self.module = Training(
+            model,
+            build_node(config.loss),
+            build_tool(config.optimizer),
+            build_tool(config.schedule),
+            options,
+            validation,
+            {"config": plain(config), "tokenizers": tokenizers},
+        )
+        self.data = DataModule(corpus, config.seed, repeat_first=options.overfit is not None)
+        self.position = Position(self.data, config.seed, options.validate_every)
+        self.curves = Curves(config.trainer.get("log_every_n_steps") or 50)
+        self.interruption = Interruption(self.position)
+        self.checkpoints = Checkpoints(run_dir / "checkpoints", self.position, options)
+        self.early_stopping = EarlyStopping(
+            f"validation/{options.monitor}",
+            mode=options.direction,
+            patience=options.patience or NEVER,
+            check_finite=False,  # not-a-number is no new best; the run may come back from it
+            check_on_train_epoch_end=False,
+        )
+        self.trainer = self._trainer(config)
+
+    def run(self, resume: Path | None) -> FitResult:
+        """Trains to the end."""
+        began = time.monotonic()
+        try:
+            self.trainer.fit(self.module, datamodule=self.data, ckpt_path=resume, weights_only=True)
+            if self.interruption.received:
+                raise Interrupted(self.interruption.received)
+        except Interrupted:
+            if self.trainer.is_global_zero:
+                step = self.trainer.global_step
+                log.warning("stopped at step %d; to go on: python train.py resume=%s", step, self.run_dir)
+            raise
+        c, best = self.checkpoints, self.checkpoints.best
+        log.info("trained for %.0f seconds, %d updates", time.monotonic() - began, self.trainer.global_step)
+        return FitResult(
+            best=best if best.exists() else c.last,
+            last=c.last,
+            monitor=self.options.monitor,
+            best_score=c.best_score,
+            best_step=c.best_step,
+            steps=self.trainer.global_step,
+            epochs=self.trainer.current_epoch,
+            tokens=int(self.curves.tokens),
+            seconds=self.curves.seconds,
+            tokens_per_second=self.curves.speed,
+            skipped=self.module.guard.skipped,
+            stopped_early=self.early_stopping.wait_count >= self.early_stopping.patience,
+        )
+
+    def _trainer(self, config: DictConfig) -> L.Trainer:
+        chosen = plain(config.trainer)
+        if taken := sorted(set(chosen) & set(OURS)):
+            raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
+        strategy = chosen.get("strategy", "auto")
+        if strategy == "ddp":  # buffers are alike in all processes; telling so in validation would need equal batches
+            strategy = DDPStrategy(broadcast_buffers=False)
+        phases = Phases() if self.options.profile else None
+        trainer: L.Trainer = build_tool(
+            config.trainer,
+            strategy=strategy,
+            callbacks=self._callbacks(phases),
+            logger=[build_tool(node, save_dir=self.run_dir) for node in (config.get("logger") or {}).values()],
+            profiler=phases,
+            plugins=[AtomicIO()],
+            default_root_dir=self.run_dir,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            check_val_every_n_epoch=None,
+            val_check_interval=NEVER,  # ``Position`` says when
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+        )
+        return trainer
+
+    def _callbacks(self, phases: Phases | None) -> list[Callback]:
+        """In the order in which they act. ``Checkpoints`` comes last, when all others know of the update."""
+        o, validation = self.options, self.module.validation
+        optional: list[Callback] = []
+        if o.plots and o.decoding is not None:
+            directory = self.run_dir / "attention" / "validation"
+            optional.append(Pictures(directory, validation, o.decoding, o.plots))
+        if o.overfit is not None:
+            optional.append(Overfit(o.overfit))
+        if o.profile is not None and phases is not None:
+            optional.append(Profile(o.profile, phases, self.run_dir / "profile.txt"))
+        return [
+            self.position,
+            *averaging(o),
+            self.curves,
+            Progress(self.curves),
+            *optional,
+            self.early_stopping,
+            self.interruption,
+            self.checkpoints,
+        ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's advice: what it says of loaders, loggers and devices does not hold here."""
+    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in chatter]
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*smaller than the logging interval.*",
+            ".*sync_dist=True.*",
+            ".*dataloader is not resumable.*",
+            ".*treespec, LeafSpec.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        for logger in chatter:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(chatter, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,89 @@
+"""Ctrl-C and SIGTERM: the update is finished, a checkpoint is left, and the exit code says what happened."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from seq2seq.training import processes
+from seq2seq.training.module import Training
+from seq2seq.training.position import Position
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(SystemExit):
+    """Ends the program with 128 + the signal's number, unless somebody catches it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+
+class Interruption(Callback):
+    """Raises ``Interrupted`` between updates once a signal has come; a second signal ends the program at once.
+
+    Several processes have to stop after the same update: they tell each other of signals where they sum the tokens
+    of each update.
+    """
+
+    def __init__(self, position: Position) -> None:
+        self.position = position
+        self.received = 0
+        self._module: Training | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Takes the signals over (Lightning's SIGTERM handler would talk to other processes in mid-update)."""
+        assert isinstance(pl_module, Training)
+        self._module = pl_module
+        if threading.current_thread() is threading.main_thread():
+            self._before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Between the updates."""
+        assert self._module is not None
+        stop = self._module.stop_agreed if processes.several() else self.received
+        if stop and self.position.complete:
+            raise Interrupted(max(processes.gather(self.received)))
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """In a validation, which the resumed run repeats; the last one, behind which no update comes, is finished."""
+        if self.received and not processes.several() and not 0 < trainer.max_steps <= trainer.global_step:
+            raise Interrupted(self.received)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Gives the signals back."""
+        self._give_back()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Gives the signals back, after the checkpoint."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.received:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        self.received = signum
+        if self._module is not None:
+            self._module.stop_wanted = True
+        if processes.rank() == 0:
+            log.warning("%s: stopping after this update (again to stop at once)", signal.Signals(signum).name)

@@ -1,0 +1,84 @@
+"""Several processes on this machine, one for each device: the others get what the first one holds.
+
+Lightning would run the script again in each process, which under Hydra means to compose the config, make the run
+directory and read the data once more, and in a sweep to run the wrong job.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import distributed as dist
+
+from seq2seq.errors import UserError
+
+log = logging.getLogger(__name__)
+
+PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PATIENCE = 60.0  # seconds for the others to end after this one
+
+
+def is_launched() -> bool:
+    """Whether somebody (this module, torchrun, Slurm) started this process as one of several."""
+    return "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
+
+
+@contextmanager
+def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
+    """Around the work of rank 0: ``count - 1`` processes that call ``run(*args)`` as the other ranks."""
+    place = {"NODE_RANK": "0", "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    before = {name: os.environ.get(name) for name in PLACE}
+    spawn = multiprocessing.get_context("spawn")
+    # pickled here, not by multiprocessing, which would share the memory of the parameters between the processes
+    work = pickle.dumps((run, args))
+    processes = []
+    try:
+        for rank in range(1, count):
+            os.environ.update(place, LOCAL_RANK=str(rank))
+            process = spawn.Process(target=_work, args=(work,), name=f"rank {rank}")
+            process.start()
+            processes.append(process)
+        os.environ.update(place, LOCAL_RANK="0")
+        yield
+        for process in processes:
+            process.join(PATIENCE)
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.join(1.0)
+                process.terminate()
+            process.join()
+            if process.exitcode not in (0, 130, 143):
+                log.error("the process of %s ended with %s", process.name, process.exitcode)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _work(work: bytes) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    run, args = pickle.loads(work)
+    try:
+        run(*args)
+    except UserError:  # rank 0 tells it
+        raise SystemExit(1) from None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

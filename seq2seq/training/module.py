@@ -1,0 +1,144 @@
+"""What one update is: a loss summed over tokens, divided by their number in all micro-batches and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+
+from seq2seq.attention.base import Attention
+from seq2seq.batch import Batch
+from seq2seq.loss import Criterion
+from seq2seq.model import Seq2Seq
+from seq2seq.training import processes
+from seq2seq.training.gradients import regularise, rescale
+from seq2seq.training.nonfinite import Guard
+from seq2seq.training.optimization import OptimizerFactory, ScheduleFactory, parameter_groups
+from seq2seq.training.options import Options
+from seq2seq.training.schedules import Schedule
+from seq2seq.training.sums import Sums
+from seq2seq.training.validation import Validation
+
+
+class Training(L.LightningModule):
+    """The model with its loss and optimiser; ``extra`` is what checkpoints carry beside (config, tokenizers)."""
+
+    def __init__(
+        self,
+        model: Seq2Seq,
+        criterion: Criterion,
+        optimizer: OptimizerFactory,
+        schedule: ScheduleFactory,
+        options: Options,
+        validation: Validation,
+        extra: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model, self.criterion = model, criterion
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.options, self.validation, self.extra = options, validation, dict(extra)
+        self.mechanisms = [module for module in model.modules() if isinstance(module, Attention)]
+        self.guard = Guard(options.nonfinite)
+        self.sums = Sums()  # since the curves were last drawn
+        self.learning_rate = 0.0  # of the last update
+        self.stop_wanted = False  # a signal reached this process
+        self.stop_agreed = False  # and all know of it
+        # of the update in the making, in this process
+        self._figures: dict[str, Tensor] = {}
+        self._tokens = 0
+        self._records: list[Tensor] = []
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning-rate schedule of the run."""
+        found = self.lr_schedulers()
+        assert isinstance(found, Schedule)
+        return found
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Built when the parameters stand on their device."""
+        optimizer = self.make_optimizer(parameter_groups(self, self.options.weight_decay_on))
+        schedule = self.make_schedule(optimizer)
+        schedule.plan(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The summed loss of one micro-batch; ``configure_gradient_clipping`` divides."""
+        losses = self.criterion(self.model, batch)
+        for name, value in {"loss": losses.total, "nll": losses.nll, **losses.terms}.items():
+            self._figures[name] = self._figures.get(name, 0) + value.detach()
+        self._tokens += losses.tokens
+        self._records.append(batch.index)
+        return losses.total
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """After the last backward pass of an update and before its step: the mean over tokens, then clipping.
+
+        Lightning has divided the loss by the number of micro-batches, and several processes have averaged their
+        gradients; both are undone, since what counts is the number of tokens.
+        """
+        world_size = self.trainer.world_size
+        figures, mine, records = self._figures, self._tokens, self._records
+        self._figures, self._tokens, self._records = {}, 0, []
+        bad_loss = ~torch.isfinite(figures["loss"])
+        tokens, bad_losses, stops = processes.total(
+            [mine, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted], self.device
+        )
+        self.stop_agreed = stops > 0
+        scale = world_size * self.trainer.accumulate_grad_batches / max(tokens, 1)
+        terms = regularise(self.parameters(), self.mechanisms, self.criterion.weights, scale)
+        norm = rescale(self.parameters(), scale, gradient_clip_val, gradient_clip_algorithm)
+        self.learning_rate = optimizer.param_groups[0]["lr"]
+
+        bad = bad_loss | ~torch.isfinite(norm)
+        if world_size == 1 and self.guard.on_device(optimizer, norm.device):
+            self.guard.mark(optimizer, bad, self.global_step + 1, records)
+        elif bad_losses > 0 or bool(bad):
+            self.guard.handle(self.global_step + 1, records)
+            optimizer.zero_grad()  # parameters without gradients stay as they are
+            return
+        figures |= {"gradient_norm": norm, **terms}
+        self.sums.add(updates=1, tokens=mine, **{name: value.where(~bad, 0) for name, value in figures.items()})
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """The step, after which mechanisms put their parameters back into their set."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        for mechanism in self.mechanisms:
+            mechanism.constrain()
+
+    def on_validation_start(self) -> None:
+        """Begins to collect."""
+        self.validation.start()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Teacher-forced and generated."""
+        self.validation.step(self.model, self.criterion, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores, for early stopping, the schedule and the curves."""
+        scores = self.validation.finish()
+        self.log_dict({f"validation/{name}": score for name, score in scores.items()}, logger=False)
+        if not self.trainer.sanity_checking:
+            score = scores[self.options.monitor]
+            self.schedule.observe(score if self.options.direction == "max" else -score)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Makes the checkpoint self-contained."""
+        checkpoint.update(self.extra)

@@ -1,0 +1,69 @@
+"""The ``training:`` node: what a run does beside what ``lightning.Trainer`` itself is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from seq2seq.errors import UserError
+from seq2seq.search import Search
+
+LOWER_IS_BETTER = ("loss", "nll", "perplexity", "ter", "aer")
+HIGHER_IS_BETTER = ("accuracy", "bleu", "chrf")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Checked when made, so a wrong value fails before any data is read."""
+
+    monitor: str = "nll"  # the validation metric that says which checkpoint is best
+    mode: Literal["min", "max"] | None = None  # its better direction; null: by its name
+    patience: int | None = None  # stop after so many validations without a new best; null: never
+    validate_every: int | None = None  # optimiser steps; null: at the end of every epoch
+    metrics: Sequence[str] = ()  # scores of generated text at validation: bleu, chrf, ter
+    decoding: Search | None = None  # how that text is generated
+    plots: int = 0  # validation sentences whose attention is drawn at every validation
+    averaging: Literal["none", "ema", "last"] = "none"  # the weights that are validated and kept as best
+    ema_decay: float = 0.999  # of averaging=ema
+    average_last: int = 5  # validations whose weights averaging=last takes the mean of
+    weight_decay_on: Literal["weights", "all"] = "weights"  # weights: not biases, norms and embeddings
+    nonfinite: Literal["stop", "skip"] = "stop"  # what a loss or gradient that is not finite does
+    save_steps: int | None = None  # last.ckpt also every so many optimiser steps
+    save_minutes: float | None = 10.0  # and every so many minutes; it is always saved at validation
+    overfit: float | None = None  # debug: repeat one batch until its nats a token fall below this
+    profile: int | None = None  # debug: measure so many steps and say where their time went
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        for name in ("patience", "validate_every", "average_last", "save_steps", "save_minutes", "overfit", "profile"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f"training.{name}={value} must be greater than 0, or null")
+        for name, choices in (
+            ("mode", (None, "min", "max")),
+            ("averaging", ("none", "ema", "last")),
+            ("weight_decay_on", ("weights", "all")),
+            ("nonfinite", ("stop", "skip")),
+        ):
+            if getattr(self, name) not in choices:
+                raise UserError(f"training.{name}={getattr(self, name)} must be one of {', '.join(map(str, choices))}")
+        if self.plots < 0:
+            raise UserError(f"training.plots={self.plots} must be 0 or a number of sentences")
+        if not 0 < self.ema_decay < 1:
+            raise UserError(f"training.ema_decay={self.ema_decay} must lie between 0 and 1")
+        if (self.metrics or self.plots) and self.decoding is None:
+            raise UserError("training.metrics and training.plots need text: set training.decoding, such as greedy")
+        if self.mode is None and self.monitor not in LOWER_IS_BETTER + HIGHER_IS_BETTER:
+            raise UserError(f"training.mode=min or max is needed: which {self.monitor} is better can't be told by name")
+
+    @property
+    def direction(self) -> Literal["min", "max"]:
+        """What is better in the monitored metric: less or more."""
+        return self.mode or ("min" if self.monitor in LOWER_IS_BETTER else "max")
+
+    def better(self, score: float, best: float | None) -> bool:
+        """Whether ``score`` of the monitored metric beats ``best``; not-a-number never does."""
+        if score != score:
+            return False
+        return best is None or (score < best if self.direction == "min" else score > best)

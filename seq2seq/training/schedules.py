@@ -1,0 +1,121 @@
+"""Learning rates by optimiser step t = 1, 2, ...: lr_t = peak * min(1, t / warmup) * factor(t).
+
+``optimizer.lr`` is the peak. All are pure functions of the step (``Plateau`` also of the validations seen), so a
+resumed run goes on with the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from seq2seq.errors import UserError
+
+
+class Schedule(LRScheduler):
+    """Base: linear warm-up to the peak, then ``factor``."""
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
+        if warmup_steps < 0:
+            raise UserError(f"schedule.warmup_steps={warmup_steps} must be 0 or more")
+        self.warmup_steps = warmup_steps
+        super().__init__(optimizer)
+
+    @abstractmethod
+    def factor(self, step: int) -> float:
+        """What is left of the peak in the update ``step`` >= 1, warm-up aside."""
+
+    def plan(self, total_steps: float) -> None:
+        """Told once, before training, how many updates there will be (inf if unknown)."""
+
+    def observe(self, score: float) -> None:
+        """Told after each validation the monitored score, signed so that higher is better."""
+
+    def get_lr(self) -> list[float | Tensor]:
+        """Rates of the update after ``last_epoch`` updates, a parameter group each."""
+        step = self.last_epoch + 1
+        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        return [float(peak) * warm * self.factor(step) for peak in self.base_lrs]
+
+
+class Constant(Schedule):
+    """factor = 1."""
+
+    def factor(self, step: int) -> float:
+        """1."""
+        return 1.0
+
+
+class InverseSquareRoot(Schedule):
+    """factor = sqrt(warmup / t) after the warm-up (Vaswani et al. 2017, section 5.3, scaled to peak at ``lr``)."""
+
+    def factor(self, step: int) -> float:
+        """sqrt(w / max(t, w)), w at least 1."""
+        start = max(1, self.warmup_steps)
+        return math.sqrt(start / max(step, start))
+
+
+class Cosine(Schedule):
+    """factor falls from 1 to ``final`` along half a cosine (Loshchilov and Hutter 2017, one cycle).
+
+    ``total_steps`` null means the whole training, as planned when it began.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, warmup_steps: int = 0, total_steps: int | None = None, final: float = 0.0
+    ) -> None:
+        if not 0 <= final <= 1:
+            raise UserError(f"schedule.final={final} must lie in 0..1")
+        self.total_steps = total_steps
+        self.final = final
+        super().__init__(optimizer, warmup_steps)
+
+    def plan(self, total_steps: float) -> None:
+        """Takes the length of training where none was given."""
+        if self.total_steps is None:
+            if not 0 < total_steps < math.inf:
+                raise UserError("schedule=cosine needs an end: set trainer.max_steps (or schedule.total_steps)")
+            self.total_steps = int(total_steps)
+        if self.total_steps <= self.warmup_steps:
+            raise UserError(
+                f"schedule.warmup_steps={self.warmup_steps} must be less than the cosine's {self.total_steps} steps"
+            )
+
+    def factor(self, step: int) -> float:
+        """final + (1 - final) (1 + cos(pi progress)) / 2."""
+        if self.total_steps is None or step <= self.warmup_steps:
+            return 1.0
+        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class Plateau(Schedule):
+    """factor is multiplied by ``reduce`` after ``patience`` validations without a new best, down to ``final``."""
+
+    def __init__(
+        self, optimizer: Optimizer, warmup_steps: int = 0, reduce: float = 0.5, patience: int = 2, final: float = 0.01
+    ) -> None:
+        if not 0 < reduce < 1:
+            raise UserError(f"schedule.reduce={reduce} must lie between 0 and 1")
+        if patience < 1:
+            raise UserError(f"schedule.patience={patience} must be at least 1")
+        self.reduce, self.patience, self.final = reduce, patience, final
+        self.current, self.best, self.waited = 1.0, -math.inf, 0
+        super().__init__(optimizer, warmup_steps)
+
+    def observe(self, score: float) -> None:
+        """Counts validations without a new best."""
+        if score > self.best:
+            self.best, self.waited = score, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.current, self.waited = max(self.final, self.current * self.reduce), 0
+
+    def factor(self, step: int) -> float:
+        """As the validations so far have it."""
+        return self.current

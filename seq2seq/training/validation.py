@@ -1,0 +1,137 @@
+"""What is measured on the validation split: teacher-forced likelihood, generated text, alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TypeVar
+
+from seq2seq.batch import PAD, Batch
+from seq2seq.data.corpus import Corpus
+from seq2seq.data.records import Record
+from seq2seq.errors import UserError
+from seq2seq.loss import Criterion
+from seq2seq.metrics import score
+from seq2seq.metrics.alignment import agreement, align
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.likelihood import perplexity, token_accuracy
+from seq2seq.metrics.links import Link
+from seq2seq.metrics.words import membership
+from seq2seq.model import Seq2Seq
+from seq2seq.search import Hypothesis, Search
+from seq2seq.training import processes
+from seq2seq.training.options import Options
+from seq2seq.training.sums import Sums
+
+T = TypeVar("T")
+
+
+class Validation:
+    """Collects over the batches of one validation, in any number of processes."""
+
+    def __init__(self, corpus: Corpus, options: Options) -> None:
+        self.corpus, self.metrics = corpus, list(options.metrics)
+        self.search: Search | None = options.decoding if options.metrics else None
+        self.scores: dict[str, float] = {}  # of the last whole validation
+        self.start()
+
+    @cached_property
+    def records(self) -> Sequence[Record]:
+        """The validation split."""
+        return self.corpus.records("valid")
+
+    @cached_property
+    def has_gold(self) -> bool:
+        """Whether records know how their words correspond."""
+        return len(self.records) > 0 and bool(self.records[0].get("alignment"))
+
+    def check(self, monitor: str) -> None:
+        """Refuses to monitor what will not be measured."""
+        names = ["nll", "perplexity", "accuracy", *self.metrics, *(["aer"] if self.has_gold else [])]
+        if monitor not in names:
+            raise UserError(
+                f"training.monitor={monitor} is not measured at validation, which has {', '.join(names)}; "
+                "scores of generated text are added by training.metrics=[bleu]"
+            )
+
+    def start(self) -> None:
+        """Forgets the last validation."""
+        self.sums = Sums()
+        self.hypotheses: dict[int, str] = {}
+        self.links: dict[int, frozenset[Link]] = {}
+
+    def step(self, model: Seq2Seq, criterion: Criterion, batch: Batch) -> None:
+        """Takes in one batch; rows whose index is negative only fill it up."""
+        losses = criterion(model, batch)
+        self.sums.add(nll=losses.nll, tokens=losses.tokens, correct=losses.correct, **losses.terms)
+        places = batch.index.tolist()
+        if self.search is not None:
+            for place, found in zip(places, self.search(model, batch), strict=True):
+                self.hypotheses[place] = self.text(found[0])
+        if self.has_gold:
+            self._align(model, batch, places)
+
+    def text(self, hypothesis: Hypothesis) -> str:
+        """What a hypothesis says, detokenised."""
+        return self.corpus.target_tokenizer.decode(hypothesis.tokens)
+
+    def finish(self) -> dict[str, float]:
+        """The scores, the same in every process (each of which must call this)."""
+        sums = self.sums.take()
+        tokens = int(sums.pop("tokens", 0))
+        if not tokens:
+            raise UserError("the validation split has no target tokens")
+        nll, correct = sums.pop("nll"), sums.pop("correct")
+        scores = {
+            "nll": nll / tokens,
+            "perplexity": perplexity(nll, tokens),
+            "accuracy": token_accuracy(int(correct), tokens),
+            **{name: value / tokens for name, value in sums.items()},
+        }
+        hypotheses = _merged(processes.gather(self.hypotheses))
+        links = _merged(processes.gather(self.links))
+        self.scores = {**scores, **self._text_scores(hypotheses), **self._alignment_scores(links)}
+        return self.scores
+
+    def gold(self, place: int) -> Gold:
+        """The gold links of a record, between its words."""
+        record = self.records[place]
+        source, target = record["source"].split(), record["target"].split()
+        return Gold.of(source, target, record.get("alignment", ()), record.get("possible", ()))
+
+    def _align(self, model: Seq2Seq, batch: Batch, places: list[int]) -> None:
+        """Links of the reference translation, from the attention while it is forced on the model."""
+        weights = model.alignment(model(batch, need_weights=True).weights).float().cpu().numpy()
+        source, target = batch.source.tolist(), batch.target_out.tolist()
+        for row, place in enumerate(places):
+            if place < 0:
+                continue
+            x, y = _real(source[row]), _real(target[row])
+            self.links[place] = align(
+                weights[row, : len(y), : len(x)],
+                membership(self.corpus.source_tokenizer.words(x)),
+                membership(self.corpus.target_tokenizer.words(y)),
+            )
+
+    def _text_scores(self, hypotheses: dict[int, str]) -> dict[str, float]:
+        places = sorted(place for place in hypotheses if place >= 0)
+        if not places:
+            return {}
+        references = [self.records[place].get("references") or [self.records[place]["target"]] for place in places]
+        scores = score(self.metrics, [hypotheses[place] for place in places], references)
+        return {name: value.score for name, value in scores.items()}
+
+    def _alignment_scores(self, links: dict[int, frozenset[Link]]) -> dict[str, float]:
+        if not links:
+            return {}
+        places = sorted(links)
+        agreed = agreement([links[place] for place in places], [self.gold(place) for place in places])
+        return {"aer": agreed.aer}
+
+
+def _real(ids: list[int]) -> list[int]:
+    return [i for i in ids if i != PAD]
+
+
+def _merged(parts: list[dict[int, T]]) -> dict[int, T]:
+    return {place: value for part in parts for place, value in part.items()}

@@ -1,0 +1,59 @@
+"""A run small enough to train in a second: 60 sentence pairs, a model of width 8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq.config import build_node
+from seq2seq.data.corpus import Corpus
+from seq2seq.model import Seq2Seq, build
+
+CONF = Path(__file__).parents[2] / "conf"
+SMALL = {
+    "seed": 3,
+    "data.max_tokens": 64,
+    "data.reader.train": 60,
+    "data.reader.valid": 8,
+    "data.reader.test": 4,
+    "model.dim": 8,
+    "model.embedding_dim": 8,
+    "model.dropout": 0.3,
+    "optimizer.lr": 0.01,
+    "schedule.warmup_steps": 4,
+    "trainer.max_epochs": 2,
+    "trainer.log_every_n_steps": 3,
+    "training.monitor": "nll",
+    "training.metrics": [],
+    "training.plots": 0,
+}
+
+Run = tuple[DictConfig, Corpus, Seq2Seq]
+Prepare = Callable[..., Run]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def prepare(cache: Path) -> Prepare:
+    """Config, corpus and fresh model, of groups such as ``schedule=cosine`` and keys such as ``trainer.max_epochs``."""
+
+    def made(*groups: str, **keys: Any) -> Run:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("train", ["logger=csv", *groups])
+        for key, value in {**SMALL, **keys, "data.cache": str(cache)}.items():
+            OmegaConf.update(config, key, value, merge=False, force_add=True)
+        corpus: Corpus = build_node(config.data)
+        torch.manual_seed(config.seed)
+        return config, corpus, build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer))
+
+    return made
