@@ -81,7 +81,8 @@ class Corpus:
 
     def use(self, source: Tokenizer, target: Tokenizer) -> None:
         """Takes these tokenizers (a checkpoint's) instead of training any, so that no training split is needed."""
-        self.tokenizers = PairEncoder(source, target)
+        rate = self.options.sampling  # of this corpus, not of the tokenizers' former life
+        self.tokenizers = PairEncoder(*(Tokenizer(t.model, t.type, rate) for t in (source, target)))
         self._files.clear()
 
     @property
@@ -98,10 +99,9 @@ class Corpus:
     def tokenizers(self) -> PairEncoder:
         """Both, loaded from files, from the cache, or trained on the training split."""
         o = self.options
-        rate = {"rate": o.sampling}
         if o.source_model and o.target_model:
-            source, target = (Tokenizer.load(Path(file), o.type, **rate) for file in (o.source_model, o.target_model))
-            return PairEncoder(source, target)
+            models = Path(o.source_model), Path(o.target_model)
+            return PairEncoder(*(Tokenizer.load(model, o.type, o.sampling) for model in models))
         if o.joint:
             both = self._tokenizer(("source", "target"))
             return PairEncoder(both, both)
