@@ -1,0 +1,39 @@
+"""Two processes follow one process that accumulates two batches an update: the same tokens in each."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seq2seq.training.fit import fit
+
+KEYS = {
+    "model.dropout": 0.0,
+    "training.metrics": ["chrf"],
+    "training.validate_every": 4,
+    "trainer.log_every_n_steps": 1,
+}
+
+
+def column(run: Path, name: str) -> list[float]:
+    with (run / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def test_two_processes_follow_one(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = fit(*prepare(**KEYS, **{"trainer.accumulate_grad_batches": 2}), one)
+    together = fit(*prepare("trainer=ddp", **KEYS), two)
+    assert together.steps == alone.steps > 10
+    assert together.tokens == alone.tokens
+    for name in ("train/nll", "train/gradient_norm", "validation/nll", "validation/chrf", "validation/aer"):
+        assert len(column(one, name)) == len(column(two, name)) > 2
+        assert column(two, name) == pytest.approx(column(one, name), rel=1e-4)
+    weights = [torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in (one, two)]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-5)
