@@ -1,0 +1,84 @@
+"""The recurrent encoder against PyTorch's own, packed."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seq2seq.encoders.rnn import RNNEncoder
+from seq2seq.errors import UserError
+from tests.attention.walk import close
+from tests.catalogue import SOURCE_VOCABULARY, batch, randomise
+
+E, D = 5, 6
+
+
+def encoder(**options: object) -> RNNEncoder:
+    return randomise(RNNEncoder(SOURCE_VOCABULARY, dim=D, embedding_dim=E, **options).double()).eval()
+
+
+def oracle(ours: RNNEncoder, cell: str) -> nn.LSTM | nn.GRU:
+    """One module of all layers and directions, with our weights."""
+    layers, directions = len(ours.layers), ours.directions
+    kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
+    theirs = kind(E, D // directions, layers, bidirectional=directions == 2, batch_first=True).double()
+    weights = {
+        name.replace("l0", f"l{layer}") + ("_reverse" if direction else ""): weight
+        for layer, direction in product(range(layers), range(directions))
+        for name, weight in ours.layers[layer][direction].state_dict().items()
+    }
+    theirs.load_state_dict(weights)
+    return theirs
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_is_pytorchs_packed(cell: str, bidirectional: bool, layers: int) -> None:
+    ours, data = encoder(cell=cell, bidirectional=bidirectional, layers=layers), batch()
+    lengths = data.source_mask.sum(1)
+    packed = pack_padded_sequence(ours.embedding(data.source), lengths, batch_first=True, enforce_sorted=False)
+    outputs, final = oracle(ours, cell)(packed)
+    memory, _ = pad_packed_sequence(outputs, batch_first=True)  # zero where padded, as ours
+    final = final[0] if cell == "lstm" else final
+    hidden = final.unflatten(0, (layers, -1)).permute(2, 0, 1, 3).flatten(2)  # (B, L, [forward; backward])
+    encoded = ours(data)
+    close(encoded.memory.values, memory)
+    close(encoded.hidden, hidden)
+    assert torch.equal(encoded.memory.mask, data.source_mask)
+    assert torch.equal(encoded.memory.extent.squeeze(1), lengths)
+    assert (ours.source.width, ours.final_dim, ours.final_layers) == (D, D, layers)
+
+
+def test_empty_source() -> None:
+    encoded = encoder(layers=2)(batch(sources=(4, 0, 2)))
+    assert not encoded.memory.values[1].any()
+    assert not encoded.hidden[1].any()
+
+
+def test_dropout_between_layers_and_on_the_memory() -> None:
+    ours, data = encoder(layers=2, dropout=0.5), batch()
+    assert torch.equal(ours(data).hidden, ours(data).hidden)
+    ours.train()
+    first, second = ours(data), ours(data)
+    assert not torch.equal(first.hidden[:, 1], second.hidden[:, 1])
+    share = first.memory.values[first.memory.mask].eq(0).double().mean().item()
+    assert 0.3 < share < 0.7
+
+
+def test_select() -> None:
+    encoded, index = encoder()(batch()), torch.tensor([2, 0, 2])
+    picked = encoded.select(index)
+    assert torch.equal(picked.hidden, encoded.hidden[index])
+    assert torch.equal(picked.memory.values, encoded.memory.values[index])
+
+
+def test_refusals() -> None:
+    with pytest.raises(UserError, match="dim=7 is shared by two directions"):
+        RNNEncoder(9, dim=7, embedding_dim=E)
+    with pytest.raises(UserError, match="cell=tanh is unknown"):
+        RNNEncoder(9, dim=6, embedding_dim=E, cell="tanh")
