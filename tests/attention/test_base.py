@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from seq2seq.attention.base import Memory, SourceSpec, select
@@ -19,8 +21,7 @@ def test_select_takes_all_that_a_memory_holds() -> None:
     whole = memory(4, 2, 3)
     sections = memory(2, 1, 2, width=3)
     segments = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]])
-    whole = Memory(whole.values, whole.mask, whole.positions, whole.extent, segments, sections)
-    whole = whole.with_prepared(keys=noise(3, 5))
+    whole = replace(whole, segments=segments, sections=sections, prepared={"keys": noise(3, 5)})
     index = torch.tensor([2, 0, 0])
     picked = whole.select(index)
     pairs = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -139,7 +138,7 @@ def reason(score: str, window: str, source: SourceSpec) -> str | None:
 @pytest.mark.parametrize(("score", "window"), product(choices("attention/score"), choices("attention/window")))
 def test_pairs(score: str, window: str, heads: int, slot: str) -> None:
     """Any score with any window and any number of heads obeys the first three laws, or is refused with a reason."""
-    node = {**plain(config("attention=additive").attention), "heads": heads, **parts(score, window)}
+    node = plain(NODES["additive"]) | {"score": part("score", score), "window": part("window", window), "heads": heads}
     if why := reason(score, window, SLOTS[slot]):
         with pytest.raises(UserError, match=why):
             build_node(node, WIDTH, SLOTS[slot])
@@ -155,12 +154,10 @@ def test_pairs(score: str, window: str, heads: int, slot: str) -> None:
     assert not answer.context[1].any()
 
 
-def parts(score: str, window: str) -> Mapping[str, Any]:
-    """The nodes of a score and a window, the window's reach small enough to bite."""
-    chosen = plain(config(f"attention/score={score}", f"attention/window={window}").attention)
-    if "reach" in chosen["window"]:
-        chosen["window"]["reach"] = 2
-    return {"score": chosen["score"], "window": chosen["window"]}
+def part(kind: str, name: str) -> dict[str, Any]:
+    """The node of a score or a window, the window's reach small enough to bite."""
+    node = plain(config(f"attention/{kind}={name}").attention[kind])
+    return {**node, "reach": 2} if "reach" in node else node
 
 
 @pytest.mark.parametrize(
