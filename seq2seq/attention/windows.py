@@ -108,7 +108,7 @@ class LocalP(_Centred):
     ) -> None:
         super().__init__(query_dim, source, reach=reach)
         if source.causal:
-            raise UserError("local-p needs the length of a whole source; use local_m over a memory that grows")
+            raise UserError("local-p needs the length of a whole source; a memory that grows has none yet")
         self.mass = "one" if renormalise else "at_most_one"
         self.renormalise = renormalise
         self.hidden = nn.Linear(query_dim, dim or query_dim, bias=False)
