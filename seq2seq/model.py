@@ -53,6 +53,8 @@ class Seq2Seq(nn.Module):
 
 def build(config: DictConfig, source_vocabulary: int, target_vocabulary: int) -> Seq2Seq:
     """The model that a run's config describes: its ``encoder`` and ``decoder`` nodes, sized to the vocabularies."""
+    if config.model.share_embeddings and not config.data.tokenizer.joint:
+        raise UserError("model.share_embeddings=true needs one vocabulary: set data.tokenizer.joint=true")
     encoder = build_node(config.encoder, source_vocabulary)
     decoder = build_node(config.decoder, target_vocabulary, encoder)
     return Seq2Seq(encoder, decoder, share_embeddings=config.model.share_embeddings)

@@ -35,7 +35,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, toke
     if tokenize not in BLEU.TOKENIZERS:
         raise UserError(f"BLEU knows no tokenizer {tokenize!r}; choose one of {', '.join(sorted(BLEU.TOKENIZERS))}")
     try:
-        scorer = BLEU(tokenize=tokenize)
+        scorer = BLEU(tokenize=tokenize, force=True)
     except RuntimeError as error:  # an optional package of sacreBLEU's is missing; it says which
         raise UserError(f"BLEU's tokenizer {tokenize!r} can't be used: {' '.join(str(error).split())}") from error
     return _score("BLEU", scorer, hypotheses, references)
