@@ -1,0 +1,65 @@
+"""Runs as one Markdown table: python scripts/table.py DIR ... > table.md
+
+Every ``results.json`` below the directories is one run; runs that differ only in the seed share a row, as mean ± sample
+standard deviation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+COLUMNS = {"bleu": "BLEU", "aer": "AER", "attention_entropy": "entropy (nats)"}
+
+
+def main() -> None:
+    """Reads, groups, prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run, or a folder of runs")
+    parser.add_argument("--split", default="test")
+    options = parser.parse_args()
+    found = sorted({path for folder in options.directories for path in folder.rglob("results.json")})
+    found = [path for path in found if "evaluations" not in path.parts]
+    if not found:
+        sys.exit(f"no results.json below {', '.join(map(str, options.directories))}: is the run finished?")
+    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for path in found:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if options.split not in results:
+            sys.exit(f"{path} has no split {options.split}; it has {', '.join(set(results) - {'run'})}")
+        rows[name(path.parent)].append(results)
+    print("| data | model | attention | parameters |", " | ".join(COLUMNS.values()), "| seeds | training s |")
+    print("|---|---|---|---:|" + "---:|" * (len(COLUMNS) + 2))
+    for (data, model, attention), runs in sorted(rows.items()):
+        figures = [summary([run[options.split].get(metric) for run in runs]) for metric in COLUMNS]
+        seeds = ", ".join(str(run["run"]["seed"]) for run in runs)
+        seconds = summary([{"score": run["run"]["training"]["seconds"]} for run in runs], 0)
+        parameters = f"{runs[0]['run']['parameters']:,}"
+        print("|", " | ".join([data, model, attention, parameters, *figures, seeds, seconds]), "|")
+
+
+def name(run: Path) -> tuple[str, str, str]:
+    """Data, model and attention, as they were chosen."""
+    choices = OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
+    return choices.data, choices.model, choices.attention
+
+
+def summary(scores: list[dict[str, float] | None], digits: int = 3) -> str:
+    """Mean ± sd, or a dash where a run has no such figure."""
+    values = [score["score"] for score in scores if score is not None]
+    if len(values) < len(scores):
+        return "–"
+    digits = 1 if digits and max(values) > 10 else digits
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+if __name__ == "__main__":
+    main()
