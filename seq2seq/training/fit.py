@@ -13,7 +13,7 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.strategies import DDPStrategy
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config import build_node, build_tool, plain
 from seq2seq.data.corpus import Corpus
@@ -122,7 +122,7 @@ class _Session:
             build_tool(config.schedule),
             options,
             validation,
-            {"config": plain(config), "tokenizers": tokenizers},
+            {"config": OmegaConf.to_container(config), "tokenizers": tokenizers},
         )
         self.data = DataModule(corpus, config.seed, repeat_first=options.overfit is not None)
         self.position = Position(self.data, config.seed, options.validate_every)
@@ -227,6 +227,8 @@ def _quiet() -> Iterator[None]:
             ".*sync_dist=True.*",
             ".*dataloader is not resumable.*",
             ".*treespec, LeafSpec.*",
+            ".*broadcast_buffers.*",
+            "Grad strides do not match.*",
         ):
             warnings.filterwarnings("ignore", message=message)
         for logger in chatter:

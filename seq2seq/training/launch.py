@@ -22,7 +22,8 @@ from seq2seq.errors import UserError
 log = logging.getLogger(__name__)
 
 PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-PATIENCE = 60.0  # seconds for the others to end after this one
+PATIENCE = 20.0  # seconds for the others to end after this one
+INTERRUPTED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 
 
 def is_launched() -> bool:
@@ -47,18 +48,15 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
             processes.append(process)
         os.environ.update(place, LOCAL_RANK="0")
         yield
-        for process in processes:
-            process.join(PATIENCE)
     finally:
-        for process in processes:
-            if process.is_alive():
-                process.join(1.0)
-                process.terminate()
-            process.join()
-            if process.exitcode not in (0, 130, 143):
-                log.error("the process of %s ended with %s", process.name, process.exitcode)
         if dist.is_initialized():
             dist.destroy_process_group()
+        for process in processes:
+            process.join(PATIENCE)
+            if process.exitcode is None:
+                process.terminate()
+            elif process.exitcode not in (0, *INTERRUPTED):
+                log.error("the process of %s ended with %s", process.name, process.exitcode)
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -66,7 +64,7 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
 
 
 def _work(work: bytes) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     run, args = pickle.loads(work)
     try:
         run(*args)

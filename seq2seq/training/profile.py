@@ -112,6 +112,7 @@ class Profile(Callback):
         total = sum(seconds for seconds, _, _ in rows) or 1.0
         lines = ["", f"{'operation':28}{'ms/update':>10}{'share':>8}{'calls/update':>14}"]
         for seconds, count, name in rows[:OPERATIONS]:
+            name = "Python in between" if name.startswith("Optimizer.step") else name  # it calls forward and backward
             lines.append(
                 f"{name[:27]:28}{_ms(seconds, self.updates)}{seconds / total:8.1%}{count / self.updates:14.0f}"
             )

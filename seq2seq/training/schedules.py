@@ -6,6 +6,7 @@ resumed run goes on with the same numbers.
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import abstractmethod
 
@@ -14,6 +15,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from seq2seq.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class Schedule(LRScheduler):
@@ -30,7 +33,13 @@ class Schedule(LRScheduler):
         """What is left of the peak in the update ``step`` >= 1, warm-up aside."""
 
     def plan(self, total_steps: float) -> None:
-        """Told once, before training, how many updates there will be (inf if unknown)."""
+        """Told once, before training, how many updates there will be (inf or -1 if unknown)."""
+        if 0 < total_steps < self.warmup_steps:
+            log.warning(
+                "training ends after %d updates, in the warm-up (schedule.warmup_steps=%d)",
+                total_steps,
+                self.warmup_steps,
+            )
 
     def observe(self, score: float) -> None:
         """Told after each validation the monitored score, signed so that higher is better."""
@@ -80,16 +89,13 @@ class Cosine(Schedule):
             if not 0 < total_steps < math.inf:
                 raise UserError("schedule=cosine needs an end: set trainer.max_steps (or schedule.total_steps)")
             self.total_steps = int(total_steps)
-        if self.total_steps <= self.warmup_steps:
-            raise UserError(
-                f"schedule.warmup_steps={self.warmup_steps} must be less than the cosine's {self.total_steps} steps"
-            )
+        super().plan(self.total_steps)
 
     def factor(self, step: int) -> float:
         """final + (1 - final) (1 + cos(pi progress)) / 2."""
         if self.total_steps is None or step <= self.warmup_steps:
             return 1.0
-        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
 
 

@@ -49,7 +49,7 @@ def prepare(cache: Path) -> Prepare:
 
     def made(*groups: str, **keys: Any) -> Run:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("train", ["logger=csv", *groups])
+            config = compose("train", ["logger=csv", "schedule=inverse_sqrt", *groups])
         for key, value in {**SMALL, **keys, "data.cache": str(cache)}.items():
             OmegaConf.update(config, key, value, merge=False, force_add=True)
         corpus: Corpus = build_node(config.data)

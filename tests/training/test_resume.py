@@ -3,53 +3,68 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from seq2seq.batch import Batch
-from seq2seq.data.corpus import Corpus
+from seq2seq.errors import UserError
+from seq2seq.model import Seq2Seq
 from seq2seq.training.fit import fit
 from seq2seq.training.interruption import Interrupted
 
 CLOCKS = ("seconds", "train/tokens_per_second")
 CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "plain": ([], {}),
-    "workers": ([], {"data.workers": 2}),
-    "accumulation": ([], {"trainer.accumulate_grad_batches": 2, "trainer.max_epochs": 3}),
-    "ema": ([], {"training.averaging": "ema", "training.validate_every": 2, "training.ema_decay": 0.9}),
-    "last": ([], {"training.averaging": "last", "training.validate_every": 3, "training.average_last": 2}),
-    "plateau": (["schedule=plateau"], {"training.validate_every": 2, "training.patience": 3, "schedule.patience": 1}),
-    "steps": ([], {"trainer.max_steps": 17, "trainer.max_epochs": -1}),
-    "cosine": (["schedule=cosine"], {}),
-    "generated": ([], {"training.metrics": ["chrf"], "training.monitor": "chrf", "training.validate_every": 5}),
+    "epochs": ([], {}),
+    "workers, accumulation, moving average": (
+        [],
+        {
+            "data.workers": 2,
+            "trainer.accumulate_grad_batches": 2,
+            "trainer.max_epochs": 3,
+            "training.averaging": "ema",
+            "training.validate_every": 2,
+        },
+    ),
+    "plateau, patience, average of the last": (
+        ["schedule=plateau"],
+        {
+            "schedule.patience": 1,
+            "training.patience": 3,
+            "training.averaging": "last",
+            "training.average_last": 2,
+            "training.validate_every": 3,
+        },
+    ),
+    "steps, cosine, generated text": (
+        ["schedule=cosine"],
+        {
+            "trainer.max_steps": 17,
+            "trainer.max_epochs": -1,
+            "training.metrics": ["chrf"],
+            "training.monitor": "chrf",
+            "training.validate_every": 5,
+        },
+    ),
 }
 
 
-def interrupting(corpus: Corpus, at: int, signum: int = signal.SIGINT) -> Corpus:
-    """Sends a signal to this process when the ``at``-th batch of the sitting is asked for."""
-    original, served = corpus.train_loader, iter(range(10**6))
+def interrupting(model: Seq2Seq, at: int | None, signum: int = signal.SIGINT) -> Seq2Seq:
+    """Sends a signal to this process in the middle of the ``at``-th training batch of the sitting, from 0."""
+    count = itertools.count()
 
-    class Loader:
-        def __init__(self, loader: Any) -> None:
-            self.loader = loader
+    def send(module: nn.Module, args: Any) -> None:
+        if module.training and next(count) == at:
+            os.kill(os.getpid(), signum)
 
-        def __len__(self) -> int:
-            return len(self.loader)
-
-        def __iter__(self) -> Iterator[Batch]:
-            for batch in self.loader:
-                if next(served) == at:
-                    os.kill(os.getpid(), signum)
-                yield batch
-
-    corpus.train_loader = lambda *args: Loader(original(*args))
-    return corpus
+    model.register_forward_pre_hook(send)
+    return model
 
 
 def differences(a: Any, b: Any, place: str = "") -> list[str]:
@@ -71,20 +86,54 @@ def curves(run: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_resumed_equals_uninterrupted(case: str, prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """Broken off in the first epoch, in the first update of a sitting, and in the second epoch."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     groups, keys = CASES[case]
     fit(*prepare(*groups, **keys), whole)
-    resume, sittings = None, 0
-    for at in (3, 5, 0, 4, None):
+    resume, stops = None, []
+    for at in (4, 0, 9, None):
         config, corpus, model = prepare(*groups, **keys)
         try:
-            fit(config, corpus if at is None else interrupting(corpus, at), model, broken, resume)
+            fit(config, corpus, interrupting(model, at), broken, resume)
             break
         except Interrupted as stopped:
-            assert stopped.code == 130
-            resume, sittings = broken / "checkpoints" / "last.ckpt", sittings + 1
-    assert sittings >= 2
+            resume = broken / "checkpoints" / "last.ckpt"
+            stops.append((stopped.code, torch.load(resume, weights_only=True)["global_step"]))
+    assert [code for code, _ in stops] == [130, 130, 130] and stops == sorted(set(stops))
     for name in ("last.ckpt", "best.ckpt"):
         one, other = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (whole, broken))
         assert differences(one, other) == []
     assert curves(whole) == curves(broken)
+
+
+def test_pending_validation_is_run_when_resumed(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """The signal comes with the batch after whose update a validation is due."""
+    keys = {"training.validate_every": 3, "trainer.max_epochs": 1}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fit(*prepare(**keys), whole)
+    config, corpus, model = prepare(**keys)
+    with pytest.raises(Interrupted):
+        fit(config, corpus, interrupting(model, 2), broken)
+    last = broken / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    assert state["position"]["validating"] and state["callbacks"]["Checkpoints"]["best_score"] is None
+    fit(*prepare(**keys), broken, last)
+    assert curves(whole) == curves(broken)
+
+
+def test_position_counts_batches_trained_on_not_fetched(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    config, corpus, model = prepare(**{"data.workers": 2})  # which fetch four batches ahead
+    with pytest.raises(Interrupted):
+        fit(config, corpus, interrupting(model, 2), tmp_path)
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["DataModule"] == {"epoch": 0, "batches": 3} and state["global_step"] == 3
+
+
+def test_other_number_of_processes_is_refused(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    fit(*prepare(**{"trainer.max_epochs": 1}), tmp_path)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    state["position"]["generators"] *= 2
+    torch.save(state, last)
+    with pytest.raises(UserError, match=r"trained by 2 processes.*trainer\.devices"):
+        fit(*prepare(), tmp_path, last)
