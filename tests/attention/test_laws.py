@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,20 +50,18 @@ class Case:
         return f"{self.group}/{self.name}-{self.slot}"
 
 
-def served(group: str, name: str) -> list[Case]:
-    """The slots that a file serves; a mechanism refuses the others when it is built."""
-    slots = {"cross": SourceSpec(WIDTH)} if group == "attention" else SELF_SLOTS
-    cases = []
-    for slot, source in slots.items():
-        try:
-            mechanism(group, name, source)
-        except UserError:
-            continue
-        cases.append(Case(group, name, slot, source))
-    return cases
+def cases() -> Iterator[Case]:
+    """Every file in every slot it serves; a mechanism refuses the others when it is built."""
+    for name in choices("attention"):
+        yield Case("attention", name, "cross", SourceSpec(WIDTH))
+    for name in choices("self_attention"):
+        for slot, source in SELF_SLOTS.items():
+            with suppress(UserError):
+                mechanism("self_attention", name, source)
+                yield Case("self_attention", name, slot, source)
 
 
-CASES = [case for group in ("attention", "self_attention") for name in choices(group) for case in served(group, name)]
+CASES = list(cases())
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_dtype = pytest.mark.parametrize("dtype", EXACT, ids=lambda dtype: str(dtype).removeprefix("torch."))
 every_path = pytest.mark.parametrize("need_weights", [True, False], ids=["weights", "fast"])
