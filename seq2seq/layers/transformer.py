@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.errors import UserError
-from seq2seq.layers.dropout import Dropout, dropout
+from seq2seq.layers.dropout import Dropout, dropout, relu_dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
 
@@ -44,14 +44,16 @@ class FeedForward(nn.Module):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise UserError(f"activation={activation} is unknown; choose one of {', '.join(ACTIVATIONS)}")
-        self.activation = ACTIVATIONS[activation]
-        self.p = dropout
+        self.activation, self.p = activation, dropout
         self.up = nn.Linear(dim, hidden)
         self.down = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.down(dropout(self.activation(self.up(x)), self.p, self.training))
+        inner = self.up(x)
+        if self.activation == "relu":
+            return self.down(relu_dropout(inner, self.p, self.training))
+        return self.down(dropout(ACTIVATIONS[self.activation](inner), self.p, self.training))
 
 
 def initialise(module: nn.Module) -> None:

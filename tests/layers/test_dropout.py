@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seq2seq.layers.dropout import Dropout, dropout, keep_mask
+from seq2seq.layers.dropout import Dropout, dropout, keep_mask, relu_dropout
 
 N = 200_001  # not a multiple of four: the last word is cut
 
@@ -64,3 +64,18 @@ def test_seeds() -> None:
 def test_refusals(p: float) -> None:
     with pytest.raises(ValueError, match=f"got {p}"):
         Dropout(p)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_relu_dropout_is_dropout_of_relu(p: float) -> None:
+    """Same draws, same values, same gradient as the two in a row."""
+    results = []
+    for compute in (lambda x: relu_dropout(x, p), lambda x: dropout(torch.relu(x), p)):
+        torch.manual_seed(5)
+        x = torch.randn(37, 11, dtype=torch.float64, requires_grad=True)
+        weights = torch.randn(37, 11, dtype=torch.float64)
+        out = compute(x)
+        (out * weights).sum().backward()
+        results.append((out.detach(), x.grad))
+    torch.testing.assert_close(results[0], results[1])
+    assert torch.equal(relu_dropout(x.detach(), p, training=False), torch.relu(x.detach()))
