@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from seq2seq.attention.base import Attention, Memory, SourceSpec
 from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.config import build_node
+from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq, build
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -65,6 +66,15 @@ def _model(overrides: tuple[str, ...], attention: str | None) -> Seq2Seq:
 def mechanism(group: str, name: str, source: SourceSpec, *overrides: str, query_dim: int = WIDTH) -> Attention:
     """The mechanism that ``conf/GROUP/NAME.yaml`` describes, at random parameters, in evaluation mode, fp64."""
     return copy.deepcopy(_mechanism(group, name, source, overrides, query_dim))
+
+
+def serves(group: str, name: str, source: SourceSpec) -> bool:
+    """Whether a mechanism takes this slot; those it can't serve it refuses when it is built."""
+    try:
+        mechanism(group, name, source)
+    except UserError:
+        return False
+    return True
 
 
 @cache

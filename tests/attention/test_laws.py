@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +17,8 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from seq2seq.attention.base import Attention, Memory, Query, SourceSpec, select
-from seq2seq.errors import UserError
 from tests.attention.walk import EXACT, close, cut, same, walk
-from tests.catalogue import WIDTH, choices, mechanism, memory, noise
+from tests.catalogue import WIDTH, choices, mechanism, memory, noise, serves
 
 RELATIVE = ("none", "rotary", "alibi")
 SELF_SLOTS = {
@@ -50,18 +47,12 @@ class Case:
         return f"{self.group}/{self.name}-{self.slot}"
 
 
-def cases() -> Iterator[Case]:
-    """Every file in every slot it serves; a mechanism refuses the others when it is built."""
-    for name in choices("attention"):
-        yield Case("attention", name, "cross", SourceSpec(WIDTH))
-    for name in choices("self_attention"):
-        for slot, source in SELF_SLOTS.items():
-            with suppress(UserError):
-                mechanism("self_attention", name, source)
-                yield Case("self_attention", name, slot, source)
-
-
-CASES = list(cases())
+CASES = [Case("attention", name, "cross", SourceSpec(WIDTH)) for name in choices("attention")] + [
+    Case("self_attention", name, slot, source)
+    for name in choices("self_attention")
+    for slot, source in SELF_SLOTS.items()
+    if serves("self_attention", name, source)
+]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_dtype = pytest.mark.parametrize("dtype", EXACT, ids=lambda dtype: str(dtype).removeprefix("torch."))
 every_path = pytest.mark.parametrize("need_weights", [True, False], ids=["weights", "fast"])
@@ -186,6 +177,14 @@ def test_select(case: Case, need_weights: bool) -> None:
         grown = attention.extend(grown, attention.prepare(cut(source, slice(2, S)).select(index)))
     rest = Query(queries[index, 2:], torch.arange(2, T).expand(4, -1))
     close(attention(rest, grown, state, need_weights=need_weights).context, expected[:, 2:])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.source.position != "none"], ids=str)
+def test_relative_positions_count(case: Case) -> None:
+    """A slot that asks for rotary or ALiBi gets it, or the mechanism would have refused."""
+    queries, source = noise(1, T, WIDTH), case.memory(S)
+    plain = replace(case, source=replace(case.source, position="none")).build()
+    assert not torch.allclose(walk(case.build(), queries, source).context, walk(plain, queries, source).context)
 
 
 @every_case

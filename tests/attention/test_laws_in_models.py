@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Attention
+from seq2seq.attention.base import Attention, SourceSpec
 from seq2seq.batch import PAD, Batch
-from seq2seq.layers.embedding import POSITIONS
+from seq2seq.layers.embedding import POSITIONS, relative
 from seq2seq.model import Seq2Seq
 from tests.attention.walk import close, walk
-from tests.catalogue import WIDTH, batch, choices, memory, model, noise
+from tests.catalogue import WIDTH, batch, choices, memory, model, noise, serves
 
 DECODERS = {
     "rnn": ["model=rnn"],
@@ -38,6 +38,7 @@ SELF = {
     for slot in ("encoder_self", "decoder_self")
     for name in choices("self_attention")
     for positions in POSITIONS
+    if serves("self_attention", name, SourceSpec(WIDTH, causal=slot == "decoder_self", position=relative(positions)))
 }
 MODELS: dict[str, tuple[list[str], str | None]] = CROSS | SELF
 every_model = pytest.mark.parametrize("name", MODELS)
