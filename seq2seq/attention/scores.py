@@ -175,8 +175,8 @@ class Constant(Score):
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
         """(B, H, T, Q) -> zeros (B, H, T, S)."""
-        batch, heads, length, _ = queries.shape
-        return queries.new_zeros(batch, heads, length, memory.mask.shape[1])
+        # of the queries: several processes wait for every parameter's gradient, even one of 0
+        return (queries[..., :1] * 0.0).expand(-1, -1, -1, memory.mask.shape[1])
 
 
 def _xavier(weight: Tensor, fan_in: int, fan_out: int) -> None:

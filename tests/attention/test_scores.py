@@ -16,8 +16,9 @@ from seq2seq.attention.normalizers import Softmax
 from seq2seq.attention.scores import Additive, Constant, Dot, General, Location, ScaledDot, Score
 from seq2seq.attention.windows import Global
 from seq2seq.errors import UserError
+from seq2seq.loss import Criterion
 from tests.attention.walk import close, walk
-from tests.catalogue import memory, noise, randomise
+from tests.catalogue import batch, memory, model, noise, randomise
 
 Q, K, HEADS, T, S = 4, 6, 2, 3, 5
 
@@ -149,6 +150,13 @@ def test_constant_is_the_mean() -> None:
     context, weights = attend(partial(Constant), queries, source)
     close(context, torch.stack((source.values[0].mean(0), source.values[1, :2].mean(0)))[:, None].expand(-1, T, -1))
     close(weights[1, 0, 0], torch.tensor([0.5, 0.5, 0, 0], dtype=torch.float64))
+
+
+def test_constant_leaves_no_parameter_without_gradient() -> None:
+    """DistributedDataParallel waits for each of them."""
+    probe = model("model=transformer", attention="uniform")
+    Criterion()(probe, batch()).total.backward()
+    assert all(p.grad is not None for p in probe.parameters())
 
 
 def test_refusals() -> None:
