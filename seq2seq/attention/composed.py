@@ -53,6 +53,8 @@ class Composed(Attention):
         dim = dim or query_dim
         if heads < 1 or dim % heads:
             raise UserError(f"attention.heads={heads} must divide the width {dim}")
+        if not 0.0 <= dropout <= 1.0:
+            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
         self.heads, self.dropout = heads, dropout
         self.project = project
         if project:

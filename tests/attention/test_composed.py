@@ -158,6 +158,7 @@ CAUSAL, ROTARY = SourceSpec(WIDTH, causal=True), SourceSpec(WIDTH, position="rot
         (["attention=multi_head", "attention.heads=0"], SourceSpec(WIDTH), r"heads=0"),
         (["attention=multi_head", "attention.project=false"], SourceSpec(WIDTH), r"project=true"),
         (["attention=dot", "attention.dim=4"], SourceSpec(WIDTH), r"project=true"),
+        (["attention=dot", "attention.dropout=1.5"], SourceSpec(WIDTH), r"dropout must lie in 0..1, got 1.5"),
         (["attention=dot"], SourceSpec(KEYS), r"queries have 8 and keys 6"),
         (["attention=multi_head", "attention.heads=8"], ROTARY, r"even width"),
         (["attention=multi_head", "attention/score=additive"], ROTARY, r"dot product.*additive"),
