@@ -91,16 +91,21 @@ class Curves(Callback):
         self._window += now - self._since
         self._since = now
         updates, tokens = sums.pop("updates", 0), sums.pop("tokens", 0)
-        if not tokens:
+        figures = {"skipped": float(module.guard.skipped)}
+        if tokens:
+            norm, means = sums.pop("gradient_norm") / updates, {name: value / tokens for name, value in sums.items()}
+            figures = {
+                **means,
+                "perplexity": math.exp(min(means["nll"], 700)),
+                "gradient_norm": norm,
+                "learning_rate": module.learning_rate,
+                "tokens_per_second": tokens / self._window,
+                **figures,
+            }
+            self.tokens, self.seconds, self._window = self.tokens + tokens, self.seconds + self._window, 0.0
+        elif figures["skipped"] == self.latest.get("skipped", 0):
             return
-        norm, figures = sums.pop("gradient_norm"), {name: value / tokens for name, value in sums.items()}
-        figures["perplexity"] = math.exp(min(figures["nll"], 700))
-        figures["gradient_norm"] = norm / updates
-        figures["learning_rate"] = module.learning_rate
-        figures["tokens_per_second"] = tokens / self._window
-        figures["skipped"] = module.guard.skipped
-        self.tokens, self.seconds, self._window = self.tokens + tokens, self.seconds + self._window, 0.0
-        self.latest = figures
+        self.latest |= figures
         _send(trainer, {f"train/{name}": value for name, value in figures.items()})
 
 

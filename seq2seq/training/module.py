@@ -108,8 +108,9 @@ class Training(L.LightningModule):
             self.guard.handle(self.global_step + 1, records)
             optimizer.zero_grad()  # parameters without gradients stay as they are
             return
+        good = ~bad
         figures |= {"gradient_norm": norm, **terms}
-        self.sums.add(updates=1, tokens=mine, **{name: value.where(~bad, 0) for name, value in figures.items()})
+        self.sums.add(updates=good, tokens=good * mine, **{name: v.where(good, 0) for name, v in figures.items()})
 
     def optimizer_step(
         self,

@@ -63,10 +63,10 @@ class Progress(ProgressBar):
         figures = self.curves.latest
         if self._bar is not None:
             self._bar.update(trainer.global_step - self._bar.n)
-            if figures:
+            if "loss" in figures:
                 speed = f"{figures['tokens_per_second']:,.0f}"
                 self._bar.set_postfix({"loss": f"{figures['loss']:.3f}", "tokens/s": speed}, refresh=False)
-        elif self._shown and figures and time.monotonic() - self._told > SECONDS:
+        elif self._shown and "loss" in figures and time.monotonic() - self._told > SECONDS:
             self._told = time.monotonic()
             log.info("%s", self._line(trainer))
 

@@ -1,4 +1,4 @@
-"""A run small enough to train in a second: 60 sentence pairs, a model of width 8."""
+"""A run small enough to train in a second: 32 sentence pairs, a model of width 8."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONF = Path(__file__).parents[2] / "conf"
 SMALL = {
     "seed": 3,
     "data.max_tokens": 64,
-    "data.reader.train": 60,
+    "data.reader.train": 32,
     "data.reader.valid": 8,
     "data.reader.test": 4,
     "model.dim": 8,

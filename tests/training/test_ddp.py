@@ -15,7 +15,7 @@ from seq2seq.training.fit import fit
 KEYS = {
     "model.dropout": 0.0,
     "training.metrics": ["chrf"],
-    "training.validate_every": 4,
+    "training.validate_every": 3,
     "trainer.log_every_n_steps": 1,
 }
 
@@ -29,7 +29,7 @@ def test_two_processes_follow_one(prepare: Callable[..., Any], tmp_path: Path) -
     one, two = tmp_path / "one", tmp_path / "two"
     alone = fit(*prepare(**KEYS, **{"trainer.accumulate_grad_batches": 2}), one)
     together = fit(*prepare("trainer=ddp", **KEYS), two)
-    assert together.steps == alone.steps > 10
+    assert together.steps == alone.steps >= 8
     assert together.tokens == alone.tokens
     for name in ("train/nll", "train/gradient_norm", "validation/nll", "validation/chrf", "validation/aer"):
         assert len(column(one, name)) == len(column(two, name)) > 2

@@ -1,0 +1,98 @@
+"""What a checkpoint holds, when it is written, and that a broken write leaves the one before."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.training.checkpoints import AtomicIO, Checkpoints
+from seq2seq.training.fit import fit
+
+
+def is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return type(value).__name__ in ("dict", "OrderedDict") and all(map(is_plain, [*value, *value.values()]))
+    if type(value) in (list, tuple):
+        return all(map(is_plain, value))
+    return value is None or type(value) in (bool, int, float, str, torch.Tensor)
+
+
+def test_is_plain_and_self_contained(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    config, corpus, model = prepare(**{"training.patience": 5, "training.averaging": "last"})
+    result = fit(config, corpus, model, tmp_path)
+    for path in (result.best, result.last):
+        state = torch.load(path, weights_only=True)
+        assert is_plain(state)
+        assert OmegaConf.create(state["config"]) == config
+        for side in ("source", "target"):
+            tokenizer = Tokenizer.from_state(state["tokenizers"][side])
+            assert tokenizer == getattr(corpus, f"{side}_tokenizer")
+        weights = {k.removeprefix("model."): v for k, v in state["state_dict"].items() if k.startswith("model.")}
+        model.load_state_dict(weights)
+
+
+def column(run: Path, name: str) -> list[tuple[int, float]]:
+    with (run / "metrics.csv").open() as file:
+        return [(int(row["step"]), float(row[name])) for row in csv.DictReader(file) if row.get(name)]
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("nll", min), ("accuracy", max)])
+def test_best_is_the_best_of_the_monitored_metric(
+    monitor: str, best: Callable[..., Any], prepare: Callable[..., Any], tmp_path: Path
+) -> None:
+    keys = {"training.monitor": monitor, "training.validate_every": 2, "optimizer.lr": 0.1}
+    result = fit(*prepare(**keys), tmp_path)
+    scores = column(tmp_path, f"validation/{monitor}")
+    step, score = best(scores, key=lambda pair: pair[1])  # the first of equals
+    assert (result.best_step, result.best_score) == (step, pytest.approx(score))
+    assert torch.load(result.best, weights_only=True)["global_step"] == step
+    assert torch.load(result.last, weights_only=True)["global_step"] == result.steps
+
+
+def test_patience_ends_training(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    keys = {"training.monitor": "accuracy", "training.mode": "min", "training.patience": 2, "trainer.max_epochs": 50}
+    result = fit(*prepare(**keys, **{"training.validate_every": 3}), tmp_path)
+    scores = [score for _, score in column(tmp_path, "validation/accuracy")]
+    place = scores.index(min(scores))
+    assert result.stopped_early and len(scores) == place + 1 + 2
+
+
+def test_the_end_is_always_validated(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    keys = {"trainer.max_steps": 8, "trainer.max_epochs": -1, "training.validate_every": 3}
+    fit(*prepare(**keys), tmp_path)
+    assert [step for step, _ in column(tmp_path, "validation/nll")] == [3, 6, 8]
+
+
+def test_saves_in_between(prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    original = Checkpoints._save
+    monkeypatch.setattr(
+        Checkpoints, "_save", lambda self, trainer: (saved.append(trainer.global_step), original(self, trainer))
+    )
+    keys = {"trainer.max_epochs": 1, "training.save_minutes": None}
+    steps = fit(*prepare(**keys, **{"training.save_steps": 4}), tmp_path / "steps").steps
+    assert saved == [*range(4, steps, 4), steps]
+    saved.clear()
+    fit(*prepare(**{"trainer.max_epochs": 1, "training.save_minutes": 1e-9}), tmp_path / "minutes")
+    assert saved == list(range(1, steps + 1))
+
+
+def test_without_validation_the_end_is_saved(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    result = fit(*prepare(**{"trainer.limit_val_batches": 0, "trainer.max_epochs": 1}), tmp_path)
+    assert result.best == result.last and result.best_score is None
+    assert torch.load(result.last, weights_only=True)["global_step"] == result.steps
+
+
+def test_a_broken_write_leaves_the_file_before(tmp_path: Path) -> None:
+    path, io = tmp_path / "last.ckpt", AtomicIO()
+    io.save_checkpoint({"step": 1}, path)
+    with pytest.raises((AttributeError, TypeError, RuntimeError)):
+        io.save_checkpoint({"a": torch.zeros(1000), "step": (lambda: 2)}, path)  # not to be pickled
+    assert torch.load(path, weights_only=True) == {"step": 1}

@@ -1,0 +1,61 @@
+"""Training against a plain loop that knows nothing of Lightning."""
+
+from __future__ import annotations
+
+import copy
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from seq2seq.loss import Criterion
+from seq2seq.training.fit import fit
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_training_is_the_plain_loop(accumulate: int, prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """AdamW on the mean loss over all tokens of each update, clipped, at rates lr min(t/w, sqrt(w/t))."""
+    config, corpus, model = prepare(
+        **{
+            "model.dropout": 0.0,
+            "trainer.accumulate_grad_batches": accumulate,
+            "trainer.gradient_clip_val": 0.2,
+            "trainer.log_every_n_steps": 1,
+            "training.weight_decay_on": "all",
+            "optimizer.weight_decay": 0.1,
+            "optimizer.eps": 1e-4,  # a larger one than usual: else rounding decides where gradients vanish
+        }
+    )
+    plain = copy.deepcopy(model).train()
+    fit(config, corpus, model, tmp_path)
+
+    o = config.optimizer
+    optimizer = torch.optim.AdamW(plain.parameters(), betas=tuple(o.betas), eps=o.eps, weight_decay=0.1, foreach=False)
+    criterion, step, norms, means = Criterion(config.loss.label_smoothing), 0, [], []
+    for epoch in range(config.trainer.max_epochs):
+        batches = list(corpus.train_loader(config.seed, epoch))
+        for start in range(0, len(batches), accumulate):
+            losses = [criterion(plain, batch) for batch in batches[start : start + accumulate]]
+            tokens = sum(loss.tokens for loss in losses)
+            mean = sum(loss.total for loss in losses) / tokens
+            optimizer.zero_grad()
+            mean.backward()
+            norms.append(float(nn.utils.clip_grad_norm_(plain.parameters(), 0.2)))
+            means.append(mean.item())
+            step += 1
+            w = config.schedule.warmup_steps
+            optimizer.param_groups[0]["lr"] = o.lr * min(step / w, (w / step) ** 0.5)
+            optimizer.step()
+
+    trained = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert trained["global_step"] == step
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(trained["state_dict"][f"model.{name}"], value, rtol=1e-4, atol=1e-6)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [float(row["train/loss"]) for row in rows] == pytest.approx(means, rel=1e-4)
+    assert [float(row["train/gradient_norm"]) for row in rows] == pytest.approx(norms, rel=1e-3)

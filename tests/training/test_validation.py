@@ -1,0 +1,88 @@
+"""Scores of the validation split against the same figures taken in another way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sacrebleu
+import torch
+
+from seq2seq.batch import PAD
+from seq2seq.errors import UserError
+from seq2seq.loss import Criterion
+from seq2seq.search import Beam, Greedy
+from seq2seq.training.options import Options
+from seq2seq.training.validation import Validation
+
+
+def run(validation: Validation, corpus: Any, model: Any) -> dict[str, float]:
+    validation.start()
+    criterion = Criterion(0.1).eval()
+    with torch.no_grad():
+        for batch in corpus.loader("valid"):
+            validation.step(model.eval(), criterion, batch)
+    return validation.finish()
+
+
+def test_likelihood_is_that_of_the_log_probabilities(prepare: Callable[..., Any]) -> None:
+    _, corpus, model = prepare()
+    scores = run(Validation(corpus, Options()), corpus, model)
+    nll, hits, tokens = 0.0, 0, 0
+    for batch in corpus.loader("valid"):
+        log_p = model.log_probs(batch).detach()
+        for row, said in zip(log_p, batch.target_out, strict=True):
+            for p, y in zip(row, said.tolist(), strict=True):
+                if y != PAD:
+                    nll, hits, tokens = nll - float(p[y]), hits + int(p.argmax() == y), tokens + 1
+    assert scores["nll"] == pytest.approx(nll / tokens, rel=1e-5)
+    assert scores["perplexity"] == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+    assert scores["accuracy"] == pytest.approx(hits / tokens)
+    assert set(scores) == {"nll", "perplexity", "accuracy", "aer"}
+
+
+@pytest.mark.parametrize("search", [Greedy(), Beam(beam_size=2)])
+def test_text_is_scored_detokenised_in_the_order_of_the_split(search: Any, prepare: Callable[..., Any]) -> None:
+    _, corpus, model = prepare()
+    options = Options(metrics=("bleu", "chrf", "ter"), decoding=search)
+    scores = run(Validation(corpus, options), corpus, model)
+    said = {}
+    for batch in corpus.loader("valid"):
+        for place, found in zip(batch.index.tolist(), search(model, batch), strict=True):
+            said[place] = corpus.target_tokenizer.decode(found[0].tokens)
+    references = [[record["target"] for record in corpus.records("valid")]]
+    hypotheses = [said[place] for place in range(len(said))]
+    assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(hypotheses, references).score)
+    assert scores["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hypotheses, references).score)
+    assert scores["ter"] == pytest.approx(sacrebleu.corpus_ter(hypotheses, references).score)
+
+
+def test_shares_of_several_processes_make_the_whole(
+    prepare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three ranks of which some get fillers, gathered by hand."""
+    _, corpus, model = prepare(**{"data.max_tokens": 40})
+    options = Options(metrics=("chrf",), decoding=Greedy())
+    whole = run(Validation(corpus, options), corpus, model)
+    shares = []
+    for rank in range(3):
+        share = Validation(corpus, options)
+        with torch.no_grad():
+            for batch in corpus.loader("valid", rank, 3):
+                share.step(model.eval(), Criterion().eval(), batch)
+        shares.append(share)
+    gathered = iter([[s.sums.totals() for s in shares], [s.hypotheses for s in shares], [s.links for s in shares]])
+    monkeypatch.setattr("seq2seq.training.processes.gather", lambda mine: next(gathered))
+    monkeypatch.setattr("seq2seq.training.sums.gather", lambda mine: next(gathered))
+    assert shares[0].finish() == pytest.approx(whole)
+
+
+def test_monitor_has_to_be_measured(prepare: Callable[..., Any]) -> None:
+    _, corpus, _ = prepare()
+    validation = Validation(corpus, Options(metrics=("bleu",), decoding=Greedy()))
+    for name in ("nll", "perplexity", "accuracy", "bleu", "aer"):
+        validation.check(name)
+    with pytest.raises(UserError, match=r"training\.monitor=chrf .* nll, perplexity, accuracy, bleu, aer"):
+        validation.check("chrf")
