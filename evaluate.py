@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
 from seq2seq import command
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-def main(config: DictConfig) -> None:
+def evaluate(config: DictConfig) -> None:
     """Scores a split, new files, or gold alignments."""
     from seq2seq import workflows  # imports torch: --help need not wait for it
 
@@ -17,4 +15,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, "evaluate")
+    command.run(evaluate, "evaluate")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
 from seq2seq import command
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="generate")
-def main(config: DictConfig) -> None:
+def generate(config: DictConfig) -> None:
     """From lines to lines."""
     from seq2seq import workflows  # imports torch: --help need not wait for it
 
@@ -17,4 +15,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, "generate")
+    command.run(generate, "generate")

@@ -5,17 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from seq2seq import command
 
-NAME = "resume" if any(argument.startswith("resume=") for argument in sys.argv) else "train"
 
-
-@hydra.main(version_base="1.3", config_path="conf", config_name=NAME)
-def main(config: DictConfig) -> None:
+def train(config: DictConfig) -> None:
     """Trains, then scores the test split."""
     from seq2seq import workflows  # imports torch: --help need not wait for it
 
@@ -30,4 +26,5 @@ def check(config: DictConfig, typed: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, NAME, check)
+    resuming = any(argument.startswith("resume=") for argument in sys.argv)
+    command.run(train, "resume" if resuming else "train", check)

@@ -92,7 +92,7 @@ def read(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is refused: it holds more than plain data, which could run code") from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path} is not a checkpoint, or not a whole one") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint of this application")
     return content

@@ -6,16 +6,18 @@ The signatures of the components are the schema, so ``KEY=VALUE`` may set any op
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,30 +28,45 @@ CONF = Path(__file__).parent.parent / "conf"
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
 
 
-Check = Callable[[DictConfig, list[str]], None]
-
-
-def run(main: Callable[[], None], config_name: str, check: Check | None = None) -> None:
-    """Runs a ``hydra.main`` function.
+def run(
+    task: Callable[[DictConfig], object],
+    config_name: str,
+    check: Callable[[DictConfig, list[str]], None] | None = None,
+) -> None:
+    """Calls ``task`` with ``conf/CONFIG_NAME.yaml`` as the command line changes it; in a sweep, for each of its jobs.
 
     Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed.
     """
-    OmegaConf.register_new_resolver("choices", choices, replace=True)
-    OmegaConf.register_new_resolver("run_of", _run_of, replace=True)
-    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of to Hydra's printer
+    for resolver, function in {"choices": choices, "options": own_options, "run_of": _run_of}.items():
+        OmegaConf.register_new_resolver(resolver, function, replace=True)
     sys.argv[1:] = [forced(argument) for argument in sys.argv[1:]]
     flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
-    try:
-        if check is not None and all(flag in ("-m", "--multirun") for flag in flags):
-            overrides = [argument for argument in sys.argv[1:] if argument not in flags]
+    overrides = [argument for argument in sys.argv[1:] if argument not in flags]
+
+    @functools.wraps(task)
+    def told(config: DictConfig) -> None:
+        with _one_line(traceback_wanted):  # inside Hydra, which would add lines of its own
+            task(config)
+
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
+    with _one_line(traceback_wanted):
+        if all(flag in ("-m", "--multirun") for flag in flags):
             for config in compose(config_name, overrides):
-                check(config, [override.lstrip("+").partition("=")[0] for override in overrides])
-        main()
+                if check is not None:
+                    check(config, [override.lstrip("+").partition("=")[0] for override in overrides])
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+
+
+@contextmanager
+def _one_line(traceback_wanted: bool) -> Iterator[None]:
+    """Ends the program quietly where the user stopped it, with one line where the user has something to mend."""
+    try:
+        yield
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has gone: nobody to tell
+    except BrokenPipeError:  # whoever read our output has gone; nor can it be flushed at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (UserError, HydraException, OmegaConfBaseException) as error:
@@ -77,7 +94,11 @@ def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
             axes.append([line])
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         for job in itertools.product(*axes):
-            yield hydra.compose(config_name, list(job))
+            try:
+                config = hydra.compose(config_name, list(job))
+            except ValueError as error:  # Hydra's word for a group that is given a number
+                raise UserError(explain(error)) from error
+            yield config
 
 
 def explain(error: Exception) -> str:
@@ -86,8 +107,10 @@ def explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group} has no choice {name}{suggest(name, error.options)}; it has: {', '.join(sorted(error.options))}"
-    if found := re.search(r"Could not override '([^']+)'\. (Did you mean to override .*)?", text):
-        return f"{found[1]} can't be chosen here. {found[2] or 'See --help for what can.'}"
+    if isinstance(error, OverrideParseException):
+        return f"can't read {error.override!r}: write GROUP=CHOICE or KEY=VALUE, with quotes around special characters"
+    if found := re.search(r"Could not override '([^']+)'\.( Did you mean to override [^?]*\?)?", text):
+        return f"{found[1]} can't be chosen here.{found[2] or ' --help lists what can.'}"
     return text
 
 
@@ -101,6 +124,12 @@ def choices(*groups: str) -> str:
             lines.append(f"{name}=")
         lines += [f"    {file.stem:20} {_first_comment(file)}".rstrip() for file in files]
     return "\n".join(lines).replace("$", "$$")  # Hydra fills the help text as a string.Template
+
+
+def own_options(name: str) -> str:
+    """What ``conf/NAME.yaml`` itself sets, with its comments, for ``--help``."""
+    text = (CONF / f"{name}.yaml").read_text(encoding="utf-8").partition("\n\n")[2].partition("\n\nhydra:")[0]
+    return text.replace("$", "$$")
 
 
 def _first_comment(file: Path) -> str:

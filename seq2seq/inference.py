@@ -27,7 +27,7 @@ from seq2seq.metrics.attention import statistics
 from seq2seq.metrics.links import Link
 from seq2seq.metrics.words import membership
 from seq2seq.model import Seq2Seq
-from seq2seq.options import check_node
+from seq2seq.options import check_nodes
 from seq2seq.search import Hypothesis, Search, force
 
 
@@ -127,7 +127,7 @@ class Trained:
     def search(self, **decoding: Any) -> Search:
         """The run's way to decode, with some options changed."""
         node = {**plain(self.config.decoding), **decoding}
-        check_node("decoding", node)
+        check_nodes("decoding", node)
         search = build_node(node)
         assert isinstance(search, Search)
         return search

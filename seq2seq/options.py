@@ -22,17 +22,25 @@ from seq2seq.config import locate, plain
 from seq2seq.errors import UserError
 
 
-def check(config: DictConfig, *, keys: Iterable[str], typed: Iterable[str] = ()) -> None:
-    """Refuses what a run could not use. ``keys`` are the top-level keys it knows, ``typed`` those set by hand.
+def check(
+    config: DictConfig, *, keys: Iterable[str], components: Iterable[str] = (), typed: Iterable[str] = ()
+) -> None:
+    """Refuses what a run could not use.
+
+    ``keys`` are the top-level keys it knows, ``components`` those that must be chosen, ``typed`` what was set by hand.
 
     Raises:
         UserError: one line that says what stands where and what is right there.
     """
     for key in map(str, config):
         if key not in set(keys):
-            raise UserError(f"unknown option {key}{suggest(key, keys)}; a run has: {', '.join(sorted(keys))}")
-    for path, node in sorted(_nodes(plain(config)), key=lambda place: place[0].count(".")):
-        check_node(path, node)
+            raise UserError(f"unknown option {key}{suggest(key, keys)}; there are: {', '.join(sorted(keys))}")
+    for key in (*components, *_SLOTS):
+        node = config.get(key)
+        if (key in components or node is not None) and not (isinstance(node, DictConfig) and "_target_" in node):
+            group = f"self_attention@{key}" if key in ("encoder_self", "decoder_self") else key
+            raise UserError(f"{key} is not chosen; add {group}=CHOICE (--help lists the choices)")
+    check_nodes("", plain(config))
     _check_used(config, typed)
 
 
@@ -42,28 +50,36 @@ def suggest(name: str, among: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def check_node(path: str, node: Mapping[str, Any]) -> None:
-    """Holds the node at ``path`` against the signature of its ``_target_``."""
-    target = locate(node["_target_"], tools=True)
-    check_options(path, {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}, target)
+def check_nodes(path: str, value: Any) -> None:
+    """Holds all nodes in ``value`` (which stands at ``path``) against their targets' signatures; outer ones first."""
+    for place, node in sorted(_nodes(value, path), key=lambda found: found[0].count(".")):
+        options = {key: option for key, option in node.items() if key not in ("_target_", "_partial_")}
+        check_options(place, options, locate(node["_target_"], tools=True))
 
 
-def check_options(path: str, options: Mapping[str, Any], target: Callable[..., Any]) -> None:
-    """Holds the mapping at ``path`` against the parameters of ``target``."""
+def check_options(
+    path: str, options: Mapping[str, Any], target: Callable[..., Any], beside: Iterable[str] = ()
+) -> None:
+    """Holds the mapping at ``path`` against the parameters of ``target``.
+
+    Where ``path`` is "", the options stand by themselves, ``beside`` others that are known elsewhere.
+    """
     known, open_ended = parameters(target)
     for key, value in options.items():
+        place = f"{path}.{key}" if path else key
         if key not in known:
             if open_ended:
                 continue
-            right = ", ".join(sorted(k for k, (p, _) in known.items() if p.default is not p.empty or k in options))
-            raise UserError(
-                f"{path}.{key}: {target.__name__} has no option {key}{suggest(key, known)}; it has: {right or 'none'}"
-            )
+            # what the surrounding code gives (a vocabulary, an encoder) has no default and is nobody's option
+            settable = {n for n, (p, _) in known.items() if not path or p.default is not p.empty or n in options}
+            right = ", ".join(sorted(settable.union(beside))) or "none"
+            what = f"{place}: {target.__name__} has no option {key}" if path else f"unknown option {key}"
+            raise UserError(f"{what}{suggest(key, [*known, *beside])}; there are: {right}")
         parameter, hint = known[key]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
-            check_options(f"{path}.{key}", value, hint)
+            check_options(place, value, hint)
         elif not fits(value, hint) and (value is not None or parameter.default is not None):
-            raise UserError(f"{path}.{key}={value}: must be {describe(hint)}")
+            raise UserError(f"{place}={value}: must be {describe(hint)}")
 
 
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Parameter, Any]], bool]:
@@ -125,10 +141,11 @@ def _is_protocol(hint: type) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """A type in words: its choices, or its name."""
+    """A type in words: its choices, or its name; of several types, those that YAML can write."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    writable = [option for option in options if option in _WRITABLE or not inspect.isclass(option)]
     words: list[str] = []
-    for option in options:
+    for option in writable or options:
         if typing.get_origin(option) is typing.Literal:
             words += [str(choice) for choice in typing.get_args(option)]
         elif option in (None, type(None)):
@@ -137,6 +154,9 @@ def describe(hint: Any) -> str:
             words.append(inspect.formatannotation(option).rsplit(".", 1)[-1])
     words = list(dict.fromkeys(words))
     return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
+
+
+_WRITABLE = (bool, int, float, str, type(None))
 
 
 def _nodes(value: Any, path: str = "") -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -166,7 +186,8 @@ def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
     for slot, reason in _SLOTS.items():
         if config.get(slot) is not None and slot not in mentioned:
             raise UserError(f"{slot} has no effect here: {reason}")
+    sizes = {name.removeprefix("model.") for name in mentioned | _READ_BY_BUILD if name.startswith("model.")}
     for key in typed:
-        if key.startswith("model.") and key not in mentioned | _READ_BY_BUILD:
-            sizes = [name for name in mentioned if name.startswith("model.")]
-            raise UserError(f"{key} has no effect here{suggest(key, sizes)}; in use: {', '.join(sorted(sizes))}")
+        group, _, size = key.partition(".")
+        if group == "model" and size and size not in sizes:
+            raise UserError(f"{key} has no effect here{suggest(size, sizes)}; model has: {', '.join(sorted(sizes))}")

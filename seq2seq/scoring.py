@@ -52,7 +52,7 @@ def score_records(
     if any(record.get("alignment") for record in records):
         gold = [gold_of(record) for record in records if record.get("alignment")]
         found.metrics |= alignment_error(trained, gold, max_tokens)
-    signature = "attention of the outputs, last cross layer, nats, mean over sentences"
+    signature = "last cross layer, mean over outputs"
     for name, value in behaviour.average(row for row in found.statistics if row).items():
         found.metrics[f"attention_{name}"] = Score(value, signature)
     return found

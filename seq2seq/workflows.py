@@ -31,16 +31,18 @@ from seq2seq.model import build
 from seq2seq.outputs import Writer
 from seq2seq.scoring import alignment_error, score_records
 from seq2seq.search import Search
-from seq2seq.training.fit import fit
+from seq2seq.training.fit import OURS, fit
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+COMPONENTS = ("data", "encoder", "decoder", "loss", "optimizer", "schedule", "trainer", "training", "decoding")
+"""What a run's config must have chosen."""
 KEYS = (
-    *("seed", "data", "task", "model", "encoder", "decoder", "attention", "self_attention", "encoder_self"),
-    *("decoder_self", "loss", "optimizer", "schedule", "trainer", "training", "logger", "decoding"),
+    *COMPONENTS,
+    *("seed", "task", "model", "logger", "attention", "self_attention", "encoder_self", "decoder_self"),
 )
-"""What a run's config has at its top."""
+"""What it may have at its top."""
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch
 
 
@@ -49,12 +51,18 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     if "resume" in config:
         _, config = _resumed(config)
         typed = ()
-    options.check(config, keys=KEYS, typed=typed)
+    options.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
+    if not isinstance(config.seed, int):
+        raise UserError(f"seed={config.seed}: must be int")
     if unknown := [name for name in config.task.metrics if name not in SCORERS]:
         raise UserError(f"task.metrics: no metric {unknown[0]}; there are {', '.join(SCORERS)}")
-    with torch.random.fork_rng():
-        model = build(config, 8, 8)
-    build_tool(config.schedule, build_tool(config.optimizer, model.parameters()))
+    if taken := sorted(set(config.trainer) & set(OURS)):
+        raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advice on loggers and devices
+    build_tool(config.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
+    with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
+        build(config, 8, 8)
+    build_tool(config.schedule, build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
     for node in (config.loss, config.decoding, config.training, config.data):
         build_node(node)
 
@@ -77,12 +85,15 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     trained = Trained.load(fitted.best)
     split = "test" if corpus.has("test") else "valid"
     records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
-    metrics = _score(trained, config, split, records, run, PLOTS, corpus.max_tokens)
+    scored = score_records(
+        trained, records, _search(config), config.task.metrics, max_tokens=corpus.max_tokens, plots=PLOTS
+    )
+    report.save_split(run, split, records, scored)
     about = report.about(trained, time.monotonic() - started, dataclasses.asdict(fitted))
-    report.save_results(run / "results.json", {split: metrics}, about)
-    print(report.table(metrics))
+    report.save_results(run / "results.json", {split: scored.metrics}, about)
+    print(report.table(scored.metrics))
     print(f"\nrun    {run}\nplots  {run / 'attention' / split}")
-    return metrics
+    return scored.metrics
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     asked = _asked(config, Evaluation, LAID)
     trained = Trained.load(asked.checkpoint, asked.device)
     config = _laid(trained.config, config, LAID)
+    search = _search(config)
     sets = _record_sets(trained, config, asked)
     gold = read_gold(asked.alignment) if asked.alignment else []
     if asked.reverse:
@@ -114,10 +126,13 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     out = Path(asked.output) if asked.output else trained.run / "evaluations" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     report.claim(out, config)
 
-    results = {
-        name: _score(trained, config, name, records, out, asked.plots, asked.max_tokens)
-        for name, records in sets.items()
-    }
+    results = {}
+    for name, records in sets.items():
+        scored = score_records(
+            trained, records, search, config.task.metrics, max_tokens=asked.max_tokens, plots=asked.plots
+        )
+        report.save_split(out, name, records, scored)
+        results[name] = scored.metrics
     if asked.alignment:
         name = Path(asked.alignment).stem
         results[name] = alignment_error(trained, gold, asked.max_tokens)
@@ -169,22 +184,6 @@ PLOTS = 8  # test sentences whose attention is drawn after training
 LAID = ("task", "data", "decoding")  # groups that evaluation may choose anew
 
 
-def _score(
-    trained: Trained,
-    config: DictConfig,
-    name: str,
-    records: Sequence[Record],
-    directory: Path,
-    plots: int,
-    max_tokens: int,
-) -> dict[str, Score]:
-    scored = score_records(
-        trained, records, _search(config), list(config.task.metrics), max_tokens=max_tokens, plots=plots
-    )
-    report.save_split(directory, name, records, scored)
-    return scored.metrics
-
-
 def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record]:
     """All records of a split, or those of its first batches (``debug=batch``)."""
     records = corpus.records(split)
@@ -214,7 +213,6 @@ def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dic
 
 
 def _search(config: DictConfig) -> Search:
-    options.check_node("decoding", plain(config.decoding))
     search = build_node(config.decoding)
     if not isinstance(search, Search):
         raise UserError(f"decoding._target_={config.decoding._target_} is no way to decode")
@@ -224,7 +222,7 @@ def _search(config: DictConfig) -> Search:
 def _asked(config: DictConfig, kind: type[T], groups: Iterable[str]) -> T:
     """A command's own options."""
     own = {key: value for key, value in plain(config).items() if key not in groups}
-    options.check_options("", own, kind)
+    options.check_options("", own, kind, beside=groups)
     return kind(**own)
 
 
@@ -232,11 +230,12 @@ def _laid(stored: DictConfig, typed: DictConfig, groups: Iterable[str]) -> DictC
     """The run's config with what was typed: a group chosen anew takes the place of the run's, options are changed."""
     config = stored.copy()
     for group in groups:
-        node = typed.get(group)
-        if node is not None and ("_target_" in node or group not in config):
-            config[group] = node
-        elif node is not None:
-            config[group] = OmegaConf.merge(config[group], node)
+        if (node := typed.get(group)) is None:
+            continue
+        if not OmegaConf.is_dict(node):
+            raise UserError(f"{group}={node}: choose one of the group's files (--help lists them)")
+        config[group] = node if "_target_" in node else OmegaConf.merge(config.get(group) or {}, node)
+        options.check_nodes(group, plain(config[group]))
     return config
 
 

@@ -115,7 +115,7 @@ RUN = {"loss": LOSS, "model": {"dim": 6}, "encoder": ENCODER, "seed": 1}
         ({"loss.label_smoothing": None}, r"loss\.label_smoothing=None: must be float"),
         ({"encoder.layers": 1.5}, r"encoder\.layers=1\.5: must be int"),
         ({"encoder.bidirectional": "yes please"}, "must be bool"),
-        ({"sed": 1}, r"unknown option sed; did you mean seed\?; a run has: .*loss"),
+        ({"sed": 1}, r"unknown option sed; did you mean seed\?; there are: .*loss"),
         ({"encoder._target_": "os.system"}, "refused"),
         ({"encoder.embedding_dim": "???"}, r"required, but not given: encoder\.embedding_dim"),
         ({"self_attention": {"_target_": "seq2seq.attention.composed.Composed"}}, "self_attention has no effect here"),

@@ -1,0 +1,152 @@
+"""The command line: overrides as typed, mistakes told in one line, help that lists what there is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from seq2seq import command, workflows
+from seq2seq.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("seed=2", "++seed=2"),
+        ("encoder.layers=2", "++encoder.layers=2"),
+        ("attention=local", "attention=local"),
+        ("attention/score=additive", "attention/score=additive"),
+        ("self_attention@encoder_self=multi_head", "self_attention@encoder_self=multi_head"),
+        ("+experiment=x", "+experiment=x"),
+        ("~logger", "~logger"),
+        ("hydra.run.dir=/tmp/x=y", "hydra.run.dir=/tmp/x=y"),
+        ("--multirun", "--multirun"),
+    ],
+)
+def test_values_are_set_whether_or_not_yaml_lists_them(typed: str, meant: str) -> None:
+    assert command.forced(typed) == meant
+
+
+def test_a_sweep_is_all_its_jobs() -> None:
+    jobs = list(command.compose("train", ["attention=additive,local", "++seed=1,2", "++trainer.max_epochs=3"]))
+    assert [(job.attention.window._target_.rsplit(".")[-1], job.seed) for job in jobs] == [
+        *(("Global", 1), ("Global", 2), ("LocalP", 1), ("LocalP", 2))
+    ]
+
+
+def told(*typed: str, name: str = "train") -> DictConfig:
+    """The config of a command line, checked as ``train.py`` checks it."""
+    overrides = [command.forced(argument) for argument in typed]
+    (config,) = command.compose(name, overrides)
+    workflows.check(config, [override.lstrip("+").partition("=")[0] for override in overrides])
+    return config
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        [],
+        ["attention=multi_head", "attention/score=additive", "attention/window=local_p"],
+        ["encoder=transformer", "decoder=rnn"],
+        ["model=transformer", "self_attention@encoder_self=multi_head", "encoder_self.heads=8"],
+        ["model=transformer", "model.positions=rotary", "decoder.norm=post"],
+        ["encoder.cell=gru", "decoder.cell=gru", "decoding=sample", "decoding.top_k=5"],
+        ["debug=overfit"],
+        ["trainer=ddp", "trainer.devices=2"],
+        ["trainer.limit_train_batches=3"],  # an option that the YAML does not list
+    ],
+    ids=" ".join,
+)
+def test_right_command_lines_pass(typed: list[str]) -> None:
+    told(*typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("attnetion=local", r"unknown option attnetion; did you mean attention\?"),
+        ("encoder.dropot=0.1", r"encoder\.dropot: RNNEncoder has no option dropot; did you mean dropout\?"),
+        ("+encoder.dropot=0.1", "did you mean dropout"),
+        ("+foo=1", "unknown option foo; there are: attention"),
+        ("encoder.layers=two", r"encoder\.layers=two: must be int"),
+        ("seed=abc", "seed=abc: must be int"),
+        ("self_attention=multi_head", "self_attention has no effect here: neither"),
+        ("self_attention@decoder_self=multi_head", "decoder_self has no effect here"),
+        ("model.positions=rotary", r"model\.positions has no effect here; model has: .*dim"),
+        ("+model.foo=1", r"model\.foo has no effect"),
+        ("attention.heads=3", "heads"),
+        ("decoder.bridge=x", "bridge=x.*dense"),
+        ("decoding.temperature=2", "Beam has no option temperature"),
+        ("optimizer.lr=fast", r"optimizer\.lr=fast: must be float"),
+        ("trainer.precision=bf17", "must be one of .*bf16-mixed"),
+        ("trainer.accelerator=tpuu", "tpuu"),
+        ("trainer.logger=true", "trainer.logger is set by the application"),
+        ("task.metrics=[bleuu]", "no metric bleuu; there are bleu"),
+        ("data=parallel_text", r"required, but not given: .*data\.source"),
+        ("loss._target_=os.system", "os.system is refused"),
+        ("loss=null", "loss is not chosen"),
+        ("~optimizer", "optimizer is not chosen"),
+        ("data.tokenizer.vocab=3", r"data\.tokenizer\.vocab: .*did you mean vocab_size\?"),
+    ],
+)
+def test_wrong_command_lines_are_refused_with_the_right_names(typed: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        told(typed)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("attention=locall", "attention has no choice locall; did you mean local?; it has: additive, concat"),
+        ("debug=bach", "debug has no choice bach; did you mean batch?"),
+        ("self_attention@encoder_slf=multi_head", "can't be chosen here. Did you mean to override one of"),
+        ("foo", "can't read 'foo': write GROUP=CHOICE or KEY=VALUE"),
+        ("decoding=3", "group override must be a string"),
+    ],
+)
+def test_hydra_s_own_complaints_become_one_line(typed: str, message: str) -> None:
+    with pytest.raises(Exception) as caught:
+        told(typed)
+    line = command.explain(caught.value)
+    assert message in line and "\n" not in line
+
+
+def test_help_lists_every_choice_with_its_first_line() -> None:
+    text = command.choices()
+    for file in (ROOT / "conf" / "attention").glob("*.yaml"):
+        assert f"    {file.stem} " in text
+    assert "Bahdanau 2015" in text and "@package" not in text
+
+
+@pytest.mark.parametrize(("name", "word"), [("train", "resume=RUN"), ("evaluate", "split"), ("generate", "stdin")])
+def test_help_needs_no_torch(name: str, word: str) -> None:
+    code = f"import sys, runpy; sys.modules['torch'] = None; sys.argv = ['{name}.py', '--help']; "
+    code += f"runpy.run_path('{name}.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert word in done.stdout
+
+
+def test_a_mistake_is_one_line_on_stderr_and_leaves_no_directory(tmp_path: Path) -> None:
+    line = [sys.executable, "train.py", "encoder.dropot=0.1", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("train.py: encoder.dropot") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = (
+        "from seq2seq import command; command.run(lambda config: [print('a line') for _ in range(99999)], 'generate')"
+    )
+    line = f'{sys.executable} -c "{code}" checkpoint=x | head -n 1'
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("a line\n", "")
