@@ -37,8 +37,9 @@ def run(
 
     Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed.
     """
-    for resolver, function in {"choices": choices, "options": own_options, "run_of": _run_of}.items():
-        OmegaConf.register_new_resolver(resolver, function, replace=True)
+    resolvers: dict[str, Callable[..., str]] = {"choices": choices, "options": own_options, "run_of": _run_of}
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
     sys.argv[1:] = [forced(argument) for argument in sys.argv[1:]]
     flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
     overrides = [argument for argument in sys.argv[1:] if argument not in flags]
