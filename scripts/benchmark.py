@@ -1,0 +1,172 @@
+"""Measures our speed in training and in decoding, beside JoeyNMT's; docs/speed.md says what is compared and how.
+
+    python scripts/benchmark.py train --data DIR --peer-python joey/bin/python
+    python scripts/benchmark.py decode --data DIR --peer-python joey/bin/python
+
+Prints a Markdown table. Nothing else should be running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from peers import ours
+from peers.contest import PEER, Figures, Side, compare, contest
+
+from seq2seq.command import explain
+from seq2seq.config import build_node
+from seq2seq.errors import UserError
+
+JOEY = "joeynmt==2.3.0"
+INSTALL = (
+    f"python3 -m venv joey && joey/bin/pip install {JOEY} torch==2.13.0 sentencepiece==0.2.0 importlib_metadata "
+    "setuptools, then --peer-python joey/bin/python"
+)
+MODELS = {"train": tuple(ours.MODELS), "decode": ("transformer", "rnn-additive")}  # unless --models says which
+TOLD = ("what", "data", "warmup", "steps", "batch_tokens", "sentences", "length", "beam", "peer_batch")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="what", required=True, metavar="train|decode")
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("--data", metavar="DIR", help="folder with {train,val,test}.{en,de} (else from the hub)")
+    both.add_argument("--peer-python", metavar="FILE", help=f"an interpreter with {JOEY} (else we alone are measured)")
+    both.add_argument("--models", nargs="+", choices=ours.MODELS, metavar="MODEL", help=", ".join(ours.MODELS))
+    both.add_argument("--threads", type=positive, default=cores(), help="of each side (else all cores)")
+    both.add_argument("--output", metavar="FILE.json", type=Path, help="every round's figures")
+    both.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of our config, to try out")
+
+    train = commands.add_parser("train", parents=[both], help="target tokens a second of optimiser steps")
+    train.add_argument("--rounds", type=positive, default=4)
+    train.add_argument("--steps", type=positive, default=4, help="of a round")
+    train.add_argument("--warmup", type=positive, default=3, help="steps before the first round")
+    train.add_argument("--batch-tokens", type=positive, default=4096, help="rows x the longest side, padding counted")
+
+    decode = commands.add_parser("decode", parents=[both], help="translations a second by beam search")
+    decode.add_argument("--rounds", type=positive, default=3)
+    decode.add_argument("--sentences", type=positive, default=500, help="of the test split, in a round (all: 1000)")
+    decode.add_argument("--warmup", type=positive, default=64, help="sentences before the first round")
+    decode.add_argument("--length", type=positive, default=15, help="tokens of every output, </s> not counted")
+    decode.add_argument("--beam", type=positive, default=5)
+    decode.add_argument("--peer-batch", type=positive, default=64, help=f"sentences of {PEER}'s batches")
+
+    options = parser.parse_args(arguments)
+    options.models = options.models or MODELS[options.what]
+    return options
+
+
+def positive(text: str) -> int:
+    """An argument of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> Figures:
+    """One contest a model, one after the other."""
+    host = machine(options.threads)
+    if host["load_before"] > 0.5:
+        print(f"warning: this machine is busy already (load {host['load_before']})", file=sys.stderr)
+    if options.peer_python:
+        check_peer(options.peer_python)
+    models = {}
+    with tempfile.TemporaryDirectory() as name:
+        ours.export(build_node(ours.config_of(options.models[0], options.data, *options.set).data), Path(name))
+        task = {key: value for key, value in vars(options).items() if key in TOLD}
+        for model in options.models:
+            about = {**task, "model": model, "folder": name, "overrides": options.set}
+            models[model] = contest(sides(options, model), about, options.rounds, options.threads, Path(name))
+            compare(models[model])
+    command = shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]])
+    return {"date": date.today().isoformat(), "command": command, "machine": host, "models": models}
+
+
+def sides(options: argparse.Namespace, model: str) -> list[Side]:
+    """Who competes: on a CPU, JoeyNMT has fp32 alone."""
+    precisions = ("fp32", "bf16") if (options.what, model) == ("train", "transformer") else ("fp32",)
+    here = [Side("this", precision, (sys.executable, "-m", "peers.ours")) for precision in precisions]
+    return here + ([Side(PEER, "fp32", (options.peer_python, "-m", "peers.joey"))] if options.peer_python else [])
+
+
+def check_peer(python: str) -> None:
+    """Refuses an interpreter without the JoeyNMT that we are measured beside."""
+    ask = "from importlib.metadata import version; print('joeynmt==' + version('joeynmt'))"
+    try:
+        answer = subprocess.run([python, "-c", ask], capture_output=True, text=True)
+    except OSError as error:
+        raise UserError(f"--peer-python {python}: {error.strerror}. To make one: {INSTALL}") from error
+    if (found := answer.stdout.strip()) != JOEY:
+        raise UserError(f"--peer-python {python} has {found or 'no joeynmt'}, not {JOEY}. To make one: {INSTALL}")
+
+
+def machine(threads: int) -> Figures:
+    """What the figures hold for."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": cores(),
+        "threads": threads,
+        "system": platform.platform(terse=True),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def table(report: Figures) -> str:
+    """The report in Markdown."""
+    host, contests = report["machine"], report["models"].items()
+    machine = f"{host['processor']}, {host['threads']} threads of {host['cores']} cores"
+    versions = dict.fromkeys(f"{k} {v}" for _, results in contests for r in results for k, v in r["versions"].items())
+    lines = [
+        f"{machine}; {', '.join(versions)}; {report['date']}",
+        f"\n    {report['command']}\n",
+        "| model | parameters | side | tokens/s | sentences/s | ratio | min to max |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for model, results in contests:
+        for r in results:
+            sentences = f"{r['sentences_per_second']:.1f}" if "sentences_per_second" in r else ""
+            ratio = "{median:.2f} | {min:.2f} to {max:.2f}".format(**r["ratio"]) if "ratio" in r else " | "
+            who = f"{r['parameters'] / 1e6:.2f} M | {r['side']} {r['precision']}"
+            lines.append(f"| {model} | {who} | {r['tokens_per_second']:.0f} | {sentences} | {ratio} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    options = parse(arguments)
+    try:
+        report = run(options)
+        print(table(report))
+        if options.output:
+            options.output.write_text(json.dumps(report, indent=2) + "\n")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (UserError, OSError, HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"benchmark.py: {explain(error)}")
+    if not options.peer_python:
+        print(f"\nWe alone were measured. To be measured beside {PEER}: {INSTALL}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

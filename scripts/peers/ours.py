@@ -1,0 +1,118 @@
+"""Our side of the benchmark: models by their configs, training as in ``train.py``, decoding as in ``generate.py``.
+
+Run by ``scripts/benchmark.py`` as ``python -m peers.ours``.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from omegaconf import DictConfig
+from peers.contest import ROOT
+from peers.gate import Gate, Steps
+
+from seq2seq.command import compose, forced
+from seq2seq.config import build_node
+from seq2seq.data.corpus import Corpus
+from seq2seq.inference import Trained
+from seq2seq.model import Seq2Seq, build
+from seq2seq.training.fit import fit
+
+_RNN = "model=rnn model.dim=512 model.embedding_dim=256 model.layers=1"
+MODELS = {
+    "transformer": "model=transformer model.dim=256 model.ff_dim=1024 model.layers=3 model.heads=4 "
+    "model.attention_dropout=0.3 model.embedding_dropout=0",
+    "rnn-additive": f"{_RNN} attention=additive",
+    "rnn-general": f"{_RNN} attention=general",
+}
+COMMON = (
+    "data=multi30k data.tokenizer.type=bpe data.tokenizer.vocab_size=8000 data.tokenizer.joint=true "
+    "data.max_tokens=4096 model.dropout=0.3 model.share_embeddings=true loss.label_smoothing=0.1 optimizer=adamw "
+    "trainer=cpu trainer.gradient_clip_val=1.0 training.validate_every=1000000 logger=csv"
+)
+
+
+def config_of(model: str, data: str | None, *overrides: str) -> DictConfig:
+    """What ``train.py`` would run."""
+    typed = [*MODELS[model].split(), *COMMON.split(), f"data.cache={ROOT / 'data' / 'cache'}", *overrides]
+    (config,) = compose("train", [forced(override) for override in typed + ([f"data.path={data}"] if data else [])])
+    return config
+
+
+def train(gate: Gate) -> None:
+    """``python train.py``'s loop, held up at the beginning of each step's forward pass."""
+    task = gate.task
+    precision = "bf16-mixed" if task["precision"] == "bf16" else "32-true"
+    sized = f"data.max_tokens={task['batch_tokens']}", f"trainer.precision={precision}"
+    config = config_of(task["model"], task["data"], *sized, *task["overrides"])
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    corpus, model = _prepared(config)
+    steps = Steps(gate, **_about(model))
+
+    def begin(model: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        if model.training:
+            steps(args[0].target_tokens)
+
+    model.register_forward_pre_hook(begin)
+    fit(config, corpus, model, Path(task["folder"]) / f"{task['model']}-{task['precision']}")
+    raise SystemExit("training ended before the benchmark did: ask for fewer rounds or steps")
+
+
+def decode(gate: Gate) -> None:
+    """``seq2seq.load(RUN).generate``, from text to text, with untrained weights and outputs of one length."""
+    task, length = gate.task, gate.task["length"]
+    limits = (f"min_length={length}", f"max_length={length}", f"max_length_offset={length}")
+    decoding = ("decoding=beam", f"decoding.beam_size={task['beam']}", *(f"decoding.{limit}" for limit in limits))
+    config = config_of(task["model"], task["data"], *decoding, *task["overrides"])
+    torch.manual_seed(config.seed)
+    corpus, model = _prepared(config)
+    tokenizers = corpus.source_tokenizer, corpus.target_tokenizer
+    trained = Trained(model.eval(), *tokenizers, config, Path(), torch.device("cpu"))
+    texts = [record["source"] for record in corpus.records("test")][: task["sentences"]]
+    trained.generate(texts[: task["warmup"]])
+    gate.say(**_about(model))
+    while True:
+        gate.wait()
+        began = time.perf_counter()
+        trained.generate(texts)
+        gate.say(sentences=len(texts), tokens=len(texts) * (length + 1), seconds=time.perf_counter() - began)
+
+
+def export(corpus: Corpus, folder: Path) -> None:
+    """What a peer needs in order to read the same: SPLIT.SIDE files, ``bpe.model``, and its pieces in ``pieces.txt``.
+
+    The test split has no targets: there is nothing to score.
+    """
+    for name in ("train.source", "train.target", "valid.source", "valid.target", "test.source"):
+        split, side = name.split(".")
+        lines = (f"{dict(record)[side]}\n" for record in corpus.records(split))
+        (folder / name).write_text("".join(lines), encoding="utf-8")
+    tokenizer = corpus.target_tokenizer
+    (folder / "bpe.model").write_bytes(tokenizer.model)
+    pieces = (f"{piece}\n" for piece in tokenizer.pieces(range(len(tokenizer))))
+    (folder / "pieces.txt").write_text("".join(pieces), encoding="utf-8")
+
+
+def _prepared(config: DictConfig) -> tuple[Corpus, Seq2Seq]:
+    corpus: Corpus = build_node(config.data)
+    corpus.setup()
+    return corpus, build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer))
+
+
+def _about(model: Seq2Seq) -> Mapping[str, Any]:
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "threads": torch.get_num_threads(),
+        "versions": {"Python": platform.python_version(), "torch": torch.__version__},
+    }
+
+
+if __name__ == "__main__":
+    _gate = Gate()
+    {"train": train, "decode": decode}[_gate.task["what"]](_gate)
