@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from seq2seq.batch import EOS, Batch
@@ -75,7 +76,7 @@ def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> 
     """How well the references are predicted, teacher-forced and without smoothing."""
     criterion = Criterion().eval()
     nll, tokens, correct = 0.0, 0, 0
-    with evaluating(trained.model):
+    with torch.inference_mode(), evaluating(trained.model):
         for batch in batches(trained, records, max_tokens):
             losses = criterion(trained.model, batch)
             nll, tokens, correct = nll + float(losses.nll), tokens + losses.tokens, correct + int(losses.correct)

@@ -17,7 +17,9 @@ from omegaconf import DictConfig
 import seq2seq
 from seq2seq import checkpoint, command, workflows
 from seq2seq.batch import EOS
+from seq2seq.data.records import Record
 from seq2seq.errors import UserError
+from seq2seq.scoring import likelihood
 from seq2seq.search import Greedy
 
 SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
@@ -63,10 +65,10 @@ def test_a_run_leaves_what_the_design_lists(run: Path) -> None:
     assert arrays["weights"].shape[-2:] == (len(arrays["rows"]), len(arrays["columns"]))
 
 
-def test_perplexity_is_that_of_the_model_s_own_probabilities(run: Path) -> None:
+def test_perplexity_and_accuracy_are_those_of_the_model_s_own_probabilities(run: Path) -> None:
     trained = seq2seq.load(run)
     records = [json.loads(line) for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
-    nll, tokens = 0.0, 0
+    nll, tokens, right = 0.0, 0, 0
     for record in records:  # one by one, token by token, through the stepwise interface
         source = torch.tensor([[*trained.source_tokenizer.encode(record["source"]), EOS]])
         target = [2, *trained.target_tokenizer.encode(record["references"][0]), EOS]
@@ -74,10 +76,20 @@ def test_perplexity_is_that_of_the_model_s_own_probabilities(run: Path) -> None:
         state = trained.model.decoder.start(trained.model.encoder(batch))
         for said, expected in itertools.pairwise(target):
             decoded, state = trained.model.decoder(torch.tensor([[said]]), state)
-            nll -= trained.model.decoder.output.log_probs(decoded.features)[0, 0, expected].item()
+            log_probs = trained.model.decoder.output.log_probs(decoded.features)[0, 0]
+            nll, right = nll - log_probs[expected].item(), right + int(log_probs.argmax() == expected)
             tokens += 1
-    reported = json.loads((run / "results.json").read_text())["test"]["perplexity"]["score"]
-    assert reported == pytest.approx(np.exp(nll / tokens), rel=1e-4)
+    reported = json.loads((run / "results.json").read_text())["test"]
+    assert reported["perplexity"]["score"] == pytest.approx(np.exp(nll / tokens), rel=1e-4)
+    assert reported["accuracy"]["score"] == pytest.approx(right / tokens)
+
+
+def test_a_model_agrees_with_its_own_greedy_outputs(run: Path) -> None:
+    trained = seq2seq.load(run)
+    sources = [json.loads(line)["source"] for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
+    greedy = trained.generate(sources, beam_size=1, suppress_unk=True, min_length=3)
+    records = [Record(source=one.source, target=one.text) for one in greedy]
+    assert likelihood(trained, records, 1024)["accuracy"].score > 0.7  # all but </s>, where the length ran out
 
 
 def test_results_are_never_written_over(run: Path) -> None:
