@@ -41,6 +41,7 @@ SELF = {
     if serves("self_attention", name, SourceSpec(WIDTH, causal=slot == "decoder_self", position=relative(positions)))
 }
 MODELS: dict[str, tuple[list[str], str | None]] = CROSS | SELF
+LONG = batch(sources=(16, 5, 2))  # longer than windows reach: a query at a wrong position is found out
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -68,7 +69,7 @@ def of(batch: Batch, index: Tensor) -> Batch:
 
 @every_model
 def test_chunks(name: str) -> None:
-    probe, data = build(name), batch()
+    probe, data = build(name), LONG
     length = data.target_in.shape[1]
     whole, weights = read(probe, data, length, need_weights=True)
     close(read(probe, data, *[1] * length)[0], whole)
@@ -108,7 +109,7 @@ def test_padding_and_neighbours(name: str) -> None:
 @every_model
 def test_select_and_reorder(name: str) -> None:
     """A beam: rows repeated, moved within their sentence, then sentences leave."""
-    probe, data = build(name), batch()
+    probe, data = build(name), LONG
     twice, leave = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([5, 2])
     swap = torch.tensor([1, 0, 2, 2, 4, 5])  # within sentences, whose source memory stays where it is
     tokens = data.target_in[twice].flip(0)
