@@ -12,6 +12,7 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 
@@ -150,6 +151,10 @@ class _Session:
                 step = self.trainer.global_step
                 log.warning("stopped at step %d; to go on: python train.py resume=%s", step, self.run_dir)
             raise
+        finally:
+            for logger in self.trainer.loggers:
+                if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
+                    logger.experiment.finish()  # the next run of a sweep begins its own
         c, best = self.checkpoints, self.checkpoints.best
         log.info("trained for %.0f seconds, %d updates", time.monotonic() - began, self.trainer.global_step)
         return FitResult(
@@ -179,7 +184,7 @@ class _Session:
             config.trainer,
             strategy=strategy,
             callbacks=self._callbacks(phases),
-            logger=[build_tool(node, save_dir=self.run_dir) for node in (config.get("logger") or {}).values()],
+            logger=_loggers(config, self.run_dir),
             profiler=phases,
             plugins=[AtomicIO()],
             default_root_dir=self.run_dir,
@@ -198,7 +203,7 @@ class _Session:
         optional: list[Callback] = []
         if o.plots and o.decoding is not None:
             directory = self.run_dir / "attention" / "validation"
-            optional.append(Pictures(directory, validation, o.decoding, o.plots))
+            optional.append(Pictures(directory, validation, o.decoding, o))
         if o.overfit is not None:
             optional.append(Overfit(o.overfit))
         if o.profile is not None and phases is not None:
@@ -213,6 +218,14 @@ class _Session:
             self.interruption,
             self.checkpoints,
         ]
+
+
+def _loggers(config: DictConfig, run_dir: Path) -> list[Logger]:
+    try:
+        return [build_tool(node, save_dir=run_dir) for node in (config.get("logger") or {}).values()]
+    except ModuleNotFoundError as error:
+        names = ", ".join(map(str, config.logger))
+        raise UserError(f"logger: one of {names} needs a package that is not installed: {error}") from error
 
 
 @contextmanager

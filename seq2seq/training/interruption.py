@@ -40,14 +40,18 @@ class Interruption(Callback):
         self.position = position
         self.received = 0
         self._module: Training | None = None
-        self._before: dict[int, Any] = {}
+        self._process = os.getpid()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes the signals over (Lightning's SIGTERM handler would talk to other processes in mid-update)."""
+        """Takes the signals over, until Lightning gives them back at the end.
+
+        (Its own handler of SIGTERM would talk to other processes in mid-update.)
+        """
         assert isinstance(pl_module, Training)
-        self._module = pl_module
+        self._module, self._process = pl_module, os.getpid()
         if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
+            for signum in SIGNALS:
+                signal.signal(signum, self._handle)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -65,20 +69,9 @@ class Interruption(Callback):
         if self.received and not processes.several() and not 0 < trainer.max_steps <= trainer.global_step:
             raise Interrupted(self.received)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Gives the signals back."""
-        self._give_back()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Gives the signals back, after the checkpoint."""
-        self._give_back()
-
-    def _give_back(self) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before = {}
-
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a loader's worker: it has to feed the last update
+            return
         if self.received:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)

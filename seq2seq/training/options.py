@@ -23,7 +23,8 @@ class Options:
     validate_every: int | None = None  # optimiser steps; null: at the end of every epoch
     metrics: Sequence[str] = ()  # scores of generated text at validation: bleu, chrf, ter
     decoding: Search | None = None  # how that text is generated
-    plots: int = 0  # validation sentences whose attention is drawn at every validation
+    plots: int = 0  # validation sentences whose attention is drawn as training goes
+    plots_every: int | None = None  # validations from drawing to drawing; null: the 1st, 2nd, 4th, 8th, ...
     averaging: Literal["none", "ema", "last"] = "none"  # the weights that are validated and kept as best
     ema_decay: float = 0.999  # of averaging=ema
     average_last: int = 5  # validations whose weights averaging=last takes the mean of
@@ -36,7 +37,16 @@ class Options:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("patience", "validate_every", "average_last", "save_steps", "save_minutes", "overfit", "profile"):
+        for name in (
+            "patience",
+            "validate_every",
+            "plots_every",
+            "average_last",
+            "save_steps",
+            "save_minutes",
+            "overfit",
+            "profile",
+        ):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f"training.{name}={value} must be greater than 0, or null")

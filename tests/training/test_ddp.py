@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ import pytest
 import torch
 
 from seq2seq.training.fit import fit
+from seq2seq.training.interruption import Interrupted
+from seq2seq.training.module import Training
 
 KEYS = {
     "model.dropout": 0.0,
@@ -37,3 +42,28 @@ def test_two_processes_follow_one(prepare: Callable[..., Any], tmp_path: Path) -
     weights = [torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in (one, two)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_resume(prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal reaches the first process only; both stop after the same update, and go on."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fit(*prepare("trainer=ddp"), whole)
+    original, count = Training.training_step, itertools.count()
+
+    def interrupted(self: Training, *args: Any) -> torch.Tensor:
+        if next(count) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Training, "training_step", interrupted)
+        fit(*prepare("trainer=ddp"), broken)
+    last = broken / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 4
+    fit(*prepare("trainer=ddp"), broken, last)
+    one, other = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, broken))
+    for name, value in one["state_dict"].items():
+        assert torch.equal(other["state_dict"][name], value)
+    generators = one["position"]["generators"]
+    assert not torch.equal(generators[0]["torch"], generators[1]["torch"])

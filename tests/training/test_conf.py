@@ -1,0 +1,67 @@
+"""Every choice of optimizer, schedule and logger is what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from seq2seq.config import build_tool
+from seq2seq.training.fit import fit
+from seq2seq.training.schedules import Schedule
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+@pytest.mark.parametrize("name", choices("optimizer"))
+def test_optimizers_go_downhill(name: str) -> None:
+    parameter = torch.nn.Parameter(torch.tensor([3.0, -2.0]))
+    optimizer = build_tool(composed(f"optimizer={name}").optimizer, [{"params": [parameter]}])
+    before = parameter.square().sum()
+    for _ in range(5):
+        optimizer.zero_grad()
+        parameter.square().sum().mul(0.1).backward()
+        optimizer.step()
+    assert parameter.square().sum() < before
+
+
+@pytest.mark.parametrize("name", choices("schedule"))
+def test_schedules_are_built_on_an_optimizer(name: str) -> None:
+    config = composed(f"schedule={name}")
+    optimizer = build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    assert isinstance(build_tool(config.schedule, optimizer), Schedule)
+
+
+def test_overfit_turns_everything_off_that_is_in_the_way() -> None:
+    config = composed("debug=overfit")
+    assert (config.loss.label_smoothing, config.optimizer.weight_decay) == (0.0, 0.0)
+    assert config.training.overfit == 0.01 and config.trainer.limit_val_batches == 0
+
+
+def test_tensorboard(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="an optional extra")
+    fit(*prepare("logger=tensorboard", **{"trainer.max_steps": 3}), tmp_path)
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    assert (tmp_path / "metrics.csv").exists()
+
+
+def test_wandb_is_offline_and_ends_with_the_run(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    keys = {"trainer.max_steps": 3, "training.plots": 1}
+    for name in ("one", "two"):
+        fit(*prepare("logger=wandb", **keys), tmp_path / name)
+        (run,) = (tmp_path / name / "wandb").glob("offline-run-*")
+        assert list(run.rglob("*.png")) and list(run.glob("*.wandb"))

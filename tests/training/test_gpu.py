@@ -1,0 +1,51 @@
+"""trainer=gpu: bf16, and no step in which the host waits for the device. Needs a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seq2seq.training.fit import fit
+from seq2seq.training.module import Training
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU at hand")
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Makes PyTorch raise on any synchronisation within a step, from the third on (the first ones set things up)."""
+    original, steps = Training.optimizer_step, []
+
+    def watched(self: Training, *args: Any, **kwargs: Any) -> None:
+        steps.append(self.global_step)
+        torch.cuda.set_sync_debug_mode("error" if len(steps) > 2 else "default")
+        try:
+            original(self, *args, **kwargs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Training, "optimizer_step", watched)
+    yield steps
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("model", ["rnn", "transformer"])
+def test_no_host_sync_in_the_step(
+    model: str, no_waiting: list[int], prepare: Callable[..., Any], tmp_path: Path
+) -> None:
+    keys = {"training.averaging": "ema", "model.dim": 16, "data.pin_memory": True}
+    result = fit(*prepare("trainer=gpu", f"model={model}", **keys), tmp_path)
+    assert result.steps == len(no_waiting) > 5
+    state = torch.load(result.last, weights_only=True)
+    assert all(value.dtype == torch.float32 for value in state["state_dict"].values() if value.is_floating_point())
+
+
+def test_gpu_follows_the_cpu(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    keys = {"model.dropout": 0.0}
+    on_cpu = fit(*prepare(**keys), tmp_path / "cpu")
+    on_gpu = fit(*prepare("trainer=gpu", **keys, **{"trainer.precision": "32-true"}), tmp_path / "gpu")
+    assert on_gpu.best_score == pytest.approx(on_cpu.best_score, rel=1e-2)
