@@ -68,3 +68,10 @@ def test_advice_on_learned_positions_holds() -> None:
     with pytest.raises(UserError, match=r"7 tokens is longer than the 6 learned positions; raise model\.max_length"):
         model(*overrides, "model.max_length=6")(batch())
     assert model(*overrides, "model.max_length=7")(batch()).features.shape == (3, 6, 8)
+
+
+@pytest.mark.parametrize("override", ["encoder.layers=0", "decoder.layers=0"])
+@pytest.mark.parametrize("kind", ["rnn", "transformer"])
+def test_a_model_without_layers_is_refused(kind: str, override: str) -> None:
+    with pytest.raises(UserError, match="layers must be at least 1"):
+        build(config(f"model={kind}", override), 9, 9)

@@ -30,7 +30,8 @@ class RecurrentStack(nn.Module):
         super().__init__()
         self.input_dim = input_dim
         self.states = 2 if cell == "lstm" else 1
-        self.layers = Stack(recurrent(cell, size, dim) for size in [input_dim + fed_dim] + [dim] * (layers - 1))
+        sizes = ([input_dim + fed_dim] + [dim] * layers)[:layers]
+        self.layers = Stack(recurrent(cell, size, dim) for size in sizes)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,12 +76,12 @@ class Stepper:
 
     def step(self, t: int, feed: Tensor | None) -> None:
         """Reads x_t and ``feed`` (B, F)."""
-        below, after = feed, []
+        after: list[tuple[Tensor, ...]] = []
         for depth, before in enumerate(self.layers):
+            below = feed if depth == 0 else self.stack.dropout(after[-1][0])
             gates = self.projected[t] if depth == 0 else self.biases[depth]
             update = self._lstm if self.stack.states == 2 else self._gru
             after.append(update(depth, gates, below, before))
-            below = self.stack.dropout(after[-1][0])
         self.layers = tuple(after)
 
     def state(self) -> Tensor:

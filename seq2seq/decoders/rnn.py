@@ -49,12 +49,13 @@ class Bridge(nn.Module):
         self.sources = [max(0, encoder.final_layers - layers + layer) for layer in range(layers)]
         self.backward_from = encoder.final_dim // 2
         width = self.backward_from if kind == "backward" else encoder.final_dim
-        self.maps = Stack(nn.Linear(width, dim * states) for _ in range(layers) if kind in ("dense", "backward"))
+        learned = kind in ("dense", "backward")
+        self.maps = Stack(nn.Linear(width, dim * states) for _ in range(layers)) if learned else None
 
     def forward(self, final: Tensor) -> Tensor:
         """(B, L', F) -> (B, L, states, D)."""
         layers = final[:, self.sources]
-        if self.kind in ("dense", "backward"):
+        if self.maps is not None:
             reads = layers if self.kind == "dense" else layers[..., self.backward_from :]
             made = [torch.tanh(m(x)) for m, x in zip(self.maps, reads.unbind(1), strict=True)]
             return torch.stack(made, 1).unflatten(-1, (self.states, self.dim))

@@ -43,7 +43,7 @@ class RNNEncoder(Encoder):
         self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
         self.directions = 2 if bidirectional else 1
         width = dim // self.directions
-        inputs = [embedding_dim] + [dim] * (layers - 1)
+        inputs = ([embedding_dim] + [dim] * layers)[:layers]
         self.layers = Stack(Stack(recurrent(cell, size, width) for _ in range(self.directions)) for size in inputs)
         self.dropout = Dropout(dropout)
         self.source = SourceSpec(dim)

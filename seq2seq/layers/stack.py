@@ -7,16 +7,20 @@ from typing import Generic, TypeVar, cast
 
 from torch import nn
 
+from seq2seq.errors import UserError
+
 M = TypeVar("M", bound=nn.Module)
 
 
 class Stack(nn.Module, Generic[M]):
-    """Layers of one type, registered in order under their number."""
+    """Layers of one type, registered in order under their number; an empty stack is refused."""
 
     def __init__(self, modules: Iterable[M]) -> None:
         super().__init__()
         for place, module in enumerate(modules):
             self.add_module(str(place), module)
+        if not self._modules:
+            raise UserError("layers must be at least 1")
 
     def __len__(self) -> int:
         return len(self._modules)

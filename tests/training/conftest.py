@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +40,26 @@ Run = tuple[DictConfig, Corpus, Seq2Seq]
 Prepare = Callable[..., Run]
 
 
+@cache
+def composed(*groups: str) -> DictConfig:
+    """The config that the command line ``groups`` makes."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(groups))
+
+
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the corpus is kept from test to test."""
+    return tmp_path_factory.mktemp("encoded")
 
 
 @pytest.fixture
-def prepare(cache: Path) -> Prepare:
+def prepare(encoded: Path) -> Prepare:
     """Config, corpus and fresh model, of groups such as ``schedule=cosine`` and keys such as ``trainer.max_epochs``."""
 
     def made(*groups: str, **keys: Any) -> Run:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("train", ["logger=csv", "schedule=inverse_sqrt", *groups])
-        for key, value in {**SMALL, **keys, "data.cache": str(cache)}.items():
+        config = copy.deepcopy(composed("logger=csv", "schedule=inverse_sqrt", *groups))
+        for key, value in {**SMALL, **keys, "data.cache": str(encoded)}.items():
             OmegaConf.update(config, key, value, merge=False, force_add=True)
         corpus: Corpus = build_node(config.data)
         torch.manual_seed(config.seed)

