@@ -72,13 +72,6 @@ def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Map
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def close_wandb(split: str, metrics: Mapping[str, Score]) -> None:
-    """Gives the scores to the run's wandb page, if it has one, and closes it: a sweep's next job opens its own."""
-    if "wandb" in sys.modules and (page := sys.modules["wandb"].run) is not None:
-        page.summary.update({f"{split}/{name}": score.score for name, score in metrics.items()})
-        page.finish(quiet=True)
-
-
 def about(trained: Trained, seconds: float, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """How these results came about."""
     gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]

@@ -91,7 +91,6 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     report.save_split(run, split, records, scored)
     about = report.about(trained, time.monotonic() - started, dataclasses.asdict(fitted))
     report.save_results(run / "results.json", {split: scored.metrics}, about)
-    report.close_wandb(split, scored.metrics)
     print(report.table(scored.metrics))
     print(f"\nrun    {run}\nplots  {run / 'attention' / split}")
     return scored.metrics
