@@ -42,13 +42,13 @@ OURS = {
     "check_val_every_n_epoch": "training.validate_every",
     "default_root_dir": "hydra.run.dir",
     "enable_checkpointing": "training.save_steps and save_minutes",
-    "enable_model_summary": "nothing else",
+    "enable_model_summary": "results.json, which counts the parameters",
     "logger": "logger=csv|wandb|tensorboard",
     "num_sanity_val_steps": "debug=batch",
     "overfit_batches": "debug=overfit",
     "profiler": "debug=profile",
-    "reload_dataloaders_every_n_epochs": "nothing else",
-    "use_distributed_sampler": "nothing else",
+    "reload_dataloaders_every_n_epochs": "data.*",
+    "use_distributed_sampler": "data.*",
     "val_check_interval": "training.validate_every",
 }
 """Options of ``lightning.Trainer`` that are set here, and what a user sets instead."""
@@ -90,7 +90,8 @@ def fit(
     """
     options: Options = build_node(config.training)
     validation = Validation(corpus, options)
-    validation.check(options.monitor)
+    if config.trainer.get("limit_val_batches") != 0:
+        validation.check(options.monitor)
     with _quiet():
         session = _Session(config, options, corpus, model, validation, run_dir)
         devices = session.trainer.num_devices * session.trainer.num_nodes

@@ -15,15 +15,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import distributed as dist
 
 from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
 
-PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS")
 PATIENCE = 20.0  # seconds for the others to end after this one
-INTERRUPTED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
+USER_ERROR, INTERRUPTED, TERMINATED = 64, 130, 143  # exit codes of what rank 0 knows and tells
 
 
 def is_launched() -> bool:
@@ -35,7 +36,7 @@ def is_launched() -> bool:
 def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
     """Around the work of rank 0: ``count - 1`` processes that call ``run(*args)`` as the other ranks."""
     place = {"NODE_RANK": "0", "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    before = {name: os.environ.get(name) for name in PLACE}
+    before, threads = {name: os.environ.get(name) for name in PLACE}, torch.get_num_threads()
     spawn = multiprocessing.get_context("spawn")
     # pickled here, not by multiprocessing, which would share the memory of the parameters between the processes
     work = pickle.dumps((run, args))
@@ -55,8 +56,9 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
             process.join(PATIENCE)
             if process.exitcode is None:
                 process.terminate()
-            elif process.exitcode not in (0, *INTERRUPTED):
+            elif process.exitcode not in (0, USER_ERROR, INTERRUPTED, TERMINATED):
                 log.error("the process of %s ended with %s", process.name, process.exitcode)
+        torch.set_num_threads(threads)  # Lightning shared the cores out
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -69,7 +71,7 @@ def _work(work: bytes) -> None:
     try:
         run(*args)
     except UserError:  # rank 0 tells it
-        raise SystemExit(1) from None
+        raise SystemExit(USER_ERROR) from None
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -47,6 +47,11 @@ class Validation:
 
     def check(self, monitor: str) -> None:
         """Refuses to monitor what will not be measured."""
+        if not self.corpus.has("valid"):
+            raise UserError(
+                "the data has no validation split to choose the best checkpoint by: "
+                "add one, or train without by trainer.limit_val_batches=0"
+            )
         names = ["nll", "perplexity", "accuracy", *self.metrics, *(["aer"] if self.has_gold else [])]
         if monitor not in names:
             raise UserError(

@@ -22,6 +22,10 @@ from seq2seq.training.interruption import Interrupted
 CLOCKS = ("seconds", "train/tokens_per_second")
 CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "epochs": ([], {}),
+    "stream": (
+        [],
+        {"data.streaming": True, "data.buffer_size": 10, "data.workers": 1, "trainer.accumulate_grad_batches": 2},
+    ),
     "workers, accumulation, moving average": (
         [],
         {

@@ -86,3 +86,10 @@ def test_monitor_has_to_be_measured(prepare: Callable[..., Any]) -> None:
         validation.check(name)
     with pytest.raises(UserError, match=r"training\.monitor=chrf .* nll, perplexity, accuracy, bleu, aer"):
         validation.check("chrf")
+
+
+def test_data_without_a_validation_split(prepare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, corpus, _ = prepare()
+    monkeypatch.setattr(corpus, "has", lambda split: split != "valid")
+    with pytest.raises(UserError, match=r"no validation split .* trainer\.limit_val_batches=0"):
+        Validation(corpus, Options()).check("nll")
