@@ -13,7 +13,7 @@ _WIDTH = 64
 
 
 def top(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """x (N, V) -> values and indices (N, k), largest first; the index of a -inf may be any.
+    """x (N, V) -> values and indices (N, k), largest first, no index twice.
 
     The k blocks with the largest maxima hold the k largest entries: for an entry outside them, each of the k
     maxima is larger, or equal and further left. So a row is read once, and only k W entries are ranked.
@@ -40,7 +40,9 @@ def _ranked(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         values, indices = torch.sort(x, dim=1, descending=True, stable=True)
         return values[:, :k], indices[:, :k]
     found = []
+    left = x.clamp_min(torch.finfo(x.dtype).min)  # only what was taken is -inf, so that nothing is taken twice
     for _ in range(k):
-        found.append(x.max(1, keepdim=True))
-        x = x.scatter(1, found[-1].indices, -torch.inf)
-    return torch.cat([f.values for f in found], 1), torch.cat([f.indices for f in found], 1)
+        found.append(left.max(1, keepdim=True).indices)
+        left = left.scatter(1, found[-1], -torch.inf)
+    indices = torch.cat(found, 1)
+    return x.gather(1, indices), indices

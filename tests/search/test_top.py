@@ -20,3 +20,15 @@ def test_equals_a_stable_sort(size: int, k: int, levels: int) -> None:
 
 def test_one_number_everywhere_gives_the_first() -> None:
     assert top(torch.zeros(2, 3000), 4)[1].tolist() == [[0, 1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("size", [40, 544, 3000])
+@pytest.mark.parametrize("finite", [0, 1, 2])
+def test_nothing_is_found_twice(size: int, finite: int) -> None:
+    """At the length limit only </s> may follow: a row with one finite number must not name it k times."""
+    x = torch.full((2, size), -torch.inf)
+    x[:, 3 : 3 + finite] = -1.0
+    values, indices = top(x, 5)
+    assert all(len(set(row)) == 5 for row in indices.tolist())
+    assert values.isfinite().sum(1).tolist() == [finite] * 2
+    assert indices[:, :finite].tolist() == [list(range(3, 3 + finite))] * 2
