@@ -22,6 +22,7 @@ from seq2seq.config import build_node, plain
 from seq2seq.data.collate import batches_of
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
+from seq2seq.memory import keep_freed
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
 from seq2seq.metrics.links import Link
@@ -92,6 +93,7 @@ class Trained:
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Trained:
         """From a run directory or a checkpoint file."""
+        keep_freed()
         where = choose(device)
         opened = checkpoint.load(path)
         tokenizers = opened.source_tokenizer, opened.target_tokenizer

@@ -21,6 +21,7 @@ from seq2seq.command import compose, forced
 from seq2seq.config import build_node
 from seq2seq.data.corpus import Corpus
 from seq2seq.inference import Trained
+from seq2seq.memory import keep_freed
 from seq2seq.model import Seq2Seq, build
 from seq2seq.training.fit import fit
 
@@ -70,6 +71,7 @@ def decode(gate: Gate) -> None:
     limits = (f"min_length={length}", f"max_length={length}", f"max_length_offset={length}")
     decoding = ("decoding=beam", f"decoding.beam_size={task['beam']}", *(f"decoding.{limit}" for limit in limits))
     config = config_of(task["model"], task["data"], *decoding, *task["overrides"])
+    keep_freed()  # as ``Trained.load`` does
     torch.manual_seed(config.seed)
     corpus, model = _prepared(config)
     tokenizers = corpus.source_tokenizer, corpus.target_tokenizer

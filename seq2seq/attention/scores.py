@@ -136,9 +136,7 @@ class Additive(Score):
         if self.gain is not None:
             vector = self.gain * vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
         projected = torch.einsum("bhtq,hqa->bhta", queries, self.query_weight)
-        rows = [
-            torch.einsum("bhsa,ha->bhs", torch.tanh(keys + row.unsqueeze(2)), vector) for row in projected.unbind(2)
-        ]
+        rows = [torch.einsum("bhsa,ha->bhs", (keys + row.unsqueeze(2)).tanh_(), vector) for row in projected.unbind(2)]
         return torch.stack(rows, 2)
 
 

@@ -1,0 +1,35 @@
+"""What a process holds after a large tensor was freed, as the system counts it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SIZE = 64 << 20  # bytes
+HELD = f"""
+import resource, torch
+from seq2seq.memory import keep_freed
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+def held():
+    before = resident()
+    tensor = torch.ones({SIZE // 4})
+    del tensor
+    return resident() - before
+
+first = held()
+keep_freed()
+print(first, held())
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="glibc"
+)
+def test_freed_memory_stays_with_the_process_once_asked():
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before < SIZE // 2 < after
