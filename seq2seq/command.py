@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -86,14 +87,14 @@ def forced(argument: str) -> str:
 def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
     """The configs that ``overrides`` ask for: one, or each of a sweep's."""
     axes = []
-    for override in OverridesParser.create().parse_overrides(overrides):
-        line = str(override.input_line)
-        if override.is_sweep_override():
-            key = line.partition("=")[0]
-            axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        else:
-            axes.append([line])
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
+            line = str(override.input_line)
+            if override.is_sweep_override():
+                key = line.partition("=")[0]
+                axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            else:
+                axes.append([line])
         for job in itertools.product(*axes):
             try:
                 config = hydra.compose(config_name, list(job))

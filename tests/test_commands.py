@@ -33,6 +33,11 @@ def test_values_are_set_whether_or_not_yaml_lists_them(typed: str, meant: str) -
     assert command.forced(typed) == meant
 
 
+def test_a_sweep_over_a_group_by_pattern() -> None:
+    jobs = command.compose("train", ["attention=glob(local*)"])
+    assert [job.attention.window["_target_"].rpartition(".")[2] for job in jobs] == ["LocalP", "LocalM"]
+
+
 def test_a_sweep_is_all_its_jobs() -> None:
     jobs = list(command.compose("train", ["attention=additive,local", "++seed=1,2", "++trainer.max_epochs=3"]))
     assert [(job.attention.window._target_.rsplit(".")[-1], job.seed) for job in jobs] == [

@@ -32,15 +32,18 @@ State = dict[str, Tensor]
 class SourceSpec:
     """What a mechanism will attend over, known before any data: enough to refuse what it can't serve.
 
-    ``rotary`` and ``alibi`` say that the slot wants relative positions inside the scores;
-    ``causal`` that memory grows with the queries and none may look ahead (decoder self-attention).
+    ``is_self`` says that queries and memory are one sequence (self-attention): their positions can be compared;
+    ``causal`` that this memory grows with the queries and none may look ahead (decoder self-attention);
+    ``rotary`` and ``alibi`` that the slot wants relative positions inside the scores.
     """
 
     width: int
     axes: int = 1
     segments: bool = False
+    is_self: bool = False
     causal: bool = False
     position: Literal["none", "rotary", "alibi"] = "none"
+    input_dim: int = 0  # E, the width of ``Query.input``; 0 where the asking side reads none
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,33 @@ class Query:
     vector: Tensor  # (B, T, Q)
     position: Tensor  # (B, T) long, 0 for the first target token
     input: Tensor | None = None  # (B, T, E) what the decoder read at this step
-    cell: Tensor | None = None  # (B, T, Q) the LSTM's cell, where there is one
-    target: Tensor | None = None  # (B, T, E) an encoding of the whole target, in training only
+    cell: Callable[[], Tensor] | None = None  # () -> (B, T, Q) an LSTM's cells, made only if called for
+    target: Tensor | None = None  # (B, T, .) what ``read_target`` made of the whole target, in training only
+
+    def at(self, t: int) -> Query:
+        """Query t alone: T = 1."""
+        place = slice(t, t + 1)
+        cell = self.cell
+        return Query(
+            self.vector[:, place],
+            self.position[:, place],
+            None if self.input is None else self.input[:, place],
+            None if cell is None else lambda: cell()[:, place],
+            None if self.target is None else self.target[:, place],
+        )
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """Contexts that each could have been the one: p(y_t) is made of what the readout says to each of J.
+
+    ``mixture``: p = sum_j w_j p_j, the exact marginal. ``bound``: log p >= sum_j w_j log p_j, a lower bound to train
+    by. ``sampled``: contexts were drawn with log-probability ``log_weights``; their mean is an estimate of the bound.
+    """
+
+    contexts: Tensor  # (B, T, J, C)
+    log_weights: Tensor  # (B, T, J)
+    kind: Literal["mixture", "bound", "sampled"] = "mixture"
 
 
 @dataclass(frozen=True)
@@ -101,7 +129,7 @@ class Attended:
     sentinel: Tensor | None = None  # (B, H, T) mass outside the memory
     log_prob: Tensor | None = None  # (B, T) of sampled choices, summed over heads
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted
-    alternatives: tuple[Tensor, Tensor] | None = None  # contexts (B, T, J, C), log-weights (B, T, J)
+    alternatives: Alternatives | None = None  # read in the last layer only; earlier ones go on with ``context``
 
 
 class Attention(nn.Module, ABC):
@@ -124,8 +152,11 @@ class Attention(nn.Module, ABC):
         """Per-source work, done once: projected keys, latents. (B, S, V) in, tensors of leading B stored."""
         return memory
 
-    def extend(self, past: Memory | None, new: Memory) -> Memory:
-        """Self-attention's memory after ``new`` (prepared) has joined ``past``: the key-value cache."""
+    def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
+        """Self-attention's memory after ``new`` (prepared) has joined ``past``: the key-value cache.
+
+        It may fold or drop what no query of ``new`` or later can reach, except where ``need_weights`` will be asked.
+        """
         if past is None:
             return new
         return Memory(
@@ -146,6 +177,10 @@ class Attention(nn.Module, ABC):
     ) -> Attended:
         """Contexts of T queries. ``mask`` (B, T, S) narrows further what each may see."""
 
+    def read_target(self, embedded: Tensor, mask: Tensor) -> Tensor | None:
+        """What ``Query.target`` should hold of a whole target, while training: embedded (B, T, E), mask (B, T)."""
+        return None
+
     def alignment(self, weights: Tensor) -> Tensor:
         """(B, H, T, S) -> (B, T, S), what copying, AER and Pharaoh output read: the mean over heads."""
         return weights.mean(1)
@@ -156,6 +191,9 @@ class Attention(nn.Module, ABC):
 
     def constrain(self) -> None:
         """Puts parameters back into their set; called after each optimiser step."""
+
+    def anneal(self, progress: float) -> None:
+        """Sets the buffers that change as training goes; called before each update, ``progress`` from 0 to 1."""
 
 
 AttentionFactory = Callable[[int, SourceSpec], Attention]

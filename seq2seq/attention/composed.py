@@ -1,34 +1,60 @@
-"""The mechanisms that factor: score x window x normalizer x heads.
+"""The mechanisms that factor: score x window x normalizer x selection x heads.
 
-Letters as in ``base.py``; D is the width of a head after projection.
+Letters as in ``base.py``; G groups of heads that share keys and values, D the width of a head after projection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seq2seq.attention import noise
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
 from seq2seq.attention.normalizers import Normalizer, Softmax
+from seq2seq.attention.parts import Part
 from seq2seq.attention.positions import alibi, rotate
 from seq2seq.attention.scores import Dot, Score
+from seq2seq.attention.selections import Selected, Selection, Soft
 from seq2seq.attention.windows import Window
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import dropout
 
 
+@dataclass(frozen=True)
+class Asked:
+    """T queries and what they may see; ``at`` is one of them."""
+
+    queries: Tensor  # (B, H, T, D)
+    position: Tensor  # (B, T)
+    visible: Tensor  # (B, 1 or H, 1 or T, S) bool
+    factor: Tensor | None  # (B, 1 or H, 1 or T, S), on the normalised weights
+    bias: Tensor | None  # (B, H, T, S), on the scores
+
+    def at(self, t: int) -> Asked:
+        """Query t alone: T = 1."""
+        return Asked(
+            self.queries[:, :, t : t + 1],
+            self.position[:, t : t + 1],
+            _row(self.visible, t),
+            None if self.factor is None else _row(self.factor, t),
+            None if self.bias is None else _row(self.bias, t),
+        )
+
+
 class Composed(Attention):
-    """a_t = normalizer(score(q_t, k)) within window, c_t = sum_j a_tj v_j, for each head.
+    """a_t = select(normalizer(score(q_t, k))) within window, c_t = sum_j a_tj v_j, for each head.
 
     Without ``project``, one head reads query and memory as they are, as in RNN decoders (c has the
     memory's width). With it, W_q, W_k, W_v map to H heads of width ``dim``/H and W_o maps their
     contexts back to the query's width, as in the Transformer (Vaswani 2017, section 3.2.2);
-    ``project: null`` projects exactly when ``heads`` > 1. ``dropout`` acts on the weights that make the
-    context; those returned are without it.
+    ``project: null`` projects exactly when ``heads`` > 1. Of W_k and W_v there are only ``groups`` heads, each
+    shared by H/G neighbouring query heads (Ainslie 2023, section 2.2; G = 1 is Shazeer 2019's multi-query attention);
+    ``groups: null`` is one a head. ``dropout`` acts on the weights that make the context; those returned are without
+    it.
     """
 
     def __init__(
@@ -39,7 +65,9 @@ class Composed(Attention):
         score: Callable[..., Score],
         window: Callable[..., Window],
         normalizer: Callable[..., Normalizer],
+        selection: Callable[..., Selection] = Soft,
         heads: int = 1,
+        groups: int | None = None,
         project: bool | None = None,
         dim: int | None = None,
         dropout: float = 0.0,
@@ -53,13 +81,16 @@ class Composed(Attention):
         dim = dim or query_dim
         if heads < 1 or dim % heads:
             raise UserError(f"attention.heads={heads} must divide the width {dim}")
+        groups = heads if groups is None else groups
+        if groups < 1 or heads % groups:
+            raise UserError(f"attention.groups={groups} must divide attention.heads={heads}")
         if not 0.0 <= dropout <= 1.0:
             raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.groups, self.dropout = heads, groups, dropout
         self.project = project
         if project:
             self.query = nn.Linear(query_dim, dim)
-            self.key_value = nn.Linear(source.width, 2 * dim)
+            self.key_value = nn.Linear(source.width, 2 * dim // heads * groups)
             self.output = nn.Linear(dim, query_dim)
             self.context_dim = query_dim
             for weight in (self.query.weight, *self.key_value.weight.chunk(2)):
@@ -69,9 +100,11 @@ class Composed(Attention):
                 nn.init.zeros_(layer.bias)
         widths = (dim // heads, dim // heads) if project else (query_dim, source.width)
         self.score = score(*widths, heads, source)
-        self.window = window(query_dim, source)
-        self.normalizer = normalizer()
-        self.mass = self.window.mass
+        self.window = window(query_dim, heads, source)
+        self.normalizer = normalizer(heads)
+        self.selection = selection()
+        self.mass = "one" if self.selection.gradient == "surrogate" else self.window.mass
+        self.gradient = self.selection.gradient
         if source.position == "rotary" and (not isinstance(self.score, Dot) or widths[0] % 2):
             raise UserError(
                 "rotary positions turn queries and keys inside a dot product of even width; "
@@ -80,80 +113,147 @@ class Composed(Attention):
             )
 
     def prepare(self, memory: Memory) -> Memory:
-        """Keys (B, H, S, .) as the score wants them and values (B, H, S, .); what they came from is let go.
+        """Keys (B, G or H, S, .) as the score wants them and values (B, G, S, .); what they came from is let go.
 
         Where the score compares with the values themselves, they are stored once.
         """
         if self.project:
-            keys, values = (self._split(x) for x in self.key_value(memory.values).chunk(2, -1))
+            keys, values = (_split(x, self.groups) for x in self.key_value(memory.values).chunk(2, -1))
         else:
             keys = values = memory.values.unsqueeze(1)
-        compared = self.score.keys(keys)
+        compared = self.score.keys(keys if self._shares_keys else self._each_head(keys))
         if self.source.position == "rotary":
             compared = rotate(compared, memory.positions[..., 0])
         prepared = {"values": values} if compared is values else {"values": values, "keys": compared}
         return replace(memory, values=memory.values[..., :0], prepared=prepared)
 
-    def extend(self, past: Memory | None, new: Memory) -> Memory:
-        """Appends keys and values, whose S is dimension 2."""
-        if past is None:
-            return new
-        both = {name: torch.cat((past.prepared[name], new.prepared[name]), 2) for name in new.prepared}
-        return replace(super().extend(replace(past, prepared={}), replace(new, prepared={})), prepared=both)
+    def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
+        """Appends keys and values, whose S is dimension 2, and drops what the window will never reach again."""
+        if past is not None:
+            both = {name: torch.cat((past.prepared[name], new.prepared[name]), 2) for name in new.prepared}
+            joined = super().extend(replace(past, prepared={}), replace(new, prepared={}))
+            new = replace(joined, prepared=both)
+        return new
+
+    def initial_state(self, memory: Memory) -> State:
+        """What the selection draws once a sequence."""
+        return self.selection.initial_state(len(memory.mask), memory.mask.device)
 
     def forward(
         self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
     ) -> Attended:
         """Contexts (B, T, C) of T queries, from any memory that ``prepare`` has seen."""
-        queries = self._split(self.query(query.vector)) if self.project else query.vector.unsqueeze(1)
-        if self.source.position == "rotary":
-            queries = rotate(queries, query.position)
+        asked = self.ask(query, memory, mask)
         values = memory.prepared["values"]
         keys = memory.prepared.get("keys", values)
+        if not need_weights and asked.factor is None and self._fusable:
+            context = self._fused(asked, keys, values)
+            return Attended(self.finish(context, asked), None, state)
+        scores = self.score(asked.queries, self._each_head(keys), memory)
+        selected = self.select(scores, asked, memory, state)
+        return self.attended(selected, asked, values, state, need_weights)
+
+    def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> Asked:
+        """What ``query`` brings to the scores: projected vectors, the conjunction of all masks, the window's shape."""
+        queries = _split(self.query(query.vector), self.heads) if self.project else query.vector.unsqueeze(1)
+        if self.source.position == "rotary":
+            queries = rotate(queries, query.position)
         view = self.window(query, memory)
-        visible = self._visible(query, memory, view.visible, mask).unsqueeze(1)  # (B, 1, T or 1, S)
+        visible = memory.mask[:, None, None, :]
+        defined = self.score.visible(memory)
+        if defined is not None:
+            visible = visible & defined[:, None, None, :]
+        if self.source.causal:
+            visible = visible & (memory.positions[:, None, :, 0] <= query.position[:, :, None]).unsqueeze(1)
+        if view.visible is not None:
+            visible = visible & view.visible
+        if mask is not None:
+            visible = visible & mask.unsqueeze(1)
         bias = None
         if self.source.position == "alibi":
             bias = alibi(query.position, memory.positions[..., 0], self.heads).to(queries.dtype)
-        p = self.dropout if self.training else 0.0
-        weights = None
-        if not need_weights and not p and view.factor is None and self._fusable:
-            assert isinstance(self.score, Dot)
-            keep = visible if bias is None else bias.masked_fill(~visible, -torch.inf)
-            context = F.scaled_dot_product_attention(queries, keys, values, attn_mask=keep, scale=self.score.scale)
-        else:
-            scores = self.score(queries, keys, memory)
-            weights = self.normalizer(scores if bias is None else scores + bias, visible)
-            if view.factor is not None:
-                weights = weights * view.factor.to(weights.dtype).unsqueeze(1)
-                if self.window.renormalise:
-                    weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
-            context = dropout(weights, p) @ values  # (B, H, T, D)
-        if self.project:
-            seen = visible.any(-1).transpose(1, 2)  # (B, T or 1, 1): the bias of W_o must not fill an empty context
-            context = self.output(context.transpose(1, 2).flatten(2)) * seen
-        else:
-            context = context.squeeze(1)
-        return Attended(context, weights if need_weights else None, state)
+        return Asked(queries, query.position, visible, view.factor, bias)
+
+    def weigh(self, scores: Tensor, asked: Asked) -> Tensor:
+        """Scores (B, H, T, S) to weights: bias, normaliser, and the window's factor."""
+        weights = self.normalizer(scores if asked.bias is None else scores + asked.bias, asked.visible)
+        if asked.factor is not None:
+            weights = weights * asked.factor.to(weights.dtype)
+            if self.window.renormalise:
+                weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+        return weights
+
+    def select(self, scores: Tensor, asked: Asked, memory: Memory, state: State) -> Selected:
+        """Scores (B, H, T, S) to the weights that are used."""
+
+        def draw() -> Tensor:
+            return noise.uniform(state["seed"], asked.position, self.heads, memory.positions)
+
+        return self.selection(scores, lambda e: self.weigh(e, asked), draw, state)
+
+    def attended(self, selected: Selected, asked: Asked, values: Tensor, state: State, need_weights: bool) -> Attended:
+        """The answer that these weights give; values (B, G, S, D)."""
+        weights = selected.weights
+        context = dropout(weights, self.dropout if self.training else 0.0) @ self._each_head(values)  # (B, H, T, D)
+        penalties = {name: value.sum(1) for name, value in selected.penalties.items()}
+        log_prob = None if selected.log_prob is None else selected.log_prob.sum(1)
+        finished = self.finish(context, asked)
+        return Attended(finished, weights if need_weights else None, state, log_prob=log_prob, penalties=penalties)
+
+    def finish(self, context: Tensor, asked: Asked) -> Tensor:
+        """The contexts of all heads (B, H, T, D) as one, (B, T, C); zero where no head sees anything."""
+        if not self.project:
+            return context.squeeze(1)
+        seen = asked.visible.any(-1).any(1).unsqueeze(-1)  # (B, T or 1, 1): W_o's bias must not fill an empty context
+        return self.output(context.transpose(1, 2).flatten(2)) * seen
+
+    def regulariser(self) -> dict[str, Tensor]:
+        """The parts' terms."""
+        return {name: term for part in self._parts() for name, term in part.regulariser().items()}
+
+    def constrain(self) -> None:
+        """The parts' duties."""
+        for part in self._parts():
+            part.constrain()
+
+    def anneal(self, progress: float) -> None:
+        """The parts' schedules."""
+        for part in self._parts():
+            part.anneal(progress)
+
+    def _parts(self) -> Iterator[Part]:
+        return (module for module in self.children() if isinstance(module, Part))
+
+    def _fused(self, asked: Asked, keys: Tensor, values: Tensor) -> Tensor:
+        """softmax(scale q . k) v without ever holding the weights."""
+        assert isinstance(self.score, Dot)
+        keep = asked.visible if asked.bias is None else asked.bias.masked_fill(~asked.visible, -torch.inf)
+        share = self.groups < self.heads
+        return F.scaled_dot_product_attention(
+            asked.queries, keys, values, attn_mask=keep, scale=self.score.scale, enable_gqa=share
+        )
 
     @property
     def _fusable(self) -> bool:
-        """SDPA computes softmax(scale q . k) v and nothing else."""
-        return isinstance(self.score, Dot) and type(self.normalizer) is Softmax
+        """SDPA computes softmax(scale q . k) v and nothing else; dropout on the CPU is faster outside of it."""
+        plain = isinstance(self.score, Dot) and type(self.normalizer) is Softmax and type(self.selection) is Soft
+        return plain and not (self.training and self.dropout)
 
-    def _visible(self, query: Query, memory: Memory, window: Tensor | None, mask: Tensor | None) -> Tensor:
-        """The conjunction of all masks, (B, T or 1, S)."""
-        visible = memory.mask.unsqueeze(1)
-        defined = self.score.visible(memory)
-        if defined is not None:
-            visible = visible & defined.unsqueeze(1)
-        if self.source.causal:
-            visible = visible & (memory.positions[:, None, :, 0] <= query.position[:, :, None])
-        for narrower in (window, mask):
-            if narrower is not None:
-                visible = visible & narrower
-        return visible
+    @property
+    def _shares_keys(self) -> bool:
+        """Whether keys are compared as they are, so that the heads of a group can share them."""
+        return type(self.score).keys is Score.keys
 
-    def _split(self, x: Tensor) -> Tensor:
-        """(B, L, H D) -> (B, H, L, D)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def _each_head(self, x: Tensor) -> Tensor:
+        """(B, G, S, D) -> (B, H, S, D): head h reads group h // (H / G)."""
+        return x if x.shape[1] == self.heads else x.repeat_interleave(self.heads // self.groups, 1)
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    """(B, L, H D) -> (B, H, L, D)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _row(x: Tensor, t: int) -> Tensor:
+    """Query t of (B, ., T or 1, S), as T = 1."""
+    return x if x.shape[2] == 1 else x[:, :, t : t + 1]

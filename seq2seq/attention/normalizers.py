@@ -5,11 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from seq2seq.attention.parts import Part
 
 
-class Normalizer(nn.Module, ABC):
+class Normalizer(Part, ABC):
     """Scores (B, H, T, S) and what may be seen -> weights: zero where hidden, all zero where nothing is seen."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
 
     @abstractmethod
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:

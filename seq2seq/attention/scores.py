@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Memory, SourceSpec
+from seq2seq.attention.parts import Part
 from seq2seq.errors import UserError
 
 
-class Score(nn.Module, ABC):
+class Score(Part, ABC):
     """e(q, k) for all pairs. ``heads`` copies of its parameters, one a head."""
 
     def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec) -> None:

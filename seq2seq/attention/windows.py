@@ -1,6 +1,6 @@
 """Windows: which memory positions a query may see, and how their weights are shaped after normalising.
 
-Shapes: B batch, T queries, S memory positions, P axes of position.
+Shapes: B batch, H heads, T queries, S memory positions, P axes of position.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Memory, Query, SourceSpec
+from seq2seq.attention.parts import Part
 from seq2seq.errors import UserError
 
 
 class View(NamedTuple):
-    """``visible`` (B, T, S) bool, None = all; ``factor`` (B, T, S) multiplies the normalised weights, None = 1."""
+    """``visible`` (B, 1 or H, T, S) bool, None = all; ``factor``, alike, multiplies normalised weights, None = 1."""
 
     visible: Tensor | None = None
     factor: Tensor | None = None
 
 
-class Window(nn.Module, ABC):
+class Window(Part, ABC):
     """Narrows what may be seen; never widens it. ``mass`` is what the weights then sum to, divided by their sum
     if ``renormalise``.
     """
@@ -30,7 +31,7 @@ class Window(nn.Module, ABC):
     mass = "one"
     renormalise = False
 
-    def __init__(self, query_dim: int, source: SourceSpec) -> None:
+    def __init__(self, query_dim: int, heads: int, source: SourceSpec) -> None:
         super().__init__()
 
     @abstractmethod
@@ -51,8 +52,8 @@ class Last(Window):
     (Sutskever 2014).
     """
 
-    def __init__(self, query_dim: int, source: SourceSpec) -> None:
-        super().__init__(query_dim, source)
+    def __init__(self, query_dim: int, heads: int, source: SourceSpec) -> None:
+        super().__init__(query_dim, heads, source)
         if source.axes != 1:
             raise UserError("the last window needs an order in time; image regions have none")
         if source.causal:
@@ -61,14 +62,14 @@ class Last(Window):
     def forward(self, query: Query, memory: Memory) -> View:
         """True at position extent - 1."""
         last = memory.positions[..., 0] == memory.extent - 1  # (B, S)
-        return View(last[:, None, :].expand(-1, query.vector.shape[1], -1))
+        return View(last[:, None, None, :].expand(-1, -1, query.vector.shape[1], -1))
 
 
 class _Centred(Window):
     """|s - p_t| <= D around a centre p_t."""
 
-    def __init__(self, query_dim: int, source: SourceSpec, *, reach: int) -> None:
-        super().__init__(query_dim, source)
+    def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int) -> None:
+        super().__init__(query_dim, heads, source)
         if source.axes != 1:
             raise UserError("a local window runs along time; image regions have no such order")
         if reach < 1:
@@ -76,8 +77,8 @@ class _Centred(Window):
         self.reach = reach
 
     def distance(self, centre: Tensor, memory: Memory) -> Tensor:
-        """centre (B, T) -> s - p_t (B, T, S)."""
-        return memory.positions[:, None, :, 0] - centre[:, :, None]
+        """centre (B, T) -> s - p_t (B, 1, T, S)."""
+        return memory.positions[:, None, None, :, 0] - centre[:, None, :, None]
 
 
 class LocalM(_Centred):
@@ -86,8 +87,8 @@ class LocalM(_Centred):
     D = ``reach``. A target longer than the source by more than D sees nothing there: zero context.
     """
 
-    def __init__(self, query_dim: int, source: SourceSpec, *, reach: int = 10) -> None:
-        super().__init__(query_dim, source, reach=reach)
+    def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int = 10) -> None:
+        super().__init__(query_dim, heads, source, reach=reach)
 
     def forward(self, query: Query, memory: Memory) -> View:
         """Hidden outside the window."""
@@ -104,9 +105,16 @@ class LocalP(_Centred):
     """
 
     def __init__(
-        self, query_dim: int, source: SourceSpec, *, reach: int = 10, dim: int | None = None, renormalise: bool = False
+        self,
+        query_dim: int,
+        heads: int,
+        source: SourceSpec,
+        *,
+        reach: int = 10,
+        dim: int | None = None,
+        renormalise: bool = False,
     ) -> None:
-        super().__init__(query_dim, source, reach=reach)
+        super().__init__(query_dim, heads, source, reach=reach)
         if source.causal:
             raise UserError("local-p needs the length of a whole source; a memory that grows has none yet")
         self.mass = "one" if renormalise else "at_most_one"
@@ -118,5 +126,5 @@ class LocalP(_Centred):
         """Hidden outside the window, shaped by the Gaussian inside."""
         logit = self.centre(torch.tanh(self.hidden(query.vector))).squeeze(-1)  # (B, T)
         logit = logit.to(torch.promote_types(logit.dtype, torch.float32))  # in bf16 257 and 258 are one position
-        distance = self.distance(torch.sigmoid(logit) * memory.extent, memory)  # (B, T, S)
+        distance = self.distance(torch.sigmoid(logit) * memory.extent, memory)  # (B, 1, T, S)
         return View(distance.abs() <= self.reach, torch.exp(-2.0 * (distance / self.reach) ** 2))  # sigma = D/2

@@ -205,7 +205,7 @@ def _query(stepper: Stepper, place: int, word: Tensor) -> Query:
     """The stepper's top state as a query of T = 1."""
     hidden, cell = stepper.hidden, stepper.cell
     position = torch.full((len(hidden), 1), place, device=hidden.device)
-    return Query(hidden.unsqueeze(1), position, word.unsqueeze(1), None if cell is None else cell.unsqueeze(1))
+    return Query(hidden.unsqueeze(1), position, word.unsqueeze(1), None if cell is None else lambda: cell.unsqueeze(1))
 
 
 def _join(steps: list[Attended]) -> Attended:

@@ -36,7 +36,7 @@ def other(value: Any) -> list[Any]:
         return [2 * value, 2, 4]
     if isinstance(value, float):
         return [value + 0.25]
-    return [True, 4, 0.25]
+    return [2, True, 0.25]
 
 
 def changed(node: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:

@@ -31,11 +31,11 @@ def seen(window: Window, source: Memory, *positions: int) -> list[list[int]]:
     places = torch.tensor([positions])
     vector = torch.zeros(1, len(positions), Q, dtype=torch.float64)
     visible = window(Query(vector, places), source.select(torch.tensor([0]))).visible
-    return [row.nonzero().flatten().tolist() for row in visible[0]]
+    return [row.nonzero().flatten().tolist() for row in visible[0, 0]]
 
 
 def test_global() -> None:
-    assert Global(Q, SourceSpec(Q))(Query(noise(1, T, Q), torch.arange(T)[None]), memory(3)) == (None, None)
+    assert Global(Q, 1, SourceSpec(Q))(Query(noise(1, T, Q), torch.arange(T)[None]), memory(3)) == (None, None)
 
 
 def test_last() -> None:
@@ -45,7 +45,7 @@ def test_last() -> None:
 
 
 def test_local_m() -> None:
-    window, source = LocalM(Q, SourceSpec(Q), reach=2), memory(9)
+    window, source = LocalM(Q, 1, SourceSpec(Q), reach=2), memory(9)
     assert seen(window, source, 0, 1, 4, 8, 10, 11) == [
         [0, 1, 2], [0, 1, 2, 3], [2, 3, 4, 5, 6], [6, 7, 8], [8], [],
     ]  # fmt: skip
@@ -87,35 +87,35 @@ def test_local_p(reach: int, renormalise: bool) -> None:
 
 def test_local_p_uses_the_true_length() -> None:
     """v = 0: every window stands at the middle of its own sentence, padding or not."""
-    window = LocalP(Q, SourceSpec(Q), reach=2).double()
+    window = LocalP(Q, 1, SourceSpec(Q), reach=2).double()
     torch.nn.init.zeros_(window.centre.weight)
     source = memory(9, 5)
     factor = window(Query(noise(2, 1, Q), torch.zeros(2, 1)), source).factor
-    assert factor[0, 0].argmax() in (4, 5)  # p = 4.5
-    assert factor[1, 0].argmax() in (2, 3)  # p = 2.5
-    assert factor[1, 0, 2].item() == pytest.approx(math.exp(-0.5 * 0.5**2))
+    assert factor[0, 0, 0].argmax() in (4, 5)  # p = 4.5
+    assert factor[1, 0, 0].argmax() in (2, 3)  # p = 2.5
+    assert factor[1, 0, 0, 2].item() == pytest.approx(math.exp(-0.5 * 0.5**2))
 
 
 def test_local_p_in_bfloat16_places_windows_exactly() -> None:
     """Far out, bf16 has only every second or fourth integer."""
-    window = LocalP(Q, SourceSpec(Q), reach=3)
+    window = LocalP(Q, 1, SourceSpec(Q), reach=3)
     torch.nn.init.zeros_(window.centre.weight)
     query, source = Query(noise(1, 1, Q, dtype=torch.float32), torch.zeros(1, 1)), memory(702)
     exact = window(query, source).visible
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(window(query, source).visible, exact)
-    assert exact.nonzero()[:, 2].tolist() == [348, 349, 350, 351, 352, 353, 354]
+    assert exact.nonzero()[:, 3].tolist() == [348, 349, 350, 351, 352, 353, 354]
 
 
 @pytest.mark.parametrize("window", [Last, LocalM, LocalP])
 def test_no_window_over_image_regions(window: type[Window]) -> None:
     with pytest.raises(UserError, match="time"):
-        window(Q, SourceSpec(Q, axes=2))
+        window(Q, 1, SourceSpec(Q, axes=2))
 
 
 def test_refusals() -> None:
     with pytest.raises(UserError, match=r"reach.*at least 1, got 0"):
-        LocalM(Q, SourceSpec(Q), reach=0)
+        LocalM(Q, 1, SourceSpec(Q), reach=0)
     for window in (Last, LocalP):
         with pytest.raises(UserError, match="grows"):
-            window(Q, SourceSpec(Q, causal=True))
+            window(Q, 1, SourceSpec(Q, causal=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -30,12 +31,13 @@ def walk(
     for count in chunks or (queries.shape[1],):
         rows = slice(start, start + count)
         if attention.source.causal:
-            past = attention.extend(past, attention.prepare(cut(memory, rows)))
+            past = attention.extend(past, attention.prepare(cut(memory, rows)), need_weights=need_weights)
         elif past is None:
             past = attention.prepare(memory)
         state = attention.initial_state(past) if state is None else state
         positions = torch.arange(rows.start, rows.stop).expand(len(queries), -1)
-        query = Query(queries[:, rows], positions, queries[:, rows], queries[:, rows])
+        asked = queries[:, rows]
+        query = Query(asked, positions, asked, partial(torch.clone, asked))
         narrower = None if mask is None else mask[:, rows, : past.mask.shape[1]]
         answers.append(attention(query, past, state, mask=narrower, need_weights=need_weights))
         state, start = answers[-1].state, rows.stop
