@@ -48,7 +48,7 @@ class Seq2Seq(nn.Module):
 
     def log_probs(self, batch: Batch) -> Tensor:
         """(B, T, vocabulary) log p(. | y_<t, x), teacher-forced."""
-        return self.decoder.output.log_probs(self(batch).features)
+        return self.decoder.log_probs(self(batch))
 
 
 def build(config: DictConfig, source_vocabulary: int, target_vocabulary: int) -> Seq2Seq:

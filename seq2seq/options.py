@@ -174,9 +174,9 @@ def _nodes(value: Any, path: str = "") -> Iterable[tuple[str, Mapping[str, Any]]
 _READ_BY_BUILD = {"model.share_embeddings"}
 _SLOTS = {
     "attention": "the decoder attends to no source",
-    "self_attention": "neither encoder nor decoder attends to itself (a Transformer does: model=transformer)",
-    "encoder_self": "the encoder does not attend to itself (a Transformer does: encoder=transformer)",
-    "decoder_self": "the decoder does not attend to itself (a Transformer does: decoder=transformer)",
+    "self_attention": "neither encoder nor decoder attends to itself",
+    "encoder_self": "the encoder does not attend to itself",
+    "decoder_self": "the decoder does not attend to itself",
 }
 
 

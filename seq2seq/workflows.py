@@ -40,7 +40,7 @@ COMPONENTS = ("data", "encoder", "decoder", "loss", "optimizer", "schedule", "tr
 """What a run's config must have chosen."""
 KEYS = (
     *COMPONENTS,
-    *("seed", "task", "model", "logger", "attention", "self_attention", "encoder_self", "decoder_self"),
+    *("seed", "task", "model", "logger", "attention", "self_attention", "encoder_self", "decoder_self", "default_self"),
 )
 """What it may have at its top."""
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch

@@ -18,7 +18,7 @@ The laws (``tests/attention/test_laws.py`` holds them over every file of ``conf/
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -130,6 +130,18 @@ class Attended:
     log_prob: Tensor | None = None  # (B, T) of sampled choices, summed over heads
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted
     alternatives: Alternatives | None = None  # read in the last layer only; earlier ones go on with ``context``
+
+
+def reported(answers: Iterable[Attended]) -> tuple[dict[str, Tensor], Tensor | None]:
+    """The penalties and the log-probability of several slots together, each a sum."""
+    penalties: dict[str, Tensor] = {}
+    log_prob: Tensor | None = None
+    for answer in answers:
+        for name, value in answer.penalties.items():
+            penalties[name] = penalties[name] + value if name in penalties else value
+        if answer.log_prob is not None:
+            log_prob = answer.log_prob if log_prob is None else log_prob + answer.log_prob
+    return penalties, log_prob
 
 
 class Attention(nn.Module, ABC):

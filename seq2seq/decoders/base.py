@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, Memory, State, select
+from seq2seq.attention.base import Attended, Attention, Memory, State, reported, select
 from seq2seq.encoders.base import Encoded
 from seq2seq.layers.embedding import TokenEmbedding
-from seq2seq.layers.output import OutputLayer
+from seq2seq.layers.output import Mixture, OutputLayer
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,15 @@ class Decoded:
     features: Tensor  # (B, T, D), what the output layer reads
     weights: Mapping[str, Tensor] = field(default_factory=dict)  # {"cross.0": (B, H, T, S), "decoder_self.0": ...}
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted, summed over layers
+    log_prob: Tensor | None = None  # (B, T) of what the slots drew, summed over them
+    mixture: Mixture | None = None  # (B, T, J, D) where the last layer's attention offers alternatives
 
     @staticmethod
-    def of(features: Tensor, slots: Mapping[str, Attended]) -> Decoded:
+    def of(features: Tensor, slots: Mapping[str, Attended], mixture: Mixture | None = None) -> Decoded:
         """Collects what each slot attended to."""
-        penalties: dict[str, Tensor] = {}
-        for slot in slots.values():
-            for name, value in slot.penalties.items():
-                penalties[name] = penalties[name] + value if name in penalties else value
         weights = {name: slot.weights for name, slot in slots.items() if slot.weights is not None}
-        return Decoded(features, weights, penalties)
+        penalties, log_prob = reported(slots.values())
+        return Decoded(features, weights, penalties, log_prob, mixture)
 
 
 class Decoder(nn.Module, ABC):
@@ -70,6 +69,12 @@ class Decoder(nn.Module, ABC):
 
     embedding: TokenEmbedding
     output: OutputLayer
+
+    def log_probs(self, decoded: Decoded) -> Tensor:
+        """(B, T, vocabulary) log p(y_t | y_<t, x): of the features, or of all alternatives together."""
+        if decoded.mixture is not None:
+            return self.output.mixed_log_probs(decoded.mixture)
+        return self.output.log_probs(decoded.features)
 
     @abstractmethod
     def cross_attention(self, layer: int) -> Attention:

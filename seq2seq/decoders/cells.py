@@ -5,7 +5,8 @@ Shapes: B batch, T steps, E input, F what is fed back (may be 0), D state, L lay
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,20 +35,41 @@ class RecurrentStack(nn.Module):
         self.layers = Stack(recurrent(cell, size, dim) for size in sizes)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, T, E), nothing fed back -> top h (B, T, D), the last state. ``nn.LSTM`` gives no cells in between."""
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Callable[[], Tensor] | None]:
+        """x (B, T, E), nothing fed back -> top h (B, T, D), the last state, and an LSTM's top cells if called for."""
         finals = []
+        cells = None
         for depth, layer in enumerate(self.layers):
             if depth:
                 x = self.dropout(x)
             first = state[:, depth].transpose(0, 1).unsqueeze(1).contiguous()  # (states, 1, B, D)
-            x, last = layer(x, (first[0], first[1]) if self.states == 2 else first[0])
+            below = x
+            x, last = layer(below, (first[0], first[1]) if self.states == 2 else first[0])
+            if self.states == 2:
+                cells = partial(_cells, layer, below, x, first[0, 0], first[1, 0])
             finals.append(torch.cat(last if self.states == 2 else (last,)).transpose(0, 1))
-        return x, torch.stack(finals, 1)
+        return x, torch.stack(finals, 1), cells
 
     def stepper(self, x: Tensor, state: Tensor) -> Stepper:
         """For walks that learn what to feed as they go: x (B, T, E), state (B, L, states, D)."""
         return Stepper(self, x, state)
+
+
+def _cells(layer: nn.RNNBase, below: Tensor, hidden: Tensor, first: Tensor, cell: Tensor) -> Tensor:
+    """An LSTM's cells (B, T, D), which ``nn.LSTM`` keeps to itself: with all h known, its gates are no recurrence.
+
+    below (B, T, E) is what it read, hidden (B, T, D) what it said, first and cell (B, D) its state before.
+    """
+    own = Weights.of(layer)
+    before = torch.cat((first.unsqueeze(1), hidden[:, :-1]), 1)
+    gates = F.linear(below, own.input, own.input_bias + own.hidden_bias) + F.linear(before, own.hidden)
+    enter, forget, candidate, _ = gates.chunk(4, -1)
+    gained, kept = torch.sigmoid(enter) * torch.tanh(candidate), torch.sigmoid(forget)
+    cells = []
+    for gain, keep in zip(gained.unbind(1), kept.unbind(1), strict=True):
+        cell = keep * cell + gain
+        cells.append(cell)
+    return torch.stack(cells, 1)
 
 
 class Stepper:

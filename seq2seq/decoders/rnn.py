@@ -5,19 +5,23 @@ Shapes: B batch, T target tokens, E embedding, D state width, C context width, L
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Attention, AttentionFactory, Memory, Query, State
+from seq2seq.attention.base import Alternatives, Attended, Attention, AttentionFactory, Memory, Query, SourceSpec
+from seq2seq.batch import PAD
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.decoders.cells import RecurrentStack, Stepper
 from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
-from seq2seq.layers.output import OutputLayer
+from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.stack import Stack
 
 BRIDGES = ("dense", "backward", "copy", "zero")
@@ -78,7 +82,8 @@ class Readout(nn.Module):
 
 
 class RNNDecoder(Decoder):
-    """p(y_t | y_<t, x) from a recurrent state and a context.
+    """p(y_t | y_<t, x) from a recurrent state and a context. With ``self_attention``, the context ends in what the
+    state attends to among the decoder's own earlier states, zero at t = 0 (Paulus 2017, section 2.2).
 
     ``order: luong`` (2015, sections 3 and 3.3): h_t = RNN([E y_{t-1}; h~_{t-1}], h_{t-1}), attention asks with
     h_t, h~_t = tanh(W_c [c_t; h_t]) goes to the output layer and, with ``input_feeding``, into the next step
@@ -105,6 +110,7 @@ class RNNDecoder(Decoder):
         readout_dim: int | None = None,
         dropout: float = 0.0,
         tie_output: bool = False,
+        self_attention: AttentionFactory | None = None,
     ) -> None:
         super().__init__()
         if order not in ("luong", "bahdanau"):
@@ -115,8 +121,10 @@ class RNNDecoder(Decoder):
             )
         self.order, self.input_feeding = order, input_feeding
         self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
-        self.attention: Attention = attention(dim, encoder.source)
-        context_dim = self.attention.context_dim
+        self.attention: Attention = attention(dim, replace(encoder.source, input_dim=embedding_dim))
+        own = None if self_attention is None else self_attention(dim, SourceSpec(dim, is_self=True, causal=True))
+        self.self_attention: Attention | None = own
+        context_dim = self.attention.context_dim + (0 if own is None else own.context_dim)
         out_dim = readout_dim or (embedding_dim if tie_output else dim)
         if order == "bahdanau":
             fed = context_dim
@@ -142,79 +150,154 @@ class RNNDecoder(Decoder):
         tensors = {"recurrent": recurrent}
         if self.order == "luong" and self.input_feeding:
             tensors["feed"] = recurrent.new_zeros(len(recurrent), self.fed)
-        return DecoderState((memory,), (), (self.attention.initial_state(memory),), tensors)
+        cross = self.attention.initial_state(memory)
+        if self.self_attention is None:
+            return DecoderState((memory,), (), (cross,), tensors)
+        return DecoderState((memory,), (None,), (cross, {}), tensors)
 
     def forward(
         self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Decoded, DecoderState]:
         """(B, T) -> features (B, T, out_dim)."""
-        embedded = self.embedding(tokens)
-        memory, tensors = state.cross[0], state.tensors
+        embedded, real = self.embedding(tokens), tokens != PAD
+        start, length = state.position, tokens.shape[1]
+        places = torch.arange(start, start + length, device=tokens.device).expand_as(tokens)
+        target = self.attention.read_target(embedded, real) if self.training else None
+        asking = Query(embedded, places, embedded, target=target)  # its vector is what each walk finds
+        attend = _Attending(self, state, real, need_weights)
         walk = self._bahdanau if self.order == "bahdanau" else self._fed if self.input_feeding else self._parallel
-        features, attended, carried = walk(embedded, memory, state.attention[0], tensors, state.position, need_weights)
-        after = DecoderState(state.cross, (), (attended.state,), carried, state.position + tokens.shape[1])
-        return Decoded.of(features, {"cross.0": attended}), after
+        features, hidden, carried = walk(asking, attend, state.tensors)
+        slots = attend.slots()
+        mixture = None
+        if (offered := slots["cross.0"].alternatives) is not None:
+            contexts, one = offered.contexts, offered.contexts[..., :1]  # all readouts share what is the same for all J
+            if "decoder_self.0" in slots:
+                contexts = torch.cat((contexts, _shared(slots["decoder_self.0"].context, one)), -1)
+            told = self._read(contexts, _shared(hidden, one), _shared(embedded, one))
+            mixture = Mixture(told, offered.log_weights, offered.kind)
+        after = DecoderState(state.cross, attend.past, attend.states, carried, start + length)
+        return Decoded.of(features, slots, mixture), after
 
     def _parallel(
-        self, embedded: Tensor, memory: Memory, state: State, tensors: Mapping[str, Tensor], start: int, need: bool
-    ) -> tuple[Tensor, Attended, dict[str, Tensor]]:
+        self, asking: Query, attend: _Attending, tensors: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Luong without input feeding: nothing waits for attention, so all T go at once."""
-        hidden, recurrent = self.rnn(embedded, tensors["recurrent"])
-        places = torch.arange(start, start + embedded.shape[1], device=embedded.device).expand(embedded.shape[:2])
-        attended = self.attention(Query(hidden, places, embedded), memory, state, need_weights=need)
-        features = self._attentional(attended.context, hidden)
-        return features, attended, {"recurrent": recurrent}
+        hidden, recurrent, cells = self.rnn(asking.vector, tensors["recurrent"])
+        context = attend(replace(asking, vector=hidden, cell=cells))
+        return self._read(context, hidden), hidden, {"recurrent": recurrent}
 
     def _fed(
-        self, embedded: Tensor, memory: Memory, state: State, tensors: Mapping[str, Tensor], start: int, need: bool
-    ) -> tuple[Tensor, Attended, dict[str, Tensor]]:
+        self, asking: Query, attend: _Attending, tensors: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Luong with input feeding: a loop over T."""
-        feed, stepper = tensors["feed"], self.rnn.stepper(embedded, tensors["recurrent"])
-        steps: list[Attended] = []
+        feed, stepper = tensors["feed"], self.rnn.stepper(asking.vector, tensors["recurrent"])
         features: list[Tensor] = []
-        for t, word in enumerate(embedded.unbind(1)):
+        states: list[Tensor] = []
+        for t in range(asking.vector.shape[1]):
             stepper.step(t, feed)
-            query = _query(stepper, start + t, word)
-            steps.append(self.attention(query, memory, steps[-1].state if steps else state, need_weights=need))
-            feed = self._attentional(steps[-1].context.squeeze(1), stepper.hidden)
+            states.append(stepper.hidden)
+            feed = self._read(attend(_ask(stepper, asking.at(t))).squeeze(1), stepper.hidden)
             features.append(feed)
-        return torch.stack(features, 1), _join(steps), {"recurrent": stepper.state(), "feed": feed}
+        return torch.stack(features, 1), torch.stack(states, 1), {"recurrent": stepper.state(), "feed": feed}
 
     def _bahdanau(
-        self, embedded: Tensor, memory: Memory, state: State, tensors: Mapping[str, Tensor], start: int, need: bool
-    ) -> tuple[Tensor, Attended, dict[str, Tensor]]:
+        self, asking: Query, attend: _Attending, tensors: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Attend with the state before the step; the context enters the step. A loop over T."""
-        stepper = self.rnn.stepper(embedded, tensors["recurrent"])
-        steps: list[Attended] = []
+        stepper = self.rnn.stepper(asking.vector, tensors["recurrent"])
+        contexts: list[Tensor] = []
         states: list[Tensor] = []
-        for t, word in enumerate(embedded.unbind(1)):
-            query = _query(stepper, start + t, word)
-            steps.append(self.attention(query, memory, steps[-1].state if steps else state, need_weights=need))
+        for t in range(asking.vector.shape[1]):
+            contexts.append(attend(_ask(stepper, asking.at(t))))
             states.append(stepper.hidden)
-            stepper.step(t, steps[-1].context.squeeze(1))
-        attended = _join(steps)
-        features = self.dropout(self.readout(torch.stack(states, 1), embedded, attended.context))
-        return features, attended, {"recurrent": stepper.state()}
+            stepper.step(t, contexts[-1].squeeze(1))
+        hidden = torch.stack(states, 1)
+        features = self._read(torch.cat(contexts, 1), hidden, asking.vector)
+        return features, hidden, {"recurrent": stepper.state()}
 
-    def _attentional(self, context: Tensor, hidden: Tensor) -> Tensor:
-        """h~ = tanh(W_c [c; h]) (Luong 2015, equation 5), with dropout: what is read out and fed back."""
+    def _read(self, context: Tensor, hidden: Tensor, embedded: Tensor | None = None) -> Tensor:
+        """What is read out (and, in Luong order, fed back), with dropout: (..., C), (..., D), (..., E).
+
+        Luong order: h~ = tanh(W_c [c; h]) (2015, equation 5). Bahdanau order: ``Readout``.
+        """
+        if self.order == "bahdanau":
+            assert embedded is not None
+            return self.dropout(self.readout(hidden, embedded, context))
         return self.dropout(torch.tanh(self.combine(torch.cat((context, hidden), -1))))
 
 
-def _query(stepper: Stepper, place: int, word: Tensor) -> Query:
+class _Attending:
+    """The slots during one walk: asked for T queries or for one at a time, they note what they attended to."""
+
+    def __init__(self, decoder: RNNDecoder, state: DecoderState, real: Tensor, need_weights: bool) -> None:
+        self.cross, self.own = decoder.attention, decoder.self_attention
+        self.memory, self.past, self.states = state.cross[0], state.past, state.attention
+        self.first, self.real, self.need_weights = state.position, real, need_weights
+        self.answers: list[tuple[Attended, ...]] = []
+
+    def __call__(self, query: Query) -> Tensor:
+        """Contexts (B, T, C): the source's, then that of the decoder's own earlier states."""
+        state, *rest = self.states
+        answers = [self.cross(query, self.memory, state, need_weights=self.need_weights)]
+        if self.own is not None:
+            start = sum(answer[0].context.shape[1] for answer in self.answers)
+            real = self.real[:, start : start + query.vector.shape[1]]
+            new = replace(Memory.of(query.vector, real), positions=query.position.unsqueeze(-1))
+            past = self.own.extend(self.past[0], self.own.prepare(new), need_weights=self.need_weights)
+            state = self.own.initial_state(past) if self.past[0] is None else rest[0]
+            earlier = past.positions[:, None, :, 0] < query.position[:, :, None]
+            asked = Query(query.vector, query.position)
+            answers.append(self.own(asked, past, state, mask=earlier, need_weights=self.need_weights))
+            self.past = (past,)
+        self.states = tuple(answer.state for answer in answers)
+        self.answers.append(tuple(answers))
+        return torch.cat([answer.context for answer in answers], -1)
+
+    def slots(self) -> dict[str, Attended]:
+        """What each slot attended to in all T steps together."""
+        return dict(zip(("cross.0", "decoder_self.0"), map(_join, zip(*self.answers, strict=True)), strict=False))
+
+
+def _ask(stepper: Stepper, asking: Query) -> Query:
     """The stepper's top state as a query of T = 1."""
-    hidden, cell = stepper.hidden, stepper.cell
-    position = torch.full((len(hidden), 1), place, device=hidden.device)
-    return Query(hidden.unsqueeze(1), position, word.unsqueeze(1), None if cell is None else lambda: cell.unsqueeze(1))
+    cell = stepper.cell
+    return replace(asking, vector=stepper.hidden.unsqueeze(1), cell=None if cell is None else partial(_as_one, cell))
 
 
-def _join(steps: list[Attended]) -> Attended:
-    """T answers of one query each as one answer of T queries."""
-    weights = [step.weights for step in steps if step.weights is not None]
-    names = steps[0].penalties
+def _as_one(x: Tensor) -> Tensor:
+    """(B, D) -> (B, 1, D)."""
+    return x.unsqueeze(1)
+
+
+def _shared(x: Tensor, like: Tensor) -> Tensor:
+    """(B, T, D) for each of J alternatives: (B, T, J, D)."""
+    return x.unsqueeze(2).expand(*like.shape[:3], -1)
+
+
+def _join(steps: Sequence[Attended]) -> Attended:
+    """The answers to T queries, in one or several parts, as one."""
+    if len(steps) == 1:
+        return steps[0]
+
+    def along(dim: int, parts: Sequence[Tensor | None]) -> Tensor | None:
+        given = [part for part in parts if part is not None]
+        if given and given[0].shape[-1] != given[-1].shape[-1]:  # weights over a memory that grew
+            given = [F.pad(part, (0, given[-1].shape[-1] - part.shape[-1])) for part in given]
+        return torch.cat(given, dim) if given else None
+
+    offered = [step.alternatives for step in steps if step.alternatives is not None]
     return Attended(
         torch.cat([step.context for step in steps], 1),
-        torch.cat(weights, 2) if weights else None,
+        along(2, [step.weights for step in steps]),
         steps[-1].state,
-        penalties={name: torch.cat([step.penalties[name] for step in steps], 1) for name in names},
+        along(2, [step.sentinel for step in steps]),
+        along(1, [step.log_prob for step in steps]),
+        {name: torch.cat([step.penalties[name] for step in steps], 1) for name in steps[0].penalties},
+        Alternatives(
+            torch.cat([each.contexts for each in offered], 1),
+            torch.cat([each.log_weights for each in offered], 1),
+            offered[0].kind,
+        )
+        if offered
+        else None,
     )

@@ -14,7 +14,7 @@ from seq2seq.batch import PAD
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.layers.embedding import TokenEmbedding, relative
-from seq2seq.layers.output import OutputLayer
+from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
 
@@ -48,27 +48,30 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
+        asking: Query,
         new: Memory,
         cross: Memory,
         past: Memory | None,
         states: tuple[State, State],
         need_weights: bool,
     ) -> tuple[Tensor, Memory, Attended, Attended]:
-        """x (B, T, D) with the mask and positions of ``new`` -> x, the past after it, what both slots attended."""
-        places = new.positions[..., 0]
+        """x (B, T, D) with the mask of ``new`` and all of ``asking`` but its vector -> x as it meets the source, the
+        past after it, what both slots attended.
+        """
         inner = self.around_self.enter(x)
         mechanism = self.self_attention
-        grown = mechanism.extend(past, mechanism.prepare(replace(new, values=inner)))
+        grown = mechanism.extend(past, mechanism.prepare(replace(new, values=inner)), need_weights=need_weights)
         own_state = mechanism.initial_state(grown) if past is None else states[1]
-        own = mechanism(Query(inner, places), grown, own_state, need_weights=need_weights)
+        own = mechanism(Query(inner, asking.position), grown, own_state, need_weights=need_weights)
         x = self.around_self.leave(x, own.context)
-
-        inner = self.around_cross.enter(x)
-        seen = self.attention(Query(inner, places), cross, states[0], need_weights=need_weights)
-        x = self.around_cross.leave(x, self.adapt(seen.context))
-
-        x = self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x)))
+        query = replace(asking, vector=self.around_cross.enter(x))
+        seen = self.attention(query, cross, states[0], need_weights=need_weights)
         return x, grown, seen, own
+
+    def leave(self, x: Tensor, context: Tensor) -> Tensor:
+        """The rest of the layer, once it is known what the source gave: x (B, T, D), context (..., C) -> (..., D)."""
+        x = self.around_cross.leave(x, self.adapt(context))
+        return self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x)))
 
 
 class TransformerDecoder(Decoder):
@@ -101,9 +104,10 @@ class TransformerDecoder(Decoder):
             positions=positions,
             max_length=max_length,
         )
-        past = SourceSpec(dim, causal=True, position=relative(positions))
+        source = replace(encoder.source, input_dim=dim)
+        past = SourceSpec(dim, is_self=True, causal=True, position=relative(positions))
         self.layers = Stack(
-            DecoderLayer(dim, encoder.source, past, attention, self_attention, ff_dim, dropout, norm, activation)
+            DecoderLayer(dim, source, past, attention, self_attention, ff_dim, dropout, norm, activation)
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
@@ -127,12 +131,21 @@ class TransformerDecoder(Decoder):
         x = self.embedding(tokens, state.position)
         new = Memory.of(x, tokens != PAD)
         new = replace(new, positions=new.positions + state.position)
+        asking = Query(x, new.positions[..., 0], x)
+        last = self.layers[depth - 1]  # earlier layers neither know the target nor offer alternatives
+        known = replace(asking, target=last.attention.read_target(x, new.mask)) if self.training else asking
         past, attended = [], []
+        mixture = None
         for i, layer in enumerate(self.layers):
             states = (state.attention[i], state.attention[depth + i])
-            x, grown, cross, own = layer(x, new, state.cross[i], state.past[i], states, need_weights)
+            asks = known if layer is last else asking
+            met, grown, cross, own = layer(x, asks, new, state.cross[i], state.past[i], states, need_weights)
+            x = layer.leave(met, cross.context)
             past.append(grown)
             attended.append((cross, own))
+            if layer is last and cross.alternatives is not None:
+                told = self.norm(layer.leave(met.unsqueeze(2), cross.alternatives.contexts))
+                mixture = Mixture(told, cross.alternatives.log_weights, cross.alternatives.kind)
         slots = {f"cross.{i}": cross for i, (cross, _) in enumerate(attended)}
         slots |= {f"decoder_self.{i}": own for i, (_, own) in enumerate(attended)}
         after = DecoderState(
@@ -141,4 +154,4 @@ class TransformerDecoder(Decoder):
             tuple(slot.state for slot in slots.values()),
             position=state.position + tokens.shape[1],
         )
-        return Decoded.of(self.norm(x), slots), after
+        return Decoded.of(self.norm(x), slots, mixture), after

@@ -5,12 +5,14 @@ Shapes: B batch, S source tokens, E embedding, D memory width (both directions t
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import replace
 
-from seq2seq.attention.base import Memory, SourceSpec
+import torch
+from torch import Tensor, nn
+
+from seq2seq.attention.base import AttentionFactory, Memory, SourceSpec
 from seq2seq.batch import Batch
-from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.encoders.base import Encoded, Encoder, attend_self
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
@@ -19,7 +21,8 @@ from seq2seq.layers.stack import Stack
 
 
 class RNNEncoder(Encoder):
-    """h_j = [fwd_j; bwd_j] (Bahdanau 2015, section 3.2), or one direction, in ``layers`` layers.
+    """h_j = [fwd_j; bwd_j] (Bahdanau 2015, section 3.2), or one direction, in ``layers`` layers; with
+    ``self_attention``, h_j + c_j, c_j what h_j attends to among all h.
 
     ``dim`` is the width of the memory, shared by the directions. Sentences are not packed: the
     backward direction runs over each sentence turned round in place, which keeps PyTorch's fused
@@ -36,6 +39,7 @@ class RNNEncoder(Encoder):
         cell: str = "lstm",
         bidirectional: bool = True,
         dropout: float = 0.0,
+        self_attention: AttentionFactory | None = None,
     ) -> None:
         super().__init__()
         if bidirectional and dim % 2:
@@ -48,6 +52,11 @@ class RNNEncoder(Encoder):
         self.dropout = Dropout(dropout)
         self.source = SourceSpec(dim)
         self.final_dim, self.final_layers = dim, layers
+        self.self_attention = None
+        if self_attention is not None:
+            self.self_attention = self_attention(dim, SourceSpec(dim, is_self=True))
+            width = self.self_attention.context_dim
+            self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
 
     def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
         """Memory (B, S, D); hidden (B, L, D): last real forward state and first backward state."""
@@ -68,7 +77,13 @@ class RNNEncoder(Encoder):
             x = torch.cat(outputs, -1) if len(outputs) == 2 else outputs[0]
             finals.append(torch.cat(final, -1))
         memory = Memory.of(self.dropout(x) * mask.unsqueeze(-1), mask)
-        return Encoded(memory, torch.stack(finals, 1))
+        slots = []
+        if self.self_attention is not None:
+            attended = attend_self(self.self_attention, memory.values, memory, need_weights)
+            mixed = memory.values + self.dropout(self.adapt(attended.context))
+            memory = replace(memory, values=mixed * mask.unsqueeze(-1))
+            slots.append(attended)
+        return Encoded.of(memory, torch.stack(finals, 1), slots)
 
 
 def _take(x: Tensor, places: Tensor) -> Tensor:

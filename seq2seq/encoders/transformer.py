@@ -5,13 +5,11 @@ Shapes: B batch, S source tokens, D width.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor, nn
 
-from seq2seq.attention.base import AttentionFactory, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attended, AttentionFactory, Memory, SourceSpec
 from seq2seq.batch import Batch
-from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.encoders.base import Encoded, Encoder, attend_self
 from seq2seq.layers.embedding import TokenEmbedding, relative
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
@@ -37,16 +35,12 @@ class EncoderLayer(nn.Module):
         self.around_self = Residual(dim, dropout, norm)
         self.around_feed_forward = Residual(dim, dropout, norm)
 
-    def forward(self, x: Tensor, around: Memory, need_weights: bool) -> tuple[Tensor, Tensor | None]:
-        """(B, S, D) -> (B, S, D) and weights (B, H, S, S). ``around`` gives mask and positions."""
-        inner = self.around_self.enter(x)
-        mechanism = self.self_attention
-        memory = mechanism.extend(None, mechanism.prepare(replace(around, values=inner)))
-        query = Query(inner, around.positions[..., 0])
-        attended = mechanism(query, memory, mechanism.initial_state(memory), need_weights=need_weights)
+    def forward(self, x: Tensor, around: Memory, need_weights: bool) -> tuple[Tensor, Attended]:
+        """(B, S, D) -> (B, S, D) and what it attended to. ``around`` gives mask and positions."""
+        attended = attend_self(self.self_attention, self.around_self.enter(x), around, need_weights)
         x = self.around_self.leave(x, attended.context)
         x = self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x)))
-        return x, attended.weights
+        return x, attended
 
 
 class TransformerEncoder(Encoder):
@@ -76,7 +70,7 @@ class TransformerEncoder(Encoder):
             positions=positions,
             max_length=max_length,
         )
-        inner = SourceSpec(dim, position=relative(positions))
+        inner = SourceSpec(dim, is_self=True, position=relative(positions))
         self.layers = Stack(
             EncoderLayer(inner, self_attention, ff_dim, dropout, norm, activation) for _ in range(layers)
         )
@@ -88,11 +82,10 @@ class TransformerEncoder(Encoder):
         """Memory (B, S, D); hidden (B, 1, D), the mean of the memory (what an RNN decoder starts from)."""
         x = self.embedding(batch.source)
         around = Memory.of(x, batch.source_mask)
-        weights = {}
-        for depth, layer in enumerate(self.layers):
-            x, seen = layer(x, around, need_weights)
-            if seen is not None:
-                weights[f"encoder_self.{depth}"] = seen
+        slots = []
+        for layer in self.layers:
+            x, attended = layer(x, around, need_weights)
+            slots.append(attended)
         memory = Memory.of(self.norm(x) * around.mask.unsqueeze(-1), around.mask)
         mean = memory.values.sum(1, keepdim=True) / around.extent.clamp(min=1).unsqueeze(-1)
-        return Encoded(memory, mean, weights)
+        return Encoded.of(memory, mean, slots)

@@ -1,16 +1,19 @@
 """The vocabulary projection, and its cross-entropy without ever holding all logits.
 
-Shapes: N target tokens, D features, V vocabulary.
+Shapes: N target tokens, D features, V vocabulary, J alternatives.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from seq2seq.batch import PAD
 
@@ -21,6 +24,28 @@ class TokenLoss(NamedTuple):
     smoothed: Tensor
     nll: Tensor
     correct: Tensor
+    each: Tensor  # (N,) of what ``nll`` is the sum; (N, J) of sampled alternatives
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What the readout says to each alternative context (``seq2seq.attention.base.Alternatives``)."""
+
+    features: Tensor  # (..., J, D)
+    log_weights: Tensor  # (..., J)
+    kind: Literal["mixture", "bound", "sampled"]
+
+    def mix(self, log_p: Tensor) -> Tensor:
+        """(..., J, V) log-probabilities -> (..., V): log sum_j w_j p_j, its bound sum_j w_j log p_j, or the mean."""
+        if self.kind == "mixture":
+            return torch.logsumexp(log_p + self.log_weights.unsqueeze(-1), -2)
+        if self.kind == "bound":
+            return (self.log_weights.exp().unsqueeze(-1) * log_p).sum(-2)
+        return log_p.mean(-2)
+
+    def rows(self, index: Tensor | slice) -> Mixture:
+        """Some of N tokens."""
+        return Mixture(self.features[index], self.log_weights[index], self.kind)
 
 
 class OutputLayer(nn.Module):
@@ -54,8 +79,47 @@ class OutputLayer(nn.Module):
         over the n whose target is not padding.
         """
         train = torch.is_grad_enabled()  # inside a Function it is always off, and parameters always need gradients
-        smoothed, nll, correct = _LinearCrossEntropy.apply(features, self.weight, self.bias, targets, smoothing, train)
-        return TokenLoss(smoothed, nll, correct)
+        return TokenLoss(*_LinearCrossEntropy.apply(features, self.weight, self.bias, targets, smoothing, train))
+
+    def mixed_log_probs(self, mixture: Mixture) -> Tensor:
+        """Alternatives (..., J, D) -> (..., V) log-probabilities, a block of tokens at a time."""
+        shape = mixture.log_weights.shape
+        flat = Mixture(mixture.features.flatten(0, -3), mixture.log_weights.flatten(0, -2), mixture.kind)
+        blocks = [rows.mix(self.log_probs(rows.features)) for rows in self._blocks(flat)]
+        return torch.cat(blocks).unflatten(0, shape[:-1])
+
+    def mixed_loss(self, mixture: Mixture, targets: Tensor, smoothing: float = 0.0) -> TokenLoss:
+        """``loss`` of ``targets`` (N,) given alternatives (N, J, D), padding left out beforehand.
+
+        N x J x V logits are never held: each block is computed again in the backward pass.
+        """
+        smoothed, correct, each, start = [], [], [], 0
+        for rows in self._blocks(mixture):
+            target = targets[start : start + len(rows.features)]
+            start += len(target)
+            one, hits, nll = checkpoint(self._mixed, rows, target, smoothing, use_reentrant=False)
+            smoothed.append(one)
+            correct.append(hits)
+            each.append(nll)
+        nll = torch.cat(each)
+        of_tokens = nll.mean(1) if mixture.kind == "sampled" else nll
+        return TokenLoss(torch.stack(smoothed).sum(), of_tokens.sum(), torch.stack(correct).sum(), nll)
+
+    def _mixed(self, rows: Mixture, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
+        log_p = self.log_probs(rows.features)  # (n, J, V)
+        mixed = rows.mix(log_p)
+        picked = mixed.gather(1, targets[:, None]).squeeze(1)
+        smoothed = (smoothing - 1.0) * picked.sum() - smoothing * mixed.mean(-1).sum()
+        hits = (picked >= mixed.amax(1)).sum()
+        sampled = rows.kind == "sampled"
+        each = log_p.gather(2, targets[:, None, None].expand(-1, log_p.shape[1], 1)).squeeze(2) if sampled else picked
+        return smoothed, hits, -each.detach()
+
+    def _blocks(self, mixture: Mixture) -> Iterator[Mixture]:
+        count, alternatives = mixture.log_weights.shape
+        rows = max(1, (2**22 if mixture.features.device.type == "cpu" else 2**26) // (len(self.weight) * alternatives))
+        for start in range(0, max(count, 1), rows):
+            yield mixture.rows(slice(start, start + rows))
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -68,7 +132,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, train: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         device = features.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else features.dtype
@@ -78,7 +142,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             x, w = features.to(dtype), weight.to(dtype)
             b = None if bias is None else bias.to(dtype)
             rows = max(1, (2**22 if device == "cpu" else 2**26) // len(weight))
-            nll = features.new_zeros((), dtype=wide)
+            each = features.new_zeros(len(features), dtype=wide)
             spread = features.new_zeros((), dtype=wide)
             correct = torch.zeros((), dtype=torch.long, device=features.device)
             d_x = torch.empty_like(x) if train else None
@@ -90,7 +154,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 real = target != PAD
                 log_p = F.log_softmax(F.linear(x[block], w, b), -1, dtype=wide)
                 picked = log_p.gather(1, target)
-                nll -= (picked * real).sum()
+                each[block] = -(picked * real).squeeze(1)
                 if not train:
                     correct += ((picked >= log_p.amax(1, keepdim=True)) & real).sum()
                 if smoothing:
@@ -115,8 +179,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 d_w.to(weight.dtype),
                 None if d_b is None or bias is None else d_b.to(bias.dtype),
             )
-        ctx.mark_non_differentiable(nll, correct)
-        return (1 - smoothing) * nll + smoothing * spread, nll, correct
+        nll = each.sum()
+        ctx.mark_non_differentiable(nll, correct, each)
+        return (1 - smoothing) * nll + smoothing * spread, nll, correct, each
 
     @staticmethod
     @once_differentiable

@@ -62,7 +62,7 @@ class Beam(Search):
         for length in count(1):  # of an output that ends in this step, </s> counted
             said = beams.said.flatten(0, 1)[rows.slots]
             decoded, state = model.decoder(said[:, -1:], state, need_weights=cover is not None)
-            log_probs = forbid(model.decoder.output.log_probs(decoded.features)[:, -1], said, rows.sentence)
+            log_probs = forbid(model.decoder.log_probs(decoded)[:, -1], said, rows.sentence)
             penalty = None
             if cover is not None:
                 penalty = self.coverage_penalty * cover.add(model.alignment(decoded.weights)[:, -1])

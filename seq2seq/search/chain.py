@@ -37,7 +37,7 @@ def chain(options: Search, model: Seq2Seq, encoded: Encoded, choose: Choice, cop
     for step in count():
         before = said[rows.slots]
         decoded, state = model.decoder(before[:, -1:], state)
-        log_probs = forbid(model.decoder.output.log_probs(decoded.features)[:, -1], before, rows.slots)
+        log_probs = forbid(model.decoder.log_probs(decoded)[:, -1], before, rows.slots)
         token = choose(log_probs, rows.slots, step).unsqueeze(1)
         gain = torch.zeros_like(total).index_copy_(0, rows.slots, log_probs.gather(1, token))
         new = torch.full_like(live, PAD, dtype=said.dtype).index_copy_(0, rows.slots, token)

@@ -32,7 +32,7 @@ def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, nee
     chosen = replace(batch, target=torch.tensor(padded, device=batch.source.device), target_tokens=sum(lengths))
     with torch.no_grad(), evaluating(model):
         decoded = model(chosen, need_weights=need_weights)
-        log_probs = model.decoder.output.log_probs(decoded.features)
+        log_probs = model.decoder.log_probs(decoded)
         said = log_probs.gather(2, chosen.target_out.unsqueeze(2)).squeeze(2)
     sizes = batch.source_mask.sum(1).tolist()
     return [

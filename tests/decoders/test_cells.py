@@ -25,13 +25,16 @@ def stack(cell: str, layers: int, fed: int = F, dropout: float = 0.0) -> Recurre
 def test_steps_are_the_whole(cell: str, layers: int, fed: int) -> None:
     ours = stack(cell, layers, fed)
     x, feed, start = noise(B, T, E), noise(B, T, fed, seed=1), noise(B, layers, ours.states, D, seed=2)
-    tops, last = ours(torch.cat((x, feed), -1), start)
+    tops, last, cells = ours(torch.cat((x, feed), -1), start)
     stepper = ours.stepper(x, start)
     close(stepper.state(), start)
     for t in range(T):
         stepper.step(t, feed[:, t] if fed else None)
         close(stepper.hidden, tops[:, t])
+        if cells is not None:
+            close(stepper.cell, cells()[:, t])
     close(stepper.state(), last)
+    assert (cells is None) == (cell == "gru")
     assert stepper.cell is None if cell == "gru" else torch.equal(stepper.cell, stepper.state()[:, -1, 1])
 
 

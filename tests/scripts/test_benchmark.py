@@ -109,8 +109,8 @@ def test_both_sides_are_configured_alike(model: str, tmp_path: Path) -> None:
         assert side.dropout == layer["dropout"] == 0.3
     if model == "transformer":
         assert mine.encoder.ff_dim == encoder["ff_size"] and mine.decoder.ff_dim == decoder["ff_size"]
-        assert mine.attention.heads == decoder["num_heads"] and mine.self_attention.heads == encoder["num_heads"]
-        assert mine.attention.dropout == mine.self_attention.dropout == decoder["dropout"]
+        assert mine.attention.heads == decoder["num_heads"] and mine.default_self.heads == encoder["num_heads"]
+        assert mine.attention.dropout == mine.default_self.dropout == decoder["dropout"]
         assert mine.encoder.embedding_dropout == encoder["embeddings"]["dropout"]
         assert mine.encoder.norm == encoder["layer_norm"]
     else:
