@@ -1,14 +1,20 @@
-"""The one place that weighs and sums what training minimises."""
+"""The one place that weighs and sums what training minimises.
+
+Shapes: B batch, T target tokens, S source tokens, N = B T (or the real ones among them), J alternatives.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from seq2seq.batch import Batch
+from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
+from seq2seq.layers.output import TokenLoss
 from seq2seq.model import Seq2Seq
 
 
@@ -16,42 +22,121 @@ from seq2seq.model import Seq2Seq
 class Losses:
     """Sums over the batch's target tokens; divide by the number of tokens of the whole update."""
 
-    total: Tensor  # what is minimised: smoothed cross-entropy + weighted penalties
+    total: Tensor  # what is minimised: smoothed cross-entropy + weighted terms
     nll: Tensor  # plain negative log-likelihood, for perplexity
     tokens: int
     correct: Tensor  # tokens whose argmax is right (counted in evaluation, 0 in training)
-    terms: Mapping[str, Tensor] = field(default_factory=dict)  # each penalty, summed and unweighted
+    terms: Mapping[str, Tensor] = field(default_factory=dict)  # each term, summed and unweighted
 
 
 class Criterion(nn.Module):
-    """Label-smoothed cross-entropy (Szegedy 2016, section 7) and the penalties that mechanisms report.
+    """Label-smoothed cross-entropy (Szegedy 2016, section 7) and the terms that mechanisms report.
 
-    ``weights`` gives the coefficient of each penalty by name; a penalty without one is refused, so that
-    none is dropped silently.
+    ``weights`` gives the coefficient of each term by name; a term without one is refused, so that none is dropped
+    silently. ``start`` delays terms: {coverage: 0.9} counts it in the last tenth of training only (See 2017,
+    section 5).
+    While training, the total has these terms beside the penalties of ``Attended``:
+
+    - ``reinforce``: sum_b (C_b - b) sum_t log a_t[s_t], whose gradient is that of the expected cost by what was drawn
+      (Xu 2015, equation 11; Williams 1992). C_b is the cost of sentence b, no gradient flows through it, and the
+      baseline b <- ``baseline_decay`` b + (1 - decay) mean C is a buffer.
+    - ``doubly_stochastic``: sum_b sum_i (1 - sum_t alpha_ti)^2 over real source and target positions (Xu 2015,
+      equation 14), alpha the last cross layer's alignment. A sum over sentences as the cost is, so that the
+      coefficient is the paper's.
+
+    Sampled alternatives bring their own: sum_t (C_tj - C_t) log q(z_tj), the baseline C_t being the cost under the
+    expected context (Deng 2018, section 4); its coefficient is 1, as it completes a gradient.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, weights: Mapping[str, float] | None = None) -> None:
+    baseline: Tensor
+    progress: Tensor
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        weights: Mapping[str, float] | None = None,
+        start: Mapping[str, float] | None = None,
+        baseline_decay: float = 0.9,
+    ) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing < 1.0:
             raise UserError(f"loss.label_smoothing must lie in [0, 1), got {label_smoothing}")
-        self.label_smoothing = label_smoothing
-        self.weights = dict(weights or {})
+        if not 0.0 <= baseline_decay <= 1.0:
+            raise UserError(f"loss.baseline_decay must lie in 0..1, got {baseline_decay}")
+        self.label_smoothing, self.baseline_decay = label_smoothing, baseline_decay
+        self.coefficients, self.start = dict(weights or {}), dict(start or {})
+        for name, share in self.start.items():
+            if name not in self.coefficients:
+                raise UserError(f"loss.start.{name}: there is no loss.weights.{name}; {self._known()}")
+            if not 0.0 <= share <= 1.0:
+                raise UserError(f"loss.start.{name} is a share of training and must lie in 0..1, got {share}")
+        self.register_buffer("baseline", torch.zeros(()))
+        self.register_buffer("progress", torch.zeros(()))
+
+    @property
+    def weights(self) -> Mapping[str, float | Tensor]:
+        """The coefficients that count now."""
+        return {
+            name: (self.progress >= self.start[name]) * weight if name in self.start else weight
+            for name, weight in self.coefficients.items()
+        }
+
+    def anneal(self, progress: float) -> None:
+        """How far training has come, from 0 to 1."""
+        self.progress.fill_(progress)
 
     def forward(self, model: Seq2Seq, batch: Batch) -> Losses:
         """One teacher-forced pass and its loss, padding left out before the vocabulary projection."""
-        decoded = model(batch)
-        features, targets, mask = decoded.features.flatten(0, 1), batch.target_out.flatten(), batch.target_mask
-        if mask.device.type == "cpu":  # a GPU would have to wait for the count; there padding is masked instead
-            real = mask.flatten().nonzero().squeeze(1)
-            features, targets = features[real], targets[real]
-        loss = model.decoder.output.loss(features, targets, self.label_smoothing if self.training else 0.0)
+        weights = self.weights
+        doubly = self.training and bool(self.coefficients.get("doubly_stochastic"))
+        decoded = model(batch, need_weights=doubly)
+        mask = batch.target_mask
+        loss, surrogate, each = self._cross_entropy(model, decoded, batch)
         terms = {name: (value * mask).sum() for name, value in decoded.penalties.items()}
-        total = loss.smoothed + sum(self._weight(name) * value for name, value in terms.items())
+        if self.training and decoded.log_prob is not None:
+            terms["reinforce"] = self._reinforce(each, decoded.log_prob * mask)
+        if doubly:
+            covered = (model.alignment(decoded.weights) * mask.unsqueeze(2)).sum(1)  # (B, S)
+            real = batch.source_mask & mask.any(1, keepdim=True)
+            terms["doubly_stochastic"] = ((1 - covered).square() * real).sum()
+        total = loss.smoothed + surrogate
+        for name, value in terms.items():
+            if name not in weights:
+                raise UserError(
+                    f"the attention mechanism reports a term {name}; give its coefficient: {self._known(name)}"
+                )
+            total = total + weights[name] * value
         return Losses(total, loss.nll, batch.target_tokens, loss.correct, terms)
 
-    def _weight(self, name: str) -> float:
-        if name not in self.weights:
-            raise UserError(
-                f"the attention mechanism reports a penalty {name}; give its coefficient as loss.weights.{name}"
-            )
-        return self.weights[name]
+    def _cross_entropy(self, model: Seq2Seq, decoded: Decoded, batch: Batch) -> tuple[TokenLoss, Tensor, Tensor]:
+        """The loss, the surrogate of sampled alternatives, and the cost of each token (B, T)."""
+        output, smoothing = model.decoder.output, self.label_smoothing if self.training else 0.0
+        features, targets, mask = decoded.features.flatten(0, 1), batch.target_out.flatten(), batch.target_mask
+        rows: Tensor | slice = slice(None)
+        if mask.device.type == "cpu" or decoded.mixture is not None:
+            rows = mask.flatten().nonzero().squeeze(1)  # a GPU has to wait for the count: there padding is masked
+        surrogate = features.new_zeros(())
+        if decoded.mixture is None:
+            loss = output.loss(features[rows], targets[rows], smoothing)
+            of_tokens = loss.each
+        else:
+            mixture = decoded.mixture.flatten().rows(rows)
+            loss = output.mixed_loss(mixture, targets[rows], smoothing)
+            of_tokens = loss.each
+            if mixture.kind == "sampled":
+                with torch.no_grad():
+                    expected = output.loss(features[rows], targets[rows]).each.unsqueeze(1)
+                surrogate = ((loss.each - expected) * mixture.log_weights).mean(1).sum()
+                of_tokens = loss.each.mean(1)
+        each = of_tokens.new_zeros(len(targets))
+        each[rows] = of_tokens
+        return loss, surrogate, each.view_as(mask)
+
+    def _reinforce(self, each: Tensor, log_prob: Tensor) -> Tensor:
+        cost = each.sum(1)
+        advantage = cost - self.baseline
+        self.baseline.lerp_(cost.mean().to(self.baseline.dtype), 1.0 - self.baseline_decay)
+        return (advantage * log_prob.sum(1)).sum()
+
+    def _known(self, missing: str = "NAME") -> str:
+        return f"loss.weights.{missing}=NUMBER (there are: {', '.join(sorted(self.coefficients)) or 'none'})"

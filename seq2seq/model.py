@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seq2seq.batch import Batch
 from seq2seq.config import build_node
@@ -36,9 +38,13 @@ class Seq2Seq(nn.Module):
         """One teacher-forced pass: features (B, T, D) for every target token, weights of all slots if asked for."""
         encoded = self.encoder(batch, need_weights=need_weights)
         decoded, _ = self.decoder(batch.target_in, self.decoder.start(encoded), need_weights=need_weights)
-        if need_weights:
-            decoded = Decoded(decoded.features, {**encoded.weights, **decoded.weights}, decoded.penalties)
-        return decoded
+        penalties, log_prob = dict(decoded.penalties), decoded.log_prob
+        for name, value in encoded.penalties.items():
+            penalties[name] = _at_first(penalties.get(name), value, batch)
+        if encoded.log_prob is not None:
+            log_prob = _at_first(log_prob, encoded.log_prob, batch)
+        weights = {**encoded.weights, **decoded.weights}
+        return replace(decoded, weights=weights, penalties=penalties, log_prob=log_prob)
 
     def alignment(self, weights: Mapping[str, Tensor]) -> Tensor:
         """(B, T, S) from ``Decoded.weights``: the last cross layer, as its mechanism sums it up."""
@@ -49,6 +55,12 @@ class Seq2Seq(nn.Module):
     def log_probs(self, batch: Batch) -> Tensor:
         """(B, T, vocabulary) log p(. | y_<t, x), teacher-forced."""
         return self.decoder.log_probs(self(batch))
+
+
+def _at_first(of_tokens: Tensor | None, of_sentences: Tensor, batch: Batch) -> Tensor:
+    """What the encoder reports of a sentence (B,) counts at its first target token: (B, T)."""
+    first = F.pad(of_sentences.unsqueeze(1), (0, batch.target_in.shape[1] - 1))
+    return first if of_tokens is None else of_tokens + first
 
 
 def build(config: DictConfig, source_vocabulary: int, target_vocabulary: int) -> Seq2Seq:

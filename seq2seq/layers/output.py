@@ -43,6 +43,10 @@ class Mixture:
             return (self.log_weights.exp().unsqueeze(-1) * log_p).sum(-2)
         return log_p.mean(-2)
 
+    def flatten(self) -> Mixture:
+        """(B, T, J, .) -> (N, J, .)."""
+        return Mixture(self.features.flatten(0, -3), self.log_weights.flatten(0, -2), self.kind)
+
     def rows(self, index: Tensor | slice) -> Mixture:
         """Some of N tokens."""
         return Mixture(self.features[index], self.log_weights[index], self.kind)
@@ -84,8 +88,7 @@ class OutputLayer(nn.Module):
     def mixed_log_probs(self, mixture: Mixture) -> Tensor:
         """Alternatives (..., J, D) -> (..., V) log-probabilities, a block of tokens at a time."""
         shape = mixture.log_weights.shape
-        flat = Mixture(mixture.features.flatten(0, -3), mixture.log_weights.flatten(0, -2), mixture.kind)
-        blocks = [rows.mix(self.log_probs(rows.features)) for rows in self._blocks(flat)]
+        blocks = [rows.mix(self.log_probs(rows.features)) for rows in self._blocks(mixture.flatten())]
         return torch.cat(blocks).unflatten(0, shape[:-1])
 
     def mixed_loss(self, mixture: Mixture, targets: Tensor, smoothing: float = 0.0) -> TokenLoss:

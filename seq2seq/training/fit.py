@@ -22,6 +22,7 @@ from seq2seq.errors import UserError
 from seq2seq.memory import keep_freed
 from seq2seq.model import Seq2Seq
 from seq2seq.training import launch
+from seq2seq.training.annealing import Annealing
 from seq2seq.training.averaging import averaging
 from seq2seq.training.checkpoints import AtomicIO, Checkpoints
 from seq2seq.training.curves import Curves
@@ -213,6 +214,7 @@ class _Session:
             optional.append(Profile(o.profile, phases, self.run_dir / "profile.txt"))
         return [
             self.position,
+            Annealing(),
             *averaging(o),
             self.curves,
             Progress(self.curves),

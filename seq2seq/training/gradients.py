@@ -30,7 +30,10 @@ def rescale(
 
 
 def regularise(
-    parameters: Iterable[nn.Parameter], mechanisms: Iterable[Attention], weights: Mapping[str, float], scale: float
+    parameters: Iterable[nn.Parameter],
+    mechanisms: Iterable[Attention],
+    weights: Mapping[str, float | Tensor],
+    scale: float,
 ) -> dict[str, Tensor]:
     """Adds the gradient of the mechanisms' terms in the parameters alone, and returns these terms.
 
