@@ -135,7 +135,8 @@ class Criterion(nn.Module):
     def _reinforce(self, each: Tensor, log_prob: Tensor) -> Tensor:
         cost = each.sum(1)
         advantage = cost - self.baseline
-        self.baseline.lerp_(cost.mean().to(self.baseline.dtype), 1.0 - self.baseline_decay)
+        mean = cost.mean().to(self.baseline.dtype)
+        self.baseline.lerp_(mean.where(mean.isfinite(), self.baseline), 1.0 - self.baseline_decay)
         return (advantage * log_prob.sum(1)).sum()
 
     def _known(self, missing: str = "NAME") -> str:

@@ -38,7 +38,8 @@ def test_last_average_is_the_mean_of_the_last() -> None:
 
 
 def validated(model: Seq2Seq, corpus: Any, state: dict[str, torch.Tensor]) -> float:
-    model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+    weights = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    model.load_state_dict(weights)
     criterion = Criterion().eval()
     with torch.no_grad():
         losses = [criterion(model.eval(), batch) for batch in corpus.loader("valid")]

@@ -64,6 +64,7 @@ def test_stops_with_the_weights_before_it(prepare: Callable[..., Any], tmp_path:
     if step > 1:
         fit(*prepare(**{"trainer.max_steps": step - 1}), tmp_path / "before")
         before = torch.load(tmp_path / "before" / "checkpoints" / "last.ckpt", weights_only=True)
+        del before["state_dict"]["criterion.progress"]  # a share of each run's own length
         for name, value in before["state_dict"].items():
             assert torch.equal(state["state_dict"][name], value)
     with pytest.raises(UserError, match=f"step {step} "):  # the checkpoint goes on to where it stopped
