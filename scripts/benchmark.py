@@ -1,9 +1,11 @@
-"""Measures our speed in training and in decoding, beside JoeyNMT's; docs/speed.md says what is compared and how.
+"""Measures our speed in training and in decoding, beside JoeyNMT's, and that of attention over the length of a source;
+docs/speed.md says what is compared and how.
 
     python scripts/benchmark.py train --data DIR --peer-python joey/bin/python
     python scripts/benchmark.py decode --data DIR --peer-python joey/bin/python
+    python scripts/benchmark.py attention --plot docs/attention_speed.png
 
-Prints a Markdown table. Nothing else should be running.
+Prints Markdown tables. Nothing else should be running.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
+import curves
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from peers import ours
@@ -35,19 +38,21 @@ INSTALL = (
     "setuptools, then --peer-python joey/bin/python"
 )
 MODELS = {"train": tuple(ours.MODELS), "decode": ("transformer", "rnn-additive")}  # unless --models says which
+ATTENTION = ("curves", "additive", "weights")
 TOLD = ("what", "data", "warmup", "steps", "batch_tokens", "sentences", "length", "beam", "peer_batch")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="what", required=True, metavar="train|decode")
-    both = argparse.ArgumentParser(add_help=False)
+    commands = parser.add_subparsers(dest="what", required=True, metavar="train|decode|attention")
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument("--threads", type=positive, default=cores(), help="of each side (else all cores)")
+    every.add_argument("--output", metavar="FILE.json", type=Path, help="every round's figures")
+    both = argparse.ArgumentParser(add_help=False, parents=[every])
     both.add_argument("--data", metavar="DIR", help="folder with {train,val,test}.{en,de} (else from the hub)")
     both.add_argument("--peer-python", metavar="FILE", help=f"an interpreter with {JOEY} (else we alone are measured)")
     both.add_argument("--models", nargs="+", choices=ours.MODELS, metavar="MODEL", help=", ".join(ours.MODELS))
-    both.add_argument("--threads", type=positive, default=cores(), help="of each side (else all cores)")
-    both.add_argument("--output", metavar="FILE.json", type=Path, help="every round's figures")
     both.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of our config, to try out")
 
     train = commands.add_parser("train", parents=[both], help="target tokens a second of optimiser steps")
@@ -64,8 +69,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     decode.add_argument("--beam", type=positive, default=5)
     decode.add_argument("--peer-batch", type=positive, default=64, help=f"sentences of {PEER}'s batches")
 
+    attention = commands.add_parser("attention", parents=[every], help="time and memory of attention over S")
+    attention.add_argument("--rounds", type=positive, default=5)
+    attention.add_argument("--lengths", type=positive, nargs="+", default=[2**n for n in range(10, 15)], metavar="S")
+    attention.add_argument(
+        "--sides", nargs="+", metavar="'NAME KEY=VALUE ...'", help="of conf/self_attention (else all)"
+    )
+    attention.add_argument("--window", type=positive, default=128, help="of windows, each side")
+    attention.add_argument("--width", type=positive, default=512)
+    attention.add_argument("--heads", type=positive, default=8)
+    attention.add_argument("--causal", action="store_true", help="as in a decoder's self-attention (else an encoder's)")
+    attention.add_argument("--only", nargs="+", choices=ATTENTION, default=ATTENTION, help=", ".join(ATTENTION))
+    attention.add_argument("--compile", action="store_true", help="torch.compile the additive forms too")
+    attention.add_argument("--gibibytes", type=float, default=memory() / 2, help="that sides may use together")
+    attention.add_argument("--plot", metavar="FILE.png", type=Path, help="curves over S")
+
     options = parser.parse_args(arguments)
-    options.models = options.models or MODELS[options.what]
+    if options.what != "attention":
+        options.models = options.models or MODELS[options.what]
     return options
 
 
@@ -77,10 +98,17 @@ def positive(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> Figures:
-    """One contest a model, one after the other."""
+    """All that was asked for, and what it holds for."""
     host = machine(options.threads)
     if host["load_before"] > 0.5:
         print(f"warning: this machine is busy already (load {host['load_before']})", file=sys.stderr)
+    found = attend(options) if options.what == "attention" else {"models": compete(options)}
+    command = shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]])
+    return {"date": date.today().isoformat(), "command": command, "machine": host, **found}
+
+
+def compete(options: argparse.Namespace) -> Figures:
+    """One contest a model, one after the other."""
     if options.peer_python:
         check_peer(options.peer_python)
     models = {}
@@ -91,8 +119,26 @@ def run(options: argparse.Namespace) -> Figures:
             about = {**task, "model": model, "folder": name, "overrides": options.set}
             models[model] = contest(sides(options, model), about, options.rounds, options.threads, Path(name))
             compare(models[model])
-    command = shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]])
-    return {"date": date.today().isoformat(), "command": command, "machine": host, "models": models}
+    return models
+
+
+def attend(options: argparse.Namespace) -> Figures:
+    """Attention over S, in its forms, and asked for weights or not."""
+    sizes = {"width": options.width, "heads": options.heads}
+    found: Figures = {**sizes, "causal": options.causal}
+    with tempfile.TemporaryDirectory() as name:
+        common = {"rounds": options.rounds, "threads": options.threads, "folder": Path(name)}
+        if "curves" in options.only:
+            names = options.sides or curves.choices(options.window, **sizes, causal=options.causal)
+            curves.check(names)
+            bytes_ = options.gibibytes * 2**30
+            task = {**sizes, "causal": options.causal, "bytes_": bytes_}
+            found["curves"] = curves.over_lengths(sorted(options.lengths), names, **common, **task)
+        if "additive" in options.only:
+            found["additive"] = curves.additive(**common, compiled=options.compile)
+        if "weights" in options.only:
+            found["weights"] = curves.weights(**common, **sizes)
+    return found
 
 
 def sides(options: argparse.Namespace, model: str) -> list[Side]:
@@ -127,19 +173,29 @@ def machine(threads: int) -> Figures:
     }
 
 
+def memory() -> float:
+    """Of this machine, in gibibytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
 def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def table(report: Figures) -> str:
-    """The report in Markdown."""
-    host, contests = report["machine"], report["models"].items()
+def head(report: Figures, results: Iterable[Figures]) -> str:
+    """What the figures hold for, and the command that makes them."""
+    host = report["machine"]
     machine = f"{host['processor']}, {host['threads']} threads of {host['cores']} cores"
-    versions = dict.fromkeys(f"{k} {v}" for _, results in contests for r in results for k, v in r["versions"].items())
+    versions = dict.fromkeys(f"{name} {version}" for r in results for name, version in r["versions"].items())
+    return f"{machine}; {', '.join(versions)}; {report['date']}\n\n    {report['command']}\n"
+
+
+def table(report: Figures) -> str:
+    """The contests in Markdown."""
+    contests = report["models"].items()
     lines = [
-        f"{machine}; {', '.join(versions)}; {report['date']}",
-        f"\n    {report['command']}\n",
+        head(report, (r for _, results in contests for r in results)),
         "| model | parameters | side | tokens/s | sentences/s | ratio | min to max |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
@@ -157,14 +213,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     try:
         report = run(options)
-        print(table(report))
         if options.output:
             options.output.write_text(json.dumps(report, indent=2) + "\n")
+        if options.what == "attention":
+            print(head(report, curves.measured(report)), curves.tables(report), sep="\n")
+            if options.plot and "curves" in report:
+                curves.plot(report, options.plot)
+        else:
+            print(table(report))
     except KeyboardInterrupt:
         sys.exit(130)
     except (UserError, OSError, HydraException, OmegaConfBaseException) as error:
         sys.exit(f"benchmark.py: {explain(error)}")
-    if not options.peer_python:
+    if options.what != "attention" and not options.peer_python:
         print(f"\nWe alone were measured. To be measured beside {PEER}: {INSTALL}", file=sys.stderr)
 
 

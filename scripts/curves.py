@@ -1,0 +1,263 @@
+"""``scripts/benchmark.py attention``: what attention costs, as tables and a plot.
+
+Time and memory of self-attention over S; the forms of additive attention; weights asked for or not. The sides are in
+``peers/attention.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from math import log2
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from peers.attention import SDPA, mechanism
+from peers.contest import Figures, Side, contest
+
+from seq2seq.attention.base import SourceSpec
+from seq2seq.command import CONF
+from seq2seq.errors import UserError
+
+LEAST = 0.2  # seconds that each figure is measured for, in a round
+PATIENCE = 15.0  # seconds of a step, from where a side is left out
+FORMS = ("projections", "naive", "loop", "ours")
+COMPILED = ("naive, compiled", "ours, compiled")
+ADDITIVE = {"batch": 32, "targets": 50, "positions": 50, "hidden": 512, "width": 512}
+WEIGHTS = ("need_weights=False", "need_weights=True")
+WIDE = {"sliding_window": "window={0}"}
+"""Options that make a window {0} wide to each side, {1} in all."""
+MEBIBYTE = 2**20
+
+
+def choices(window: int, width: int, heads: int, causal: bool) -> list[str]:
+    """The sides over S: SDPA, and each self-attention that serves the slot, its windows ``window`` wide to each side.
+
+    A side is a file of conf/self_attention with overrides of its options, in one line.
+    """
+    names = [SDPA]
+    for name in _known():
+        line = f"{name} {WIDE[name].format(window, 2 * window)}" if name in WIDE else name
+        try:
+            mechanism("self_attention", line, width, heads, SourceSpec(width, is_self=True, causal=causal))
+        except UserError:
+            continue
+        names.append(line)
+    return names
+
+
+def _known() -> list[str]:
+    return sorted(path.stem for path in (CONF / "self_attention").glob("*.yaml"))
+
+
+def over_lengths(
+    lengths: Sequence[int], names: Sequence[str], rounds: int, threads: int, folder: Path, bytes_: float, **task: Any
+) -> dict[str, list[Figures]]:
+    """{S: what each side took}; those that would need too much memory or time at an S are left out there."""
+    found: dict[str, list[Figures]] = {}
+    last: dict[str, tuple[int, Figures]] = {}
+    for length in lengths:
+        chosen = affordable(last, length, bytes_) if last else names
+        about = {"what": "curve", "model": f"S={length}", "length": length, "least": LEAST, **task}
+        results = _contest(chosen, about, rounds, threads, folder)
+        found[f"{length}"] = results
+        last |= {result["side"]: (length, result) for result in results}
+    return found
+
+
+def check(names: Sequence[str]) -> None:
+    """Refuses sides that there are not."""
+    known = [SDPA, *_known()]
+    for name in names:
+        if not name.split() or name.split()[0] not in known:
+            raise UserError(f"--sides {name!r}: there are {', '.join(known)}, with options: 'NAME KEY=VALUE ...'")
+
+
+def affordable(last: dict[str, tuple[int, Figures]], length: int, bytes_: float) -> list[str]:
+    """The sides that fit at ``length``, were all to grow with its square from their ``last`` (S, figures).
+
+    The smallest first, as many as sleep in ``bytes_`` of memory together.
+    """
+    expected = {}
+    for name, (was, result) in last.items():
+        growth = (length / was) ** 2
+        expected[name] = growth * max(result["peak"].values()), growth * max(result["times"].values())
+    chosen, total = set(), 0.0
+    for name, (size, took) in sorted(expected.items(), key=lambda item: item[1]):
+        total += size
+        if total <= bytes_ and took <= PATIENCE:
+            chosen.add(name)
+    return [name for name in expected if name in chosen]
+
+
+def additive(rounds: int, threads: int, folder: Path, *, compiled: bool, **sizes: int) -> list[Figures]:
+    """What a training step of additive attention takes in each form."""
+    about = {"what": "additive", "model": "additive", "least": LEAST, **ADDITIVE, **sizes}
+    return _contest((*FORMS, *(COMPILED if compiled else ())), about, rounds, threads, folder)
+
+
+def weights(rounds: int, threads: int, folder: Path, *, length: int = 512, **task: Any) -> list[Figures]:
+    """What it takes to be asked for weights, S = T = ``length``."""
+    about = {"what": "weights", "model": "weights", "least": LEAST, "length": length, "batch": 8, **task}
+    return _contest(WEIGHTS, about, rounds, threads, folder)
+
+
+def _contest(names: Sequence[str], task: Figures, rounds: int, threads: int, folder: Path) -> list[Figures]:
+    """Each side with the median of each of its figures."""
+    sides = [Side(name, "fp32", (sys.executable, "-m", "peers.attention", name)) for name in names]
+    results = contest(sides, task, rounds, threads, folder)
+    for result in results:
+        each = [done["times"] for done in result["rounds"]]
+        result["times"] = {figure: median(times[figure] for times in each) for figure in each[0]}
+    return results
+
+
+def measured(report: Figures) -> list[Figures]:
+    """All results of a report."""
+    curves = [result for results in report.get("curves", {}).values() for result in results]
+    return [*curves, *report.get("additive", []), *report.get("weights", [])]
+
+
+def tables(report: Figures) -> str:
+    """The report in Markdown."""
+    parts = []
+    if curves := report.get("curves"):
+        slot = "causal" if report["causal"] else "not causal"
+        lead = f"{report['width']} wide, {report['heads']} heads, {slot}, B = 1"
+        parts += [
+            f"Training step of attention proper, ms ({lead}):\n\n" + _over(curves, _proper_step),
+            f"The same with projections, ms:\n\n{_over(curves, _whole_step)}",
+            f"Peak memory of a training step, projections excluded where they can be, MiB:\n\n{_over(curves, _peak)}",
+            f"S = {_focus(curves)}:\n\n{_at(curves[_focus(curves)])}",
+        ]
+    if forms := report.get("additive"):
+        parts.append(_forms(forms))
+    if asked := report.get("weights"):
+        parts.append(_asked(asked))
+    return "\n\n".join(parts)
+
+
+def _proper_step(result: Figures) -> float | None:
+    return _ms(result["times"].get("step"))
+
+
+def _whole_step(result: Figures) -> float | None:
+    return _ms(result["times"].get("whole step"))
+
+
+def _peak(result: Figures) -> float:
+    return result["peak"].get("step", result["peak"].get("whole step")) / MEBIBYTE
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+def _over(curves: dict[str, list[Figures]], figure: Any) -> str:
+    """A row a side, a column an S, and how the last two grow: S^x."""
+    rows = [["side", *(f"S = {length}" for length in curves), "grows as"]]
+    for name, series in _series(curves, figure).items():
+        known = [(length, value) for length, value in series.items() if value]
+        growth = ""
+        if len(known) > 1:
+            (a, x), (b, y) = known[-2:]
+            growth = f"S^{log2(y / x) / log2(b / a):.1f}"
+        rows.append([name, *(_number(series.get(int(length))) for length in curves), growth])
+    return _markdown([row for row in rows if any(row[1:])])
+
+
+def _series(curves: dict[str, list[Figures]], figure: Any) -> dict[str, dict[int, float | None]]:
+    """{side: {S: figure}}."""
+    found: dict[str, dict[int, float | None]] = {}
+    for length, results in curves.items():
+        for result in results:
+            found.setdefault(result["side"], {})[int(length)] = figure(result)
+    return found
+
+
+def _focus(curves: dict[str, list[Figures]]) -> str:
+    """The S to compare at: 4096 if it was measured."""
+    return "4096" if "4096" in curves else list(curves)[-1]
+
+
+def _at(results: list[Figures]) -> str:
+    """Each side beside SDPA, and beside multi_head where projections are in."""
+    base = {result["side"]: result["times"] for result in results}
+    proper, whole = base.get(SDPA, {}), base.get("multi_head", {})
+    rows = [["side", "forward, ms", "step, ms", "faster than sdpa", "with projections, ms", "faster than multi_head"]]
+    for name, times in base.items():
+        rows.append([name, *(_number(_ms(times.get(figure))) for figure in ("forward", "step"))])
+        rows[-1].append(_ratio(proper.get("step"), times.get("step")))
+        rows[-1] += [_number(_ms(times.get("whole step"))), _ratio(whole.get("whole step"), times.get("whole step"))]
+    return _markdown(rows)
+
+
+def _forms(results: list[Figures]) -> str:
+    """Additive attention's forms, W and U subtracted."""
+    took = {result["side"]: result["times"]["step"] for result in results}
+    floor, kept = took["projections"], {result["side"]: result["saved"] for result in results}
+    rows = [["form", "step, ms", "without W and U, ms", "of the loop's time", "kept for backward, MiB", "of naive's"]]
+    for name in took:
+        proper = took[name] - floor if name != "projections" else None
+        rows.append([name, _number(_ms(took[name])), _number(_ms(proper))])
+        rows[-1].append(_ratio(proper, took["loop"] - floor))
+        rows[-1] += [_number(kept[name] / MEBIBYTE), _ratio(kept[name], kept["naive"])]
+    sizes = "B = {batch}, T = {targets}, S = {positions}, A = {hidden}, width {width}".format(**ADDITIVE)
+    return f"Additive attention, teacher-forced ({sizes}), a training step:\n\n{_markdown(rows)}"
+
+
+def _asked(results: list[Figures]) -> str:
+    rows = [["multi_head", "forward, ms", "step, ms", "peak, MiB"]]
+    for result in results:
+        times = [_number(_ms(result["times"][f])) for f in ("forward", "step")]
+        rows.append([result["side"], *times, _number(result["peak"]["step"] / MEBIBYTE)])
+    off = max(abs(a - b) for a, b in zip(*(result["context"] for result in results), strict=True))
+    return f"Asked for weights or not (S = T = 512, B = 8); contexts differ by at most {off:.0e}:\n\n{_markdown(rows)}"
+
+
+def _number(value: float | None) -> str:
+    """Three digits."""
+    return "" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _ratio(over: float | None, under: float | None) -> str:
+    return f"{over / under:.2f}" if over and under else ""
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, f"| --- |{' ---: |' * (len(rows[0]) - 1)}", *body])
+
+
+def plot(report: Figures, path: Path) -> None:
+    """Time and memory of a training step over S, both axes logarithmic."""
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2)
+    panels = (("Training step of attention proper", "ms", _proper_step), ("Peak memory of the step", "MiB", _peak))
+    lengths = [int(length) for length in report["curves"]]
+    for panel, (title, unit, of) in zip(axes, panels, strict=True):
+        for place, (name, series) in enumerate(_series(report["curves"], of).items()):
+            points = [(length, value) for length, value in series.items() if value]
+            style = {"color": "black", "linewidth": 2.5} if name == SDPA else {"color": f"C{place % 10}"}
+            marker = "oosvD^"[place // 10] if name != SDPA else "o"
+            panel.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=name, **style) if points else None
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        for power, style in ((1, ":"), (2, "--")):  # from the lower left corner
+            low = panel.get_ylim()[0]
+            guide = [low * (length / lengths[0]) ** power for length in lengths]
+            panel.plot(lengths, guide, style, color="grey", linewidth=1, label=f"grows as S^{power}", zorder=0)
+        panel.set_xticks(lengths, [f"{length // 1024}k" if length >= 1024 else f"{length}" for length in lengths])
+        panel.set_xlabel("S")
+        panel.set_ylabel(unit)
+        panel.set_title(title)
+        panel.grid(alpha=0.3)
+    axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,166 @@
+"""The sides of ``scripts/benchmark.py attention``: one way to attend each, asked for contexts and gradients.
+
+Run by it as ``python -m peers.attention SIDE``. Letters: B batch, T queries, S positions, A the hidden width of an
+additive scorer.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from peers.gate import Gate
+from peers.meter import Work, peak, repeats, saved, seconds
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seq2seq.attention.base import Attention, Memory, Query, SourceSpec
+from seq2seq.attention.composed import Composed
+from seq2seq.command import compose
+from seq2seq.config import build_node
+from seq2seq.memory import keep_freed
+
+Task = dict[str, Any]
+Job = tuple[dict[str, Work], list[Tensor]]
+"""{figure: work}, and the tensors that it works on."""
+
+SDPA = "sdpa"
+"""``F.scaled_dot_product_attention`` by itself, without a mask: what the others are measured beside."""
+PROJECTIONS = ("query", "key_value", "output")
+
+
+def curve(task: Task, name: str) -> Job:
+    """Self-attention over S positions, forward and training step, projections excluded and ("whole") included.
+
+    Projections are excluded by taking them out: what they would have made is the input.
+    """
+    length, width, heads = task["length"], task["width"], task["heads"]
+    if name == SDPA:
+        return _sdpa(length, width, heads, task["causal"])
+    whole = mechanism("self_attention", name, width, heads, SourceSpec(width, is_self=True, causal=task["causal"]))
+    x = torch.randn(1, length, width, requires_grad=True)
+    jobs, inputs = _job(_asking(whole, x, x), [x, *whole.parameters()], "whole ")
+    if all(isinstance(getattr(whole, layer, None), nn.Linear) for layer in PROJECTIONS):
+        bare = mechanism("self_attention", name, width, heads, whole.source)
+        queries, key_values = (
+            torch.randn(1, length, getattr(whole, layer).out_features, requires_grad=True) for layer in PROJECTIONS[:2]
+        )
+        for layer in PROJECTIONS:
+            setattr(bare, layer, nn.Identity())
+        proper, more = _job(_asking(bare, queries, key_values), [*bare.parameters(), queries, key_values])
+        jobs, inputs = {**proper, **jobs}, inputs + more
+    return jobs, inputs
+
+
+def _sdpa(length: int, width: int, heads: int, causal: bool) -> Job:
+    inputs = [torch.randn(1, heads, length, width // heads, requires_grad=True) for _ in range(3)]
+    return _job(partial(F.scaled_dot_product_attention, *inputs, is_causal=causal), inputs)
+
+
+def _asking(attention: Attention, queries: Tensor, values: Tensor, need_weights: bool = False) -> Callable[[], Tensor]:
+    """() -> the contexts of all queries (B, T, Q), asked at once of (B, S, V)."""
+    memory = Memory.of(values, torch.ones(values.shape[:2], dtype=torch.bool))
+    query = Query(queries, torch.arange(queries.shape[1]).expand(len(queries), -1))
+
+    def forward() -> Tensor:
+        past = attention.prepare(memory)
+        if attention.source.is_self:
+            past = attention.extend(None, past, need_weights=need_weights)
+        return attention(query, past, attention.initial_state(past), need_weights=need_weights).context
+
+    return forward
+
+
+def _job(forward: Callable[[], Tensor], inputs: list[Tensor], prefix: str = "") -> Job:
+    """Forward, and a training step of it: all gradients that there are."""
+    gradient = torch.randn_like(forward())
+
+    def step() -> Any:
+        return torch.autograd.grad(forward(), inputs, gradient, allow_unused=True)
+
+    return {f"{prefix}forward": forward, f"{prefix}step": step}, inputs
+
+
+def mechanism(group: str, line: str, width: int, heads: int, source: SourceSpec) -> Attention:
+    """``conf/GROUP/NAME.yaml`` under overrides (``NAME KEY=VALUE ...``), in training mode, without dropout."""
+    name, *options = line.split()
+    sizes = [f"model.dim={width}", f"++model.heads={heads}", "model.dropout=0", "++model.attention_dropout=0"]
+    family = ["model=transformer"] if group == "self_attention" else []
+    overrides = [f"{group}={name}", *sizes, *(f"++{group}.{option}" for option in options)]
+    (config,) = compose("train", [*family, *overrides])
+    attention: Attention = build_node(config[group], width, source)
+    return attention
+
+
+def additive(task: Task, name: str) -> Job:
+    """Additive attention, teacher-forced: W s, U h, scores, softmax and contexts, in one of its forms."""
+    batch, targets, positions, hidden, width = (task[k] for k in ("batch", "targets", "positions", "hidden", "width"))
+    form, _, compiled = name.partition(", ")
+    attention = mechanism("attention", f"additive score.dim={hidden}", width, 1, SourceSpec(width))
+    assert isinstance(attention, Composed)
+    queries = torch.randn(batch, targets, width, requires_grad=True)
+    values = torch.randn(batch, positions, width, requires_grad=True)
+    w, u, v = (parameter.squeeze(0) for parameter in attention.score.parameters())
+    forward = {
+        "projections": partial(_projections, queries, values, w, u),
+        "naive": partial(_naive, queries, values, w, u, v),
+        "loop": partial(_loop, queries, values, w, u, v),
+        "ours": _asking(attention, queries, values),
+    }[form]
+    return _job(torch.compile(forward) if compiled else forward, [queries, values, *attention.parameters()])
+
+
+def _projections(queries: Tensor, values: Tensor, w: Tensor, u: Tensor) -> Tensor:
+    """What all forms begin with, (B, T, Q), (B, S, V) -> (B, T + S, A): to be subtracted."""
+    return torch.cat((queries @ w, values @ u), 1)
+
+
+def _naive(queries: Tensor, values: Tensor, w: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """All T S at once."""
+    scores = torch.tanh((queries @ w).unsqueeze(2) + (values @ u).unsqueeze(1)) @ v
+    return torch.softmax(scores, -1) @ values
+
+
+def _loop(queries: Tensor, values: Tensor, w: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """One query after the other."""
+    keys = values @ u
+    scores = torch.stack([(row.unsqueeze(1) + keys).tanh_() @ v for row in (queries @ w).unbind(1)], 1)
+    return torch.softmax(scores, -1) @ values
+
+
+def weights(task: Task, name: str) -> Job:
+    """Multi-head attention asked for its weights, or not."""
+    width, shape = task["width"], (task["batch"], task["length"], task["width"])
+    attention = mechanism("self_attention", "multi_head", width, task["heads"], SourceSpec(width, is_self=True))
+    x = torch.randn(shape, requires_grad=True)
+    return _job(_asking(attention, x, x, name.endswith("True")), [x, *attention.parameters()])
+
+
+def work(gate: Gate, name: str) -> None:
+    """A side: says what memory it takes once it is warm, then times itself when it is told to."""
+    keep_freed()  # as training does
+    torch.manual_seed(0)
+    jobs, inputs = {"curve": curve, "additive": additive, "weights": weights}[gate.task["what"]](gate.task, name)
+    timed = {figure: job if figure.endswith("step") else torch.no_grad()(job) for figure, job in jobs.items()}
+    counts = {figure: repeats(job, gate.task["least"]) for figure, job in timed.items()}
+    (_, forward), (step, _) = list(jobs.items())[:2]
+    context = forward().detach()
+    gate.say(
+        peak={figure: peak(job) for figure, job in jobs.items() if figure.endswith("step")},
+        saved=saved(forward, inputs),
+        context=context.flatten()[:8].tolist(),
+        threads=torch.get_num_threads(),
+        versions={"Python": platform.python_version(), "torch": torch.__version__},
+    )
+    while True:
+        gate.wait()
+        times = {figure: seconds(job, counts[figure]) for figure, job in timed.items()}
+        gate.say(tokens=context.numel() // gate.task["width"], seconds=times[step], times=times)
+
+
+if __name__ == "__main__":
+    work(Gate(), sys.argv[1])
