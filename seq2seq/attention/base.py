@@ -44,6 +44,7 @@ class SourceSpec:
     causal: bool = False
     position: Literal["none", "rotary", "alibi"] = "none"
     input_dim: int = 0  # E, the width of ``Query.input``; 0 where the asking side reads none
+    last: bool = True  # whether alternatives are read, as the last layer's are, and the target is known in training
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,18 @@ class TransformerDecoder(Decoder):
         source = replace(encoder.source, input_dim=dim)
         past = SourceSpec(dim, is_self=True, causal=True, position=relative(positions))
         self.layers = Stack(
-            DecoderLayer(dim, source, past, attention, self_attention, ff_dim, dropout, norm, activation)
-            for _ in range(layers)
+            DecoderLayer(
+                dim,
+                replace(source, last=layer == layers - 1),
+                past,
+                attention,
+                self_attention,
+                ff_dim,
+                dropout,
+                norm,
+                activation,
+            )
+            for layer in range(layers)
         )
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
         self.output = OutputLayer(dim, vocabulary, tied=self.embedding.table if tie_output else None)
