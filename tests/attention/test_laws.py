@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from seq2seq.attention.base import Attention, Memory, Query, SourceSpec, select
-from tests.attention.walk import EXACT, close, cut, same, walk
+from seq2seq.attention.base import Attention, Memory, SourceSpec, select
+from tests.attention.walk import EXACT, ask, close, cut, same, walk
 from tests.catalogue import WIDTH, choices, mechanism, memory, noise, serves
 
 RELATIVE = ("none", "rotary", "alibi")
@@ -25,6 +25,7 @@ SELF_SLOTS = {
     **{f"encoder_self-{p}": SourceSpec(WIDTH, position=p) for p in RELATIVE},
     **{f"decoder_self-{p}": SourceSpec(WIDTH, position=p, causal=True) for p in RELATIVE},
 }
+CROSS = SourceSpec(WIDTH, input_dim=WIDTH)
 T, S = 6, 6
 
 
@@ -47,7 +48,7 @@ class Case:
         return f"{self.group}/{self.name}-{self.slot}"
 
 
-CASES = [Case("attention", name, "cross", SourceSpec(WIDTH)) for name in choices("attention")] + [
+CASES = [Case("attention", name, "cross", CROSS) for name in choices("attention")] + [
     Case("self_attention", name, slot, source)
     for name in choices("self_attention")
     for slot, source in SELF_SLOTS.items()
@@ -88,7 +89,7 @@ def test_nothing_to_attend(case: Case, dtype: torch.dtype, need_weights: bool) -
         tensor.requires_grad_()
     answer = walk(attention, queries, source, mask=mask, need_weights=need_weights)
     context = answer.context
-    for empty in (context, *answer.penalties.values()):
+    for empty in (*([context] if answer.sentinel is None else []), *answer.penalties.values()):
         assert not empty[1].any()
         assert not empty[2, 1].any()
     if need_weights:
@@ -96,6 +97,7 @@ def test_nothing_to_attend(case: Case, dtype: torch.dtype, need_weights: bool) -
         assert not answer.weights[2, :, 1].any()
     if answer.sentinel is not None:
         assert (answer.sentinel[1] == 1).all()
+        assert (answer.sentinel[2, :, 1] == 1).all()
     inputs = [queries, source.values, *attention.parameters()]
     gradients = torch.autograd.grad((context * noise(*context.shape, dtype=dtype)).sum(), inputs, allow_unused=True)
     assert all(g is None or g.isfinite().all() for g in gradients)
@@ -170,13 +172,11 @@ def test_select(case: Case, need_weights: bool) -> None:
     causal = case.source.causal
     grown = attention.prepare(cut(source, slice(0, 2)) if causal else source)
     grown = attention.extend(None, grown) if causal else grown
-    first = Query(queries[:, :2], torch.arange(2).expand(3, -1))
-    state = attention(first, grown, attention.initial_state(grown), need_weights=need_weights).state
+    state = attention(ask(queries[:, :2], 0), grown, attention.initial_state(grown), need_weights=need_weights).state
     grown, state = grown.select(index), select(state, index)
     if causal:
         grown = attention.extend(grown, attention.prepare(cut(source, slice(2, S)).select(index)))
-    rest = Query(queries[index, 2:], torch.arange(2, T).expand(4, -1))
-    close(attention(rest, grown, state, need_weights=need_weights).context, expected[:, 2:])
+    close(attention(ask(queries[index, 2:], 2), grown, state, need_weights=need_weights).context, expected[:, 2:])
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.source.position != "none"], ids=str)
@@ -224,8 +224,10 @@ def test_every_parameter_learns(case: Case) -> None:
     attention = case.build()
     source = case.memory(S, 4, 2)
     source.values.requires_grad_()
-    context = walk(attention, noise(3, T, WIDTH), source).context
-    (context * noise(*context.shape, seed=4)).sum().backward()
+    queries = noise(3, T, WIDTH)
+    target = attention.read_target(queries, torch.ones(3, T, dtype=torch.bool))
+    answer = walk(attention, queries, source, target=target)
+    sum((x * noise(*x.shape, seed=4)).sum() for x in (answer.context, *answer.penalties.values())).backward()
     assert source.values.grad is not None
     assert [name for name, p in attention.named_parameters() if p.grad is None or not p.grad.any()] == []
 

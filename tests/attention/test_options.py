@@ -47,7 +47,7 @@ def changed(node: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[
 def behaviour(node: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
     """Start and training-mode answer under fixed seeds."""
     torch.manual_seed(0)
-    attention: Attention = build_node(node, WIDTH, SourceSpec(WIDTH))
+    attention: Attention = build_node(node, WIDTH, SourceSpec(WIDTH, input_dim=WIDTH))
     attention.double()
     torch.manual_seed(1)
     return attention.state_dict(), walk(attention, noise(2, 6, WIDTH), memory(6, 4, step=3)).context

@@ -22,8 +22,9 @@ def walk(
     chunks: tuple[int, ...] | None = None,
     mask: Tensor | None = None,
     need_weights: bool = True,
+    target: Tensor | None = None,
 ) -> Attended:
-    """The answer to ``queries`` (B, T, Q), asked all at once or in ``chunks``.
+    """The answer to ``queries`` (B, T, Q), asked all at once or in ``chunks``, ``target`` (B, T, .) known if given.
 
     In a causal slot the memory grows with the queries, one value a query; elsewhere it is whole from the start.
     """
@@ -35,13 +36,17 @@ def walk(
         elif past is None:
             past = attention.prepare(memory)
         state = attention.initial_state(past) if state is None else state
-        positions = torch.arange(rows.start, rows.stop).expand(len(queries), -1)
-        asked = queries[:, rows]
-        query = Query(asked, positions, asked, partial(torch.clone, asked))
+        query = ask(queries[:, rows], start, None if target is None else target[:, rows])
         narrower = None if mask is None else mask[:, rows, : past.mask.shape[1]]
         answers.append(attention(query, past, state, mask=narrower, need_weights=need_weights))
         state, start = answers[-1].state, rows.stop
     return join(answers, memory.mask.shape[1])
+
+
+def ask(vectors: Tensor, start: int, target: Tensor | None = None) -> Query:
+    """(B, T, Q) at positions from ``start`` on, which are the decoder's input and its cells too."""
+    positions = torch.arange(start, start + vectors.shape[1]).expand(len(vectors), -1)
+    return Query(vectors, positions, vectors, partial(torch.clone, vectors), target)
 
 
 def cut(memory: Memory, places: slice) -> Memory:
