@@ -1,0 +1,113 @@
+"""Adaptive attention: one more slot, which stands for what the decoder knows without looking.
+
+Letters as in ``composed.py``; E the width of what the decoder reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.composed import Asked, Composed, _split
+from seq2seq.attention.scores import Location
+from seq2seq.errors import UserError
+from seq2seq.layers.dropout import dropout
+
+
+class Adaptive(Composed):
+    """c_t = sum_j a_tj v_j + beta_t s_t, [a_t; beta_t] = softmax([e_t; e(h_t, s_t)]) (Lu 2017, section 2.3).
+
+    s_t = sigmoid(W_x x_t + W_h h_{t-1}) * tanh(m_t) is the visual sentinel: x_t what the decoder reads
+    (``Query.input``), h the query, zero before the first, m_t an LSTM's cell (h_t itself in a decoder that has none).
+    The sentinel's key W_k s_t has a matrix of its own: under the additive score e(h_t, s_t) is the paper's
+    w^T tanh(W_s s_t + W_g h_t), W_s = U W_k. Its value is s_t, mapped to the memory's width where the query's differs.
+
+    One softmax over S + 1 slots is the paper's c^ = beta s + (1 - beta) c. Where nothing is visible, beta is 1 and the
+    context is the sentinel's. beta is reported as ``sentinel``: with the weights it makes the declared mass.
+    """
+
+    def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
+        super().__init__(query_dim, source, **options)
+        if source.is_self or source.causal or source.position != "none":
+            raise UserError(
+                "adaptive attention weighs the source against what the decoder knows by itself; self-attention has "
+                "no such outside: use it as attention, not as self_attention"
+            )
+        if not source.input_dim:
+            raise UserError("adaptive attention's sentinel reads the decoder's input, but this decoder shows none")
+        if isinstance(self.score, Location):
+            raise UserError(
+                "the location score indexes source positions, and the sentinel has none; use score=additive"
+            )
+        self.gate_input = nn.Linear(source.input_dim, query_dim, bias=False)
+        self.gate_state = nn.Linear(query_dim, query_dim, bias=False)
+        self.sentinel_key = nn.Linear(query_dim, source.width, bias=False)
+        wide = query_dim == source.width
+        self.sentinel_value = nn.Identity() if wide else nn.Linear(query_dim, source.width, bias=False)
+
+    def initial_state(self, memory: Memory) -> State:
+        """``previous`` (B, Q): the query before the first."""
+        values = memory.prepared["values"]
+        return {**super().initial_state(memory), "previous": values.new_zeros(len(values), self.query_dim)}
+
+    def forward(
+        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
+    ) -> Attended:
+        """Contexts (B, T, C) of T queries, and the sentinel's share (B, H, T)."""
+        asked = _with_slot(self.ask(query, memory, mask))
+        values = self._each_head(memory.prepared["values"])
+        keys = self._each_head(memory.prepared.get("keys", memory.prepared["values"]))
+        own_key, own_value = self._slot(self.sentinel(query, state))  # (B, H, T, D)
+        scores = torch.cat((self.score(asked.queries, keys, memory), self._own_score(asked.queries, own_key)), -1)
+        nowhere = memory.positions.new_full((len(scores), 1, memory.positions.shape[-1]), -1)
+        places = replace(memory, positions=torch.cat((memory.positions, nowhere), 1))  # for what is drawn
+        selected = self.select(scores, asked, places, state)
+        weights = selected.weights  # (B, H, T, S + 1)
+        used = dropout(weights, self.dropout if self.training else 0.0)
+        context = self.finish(used[..., :-1] @ values + used[..., -1:] * own_value, asked)
+        return Attended(
+            context,
+            weights[..., :-1] if need_weights else None,
+            {**state, "previous": query.vector[:, -1]},
+            weights[..., -1],
+            None if selected.log_prob is None else selected.log_prob.sum(1),
+            {name: value.sum(1) for name, value in selected.penalties.items()},
+        )
+
+    def sentinel(self, query: Query, state: State) -> Tensor:
+        """s_t (B, T, Q)."""
+        assert query.input is not None
+        before = torch.cat((state["previous"].unsqueeze(1), query.vector[:, :-1]), 1)
+        gate = torch.sigmoid(self.gate_input(query.input) + self.gate_state(before))
+        return gate * torch.tanh(query.vector if query.cell is None else query.cell())
+
+    def _slot(self, sentinel: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, Q) -> key and value of the slot (B, H, T, D), a head's own where heads are projected."""
+        key, value = self.sentinel_key(sentinel), self.sentinel_value(sentinel)
+        if self.project:
+            key, value = self.key_value(key).chunk(2, -1)[0], self.key_value(value).chunk(2, -1)[1]
+        return self._each_head(_split(key, self.groups)), self._each_head(_split(value, self.groups))
+
+    def _own_score(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """e(h_t, s_t) for each t: (B, H, T, D) both -> (B, H, T, 1). To the score, B T memories of one place."""
+        batch, _, length, _ = queries.shape
+        one = Memory.of(queries.new_zeros(batch * length, 1, 0), queries.new_ones(batch * length, 1, dtype=torch.bool))
+        scores = self.score(_alone(queries), _alone(self.score.keys(keys)), one)  # (B T, H, 1, 1)
+        return scores.squeeze(-1).unflatten(0, (batch, length)).transpose(1, 2)
+
+
+def _alone(x: Tensor) -> Tensor:
+    """(B, H, T, D) -> (B T, H, 1, D)."""
+    return x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
+
+
+def _with_slot(asked: Asked) -> Asked:
+    """One more place at the end: always visible, unshaped, unbiased."""
+    visible = torch.cat((asked.visible, torch.ones_like(asked.visible[..., :1])), -1)
+    factor = None if asked.factor is None else F.pad(asked.factor, (0, 1), value=1.0)
+    return replace(asked, visible=visible, factor=factor)

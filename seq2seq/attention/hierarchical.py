@@ -1,0 +1,134 @@
+"""Attention over words and over the sentences that they stand in.
+
+Letters as in ``base.py``; N sentences, s(j) the sentence of word j.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.normalizers import Softmax
+from seq2seq.attention.scores import Score
+from seq2seq.errors import UserError
+from seq2seq.layers.dropout import dropout
+
+KINDS = ("renormalised", "within")
+
+
+class Hierarchical(Attention):
+    """c_t = sum_j P_t(j) v_j, P from word and sentence attention together (Nallapati 2016, section 2.4).
+
+    ``kind: renormalised`` is the paper's P(j) = a_w(j) a_s(s(j)) / sum_k a_w(k) a_s(s(k)), a_w a softmax over the words
+    of the whole document: a sentence ends up with a share proportional to a_s times what its words had already.
+    ``kind: within`` is P(j) = a_s(s(j)) a_w(j), a_w a softmax over the words of one sentence: its share is a_s.
+
+    Sentences are the memory's ``segments`` (row numbers of its ``sections``; words of segment -1 are hidden), without
+    them blocks of ``segment_length`` positions. A sentence is compared by its state in ``sections``, of the memory's
+    width, without them by the mean of its words; ``positions`` concatenates a learned vector of its place in the
+    document, one for each of ``max_sections``, those after the last sharing that one. ``mask`` hides words; a sentence
+    without a visible word gets no share. ``dropout`` acts on the weights that make the context, not on those returned.
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        source: SourceSpec,
+        *,
+        word: Callable[..., Score],
+        sentence: Callable[..., Score],
+        kind: str = "renormalised",
+        segment_length: int = 8,
+        positions: bool = True,
+        max_sections: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(query_dim, source)
+        if source.axes != 1:
+            raise UserError("hierarchical attention reads words in sentences; image regions have no such order")
+        if source.causal:
+            raise UserError("hierarchical attention compares whole sentences; a memory that grows has none yet")
+        if source.position != "none":
+            raise UserError(
+                f"hierarchical attention has no place for {source.position} positions; use model.positions=sinusoidal"
+            )
+        if kind not in KINDS:
+            raise UserError(f"attention.kind={kind} is unknown; choose one of {', '.join(KINDS)}")
+        for name, count in (("segment_length", segment_length), ("max_sections", max_sections)):
+            if count < 1:
+                raise UserError(f"attention.{name} must be at least 1, got {count}")
+        if not 0.0 <= dropout <= 1.0:
+            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
+        self.kind, self.segment_length, self.dropout = kind, segment_length, dropout
+        self.place = nn.Parameter(torch.empty(max_sections, source.width)) if positions else None
+        if self.place is not None:
+            nn.init.normal_(self.place, std=source.width**-0.5)
+        self.word = word(query_dim, source.width, 1, source)
+        self.sentence = sentence(query_dim, source.width * (2 if positions else 1), 1, source)
+        self.normalizer = Softmax(1)
+
+    def prepare(self, memory: Memory) -> Memory:
+        """Keys of words (B, 1, S, .) and of sentences (B, 1, N, .), and the sentences themselves as ``sections``."""
+        given = memory.segments
+        segments = memory.positions[..., 0] // self.segment_length if given is None else given
+        mask = memory.mask & (segments >= 0)
+        segments = segments.masked_fill(~mask, 0)
+        sections = _means(memory.values, segments, mask) if memory.sections is None else memory.sections
+        states = sections.values
+        if self.place is not None:
+            place = F.embedding(sections.positions[..., 0].clamp(max=len(self.place) - 1), self.place)
+            states = torch.cat((states, place.to(states.dtype)), -1)
+        defined = self.sentence.visible(sections)
+        real = sections.mask if defined is None else sections.mask & defined
+        mask = mask & real.gather(1, segments)
+        keys = {"word": self.word.keys(memory.values.unsqueeze(1)), "sentence": self.sentence.keys(states.unsqueeze(1))}
+        return replace(memory, mask=mask, segments=segments, sections=sections, prepared=keys)
+
+    def forward(
+        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
+    ) -> Attended:
+        """Contexts (B, T, V) of T queries."""
+        assert memory.sections is not None
+        assert memory.segments is not None
+        queries = query.vector.unsqueeze(1)
+        words = self.word(queries, memory.prepared["word"], memory)  # (B, 1, T, S)
+        sentences = self.sentence(queries, memory.prepared["sentence"], memory.sections)  # (B, 1, T, N)
+        visible = memory.mask[:, None, None, :].expand_as(words)
+        defined = self.word.visible(memory)
+        if defined is not None:
+            visible = visible & defined[:, None, None, :]
+        if mask is not None:
+            visible = visible & mask.unsqueeze(1)
+        combine = self._renormalised if self.kind == "renormalised" else self._within
+        weights = combine(words, sentences, memory.segments[:, None, None, :].expand_as(words), visible)
+        used = dropout(weights, self.dropout if self.training else 0.0).squeeze(1)
+        return Attended(used.to(memory.values.dtype) @ memory.values, weights if need_weights else None, state)
+
+    def _renormalised(self, words: Tensor, sentences: Tensor, segments: Tensor, visible: Tensor) -> Tensor:
+        """One softmax over the sum of both scores: the two normalisers cancel out in the fraction."""
+        return self.normalizer(words + sentences.gather(-1, segments), visible)
+
+    def _within(self, words: Tensor, sentences: Tensor, segments: Tensor, visible: Tensor) -> Tensor:
+        """Softmax of each sentence's words, less their largest score; (B, 1, T, S)."""
+        low = torch.finfo(words.dtype).min
+        hidden = words.masked_fill(~visible, low)
+        largest = torch.full_like(sentences, low, dtype=words.dtype).scatter_reduce(
+            -1, segments, hidden.detach(), "amax"
+        )
+        raised = (hidden - largest.gather(-1, segments)).exp().masked_fill(~visible, 0.0)
+        total = torch.zeros_like(sentences, dtype=raised.dtype).scatter_add(-1, segments, raised)  # >= 1, or 0
+        share = self.normalizer(sentences, total > 0) / torch.where(total > 0, total, 1.0)
+        return raised * share.gather(-1, segments)
+
+
+def _means(values: Tensor, segments: Tensor, mask: Tensor) -> Memory:
+    """The mean of each sentence's real words, as a memory of sentences: values (B, S, V), segments (B, S)."""
+    count = int(segments.max()) + 1 if segments.numel() else 1
+    member = F.one_hot(segments, count).to(values.dtype) * mask.unsqueeze(-1)  # (B, S, N)
+    size = member.sum(1)  # (B, N)
+    return Memory.of(member.mT @ values / size.clamp(min=1.0).unsqueeze(-1), size > 0)

@@ -1,0 +1,123 @@
+"""End-to-end memory networks: several hops over one memory.
+
+Letters as in ``base.py``; K hops, D width of the embedded memories.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.normalizers import Softmax
+from seq2seq.errors import UserError
+from seq2seq.layers.dropout import dropout
+
+TYINGS = ("adjacent", "layerwise")
+
+
+class MemoryNetwork(Attention):
+    """p^k = softmax_i(u^k . m_i^k), o^k = sum_i p_i^k c_i^k, u^{k+1} = u^k + o^k (Sukhbaatar 2015, section 2).
+
+    m_i^k = A^k x_i + T_A^k(i) and c_i^k = C^k x_i + T_C^k(i) embed the memory, u^1 = B q the query. ``tying``:
+    ``adjacent``, A^{k+1} = C^k (and T likewise), or ``layerwise``, one A and one C in all hops and
+    u^{k+1} = H u^k + o^k (section 2.2). T (``temporal``) has a row for each of the ``max_length`` last positions,
+    counted from the most recent; older ones are not in the memory (section 4.1). For the first ``linear_start`` of
+    training, hops have no softmax, p = u . m (section 4.2). All parameters start from N(0, 0.1^2).
+
+    The context is u^{K+1} = u^K + o^K, which is what the paper's answer, softmax(W (o^K + u^K)), reads. x_i is what
+    the encoder made of word i; W = C^K and B = A^1 would tie vocabularies, which are not here. Weights have a row of
+    heads for each hop; the last one is the alignment.
+    """
+
+    linear: Tensor
+
+    def __init__(
+        self,
+        query_dim: int,
+        source: SourceSpec,
+        *,
+        hops: int = 3,
+        tying: str = "adjacent",
+        dim: int | None = None,
+        temporal: bool = True,
+        max_length: int = 128,
+        linear_start: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(query_dim, source)
+        if source.causal:
+            raise UserError(
+                "a memory network counts from the most recent memory, which changes in a memory that grows; "
+                "use it as attention, not as the decoder's self_attention"
+            )
+        if source.position != "none":
+            raise UserError(
+                f"a memory network has no place for {source.position} positions; use model.positions=sinusoidal"
+            )
+        if temporal and source.axes != 1:
+            raise UserError("temporal encoding needs an order in time; over image regions use attention.temporal=false")
+        if tying not in TYINGS:
+            raise UserError(f"attention.tying={tying} is unknown; choose one of {', '.join(TYINGS)}")
+        for name, count in (("hops", hops), ("max_length", max_length)):
+            if count < 1:
+                raise UserError(f"attention.{name} must be at least 1, got {count}")
+        for name, share in (("linear_start", linear_start), ("dropout", dropout)):
+            if not 0.0 <= share <= 1.0:
+                raise UserError(f"attention.{name} must lie in 0..1, got {share}")
+        dim = dim or query_dim
+        self.context_dim = dim
+        self.linear_start, self.dropout = linear_start, dropout
+        adjacent = tying == "adjacent"
+        count = hops + 1 if adjacent else 2
+        self.pairs = [(k, k + 1) if adjacent else (0, 1) for k in range(hops)]  # which embeddings are A^k and C^k
+        self.embed = nn.Parameter(torch.empty(count, source.width, dim))
+        self.time = nn.Parameter(torch.empty(count, max_length, dim)) if temporal else None
+        self.question = nn.Linear(query_dim, dim, bias=False)
+        self.carry = nn.Identity() if adjacent else nn.Linear(dim, dim, bias=False)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.1)
+        self.normalizer = Softmax(1)
+        self.mass = "free" if linear_start else "one"
+        self.register_buffer("linear", torch.tensor(linear_start > 0))
+
+    def prepare(self, memory: Memory) -> Memory:
+        """All embeddings of the memory (B, K + 1 or 2, S, D), and who is recent enough."""
+        memories = torch.einsum("bsv,kvd->bksd", memory.values, self.embed)
+        mask = memory.mask
+        if self.time is not None:
+            age = memory.extent - 1 - memory.positions[..., 0]  # (B, S), 0 = most recent
+            length = self.time.shape[1]
+            mask = mask & (age < length)
+            memories = memories + self.time[:, age.clamp(0, length - 1)].transpose(0, 1).to(memories.dtype)
+        return replace(memory, values=memory.values[..., :0], mask=mask, prepared={"memories": memories})
+
+    def forward(
+        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
+    ) -> Attended:
+        """Contexts (B, T, D) of T queries, weights (B, K, T, S)."""
+        visible = memory.mask.unsqueeze(1)
+        if mask is not None:
+            visible = visible & mask
+        embedded = memory.prepared["memories"].unbind(1)
+        u, hops = self.question(query.vector), []
+        for a, c in self.pairs:
+            scores = u @ embedded[a].mT  # (B, T, S)
+            weights = self.normalizer(scores, visible)
+            if self.linear_start:
+                weights = torch.where(self.linear, scores.masked_fill(~visible, 0.0), weights)
+            used = dropout(weights, self.dropout if self.training else 0.0)
+            u = self.carry(u) + used.to(embedded[c].dtype) @ embedded[c]
+            hops.append(weights)
+        context = u * visible.any(-1, keepdim=True)  # u^1 must not fill an empty context
+        return Attended(context, torch.stack(hops, 1) if need_weights else None, state)
+
+    def alignment(self, weights: Tensor) -> Tensor:
+        """The last hop's (B, T, S)."""
+        return weights[:, -1]
+
+    def anneal(self, progress: float) -> None:
+        """Softmax joins once ``linear_start`` of training is over."""
+        self.linear.fill_(progress < self.linear_start)

@@ -1,0 +1,327 @@
+"""Latent alignment against enumeration of all alignments of a tiny case."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Alternatives, Memory, Query, SourceSpec
+from seq2seq.attention.composed import Composed
+from seq2seq.attention.latent_alignment import HardMarginal, Variational
+from seq2seq.attention.normalizers import Softmax
+from seq2seq.attention.scores import General
+from seq2seq.attention.selections import Gumbel
+from seq2seq.attention.windows import Global, LocalM, LocalP
+from seq2seq.errors import UserError
+from seq2seq.loss import Criterion
+from tests.attention.walk import ask, close, walk
+from tests.catalogue import WIDTH, batch, mechanism, memory, model, noise, randomise
+
+Q, T, WORDS = 4, 3, 5
+SOURCE = SourceSpec(Q, input_dim=Q)
+PARTS = {"score": General, "window": Global, "normalizer": Softmax}
+READOUT = noise(Q, WORDS, seed=7)
+
+
+def made(cls: type[HardMarginal] = HardMarginal, **options: object) -> HardMarginal:
+    return randomise(cls(Q, SOURCE, **{**PARTS, **options}).double()).eval()
+
+
+def asked(
+    attention: HardMarginal,
+    source: Memory,
+    target: Tensor | None = None,
+    queries: Tensor | None = None,
+    state: dict[str, Tensor] | None = None,
+    start: int = 0,
+) -> tuple[Alternatives, dict[str, Tensor], Tensor]:
+    """Alternatives, penalties and context of T queries."""
+    prepared = attention.prepare(source)
+    queries = noise(len(source.mask), T, Q) if queries is None else queries
+    answer = attention(
+        ask(queries, start, target), prepared, attention.initial_state(prepared) if state is None else state
+    )
+    return answer.alternatives, answer.penalties, answer.context
+
+
+def log_likelihoods(contexts: Tensor, words: Tensor) -> Tensor:
+    """log p(y_t | c) of some linear readout: contexts (B, T, J, Q), words (B, T) -> (B, T, J)."""
+    log_p = torch.log_softmax(contexts @ READOUT, -1)
+    return log_p.gather(-1, words[:, :, None, None].expand(*log_p.shape[:-1], 1)).squeeze(-1)
+
+
+def test_marginal_is_the_sum_over_all_alignments() -> None:
+    """sum over z_1..z_T of prod_t a(z_t) p(y_t | z_t) = prod_t sum_j a_tj p(y_t | j)."""
+    source, words = memory(3, width=Q), torch.tensor([[1, 4, 2]])
+    found, _, _ = asked(made(), source)
+    assert found.kind == "mixture"
+    log_p = log_likelihoods(found.contexts, words)[0]
+    a, p = found.log_weights[0].exp().tolist(), log_p.exp().tolist()
+    total = sum(math.prod(a[t][z] * p[t][z] for t, z in enumerate(zs)) for zs in product(range(3), repeat=T))
+    marginal = torch.logsumexp(found.log_weights[0] + log_p, -1)
+    assert marginal.sum().item() == pytest.approx(math.log(total), abs=1e-12)
+    expected = (found.log_weights[0].exp() * log_p).sum(-1)
+    assert (marginal > expected).all()  # Jensen
+    every = log_likelihoods(
+        found.contexts.repeat_interleave(WORDS, 1), torch.arange(WORDS).repeat(T).unsqueeze(0)
+    ).exp()
+    close((found.log_weights[0].exp().repeat_interleave(WORDS, 0) * every[0]).sum(), torch.tensor(float(T)).double())
+
+
+def test_marginal_by_hand() -> None:
+    """a = (1/4, 3/4): one word in two stands at each place with p = 4/5 and 2/5."""
+    attention = made()
+    attention.score.weight.data[0] = torch.eye(Q)
+    source = memory(2, width=Q)
+    source.values.copy_(torch.tensor([[[0.0, 1, 0, 0], [math.log(3), 0, 1, 0]]], dtype=torch.float64))
+    found, _, context = asked(attention, source, queries=torch.eye(Q)[None, :1].double())
+    close(found.log_weights.exp(), torch.tensor([[[0.25, 0.75]]]).double())
+    close(found.contexts, source.values.unsqueeze(1))
+    close(context, torch.tensor([[[0.75 * math.log(3), 0.25, 0.75, 0]]], dtype=torch.float64))
+    log_p = torch.tensor([0.8, 0.4]).double().log()
+    assert torch.logsumexp(found.log_weights[0, 0] + log_p, 0).exp().item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("options", [{}, {"project": True}, {"project": True, "dim": 6}], ids=str)
+def test_the_context_is_soft_attentions_and_the_mean_of_the_alternatives(options: dict[str, object]) -> None:
+    ours, soft = made(**options), randomise(Composed(Q, SOURCE, **{**PARTS, **options}).double()).eval()
+    source = memory(4, 2, width=Q)
+    found, _, context = asked(ours, source)
+    expected = walk(soft, noise(2, T, Q), source)
+    close(context, expected.context)
+    close(found.log_weights.exp(), expected.weights[:, 0])
+    close((found.log_weights.exp().unsqueeze(-1) * found.contexts).sum(2), context)
+    if not options:
+        assert found.contexts.stride(1) == 0  # a view: S contexts a sentence, not S a query
+
+
+def test_nothing_to_attend_is_one_certain_empty_context() -> None:
+    attention = made(window=lambda *args: LocalM(*args, reach=1), project=True)
+    source = memory(6, 0, 1, width=Q)  # the third query of the third sentence is out of reach
+    source.values.requires_grad_()
+    found, _, _ = asked(attention, source)
+    for row, t in ((1, 0), (1, 2), (2, 2)):
+        assert found.log_weights[row, t].tolist() == [0.0] + [-math.inf] * 5
+        assert not found.contexts[row, t].any()
+    assert found.contexts[2, 1].any()
+    likelihood = log_likelihoods(found.contexts, torch.ones(3, T, dtype=torch.long))
+    torch.logsumexp(found.log_weights + likelihood, -1).sum().backward()
+    gradients = [source.values.grad, *(p.grad for p in attention.parameters())]
+    assert all(g.isfinite().all() for g in gradients)
+    assert not source.values.grad[1].any()
+
+
+def test_weights_too_small_for_a_logarithm_have_finite_gradients() -> None:
+    """e^-140 is a number in fp64 only; e^-90 is one in fp32, of which 1/a is not."""
+    attention = HardMarginal(Q, SOURCE, **PARTS)
+    attention.score.weight.data[0] = torch.eye(Q)
+    source = memory(3, width=Q, dtype=torch.float32)
+    source.values.copy_(torch.tensor([0.0, -90.0, -140.0])[None, :, None].expand(1, 3, Q) / Q)
+    found, _, _ = asked(attention, source, queries=torch.ones(1, T, Q).requires_grad_())
+    assert found.log_weights[0, 0].tolist() == [0.0, -math.inf, -math.inf]
+    torch.logsumexp(found.log_weights + torch.tensor([-200.0, 0.0, 0.0]), -1).sum().backward()
+    assert attention.score.weight.grad.isfinite().all()
+
+
+def test_refusals() -> None:
+    refused = [
+        ({"heads": 2}, "one position"),
+        ({"selection": Gumbel}, "none is drawn"),
+        ({"window": LocalP}, "renormalise=true"),
+    ]
+    for cls in (HardMarginal, Variational):
+        for options, message in refused:
+            with pytest.raises(UserError, match=message):
+                made(cls, **options)
+        for source in (SourceSpec(Q, is_self=True, input_dim=Q), SourceSpec(Q, causal=True, input_dim=Q)):
+            with pytest.raises(UserError, match="self-attention"):
+                cls(Q, source, **PARTS)
+    made(window=lambda *args: LocalP(*args, renormalise=True))
+    for options, message in [
+        ({"mode": "exact"}, "elbo .* or sample"),
+        ({"samples": 2}, "mode=sample only"),
+        ({"mode": "sample", "samples": 0}, "at least 1"),
+        ({"inference_dim": 3}, "even"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            made(Variational, **options)
+    with pytest.raises(UserError, match="embedded target"):
+        Variational(Q, SourceSpec(Q), **PARTS)
+
+
+def test_the_bound() -> None:
+    """sum_j q_j log p_j - KL(q || a) <= log sum_j a_j p_j, q enumerated in plain Python."""
+    attention, source, words = made(Variational), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
+    target = noise(2, T, Q, seed=5)
+    found, penalties, _ = asked(attention, source, target)
+    prior, _, _ = asked(attention, source)
+    assert (found.kind, prior.kind) == ("bound", "mixture")
+    assert list(penalties) == ["kl"]
+    log_p = log_likelihoods(found.contexts, words)
+    marginal = torch.logsumexp(prior.log_weights + log_p, -1)
+    for b, length in enumerate((3, 2)):
+        for t in range(T):
+            q = [math.exp(target[b, t] @ source.values[b, j]) for j in range(length)]
+            q = [x / sum(q) for x in q]
+            a = prior.log_weights[b, t].exp().tolist()
+            kl = sum(q[j] * math.log(q[j] / a[j]) for j in range(length))
+            assert found.log_weights[b, t].exp().tolist() == pytest.approx(q + [0.0] * (3 - length))
+            assert penalties["kl"][b, t].item() == pytest.approx(kl)
+            bound = sum(q[j] * log_p[b, t, j].item() for j in range(length)) - kl
+            assert bound < marginal[b, t].item()
+
+
+def test_the_bound_is_tight_where_q_is_the_posterior() -> None:
+    attention, source, words = made(Variational), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
+    prior, _, _ = asked(attention, source)
+    log_p = log_likelihoods(prior.contexts, words)
+    marginal = torch.logsumexp(prior.log_weights + log_p, -1)
+    target = torch.zeros(2, T, Q).double()
+    for b, length in enumerate((3, 2)):  # g . v_j = log a_j + log p_j has a solution: fewer places than dimensions
+        posterior = (prior.log_weights + log_p)[b, :, :length]
+        target[b] = posterior @ torch.linalg.pinv(source.values[b, :length]).T
+    found, penalties, _ = asked(attention, source, target)
+    weights = found.log_weights.exp()
+    close((weights * log_p).sum(-1) - penalties["kl"], marginal)
+    close(weights, (prior.log_weights + log_p - marginal.unsqueeze(-1)).exp())
+
+
+def test_without_a_target_it_is_the_exact_marginal() -> None:
+    ours, exact = made(Variational), made()
+    exact.load_state_dict(ours.state_dict(), strict=False)
+    source = memory(4, 0, 2, width=Q)
+    for training in (True, False):
+        ours.train(training)
+        found, penalties, context = asked(ours, source)
+        expected, _, expected_context = asked(exact, source)
+        assert not penalties
+        close(found.log_weights, expected.log_weights)
+        close(context, expected_context)
+
+
+def test_what_is_fed_back_does_not_know_the_target() -> None:
+    attention, source = made(Variational), memory(4, 2, width=Q)
+    queries, target = noise(2, T, Q), noise(2, T, Q, seed=5)
+    informed, plain = walk(attention, queries, source, target=target), walk(attention, queries, source)
+    assert torch.equal(informed.context, plain.context)
+    assert torch.equal(informed.weights, plain.weights)
+
+
+def test_q_looks_only_where_the_prior_does() -> None:
+    attention, source = made(Variational, window=lambda *args: LocalM(*args, reach=1)), memory(6, 0, width=Q)
+    found, penalties, _ = asked(attention, source, noise(2, T, Q, seed=5).requires_grad_())
+    seen = [[j for j in range(6) if abs(j - t) <= 1] for t in range(T)]
+    assert [row.isfinite().nonzero().flatten().tolist() for row in found.log_weights[0]] == seen
+    assert found.log_weights[1].tolist() == [[0.0] + [-math.inf] * 5] * T
+    assert not penalties["kl"][1].any()
+    gradients = torch.autograd.grad(
+        penalties["kl"].sum() + (found.log_weights.exp() * found.contexts.sum(-1)).sum(), [attention.score.weight]
+    )
+    assert gradients[0].isfinite().all()
+
+
+def test_target_reader_is_pytorchs_packed_lstm() -> None:
+    """Over y_1..y_n, of which the decoder reads all but the last, </s>: that one is a zero vector."""
+    attention = made(Variational, inference_dim=6)
+    lengths = torch.tensor([5, 1, 3])
+    read = noise(3, 5, Q)
+    mask = torch.arange(5) < lengths[:, None]
+    theirs = nn.LSTM(Q, 3, batch_first=True, bidirectional=True).double()
+    for suffix, layer in (("", attention.rightward), ("_reverse", attention.leftward)):
+        for name, parameter in layer.named_parameters():
+            theirs.get_parameter(name + suffix).data.copy_(parameter.data)
+    words = torch.zeros(3, 5, Q).double()
+    for b, length in enumerate(lengths.tolist()):
+        words[b, : length - 1] = read[b, 1:length]
+    packed = nn.utils.rnn.pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
+    states, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    close(attention.read_target(read, mask), attention.infer(states) * mask.unsqueeze(-1))
+    noisy = read + 1e3 * ~mask.unsqueeze(-1)
+    close(attention.read_target(noisy, mask), attention.read_target(read, mask))
+
+
+def test_draws_fall_as_q_says() -> None:
+    attention = made(Variational, mode="sample", samples=20000).train()
+    source, target = memory(4, width=Q, step=3), noise(1, T, Q, seed=5)
+    torch.manual_seed(0)
+    drawn, penalties, _ = asked(attention, source, target)
+    assert drawn.kind == "sampled"
+    enumerated, exact, _ = asked(made(Variational), source, target)
+    close(penalties["kl"], exact["kl"])
+    for j in range(4):
+        here = (drawn.contexts[0] == source.values[0, j]).all(-1)
+        share = here.double().mean(-1)
+        torch.testing.assert_close(share, enumerated.log_weights[0, :, j].exp(), rtol=0, atol=0.015)
+        close(drawn.log_weights[0].masked_select(here).unique().sum(), enumerated.log_weights[0, :, j].sum())
+
+
+def test_score_function_gradient_is_that_of_the_enumerated_bound() -> None:
+    """Deng 2018, section 3.2: E_z [log p_z + (log p_z - b) log q_z] has the gradient of sum_j q_j log p_j."""
+    words, source = torch.tensor([[1, 4, 2]]), memory(3, width=Q)
+    target, scale = noise(1, T, Q, seed=5), 2.0
+    source.values.requires_grad_()
+
+    def gradients(attention: HardMarginal, target: Tensor) -> tuple[Tensor, ...]:
+        target = target.clone().requires_grad_()
+        found, _, context = asked(attention, source, target)
+        log_p = log_likelihoods(scale * found.contexts, words)
+        if found.kind == "bound":
+            value = (found.log_weights.exp() * log_p).sum()
+        else:
+            baseline = log_likelihoods(scale * context.unsqueeze(2), words).detach()
+            value = (log_p + (log_p.detach() - baseline) * found.log_weights).mean(-1).sum()
+        return torch.autograd.grad(value, [target, source.values])
+
+    torch.manual_seed(0)
+    exact = gradients(made(Variational), target)
+    drawn = gradients(made(Variational, mode="sample", samples=50000).train(), target)
+    assert made(Variational, mode="sample").gradient == "surrogate"
+    for ours, theirs in zip(drawn, exact, strict=True):
+        assert theirs.abs().max() > 0.2
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.03)
+
+
+def test_draws_do_not_depend_on_chunks_or_neighbours() -> None:
+    attention = made(Variational, mode="sample", samples=3).train()
+    source, queries, target = memory(6, 4, width=Q, step=3), noise(2, 4, Q), noise(2, 4, Q, seed=5)
+    state = attention.initial_state(attention.prepare(source))
+    whole, _, _ = asked(attention, source, target, queries, state)
+    assert whole.contexts.shape == (2, 4, 3, Q)
+    for t in range(4):
+        step, _, _ = asked(attention, source, target[:, t : t + 1], queries[:, t : t + 1], state, start=t)
+        close(step.contexts, whole.contexts[:, t : t + 1])
+        close(step.log_weights, whole.log_weights[:, t : t + 1])
+    index = torch.tensor([1])
+    alone, _, _ = asked(attention, source.select(index), target[1:], queries[1:], {"seed": state["seed"][1:]})
+    close(alone.contexts, whole.contexts[1:])
+    calm, _, _ = asked(attention.eval(), source, target, queries)
+    assert calm.kind == "bound"  # nothing is drawn in evaluation
+
+
+@pytest.mark.parametrize("decoder", ["rnn", "transformer"])
+def test_in_a_model_the_bound_is_below_the_marginal(decoder: str) -> None:
+    """Training's total is the negative bound, evaluation's the exact negative log-likelihood."""
+    probe, data = model(f"model={decoder}", attention="variational"), batch()
+    criterion = Criterion(weights={"kl": 1.0})
+    marginal = criterion.eval()(probe, data).total
+    bound = criterion.train()(probe.train(), data)
+    assert bound.terms["kl"] > 0.1
+    assert bound.total > marginal + 0.1
+    bound.total.backward()
+    inference = probe.decoder.cross_attention(len(getattr(probe.decoder, "layers", [0])) - 1).infer.weight
+    assert inference.grad.any()
+
+
+def test_only_the_last_layer_offers_alternatives() -> None:
+    earlier = SourceSpec(WIDTH, input_dim=WIDTH, last=False)
+    queries, source = noise(2, T, WIDTH), memory(4, 2)
+    for name in ("hard_marginal", "variational"):
+        attention = mechanism("attention", name, earlier)
+        assert [name for name, _ in attention.named_parameters()] == ["score.weight"]
+        prepared = attention.prepare(source)
+        query = Query(queries, torch.arange(T).expand(2, -1))
+        assert attention(query, prepared, attention.initial_state(prepared)).alternatives is None

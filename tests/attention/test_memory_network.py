@@ -1,0 +1,154 @@
+"""End-to-end memory networks against the paper's formulas, a memory at a time in plain Python."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2seq.attention.base import Memory, SourceSpec
+from seq2seq.attention.memory_network import MemoryNetwork
+from seq2seq.errors import UserError
+from tests.attention.walk import close, cut, walk
+from tests.catalogue import memory, noise, randomise
+
+Q, V, D, T = 4, 3, 5, 2
+LENGTHS = (5, 3)
+every_tying = pytest.mark.parametrize("tying", ["adjacent", "layerwise"])
+
+
+def made(**options: object) -> MemoryNetwork:
+    options = {"dim": D, "max_length": 20, **options}
+    return randomise(MemoryNetwork(Q, SourceSpec(V), **options).double()).eval()
+
+
+def dot(x: list[float], y: list[float]) -> float:
+    return sum(a * b for a, b in zip(x, y, strict=True))
+
+
+@every_tying
+@pytest.mark.parametrize("temporal", [True, False])
+@pytest.mark.parametrize("hops", [1, 2, 3])
+@pytest.mark.parametrize("linear", [False, True])
+def test_formula(tying: str, temporal: bool, hops: int, linear: bool) -> None:
+    attention = made(tying=tying, temporal=temporal, hops=hops, linear_start=float(linear))
+    queries, source = noise(2, T, Q), memory(*LENGTHS, width=V)
+    answer = walk(attention, queries, source)
+    assert answer.weights.shape == (2, hops, T, 5)
+    embed = attention.embed.tolist()
+    b_matrix = attention.question.weight.tolist()
+    for b, length in enumerate(LENGTHS):
+        for t in range(T):
+            u = [dot(row, queries[b, t].tolist()) for row in b_matrix]
+            for hop in range(hops):
+                a, c = (hop, hop + 1) if tying == "adjacent" else (0, 1)
+
+                def vector(k: int, i: int) -> list[float]:
+                    x = source.values[b, i].tolist()  # noqa: B023
+                    made = [dot(x, [row[d] for row in embed[k]]) for d in range(D)]
+                    if temporal:  # the most recent first
+                        made = [m + s for m, s in zip(made, attention.time[k, length - 1 - i].tolist(), strict=True)]  # noqa: B023
+                    return made
+
+                scores = [dot(u, vector(a, i)) for i in range(length)]
+                p = scores if linear else [math.exp(e) / sum(map(math.exp, scores)) for e in scores]
+                assert answer.weights[b, hop, t].tolist() == pytest.approx(p + [0.0] * (5 - length))
+                o = [sum(p[i] * vector(c, i)[d] for i in range(length)) for d in range(D)]
+                if tying == "layerwise":
+                    u = [dot(row, u) for row in attention.carry.weight.tolist()]
+                u = [x + y for x, y in zip(u, o, strict=True)]
+            assert answer.context[b, t].tolist() == pytest.approx(u)
+
+
+def test_by_hand() -> None:
+    """One hop, two memories of one number: u = 1, m = (0, log 3), c = (1, 2): p = (1/4, 3/4), u + o = 1 + 7/4."""
+    attention = MemoryNetwork(1, SourceSpec(2), hops=1, temporal=False).double()
+    attention.question.weight.data.fill_(1.0)
+    attention.embed.data.copy_(torch.tensor([[[1.0], [0.0]], [[0.0], [1.0]]]))
+    values = torch.tensor([[[0.0, 1.0], [math.log(3), 2.0]]], dtype=torch.float64)
+    answer = walk(attention, torch.ones(1, 1, 1).double(), Memory.of(values, torch.ones(1, 2, dtype=torch.bool)))
+    assert answer.weights.flatten().tolist() == pytest.approx([0.25, 0.75])
+    assert answer.context.item() == pytest.approx(2.75)
+
+
+def test_tying_is_in_the_parameters() -> None:
+    """Adjacent: what a hop reads out is what the next one matches, so K + 1 embeddings in all."""
+    assert made(hops=3).embed.shape[0] == made(hops=3).time.shape[0] == 4
+    layerwise = made(hops=3, tying="layerwise")
+    assert layerwise.embed.shape[0] == layerwise.time.shape[0] == 2
+    assert layerwise.carry.weight.shape == (D, D)
+    assert made(temporal=False).time is None
+
+
+@every_tying
+def test_weights_of_each_hop_sum_to_one(tying: str) -> None:
+    weights = walk(made(tying=tying), noise(2, T, Q), memory(*LENGTHS, width=V)).weights
+    close(weights.sum(-1), torch.ones(2, 3, T).double())
+    close(made(tying=tying).alignment(weights), weights[:, 2])
+
+
+@pytest.mark.parametrize("linear", [0.0, 1.0])
+def test_order_counts_only_by_time(linear: float) -> None:
+    """Permuted memories are the same memory exactly where T is 0 or absent."""
+    queries, source = noise(1, T, Q), memory(5, width=V)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    moved = Memory.of(source.values[:, order], source.mask)  # at new positions
+
+    def move(attention: MemoryNetwork) -> tuple[Tensor, Tensor]:
+        answer = walk(attention, queries, source)
+        again = walk(attention, queries, moved)
+        return answer.context - again.context, answer.weights[..., order] - again.weights
+
+    for difference in move(made(temporal=False, linear_start=linear)):
+        close(difference, torch.zeros_like(difference))
+    timed = made(linear_start=linear)
+    assert all(difference.abs().max() > 0.01 for difference in move(timed))
+    torch.nn.init.zeros_(timed.time)
+    for difference in move(timed):
+        close(difference, torch.zeros_like(difference))
+
+
+def test_time_is_counted_from_the_most_recent() -> None:
+    """The oldest memory gone, the others keep their age; what is older than T knows is not there."""
+    attention, queries, source = made(max_length=3), noise(1, T, Q), memory(5, width=V)
+    answer = walk(attention, queries, source)
+    assert answer.weights[..., :2].eq(0).all()
+    assert answer.weights[..., 2:].gt(0).all()
+    recent = cut(source, slice(2, 5))
+    close(walk(attention, queries, Memory.of(recent.values, recent.mask)).context, answer.context)
+    assert walk(made(max_length=1, temporal=False), queries, source).weights.gt(0).all()
+
+
+def test_linear_start_ends() -> None:
+    attention, plain = made(linear_start=0.25), made()
+    queries, source = noise(2, T, Q), memory(*LENGTHS, width=V)
+    assert (attention.mass, plain.mass) == ("free", "one")
+    weights = []
+    for progress in (0.0, 0.2, 0.25, 1.0):
+        attention.anneal(progress)
+        weights.append(walk(attention, queries, source).weights)
+    assert torch.equal(weights[0], weights[1])
+    assert (weights[0] < 0).any()
+    assert torch.equal(weights[2], weights[3])
+    close(weights[3], walk(plain, queries, source).weights)
+    attention.anneal(0.0)
+    resumed = made(linear_start=0.25)
+    resumed.anneal(1.0)
+    resumed.load_state_dict(attention.state_dict())
+    close(walk(resumed, queries, source).weights, weights[0])
+
+
+def test_refusals() -> None:
+    for source, message in [
+        (SourceSpec(V, causal=True), "grows"),
+        (SourceSpec(V, position="alibi"), "sinusoidal"),
+        (SourceSpec(V, axes=2), "temporal=false"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            MemoryNetwork(Q, source)
+    MemoryNetwork(Q, SourceSpec(V, axes=2), temporal=False)
+    for wrong in ({"tying": "none"}, {"hops": 0}, {"max_length": 0}, {"linear_start": 2.0}, {"dropout": -0.5}):
+        with pytest.raises(UserError, match=rf"attention\.{next(iter(wrong))}"):
+            made(**wrong)
