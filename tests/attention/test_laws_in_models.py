@@ -169,7 +169,7 @@ def test_arguments(decoder: str) -> None:
     def listen(_: Attention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         query, memory, _ = args
         given = tuple(field.name for field in fields(query) if getattr(query, field.name) is not None)
-        heard.add((given, query.vector.shape[1:], memory.values.shape[1:], tuple(sorted(kwargs))))
+        heard.add((given, query.vector.shape[1:], memory.mask.shape[1:], tuple(sorted(kwargs))))
 
     for name in choices("attention"):
         probe = model(*DECODERS[decoder], attention=name)
