@@ -31,7 +31,7 @@ from seq2seq.model import build
 from seq2seq.outputs import Writer
 from seq2seq.scoring import alignment_error, score_records
 from seq2seq.search import Search
-from seq2seq.training.fit import OURS, fit
+from seq2seq.training.fit import OURS, FitResult, fit
 
 log = logging.getLogger(__name__)
 
@@ -80,20 +80,26 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     corpus: Corpus = build_node(config.data)
     corpus.setup()
     model = build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer))
-    fitted = fit(config, corpus, model, run, resume)
-
-    trained = Trained.load(fitted.best)
     split = "test" if corpus.has("test") else "valid"
-    records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
-    scored = score_records(
-        trained, records, _search(config), config.task.metrics, max_tokens=corpus.max_tokens, plots=PLOTS
-    )
-    report.save_split(run, split, records, scored)
-    about = report.about(trained, time.monotonic() - started, dataclasses.asdict(fitted))
-    report.save_results(run / "results.json", {split: scored.metrics}, about)
-    print(report.table(scored.metrics))
-    print(f"\nrun    {run}\nplots  {run / 'attention' / split}")
-    return scored.metrics
+    metrics: dict[str, Score] = {}
+
+    def score(fitted: FitResult) -> dict[str, float]:
+        trained = Trained.load(fitted.best)
+        records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
+        scored = score_records(
+            trained, records, _search(config), config.task.metrics, max_tokens=corpus.max_tokens, plots=PLOTS
+        )
+        report.save_split(run, split, records, scored)
+        about = report.about(trained, time.monotonic() - started, dataclasses.asdict(fitted))
+        report.save_results(run / "results.json", {split: scored.metrics}, about)
+        metrics.update(scored.metrics)
+        return {f"{split}/{name}": found.score for name, found in metrics.items()}
+
+    fit(config, corpus, model, run, resume, score=score)
+    if metrics:  # one process of several tells
+        print(report.table(metrics))
+        print(f"\nrun    {run}\nplots  {run / 'attention' / split}")
+    return metrics
 
 
 @dataclass(frozen=True)

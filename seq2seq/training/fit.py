@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from seq2seq.training import launch
 from seq2seq.training.annealing import Annealing
 from seq2seq.training.averaging import averaging
 from seq2seq.training.checkpoints import AtomicIO, Checkpoints
+from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.curves import Curves
 from seq2seq.training.datamodule import DataModule
 from seq2seq.training.interruption import Interrupted, Interruption
@@ -80,11 +81,14 @@ def fit(
     model: Seq2Seq,
     run_dir: Path,
     resume: Path | None = None,
+    *,
+    score: Callable[[FitResult], Mapping[str, float]] | None = None,
 ) -> FitResult:
     """Trains ``model`` on ``corpus`` as ``config`` says, or goes on from the checkpoint ``resume``.
 
     Every checkpoint also carries the config and the tokenizers. With several devices, the other processes are started
-    and ended in here.
+    and ended in here. ``score`` is called once training is over and before the run's trackers close, which show the
+    figures that it returns by name.
 
     Raises:
         UserError: options that cannot be, or a loss that is not finite.
@@ -98,10 +102,15 @@ def fit(
     with _quiet():
         session = _Session(config, options, corpus, model, validation, run_dir)
         devices = session.trainer.num_devices * session.trainer.num_nodes
-        if devices == 1 or launch.is_launched():
-            return session.run(resume)
-        with launch.others(devices, fit, config, corpus, model, run_dir, resume):
-            return session.run(resume)
+        alone = devices == 1 or launch.is_launched()
+        try:
+            with nullcontext() if alone else launch.others(devices, fit, config, corpus, model, run_dir, resume):
+                result = session.run(resume)
+            if score is not None and session.trainer.is_global_zero:
+                session.show(score(result))
+        finally:
+            session.close()
+        return result
 
 
 class _Session:
@@ -155,10 +164,6 @@ class _Session:
                 step = self.trainer.global_step
                 log.warning("stopped at step %d; to go on: python train.py resume=%s", step, self.run_dir)
             raise
-        finally:
-            for logger in self.trainer.loggers:
-                if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
-                    logger.experiment.finish()  # the next run of a sweep begins its own
         c, best = self.checkpoints, self.checkpoints.best
         log.info("trained for %.0f seconds, %d updates", time.monotonic() - began, self.trainer.global_step)
         return FitResult(
@@ -175,6 +180,19 @@ class _Session:
             skipped=self.module.guard.skipped,
             stopped_early=self.early_stopping.wait_count >= self.early_stopping.patience,
         )
+
+    def show(self, scores: Mapping[str, float]) -> None:
+        """Hands the trackers what the finished run came to; the curves end where training did."""
+        for logger in self.trainer.loggers:
+            if not isinstance(logger, CSVLogger):
+                logger.log_metrics(dict(scores), self.trainer.global_step)
+                logger.save()
+
+    def close(self) -> None:
+        """Ends the run's page: the next run of a sweep begins its own."""
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
+                logger.experiment.finish()
 
     def _trainer(self, config: DictConfig) -> L.Trainer:
         chosen = plain(config.trainer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,22 @@ def test_overfit_turns_everything_off_that_is_in_the_way() -> None:
 
 def test_tensorboard(prepare: Callable[..., Any], tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="an optional extra")
-    fit(*prepare("logger=tensorboard", **{"trainer.max_steps": 3}), tmp_path)
-    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
-    assert (tmp_path / "metrics.csv").exists()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit(*prepare("logger=tensorboard", **{"trainer.max_steps": 3}), tmp_path, score=lambda fitted: {"test/bleu": 12.5})
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("test/bleu")] == [12.5]
+    assert "test/bleu" not in (tmp_path / "metrics.csv").read_text()
 
 
 def test_wandb_is_offline_and_ends_with_the_run(prepare: Callable[..., Any], tmp_path: Path) -> None:
     keys = {"trainer.max_steps": 3, "training.plots": 1}
     for name in ("one", "two"):
-        fit(*prepare("logger=wandb", **keys), tmp_path / name)
+        fit(*prepare("logger=wandb", **keys), tmp_path / name, score=lambda fitted: {"test/bleu": 12.5})
         (run,) = (tmp_path / name / "wandb").glob("offline-run-*")
-        assert list(run.rglob("*.png")) and list(run.glob("*.wandb"))
+        assert list(run.rglob("*.png"))
+        (log,) = run.glob("*.wandb")
+        deadline = time.monotonic() + 30  # its writer is a process of its own
+        while b"test/bleu" not in log.read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
