@@ -29,7 +29,14 @@ FORMS = ("projections", "naive", "loop", "ours")
 COMPILED = ("naive, compiled", "ours, compiled")
 ADDITIVE = {"batch": 32, "targets": 50, "positions": 50, "hidden": 512, "width": 512}
 WEIGHTS = ("need_weights=False", "need_weights=True")
-WIDE = {"sliding_window": "window={0}"}
+WIDE = {
+    "sliding_window": "window.reach={0}",
+    "dilated": "window.reach={0}",  # as many keys, twice as far
+    "block_local": "window.size={1}",
+    "longformer": "window.reach={0}",
+    "big_bird": "window.reach={0}",
+    "adaptive_span": "window.max_span={0}",
+}
 """Options that make a window {0} wide to each side, {1} in all."""
 MEBIBYTE = 2**20
 

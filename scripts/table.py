@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +26,40 @@ def main() -> None:
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run, or a folder of runs")
     parser.add_argument("--split", default="test")
     options = parser.parse_args()
-    found = sorted({path for folder in options.directories for path in folder.rglob("results.json")})
-    found = [path for path in found if "evaluations" not in path.parts]
-    if not found:
-        sys.exit(f"no results.json below {', '.join(map(str, options.directories))}: is the run finished?")
-    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for path in found:
+    rows: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for path in found(options.directories):
         results = json.loads(path.read_text(encoding="utf-8"))
         if options.split not in results:
             sys.exit(f"{path} has no split {options.split}; it has {', '.join(set(results) - {'run'})}")
         rows[name(path.parent)].append(results)
-    print("| data | model | attention | parameters |", " | ".join(COLUMNS.values()), "| seeds | training s |")
-    print("|---|---|---|---:|" + "---:|" * (len(COLUMNS) + 2))
-    for (data, model, attention), runs in sorted(rows.items()):
+    print("| data | model | attention | self-attention | parameters |", " | ".join(COLUMNS.values()), end="")
+    print(" | seeds | training s |")
+    print("|---|---|---|---|---:|" + "---:|" * (len(COLUMNS) + 2))
+    for key, runs in sorted(rows.items()):
         figures = [summary([run[options.split].get(metric) for run in runs]) for metric in COLUMNS]
         seeds = ", ".join(str(run["run"]["seed"]) for run in runs)
         seconds = summary([{"score": run["run"]["training"]["seconds"]} for run in runs], 0)
         parameters = f"{runs[0]['run']['parameters']:,}"
-        print("|", " | ".join([data, model, attention, parameters, *figures, seeds, seconds]), "|")
+        print("|", " | ".join([*key, parameters, *figures, seeds, seconds]), "|")
 
 
-def name(run: Path) -> tuple[str, str, str]:
-    """Data, model and attention, as they were chosen."""
+def found(directories: Iterable[Path]) -> list[Path]:
+    """The results.json of each finished run below the directories."""
+    paths = []
+    for folder in directories:
+        below = [path for path in sorted(folder.rglob("results.json")) if "evaluations" not in path.parts]
+        if not below:
+            sys.exit(f"no results.json below {folder}: is the run finished?")
+        paths += below
+    return list(dict.fromkeys(paths))
+
+
+def name(run: Path) -> tuple[str, str, str, str]:
+    """Data, model, attention and self-attention, as they were chosen."""
     choices = OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
-    return choices.data, choices.model, choices.attention
+    slots = ("self_attention", "self_attention@encoder_self", "self_attention@decoder_self")
+    chosen = [f"{slot.partition('@')[2]} {choices[slot]}".strip() for slot in slots if choices.get(slot)]
+    return choices.data, choices.model, choices.attention, ", ".join(chosen)
 
 
 def summary(scores: list[dict[str, float] | None], digits: int = 3) -> str:

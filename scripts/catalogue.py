@@ -1,0 +1,240 @@
+"""Makes the tables of docs/catalogue.md, of everything in conf/attention and conf/self_attention.
+
+    python scripts/catalogue.py multirun/DATE_TIME ...   # with the runs in these directories
+    python scripts/catalogue.py --speed                  # measures speed and memory, on a quiet machine: minutes
+    python scripts/catalogue.py                          # the same figures again, after a YAML has changed
+
+Idea, paper and purpose are the first two lines of a YAML. Figures are kept in docs/catalogue.json, where new ones take
+the place of old ones. What the page says beside the tables is written by hand and stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmark import cores, machine, positive
+from omegaconf import OmegaConf
+from table import found, summary
+
+from seq2seq.command import CONF
+from seq2seq.errors import UserError
+
+Figures = dict[str, Any]
+PAGE = CONF.parent / "docs" / "catalogue.md"
+SLOTS = {"attention": "additive", "self_attention": None}
+MODELS = {"rnn": {"attention": "additive", "self_attention": None}}
+MODELS["transformer"] = {"attention": "multi_head", "self_attention": "multi_head"}
+"""What each model has in each slot unless told otherwise."""
+MAIN, PROBES = "toy_translation", ("copy", "reverse", "sort", "insert", "needle")
+METRICS = ("bleu", "aer", "attention_entropy", "accuracy")
+RECIPE = {"attention", "self_attention", "model", "data", "seed", "logger", "trainer", "training.metrics"}
+RECIPE |= {"training.plots", "data.cache", "trainer.enable_progress_bar", "hydra.sweep.dir", "hydra.run.dir"}
+"""What may be overridden in a run whose figures are compared."""
+MEBIBYTE = 2**20
+FOR = "# For: "
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of conf/attention or conf/self_attention."""
+
+    name: str
+    idea: str  # name, equation or idea, paper
+    purpose: str
+    same_as: str | None = None  # another file that it is a name of
+
+    @staticmethod
+    def read(file: Path) -> Entry:
+        """Its first two lines; the rest tells a synonym."""
+        idea, purpose, *_ = [*file.read_text(encoding="utf-8").splitlines(), "", ""]
+        if not idea.startswith("# ") or not purpose.startswith(FOR):
+            raise UserError(f"{file}: line 1 must be '# Name: idea (paper)', line 2 '{FOR}what it is for'")
+        node = OmegaConf.load(file)
+        only = list(node) == ["defaults"] and len(node.defaults) == 1 and isinstance(node.defaults[0], str)
+        return Entry(file.stem, idea[2:], purpose.removeprefix(FOR), node.defaults[0] if only else None)
+
+
+def entries(slot: str) -> list[Entry]:
+    """The catalogue of a slot."""
+    return [Entry.read(file) for file in sorted((CONF / slot).glob("*.yaml"))]
+
+
+def runs(directories: Iterable[Path]) -> Iterator[tuple[tuple[str, str, str, str], Figures]]:
+    """(data, slot, model, name) and figures of each run below the directories that followed the recipe."""
+    for path in found(directories):
+        run = path.parent
+        typed = [str(line).lstrip("+").partition("=") for line in OmegaConf.load(run / ".hydra" / "overrides.yaml")]
+        choices = OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
+        if other := [f"{key}={value}" for key, _, value in typed if key not in RECIPE]:
+            print(f"left out: {run} ({', '.join(other)}: not the common recipe)", file=sys.stderr)
+            continue
+        results = json.loads(path.read_text(encoding="utf-8"))
+        scores = {name: results["test"][name]["score"] for name in METRICS if name in results["test"]}
+        about = results["run"]
+        figures = {"seed": about["seed"], "parameters": about["parameters"], **scores}
+        slots = placed(choices.model, choices.attention, choices.get("self_attention"))
+        if not slots:
+            print(f"left out: {run} (attention and self_attention are both not the default)", file=sys.stderr)
+        for slot, name in slots.items():
+            yield (choices.data, slot, choices.model, name), figures
+
+
+def placed(model: str, attention: str, self_attention: str | None) -> dict[str, str]:
+    """{slot: name} of what a run says something about: one slot varies while the other is as it comes."""
+    usual, chosen = MODELS[model], {"attention": attention, "self_attention": self_attention}
+    chosen["self_attention"] = self_attention or usual["self_attention"]
+    pairs = (("attention", "self_attention"), ("self_attention", "attention"))
+    return {slot: name for slot, other in pairs if (name := chosen[slot]) and chosen[other] == usual[other]}
+
+
+def add_runs(store: Figures, directories: Iterable[Path]) -> None:
+    """Keeps the figures of runs, one a seed."""
+    for (data, slot, model, name), figures in runs(directories):
+        node = store.setdefault("runs", {}).setdefault(data, {}).setdefault(slot, {}).setdefault(model, {})
+        others = [run for run in node.get(name, []) if run["seed"] != figures["seed"]]
+        node[name] = sorted([*others, figures], key=lambda run: run["seed"])
+
+
+def add_speed(store: Figures, rounds: int, threads: int) -> None:
+    """Measures all mechanisms that are not another's synonym, in both models."""
+    import pace
+    import torch
+
+    from seq2seq.memory import keep_freed
+
+    keep_freed()  # as training does
+    torch.set_num_threads(threads)
+    host = machine(threads)
+    if host["load_before"] > 0.5:
+        print(f"warning: this machine is busy already (load {host['load_before']})", file=sys.stderr)
+    speed: Figures = {"date": date.today().isoformat(), "machine": host, "torch": torch.__version__}
+    for slot in SLOTS:
+        names = [entry.name for entry in entries(slot) if entry.same_as is None]
+        speed[slot] = {model: pace.measure(slot, model, names, rounds) for model in MODELS}
+    store["speed"] = speed
+
+
+def tables(store: Figures) -> dict[str, str]:
+    """{region of the page: Markdown}."""
+    made = {"measured": measured(store)}
+    for slot in SLOTS:
+        listed = entries(slot)
+        made[slot] = markdown(["config", "idea (paper)", "for"], [described(slot, entry) for entry in listed])
+        for model in MODELS:
+            made[f"{slot} {model}"] = figures(store, slot, model, listed)
+    for model in MODELS:
+        made[f"probes {model}"] = probes(store, model)
+    return made
+
+
+def described(slot: str, entry: Entry) -> list[str]:
+    """A row of what there is."""
+    idea = re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", entry.idea)
+    return [f"`{slot}={entry.name}`", idea, entry.purpose]
+
+
+def measured(store: Figures) -> str:
+    """What the figures of speed hold for."""
+    if (speed := store.get("speed")) is None:
+        return "Speed has not been measured yet: `python scripts/catalogue.py --speed`."
+    host = speed["machine"]
+    about = f"{host['processor']}, {host['threads']} threads of {host['cores']} cores, torch {speed['torch']}"
+    return f"Speed and memory: {about}, {speed['date']}."
+
+
+def figures(store: Figures, slot: str, model: str, listed: Sequence[Entry]) -> str:
+    """What each mechanism reached and took in a model."""
+    scored = store.get("runs", {}).get(MAIN, {}).get(slot, {}).get(model, {})
+    speed = store.get("speed", {}).get(slot, {}).get(model, {})
+    rows, refused = [], []
+    for entry in listed:
+        if entry.same_as:
+            rows.append([f"`{entry.name}`", f"= `{entry.same_as}`", *[""] * 5])
+            continue
+        done, pace = scored.get(entry.name, []), speed.get(entry.name, {})
+        if "refused" in pace and not done:
+            refused.append(f"`{entry.name}`: {pace['refused']}")
+        parameters = done[0]["parameters"] if done else pace.get("parameters")
+        row = [f"`{entry.name}`", f"{parameters:,}" if parameters else ""]
+        row += [mean(done, metric) for metric in METRICS[:3]] if done else ["not run", "", ""]
+        row += [f"{pace['relative']:.2f}" if "relative" in pace else ""]
+        row += [f"{pace['peak'] / MEBIBYTE:.0f}" if "peak" in pace else ""]
+        rows.append(row)
+    plain = {"attention": "dot", "self_attention": "multi_head"}[slot]
+    head = ["config", "parameters", "BLEU", "AER", "entropy, nats", f"tokens/s, `{plain}` = 1", "memory, MiB"]
+    text = markdown(head, rows, right=6)
+    return text + ("\n\nRefused: " + "; ".join(refused) + "." if refused else "")
+
+
+def probes(store: Figures, model: str) -> str:
+    """BLEU and AER at unseen lengths, of the mechanisms that were run."""
+    kept = {
+        probe: store.get("runs", {}).get(f"probe_{probe}", {}).get("attention", {}).get(model, {}) for probe in PROBES
+    }
+    names = sorted({name for runs in kept.values() for name in runs})
+    if not names:
+        return "Not run yet."
+    rows = []
+    for name in names:
+        cells = [kept[probe].get(name, []) for probe in PROBES]
+        both = [f"{mean(runs, 'bleu')} ({mean(runs, 'aer')})" if runs else "not run" for runs in cells]
+        rows.append([f"`{name}`", *both])
+    return markdown(["config", *PROBES], rows, right=len(PROBES))
+
+
+def mean(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """Mean ± sd over seeds."""
+    return summary([{"score": run[metric]} if metric in run else None for run in runs])
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> str:
+    """A table whose last ``right`` columns are numbers."""
+    ruler = ["---"] * (len(head) - right) + ["---:"] * right
+    lines = ([cell.replace("|", "\\|") for cell in row] for row in (head, ruler, *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def filled(page: str, made: Mapping[str, str]) -> str:
+    """The page with what stands between its marks replaced."""
+
+    def fill(mark: re.Match[str]) -> str:
+        if mark["region"] not in made:
+            raise UserError(f"{PAGE.name} marks a table {mark['region']!r}; there are: {', '.join(made)}")
+        return f"{mark['begin']}\n\n{made[mark['region']]}\n\n{mark['end']}"
+
+    pattern = r"(?P<begin><!-- table: (?P<region>[\w ]+) -->)\n.*?(?P<end><!-- end -->)"
+    return re.sub(pattern, fill, page, flags=re.DOTALL)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directories", nargs="*", type=Path, metavar="DIR", help="runs, or folders of them, to add")
+    parser.add_argument("--speed", action="store_true", help="measure speed and memory")
+    parser.add_argument("--rounds", type=positive, default=5, help="of --speed")
+    parser.add_argument("--threads", type=positive, default=cores(), help="of --speed (else all cores)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="docs/catalogue.md; figures are kept beside it")
+    options = parser.parse_args(arguments)
+    kept = options.page.with_suffix(".json")
+    try:
+        store = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+        add_runs(store, options.directories)
+        if options.speed:
+            add_speed(store, options.rounds, options.threads)
+        page = filled(options.page.read_text(encoding="utf-8"), tables(store))
+        kept.write_text(json.dumps(store, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        options.page.write_text(page, encoding="utf-8")
+    except (UserError, OSError) as error:
+        sys.exit(f"catalogue.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""``scripts/catalogue.py --speed``: how fast each mechanism trains on the toy corpus, beside a plain one; its memory.
+
+All models of a slot take turns in one process, a few updates each, over the same batches.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import lightning
+from peers.meter import peak, seconds
+
+from seq2seq.attention.base import Attention
+from seq2seq.batch import Batch
+from seq2seq.command import compose, forced
+from seq2seq.config import build_node, build_tool
+from seq2seq.data.corpus import Corpus
+from seq2seq.errors import UserError
+from seq2seq.model import build
+from seq2seq.training.gradients import regularise, rescale
+
+PLAIN = {"attention": "dot", "self_attention": "multi_head"}
+"""What the others of a slot are measured beside."""
+BATCHES = 4
+
+
+class Trainee:
+    """A model, and one update of it."""
+
+    def __init__(self, overrides: Sequence[str], corpus: Corpus) -> None:
+        (config,) = compose("train", [forced(override) for override in overrides])
+        lightning.seed_everything(config.seed, verbose=False)
+        self.model = build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer)).train()
+        self.criterion = build_node(config.loss).train()
+        self.mechanisms = [module for module in self.model.modules() if isinstance(module, Attention)]
+        self.optimizer = build_tool(config.optimizer, list(self.model.parameters()))
+        self.clip = config.trainer.gradient_clip_val
+
+    def update(self, batch: Batch) -> None:
+        """What ``seq2seq.training`` does for one batch, but for its bookkeeping."""
+        self.optimizer.zero_grad()
+        losses = self.criterion(self.model, batch)
+        losses.total.backward()
+        scale = 1.0 / losses.tokens
+        regularise(self.model.parameters(), self.mechanisms, self.criterion.weights, scale)
+        rescale(self.model.parameters(), scale, self.clip)
+        self.optimizer.step()
+        for mechanism in self.mechanisms:
+            mechanism.constrain()
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it learns."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def measure(
+    slot: str, model: str, names: Iterable[str], rounds: int, overrides: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """{name: parameters, tokens_per_second, relative, peak} of the mechanisms of a slot; or why it is refused."""
+    (config,) = compose("train", [forced(override) for override in (f"model={model}", *overrides)])
+    corpus: Corpus = build_node(config.data)
+    batches = list(islice(corpus.train_loader(seed=1, epoch=0), BATCHES))
+    tokens = sum(batch.target_tokens for batch in batches)
+    trainees, found = dict[str, Trainee](), dict[str, dict[str, Any]]()
+    for name in dict.fromkeys((PLAIN[slot], *names)):
+        try:
+            trainee = Trainee([f"model={model}", f"{slot}={name}", *overrides], corpus)
+            largest = max(batches, key=lambda batch: batch.source.numel() + batch.target_in.numel())
+            trainee.update(largest)  # makes the optimiser's state
+        except UserError as error:
+            if name == PLAIN[slot]:
+                raise
+            found[name] = {"refused": str(error)}
+            continue
+        trainees[name] = trainee
+        found[name] = {"parameters": trainee.parameters, "peak": peak(lambda t=trainee, b=largest: t.update(b))}
+    times: dict[str, list[float]] = {name: [] for name in trainees}
+    for number in range(rounds + 1):
+        print(f"{slot} {model}: round {number} of {rounds}", file=sys.stderr)
+        for name, trainee in trainees.items():
+            took = seconds(lambda t=trainee: [t.update(batch) for batch in batches])
+            if number:  # the first warms up
+                times[name].append(took)
+    plain = times[PLAIN[slot]]
+    for name, took in times.items():
+        found[name]["tokens_per_second"] = tokens / median(took)
+        found[name]["relative"] = median(a / b for a, b in zip(plain, took, strict=True))
+    return found
