@@ -18,12 +18,14 @@ The laws (``tests/attention/test_laws.py`` holds them over every file of ``conf/
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from seq2seq.attention.parts import Part
 
 State = dict[str, Tensor]
 
@@ -199,14 +201,22 @@ class Attention(nn.Module, ABC):
         return weights.mean(1)
 
     def regulariser(self) -> dict[str, Tensor]:
-        """Loss terms in the parameters alone, {name: scalar}, added once an update."""
-        return {}
+        """Loss terms in the parameters alone, {name: scalar}, added once an update: those of the parts."""
+        return {name: term for part in self.parts() for name, term in part.regulariser().items()}
 
     def constrain(self) -> None:
         """Puts parameters back into their set; called after each optimiser step."""
+        for part in self.parts():
+            part.constrain()
 
     def anneal(self, progress: float) -> None:
         """Sets the buffers that change as training goes; called before each update, ``progress`` from 0 to 1."""
+        for part in self.parts():
+            part.anneal(progress)
+
+    def parts(self) -> Iterator[Part]:
+        """Scores, windows, normalisers, selections: whatever this mechanism is composed of."""
+        return (module for module in self.modules() if isinstance(module, Part))
 
 
 AttentionFactory = Callable[[int, SourceSpec], Attention]
