@@ -1,0 +1,314 @@
+"""Linear attention: a similarity that is a product of features, so that a source is summed up once.
+
+Letters as in ``base.py``; D the width of a head, M the number of its features. Features and sums are in at least fp32.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.parts import Part
+from seq2seq.attention.positions import rotate
+from seq2seq.errors import UserError
+
+BLOCK = 64  # queries that compare with each other's keys one by one; all before them are in sums
+
+
+class FeatureMap(Part, ABC):
+    """phi(x) >= 0; the similarity of q and k is phi(q) . phi(k).
+
+    Features can leave the range of floats, so keys are given as phi(k) e^-r, with the exponent r of each feature beside
+    them, and queries as phi(q) e^(r - c), each with a c of its own, which dividing by the sum of weights cancels.
+    """
+
+    of_product = False  # whether phi(q) . phi(k) is a function of q . k, which rotary positions act on
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    @abstractmethod
+    def keys(self, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, S, D), (B, S) bool -> phi(k) e^-r (B, H, S, M), finite where not real, and r (B, H, 1, M)."""
+
+    @abstractmethod
+    def queries(self, queries: Tensor, exponent: Tensor) -> Tensor:
+        """(B, H, T, D), r (B, H, 1, M) -> phi(q) e^(r - c) (B, H, T, M)."""
+
+
+class Elu(FeatureMap):
+    """phi(x) = elu(x) + 1 (Katharopoulos 2020, equation 7): e^x below 0, x + 1 above. Needs no exponent: r = 0."""
+
+    def keys(self, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """M = D."""
+        return _EluPlusOne.apply(keys), keys.new_zeros(*keys.shape[:2], 1, self.width)
+
+    def queries(self, queries: Tensor, exponent: Tensor) -> Tensor:
+        """M = D."""
+        return _EluPlusOne.apply(queries)
+
+
+class _EluPlusOne(torch.autograd.Function):
+    """y with y' = min(y, 1). As ``F.elu(x) + 1`` it would round to 0 from x = -17 on."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.clamp(max=0.0).exp_().add_(x.relu())
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return grad * y.clamp(max=1.0)
+
+
+class Favor(FeatureMap):
+    """phi(x) = exp(w x' - |x'|^2 / 2) / sqrt(M), x' = x / D^(1/4): E[phi(q) . phi(k)] = exp(q . k / sqrt(D)).
+
+    (Performer's positive random features, Choromanski 2021, lemma 1.) The M rows of w, drawn once and kept in the state
+    dict, are normal, and orthogonal within each D of them (section 2.4). r is the largest exponent among the keys,
+    which no result depends on.
+    """
+
+    of_product = True
+    directions: Tensor
+
+    def __init__(self, width: int, *, features: int = 64) -> None:
+        super().__init__(width)
+        if features < 1:
+            raise UserError(f"feature_map.features must be at least 1, got {features}")
+        self.register_buffer("directions", orthogonal(features, width))
+
+    def keys(self, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """One r a feature: each has a key for which it is 1, so that no sum of them vanishes."""
+        powers = self.powers(keys).masked_fill(~real[:, None, :, None], torch.finfo(keys.dtype).min / 4)
+        exponent = powers.detach().amax(2, keepdim=True)
+        return (powers - exponent).exp(), exponent
+
+    def queries(self, queries: Tensor, exponent: Tensor) -> Tensor:
+        """c is the largest exponent of the query's features."""
+        powers = self.powers(queries) + exponent
+        return (powers - powers.detach().amax(-1, keepdim=True)).exp()
+
+    def powers(self, x: Tensor) -> Tensor:
+        """log phi(x): (B, H, L, D) -> (B, H, L, M)."""
+        offset = 0.5 * (x.square().sum(-1, keepdim=True) * self.width**-0.5 + math.log(len(self.directions)))
+        return x @ (self.directions.to(x.dtype) * self.width**-0.25).T - offset
+
+
+def orthogonal(count: int, width: int) -> Tensor:
+    """(count, width) standard normal rows, those of each ``width`` neighbours orthogonal to each other."""
+    q, r = torch.linalg.qr(torch.randn(-(-count // width), width, width))
+    # the signs make q uniform over all rotations, as the estimate's mean needs; LAPACK's own are not
+    rows = (q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)).flatten(0, 1)[:count]
+    return rows * torch.linalg.vector_norm(torch.randn(count, width), dim=1, keepdim=True)
+
+
+class Sums(NamedTuple):
+    """What any number of keys and values amount to."""
+
+    matrix: Tensor  # (B, H, M, D): sum_j phi(k_j) e^-r v_j^T
+    total: Tensor  # (B, H, M, 1): sum_j phi(k_j) e^-r
+    exponent: Tensor  # (B, H, 1, M): r
+
+    @staticmethod
+    def of(features: Tensor, exponent: Tensor, values: Tensor, real: Tensor) -> Sums:
+        """Over the real ones of keys (B, H, S, M), values (B, H, S, D)."""
+        features = features.masked_fill(~real[:, None, :, None], 0.0)
+        return Sums(features.transpose(-1, -2) @ values, features.sum(2).unsqueeze(-1), exponent)
+
+    def at(self, exponent: Tensor) -> Sums:
+        """The same with another r."""
+        factor = (self.exponent - exponent).exp().transpose(-1, -2)
+        return Sums(self.matrix * factor, self.total * factor, exponent)
+
+    def plus(self, other: Sums) -> Sums:
+        """Over the keys of both."""
+        exponent = torch.maximum(self.exponent, other.exponent)
+        ours, theirs = self.at(exponent), other.at(exponent)
+        return Sums(ours.matrix + theirs.matrix, ours.total + theirs.total, exponent)
+
+
+class Answer(NamedTuple):
+    """What queries get, before division."""
+
+    numerator: Tensor  # (B, H, T, D)
+    total: Tensor  # (B, H, T, 1)
+    products: Tensor | None = None  # (B, H, T, S) phi(q) . phi(k) of the keys that were compared one by one
+
+
+class LinearAttention(Attention):
+    """o_i = phi(q_i)^T sum_j phi(k_j) v_j^T / (phi(q_i)^T sum_j phi(k_j)) for each head, inside W_q, W_k, W_v, W_o.
+
+    (Katharopoulos 2020, section 3.2; no 1/sqrt(d).) The sums over a whole source are made once, and a query costs
+    M (D + 1) whatever its length; in a memory that grows they run on in blocks (section 3.3), and what came before
+    is kept as sums only, M (D + 1) numbers a head. The weights phi(q_i) . phi(k_j) / sum are made where they are asked
+    for, or where a ``mask`` gives each query keys of its own: then cost is quadratic. ``mask`` can't reach what is
+    in sums already. Weights are not dropped out, since there are none.
+
+    A hidden key is one with phi(k) = 0; ``dim`` is the width of all heads together, by default the query's.
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        source: SourceSpec,
+        *,
+        feature_map: Callable[..., FeatureMap],
+        heads: int = 1,
+        dim: int | None = None,
+    ) -> None:
+        super().__init__(query_dim, source)
+        dim = dim or query_dim
+        if heads < 1 or dim % heads:
+            raise UserError(f"attention.heads={heads} must divide the width {dim}")
+        self.heads = heads
+        self.feature_map = feature_map(dim // heads)
+        if source.position == "alibi":
+            raise UserError(
+                "linear attention has no scores that ALiBi could be added to; "
+                "use model.positions=sinusoidal, or self_attention=multi_head"
+            )
+        if source.position == "rotary" and (not self.feature_map.of_product or dim // heads % 2):
+            raise UserError(
+                "rotary positions turn queries and keys inside a dot product of even width; "
+                f"feature map {type(self.feature_map).__name__.lower()} of width {dim // heads} has none. "
+                "Use self_attention=performer with heads of even width, or model.positions=sinusoidal"
+            )
+        self.query = nn.Linear(query_dim, dim)
+        self.key_value = nn.Linear(source.width, 2 * dim)
+        self.output = nn.Linear(dim, query_dim)
+        self.context_dim = query_dim
+        for weight in (self.query.weight, *self.key_value.weight.chunk(2), self.output.weight):
+            nn.init.xavier_uniform_(weight)
+        for layer in (self.query, self.key_value, self.output):
+            nn.init.zeros_(layer.bias)
+
+    def prepare(self, memory: Memory) -> Memory:
+        """Keys and values (B, H, S, D), and the sums over a memory that is whole."""
+        keys, values = (_split(x, self.heads) for x in self.key_value(memory.values).chunk(2, -1))
+        if self.source.position == "rotary":
+            keys = rotate(keys, memory.positions[..., 0])
+        prepared = {"keys": keys, "values": values}
+        memory = replace(memory, values=memory.values[..., :0], prepared=prepared)
+        return memory if self.source.causal else replace(memory, prepared=prepared | self._sums(memory)._asdict())
+
+    def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
+        """Puts the keys of the past into sums, and keeps only those of ``new``; all of them for weights."""
+        if past is None:
+            return new
+        if not need_weights:
+            sums = self._sums(past)._asdict()
+            return replace(new, extent=past.extent + new.extent, prepared={**new.prepared, **sums})
+        both = {name: torch.cat((past.prepared[name], new.prepared[name]), 2) for name in new.prepared}
+        joined = super().extend(replace(past, prepared={}), replace(new, prepared={}))
+        return replace(joined, prepared={**past.prepared, **both})
+
+    def forward(
+        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
+    ) -> Attended:
+        """Contexts (B, T, C) of T queries, from any memory that ``prepare`` has seen."""
+        queries = _split(self.query(query.vector), self.heads)
+        if self.source.position == "rotary":
+            queries = rotate(queries, query.position)
+        with torch.autocast(queries.device.type, enabled=False):
+            answer = self._answer(_wide(queries), query, memory, mask, need_weights)
+            seen = answer.total >= torch.finfo(answer.total.dtype).tiny
+            total = torch.where(seen, answer.total, 1.0)
+            context = (answer.numerator / total).to(queries.dtype)
+            weights = None
+            if need_weights and answer.products is not None:
+                weights = (answer.products / total).to(query.vector.dtype)
+        # W_o's bias must not fill an empty context
+        context = self.output(context.transpose(1, 2).flatten(2)) * seen.any(1)
+        return Attended(context, weights, state)
+
+    def _answer(self, queries: Tensor, query: Query, memory: Memory, mask: Tensor | None, need_weights: bool) -> Answer:
+        """Queries (B, H, T, D) to a memory, by the cheapest way that the question allows."""
+        past = _known(memory)
+        if mask is None and not need_weights:
+            if not self.source.causal:
+                assert past is not None
+                asking = self.feature_map.queries(queries, past.exponent)
+                return Answer(asking @ past.matrix, asking @ past.total)
+            if queries.shape[2] > BLOCK and _side_by_side(query, memory):
+                return self._in_blocks(queries, memory, past)
+        visible = memory.mask[:, None, None, :]
+        if self.source.causal:
+            visible = visible & (memory.positions[:, None, :, 0] <= query.position[:, :, None]).unsqueeze(1)
+        else:
+            past = None  # it is the sum of the very keys
+        if mask is not None:
+            visible = visible & mask.unsqueeze(1)
+        features, exponent = self._features(memory)
+        return self._compare(queries, features, exponent, _wide(memory.prepared["values"]), visible, past)
+
+    def _compare(
+        self, queries: Tensor, features: Tensor, exponent: Tensor, values: Tensor, visible: Tensor, past: Sums | None
+    ) -> Answer:
+        """All queries with all keys, and with the sums of those before."""
+        shared = exponent if past is None else torch.maximum(exponent, past.exponent)
+        asking = self.feature_map.queries(queries, shared)
+        products = asking @ (features * (exponent - shared).exp()).transpose(-1, -2)
+        products = products.masked_fill(~visible, 0.0)
+        numerator, total = products @ values, products.sum(-1, keepdim=True)
+        if past is not None:
+            earlier = past.at(shared)
+            numerator, total = numerator + asking @ earlier.matrix, total + asking @ earlier.total
+        return Answer(numerator, total, products)
+
+    def _in_blocks(self, queries: Tensor, memory: Memory, past: Sums | None) -> Answer:
+        """Query i over keys 0..i: by pairs within a block, by the sums of the blocks before it."""
+        lower = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=queries.device).tril()
+        keys, values = (_wide(memory.prepared[name]) for name in ("keys", "values"))
+        answers = []
+        blocks = (*(x.split(BLOCK, 2) for x in (queries, keys, values)), memory.mask.split(BLOCK, 1))
+        for q, k, v, real in zip(*blocks, strict=True):
+            features, exponent = self.feature_map.keys(k, real)
+            visible = lower[: q.shape[2], : q.shape[2]] & real[:, None, None, :]
+            answers.append(self._compare(q, features, exponent, v, visible, past))
+            own = Sums.of(features, exponent, v, real)
+            past = own if past is None else past.plus(own)
+        return Answer(torch.cat([a.numerator for a in answers], 2), torch.cat([a.total for a in answers], 2))
+
+    def _features(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        return self.feature_map.keys(_wide(memory.prepared["keys"]), memory.mask)
+
+    def _sums(self, memory: Memory) -> Sums:
+        """Of all that the memory holds, as keys or as sums."""
+        with torch.autocast(memory.mask.device.type, enabled=False):
+            own = Sums.of(*self._features(memory), _wide(memory.prepared["values"]), memory.mask)
+            past = _known(memory)
+            return own if past is None else past.plus(own)
+
+
+def _known(memory: Memory) -> Sums | None:
+    """The sums that a memory holds."""
+    stored = memory.prepared
+    return Sums(*(stored[name] for name in Sums._fields)) if "matrix" in stored else None
+
+
+def _side_by_side(query: Query, memory: Memory) -> bool:
+    """Whether query i sees exactly keys 0..i of those not in sums: they are the states of one sequence, in order."""
+    places = query.position
+    return torch.equal(places, memory.positions[..., 0]) and bool((places.diff(dim=1) > 0).all())
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    """(B, L, H D) -> (B, H, L, D)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
