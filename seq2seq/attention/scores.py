@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.parts import Part
@@ -41,16 +43,24 @@ class Score(Part, ABC):
 class Dot(Score):
     """e = q . k, unscaled (Luong 2015, section 3.1). Scores of this family may take a fused kernel.
 
-    A subclass changes ``keys`` (so that e = q . keys(k)) or ``scale``.
+    ``gain`` multiplies by g, learned, one a head, from 1: TensorFlow NMT's ``scaled_luong``. A subclass changes
+    ``queries``, ``keys`` or ``scale``: e = scale queries(q) . keys(k).
     """
 
-    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec) -> None:
+    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec, *, gain: bool = False) -> None:
         super().__init__(query_dim, key_dim, heads, source)
-        if query_dim != key_dim and type(self).keys is Score.keys:
+        if query_dim != key_dim and not self.widens:
             raise UserError(
                 f"a dot product needs equal widths, but queries have {query_dim} and keys {key_dim}; "
                 "use attention=general, or attention.project=true"
             )
+        self.gain = nn.Parameter(torch.ones(heads, 1, 1)) if gain else None
+
+    widens = False  # whether ``keys`` gives keys the width of queries
+
+    def queries(self, queries: Tensor) -> Tensor:
+        """(B, H, T, Q) -> what is multiplied with prepared keys, (B, H, T, Q)."""
+        return queries if self.gain is None else queries * self.gain
 
     @property
     def scale(self) -> float:
@@ -59,7 +69,7 @@ class Dot(Score):
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
         """(B, H, T, Q), (B, H, S, Q) -> (B, H, T, S)."""
-        return (queries * self.scale) @ keys.transpose(-1, -2)
+        return (self.queries(queries) * self.scale) @ keys.transpose(-1, -2)
 
 
 class ScaledDot(Dot):
@@ -74,14 +84,53 @@ class ScaledDot(Dot):
 class General(Dot):
     """e = q^T W k (Luong 2015, section 3.1). W k is made once a source."""
 
-    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec) -> None:
-        super().__init__(query_dim, key_dim, heads, source)
+    widens = True
+
+    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec, *, gain: bool = False) -> None:
+        super().__init__(query_dim, key_dim, heads, source, gain=gain)
         self.weight = nn.Parameter(torch.empty(heads, query_dim, key_dim))
         _xavier(self.weight, query_dim, key_dim)
 
     def keys(self, keys: Tensor) -> Tensor:
         """(B, H, S, K) -> (B, H, S, Q)."""
         return torch.einsum("bhsk,hqk->bhsq", keys, self.weight)
+
+
+class Cosine(Dot):
+    """e = g q . k / (|q| |k|) (Graves 2014, section 3.3.1, equations 5 and 6), 0 where either vector is 0.
+
+    Graves' controller emits the key strength at each step; here g is one number a head, from ``gain``, learned unless
+    ``learn`` is false, as where queries and keys of a Transformer are normalised (Henry 2020, section 3). Without one
+    weights would differ by a factor of e^2 at most.
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        key_dim: int,
+        heads: int,
+        source: SourceSpec,
+        *,
+        gain: float = 10.0,
+        learn: bool = True,
+    ) -> None:
+        super().__init__(query_dim, key_dim, heads, source, gain=learn)
+        self.start = gain
+        if self.gain is not None:
+            nn.init.constant_(self.gain, gain)
+
+    @property
+    def scale(self) -> float:
+        """g, where it isn't learned."""
+        return self.start if self.gain is None else 1.0
+
+    def queries(self, queries: Tensor) -> Tensor:
+        """(B, H, T, Q) -> g q / |q|."""
+        return super().queries(_unit(queries))
+
+    def keys(self, keys: Tensor) -> Tensor:
+        """(B, H, S, Q) -> k / |k|."""
+        return _unit(keys)
 
 
 class Additive(Score):
@@ -128,17 +177,47 @@ class Additive(Score):
         return projected if self.bias is None else projected + self.bias
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
-        """(B, H, T, Q), (B, H, S, A) -> (B, H, T, S).
-
-        A loop over T: its (B, H, S, A) temporaries stay in cache, where all T at once would not,
-        and is three times faster on a CPU.
-        """
+        """(B, H, T, Q), (B, H, S, A) -> (B, H, T, S)."""
         vector = self.vector
         if self.gain is not None:
             vector = self.gain * vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
         projected = torch.einsum("bhtq,hqa->bhta", queries, self.query_weight)
-        rows = [torch.einsum("bhsa,ha->bhs", (keys + row.unsqueeze(2)).tanh_(), vector) for row in projected.unbind(2)]
-        return torch.stack(rows, 2)
+        scores: Tensor = _AdditiveScores.apply(projected, keys, vector.to(keys.dtype))
+        return scores
+
+
+class _AdditiveScores(torch.autograd.Function):
+    """v . tanh(q_t + k_j) of q (B, H, T, A), k (B, H, S, A), v (H, A), in the memory of one t.
+
+    A loop over T: its (B, H, S, A) temporaries stay in cache, where all T at once would not, and is three times
+    faster on a CPU. The backward pass makes each tanh again, which costs less than to have kept all of them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
+        scores = keys.new_empty(*queries.shape[:3], keys.shape[2])
+        inner, column = torch.empty_like(keys), vector.unsqueeze(-1)
+        for t, query in enumerate(queries.unbind(2)):
+            torch.add(keys, query.unsqueeze(2), out=inner).tanh_()
+            scores[:, :, t] = (inner @ column).squeeze(-1)
+        ctx.save_for_backward(queries, keys, vector)
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        queries, keys, vector = ctx.saved_tensors
+        wide = torch.promote_types(keys.dtype, torch.float32)  # what is summed up over T
+        d_queries, inner = torch.empty_like(queries), torch.empty_like(keys)
+        d_keys, d_vector = torch.zeros_like(keys, dtype=wide), torch.zeros_like(vector, dtype=wide)
+        for t, (query, row) in enumerate(zip(queries.unbind(2), grad.to(keys.dtype).split(1, 2), strict=True)):
+            torch.add(keys, query.unsqueeze(2), out=inner).tanh_()
+            d_vector += (row @ inner).squeeze(2).sum(0)
+            inner.square_().neg_().add_(1.0)  # tanh' = 1 - tanh^2; v is the same for all t and comes last
+            d_queries[:, :, t] = (row @ inner).squeeze(2)
+            d_keys.addcmul_(row.transpose(2, 3), inner)
+        v = vector.unsqueeze(1)
+        return d_queries * v, (d_keys * v).to(keys.dtype), d_vector.to(vector.dtype)
 
 
 class Location(Score):
@@ -176,6 +255,12 @@ class Constant(Score):
         """(B, H, T, Q) -> zeros (B, H, T, S)."""
         # of the queries: several processes wait for every parameter's gradient, even one of 0
         return (queries[..., :1] * 0.0).expand(-1, -1, -1, memory.mask.shape[1])
+
+
+def _unit(x: Tensor) -> Tensor:
+    """x / |x|; 0 stays 0, with a gradient that is finite."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+    return (x / norm.where(norm > 0, 1.0)).to(x.dtype)
 
 
 def _xavier(weight: Tensor, fan_in: int, fan_out: int) -> None:
