@@ -38,9 +38,19 @@ SELF = {
     for slot in ("encoder_self", "decoder_self")
     for name in choices("self_attention")
     for positions in POSITIONS
-    if serves("self_attention", name, SourceSpec(WIDTH, causal=slot == "decoder_self", position=relative(positions)))
+    if serves(
+        "self_attention",
+        name,
+        SourceSpec(WIDTH, is_self=True, causal=slot == "decoder_self", position=relative(positions)),
+    )
 }
-MODELS: dict[str, tuple[list[str], str | None]] = CROSS | SELF
+RNN_SELF = {
+    f"{slot}={name}-in-{decoder}": ([*DECODERS[decoder], f"self_attention@{slot}={name}"], None)
+    for slot, decoder in (("encoder_self", "rnn"), ("decoder_self", "rnn"), ("decoder_self", "rnn-unfed"))
+    for name in choices("self_attention")
+    if serves("self_attention", name, SourceSpec(WIDTH, is_self=True, causal=slot == "decoder_self"))
+}
+MODELS: dict[str, tuple[list[str], str | None]] = CROSS | SELF | RNN_SELF
 LONG = batch(sources=(16, 5, 2))  # longer than windows reach: a query at a wrong position is found out
 every_model = pytest.mark.parametrize("name", MODELS)
 
