@@ -75,8 +75,10 @@ class Worker:
 def contest(sides: Sequence[Side], task: Figures, rounds: int, threads: int, folder: Path) -> list[Figures]:
     """For each side what it says of itself, and its ``rounds``, which the sides run in turn."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(_working(side, task, threads, folder)) for side in sides]
-        about = [worker.receive() for worker in workers]
+        workers, about = list[Worker](), list[Figures]()
+        for side in sides:  # one after the other: none warms up while another does
+            workers.append(stack.enter_context(_working(side, task, threads, folder)))
+            about.append(workers[-1].receive())
         done: list[list[Figures]] = [[] for _ in sides]
         for number in range(1, rounds + 1):
             for worker, figures in zip(workers, done, strict=True):
