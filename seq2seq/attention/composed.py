@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ class Asked:
     visible: Tensor  # (B, 1 or H, 1 or T, S) bool
     factor: Tensor | None  # (B, 1 or H, 1 or T, S), on the normalised weights
     bias: Tensor | None  # (B, H, T, S), on the scores
+    places: Tensor  # (B, S, P) where the memory stands
 
     def at(self, t: int) -> Asked:
         """Query t alone: T = 1."""
@@ -42,6 +44,7 @@ class Asked:
             _row(self.visible, t),
             None if self.factor is None else _row(self.factor, t),
             None if self.bias is None else _row(self.bias, t),
+            self.places,
         )
 
 
@@ -130,6 +133,8 @@ class Composed(Attention):
     def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
         """Appends keys and values, whose S is dimension 2, and drops what the window will never reach again."""
         if past is not None:
+            if self.window.needed is not None and not need_weights:
+                past = _without(past, *self.window.needed)
             both = {name: torch.cat((past.prepared[name], new.prepared[name]), 2) for name in new.prepared}
             joined = super().extend(replace(past, prepared={}), replace(new, prepared={}))
             new = replace(joined, prepared=both)
@@ -143,21 +148,23 @@ class Composed(Attention):
         self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
     ) -> Attended:
         """Contexts (B, T, C) of T queries, from any memory that ``prepare`` has seen."""
-        asked = self.ask(query, memory, mask)
         values = memory.prepared["values"]
         keys = memory.prepared.get("keys", values)
-        if not need_weights and asked.factor is None and self._fusable:
+        if not need_weights and mask is None and self._plain and self.source.position != "alibi":
+            shortcut = self.window.shortcut(query, memory)
+            if shortcut is not None:
+                context, seen = shortcut(self.queries(query), keys, values, partial(self._soft, memory))
+                return Attended(self._leave(context, seen), None, state)
+        asked = self.ask(query, memory, mask)
+        if not need_weights and asked.factor is None and self._plain and not self._drops:
             context = self._fused(asked, keys, values)
             return Attended(self.finish(context, asked), None, state)
-        scores = self.score(asked.queries, self._each_head(keys), memory)
-        selected = self.select(scores, asked, memory, state)
+        selected = self.select(self.compare(asked, keys, memory), asked, memory, state)
         return self.attended(selected, asked, values, state, need_weights)
 
     def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> Asked:
         """What ``query`` brings to the scores: projected vectors, the conjunction of all masks, the window's shape."""
-        queries = _split(self.query(query.vector), self.heads) if self.project else query.vector.unsqueeze(1)
-        if self.source.position == "rotary":
-            queries = rotate(queries, query.position)
+        queries = self.queries(query)
         view = self.window(query, memory)
         visible = memory.mask[:, None, None, :]
         defined = self.score.visible(memory)
@@ -172,7 +179,16 @@ class Composed(Attention):
         bias = None
         if self.source.position == "alibi":
             bias = alibi(query.position, memory.positions[..., 0], self.heads).to(queries.dtype)
-        return Asked(queries, query.position, visible, view.factor, bias)
+        return Asked(queries, query.position, visible, view.factor, bias, memory.positions)
+
+    def queries(self, query: Query) -> Tensor:
+        """What each head compares with keys (B, H, T, D)."""
+        queries = _split(self.query(query.vector), self.heads) if self.project else query.vector.unsqueeze(1)
+        return rotate(queries, query.position) if self.source.position == "rotary" else queries
+
+    def compare(self, asked: Asked, keys: Tensor, memory: Memory) -> Tensor:
+        """Scores (B, H, T, S) of keys (B, G or H, S, .)."""
+        return self.score(asked.queries, self._each_head(keys), memory)
 
     def weigh(self, scores: Tensor, asked: Asked) -> Tensor:
         """Scores (B, H, T, S) to weights: bias, normaliser, and the window's factor."""
@@ -194,18 +210,26 @@ class Composed(Attention):
     def attended(self, selected: Selected, asked: Asked, values: Tensor, state: State, need_weights: bool) -> Attended:
         """The answer that these weights give; values (B, G, S, D)."""
         weights = selected.weights
-        context = dropout(weights, self.dropout if self.training else 0.0) @ self._each_head(values)  # (B, H, T, D)
+        context = self.read(dropout(weights, self.dropout if self.training else 0.0), self._each_head(values), asked)
         penalties = {name: value.sum(1) for name, value in selected.penalties.items()}
         log_prob = None if selected.log_prob is None else selected.log_prob.sum(1)
         finished = self.finish(context, asked)
         return Attended(finished, weights if need_weights else None, state, log_prob=log_prob, penalties=penalties)
 
+    def read(self, weights: Tensor, values: Tensor, asked: Asked) -> Tensor:
+        """(B, H, T, S), (B, H, S, D) -> contexts (B, H, T, D)."""
+        return weights @ values
+
     def finish(self, context: Tensor, asked: Asked) -> Tensor:
         """The contexts of all heads (B, H, T, D) as one, (B, T, C); zero where no head sees anything."""
+        return self._leave(context, asked.visible.any(-1).any(1))
+
+    def _leave(self, context: Tensor, seen: Tensor) -> Tensor:
+        """``finish``, where ``seen`` (B, T or 1) says which queries see anything."""
         if not self.project:
             return context.squeeze(1)
-        seen = asked.visible.any(-1).any(1).unsqueeze(-1)  # (B, T or 1, 1): W_o's bias must not fill an empty context
-        return self.output(context.transpose(1, 2).flatten(2)) * seen
+        # W_o's bias must not fill an empty context
+        return self.output(context.transpose(1, 2).flatten(2)) * seen.unsqueeze(-1)
 
     def regulariser(self) -> dict[str, Tensor]:
         """The parts' terms."""
@@ -224,20 +248,34 @@ class Composed(Attention):
     def _parts(self) -> Iterator[Part]:
         return (module for module in self.children() if isinstance(module, Part))
 
+    def _soft(self, memory: Memory, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+        """What a shortcut calls for each part of the sequence: (B', H, T', D), (B', G, S', D) twice, (B', 1, ., S')."""
+        if not self._drops:
+            return self._kernel(queries, keys, values, keep)
+        weights = self.normalizer(self.score(queries, self._each_head(keys), memory), keep)
+        return dropout(weights, self.dropout) @ self._each_head(values)
+
     def _fused(self, asked: Asked, keys: Tensor, values: Tensor) -> Tensor:
-        """softmax(scale q . k) v without ever holding the weights."""
-        assert isinstance(self.score, Dot)
+        """softmax(scale q . k + bias) v without ever holding the weights."""
         keep = asked.visible if asked.bias is None else asked.bias.masked_fill(~asked.visible, -torch.inf)
+        return self._kernel(asked.queries, keys, values, keep)
+
+    def _kernel(self, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+        assert isinstance(self.score, Dot)
         share = self.groups < self.heads
         return F.scaled_dot_product_attention(
-            asked.queries, keys, values, attn_mask=keep, scale=self.score.scale, enable_gqa=share
+            queries, keys, values, attn_mask=keep, scale=self.score.scale, enable_gqa=share
         )
 
     @property
-    def _fusable(self) -> bool:
-        """SDPA computes softmax(scale q . k) v and nothing else; dropout on the CPU is faster outside of it."""
-        plain = isinstance(self.score, Dot) and type(self.normalizer) is Softmax and type(self.selection) is Soft
-        return plain and not (self.training and self.dropout)
+    def _plain(self) -> bool:
+        """Whether a context is softmax(scale q . k) v, which SDPA computes, and nothing else."""
+        return isinstance(self.score, Dot) and type(self.normalizer) is Softmax and type(self.selection) is Soft
+
+    @property
+    def _drops(self) -> bool:
+        """Dropout on the CPU is faster outside of SDPA."""
+        return bool(self.training and self.dropout)
 
     @property
     def _shares_keys(self) -> bool:
@@ -252,6 +290,25 @@ class Composed(Attention):
 def _split(x: Tensor, heads: int) -> Tensor:
     """(B, L, H D) -> (B, H, L, D)."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _without(memory: Memory, first: int, last: int) -> Memory:
+    """All but what stands between the ``first`` and the ``last`` places; its extent remembers how many there were."""
+    size = memory.mask.shape[1]
+    if size <= first + last:
+        return memory
+
+    def ends(x: Tensor, dim: int) -> Tensor:
+        tail = x.narrow(dim, size - last, last)
+        return torch.cat((x.narrow(dim, 0, first), tail), dim) if first else tail
+
+    return Memory(
+        ends(memory.values, 1),
+        ends(memory.mask, 1),
+        ends(memory.positions, 1),
+        memory.extent,
+        prepared={name: ends(tensor, 2) for name, tensor in memory.prepared.items()},
+    )
 
 
 def _row(x: Tensor, t: int) -> Tensor:

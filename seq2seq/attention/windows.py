@@ -6,6 +6,7 @@ Shapes: B batch, H heads, T queries, S memory positions, P axes of position.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -23,13 +24,23 @@ class View(NamedTuple):
     factor: Tensor | None = None
 
 
+Soft = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Soft attention: queries (B, H, T, D), keys and values (B, G, S, D), bool (B, 1, 1 or T, S) -> (B, H, T, D)."""
+Shortcut = Callable[[Tensor, Tensor, Tensor, Soft], tuple[Tensor, Tensor]]
+"""Queries, keys, values, and what to ask for each part: contexts (B, H, T, D), and who sees anything (B, T)."""
+
+
 class Window(Part, ABC):
     """Narrows what may be seen; never widens it. ``mass`` is what the weights then sum to, divided by their sum
     if ``renormalise``.
+
+    ``needed`` is how many of the first and of the last places of a memory that grows the queries to come may still
+    see, the others being dropped; None = all.
     """
 
     mass = "one"
     renormalise = False
+    needed: tuple[int, int] | None = None
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec) -> None:
         super().__init__()
@@ -37,6 +48,10 @@ class Window(Part, ABC):
     @abstractmethod
     def forward(self, query: Query, memory: Memory) -> View:
         """What T queries see of S positions."""
+
+    def shortcut(self, query: Query, memory: Memory) -> Shortcut | None:
+        """A way to the same contexts that leaves out what ``forward`` hides, if there is one for these queries."""
+        return None
 
 
 class Global(Window):
@@ -76,10 +91,6 @@ class _Centred(Window):
             raise UserError(f"window.reach is D, the half width of the window, and must be at least 1, got {reach}")
         self.reach = reach
 
-    def distance(self, centre: Tensor, memory: Memory) -> Tensor:
-        """centre (B, T) -> s - p_t (B, 1, T, S)."""
-        return memory.positions[:, None, None, :, 0] - centre[:, None, :, None]
-
 
 class LocalM(_Centred):
     """Local-m: [p_t - D, p_t + D] around p_t = t, monotone alignment assumed (Luong 2015, section 3.2).
@@ -89,10 +100,11 @@ class LocalM(_Centred):
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int = 10) -> None:
         super().__init__(query_dim, heads, source, reach=reach)
+        self.needed = 0, reach
 
     def forward(self, query: Query, memory: Memory) -> View:
         """Hidden outside the window."""
-        return View(self.distance(query.position, memory).abs() <= self.reach)
+        return View(_distance(query.position, memory).abs() <= self.reach)
 
 
 class LocalP(_Centred):
@@ -124,7 +136,80 @@ class LocalP(_Centred):
 
     def forward(self, query: Query, memory: Memory) -> View:
         """Hidden outside the window, shaped by the Gaussian inside."""
-        logit = self.centre(torch.tanh(self.hidden(query.vector))).squeeze(-1)  # (B, T)
-        logit = logit.to(torch.promote_types(logit.dtype, torch.float32))  # in bf16 257 and 258 are one position
-        distance = self.distance(torch.sigmoid(logit) * memory.extent, memory)  # (B, 1, T, S)
+        distance = _distance(_predicted(self.hidden, self.centre, query, memory), memory)
         return View(distance.abs() <= self.reach, torch.exp(-2.0 * (distance / self.reach) ** 2))  # sigma = D/2
+
+
+class AdaptiveSpan(Window):
+    """a = m_z softmax(e), divided by its sum; m_z(x) = clamp((R + z - x) / R, 0, 1) of the distance x (Sukhbaatar 2019,
+    section 2.2, equations 4 and 5).
+
+    z = ``max_span`` times a learned fraction, one a head, from ``init``, put back into 0..1 after each step; the
+    penalty ``span`` is max_span mean(fraction), as in the released code; R = ``ramp``. Nothing is seen from R + z on.
+    In self-attention x is measured from the query's own place, and a memory that grows keeps max_span + R places.
+    In encoder-decoder attention, of which the paper doesn't speak, it is measured from ``centre``: p_t = t (local_m)
+    or p_t = S sigmoid(v_p^T tanh(W_p h_t)) (local_p).
+    """
+
+    renormalise = True
+
+    def __init__(
+        self,
+        query_dim: int,
+        heads: int,
+        source: SourceSpec,
+        *,
+        max_span: int = 64,
+        ramp: int = 32,
+        init: float = 0.05,
+        centre: str = "local_m",
+    ) -> None:
+        super().__init__(query_dim, heads, source)
+        if source.axes != 1:
+            raise UserError("a span runs along time; image regions have no such order")
+        for name, value in (("max_span", max_span), ("ramp", ramp)):
+            if value < 1:
+                raise UserError(f"window.{name} counts places and must be at least 1, got {value}")
+        if not 0.0 <= init <= 1.0:
+            raise UserError(f"window.init is a fraction of window.max_span and must lie in 0..1, got {init}")
+        if centre not in ("local_m", "local_p"):
+            raise UserError(f"window.centre={centre} is unknown; choose local_m or local_p")
+        if centre == "local_p" and source.is_self:
+            raise UserError("in self-attention spans are measured from the query's own place: window.centre=local_m")
+        self.max_span, self.ramp = max_span, ramp
+        self.needed = 0, max_span + ramp
+        self.fraction = nn.Parameter(torch.full((heads, 1, 1), init))
+        predicts = centre == "local_p"
+        self.hidden = nn.Linear(query_dim, query_dim, bias=False) if predicts else None
+        self.centre = nn.Linear(query_dim, 1, bias=False) if predicts else None
+
+    def forward(self, query: Query, memory: Memory) -> View:
+        """(B, H, T, S): hidden where m_z is 0, shaped by it elsewhere."""
+        centre = query.position
+        if self.hidden is not None and self.centre is not None:
+            centre = _predicted(self.hidden, self.centre, query, memory)
+        wide = torch.promote_types(self.fraction.dtype, torch.float32)
+        span = self.max_span * self.fraction.to(wide).clamp(max=1.0)
+        factor = ((self.ramp + span - _distance(centre, memory).abs()) / self.ramp).clamp(0.0, 1.0)
+        return View(factor > 0, factor)
+
+    def regulariser(self) -> dict[str, Tensor]:
+        """The mean span of the heads."""
+        return {"span": self.max_span * self.fraction.mean()}
+
+    def constrain(self) -> None:
+        """A fraction stays one."""
+        with torch.no_grad():
+            self.fraction.clamp_(0.0, 1.0)
+
+
+def _distance(centre: Tensor, memory: Memory) -> Tensor:
+    """centre (B, T) -> s - p_t (B, 1, T, S)."""
+    return memory.positions[:, None, None, :, 0] - centre[:, None, :, None]
+
+
+def _predicted(hidden: nn.Linear, centre: nn.Linear, query: Query, memory: Memory) -> Tensor:
+    """p_t = S sigmoid(v_p^T tanh(W_p h_t)): (B, T)."""
+    logit = centre(torch.tanh(hidden(query.vector))).squeeze(-1)
+    logit = logit.to(torch.promote_types(logit.dtype, torch.float32))  # in bf16 257 and 258 are one position
+    return torch.sigmoid(logit) * memory.extent

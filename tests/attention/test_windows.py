@@ -12,9 +12,9 @@ from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.composed import Composed
 from seq2seq.attention.normalizers import Softmax
 from seq2seq.attention.scores import General
-from seq2seq.attention.windows import Global, Last, LocalM, LocalP, Window
+from seq2seq.attention.windows import AdaptiveSpan, Global, Last, LocalM, LocalP, Window
 from seq2seq.errors import UserError
-from tests.attention.walk import close, walk
+from tests.attention.walk import close, cut, walk
 from tests.catalogue import memory, noise, randomise
 
 Q, T = 4, 5
@@ -107,7 +107,101 @@ def test_local_p_in_bfloat16_places_windows_exactly() -> None:
     assert exact.nonzero()[:, 3].tolist() == [348, 349, 350, 351, 352, 353, 354]
 
 
-@pytest.mark.parametrize("window", [Last, LocalM, LocalP])
+SELF = SourceSpec(Q, is_self=True, causal=True)
+
+
+def m(x: float, z: float, ramp: int) -> float:
+    """The paper's soft mask."""
+    return min(max((ramp + z - x) / ramp, 0.0), 1.0)
+
+
+@pytest.mark.parametrize("centre", ["local_m", "local_p"])
+def test_adaptive_span(centre: str) -> None:
+    """a(s) = m_z(|s - p_t|) exp(e(s)) / the sum of that, z a head's own; p_t = t, or predicted as in local-p."""
+    mechanism = Composed(
+        Q, SourceSpec(Q), score=General, normalizer=Softmax, heads=2, project=True,
+        window=partial(AdaptiveSpan, max_span=4, ramp=2, centre=centre),
+    ).double()  # fmt: skip
+    randomise(mechanism).eval()
+    mechanism.window.fraction.data = torch.tensor([0.6, 0.1], dtype=torch.float64).view(2, 1, 1)
+    queries, source = noise(3, T, Q), memory(*LENGTHS, width=Q)
+    answer = walk(mechanism, queries, source)
+    close(walk(mechanism, queries, source, need_weights=False).context, answer.context)
+    for b, length in enumerate(LENGTHS):
+        for t in range(T):
+            p = float(t)
+            if centre == "local_p":
+                hidden = torch.tanh(mechanism.window.hidden.weight @ queries[b, t])
+                p = length * torch.sigmoid(mechanism.window.centre.weight[0] @ hidden).item()
+            for h in range(2):
+                part = slice(2 * h, 2 * h + 2)
+                query = mechanism.query(queries[b, t])[part]
+                keys = mechanism.key_value(source.values[b])[:, part]
+                shaped = [
+                    m(abs(s - p), 4 * [0.6, 0.1][h], 2) * math.exp((query @ mechanism.score.weight[h] @ keys[s]).item())
+                    for s in range(length)
+                ]
+                expected = [x / (sum(shaped) or 1) for x in shaped] + [0.0] * (9 - length)
+                assert answer.weights[b, h, t].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_soft_mask() -> None:
+    """1 up to z, 0 from z + R on, and a straight line between."""
+    window = AdaptiveSpan(Q, 2, SELF, max_span=10, ramp=4).double()
+    window.fraction.data = torch.tensor([0.3, 0.0], dtype=torch.float64).view(2, 1, 1)
+    query = Query(noise(1, 1, Q), torch.tensor([[9]]))
+    visible, factor = window(query, memory(10))
+    assert factor[0, 0, 0].flip(0).tolist() == pytest.approx([1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0])
+    assert factor[0, 1, 0].flip(0).tolist() == pytest.approx([1, 0.75, 0.5, 0.25, 0, 0, 0, 0, 0, 0])
+    assert torch.equal(visible, factor > 0)
+    factor[0, 0, 0, 4].backward()  # on the ramp: d m / d fraction = max_span / R
+    assert window.fraction.grad.flatten().tolist() == [2.5, 0.0]
+
+
+def test_span_is_penalised_and_constrained() -> None:
+    window = AdaptiveSpan(Q, 2, SELF, max_span=10, ramp=4, init=0.25)
+    assert window.regulariser()["span"].item() == pytest.approx(2.5)
+    window.regulariser()["span"].backward()
+    assert window.fraction.grad.flatten().tolist() == [5.0, 5.0]
+    window.fraction.data = torch.tensor([-0.5, 1.5]).view(2, 1, 1)
+    window.constrain()
+    assert window.fraction.flatten().tolist() == [0.0, 1.0]
+
+
+def test_a_span_over_all_is_full_attention() -> None:
+    queries, source = noise(3, T, Q), memory(*LENGTHS, width=Q)
+    wide, plain = attention(partial(AdaptiveSpan, max_span=20)), attention(partial(Global))
+    wide.window.fraction.data.fill_(1.0)
+    plain.load_state_dict({name: x for name, x in wide.state_dict().items() if "window" not in name})
+    close(walk(wide, queries, source).weights, walk(plain, queries, source).weights)
+
+
+def test_a_span_survives_scores_far_apart() -> None:
+    """What is out of reach takes no part: no softmax over it that leaves the rest nothing."""
+    ours = attention(partial(AdaptiveSpan, max_span=1, ramp=1))
+    source = memory(9, width=Q)
+    source.values[:, 8] = 1e4
+    weights = walk(ours, noise(1, T, Q), source).weights
+    close(weights.sum(-1), torch.ones(1, 1, T).double())
+
+
+def test_memory_of_a_span_is_bounded() -> None:
+    """By max_span + R: further back nothing can be seen, whatever is learned."""
+    ours = Composed(
+        Q, SELF, score=General, normalizer=Softmax, window=partial(AdaptiveSpan, max_span=2, ramp=3)
+    ).double()
+    randomise(ours).eval()
+    ours.window.fraction.data.fill_(1.0)
+    queries, source = noise(3, 9, Q), memory(*LENGTHS, width=Q)
+    whole = walk(ours, queries, source).context
+    close(walk(ours, queries, source, chunks=(1,) * 9, need_weights=False).context, whole)
+    past = None
+    for t in range(9):
+        past = ours.extend(past, ours.prepare(cut(source, slice(t, t + 1))))
+        assert past.mask.shape[1] == min(t, 5) + 1
+
+
+@pytest.mark.parametrize("window", [Last, LocalM, LocalP, AdaptiveSpan])
 def test_no_window_over_image_regions(window: type[Window]) -> None:
     with pytest.raises(UserError, match="time"):
         window(Q, 1, SourceSpec(Q, axes=2))
@@ -119,3 +213,14 @@ def test_refusals() -> None:
     for window in (Last, LocalP):
         with pytest.raises(UserError, match="grows"):
             window(Q, 1, SourceSpec(Q, causal=True))
+    spans = partial(AdaptiveSpan, Q, 1, SourceSpec(Q))
+    for options, reason in (
+        ({"max_span": 0}, r"max_span.*at least 1, got 0"),
+        ({"ramp": 0}, r"ramp.*at least 1, got 0"),
+        ({"init": 1.5}, r"init.*0..1, got 1.5"),
+        ({"centre": "middle"}, r"centre=middle is unknown"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            spans(**options)
+    with pytest.raises(UserError, match="own place"):
+        AdaptiveSpan(Q, 1, SELF, centre="local_p")
