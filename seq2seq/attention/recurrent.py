@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
 from seq2seq.attention.composed import Asked, Composed
+from seq2seq.attention.scores import Constant, Location
 from seq2seq.attention.selections import Selected
 from seq2seq.errors import UserError
 
@@ -26,6 +27,7 @@ class Step:
     selected: Selected  # weights (B, H, 1, S)
     state: State
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, H, 1)}
+    visible: Tensor | None = None  # (B, 1 or H, 1, S), where the step itself saw less than it was asked about
 
 
 class Recurrent(Composed):
@@ -37,11 +39,7 @@ class Recurrent(Composed):
 
     def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
         super().__init__(query_dim, source, **options)
-        if source.is_self:
-            raise UserError(
-                f"{type(self).__name__.lower()} attention looks back at a source that stays the same; "
-                "it can't be self-attention"
-            )
+        refuse_self(source)
 
     def initial_state(self, memory: Memory) -> State:
         """What the selection draws, and the mechanism's own ``history``."""
@@ -77,7 +75,62 @@ class Recurrent(Composed):
                 for name in {**steps[0].selected.penalties, **steps[0].penalties}
             },
         )
+        visible = _along(steps, lambda step: step.visible)
+        asked = asked if visible is None else replace(asked, visible=visible)
         return self.attended(selected, asked, values, steps[-1].state, need_weights)
+
+    @property
+    def compared_dim(self) -> int:
+        """The width of keys as the score wants them, for what is added to them."""
+        if isinstance(self.score, Location | Constant):
+            raise UserError(
+                "what this attention remembers is added to the keys, and this score looks at none; "
+                "use attention/score=additive or general"
+            )
+        with torch.no_grad():
+            return self.score.keys(torch.zeros(1, self.heads, 1, self.score.key_dim)).shape[-1]
+
+
+class InTime(Recurrent):
+    """Recurrent attention to which it matters what stands beside what: it counts places in the order of ``positions``.
+
+    Those that are not real come last.
+    """
+
+    def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
+        super().__init__(query_dim, source, **options)
+        refuse_regions(source)
+
+    def prepare(self, memory: Memory) -> Memory:
+        """Also ``order`` (B, S), the place of the n-th position, and ``rank`` (B, S), its inverse."""
+        place = memory.positions[..., 0]
+        order = place.masked_fill(~memory.mask, torch.iinfo(place.dtype).max).argsort(stable=True, dim=1)
+        memory = super().prepare(memory)
+        return replace(memory, prepared={**memory.prepared, "order": order, "rank": order.argsort(1)})
+
+
+def along(x: Tensor, index: Tensor) -> Tensor:
+    """x (B, ..., S) with its last dimension taken in the order ``index`` (B, S)."""
+    return x.gather(-1, index.view(len(index), *[1] * (x.dim() - 2), -1).expand_as(x))
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What sums over a whole target are kept in: at least fp32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def refuse_self(source: SourceSpec) -> None:
+    """For what remembers where it looked."""
+    if source.is_self or source.causal:
+        raise UserError(
+            "attention that remembers where it looked needs a source that stays the same; it can't be self-attention"
+        )
+
+
+def refuse_regions(source: SourceSpec) -> None:
+    """For what goes from a position to the next."""
+    if source.axes != 1:
+        raise UserError("attention that moves along the source needs an order in time; image regions have none")
 
 
 def _along(steps: list[Step], of: Callable[[Step], Tensor | None]) -> Tensor | None:

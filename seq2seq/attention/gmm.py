@@ -1,0 +1,88 @@
+"""Graves' window: a mixture of bumps that only moves forwards, and looks at no content.
+
+Letters as in ``base.py``; K bumps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.recurrent import refuse_regions, refuse_self, wide
+from seq2seq.errors import UserError
+from seq2seq.layers.dropout import dropout
+
+
+class GMM(Attention):
+    """c_t = sum_u phi(t, u) v_u, phi(t, u) = sum_k alpha_tk exp(-beta_tk (kappa_tk - u)^2) (Graves 2013, section 5.1,
+    equations 46 to 51).
+
+    (alpha^, beta^, kappa^) = W q_t + b, alpha = exp(alpha^), beta = exp(beta^), kappa_t = kappa_{t-1} + exp(kappa^).
+    u is the position, counted from 0 here and from 1 in the paper: kappa, 0 there before the first query, is -1 here.
+    b lets all K = ``mixtures`` bumps begin with alpha = 1/K, beta = 1 and ``step`` positions a query: with 1, near t.
+
+    Weights sum to what they sum to. With ``normalize`` alpha is a softmax over k and each bump is divided by its sum
+    over what is visible: they sum to one (as the normalised forms of Battenberg 2020 do). All T at once.
+    """
+
+    mass = "free"
+
+    def __init__(
+        self,
+        query_dim: int,
+        source: SourceSpec,
+        *,
+        mixtures: int = 5,
+        step: float = 1.0,
+        normalize: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(query_dim, source)
+        refuse_self(source)
+        refuse_regions(source)
+        if mixtures < 1:
+            raise UserError(f"attention.mixtures must be at least 1, got {mixtures}")
+        if step <= 0:
+            raise UserError(f"attention.step must be above 0, as the window only moves forwards; got {step}")
+        if not 0.0 <= dropout <= 1.0:
+            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
+        self.mixtures, self.normalize, self.dropout = mixtures, normalize, dropout
+        if normalize:
+            self.mass = "one"
+        self.bumps = nn.Linear(query_dim, 3 * mixtures)
+        starts = torch.tensor([-math.log(mixtures), 0.0, math.log(step)])
+        with torch.no_grad():
+            self.bumps.bias.copy_(starts.repeat_interleave(mixtures))
+
+    def prepare(self, memory: Memory) -> Memory:
+        """Values as they are."""
+        return replace(memory, values=memory.values[..., :0], prepared={"values": memory.values})
+
+    def initial_state(self, memory: Memory) -> State:
+        """``kappa`` (B, K): before the first position."""
+        values = memory.prepared["values"]
+        return {"kappa": values.new_full((len(values), self.mixtures), -1.0, dtype=wide(values.dtype))}
+
+    def forward(
+        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
+    ) -> Attended:
+        """Contexts (B, T, V) of T queries."""
+        values = memory.prepared["values"]
+        alpha, beta, moves = self.bumps(query.vector).to(state["kappa"].dtype).chunk(3, -1)  # (B, T, K) each
+        kappa = state["kappa"].unsqueeze(1) + moves.exp().cumsum(1)
+        visible = memory.mask[:, None] if mask is None else memory.mask[:, None] & mask
+        distance = kappa.unsqueeze(-1) - memory.positions[:, None, None, :, 0]  # (B, T, K, S)
+        height = -beta.exp().unsqueeze(-1) * distance.square()
+        if self.normalize:
+            hidden = ~visible.unsqueeze(2)
+            bumps = height.masked_fill(hidden, torch.finfo(height.dtype).min).softmax(-1)
+            weights = (alpha.softmax(-1).unsqueeze(2) @ bumps).squeeze(2)
+        else:
+            weights = torch.exp(alpha.unsqueeze(-1) + height).sum(2)
+        weights = weights.masked_fill(~visible, 0.0).to(values.dtype)
+        context = dropout(weights, self.dropout if self.training else 0.0) @ values
+        return Attended(context, weights.unsqueeze(1) if need_weights else None, {"kappa": kappa[:, -1]})

@@ -1,0 +1,183 @@
+"""Monotonic attention: from where the last query stopped, forwards, to the first position that is good enough.
+
+Letters as in ``composed.py``; w the places of a chunk. The source is read in the order of its positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seq2seq.attention import noise
+from seq2seq.attention.base import Memory, Query, SourceSpec, State
+from seq2seq.attention.composed import Asked, _split
+from seq2seq.attention.normalizers import Softmax
+from seq2seq.attention.recurrent import InTime, Step, along, wide
+from seq2seq.attention.scores import Score
+from seq2seq.attention.selections import Selected, Soft
+from seq2seq.attention.windows import Window
+from seq2seq.errors import UserError
+
+
+class Monotonic(InTime):
+    """a_tj = p_tj q_tj, q_tj = (1 - p_t,j-1) q_t,j-1 + a_{t-1,j}, p = sigmoid(e + r + n) (Raffel 2017, section 2.3).
+
+    a_tj is the probability to stop at j, of a scan that starts where the last one stopped (the first position at first)
+    and stops at j with probability p_tj. What is left scans past the end and stays there: weights sum to at most one,
+    and what is missing attends to nothing. With ``preserve`` it stops at the last visible position instead (fairseq's
+    ``mass_preservation``).
+
+    e is any score; the paper's is additive with ``normalize`` and ``bias`` (section 2.4). r is learned and starts at
+    ``offset``, the lower the longer the source. n ~ N(0, ``noise_std``^2) while training pushes p towards 0 and 1, so
+    that with ``hard`` evaluation can stop at the first e + r > 0 (section 2.5): no gradient flows through that.
+
+    Hidden positions are passed over (p = 0), a window's shape acts on the weights but not on where the scan starts
+    next, and a query that sees nothing leaves the scan where it was. No normaliser and no selection take part.
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        source: SourceSpec,
+        *,
+        score: Callable[..., Score],
+        window: Callable[..., Window],
+        offset: float = -1.0,
+        noise_std: float = 1.0,
+        hard: bool = True,
+        preserve: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(query_dim, source, score=score, window=window, normalizer=Softmax, selection=Soft, **options)
+        if noise_std < 0:
+            raise UserError(f"attention.noise_std is a standard deviation and must be at least 0, got {noise_std}")
+        self.noise_std, self.hard, self.preserve = noise_std, hard, preserve
+        self.offset = nn.Parameter(torch.full((self.heads, 1, 1), float(offset)))
+        self.gradient = "surrogate" if hard else "exact"
+        if not preserve:
+            self.mass = "at_most_one"
+
+    def history(self, memory: Memory) -> State:
+        """``alignment`` (B, H, S), in the order of positions: all on the first; while training a seed each sequence."""
+        values = memory.prepared["values"]
+        start = values.new_zeros(len(values), self.heads, memory.mask.shape[1], dtype=wide(values.dtype))
+        start[..., 0] = memory.mask.any(1, keepdim=True).to(start.dtype)
+        state = {"alignment": start}
+        if self.training and self.noise_std:
+            state["seed"] = noise.seeds(len(values), values.device)
+        return state
+
+    def step(self, asked: Asked, keys: Tensor, memory: Memory, query: Query, state: State) -> Step:
+        """Where the scan stops now."""
+        order, rank = memory.prepared["order"], memory.prepared["rank"]
+        before = state["alignment"].unsqueeze(2)  # (B, H, 1, S)
+        visible = along(asked.visible.expand(-1, self.heads, -1, -1), order)
+        stop = along(self.stop(asked, keys, memory, state), order).masked_fill(~visible, 0.0)
+        if self.preserve:
+            left = visible.flip(-1).cumsum(-1).flip(-1)  # how many are visible from here on
+            last, beyond = visible & (left == 1), before * (left == 0)  # beyond: a window may have moved back
+            stop, start = stop.masked_fill(last, 1.0), before - beyond + last * beyond.sum(-1, keepdim=True)
+        else:
+            start = before
+        after = alignment(stop, start)
+        weights = along(self.spread(after, visible, asked, memory), rank)
+        after = torch.where(visible.any(-1, keepdim=True), after, before).squeeze(2)
+        used = self.shaped(weights, asked).to(memory.prepared["values"].dtype)
+        return Step(Selected(used), {**state, "alignment": after})
+
+    def stop(self, asked: Asked, keys: Tensor, memory: Memory, state: State) -> Tensor:
+        """p (B, H, 1, S)."""
+        energy = self.score(asked.queries, keys, memory).to(state["alignment"].dtype) + self.offset
+        if self.hard and not self.training:
+            return (energy > 0).to(energy.dtype)
+        if "seed" in state:
+            u = noise.uniform(state["seed"], asked.position, self.heads, memory.positions)
+            energy = energy + self.noise_std * torch.special.ndtri(u).to(energy.dtype)
+        return torch.sigmoid(energy)
+
+    def spread(self, stopped: Tensor, visible: Tensor, asked: Asked, memory: Memory) -> Tensor:
+        """What is read where the scan stopped: (B, H, 1, S) both, in the order of positions."""
+        return stopped
+
+    def shaped(self, weights: Tensor, asked: Asked) -> Tensor:
+        """The window's factor; divided by its mean under the weights where the window renormalises."""
+        if asked.factor is None:
+            return weights
+        shaped = weights * asked.factor.to(weights.dtype)
+        if not self.window.renormalise:
+            return shaped
+        total = shaped.sum(-1, keepdim=True).clamp_min(torch.finfo(shaped.dtype).tiny)
+        return shaped * (weights.sum(-1, keepdim=True) / total)
+
+
+class Mocha(Monotonic):
+    """beta_tj = sum_{k=j}^{j+w-1} a_tk exp(u_tj) / sum_{l=k-w+1}^{k} exp(u_tl): softmax attention over the ``chunk`` of
+    w places that ends where monotonic attention stops (MoChA, Chiu & Raffel 2018, section 2.3).
+
+    u is a second score, ``chunk_score``, which reads the same queries and keys. Hidden places of a chunk have no part.
+    w = 1 is ``Monotonic``.
+    """
+
+    def __init__(
+        self, query_dim: int, source: SourceSpec, *, chunk_score: Callable[..., Score], chunk: int = 8, **options: Any
+    ) -> None:
+        super().__init__(query_dim, source, **options)
+        if chunk < 1:
+            raise UserError(f"attention.chunk counts the places of a chunk and must be at least 1, got {chunk}")
+        self.chunk = chunk
+        self.chunk_score = chunk_score(self.score.query_dim, self.score.key_dim, self.heads, source)
+
+    def prepare(self, memory: Memory) -> Memory:
+        """Also the second score's keys (B, H, S, .)."""
+        keys = memory.values.unsqueeze(1)
+        if self.project:
+            keys = _split(self.key_value(memory.values).chunk(2, -1)[0], self.groups)
+        chunk_keys = self.chunk_score.keys(self._each_head(keys))
+        memory = super().prepare(memory)
+        return replace(memory, prepared={**memory.prepared, "chunk_keys": chunk_keys})
+
+    def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> Asked:
+        """Only what both scores are defined for is visible."""
+        asked, defined = super().ask(query, memory, mask), self.chunk_score.visible(memory)
+        return asked if defined is None else replace(asked, visible=asked.visible & defined[:, None, None])
+
+    def spread(self, stopped: Tensor, visible: Tensor, asked: Asked, memory: Memory) -> Tensor:
+        """beta from a: (B, H, 1, S) both."""
+        energy = self.chunk_score(asked.queries, memory.prepared["chunk_keys"], memory).to(stopped.dtype)
+        return chunkwise(stopped, along(energy, memory.prepared["order"]), visible, self.chunk)
+
+
+def alignment(stop: Tensor, start: Tensor) -> Tensor:
+    """a_j = p_j q_j, q_j = (1 - p_{j-1}) q_{j-1} + start_j: (..., S) both.
+
+    q by doubling: after n rounds each q_j has what started less than 2^n places before it. Only products of numbers in
+    0..1 appear; the cumulative sum of start / cumulative product of 1 - p loses all mass where that product underflows.
+    """
+    size, reach = stop.shape[-1], 1
+    arrived, passing = start, F.pad(1 - stop[..., :-1], (1, 0))
+    while reach < size:
+        arrived = arrived + passing * F.pad(arrived[..., :-reach], (reach, 0))
+        passing = passing * F.pad(passing[..., :-reach], (reach, 0))
+        reach *= 2
+    return stop * arrived
+
+
+def chunkwise(stopped: Tensor, energy: Tensor, visible: Tensor, chunk: int) -> Tensor:
+    """sum_{k=j}^{j+w-1} a_k exp(u_j - m_k) / sum_{l=k-w+1}^{k} exp(u_l - m_k): (..., S) each.
+
+    m_k is the largest u of k's chunk, so no exponent is above 0.
+    """
+    chunk = min(chunk, stopped.shape[-1])
+    least, most = torch.finfo(energy.dtype).min, torch.finfo(energy.dtype).max
+    energy = energy.masked_fill(~visible, least)
+    before = F.pad(energy, (chunk - 1, 0), value=least).unfold(-1, chunk, 1)  # (..., S, w), l = k - w + 1 .. k
+    top = before.detach().amax(-1)
+    share = stopped / torch.exp(before - top.unsqueeze(-1)).sum(-1)
+    shares = F.pad(share, (0, chunk - 1)).unfold(-1, chunk, 1)  # (..., S, w), k = j .. j + w - 1
+    tops = F.pad(top, (0, chunk - 1), value=most).unfold(-1, chunk, 1)
+    return (shares * torch.exp(energy.unsqueeze(-1) - tops)).sum(-1).masked_fill(~visible, 0.0)

@@ -1,0 +1,51 @@
+"""Intra-temporal attention: scores divided by what they were before.
+
+Letters as in ``composed.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.composed import Composed
+from seq2seq.attention.recurrent import refuse_self, wide
+
+
+class IntraTemporal(Composed):
+    """a_t = normalise(e_t - L_{t-1}), L_t = log sum_{t' <= t} exp(e_t'), L_{-1} = 0 (Paulus 2017, section 2.1;
+    Sankaran 2016; Nallapati 2016).
+
+    The logarithm of the papers' exp(e_tj) / sum_{t' < t} exp(e_t'j), which overflows. As that, L is a history of
+    scores, not of weights: a position has it whether or not the window or a mask let a query see it, so that equal
+    scores give equal weights in every window. All T at once: no score depends on an earlier weight.
+    """
+
+    def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
+        super().__init__(query_dim, source, **options)
+        refuse_self(source)
+
+    def initial_state(self, memory: Memory) -> State:
+        """``earlier`` (B, H, S): the logarithm of nothing, as a number whose gradient is one."""
+        values = memory.prepared["values"]
+        dtype = wide(values.dtype)
+        shape = len(values), self.heads, memory.mask.shape[1]
+        nothing = values.new_full(shape, torch.finfo(dtype).min, dtype=dtype)
+        return {**super().initial_state(memory), "earlier": nothing}
+
+    def forward(
+        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
+    ) -> Attended:
+        """Contexts (B, T, C) of T queries."""
+        asked = self.ask(query, memory, mask)
+        values, earlier = memory.prepared["values"], state["earlier"]
+        scores = self.compare(asked, memory.prepared.get("keys", values), memory)
+        real = scores.to(earlier.dtype).masked_fill(~memory.mask[:, None, None], 0.0)
+        history = torch.logcumsumexp(torch.cat((earlier.unsqueeze(2), real), 2), 2)  # (B, H, T + 1, S)
+        before = history[:, :, :-1]
+        before = before.masked_fill(before == torch.finfo(before.dtype).min, 0.0)
+        selected = self.select((scores - before).to(scores.dtype), asked, memory, state)
+        return self.attended(selected, asked, values, {**state, "earlier": history[:, :, -1]}, need_weights)

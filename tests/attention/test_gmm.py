@@ -1,0 +1,119 @@
+"""Graves' window against the paper's formula, a bump and a position at a time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seq2seq.attention.base import SourceSpec
+from seq2seq.attention.gmm import GMM
+from seq2seq.errors import UserError
+from tests.attention.walk import close, walk
+from tests.catalogue import memory, noise, randomise
+
+Q, V, T = 4, 6, 5
+LENGTHS = (7, 3, 0)
+
+
+def made(**options: object) -> GMM:
+    return randomise(GMM(Q, SourceSpec(V), **options).double()).eval()
+
+
+def flat(**options: object) -> GMM:
+    """As it starts, without the influence of the query."""
+    attention = GMM(Q, SourceSpec(V), **options).double().eval()
+    nn.init.zeros_(attention.bumps.weight)
+    return attention
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("step", [1, 3])
+def test_formula(step: int, normalize: bool) -> None:
+    """phi(t, u) = sum_k alpha exp(-beta (kappa - u)^2), u counted from 1, kappa from 0."""
+    attention, queries = made(mixtures=3, normalize=normalize), noise(3, T, Q)
+    source = memory(*LENGTHS, width=V, step=step)
+    answer = walk(attention, queries, source)
+    for b, length in enumerate(LENGTHS):
+        places = [step * j + 1 for j in range(length)]
+        kappa = [0.0] * 3
+        for t in range(T):
+            made_of = (attention.bumps.weight @ queries[b, t] + attention.bumps.bias).tolist()
+            alpha, beta = [[math.exp(x) for x in made_of[i : i + 3]] for i in (0, 3)]
+            kappa = [k + math.exp(x) for k, x in zip(kappa, made_of[6:], strict=True)]
+            height = [[-beta[k] * (kappa[k] - u) ** 2 for u in places] for k in range(3)]
+            phi = [[math.exp(x) for x in row] for row in height]
+            if normalize:
+                alpha = [a / sum(alpha) for a in alpha]
+                phi = [torch.tensor(row, dtype=torch.float64).softmax(0).tolist() for row in height]
+            weights = [sum(alpha[k] * phi[k][j] for k in range(3)) for j in range(length)]
+            assert answer.weights[b, 0, t, :length].tolist() == pytest.approx(weights, abs=1e-10)
+            context = sum((w * source.values[b, j] for j, w in enumerate(weights)), torch.zeros(V).double())
+            torch.testing.assert_close(answer.context[b, t], context)
+
+
+@pytest.mark.parametrize("step", [1.0, 2.0])
+def test_at_first_it_walks_with_the_target(step: float) -> None:
+    """Query t is at (t + 1) step - 1, counted from 0; alpha = 1/K and beta = 1: 1 at the centre, 1/e next to it."""
+    answer = walk(flat(step=step), noise(1, 3, Q), memory(9, width=V))
+    for t, row in enumerate(answer.weights[0, 0]):
+        expected = [math.exp(-((u + 1 - (t + 1) * step) ** 2)) for u in range(9)]
+        assert row.tolist() == pytest.approx(expected)
+    assert answer.state["kappa"].tolist() == [pytest.approx([3 * step - 1] * 5)]
+
+
+def test_it_only_moves_forwards() -> None:
+    attention, queries = made(), noise(1, 8, Q)
+    kappas = [walk(attention, queries[:, :t], memory(5, width=V)).state["kappa"] for t in range(1, 9)]
+    assert (torch.cat(kappas).diff(dim=0) > 0).all()
+
+
+def test_mass() -> None:
+    """Free as in the paper; normalised, one, wherever the bumps are."""
+    assert (made().mass, made(normalize=True).mass) == ("free", "one")
+    sums = walk(made(), noise(2, T, Q), memory(7, 3, width=V)).weights.sum(-1)
+    assert sums.max() > 1.01
+    assert sums.min() < 0.99
+    far = walk(flat(step=1000.0, normalize=True), noise(1, T, Q), memory(7, width=V)).weights[0, 0]
+    close(far, torch.eye(7).double()[[6] * T])  # past the end they are at its last position
+    assert not walk(flat(step=1000.0), noise(1, T, Q), memory(7, width=V)).weights.any()
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_mask(normalize: bool) -> None:
+    attention, queries = made(normalize=normalize), noise(1, 2, Q)
+    mask = torch.ones(1, 2, 7, dtype=torch.bool)
+    mask[0, 0, 2:5] = False
+    mask[0, 1] = False
+    masked = walk(attention, queries, memory(7, width=V), mask=mask)
+    whole = walk(attention, queries, memory(7, width=V))
+    assert not masked.weights[0, 0, 0, 2:5].any()
+    assert not masked.context[0, 1].any()
+    close(masked.state["kappa"], whole.state["kappa"])
+    if normalize:
+        assert masked.weights[0, 0, 0].sum().item() == pytest.approx(1)
+    else:
+        close(masked.weights[0, 0, 0], whole.weights[0, 0, 0] * mask[0, 0])
+
+
+def test_bumps_start_apart() -> None:
+    """Equal ones would have equal gradients for ever."""
+    attention = GMM(Q, SourceSpec(V)).double()
+    weights: Tensor = attention.bumps.weight.view(3, 5, Q)
+    assert (weights[:, 1:] - weights[:, :1]).abs().amax(-1).min() > 0
+
+
+def test_refusals() -> None:
+    for options, message in [
+        ({"mixtures": 0}, "at least 1"),
+        ({"step": 0.0}, "above 0"),
+        ({"dropout": 1.5}, r"in 0\.\.1"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            GMM(Q, SourceSpec(V), **options)
+    with pytest.raises(UserError, match="image regions"):
+        GMM(Q, SourceSpec(V, axes=2))
+    with pytest.raises(UserError, match="self-attention"):
+        GMM(Q, SourceSpec(V, is_self=True))
