@@ -106,7 +106,7 @@ class Composed(Attention):
         self.window = window(query_dim, heads, source)
         self.normalizer = normalizer(heads)
         self.selection = selection()
-        self.mass = "one" if self.selection.gradient == "surrogate" else self.window.mass
+        self.mass = self.window.mass
         self.gradient = self.selection.gradient
         if source.position == "rotary" and (not isinstance(self.score, Dot) or widths[0] % 2):
             raise UserError(
@@ -205,7 +205,7 @@ class Composed(Attention):
         def draw() -> Tensor:
             return noise.uniform(state["seed"], asked.position, self.heads, memory.positions)
 
-        return self.selection(scores, lambda e: self.weigh(e, asked), draw, state)
+        return self.selection(self.weigh(scores, asked), draw, state)
 
     def attended(self, selected: Selected, asked: Asked, values: Tensor, state: State, need_weights: bool) -> Attended:
         """The answer that these weights give; values (B, G, S, D)."""
@@ -257,15 +257,21 @@ class Composed(Attention):
 
     def _fused(self, asked: Asked, keys: Tensor, values: Tensor) -> Tensor:
         """softmax(scale q . k + bias) v without ever holding the weights."""
-        keep = asked.visible if asked.bias is None else asked.bias.masked_fill(~asked.visible, -torch.inf)
+        keep = asked.visible
+        if asked.bias is not None:
+            keep = (asked.bias / self._temperature).masked_fill(~keep, -torch.inf)
         return self._kernel(asked.queries, keys, values, keep)
 
     def _kernel(self, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
         assert isinstance(self.score, Dot)
+        queries, scale = self.score.queries(queries), self.score.scale / self._temperature
         share = self.groups < self.heads
-        return F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=keep, scale=self.score.scale, enable_gqa=share
-        )
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=keep, scale=scale, enable_gqa=share)
+
+    @property
+    def _temperature(self) -> float:
+        assert isinstance(self.normalizer, Softmax)
+        return self.normalizer.temperature
 
     @property
     def _plain(self) -> bool:

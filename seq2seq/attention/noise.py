@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BITS = 24  # as many as fp32 holds: the same number in every precision
+BITS = 23  # and the half between two numbers, which makes 24: as many as fp32 holds, so that none is rounded to 1
 
 
 def seeds(count: int, device: torch.device) -> Tensor:

@@ -1,13 +1,22 @@
-"""Normalisers: scores to weights."""
+"""Normalisers: scores to weights.
+
+Shapes: B batch, H heads, T queries, S memory positions.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from seq2seq.attention.parts import Part
+from seq2seq.errors import UserError
 
 
 class Normalizer(Part, ABC):
@@ -22,13 +31,163 @@ class Normalizer(Part, ABC):
 
 
 class Softmax(Normalizer):
-    """a = exp(e) / sum exp(e) over what is seen.
+    """a = exp(e / temperature) / sum exp(e / temperature) over what is seen.
 
-    Filled with the smallest number, not -inf: a row that sees nothing must not make NaN, not even on
-    the way (its gradient would be NaN); ``where`` then puts exact zeros.
+    A temperature below 1 sharpens (Chorowski 2015, section 2.3, where beta is its inverse), one above 1 flattens.
+    """
+
+    def __init__(self, heads: int, *, temperature: float = 1.0) -> None:
+        super().__init__(heads)
+        if temperature <= 0:
+            raise UserError(f"normalizer.temperature must be above 0, got {temperature}")
+        self.temperature = temperature
+
+    def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
+        """(B, H, T, S) -> (B, H, T, S)."""
+        if self.temperature != 1.0:
+            top = scores.detach().masked_fill(~visible, torch.finfo(scores.dtype).min).amax(-1, keepdim=True)
+            scores = (scores - top) / self.temperature  # nothing above 0: dividing can't overflow upwards
+        return _softmax(scores, visible)
+
+
+class Sigmoid(Normalizer):
+    """a = sigma(e) / sum sigma(e) over what is seen: smoothing, so that many may be attended to (Chorowski 2015,
+    section 2.3).
+
+    Taken as the softmax of log sigma(e): where all sigma(e) underflow, their shares do not.
     """
 
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
         """(B, H, T, S) -> (B, H, T, S)."""
-        weights = torch.softmax(scores.masked_fill(~visible, torch.finfo(scores.dtype).min), -1)
-        return weights.masked_fill(~visible, 0.0)
+        return _softmax(F.logsigmoid(scores), visible)
+
+
+class Sparsemax(Normalizer):
+    """The nearest point of the simplex, argmin_a |a - e|^2 = [e - tau]_+ (Martins & Astudillo 2016, section 2).
+
+    alpha-entmax with alpha = 2. Far below the largest score weights are exactly 0.
+    """
+
+    def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
+        """(B, H, T, S) -> (B, H, T, S)."""
+        return _entmax(scores, visible, 2.0, _by_sorting)
+
+
+class Entmax15(Normalizer):
+    """a = [e / 2 - tau]_+^2, alpha-entmax with alpha = 1.5, between softmax and sparsemax (Peters 2019, section 3)."""
+
+    def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
+        """(B, H, T, S) -> (B, H, T, S)."""
+        return _entmax(scores, visible, 1.5, _by_sorting)
+
+
+class Entmax(Normalizer):
+    """a = [(alpha - 1) e - tau]_+^(1 / (alpha - 1)), alpha learned, one a head (Correia 2019, sections 3 and 4).
+
+    alpha = 1 + sigma(r), r a parameter that starts where alpha is ``alpha``; as in the released code not below 1.01,
+    since near 1 (softmax) the exponent explodes. ``learn: false`` keeps alpha as it is.
+    """
+
+    def __init__(self, heads: int, *, alpha: float = 1.5, learn: bool = True) -> None:
+        super().__init__(heads)
+        if not _LEAST <= alpha < 2.0:
+            raise UserError(
+                f"normalizer.alpha must lie in [{_LEAST}, 2), got {alpha}; "
+                "1 is attention/normalizer=softmax, 2 is attention/normalizer=sparsemax"
+            )
+        self.alpha = alpha
+        shape = math.log((alpha - 1.0) / (2.0 - alpha))
+        self.shape = nn.Parameter(torch.full((heads, 1, 1), shape)) if learn else None
+
+    def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
+        """(B, H, T, S) -> (B, H, T, S)."""
+        alpha = self.alpha if self.shape is None else (1.0 + torch.sigmoid(_wide(self.shape))).clamp(min=_LEAST)
+        return _entmax(scores, visible, alpha, _by_newton)
+
+
+Solve = Callable[[Tensor, Any], Tensor]
+"""(x, power) -> [x - tau]_+^power that sums to 1 up to rounding, the largest x being 0."""
+_LEAST = 1.01
+_STEPS = 12  # rounding is reached in 4 to 7; made to be slow, 20 000 scores took 12
+
+
+def _softmax(scores: Tensor, visible: Tensor) -> Tensor:
+    """Filled with the smallest number, not -inf: a row that sees nothing must not make NaN, not even on the way (its
+    gradient would be NaN); ``masked_fill`` then puts exact zeros.
+    """
+    weights = torch.softmax(scores.masked_fill(~visible, torch.finfo(scores.dtype).min), -1)
+    return weights.masked_fill(~visible, 0.0)
+
+
+def _entmax(scores: Tensor, visible: Tensor, alpha: Tensor | float, solve: Solve) -> Tensor:
+    """alpha-entmax over what is seen, alpha a number or (H, 1, 1)."""
+    wide = _wide(scores)
+    weights = _Entmax.apply(wide.masked_fill(~visible, torch.finfo(wide.dtype).min), alpha, solve)
+    return weights.masked_fill(~visible, 0.0).to(scores.dtype)
+
+
+class _Entmax(torch.autograd.Function):
+    """p = [(alpha - 1) z - tau]_+^(1 / (alpha - 1)) with sum p = 1, for 1 < alpha <= 2 (Peters 2019, equation 9).
+
+    Backwards (Peters 2019, proposition 2; Correia 2019, proposition 1), with s_i = p_i^(2 - alpha), p^ = s / sum s and
+    h = -p log p:
+    dL/dz = s (g - p^ . g), dp/dalpha = (p - p^) / (alpha - 1)^2 + (h - p^ sum h) / (alpha - 1).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, alpha: Tensor | float, solve: Solve) -> Tensor:
+        x = (alpha - 1.0) * (scores - scores.amax(-1, keepdim=True))
+        weights = solve(x.clamp_(min=-2.0), 1.0 / (alpha - 1.0))  # tau >= -1: what is further below has weight 0
+        weights /= weights.sum(-1, keepdim=True)
+        ctx.fixed = None if isinstance(alpha, Tensor) else alpha
+        ctx.save_for_backward(weights, *([alpha] if isinstance(alpha, Tensor) else []))
+        return weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        weights, *learned = ctx.saved_tensors
+        alpha = learned[0] if learned else ctx.fixed
+        slope = torch.where(weights > 0, weights.pow(2.0 - alpha), 0.0)
+        share = slope / slope.sum(-1, keepdim=True)
+        of_scores = slope * (grad - (share * grad).sum(-1, keepdim=True))
+        if not ctx.needs_input_grad[1]:
+            return of_scores, None, None
+        entropy = -torch.xlogy(weights, weights)
+        change = (weights - share) / (alpha - 1.0) + entropy - share * entropy.sum(-1, keepdim=True)
+        return of_scores, (grad * change / (alpha - 1.0)).sum_to_size(alpha.shape), None
+
+
+def _by_sorting(x: Tensor, power: float) -> Tensor:
+    """``Solve`` for power 1 and 2: tau in closed form for each number of largest x; right is the last that all of its
+    own exceed (Martins & Astudillo 2016, algorithm 1; Peters 2019, algorithm 2).
+    """
+    ordered = x.sort(-1, descending=True).values
+    count = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
+    mean = ordered.cumsum(-1) / count
+    below = 1.0 / count
+    if power == 2.0:
+        below = (below - ordered.square().cumsum(-1) / count + mean.square()).clamp_(min=0.0).sqrt()
+    tau = mean - below
+    support = (ordered > tau).sum(-1, keepdim=True)
+    return (x - tau.gather(-1, support - 1)).clamp_(min=0.0).pow(power)
+
+
+def _by_newton(x: Tensor, power: Tensor | float) -> Tensor:
+    """``Solve`` for any power > 1.
+
+    Newton's steps on |[x - tau]_+|_power = 1, a norm: convex in tau, so that from tau = -1 they rise to the root and
+    do not pass it; a dozen do what takes Correia's bisection fifty.
+    """
+    tau = torch.full_like(x[..., :1], -1.0)
+    for _ in range(_STEPS):
+        gap = (x - tau).clamp_(min=0.0)
+        slope = gap.pow(power - 1.0)
+        total = (slope * gap).sum(-1, keepdim=True)
+        tau += (total - total.pow(1.0 - 1.0 / power)) / slope.sum(-1, keepdim=True)
+    return (x - tau).clamp_(min=0.0).pow(power)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In at least fp32: twelve steps in half precision would not meet."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

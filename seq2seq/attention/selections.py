@@ -12,15 +12,12 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from seq2seq.attention import noise
 from seq2seq.attention.base import State
 from seq2seq.attention.parts import Part
 from seq2seq.errors import UserError
 
-Weigh = Callable[[Tensor], Tensor]
-"""Scores (B, H, T, S) -> weights (B, H, T, S): bias, normaliser and window applied."""
 Draw = Callable[[], Tensor]
 """() -> u (B, H, T, S), uniform in (0, 1)."""
 
@@ -44,26 +41,43 @@ class Selection(Part, ABC):
         return {}
 
     @abstractmethod
-    def forward(self, scores: Tensor, weigh: Weigh, draw: Draw, state: State) -> Selected:
-        """(B, H, T, S) scores -> the weights to use."""
+    def forward(self, weights: Tensor, draw: Draw, state: State) -> Selected:
+        """(B, H, T, S) weights, bias, normaliser and window applied -> the weights to use."""
 
 
 class Soft(Selection):
     """The expectation: weights as they are."""
 
-    def forward(self, scores: Tensor, weigh: Weigh, draw: Draw, state: State) -> Selected:
+    def forward(self, weights: Tensor, draw: Draw, state: State) -> Selected:
         """Nothing is drawn."""
-        return Selected(weigh(scores))
+        return Selected(weights)
 
 
 class _Sampled(Selection):
-    """One position a head and query: drawn while training, the likeliest in evaluation."""
+    """One position a head and query: drawn while training, the likeliest in evaluation.
+
+    The probability p of a position is its share of the weights: where a window takes mass away, p is what is left,
+    divided by its sum.
+    """
 
     gradient = "surrogate"
 
     def initial_state(self, batch: int, device: torch.device) -> State:
         """A seed each sequence, while training."""
         return {"seed": noise.seeds(batch, device)} if self.training else {}
+
+    def forward(self, weights: Tensor, draw: Draw, state: State) -> Selected:
+        """One-hot weights."""
+        possible = weights > 0
+        if "seed" not in state:
+            return Selected(_one_hot(weights, possible))
+        total = weights.sum(-1, keepdim=True)
+        log_p = _log(weights, possible) - _log(total, total > 0)
+        return self.drawn(weights, log_p, log_p + gumbel(draw()), possible, state)
+
+    @abstractmethod
+    def drawn(self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: State) -> Selected:
+        """What is used in training: all (B, H, T, S); ``perturbed`` is largest at the position that was drawn."""
 
 
 class Hard(_Sampled):
@@ -88,27 +102,20 @@ class Hard(_Sampled):
             state["soft"] = (torch.rand(()) < self.soft).expand(batch).to(device)
         return state
 
-    def forward(self, scores: Tensor, weigh: Weigh, draw: Draw, state: State) -> Selected:
-        """One-hot weights, and the log-probability of each choice."""
-        weights = weigh(scores)
-        if "seed" not in state:
-            return Selected(_one_hot(weights, weights))
-        seen = weights > 0
-        log_weights = torch.where(seen, weights, 1.0).log()
-        total = weights.sum(-1)
-        chosen = _one_hot(log_weights.detach() + gumbel(draw()).to(weights.dtype), weights)
-        soft = state["soft"][:, None, None, None]
-        picked = (chosen * log_weights).sum(-1) - torch.where(total > 0, total, 1.0).log()
+    def drawn(self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: State) -> Selected:
+        """The position itself, and the log-probability of each choice."""
+        chosen = _one_hot(perturbed, possible).to(weights.dtype)
+        soft = state["soft"][:, None, None]
         return Selected(
-            torch.where(soft, weights, chosen),
-            torch.where(soft.squeeze(-1), 0.0, picked),
-            {"negative_entropy": (weights * log_weights).sum(-1)},
+            torch.where(soft.unsqueeze(-1), weights, chosen),
+            torch.where(soft, 0.0, (chosen * log_p).sum(-1)),
+            {"negative_entropy": (possible * log_p.exp() * log_p).sum(-1)},
         )
 
 
 class Gumbel(_Sampled):
-    """Straight-through Gumbel-softmax (Jang 2017; Maddison 2017): forward one-hot(argmax y), backward dy,
-    y = normalise((e + g) / tau), g = -log(-log u).
+    """Straight-through Gumbel-softmax (Jang 2017, sections 2.1 and 2.2; Maddison 2017): forward one-hot(argmax y),
+    backward dy, y = softmax((log a + g) / tau), g = -log(-log u).
 
     tau goes from ``temperature`` to ``final_temperature`` exponentially as training goes. Evaluation reads the
     likeliest position.
@@ -129,13 +136,12 @@ class Gumbel(_Sampled):
         first, last = self.ends
         self.temperature.fill_(first * (last / first) ** progress)
 
-    def forward(self, scores: Tensor, weigh: Weigh, draw: Draw, state: State) -> Selected:
+    def drawn(self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: State) -> Selected:
         """One-hot forward, soft backward."""
-        if "seed" not in state:
-            weights = weigh(scores)
-            return Selected(_one_hot(weights, weights))
-        soft = weigh((scores + gumbel(draw()).to(scores.dtype)) / self.temperature.to(scores.dtype))
-        return Selected(_one_hot(soft, soft) + soft - soft.detach())
+        y = perturbed / self.temperature.to(perturbed.dtype)
+        y = torch.softmax(y.masked_fill(~possible, torch.finfo(y.dtype).min), -1).masked_fill(~possible, 0.0)
+        # y - y first: one-hot plus 0 is one-hot to the bit
+        return Selected((_one_hot(perturbed, possible) + (y - y.detach())).to(weights.dtype))
 
 
 def gumbel(u: Tensor) -> Tensor:
@@ -143,7 +149,12 @@ def gumbel(u: Tensor) -> Tensor:
     return -torch.log(-torch.log(u))
 
 
-def _one_hot(of: Tensor, weights: Tensor) -> Tensor:
-    """1 where ``of`` is largest among positive ``weights``, else 0; zero rows where nothing is seen."""
-    place = torch.where(weights > 0, of, -torch.inf).argmax(-1)
-    return F.one_hot(place, weights.shape[-1]).to(weights.dtype) * (weights > 0).any(-1, keepdim=True)
+def _log(x: Tensor, where: Tensor) -> Tensor:
+    """log x in at least fp32, 0 elsewhere, where there is no gradient either."""
+    return x.to(torch.promote_types(x.dtype, torch.float32)).where(where, 1.0).log()
+
+
+def _one_hot(of: Tensor, possible: Tensor) -> Tensor:
+    """1 where ``of`` is largest among what is possible, else 0; zero rows where nothing is."""
+    place = of.masked_fill(~possible, -torch.inf).argmax(-1, keepdim=True)
+    return torch.zeros_like(of).scatter(-1, place, possible.any(-1, keepdim=True).to(of.dtype))

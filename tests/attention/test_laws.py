@@ -78,6 +78,19 @@ def test_chunks(case: Case, dtype: torch.dtype, chunks: tuple[int, ...]) -> None
 
 
 @every_case
+@pytest.mark.parametrize("chunks", [(1,) * T, (2, T - 2)], ids=str)
+def test_chunks_in_training(case: Case, chunks: tuple[int, ...]) -> None:
+    """What is drawn depends on the seed in the state and on places, not on how queries are split."""
+    attention = case.build().train()
+    queries, source = noise(3, T, WIDTH), case.memory(S, 0, 4)
+    answers = []
+    for parts in ((T,), chunks):
+        torch.manual_seed(0)
+        answers.append(walk(attention, queries, source, chunks=parts))
+    same(*answers)
+
+
+@every_case
 @every_dtype
 @every_path
 def test_nothing_to_attend(case: Case, dtype: torch.dtype, need_weights: bool) -> None:
@@ -221,13 +234,17 @@ def test_arguments(case: Case) -> None:
 
 @every_case
 def test_every_parameter_learns(case: Case) -> None:
+    """A surrogate teaches by what was drawn, which is in training."""
     attention = case.build()
+    attention.train(attention.gradient == "surrogate")
+    torch.manual_seed(0)
     source = case.memory(S, 4, 2)
     source.values.requires_grad_()
     queries = noise(3, T, WIDTH)
     target = attention.read_target(queries, torch.ones(3, T, dtype=torch.bool))
     answer = walk(attention, queries, source, target=target)
-    sum((x * noise(*x.shape, seed=4)).sum() for x in (answer.context, *answer.penalties.values())).backward()
+    drawn = [] if answer.log_prob is None else [answer.log_prob]
+    sum((x * noise(*x.shape, seed=4)).sum() for x in (answer.context, *drawn, *answer.penalties.values())).backward()
     assert source.values.grad is not None
     assert [name for name, p in attention.named_parameters() if p.grad is None or not p.grad.any()] == []
 

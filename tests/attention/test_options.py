@@ -15,8 +15,9 @@ from seq2seq.errors import UserError
 from tests.attention.walk import walk
 from tests.catalogue import WIDTH, choices, config, memory, noise
 
-GROUPS = ("attention", "self_attention")
-PARTS = ("score", "window", "normalizer")
+CROSS, SELF = SourceSpec(WIDTH, input_dim=WIDTH), SourceSpec(WIDTH, is_self=True)
+GROUPS = {"attention": CROSS, "self_attention": SELF}
+PARTS = ("score", "window", "normalizer", "selection")
 
 
 def options(node: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -35,7 +36,7 @@ def other(value: Any) -> list[Any]:
     if isinstance(value, int):
         return [2 * value, 2, 4]
     if isinstance(value, float):
-        return [value + 0.25]
+        return [value + 0.25, value / 2]
     return [2, True, 0.25]
 
 
@@ -44,25 +45,40 @@ def changed(node: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[
     return {**node, head: changed(node[head], tuple(rest), value) if rest else value}
 
 
-def behaviour(node: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
-    """Start and training-mode answer under fixed seeds."""
+def behaviour(node: Mapping[str, Any], source: SourceSpec) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Start, and the answers as training goes and in evaluation with their gradients, under fixed seeds."""
     torch.manual_seed(0)
-    attention: Attention = build_node(node, WIDTH, SourceSpec(WIDTH, input_dim=WIDTH))
+    attention: Attention = build_node(node, WIDTH, source)
     attention.double()
-    torch.manual_seed(1)
-    return attention.state_dict(), walk(attention, noise(2, 6, WIDTH), memory(6, 4, step=3)).context
+    answers = []
+    for seed, training, progress in ((0, True, 0.0), (1, True, 1.0), (2, False, 1.0)):
+        attention.anneal(progress)
+        torch.manual_seed(seed)
+        size, step = (12, 1) if source.is_self else (6, 3)  # 12: further than the patterns of self-attention reach
+        queries, values = noise(2, size, WIDTH).requires_grad_(), memory(size, 4, step=step)
+        values.values.requires_grad_()
+        answer = walk(attention.train(training), queries, values)
+        context = answer.context
+        total = (context * noise(*context.shape, seed=4)).sum() + sum(x.sum() for x in answer.penalties.values())
+        gradients = torch.autograd.grad(total, [queries, values.values], allow_unused=True)
+        answers += [context, *(gradient for gradient in gradients if gradient is not None)]
+    return attention.state_dict(), answers
 
 
-def is_alive(node: Mapping[str, Any], path: tuple[str, ...], value: Any) -> bool:
+def differ(one: list[Tensor], another: list[Tensor]) -> bool:
+    return len(one) != len(another) or not all(map(torch.equal, one, another))
+
+
+def is_alive(node: Mapping[str, Any], source: SourceSpec, path: tuple[str, ...], value: Any) -> bool:
     """Whether another value makes a difference, or is refused."""
-    start, answer = behaviour(node)
+    start, answers = behaviour(node, source)
     shapes = {name: tensor.shape for name, tensor in start.items()}
     for candidate in other(value):
         try:
-            new_start, new_answer = behaviour(changed(node, path, candidate))
+            new_start, new_answers = behaviour(changed(node, path, candidate), source)
         except UserError:
             return True
-        if {name: tensor.shape for name, tensor in new_start.items()} != shapes or not torch.equal(answer, new_answer):
+        if {name: tensor.shape for name, tensor in new_start.items()} != shapes or differ(answers, new_answers):
             return True
     return False
 
@@ -70,11 +86,15 @@ def is_alive(node: Mapping[str, Any], path: tuple[str, ...], value: Any) -> bool
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in choices(group)])
 def test_every_option_of_a_mechanism(group: str, name: str) -> None:
     node = plain(config(f"{group}={name}")[group])
-    assert [path for path, value in options(node) if not is_alive(node, path, value)] == []
+    assert [path for path, value in options(node) if not is_alive(node, GROUPS[group], path, value)] == []
 
 
 @pytest.mark.parametrize(("part", "name"), [(part, name) for part in PARTS for name in choices(f"attention/{part}")])
 def test_every_option_of_a_part(part: str, name: str) -> None:
-    """Inside multi-head attention."""
+    """Inside multi-head attention, over a source or, what serves no source, over its own sequence."""
     node = plain(config("attention=multi_head", f"attention/{part}={name}").attention)
-    assert [path for path, value in options(node[part], (part,)) if not is_alive(node, path, value)] == []
+    try:
+        build_node(node, WIDTH, source := CROSS)
+    except UserError:
+        source = SELF
+    assert [path for path, value in options(node[part], (part,)) if not is_alive(node, source, path, value)] == []
