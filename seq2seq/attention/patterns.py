@@ -32,6 +32,8 @@ class Pattern(Window):
                 f"the window {name} compares places in one sequence, but source and target are not on one axis; "
                 "choose it in self_attention, or window=local_m here"
             )
+        if source.axes != 1:
+            raise UserError(f"the window {name} runs along time; image regions have no such order")
         for option, value in least.items():
             if value < 1:
                 raise UserError(f"window.{option} must be at least 1, got {value}")

@@ -33,6 +33,8 @@ class Relative(Composed):
                 "relative attention learns distances in one sequence, but source and target are not on one axis; "
                 "choose it as self_attention=relative"
             )
+        if source.axes != 1:
+            raise UserError("relative attention learns distances in time; image regions have no such order")
         if source.position == "rotary":
             raise UserError(
                 "relative attention adds to the key what rotary positions would turn away with it; "

@@ -145,8 +145,9 @@ class AdaptiveSpan(Window):
     section 2.2, equations 4 and 5).
 
     z = ``max_span`` times a learned fraction, one a head, from ``init``, put back into 0..1 after each step; the
-    penalty ``span`` is max_span mean(fraction), as in the released code; R = ``ramp``. Nothing is seen from R + z on.
-    In self-attention x is measured from the query's own place, and a memory that grows keeps max_span + R places.
+    penalty ``span`` is max_span mean(fraction), as in the released code; R = ``ramp``. Nothing is seen from R + z on
+    (the released code's memory ends at max_span already). In self-attention x is measured from the query's own place,
+    and a memory that grows keeps max_span + R places.
     In encoder-decoder attention, of which the paper doesn't speak, it is measured from ``centre``: p_t = t (local_m)
     or p_t = S sigmoid(v_p^T tanh(W_p h_t)) (local_p).
     """
@@ -159,9 +160,9 @@ class AdaptiveSpan(Window):
         heads: int,
         source: SourceSpec,
         *,
-        max_span: int = 64,
+        max_span: int = 32,
         ramp: int = 32,
-        init: float = 0.05,
+        init: float = 0.1,
         centre: str = "local_m",
     ) -> None:
         super().__init__(query_dim, heads, source)

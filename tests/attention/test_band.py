@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seq2seq.attention import band, patterns
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec
@@ -24,7 +25,7 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 def soft(queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
     """softmax(q . k) v, as it is written down."""
     weights = (queries @ keys.mT).masked_fill(~keep, -1e30).softmax(-1)
-    return torch.where(keep, weights, 0.0) @ values
+    return weights.masked_fill(~keep, 0.0) @ values
 
 
 def agree(way: Callable[..., tuple[Tensor, Tensor]], rule: Rule, lengths: tuple[int, ...], causal: bool) -> None:
@@ -162,6 +163,16 @@ def test_long_sequences_take_it() -> None:
     assert ours.window.shortcut(Query(noise(1, 256, WIDTH), torch.arange(256)[None]), memory(256)) is not None
     values = memory(300, 128)
     close(whole(ours, values, False).context, whole(ours, values, True).context)
+
+
+@both_slots
+@every_way
+def test_kernel(name: str, causal: bool, taken: list[str]) -> None:
+    """Each part goes to the kernel that holds no weights; were its mask not to its taste, this would raise."""
+    ours, values = build(name, causal).float(), memory(S, 9, dtype=torch.float32)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        whole(ours, values, False)
+    assert taken
 
 
 @every_way

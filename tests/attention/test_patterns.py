@@ -227,6 +227,8 @@ def test_local_m_forgets_too() -> None:
 def test_one_axis_only(window: type[Window]) -> None:
     with pytest.raises(UserError, match=f"{window.__name__}.*not on one axis.*self_attention"):
         window(WIDTH, 1, SourceSpec(WIDTH))
+    with pytest.raises(UserError, match="time"):
+        window(WIDTH, 1, SourceSpec(WIDTH, axes=2, is_self=True))
 
 
 @every_pattern

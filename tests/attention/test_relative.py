@@ -119,6 +119,7 @@ def test_one_head_without_projections() -> None:
     ("overrides", "source", "reason"),
     [
         ([], SourceSpec(WIDTH), r"not on one axis"),
+        ([], replace(ENCODER, axes=2), r"time"),
         ([], replace(ENCODER, position="rotary"), r"rotary"),
         (["attention/score@self_attention.score=additive"], ENCODER, r"dot product"),
         (["self_attention.clip=0"], ENCODER, r"clip.*at least 1, got 0"),
