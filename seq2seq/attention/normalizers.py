@@ -44,10 +44,12 @@ class Softmax(Normalizer):
 
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
         """(B, H, T, S) -> (B, H, T, S)."""
-        if self.temperature != 1.0:
-            top = scores.detach().masked_fill(~visible, torch.finfo(scores.dtype).min).amax(-1, keepdim=True)
-            scores = (scores - top) / self.temperature  # nothing above 0: dividing can't overflow upwards
-        return _softmax(scores, visible)
+        if self.temperature == 1.0:
+            return _softmax(scores, visible)
+        wide = _wide(scores)
+        top = wide.detach().masked_fill(~visible, torch.finfo(wide.dtype).min).amax(-1, keepdim=True)
+        cooled = (wide - top) / self.temperature  # nothing seen is above 0: dividing can't overflow upwards
+        return _softmax(cooled, visible).to(scores.dtype)
 
 
 class Sigmoid(Normalizer):
@@ -97,11 +99,13 @@ class Entmax(Normalizer):
             )
         self.alpha = alpha
         shape = math.log((alpha - 1.0) / (2.0 - alpha))
-        self.shape = nn.Parameter(torch.full((heads, 1, 1), shape)) if learn else None
+        self.shape = nn.Parameter(torch.full((heads,), shape)) if learn else None
 
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
         """(B, H, T, S) -> (B, H, T, S)."""
-        alpha = self.alpha if self.shape is None else (1.0 + torch.sigmoid(_wide(self.shape))).clamp(min=_LEAST)
+        alpha: Tensor | float = self.alpha
+        if self.shape is not None:
+            alpha = (1.0 + torch.sigmoid(_wide(self.shape))).clamp(min=_LEAST)[:, None, None]
         return _entmax(scores, visible, alpha, _by_newton)
 
 
@@ -189,5 +193,5 @@ def _by_newton(x: Tensor, power: Tensor | float) -> Tensor:
 
 
 def _wide(x: Tensor) -> Tensor:
-    """In at least fp32: twelve steps in half precision would not meet."""
+    """In at least fp32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

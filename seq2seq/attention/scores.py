@@ -54,13 +54,13 @@ class Dot(Score):
                 f"a dot product needs equal widths, but queries have {query_dim} and keys {key_dim}; "
                 "use attention=general, or attention.project=true"
             )
-        self.gain = nn.Parameter(torch.ones(heads, 1, 1)) if gain else None
+        self.gain = nn.Parameter(torch.ones(heads)) if gain else None
 
     widens = False  # whether ``keys`` gives keys the width of queries
 
     def queries(self, queries: Tensor) -> Tensor:
         """(B, H, T, Q) -> what is multiplied with prepared keys, (B, H, T, Q)."""
-        return queries if self.gain is None else queries * self.gain
+        return queries if self.gain is None else queries * self.gain[:, None, None]
 
     @property
     def scale(self) -> float:
@@ -160,7 +160,7 @@ class Additive(Score):
         self.key_weight = nn.Parameter(torch.empty(heads, key_dim, dim))
         self.vector = nn.Parameter(torch.zeros(heads, dim))
         self.bias = nn.Parameter(torch.zeros(heads, 1, dim)) if bias else None
-        self.gain = nn.Parameter(torch.full((heads, 1), dim**-0.5)) if normalize else None
+        self.gain = nn.Parameter(torch.full((heads,), dim**-0.5)) if normalize else None
         if normalize and init_std is not None:
             raise UserError("score.normalize divides by |v|, so score.init_std, which starts v at 0, can't go with it")
         if init_std is None:
@@ -180,7 +180,7 @@ class Additive(Score):
         """(B, H, T, Q), (B, H, S, A) -> (B, H, T, S)."""
         vector = self.vector
         if self.gain is not None:
-            vector = self.gain * vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
+            vector = self.gain[:, None] * vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
         projected = torch.einsum("bhtq,hqa->bhta", queries, self.query_weight)
         scores: Tensor = _AdditiveScores.apply(projected, keys, vector.to(keys.dtype))
         return scores

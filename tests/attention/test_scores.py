@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.composed import Composed
 from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.scores import Additive, Constant, Dot, General, Location, ScaledDot, Score
+from seq2seq.attention.scores import Additive, Constant, Cosine, Dot, General, Location, ScaledDot, Score
 from seq2seq.attention.windows import Global
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
+from seq2seq.training.optimization import parameter_groups
 from tests.attention.walk import close, walk
-from tests.catalogue import batch, memory, model, noise, randomise
+from tests.catalogue import batch, mechanism, memory, model, noise, randomise
 
 Q, K, HEADS, T, S = 4, 6, 2, 3, 5
 
@@ -59,6 +60,70 @@ def test_additive_by_hand() -> None:
     score.vector.data = torch.tensor([3.0, -1.0], dtype=torch.float64).view_as(score.vector)
     found = scores(score, torch.full((1, 1, 1, 1), 0.25).double(), torch.full((1, 1, 1, 1), 0.1).double())
     assert found.item() == pytest.approx(3 * math.tanh(0.25 + 0.5) - math.tanh(0.5 + 0.1))
+
+
+def test_cosine_by_hand() -> None:
+    """Lengths 5 and 13 play no part: (3, 4) . (5, 12) / 65; nor would they be divided by, were they 0."""
+    score = Cosine(2, 2, 1, SourceSpec(2), gain=2.0)
+    keys = torch.tensor([[3.0, 4.0], [5.0, 12.0], [-30.0, -40.0], [0.0, 0.0]])
+    found = scores(score, torch.tensor([[[[3.0, 4.0], [0.0, 0.0]]]]), keys[None, None]).flatten().tolist()
+    assert found == pytest.approx([2, 2 * 63 / 65, -2, 0, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_cosine_is_pytorchs(learn: bool) -> None:
+    score = Cosine(Q, Q, HEADS, SourceSpec(Q), gain=3.0, learn=learn).double()
+    queries, keys = noise(2, HEADS, T, Q), noise(2, HEADS, S, Q, seed=1)
+    expected = F.cosine_similarity(queries.unsqueeze(3), keys.unsqueeze(2), dim=-1)
+    close(scores(score, queries, keys), 3 * expected)
+    if learn:
+        score.gain.data = torch.tensor([0.5, -2.0]).double()
+        close(scores(score, queries, keys)[:, 1], -2 * expected[:, 1])
+    assert [p.shape for p in score.parameters()] == ([(HEADS,)] if learn else [])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_cosine_of_nothing_and_of_much(dtype: torch.dtype) -> None:
+    """Zero vectors and those whose square overflows in fp16: scores and gradients stay finite."""
+    queries = torch.zeros(1, 1, 3, Q, dtype=dtype)
+    queries[..., 1, :] = 1e4
+    queries[..., 2, 0] = 1.0
+    queries.requires_grad_()
+    score = Cosine(Q, Q, 1, SourceSpec(Q)).to(dtype)
+    found = scores(score, queries, queries)
+    assert not found[..., 0, :].any()
+    torch.testing.assert_close(found[0, 0, 1, 1].item(), 10.0, rtol=0.01, atol=0)
+    found.sum().backward()
+    assert queries.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("score", [Dot, ScaledDot, General, Cosine])
+def test_a_gain_is_of_a_head_and_does_not_decay(score: type[Dot]) -> None:
+    """scaled_luong: from 1, times the score; the fused kernel knows it."""
+    plain, gained = (
+        score(Q, Q, HEADS, SourceSpec(Q), **o).double() for o in ({}, {} if score is Cosine else {"gain": True})
+    )
+    gained.load_state_dict(plain.state_dict(), strict=False)
+    queries, keys = noise(2, HEADS, T, Q), noise(2, HEADS, S, Q, seed=1)
+    before = scores(plain, queries, keys)
+    close(scores(gained, queries, keys), before)
+    with torch.no_grad():
+        gained.gain *= torch.tensor([2.0, -0.5])
+    close(scores(gained, queries, keys), before * torch.tensor([2.0, -0.5]).double()[:, None, None])
+    undecayed = parameter_groups(gained, "weights")[-1]
+    assert any(p is gained.gain for p in undecayed["params"])
+    assert undecayed["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("name", ["cosine", "dot", "general"])
+def test_gains_on_the_fused_path(name: str, groups: int) -> None:
+    option = [] if name == "cosine" else ["attention.score.gain=true"]
+    ours = mechanism(
+        "attention", "multi_head", SourceSpec(8), f"attention/score={name}", f"attention.groups={groups}", *option
+    )
+    queries, source = noise(2, T, 8), memory(S, 3)
+    close(walk(ours, queries, source, need_weights=False).context, walk(ours, queries, source).context)
 
 
 def test_dot_is_unscaled_sdpa() -> None:
@@ -162,8 +227,9 @@ def test_constant_leaves_no_parameter_without_gradient() -> None:
 def test_refusals() -> None:
     with pytest.raises(UserError, match=r"queries have 4 and keys 6.*attention=general"):
         Dot(Q, K, 1, SourceSpec(K))
-    with pytest.raises(UserError, match="equal widths"):
-        ScaledDot(Q, K, 1, SourceSpec(K))
+    for score in (ScaledDot, Cosine):
+        with pytest.raises(UserError, match="equal widths"):
+            score(Q, K, 1, SourceSpec(K))
     with pytest.raises(UserError, match="no such order"):
         Location(Q, K, 1, SourceSpec(K, axes=2))
     with pytest.raises(UserError, match="grows"):
