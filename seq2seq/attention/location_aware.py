@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import Memory, Query, SourceSpec, State
 from seq2seq.attention.composed import Asked
-from seq2seq.attention.recurrent import InTime, Step, along, wide
+from seq2seq.attention.recurrent import Recurrent, Step, along, in_order, refuse_regions, wide
 from seq2seq.errors import UserError
 
 
-class LocationAware(InTime):
+class LocationAware(Recurrent):
     """e_tj = v^T tanh(W s_t + V h_j + U f_tj + b), f_t = F * a_{t-1} (Chorowski 2015, section 2.2, equations 8 and 9).
 
     F has ``filters`` (k) rows of ``width`` (r, odd), which run over the real positions in their order; the paper's are
@@ -42,6 +42,7 @@ class LocationAware(InTime):
         **options: Any,
     ) -> None:
         super().__init__(query_dim, source, **options)
+        refuse_regions(source)
         if filters < 1:
             raise UserError(f"attention.filters must be at least 1, got {filters}")
         if width < 1 or width % 2 == 0:
@@ -54,6 +55,11 @@ class LocationAware(InTime):
         nn.init.uniform_(self.filters, -(width**-0.5), width**-0.5)
         for weight in self.weight:
             nn.init.xavier_uniform_(weight)
+
+    def prepare(self, memory: Memory) -> Memory:
+        """Also the order of its positions."""
+        prepared = super().prepare(memory)
+        return replace(prepared, prepared={**prepared.prepared, **in_order(memory)})
 
     def history(self, memory: Memory) -> State:
         """``previous`` (B, H, S): uniform; ``centre`` (B, H): no median yet."""

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.attention import noise
-from seq2seq.attention.base import Memory, Query, SourceSpec, State
-from seq2seq.attention.composed import Asked, _split
+from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.composed import Asked, Composed, _split
 from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.recurrent import InTime, Step, along, wide
+from seq2seq.attention.recurrent import along, in_order, refuse_regions, refuse_self, wide
 from seq2seq.attention.scores import Score
 from seq2seq.attention.selections import Selected, Soft
 from seq2seq.attention.windows import Window
 from seq2seq.errors import UserError
 
 
-class Monotonic(InTime):
+class Monotonic(Composed):
     """a_tj = p_tj q_tj, q_tj = (1 - p_t,j-1) q_t,j-1 + a_{t-1,j}, p = sigmoid(e + r + n) (Raffel 2017, section 2.3).
 
     a_tj is the probability to stop at j, of a scan that starts where the last one stopped (the first position at first)
@@ -54,6 +54,8 @@ class Monotonic(InTime):
         **options: Any,
     ) -> None:
         super().__init__(query_dim, source, score=score, window=window, normalizer=Softmax, selection=Soft, **options)
+        refuse_self(source)
+        refuse_regions(source)
         if noise_std < 0:
             raise UserError(f"attention.noise_std is a standard deviation and must be at least 0, got {noise_std}")
         self.noise_std, self.hard, self.preserve = noise_std, hard, preserve
@@ -62,7 +64,12 @@ class Monotonic(InTime):
         if not preserve:
             self.mass = "at_most_one"
 
-    def history(self, memory: Memory) -> State:
+    def prepare(self, memory: Memory) -> Memory:
+        """Also the order of its positions."""
+        prepared = super().prepare(memory)
+        return replace(prepared, prepared={**prepared.prepared, **in_order(memory)})
+
+    def initial_state(self, memory: Memory) -> State:
         """``alignment`` (B, H, S), in the order of positions: all on the first; while training a seed each sequence."""
         values = memory.prepared["values"]
         start = values.new_zeros(len(values), self.heads, memory.mask.shape[1], dtype=wide(values.dtype))
@@ -72,27 +79,36 @@ class Monotonic(InTime):
             state["seed"] = noise.seeds(len(values), values.device)
         return state
 
-    def step(self, asked: Asked, keys: Tensor, memory: Memory, query: Query, state: State) -> Step:
-        """Where the scan stops now."""
-        order, rank = memory.prepared["order"], memory.prepared["rank"]
-        before = state["alignment"].unsqueeze(2)  # (B, H, 1, S)
-        visible = along(asked.visible.expand(-1, self.heads, -1, -1), order)
-        stop = along(self.stop(asked, keys, memory, state), order).masked_fill(~visible, 0.0)
+    def forward(
+        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
+    ) -> Attended:
+        """Contexts (B, T, C) of T queries. Only where the scan starts must wait for the query before."""
+        asked = self.ask(query, memory, mask)
+        values, order = memory.prepared["values"], memory.prepared["order"]
+        visible = along(asked.visible.expand(-1, self.heads, query.vector.shape[1], -1), order)
+        stop = along(self.stop(asked, memory, state), order).masked_fill(~visible, 0.0)
+        left = visible.flip(-1).cumsum(-1).flip(-1)  # how many are visible from here on
+        last, gone = visible & (left == 1), left == 0
         if self.preserve:
-            left = visible.flip(-1).cumsum(-1).flip(-1)  # how many are visible from here on
-            last, beyond = visible & (left == 1), before * (left == 0)  # beyond: a window may have moved back
-            stop, start = stop.masked_fill(last, 1.0), before - beyond + last * beyond.sum(-1, keepdim=True)
-        else:
+            stop = stop.masked_fill(last, 1.0)
+        seen = visible.any(-1, keepdim=True)
+        passages = [rows.unbind(2) for rows in doublings(stop)]
+        before, stopped = state["alignment"], []
+        for t, row in enumerate(stop.unbind(2)):
             start = before
-        after = alignment(stop, start)
-        weights = along(self.spread(after, visible, asked, memory), rank)
-        after = torch.where(visible.any(-1, keepdim=True), after, before).squeeze(2)
-        used = self.shaped(weights, asked).to(memory.prepared["values"].dtype)
-        return Step(Selected(used), {**state, "alignment": after})
+            if self.preserve:  # a window may have moved back, and left some of it behind
+                beyond = before * gone[:, :, t]
+                start = before - beyond + last[:, :, t] * beyond.sum(-1, keepdim=True)
+            stopped.append(row * arrivals([rows[t] for rows in passages], start))
+            before = torch.where(seen[:, :, t], stopped[-1], before)
+        weights = along(self.spread(torch.stack(stopped, 2), visible, asked, memory), memory.prepared["rank"])
+        used = Selected(self.shaped(weights, asked).to(values.dtype))
+        return self.attended(used, asked, values, {**state, "alignment": before}, need_weights)
 
-    def stop(self, asked: Asked, keys: Tensor, memory: Memory, state: State) -> Tensor:
-        """p (B, H, 1, S)."""
-        energy = self.score(asked.queries, keys, memory).to(state["alignment"].dtype) + self.offset
+    def stop(self, asked: Asked, memory: Memory, state: State) -> Tensor:
+        """p (B, H, T, S)."""
+        keys = memory.prepared.get("keys", memory.prepared["values"])
+        energy = self.compare(asked, keys, memory).to(state["alignment"].dtype) + self.offset
         if self.hard and not self.training:
             return (energy > 0).to(energy.dtype)
         if "seed" in state:
@@ -101,7 +117,7 @@ class Monotonic(InTime):
         return torch.sigmoid(energy)
 
     def spread(self, stopped: Tensor, visible: Tensor, asked: Asked, memory: Memory) -> Tensor:
-        """What is read where the scan stopped: (B, H, 1, S) both, in the order of positions."""
+        """What is read where the scan stopped: (B, H, T, S) both, in the order of positions."""
         return stopped
 
     def shaped(self, weights: Tensor, asked: Asked) -> Tensor:
@@ -147,7 +163,7 @@ class Mocha(Monotonic):
         return asked if defined is None else replace(asked, visible=asked.visible & defined[:, None, None])
 
     def spread(self, stopped: Tensor, visible: Tensor, asked: Asked, memory: Memory) -> Tensor:
-        """beta from a: (B, H, 1, S) both."""
+        """beta from a: (B, H, T, S) both."""
         energy = self.chunk_score(asked.queries, memory.prepared["chunk_keys"], memory).to(stopped.dtype)
         return chunkwise(stopped, along(energy, memory.prepared["order"]), visible, self.chunk)
 
@@ -158,13 +174,23 @@ def alignment(stop: Tensor, start: Tensor) -> Tensor:
     q by doubling: after n rounds each q_j has what started less than 2^n places before it. Only products of numbers in
     0..1 appear; the cumulative sum of start / cumulative product of 1 - p loses all mass where that product underflows.
     """
-    size, reach = stop.shape[-1], 1
-    arrived, passing = start, F.pad(1 - stop[..., :-1], (1, 0))
-    while reach < size:
-        arrived = arrived + passing * F.pad(arrived[..., :-reach], (reach, 0))
-        passing = passing * F.pad(passing[..., :-reach], (reach, 0))
-        reach *= 2
-    return stop * arrived
+    return stop * arrivals(doublings(stop), start)
+
+
+def doublings(stop: Tensor) -> list[Tensor]:
+    """The probability (..., S) to pass the 1, 2, 4 .. places before each; 0 where there are not that many."""
+    passing, rows = F.pad(1 - stop[..., :-1], (1, 0)), []
+    for n in range((stop.shape[-1] - 1).bit_length()):
+        rows.append(passing)
+        passing = passing * passing.roll(2**n, -1)  # what comes round is met by a 0
+    return rows
+
+
+def arrivals(passages: list[Tensor], start: Tensor) -> Tensor:
+    """q (..., S), of the ``doublings`` of a query."""
+    for n, passing in enumerate(passages):
+        start = torch.addcmul(start, passing, start.roll(2**n, -1))
+    return start
 
 
 def chunkwise(stopped: Tensor, energy: Tensor, visible: Tensor, chunk: int) -> Tensor:

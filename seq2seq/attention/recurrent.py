@@ -91,22 +91,11 @@ class Recurrent(Composed):
             return self.score.keys(torch.zeros(1, self.heads, 1, self.score.key_dim)).shape[-1]
 
 
-class InTime(Recurrent):
-    """Recurrent attention to which it matters what stands beside what: it counts places in the order of ``positions``.
-
-    Those that are not real come last.
-    """
-
-    def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
-        super().__init__(query_dim, source, **options)
-        refuse_regions(source)
-
-    def prepare(self, memory: Memory) -> Memory:
-        """Also ``order`` (B, S), the place of the n-th position, and ``rank`` (B, S), its inverse."""
-        place = memory.positions[..., 0]
-        order = place.masked_fill(~memory.mask, torch.iinfo(place.dtype).max).argsort(stable=True, dim=1)
-        memory = super().prepare(memory)
-        return replace(memory, prepared={**memory.prepared, "order": order, "rank": order.argsort(1)})
+def in_order(memory: Memory) -> dict[str, Tensor]:
+    """``order`` (B, S), the place of the n-th position, those that are not real last; ``rank`` (B, S), its inverse."""
+    place = memory.positions[..., 0]
+    order = place.masked_fill(~memory.mask, torch.iinfo(place.dtype).max).argsort(stable=True, dim=1)
+    return {"order": order, "rank": order.argsort(1)}
 
 
 def along(x: Tensor, index: Tensor) -> Tensor:

@@ -204,16 +204,14 @@ def test_noise() -> None:
     source = attention.prepare(memory(200, width=Q).select(torch.zeros(50, dtype=torch.long)))
     state = attention.initial_state(source)
     asked = attention.ask(ask(noise(50, 1, Q), 3), source, None)
-    stop = attention.stop(asked, source.prepared["values"], source, state)
+    stop = attention.stop(asked, source, state)
     energy = torch.logit(stop)
     torch.testing.assert_close(energy.mean().item(), 0.5, rtol=0, atol=0.08)
     torch.testing.assert_close(energy.std().item(), 2.0, rtol=0, atol=0.06)
     torch.testing.assert_close((energy < 0.5).double().mean().item(), 0.5, rtol=0, atol=0.02)
     torch.testing.assert_close((energy < 2.5).double().mean().item(), 0.8413, rtol=0, atol=0.02)
-    assert torch.equal(attention.stop(asked, source.prepared["values"], source, state), stop)
-    assert not torch.equal(
-        attention.stop(asked, source.prepared["values"], source, attention.initial_state(source)), stop
-    )
+    assert torch.equal(attention.stop(asked, source, state), stop)
+    assert not torch.equal(attention.stop(asked, source, attention.initial_state(source)), stop)
     assert set(made().initial_state(source)) == {"alignment"}
     assert set(made(noise_std=0.0).train().initial_state(source)) == {"alignment"}
 
