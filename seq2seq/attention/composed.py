@@ -196,7 +196,8 @@ class Composed(Attention):
         if asked.factor is not None:
             weights = weights * asked.factor.to(weights.dtype)
             if self.window.renormalise:
-                weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+                total = weights.sum(-1, keepdim=True)
+                weights = weights / torch.where(total > 0, total, 1.0)  # 1 over the least number is no finite gradient
         return weights
 
     def select(self, scores: Tensor, asked: Asked, memory: Memory, state: State) -> Selected:

@@ -1,22 +1,20 @@
-"""Composition: against PyTorch's attention with copied weights, and every pair of parts."""
+"""Composition: against PyTorch's attention with copied weights; what is refused. (Pairs: ``test_combinations``.)"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
-from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.attention.base import SourceSpec
 from seq2seq.attention.composed import Composed
-from seq2seq.config import build_node, plain
+from seq2seq.config import build_node
 from seq2seq.errors import UserError
-from tests.attention.walk import close, same, walk
-from tests.catalogue import WIDTH, choices, config, mechanism, memory, noise, randomise
+from tests.attention.walk import close, walk
+from tests.catalogue import WIDTH, config, mechanism, memory, noise
 
 T, KEYS = 6, 6
 
@@ -61,6 +59,37 @@ def test_causal_self_attention_is_pytorchs() -> None:
     close(walk(ours, source.values, source).context, context)
 
 
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize(("name", "groups"), [("multi_query", 1), ("grouped_query", 2), ("multi_head", 4)])
+def test_shared_keys_and_values(name: str, groups: int, need_weights: bool) -> None:
+    """Multi-head attention where neighbouring heads have the same W_k and W_v, of which G are kept and cached."""
+    ours = mechanism("attention", name, SourceSpec(KEYS))
+    every = mechanism("attention", "multi_head", SourceSpec(KEYS))
+    every.load_state_dict(
+        {
+            name: x
+            if not name.startswith("key_value")
+            else torch.cat([_each_head(part, groups) for part in x.chunk(2)])
+            for name, x in ours.state_dict().items()
+        }
+    )
+    queries, source = noise(3, T, WIDTH), memory(7, 4, 1, width=KEYS)
+    answer = walk(ours, queries, source, need_weights=need_weights)
+    expected = walk(every, queries, source)
+    close(answer.context, expected.context)
+    if need_weights:
+        close(answer.weights, expected.weights)
+    width = WIDTH // 4
+    assert {name: x.shape for name, x in ours.prepare(source).prepared.items()} == dict.fromkeys(
+        ("keys", "values"), (3, groups, 7, width)
+    )
+
+
+def _each_head(rows: Tensor, groups: int) -> Tensor:
+    """Rows (G D, ...) of W_k or W_v -> (4 D, ...), each group's for its 4/G heads in turn."""
+    return torch.cat([group for group in rows.chunk(groups) for _ in range(4 // groups)])
+
+
 def test_one_head_with_identity_projections_is_sdpa() -> None:
     ours = mechanism("attention", "cross", SourceSpec(WIDTH))
     for layer in (ours.query, ours.key_value, ours.output):
@@ -91,7 +120,9 @@ def test_weights_are_those_that_make_the_context(name: str) -> None:
     close(answer.context, ours.output(context) if ours.project else context)
 
 
-@pytest.mark.parametrize(("name", "other"), [("concat", "additive"), ("global", "general")])
+@pytest.mark.parametrize(
+    ("name", "other"), [("concat", "additive"), ("soft", "additive"), ("temporal", "additive"), ("global", "general")]
+)
 def test_two_names_of_one_thing(name: str, other: str) -> None:
     assert config(f"attention={name}").attention == config(f"attention={other}").attention
 
@@ -110,44 +141,6 @@ def test_dropout_acts_on_the_context_only() -> None:
     torch.testing.assert_close(dropped.context.mean(0), calm.context[0], rtol=0, atol=0.1)
     ours.eval()
     assert torch.equal(walk(ours, queries, source).context, calm.context)
-
-
-SLOTS = {
-    "cross": SourceSpec(WIDTH),
-    "encoder_self-rotary": SourceSpec(WIDTH, is_self=True, position="rotary"),
-    "decoder_self": SourceSpec(WIDTH, is_self=True, causal=True),
-    "decoder_self-alibi": SourceSpec(WIDTH, is_self=True, causal=True, position="alibi"),
-}
-
-
-@pytest.mark.parametrize("slot", SLOTS)
-@pytest.mark.parametrize("heads", [1, 2])
-@pytest.mark.parametrize(("score", "window"), product(choices("attention/score"), choices("attention/window")))
-def test_pairs(score: str, window: str, heads: int, slot: str) -> None:
-    """Any score with any window and any number of heads obeys the laws; some are refused in self-attention, others
-    outside of it.
-    """
-    node = plain(config("attention=additive").attention)
-    node |= {"score": part("score", score), "window": part("window", window), "heads": heads}
-    try:
-        ours = randomise(build_node(node, WIDTH, SLOTS[slot]).double()).eval()
-    except UserError as refused:
-        assert slot != "cross" or "choose it in self_attention" in str(refused)
-        return
-    queries, source = noise(3, T, WIDTH), memory(T, 0, 4)
-    answer = walk(ours, queries, source)
-    same(walk(ours, queries, source, chunks=(2, 1, 3)), answer)
-    close(walk(ours, queries, source, need_weights=False).context, answer.context)
-    assert answer.weights.shape == (3, heads, T, T)
-    assert (answer.weights >= 0).all()
-    assert not answer.weights[~source.mask[:, None, None].expand_as(answer.weights)].any()
-    assert not answer.context[1].any()
-
-
-def part(kind: str, name: str) -> dict[str, Any]:
-    """The node of a score or a window, the window's reach small enough to bite."""
-    node = plain(config(f"attention/{kind}={name}").attention[kind])
-    return {**node, "reach": 2} if "reach" in node else node
 
 
 CAUSAL, ROTARY = SourceSpec(WIDTH, causal=True), SourceSpec(WIDTH, position="rotary")
