@@ -127,8 +127,8 @@ class Monotonic(Composed):
         shaped = weights * asked.factor.to(weights.dtype)
         if not self.window.renormalise:
             return shaped
-        total = shaped.sum(-1, keepdim=True).clamp_min(torch.finfo(shaped.dtype).tiny)
-        return shaped * (weights.sum(-1, keepdim=True) / total)
+        total = shaped.sum(-1, keepdim=True)
+        return shaped * (weights.sum(-1, keepdim=True) / total.masked_fill(total == 0, 1.0))
 
 
 class Mocha(Monotonic):

@@ -18,7 +18,7 @@ from seq2seq.attention.selections import Hard
 from seq2seq.attention.windows import Global, LocalM
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
-from tests.catalogue import memory, noise, randomise
+from tests.catalogue import WIDTH, mechanism, memory, noise, randomise
 
 Q, V, T = 4, 6, 5
 LENGTHS = (5, 3, 0)
@@ -209,6 +209,15 @@ def test_a_word_of_no_fertility_stays_finite() -> None:
     answer.context.sum().backward()
     assert answer.context.isfinite().all()
     assert all(x.grad.isfinite().all() for x in (values, *attention.parameters()))
+
+
+def test_defaults_are_the_papers() -> None:
+    """See's coverage over an additive score with a bias."""
+    attention = mechanism("attention", "coverage", SourceSpec(WIDTH))
+    assert attention.kind == "see"
+    assert attention.score.bias is not None
+    assert made(kind="linguistic").fertility == 2
+    assert made(kind="neural").size == 10
 
 
 def test_refusals() -> None:

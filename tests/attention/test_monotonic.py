@@ -288,6 +288,14 @@ def test_a_windows_shape_acts_on_weights_not_on_the_scan(renormalise: bool) -> N
     assert [row.nonzero().flatten().tolist() for row in narrow][2] == [1, 2, 3]
 
 
+def test_a_windows_shape_around_nothing_has_finite_gradients() -> None:
+    """However large those of the context are."""
+    attention = made(hard=False, window=partial(LocalP, reach=6, renormalise=True))
+    source, queries = memory(4, 0, width=Q), noise(2, T, Q).requires_grad_()
+    (1e6 * walk(attention, queries, source).context).sum().backward()
+    assert all(x.grad.isfinite().all() for x in (queries, *attention.parameters()))
+
+
 def chunks(a: Tensor, u: Tensor, w: int) -> Tensor:
     """beta_j = sum_{k=j}^{j+w-1} a_k exp(u_j) / sum_{l=k-w+1}^{k} exp(u_l), of (S,) both."""
     size, e = len(a), u.exp()
