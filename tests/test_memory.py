@@ -9,27 +9,29 @@ import pytest
 SIZE = 64 << 20  # bytes
 HELD = f"""
 import resource, torch
-from seq2seq.memory import keep_freed
+from seq2seq.memory import give_back, keep_freed
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 
-def held():
+def held(after=lambda: None):
     before = resident()
     tensor = torch.ones({SIZE // 4})
     del tensor
+    after()
     return resident() - before
 
 first = held()
 keep_freed()
-print(first, held())
+print(first, held(), held(give_back))
 """
 
 
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="glibc"
 )
-def test_freed_memory_stays_with_the_process_once_asked():
+def test_freed_memory_stays_with_the_process_once_asked_until_given_back():
     done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split())
+    before, after, given_back = map(int, done.stdout.split())
     assert before < SIZE // 2 < after
+    assert given_back < -SIZE // 2

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch
 from seq2seq.loss import Criterion
+from seq2seq.memory import give_back
 from seq2seq.model import Seq2Seq
 from seq2seq.training import processes
 from seq2seq.training.gradients import regularise, rescale
@@ -126,6 +127,7 @@ class Training(L.LightningModule):
 
     def on_validation_start(self) -> None:
         """Begins to collect."""
+        give_back()
         self.validation.start()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -135,6 +137,7 @@ class Training(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Scores, for early stopping, the schedule and the curves."""
         scores = self.validation.finish()
+        give_back()
         self.log_dict({f"validation/{name}": score for name, score in scores.items()}, logger=False)
         if not self.trainer.sanity_checking:
             score = scores[self.options.monitor]
