@@ -134,10 +134,12 @@ def test_select_and_reorder(name: str) -> None:
 @every_model
 def test_every_parameter_learns(name: str) -> None:
     probe, data = build(name), batch()
-    for training in (False, True):  # some parts are asked in training only
-        probe.train(training)
-        picked = probe.log_probs(data).gather(2, data.target_out.unsqueeze(2))
-        picked[data.target_mask].sum().backward()
+    torch.manual_seed(0)
+    for training in (False, True):  # some parts are asked in training only, as are all that draw
+        decoded = probe.train(training)(data)
+        picked = probe.decoder.log_probs(decoded).gather(2, data.target_out.unsqueeze(2)).squeeze(2)
+        terms = [picked, decoded.log_prob, *decoded.penalties.values()]
+        sum(term[data.target_mask].sum() for term in terms if term is not None).backward()
     idle = {name for name, p in probe.named_parameters() if p.grad is None or not p.grad.any()}
     if idle and not reads_query(probe.decoder.cross_attention(0)):  # the norm before it has no say
         idle = {name for name in idle if ".around_cross.norm." not in name}
