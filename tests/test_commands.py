@@ -109,7 +109,7 @@ def test_wrong_command_lines_are_refused_with_the_right_names(typed: str, messag
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("attention=locall", "attention has no choice locall; did you mean local?; it has: additive, concat"),
+        ("attention=locall", "attention has no choice locall; did you mean local?; it has: adaptive"),
         ("debug=bach", "debug has no choice bach; did you mean batch?"),
         ("self_attention@encoder_slf=multi_head", "can't be chosen here. Did you mean to override one of"),
         ("foo", "can't read 'foo': write GROUP=CHOICE or KEY=VALUE"),
