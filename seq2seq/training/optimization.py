@@ -19,14 +19,17 @@ ScheduleFactory = Callable[[Optimizer], Schedule]
 def parameter_groups(module: nn.Module, weight_decay_on: str) -> list[dict[str, Any]]:
     """Parameters that decay and those that never do.
 
-    ``weights``: matrices decay; biases, gains of norms and other vectors don't, nor do embeddings, whose rows would
-    shrink whenever their words are absent. ``all``: everything decays.
+    ``weights``: matrices decay; biases, gains of norms and numbers, one a head, don't, nor do embeddings, whose rows
+    would shrink whenever their words are absent. ``all``: everything decays.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    names, parameters = zip(*((n, p) for n, p in module.named_parameters() if p.requires_grad), strict=True)
     if weight_decay_on == "all":
-        return [{"params": parameters}]
+        return [{"params": list(parameters)}]
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    decays = [p.ndim > 1 and id(p) not in embeddings for p in parameters]
+    decays = [
+        p.ndim > 1 and p[0].numel() > 1 and not name.endswith("bias") and id(p) not in embeddings
+        for name, p in zip(names, parameters, strict=True)
+    ]
     groups: list[dict[str, Any]] = [
         {"params": [p for p, d in zip(parameters, decays, strict=True) if d]},
         {"params": [p for p, d in zip(parameters, decays, strict=True) if not d], "weight_decay": 0.0},

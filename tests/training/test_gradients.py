@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.scores import Additive
+from seq2seq.attention.windows import AdaptiveSpan
 from seq2seq.errors import UserError
 from seq2seq.training.gradients import regularise, rescale
 from seq2seq.training.optimization import parameter_groups
@@ -90,3 +92,10 @@ def test_biases_norms_and_embeddings_do_not_decay() -> None:
     assert len(decaying["params"]) + len(constant["params"]) == len(names)
     (everything,) = parameter_groups(model, "all")
     assert len(everything["params"]) == len(names)
+
+
+def test_numbers_and_biases_of_heads_do_not_decay() -> None:
+    options = {"query_dim": 4, "key_dim": 4, "heads": 2, "source": SourceSpec(4)}
+    model = nn.ModuleDict({"score": Additive(**options, bias=True), "window": AdaptiveSpan(4, 2, SourceSpec(4))})
+    constant = {id(p) for p in parameter_groups(model, "weights")[1]["params"]}
+    assert {name for name, p in model.named_parameters() if id(p) in constant} == {"score.bias", "window.fraction"}
