@@ -205,7 +205,7 @@ class _Session:
         trainer: L.Trainer = build_tool(
             config.trainer,
             strategy=strategy,
-            callbacks=self._callbacks(phases),
+            callbacks=self._callbacks(phases, chosen.get("enable_progress_bar", True)),
             logger=_loggers(config, self.run_dir),
             profiler=phases,
             plugins=[AtomicIO()],
@@ -219,7 +219,7 @@ class _Session:
         )
         return trainer
 
-    def _callbacks(self, phases: Phases | None) -> list[Callback]:
+    def _callbacks(self, phases: Phases | None, is_shown: bool) -> list[Callback]:
         """In the order in which they act. ``Checkpoints`` comes last, when all others know of the update."""
         o, validation = self.options, self.module.validation
         optional: list[Callback] = []
@@ -235,7 +235,7 @@ class _Session:
             Annealing(),
             *averaging(o),
             self.curves,
-            Progress(self.curves),
+            *([Progress(self.curves)] if is_shown else []),
             *optional,
             self.early_stopping,
             self.interruption,

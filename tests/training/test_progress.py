@@ -25,6 +25,15 @@ def test_lines_where_there_is_no_terminal(
     assert [line.split(",")[0] for line in lines] == ["step 3/6", "step 4/6", "step 5/6", "step 6/6"]
 
 
+def test_nothing_where_it_is_switched_off(
+    prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    caplog.set_level("INFO")
+    fit(*prepare(**{"trainer.max_steps": 4, "trainer.enable_progress_bar": False}), tmp_path)
+    assert not [record for record in caplog.records if record.name == progress.__name__]
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
