@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from seq2seq.errors import UserError
+from seq2seq.metrics.summarisation import ROUGE, rouge, rouge1, rouge2, rouge_l, rouge_lsum
 from seq2seq.metrics.translation import Score, bleu, chrf, ter
 
-SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Score]] = {"bleu": bleu, "chrf": chrf, "ter": ter}
+SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Score]] = {
+    "bleu": bleu,
+    "chrf": chrf,
+    "ter": ter,
+    "rouge1": rouge1,
+    "rouge2": rouge2,
+    "rougeL": rouge_l,
+    "rougeLsum": rouge_lsum,
+}
 
 
 def score(names: Iterable[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Score]:
@@ -15,4 +24,5 @@ def score(names: Iterable[str], hypotheses: Sequence[str], references: Sequence[
     names = list(names)
     if unknown := [name for name in names if name not in SCORERS]:
         raise UserError(f"no metric {unknown[0]!r}; choose from {', '.join(SCORERS)}")
-    return {name: SCORERS[name](hypotheses, references) for name in names}
+    together = rouge([name for name in names if name in ROUGE], hypotheses, references)  # one pass for all its kinds
+    return {name: together.get(name) or SCORERS[name](hypotheses, references) for name in names}

@@ -1,0 +1,78 @@
+"""Does attention look at the sentence that a word comes from, and is a word that must be copied copied?
+
+Letters: T target pieces, S source pieces, J target words, K sentences of the source.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from numpy.typing import ArrayLike
+
+from seq2seq.metrics.words import about_predicted, membership, merge
+
+
+def attended_sentences(
+    weights: ArrayLike, sentences: Sequence[int], target: ArrayLike, *, rows: str = "predicted"
+) -> list[int]:
+    """(J,) the sentence that each target word attends most, argmax_k mean_{t in j} sum_{s in k} a_ts; -1 for none.
+
+    ``weights`` (T, S) are those between pieces, ``sentences`` (S,) the sentence of each source piece, -1 for one
+    that shall not count (specials), ``target`` (T, J) whose word each target piece is (``words.membership``,
+    ``words.overlap``) and ``rows`` what a row is about (``words.about_predicted``). Of equal masses the first wins.
+    """
+    masses = merge(about_predicted(weights, rows), membership(sentences), target)  # (J, K)
+    return [int(row.argmax()) if row.size and row.max() > 0 else -1 for row in masses]
+
+
+def sentence_recall(attended: Sequence[Sequence[int]], origins: Sequence[Sequence[int]]) -> float | None:
+    """Share, 0-1, of all target words with an origin whose most attended sentence is that origin.
+
+    ``origins`` gives each document's target words the sentence that they come from, -1 for none; None where no
+    word has one.
+    """
+    found = words = 0
+    for chosen, gold in zip(attended, origins, strict=True):
+        if len(chosen) != len(gold):
+            raise ValueError(f"attention of {len(chosen)} target words, origins of {len(gold)}")
+        pairs = [(a, o) for a, o in zip(chosen, gold, strict=True) if o >= 0]
+        found, words = found + sum(a == o for a, o in pairs), words + len(pairs)
+    return found / words if words else None
+
+
+def uniform_recall(documents: Sequence[str], origins: Sequence[Sequence[int]]) -> float | None:
+    """The recall that knows nothing: each target word picks one word of its document, drawn uniformly.
+
+    In expectation, which is exact: a word is found with probability |words of its origin| / |words|.
+    """
+    found, words = 0.0, 0
+    for document, gold in zip(documents, origins, strict=True):
+        sizes = [len(line.split()) for line in document.split("\n")]
+        with_origin = [o for o in gold if o >= 0]
+        found += sum(sizes[o] for o in with_origin) / max(1, sum(sizes))
+        words += len(with_origin)
+    return found / words if words else None
+
+
+def copy_accuracy(
+    sources: Sequence[str],
+    targets: Sequence[str],
+    hypotheses: Sequence[str],
+    known: Callable[[str], bool],
+    *,
+    words: Callable[[str], list[str]] = str.split,
+) -> float | None:
+    """Share, 0-1, of the words that only copying can say which are said, over all documents; None without any.
+
+    Those are the words of the target that stand in the source but aren't ``known``, that is in the model's target
+    vocabulary. As multisets, wherever they stand: Σ_w min(count in hypothesis, count in target) / Σ_w count in
+    target. ``words`` splits a text.
+    """
+    said = wanted = 0
+    for source, target, hypothesis in zip(sources, targets, hypotheses, strict=True):
+        shown = set(words(source))
+        gold = Counter(word for word in words(target) if word in shown and not known(word))
+        said += (gold & Counter(words(hypothesis))).total()
+        wanted += gold.total()
+    return said / wanted if wanted else None

@@ -1,0 +1,158 @@
+"""ROUGE of summaries (Lin 2004, W04-1013), as Google's ``rouge-score`` computes it.
+
+Hypotheses are N strings; references are N lists of strings, one or more a document. A score is the mean over
+documents of F1 = 2PR / (P + R), times 100; words are lower-cased and Porter-stemmed. Of several references the
+one with the best F1 counts, for each kind of ROUGE by itself (the library's ``score_multi``).
+
+The library knows words of a-z and 0-9 alone and drops all else: "Cristóbal" is "crist" and "bal", and a text in
+Devanagari or Chinese is empty. ``tokenize="unicode"`` takes the words of any script, unstemmed, and single
+characters in the scripts that don't space their words.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from importlib.metadata import version
+from math import fsum
+from typing import Protocol
+
+import regex
+import sentencex
+
+from seq2seq.errors import UserError
+from seq2seq.metrics.translation import Score
+
+log = logging.getLogger(__name__)
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+TOKENIZERS = ("rouge", "unicode")
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+WORD = rf"(?V1)[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+"  # a regular expression
+
+
+class Tokenizer(Protocol):
+    """What ``rouge-score`` asks of one."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words that count."""
+
+
+def rouge1(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """Words in common, each as often as both have it (section 2, n = 1)."""
+    return rouge(["rouge1"], hypotheses, references)["rouge1"]
+
+
+def rouge2(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """Pairs of neighbouring words in common (section 2, n = 2)."""
+    return rouge(["rouge2"], hypotheses, references)["rouge2"]
+
+
+def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """The longest common subsequence, the texts taken as one sentence each (section 3.1)."""
+    return rouge(["rougeL"], hypotheses, references)["rougeL"]
+
+
+def rouge_lsum(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """For each reference sentence the union of its longest common subsequences with all of the summary's (3.2)."""
+    return rouge(["rougeLsum"], hypotheses, references)["rougeLsum"]
+
+
+def rouge(
+    names: Sequence[str],
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenize: str = "rouge",
+    language: str = "en",
+) -> dict[str, Score]:
+    """{name: Score} of several kinds of ROUGE in one pass; options as for ``rouge_values``."""
+    if not names:
+        return {}
+    counts = {len(several) for several in references}
+    words = "case:lc|tok:rouge-score|stem:porter" if tokenize == "rouge" else f"case:lc|tok:{tokenize}|stem:no"
+    about = f"f1|mean:documents|nrefs:{counts.pop() if len(counts) == 1 else 'var'}|refs:best|{words}"
+    about += f"|version:{version('rouge-score')}"
+    signatures = {name: f"{name}|{about}" for name in names}
+    if "rougeLsum" in signatures:
+        signatures["rougeLsum"] += f"|sents:lines or sentencex.{language}.{version('sentencex')}"
+    values = rouge_values(names, hypotheses, references, tokenize=tokenize, language=language)
+    return {name: Score(fsum(values[name]) / len(hypotheses), signatures[name]) for name in names}
+
+
+def rouge_values(
+    names: Sequence[str],
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenize: str = "rouge",
+    language: str = "en",
+) -> dict[str, list[float]]:
+    """{name: the F1 of each document, times 100}, which ``bootstrap`` takes.
+
+    ``rougeLsum`` needs sentences: a text's lines, where it has several, else those that ``sentencex`` finds by
+    the rules of ``language``.
+    """
+    _check(names, hypotheses, references)
+    words = tokenizer(tokenize)
+    if tokenize == "rouge":
+        _warn_of_other_scripts(references)
+    together = [name for name in names if name != "rougeLsum"]
+    found = _values(together, hypotheses, references, words) if together else {}
+    if "rougeLsum" in names:
+        texts = [as_lines(text, language) for text in hypotheses]
+        several = [[as_lines(text, language) for text in own] for own in references]
+        found |= _values(["rougeLsum"], texts, several, words)
+    return found
+
+
+def as_lines(text: str, language: str = "en") -> str:
+    """``text`` with a sentence a line; one that has lines already stays as it is."""
+    return text if "\n" in text else "\n".join(part.strip() for part in sentencex.segment(language, text))
+
+
+def tokenizer(name: str = "rouge") -> Tokenizer:
+    """The library's own with Porter's stemmer (``rouge``), or that of any script (``unicode``)."""
+    if name not in TOKENIZERS:
+        raise UserError(f"ROUGE knows no tokenizer {name!r}; choose one of {', '.join(TOKENIZERS)}")
+    if name == "unicode":
+        return _Unicode()
+    from rouge_score.tokenizers import DefaultTokenizer  # here and below: it loads all of NLTK
+
+    return DefaultTokenizer(use_stemmer=True)
+
+
+class _Unicode:
+    def tokenize(self, text: str) -> list[str]:
+        return regex.findall(WORD, text.lower())
+
+
+def _values(
+    names: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]], words: Tokenizer
+) -> dict[str, list[float]]:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(list(names), tokenizer=words)
+    rows = [scorer.score_multi(several, text) for text, several in zip(hypotheses, references, strict=True)]
+    return {name: [100 * float(row[name].fmeasure) for row in rows] for name in names}
+
+
+def _check(names: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    if unknown := [name for name in names if name not in ROUGE]:
+        raise UserError(f"no ROUGE called {unknown[0]!r}; choose from {', '.join(ROUGE)}")
+    if len(hypotheses) != len(references):
+        raise UserError(f"ROUGE: {len(hypotheses)} summaries but references for {len(references)} documents")
+    if not hypotheses:
+        raise UserError("ROUGE: no summaries to score")
+    if empty := [place for place, several in enumerate(references, 1) if not several]:
+        raise UserError(f"ROUGE: document {empty[0]} has no reference ({len(empty)} in all have none)")
+
+
+def _warn_of_other_scripts(references: Sequence[Sequence[str]]) -> None:
+    texts = [text.lower() for several in references for text in several]
+    if lost := sum(not regex.search("[a-z0-9]", text) and bool(regex.search(WORD, text)) for text in texts):
+        log.warning(
+            "ROUGE: %d of %d references have words but no letter of a-z and no digit, which is all that rouge-score "
+            "reads: they score 0; seq2seq.metrics.summarisation.rouge(..., tokenize='unicode') reads any script",
+            lost,
+            len(texts),
+        )
