@@ -22,6 +22,7 @@ SCHEMA = pa.schema(
         "references": pa.list_(pa.string()),
         "alignment": LINKS,
         "possible": LINKS,
+        "origins": pa.list_(pa.int32()),
         "source_ids": pa.list_(pa.int32()),  # x_1 .. </s>
         "target_ids": pa.list_(pa.int32()),  # <s> y_1 .. </s>
     }

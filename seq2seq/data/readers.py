@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import datasets
 
-from seq2seq.data.records import EXTRAS, Record, Row
+from seq2seq.data import sentences
+from seq2seq.data.columns import Columns
+from seq2seq.data.records import Record, Row
 from seq2seq.data.tables import FORMATS
 from seq2seq.errors import UserError
 
@@ -112,54 +115,92 @@ class ParallelText(Reader):
 
 
 @dataclass(frozen=True)
-class Table(Reader):
-    """A folder of ``SPLIT.FORMAT`` files (or ``SPLIT-00000-of-00002.FORMAT``), one record a row.
+class Tabular(Reader):
+    """Records that are rows of a table.
 
-    ``column`` names the column of a language, which stands for ``{}``; dots lead into nested columns.
+    ``column`` names the column of a language, which stands for ``{}``. ``a|b`` is whichever column there is, ``a|``
+    one that need not be there. ``references`` and ``language`` as for ``Columns``.
     """
 
-    format: str
-    column: str = "{}"
+    column: str = field(default="{}", kw_only=True)
+    references: Sequence[str] = field(default=(), kw_only=True)
+    language: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Checks the format."""
-        if self.format not in FORMATS:
-            raise UserError(f"data.reader.format={self.format} is none of: {', '.join(FORMATS)}")
+        """Checks the language."""
+        if self.language is not None:
+            sentences.check(self.language)
+        if isinstance(self.references, str):
+            raise UserError(f"data.reader.references={self.references} must be a list: [{self.references}]")
 
-    def splits(self, at: Location) -> list[str]:
-        """The names of the files of the format."""
-        return sorted({_split_of(file) for file in at.folder.glob(f"*.{self.format}")})
+    def columns(self, at: Location) -> Columns:
+        """Where in a row to look."""
+        source, target = ([self.column.format(name) for name in names.split("|")] for names in (at.source, at.target))
+        return Columns(source, target, [names.split("|") for names in self.references], self.language)
 
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
-        """One a row of the file."""
-        for file in self._files(split, at):
-            for number, entry in FORMATS[self.format](file):
-                yield _row(entry, f"{file.name}:{number}", self.column, at)
-
-    def fingerprint(self, split: str, at: Location) -> str:
-        """Of the files' content."""
-        return digest(self._files(split, at)) + self.column
-
-    def files(self, split: str, at: Location) -> str:
-        """The file, or the first part of it."""
-        return str(at.folder / f"{split}.{self.format}")
-
-    def _files(self, split: str, at: Location) -> list[Path]:
-        return sorted(file for file in at.folder.glob(f"*.{self.format}") if _split_of(file) == split)
+    @property
+    def options(self) -> str:
+        """What the rows depend on beside the table's content."""
+        splitter = f"{self.language} {version('sentencex')}" if self.language else ""
+        return f"{self.column} {list(self.references)} {splitter}"
 
 
 @dataclass(frozen=True)
-class Hub(Reader):
+class Table(Tabular):
+    """A folder of ``SPLIT.FORMAT`` files (or ``SPLIT-00000-of-00002.FORMAT``), one record a row."""
+
+    format: str = "any"  # jsonl | csv | tsv | parquet; any = the first of these that the folder has
+
+    def __post_init__(self) -> None:
+        """Checks the format."""
+        super().__post_init__()
+        if self.format not in ("any", *FORMATS):
+            raise UserError(f"data.reader.format={self.format} is none of: any, {', '.join(FORMATS)}")
+
+    def splits(self, at: Location) -> list[str]:
+        """The names of the files of the format."""
+        return sorted({_split_of(file) for file in at.folder.glob(f"*.{self._format(at)}")})
+
+    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+        """One a row of the file."""
+        columns, form = self.columns(at), self._format(at)
+        for file in self._files(split, at):
+            for number, entry in FORMATS[form](file):
+                yield columns.row(entry, f"{file.name}:{number}")
+
+    def fingerprint(self, split: str, at: Location) -> str:
+        """Of the files' content."""
+        return digest(self._files(split, at)) + self.options
+
+    def files(self, split: str, at: Location) -> str:
+        """The file, or the first part of it."""
+        return str(at.folder / f"{split}.{self._format(at)}")
+
+    def _files(self, split: str, at: Location) -> list[Path]:
+        return sorted(file for file in at.folder.glob(f"*.{self._format(at)}") if _split_of(file) == split)
+
+    def _format(self, at: Location) -> str:
+        if self.format != "any":
+            return self.format
+        for name in FORMATS:
+            if any(at.folder.glob(f"*.{name}")):
+                return name
+        raise UserError(f"{at.folder} has no SPLIT.{{{','.join(FORMATS)}}} files (data.path)")
+
+
+@dataclass(frozen=True)
+class Hub(Tabular):
     """A dataset of the Hugging Face hub at a fixed revision, or a local copy of it at ``data.path``.
 
-    The copy may be the repository's own files, or ``SPLIT.LANGUAGE`` files of text.
+    The copy may be the repository's own files, or ``SPLIT.LANGUAGE`` files of text. ``jsonl`` is for a set that lives
+    elsewhere: the address of its jsonl files, in which {revision} and {split} are filled in.
     """
 
     repository: str
     revision: str
     configuration: str | None = None
-    column: str = "{}"
     parts: Mapping[str, str] = field(default_factory=lambda: {"train": "train", "valid": "validation", "test": "test"})
+    jsonl: str | None = None
 
     def splits(self, at: Location) -> list[str]:
         """The names in ``parts``, or of a local copy's files."""
@@ -170,37 +211,38 @@ class Hub(Reader):
         if at.path:
             yield from self._copy(at).rows(split, at)
             return
+        columns = self.columns(at)
         for number, entry in enumerate(self._load(split, streaming)):
-            yield _row(entry, f"{self.repository} {self.parts[split]}:{number}", self.column, at)
+            yield columns.row(entry, f"{self.repository} {self.parts[split]}:{number}")
 
     def fingerprint(self, split: str, at: Location) -> str:
         """The revision stands for the content."""
         if at.path:
             return self._copy(at).fingerprint(split, at)
-        return " ".join(map(str, (self.repository, self.revision, self.configuration, self.parts[split], self.column)))
+        of = self.repository, self.revision, self.configuration, self.parts[split], self.jsonl, self.options
+        return " ".join(map(str, of))
 
     def _load(self, split: str, streaming: bool) -> Iterable[Mapping[str, Any]]:
+        part = self.parts[split]
         try:
+            if self.jsonl:
+                file = self.jsonl.format(revision=self.revision, split=part)
+                return datasets.load_dataset("json", data_files={"train": file}, split="train", streaming=streaming)
             return datasets.load_dataset(
-                self.repository,
-                self.configuration,
-                revision=self.revision,
-                split=self.parts[split],
-                streaming=streaming,
+                self.repository, self.configuration, revision=self.revision, split=part, streaming=streaming
             )
         except (OSError, ValueError) as error:  # what datasets and its HTTP layer raise is one of these
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
-                f"cannot load {self.repository} from the hub ({reason}); download it where there is a network, "
-                "and set data.path=DIR"
+                f"cannot load {self.repository} from {'its home' if self.jsonl else 'the hub'} ({reason}); download it "
+                "where there is a network, and set data.path=DIR"
             ) from error
 
     def _copy(self, at: Location) -> Reader:
         if any(at.folder.glob(f"*.{at.source}")):
             return ParallelText()
-        for name in FORMATS:
-            if any(at.folder.glob(f"*.{name}")):
-                return Table(name, self.column)
+        if any(file.suffix[1:] in FORMATS for file in at.folder.iterdir()):
+            return Table(column=self.column, references=self.references, language=self.language)
         raise UserError(
             f"{at.folder} has neither SPLIT.{at.source} and SPLIT.{at.target} nor SPLIT.{{{','.join(FORMATS)}}} files"
         )
@@ -228,26 +270,3 @@ def _lines(path: Path) -> Iterator[str | bytes]:
 
 def _split_of(file: Path) -> str:
     return re.sub(r"-\d+-of-\d+$", "", file.stem)
-
-
-def _row(entry: Mapping[str, Any] | str, place: str, column: str, at: Location) -> Row:
-    """A row from the columns of a table; a string instead of columns is what is wrong with them."""
-    if isinstance(entry, str):
-        return Row(place, problem="not UTF-8" if entry == "not UTF-8" else "malformed")
-    source, target = (_cell(entry, column.format(name), place) for name in (at.source, at.target))
-    if source is None or target is None:
-        return Row(place, problem="empty")
-    if not (isinstance(source, str) and isinstance(target, str)):
-        return Row(place, problem="malformed")
-    extras = {name: entry[name] for name in EXTRAS if entry.get(name) is not None}
-    return Row(place, cast(Record, {"source": source, "target": target, **extras}))
-
-
-def _cell(entry: Mapping[str, Any], column: str, place: str) -> Any:
-    value: Any = entry
-    for name in column.split("."):
-        if not isinstance(value, Mapping) or name not in value:
-            there = ", ".join(value) if isinstance(value, Mapping) else "nothing"
-            raise UserError(f"{place} has no column {column!r}, but {there}: set data.source and data.target")
-        value = value[name]
-    return value

@@ -13,18 +13,22 @@ from typing import Literal, NotRequired, TypedDict
 from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
-EXTRAS = ("references", "alignment", "possible")  # what a record may have beside source and target
+EXTRAS = ("references", "alignment", "possible", "origins")  # what a record may have beside source and target
 LISTED = 1000  # places kept for each reason; the counts are complete
 
 
 class Record(TypedDict):
-    """A source and what it should become; links are [source word, target word], counted from 0."""
+    """A source and what it should become; words are counted from 0, as ``split()`` gives them.
+
+    A document has its sentences on lines of their own, and so has a target of several sentences.
+    """
 
     source: str
     target: str
     references: NotRequired[list[str]]  # all right answers, where there is more than ``target``
-    alignment: NotRequired[list[list[int]]]  # sure links
+    alignment: NotRequired[list[list[int]]]  # sure links: [source word, target word]
     possible: NotRequired[list[list[int]]]  # links that are not wrong
+    origins: NotRequired[list[int]]  # the source sentence that each target word comes from; -1 = none
 
 
 Problem = Literal["empty", "not UTF-8", "malformed", "without a counterpart", "too long"]
@@ -41,15 +45,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Policy:
-    """What happens to records that cannot be used as they are."""
+    """What happens to records that cannot be used as they are.
+
+    The last three cut without dropping anything: sources in every split, targets in training (``truncation.py``).
+    """
 
     on_bad: str = "drop"  # empty, not UTF-8, malformed: drop | error
     on_mismatch: str = "error"  # one file has more lines than the other: drop (the rest of it) | error
     on_long: str = "drop"  # over ``max_length`` tokens in training: drop | truncate | error
     max_length: int = 256  # tokens of source or target, with </s>
+    max_source_tokens: int | None = None  # with </s>; None = all
+    max_source_sentences: int | None = None
+    max_target_tokens: int | None = None  # with </s>
 
     def __post_init__(self) -> None:
         """Checks the choices."""
+        for option, least in {"max_source_tokens": 2, "max_source_sentences": 1, "max_target_tokens": 2}.items():
+            if (most := getattr(self, option)) is not None and most < least:
+                reason = "null (no limit) or at least " + ("2, a token and </s>" if least == 2 else "1")
+                raise UserError(f"data.{option}={most} must be {reason}")
         for option, choices in {
             "on_bad": "drop error",
             "on_mismatch": "drop error",
@@ -70,9 +84,9 @@ class Report:
 
     split: str
     kept: int = 0
-    counts: dict[str, int] = field(default_factory=dict)  # problem -> records
-    places: dict[str, list[str]] = field(default_factory=dict)  # problem -> the first places
-    actions: dict[str, str] = field(default_factory=dict)  # problem -> what was done
+    counts: dict[str, int] = field(default_factory=dict)  # problem, or what was cut -> records
+    places: dict[str, list[str]] = field(default_factory=dict)  # the first places of each
+    actions: dict[str, str] = field(default_factory=dict)  # what was done about each
 
     def add(self, problem: Problem, place: str, policy: Policy) -> None:
         """Notes a problem; raises where the policy says ``error``."""
@@ -80,9 +94,16 @@ class Report:
         if action == "error":
             remedy = "truncate or drop" if problem == "too long" else "drop"
             raise UserError(f"{place}: {problem} ({self.split}); mend the data or set {option}={remedy}")
-        self.counts[problem] = self.counts.get(problem, 0) + 1
-        self.actions[problem] = {"drop": "dropped", "truncate": "truncated"}[action]
-        if len(places := self.places.setdefault(problem, [])) < LISTED:
+        self._note(problem, {"drop": "dropped", "truncate": "truncated"}[action], place)
+
+    def cut(self, what: str, place: str) -> None:
+        """Notes that a record, which stays, was shortened: one of ``what``, such as "sources over 400 tokens"."""
+        self._note(what, "cut", place)
+
+    def _note(self, what: str, action: str, place: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+        self.actions[what] = action
+        if len(places := self.places.setdefault(what, [])) < LISTED:
             places.append(place)
 
     def lines(self, shown: int = 5) -> list[str]:

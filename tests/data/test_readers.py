@@ -119,13 +119,13 @@ def test_nested_columns_and_files_in_parts(tmp_path):
     for part, word in enumerate("ab"):
         table = pa.Table.from_pylist([{"translation": {"en": word, "de": word.upper()}}])
         pyarrow.parquet.write_table(table, tmp_path / f"train-0000{part}-of-00002.parquet")
-    reader = Table("parquet", "translation.{}")
+    reader = Table("parquet", column="translation.{}")
     assert reader.splits(at(tmp_path)) == ["train"]
     assert [row[1:] for row in rows(reader, at(tmp_path))] == [("a", "A"), ("b", "B")]
 
 
 def test_an_unknown_format_is_refused():
-    with pytest.raises(UserError, match=r"data\.reader\.format=xml is none of: jsonl, csv, tsv, parquet"):
+    with pytest.raises(UserError, match=r"data\.reader\.format=xml is none of: any, jsonl, csv, tsv, parquet"):
         Table("xml")
 
 
@@ -138,7 +138,7 @@ def test_the_fingerprint_follows_the_content(tmp_path):
     assert ParallelText().fingerprint("train", at(tmp_path)) != before
 
 
-HUB = Hub("someone/something", "0" * 40, "de-en", "translation.{}")
+HUB = Hub("someone/something", "0" * 40, "de-en", column="translation.{}")
 
 
 def test_the_hub_is_asked_for_a_revision(monkeypatch):

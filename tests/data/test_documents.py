@@ -1,0 +1,215 @@
+"""Documents from tables: sentences, several references, any column names; and what is cut of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from seq2seq.data.readers import Hub, Location, Table
+from seq2seq.data.records import Policy, Report, Row
+from seq2seq.data.truncation import cut_sizes, source_limit, target_limit
+from seq2seq.errors import UserError
+
+
+def table(folder: Path, *entries: dict[str, Any], name: str = "train.jsonl") -> Location:
+    (folder / name).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return Location(folder, "text", "summary")
+
+
+def read(at: Location, split: str = "train", **options: Any) -> list[Row]:
+    return list(Table(**options).rows(split, at))
+
+
+def test_a_source_is_a_text_or_a_list_of_sentences(tmp_path):
+    text = "Dr. Kim came. She\nleft."
+    at = table(
+        tmp_path,
+        {"text": text, "summary": "s"},
+        {"text": ["Dr. Kim  came.", " ", "She\nleft. Then"], "summary": "s"},
+        {"text": " One\n\n two \nthree", "summary": "s"},
+        {"text": "kept  as is", "summary": "s"},
+    )
+    sources = [row.record["source"] for row in read(at)]
+    # without a language the text's own lines are its sentences
+    assert sources == ["Dr. Kim came. She\nleft.", "Dr. Kim came.\nShe left. Then", "One\ntwo\nthree", "kept  as is"]
+    sources = [row.record["source"] for row in read(at, language="en")]
+    assert sources == ["Dr. Kim came.\nShe left.", "Dr. Kim came.\nShe left. Then", "One\ntwo three", "kept as is"]
+
+
+def test_a_target_is_a_text_or_a_list_of_sentences(tmp_path):
+    at = table(tmp_path, {"text": "a", "summary": "One. Two.\n\nThree."}, {"text": "a", "summary": ["One.", "Two."]})
+    assert [row.record["target"] for row in read(at, language="en")] == ["One. Two.\nThree.", "One.\nTwo."]
+    assert "references" not in read(at)[0].record
+
+
+def test_references_are_the_target_and_what_other_columns_say(tmp_path):
+    at = table(
+        tmp_path,
+        {"text": "a", "summary": "one", "human": ["two", "one", "three\n four"], "title": "two"},
+        {"text": "a", "summary": ["one", "more"], "human": [], "title": "five"},
+        {"text": "a", "summary": "one", "human": None, "title": "", "references": ["six"]},
+    )
+    expected = [["one", "two", "three\nfour"], ["one\nmore", "five"], ["one", "six"]]
+    assert [row.record["references"] for row in read(at, references=["human", "title"])] == expected
+
+
+def test_columns_are_chosen_by_what_there_is(tmp_path):
+    (tmp_path / "train.csv").write_text("body,summary\none. two.,s\n")
+    at = Location(tmp_path, "text|body", "summary")
+    (row,) = read(at, language="en", references=["human|"])
+    assert row.record == {"source": "one.\ntwo.", "target": "s"}
+    with pytest.raises(
+        UserError, match=r"train\.csv:2 has no column 'human', but body, summary: set data\.reader\.ref"
+    ):
+        read(at, references=["human"])
+    with pytest.raises(UserError, match=r"has no column 'text' or 'article', but body, summary: set data\.source"):
+        read(Location(tmp_path, "text|article", "summary"))
+
+
+def test_an_item_of_a_list_is_a_column(tmp_path):
+    at = table(tmp_path, {"doc": {"text": ["a", "b"]}, "tldr": ["one", "two"]}, {"doc": {"text": ["a"]}, "tldr": []})
+    first, second = read(Location(tmp_path, "doc.text", "tldr.0"), references=["tldr"])
+    assert first.record == {"source": "a\nb", "target": "one", "references": ["one", "two"]}
+    assert second.problem == "empty"
+    assert at.path == tmp_path
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "tsv", "parquet"])
+def test_the_format_is_found(tmp_path, format):
+    entry = {"text": "One came. Two left.", "summary": "both"}
+    if format == "jsonl":
+        table(tmp_path, entry)
+    elif format == "parquet":
+        pyarrow.parquet.write_table(pa.Table.from_pylist([entry]), tmp_path / "train.parquet")
+    else:
+        delimiter = "," if format == "csv" else "\t"
+        (tmp_path / f"train.{format}").write_text("\n".join(delimiter.join(row) for row in (entry, entry.values())))
+    at = Location(tmp_path, "text", "summary")
+    assert Table().splits(at) == ["train"]
+    (row,) = read(at, language="en")
+    assert row.record == {"source": "One came.\nTwo left.", "target": "both"}
+
+
+def test_lists_of_sentences_come_from_parquet_too(tmp_path):
+    entry = {"text": ["One.", "Two."], "summary": ["both"], "more": ["each"]}
+    pyarrow.parquet.write_table(pa.Table.from_pylist([entry]), tmp_path / "train.parquet")
+    (row,) = read(Location(tmp_path, "text", "summary"), references=["more"])
+    assert row.record == {"source": "One.\nTwo.", "target": "both", "references": ["both", "each"]}
+
+
+def test_a_folder_without_tables_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"has no SPLIT\.\{jsonl,csv,tsv,parquet\} files \(data\.path\)"):
+        Table().find("train", Location(tmp_path, "text", "summary"))
+
+
+def test_bad_cells_are_told_by_line(tmp_path):
+    good = {"text": "a", "summary": "b"}
+    bad = [
+        {"text": 3},
+        {"text": [1]},
+        {"summary": {"a": "b"}},
+        {"references": 4},
+        {"references": [["a"]]},
+        {"text": None},
+    ]
+    at = table(tmp_path, good, *({**good, **change} for change in bad), {**good, "text": []})
+    found = read(at, language="en")
+    assert [row.problem for row in found] == [None, *["malformed"] * 5, "empty", None]
+    assert [row.place for row in found] == [f"train.jsonl:{n}" for n in range(1, 9)]
+    assert found[-1].record["source"] == ""  # which ``accepted`` reports as empty
+
+
+def test_options_are_checked_when_built():
+    with pytest.raises(UserError, match=r"data\.reader\.language=klingon has no rules"):
+        Table(language="klingon")
+    with pytest.raises(UserError, match=r"data\.reader\.references=human must be a list: \[human\]"):
+        Hub("a/b", "0" * 40, references="human")
+
+
+def test_the_fingerprint_follows_the_options(tmp_path):
+    at = table(tmp_path, {"text": "a", "summary": "b"})
+    options = ({}, {"language": "en"}, {"language": "de"}, {"references": ["summary"]}, {"column": "x.{}"})
+    assert len({Table(**o).fingerprint("train", at) for o in options}) == len(options)
+    at = Location(None, "text", "summary")
+    assert len({Hub("a/b", "0" * 40, **o).fingerprint("train", at) for o in options}) == len(options)
+
+
+def test_files_outside_the_hub_are_read_by_address(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    table(tmp_path, {"text": ["a", "b"], "summary": ["one", "two"]}, name="0-dev.jsonl")
+    reader = Hub("someone/something", "0", parts={"valid": "dev"}, jsonl=f"{tmp_path}/{{revision}}-{{split}}.jsonl")
+    at = Location(None, "text", "summary.0")
+    for streaming in (False, True):
+        rows = list(reader.rows("valid", at, streaming=streaming))
+        assert rows == [Row("someone/something dev:0", {"source": "a\nb", "target": "one"})]
+
+
+def test_a_local_copy_of_a_hub_set_is_read_alike(tmp_path):
+    at = table(tmp_path, {"text": "One. Two.", "summary": "b", "more": ["c"]})
+    (row,) = Hub("a/b", "0" * 40, language="en", references=["more"]).rows("train", at)
+    assert row.record == {"source": "One.\nTwo.", "target": "b", "references": ["b", "c"]}
+
+
+# --- truncation
+
+
+def test_sentences_are_cut_first_and_tokens_then():
+    sizes = [3, 4, 5]  # x x x | x x x x | x x x x </s>
+    assert source_limit(12, sizes, Policy()) == 12
+    assert source_limit(12, sizes, Policy(max_source_sentences=3, max_source_tokens=12)) == 12
+    assert source_limit(12, sizes, Policy(max_source_sentences=2)) == 8  # seven and </s>
+    assert source_limit(12, sizes, Policy(max_source_sentences=2, max_source_tokens=6)) == 6
+    assert source_limit(12, None, Policy(max_source_sentences=1)) == 12
+    assert target_limit(9, Policy(max_target_tokens=4)) == 4
+    assert target_limit(4, Policy(max_target_tokens=4)) == 4
+
+
+@pytest.mark.parametrize(
+    ("length", "left"), [(12, [3, 4, 5]), (11, [3, 4, 4]), (9, [3, 4, 2]), (8, [3, 5]), (7, [3, 4]), (4, [4]), (2, [2])]
+)
+def test_the_end_mark_belongs_to_the_last_sentence_left(length, left):
+    assert cut_sizes([3, 4, 5], length) == left
+
+
+def test_sizes_always_add_up():
+    random = Random(1)
+    for _ in range(500):
+        sizes = [random.randint(1, 6) for _ in range(random.randint(1, 8))]
+        sizes[-1] += 1
+        policy = Policy(
+            max_source_tokens=random.choice([None, random.randint(2, 30)]),
+            max_source_sentences=random.choice([None, random.randint(1, 9)]),
+        )
+        length = source_limit(sum(sizes), sizes, policy)
+        left = cut_sizes(sizes, length)
+        assert sum(left) == length <= sum(sizes)
+        assert all(0 < a <= b for a, b in zip(left[:-1], sizes, strict=False))
+        assert len(left) <= (policy.max_source_sentences or len(sizes))
+        assert length <= (policy.max_source_tokens or length)
+
+
+def test_what_is_cut_is_counted_with_its_places():
+    policy, report = Policy(max_source_tokens=6, max_source_sentences=2, max_target_tokens=4), Report("train")
+    for place, (length, sizes) in enumerate([(12, [3, 4, 5]), (6, [1, 2, 3]), (8, [8]), (3, [3])]):
+        source_limit(length, sizes, policy, f"f:{place}", report)
+        target_limit(length, policy, f"f:{place}", report)
+    assert report.lines() == [
+        "train: 2 sources over 2 sentences, cut: f:0, f:1",
+        "train: 2 sources over 6 tokens, cut: f:0, f:2",
+        "train: 3 targets over 4 tokens, cut: f:0, f:1, f:2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("max_source_tokens", 1), ("max_source_sentences", 0), ("max_target_tokens", -3)]
+)
+def test_limits_that_leave_nothing_are_refused(option, value):
+    with pytest.raises(UserError, match=rf"data\.{option}={value} must be null .* or at least [12]"):
+        Policy(**{option: value})
