@@ -26,18 +26,46 @@ def in_order(query: Query, memory: Memory) -> bool:
 
 
 def banded(
-    queries: Tensor, keys: Tensor, values: Tensor, soft: Soft, *, mask: Tensor, reach: int, size: int, causal: bool
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    soft: Soft,
+    *,
+    mask: Tensor,
+    reach: int,
+    size: int,
+    causal: bool,
+    tokens: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """|i - j| <= reach: parts of ``size`` >= reach places, each with the part before it and, unless ``causal``, after.
+    The first ``tokens`` places see all and are seen by all: beside each part, and once more as queries.
 
     (B, H, S, D), (B, G, S, D) twice, mask (B, S) -> contexts (B, H, S, D), who sees anything (B, S).
     """
+    batch, tokens = len(mask), min(tokens, mask.shape[1])
     place = torch.arange(size, device=mask.device)
     offset = torch.arange(-size, size if causal else 2 * size, device=mask.device) - place[:, None]  # (L, 2 or 3 L)
     near = (offset >= -reach) & (offset <= (0 if causal else reach))
-    around = _around(_parts(mask, 1, size), causal).flatten(0, 1)  # (B N, 2 or 3 L)
-    key, value = (_around(_parts(x, 2, size), causal) for x in (keys, values))
-    return _ask(_parts(queries, 2, size), key, value, soft, near & around[:, None], mask)
+    local = mask & (torch.arange(mask.shape[1], device=mask.device) >= tokens)  # who is seen by all is seen once
+    keep = near & _around(_parts(local, 1, size), causal).flatten(0, 1)[:, None]  # (B N, L, 2 or 3 L)
+    query, key, value = _parts(queries, 2, size), *(_around(_parts(x, 2, size), causal) for x in (keys, values))
+    if tokens:
+        parts = query.shape[1]
+        key, value = (
+            torch.cat((x[:, :, :tokens].transpose(1, 2).unsqueeze(1).expand(-1, parts, -1, -1, -1), near), 2)
+            for x, near in ((keys, key), (values, value))
+        )
+        seen = mask[:, None, None, :tokens].expand(-1, parts, size, -1).flatten(0, 1)
+        keep = torch.cat((seen, keep), -1)
+    context, sees = _ask(query, key, value, soft, keep, mask)
+    if tokens:
+        everything = mask[:, None]
+        if causal:
+            everything = everything & torch.ones(tokens, mask.shape[1], dtype=torch.bool, device=mask.device).tril()
+        first = soft(queries[:, :, :tokens], keys, values, everything.unsqueeze(1))
+        context = torch.cat((first, context[:, :, tokens:]), 2)
+        sees = torch.cat((everything.any(-1).expand(batch, tokens), sees[:, tokens:]), 1)
+    return context, sees
 
 
 def blocked(

@@ -179,6 +179,14 @@ class Longformer(_Global):
         """A band."""
         return (i - j).abs() <= self.reach
 
+    def shortcut(self, query: Query, memory: Memory) -> Shortcut | None:
+        """A sliding window whose parts see the global tokens too."""
+        size = max(self.reach, SMALLEST)
+        if not self._cuts(query, memory, size + self.tokens):
+            return None
+        way = partial(band.banded, mask=memory.mask, reach=self.reach, size=size)
+        return partial(way, causal=self.causal, tokens=self.tokens)
+
 
 class BigBird(_Global):
     """Global tokens, a window and random keys: the union of ``Longformer`` and ``Random`` (Zaheer 2020,

@@ -56,6 +56,16 @@ def test_banded(reach: int, lengths: tuple[int, ...], causal: bool) -> None:
 
 @both_slots
 @pytest.mark.parametrize("lengths", [(12, 7, 0), (13, 13), (3, 1), (1,)], ids=str)
+@pytest.mark.parametrize(("reach", "tokens"), [(1, 1), (2, 3), (3, 2), (20, 1)])
+def test_banded_with_tokens_that_see_all(reach: int, tokens: int, lengths: tuple[int, ...], causal: bool) -> None:
+    def rule(i: Tensor, j: Tensor) -> Tensor:
+        return (i < tokens) | (j < tokens) | ((i - j).abs() <= reach)
+
+    agree(partial(band.banded, reach=reach, size=reach, tokens=tokens), rule, lengths, causal)
+
+
+@both_slots
+@pytest.mark.parametrize("lengths", [(12, 7, 0), (13, 13), (3, 1), (1,)], ids=str)
 @pytest.mark.parametrize("size", [1, 3, 4, 20])
 def test_blocked(size: int, lengths: tuple[int, ...], causal: bool) -> None:
     agree(partial(band.blocked, size=size), lambda i, j: i // size == j // size, lengths, causal)
@@ -75,6 +85,7 @@ WAYS: dict[str, list[str]] = {
     "sliding_window": ["reach=3"],
     "dilated": ["reach=2", "dilation=3"],
     "block_local": ["size=5"],
+    "longformer": ["reach=3", "tokens=2"],
 }
 every_way = pytest.mark.parametrize("name", WAYS)
 S = 29
