@@ -1,6 +1,6 @@
 """What the data side hands to the model side: token ids, masks, and nothing else.
 
-Shapes: B sentences, S source tokens, T target tokens (both padded on the right).
+Shapes: B sentences, S source tokens, T target tokens (both padded on the right), V words of the target vocabulary.
 """
 
 from __future__ import annotations
@@ -16,18 +16,36 @@ SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 
 
 @dataclass(frozen=True)
+class Copies:
+    """What each source token is to the target (See 2017, section 2.2): an id of the target vocabulary, or V + k for the
+    k-th word of this source that the vocabulary lacks, or PAD where nothing may be copied (specials).
+    """
+
+    ids: Tensor  # (B, S) long
+    own: int  # E, the most words that any source of the batch has beyond the vocabulary
+
+    def select(self, index: Tensor) -> Copies:
+        """The rows ``index``."""
+        return Copies(self.ids.index_select(0, index), self.own)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Tensors of B records.
 
     ``source`` (B, S) ends in ``</s>``; ``target`` (B, T+1) is ``<s> y_1 .. y_T`` with ``y_T = </s>``,
     so that the decoder reads ``target_in`` and is scored on ``target_out``. ``target`` is None
-    where there is nothing to score (generation from new input).
+    where there is nothing to score (generation from new input). Targets may hold the ids of ``copies``, where it is
+    given; ``own`` spells those from V on.
     """
 
     source: Tensor  # (B, S) long
     index: Tensor  # (B,) long, the records' places in their split
     target: Tensor | None = None  # (B, T+1) long
     target_tokens: int = 0  # real tokens of target_out, counted on the host: no device sync
+    segments: Tensor | None = None  # (B, S) long, the sentence of each token of a document
+    copies: Copies | None = None
+    own: tuple[tuple[str, ...], ...] = ()  # of each row
 
     @property
     def source_mask(self) -> Tensor:
@@ -63,5 +81,13 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
-        target = None if self.target is None else move(self.target)
-        return Batch(move(self.source), move(self.index), target, self.target_tokens)
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else move(tensor)
+
+        copies = None if self.copies is None else Copies(move(self.copies.ids), self.copies.own)
+        source, index = move(self.source), move(self.index)
+        return Batch(source, index, moved(self.target), self.target_tokens, moved(self.segments), copies, self.own)
+
+    def words(self, row: int) -> tuple[str, ...]:
+        """The own words of a row."""
+        return self.own[row] if self.own else ()

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from seq2seq.data.codec import Codec
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq, build
@@ -28,8 +29,7 @@ class Checkpoint:
 
     path: Path
     config: DictConfig
-    source_tokenizer: Tokenizer
-    target_tokenizer: Tokenizer
+    codec: Codec
     weights: dict[str, Tensor]
 
     @property
@@ -39,7 +39,7 @@ class Checkpoint:
 
     def model(self) -> Seq2Seq:
         """The model with its weights, in evaluation mode."""
-        model = build(self.config, len(self.source_tokenizer), len(self.target_tokenizer))
+        model = build(self.config, len(self.codec.source), len(self.codec.target))
         try:
             model.load_state_dict(self.weights)
         except RuntimeError as error:
@@ -82,7 +82,9 @@ def load(path: str | Path) -> Checkpoint:
         source, target = (Tokenizer.from_state(tokenizers[side]) for side in ("source", "target"))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a checkpoint of this application: it lacks {error}") from error
-    return Checkpoint(path, OmegaConf.create(config), source, target, weights)
+    composed = OmegaConf.create(config)
+    codec = Codec(source, target, *(bool(composed.data.get(name)) for name in ("documents", "copy")))
+    return Checkpoint(path, composed, codec, weights)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Shapes: T target pieces with ``</s>``, S source pieces with ``</s>``, H heads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from seq2seq import checkpoint
-from seq2seq.batch import EOS, Batch
+from seq2seq.batch import EOS, UNK, Batch
 from seq2seq.config import build_node, plain
+from seq2seq.data.codec import Codec
 from seq2seq.data.collate import batches_of
-from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
 from seq2seq.memory import keep_freed
 from seq2seq.metrics.alignment import align
@@ -54,6 +54,8 @@ class AttentionMap:
         str, NDArray[np.float32]
     ]  # {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": ...}
     alignment: NDArray[np.float32]  # (T, S) the last layer's cross-attention, summed up over heads
+    sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
+    copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
 
     def links(self, rows: str = "predicted") -> frozenset[Link]:
         """(source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
@@ -84,8 +86,7 @@ class Trained:
     """A model with its tokenizers and the config it was trained by."""
 
     model: Seq2Seq
-    source_tokenizer: Tokenizer
-    target_tokenizer: Tokenizer
+    codec: Codec
     config: DictConfig
     path: Path  # the checkpoint
     device: torch.device
@@ -96,8 +97,7 @@ class Trained:
         keep_freed()
         where = choose(device)
         opened = checkpoint.load(path)
-        tokenizers = opened.source_tokenizer, opened.target_tokenizer
-        return cls(opened.model().to(where), *tokenizers, opened.config, opened.path, where)
+        return cls(opened.model().to(where), opened.codec, opened.config, opened.path, where)
 
     @cached_property
     def run(self) -> Path:
@@ -147,36 +147,44 @@ class Trained:
 
         ``first`` is the place of ``texts[0]`` among all inputs: sampling draws by it.
         """
-        for batch in batches_of(texts, self.source_tokenizer, max_tokens):
+        for batch in batches_of(texts, self.codec, max_tokens):
             places = batch.index.tolist()
             batch = replace(batch, index=batch.index + first).to(self.device)
             found = search(self.model, batch)
             best = [several[0] for several in found]
             maps = self.attention(batch, best) if return_attention else [None] * len(best)
-            for place, several, seen in zip(places, found, maps, strict=True):
-                yield place, Generation(texts[place], [self._output(one) for one in several], seen)
+            for row, (place, several, seen) in enumerate(zip(places, found, maps, strict=True)):
+                own = batch.words(row)
+                yield place, Generation(texts[place], [self._output(one, own) for one in several], seen)
 
     def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> list[AttentionMap]:
         """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
         maps = []
-        passes = force(self.model, batch, chosen)
-        for ids, hypothesis, forced in zip(batch.source.tolist(), chosen, passes, strict=True):
-            source, target = ids[: ids.index(EOS) + 1], [*hypothesis.tokens, EOS]
+        tokenizers = self.codec.source, self.codec.target
+        for row, forced in enumerate(force(self.model, batch, chosen)):
+            size, own = int(batch.source_mask[row].sum()), batch.words(row)
+            source, target = batch.source[row, :size].tolist(), [*chosen[row].tokens, EOS]
+            pieces = tokenizers[0].pieces(source)
+            if batch.copies is not None:  # own words are spelt out
+                meant = tokenizers[1].pieces(batch.copies.ids[row, :size].tolist(), own)
+                pieces = [there if i == UNK else piece for i, piece, there in zip(source, pieces, meant, strict=True)]
             cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if "cross." in name}
             maps.append(
                 AttentionMap(
-                    self.source_tokenizer.pieces(source),
-                    self.target_tokenizer.pieces(target),
-                    self.source_tokenizer.words(source),
-                    self.target_tokenizer.words(target),
+                    pieces,
+                    tokenizers[1].pieces(target, own),
+                    tokenizers[0].words(source),
+                    tokenizers[1].words(target, own),
                     {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
                     self.model.alignment(cross)[0].float().cpu().numpy(),
+                    [] if batch.segments is None else batch.segments[row, :size].tolist(),
+                    None if forced.copied is None else forced.copied.float().cpu().numpy(),
                 )
             )
         return maps
 
-    def _output(self, found: Hypothesis) -> Output:
-        return Output(self.target_tokenizer.decode(found.tokens), found.score, found.log_prob, found.finished)
+    def _output(self, found: Hypothesis, own: Sequence[str]) -> Output:
+        return Output(self.codec.text(found.tokens, own), found.score, found.log_prob, found.finished)
 
 
 def choose(device: str) -> torch.device:

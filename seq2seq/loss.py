@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seq2seq.batch import Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
-from seq2seq.layers.output import TokenLoss
+from seq2seq.layers.output import LEAST, TokenLoss
 from seq2seq.model import Seq2Seq
 
 
@@ -116,12 +116,18 @@ class Criterion(nn.Module):
         if mask.device.type == "cpu" or decoded.mixture is not None:
             rows = mask.flatten().nonzero().squeeze(1)  # a GPU has to wait for the count: there padding is masked
         surrogate = features.new_zeros(())
+        copied: tuple[Tensor, ...] = ()
+        if decoded.copying is not None:
+            if not self.training:
+                whole = _likelihood(model, decoded, batch)
+                return whole, surrogate, whole.each
+            copied = decoded.copying.generated.flatten()[rows], decoded.copying.of(batch.target_out).flatten()[rows]
         if decoded.mixture is None:
-            loss = output.loss(features[rows], targets[rows], smoothing)
+            loss = output.loss(features[rows], targets[rows], smoothing, *copied)
             of_tokens = loss.each
         else:
             mixture = decoded.mixture.flatten().rows(rows)
-            loss = output.mixed_loss(mixture, targets[rows], smoothing)
+            loss = output.mixed_loss(mixture, targets[rows], smoothing, *copied)
             of_tokens = loss.each
             if mixture.kind == "sampled":
                 with torch.no_grad():
@@ -141,3 +147,16 @@ class Criterion(nn.Module):
 
     def _known(self, missing: str = "NAME") -> str:
         return f"loss.weights.{missing}=NUMBER (there are: {', '.join(sorted(self.coefficients)) or 'none'})"
+
+
+def _likelihood(model: Seq2Seq, decoded: Decoded, batch: Batch) -> TokenLoss:
+    """From p whole, a sentence at a time: what a vocabulary and copied words together make most probable."""
+    each = torch.zeros_like(batch.target_out, dtype=torch.float32)
+    correct = torch.zeros((), dtype=torch.long, device=each.device)
+    for row in range(len(batch)):
+        log_p = model.decoder.log_probs(decoded.row(row))[0]  # (T, W)
+        picked = log_p.gather(1, batch.target_out[row, :, None]).squeeze(1).clamp(min=LEAST)
+        each[row] = -picked * batch.target_mask[row]
+        correct += ((picked >= log_p.amax(1)) & batch.target_mask[row]).sum()
+    total = each.sum()
+    return TokenLoss(total, total, correct, each)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from seq2seq.batch import Batch
 from seq2seq.config import build_node
 from seq2seq.decoders.base import Decoded, Decoder
-from seq2seq.encoders.base import Encoder
+from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.errors import UserError
 
 
@@ -34,9 +34,13 @@ class Seq2Seq(nn.Module):
                 )
             encoder.embedding.table = theirs
 
+    def encode(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+        """The source as decoders start from it."""
+        return replace(self.encoder(batch, need_weights=need_weights), copies=batch.copies)
+
     def forward(self, batch: Batch, *, need_weights: bool = False) -> Decoded:
         """One teacher-forced pass: features (B, T, D) for every target token, weights of all slots if asked for."""
-        encoded = self.encoder(batch, need_weights=need_weights)
+        encoded = self.encode(batch, need_weights=need_weights)
         decoded, _ = self.decoder(batch.target_in, self.decoder.start(encoded), need_weights=need_weights)
         penalties, log_prob = dict(decoded.penalties), decoded.log_prob
         for name, value in encoded.penalties.items():

@@ -9,13 +9,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from seq2seq.batch import EOS, Batch
+from seq2seq.config import build_node
 from seq2seq.data.batching import sorted_batches
-from seq2seq.data.collate import PairEncoder, collate
+from seq2seq.data.collate import collate
+from seq2seq.data.loading import lengths
 from seq2seq.data.records import Record
 from seq2seq.inference import AttentionMap, Generation, Trained
 from seq2seq.loss import Criterion
@@ -74,13 +75,13 @@ def translate(trained: Trained, sources: Sequence[str], search: Search, *, max_t
 
 def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> dict[str, Score]:
     """How well the references are predicted, teacher-forced and without smoothing."""
-    criterion = Criterion().eval()
+    criterion: Criterion = build_node(trained.config.loss).eval()  # it knows what its mechanisms report
     nll, tokens, correct = 0.0, 0, 0
     with torch.inference_mode(), evaluating(trained.model):
         for batch in batches(trained, records, max_tokens):
             losses = criterion(trained.model, batch)
             nll, tokens, correct = nll + float(losses.nll), tokens + losses.tokens, correct + int(losses.correct)
-    signature = f"teacher-forced|{tokens} tokens with </s>|vocabulary {len(trained.target_tokenizer)}"
+    signature = f"teacher-forced|{tokens} tokens with </s>|vocabulary {len(trained.codec.target)}"
     return {
         "perplexity": Score(perplexity(nll, tokens), signature),
         "accuracy": Score(token_accuracy(correct, tokens), signature),
@@ -122,12 +123,9 @@ def forced(trained: Trained, gold: Sequence[Gold], max_tokens: int) -> list[Atte
 
 def batches(trained: Trained, records: Sequence[Record], max_tokens: int) -> Iterator[Batch]:
     """The records as tensors on the model's device, longest first."""
-    encode = PairEncoder(trained.source_tokenizer, trained.target_tokenizer)
-    pairs = [encode(record) for record in records]
-    source, target = (np.array([len(pair[side]) - side for pair in pairs], np.int64) for side in (0, 1))
-    for places in sorted_batches(source, target, max_tokens):
-        chosen = [pairs[place] for place in places]
-        yield collate([s for s, _ in chosen], [t for _, t in chosen], places.tolist()).to(trained.device)
+    examples = [trained.codec(record) for record in records]
+    for places in sorted_batches(*lengths(examples), max_tokens):
+        yield collate([examples[place] for place in places], places.tolist()).to(trained.device)
 
 
 def gold_of(record: Record) -> Gold:

@@ -214,7 +214,7 @@ def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dic
     if asked.split is None:
         return {}
     corpus: Corpus = build_node(config.data)
-    corpus.use(trained.source_tokenizer, trained.target_tokenizer)
+    corpus.use(trained.codec.source, trained.codec.target)
     return {asked.split: corpus.records(asked.split)}
 
 

@@ -70,8 +70,8 @@ def test_perplexity_and_accuracy_are_those_of_the_model_s_own_probabilities(run:
     records = [json.loads(line) for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
     nll, tokens, right = 0.0, 0, 0
     for record in records:  # one by one, token by token, through the stepwise interface
-        source = torch.tensor([[*trained.source_tokenizer.encode(record["source"]), EOS]])
-        target = [2, *trained.target_tokenizer.encode(record["references"][0]), EOS]
+        source = torch.tensor([[*trained.codec.source.encode(record["source"]), EOS]])
+        target = [2, *trained.codec.target.encode(record["references"][0]), EOS]
         batch = seq2seq.batch.Batch(source, torch.tensor([0]))
         state = trained.model.decoder.start(trained.model.encoder(batch))
         for said, expected in itertools.pairwise(target):

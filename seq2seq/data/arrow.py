@@ -25,6 +25,9 @@ SCHEMA = pa.schema(
         "origins": pa.list_(pa.int32()),
         "source_ids": pa.list_(pa.int32()),  # x_1 .. </s>
         "target_ids": pa.list_(pa.int32()),  # <s> y_1 .. </s>
+        "sizes": pa.list_(pa.int32()),  # and what else an ``Example`` may have
+        "copies": pa.list_(pa.int32()),
+        "own": pa.list_(pa.string()),
     }
 )
 ROWS_AT_ONCE = 10_000
@@ -70,6 +73,21 @@ class TokenLists:
 
     def __reduce__(self) -> tuple[type, tuple[Path, str]]:  # a loader worker maps the file itself
         return TokenLists, (self.path, self.column)
+
+
+class Strings:
+    """A column of lists of strings."""
+
+    def __init__(self, path: Path, column: str) -> None:
+        self.path, self.column = path, column
+        self._strings = read(path).column(column)
+
+    def __getitem__(self, index: int) -> list[str]:
+        strings: list[str] = self._strings[index].as_py()
+        return strings
+
+    def __reduce__(self) -> tuple[type, tuple[Path, str]]:
+        return Strings, (self.path, self.column)
 
 
 class Records(Sequence[Record]):

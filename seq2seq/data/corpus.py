@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from seq2seq.batch import Batch
 from seq2seq.data import arrow, cache
 from seq2seq.data.batching import random_batches, shard, sorted_batches
-from seq2seq.data.collate import PairEncoder
-from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Pairs, Stream, fitting
+from seq2seq.data.codec import Codec
+from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Stream, fitting
 from seq2seq.data.readers import Location, Reader, canonical
 from seq2seq.data.records import Policy, Record, Report, accepted
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Side = Literal["source", "target"]
 
-FORM = 1  # of the cached files: a new number makes old ones unused
+FORM = 2  # of the cached files: a new number makes old ones unused
 
 
 class Corpus:
@@ -34,7 +34,8 @@ class Corpus:
 
     ``max_tokens`` bounds rows x max(S, T) of a batch, padding counted; ``max_length`` the tokens of a training
     sentence. What happens to bad records is said in ``seq2seq.data.records.Policy``. ``streaming`` trains from the
-    source directly, ``buffer_size`` records at a time, and stores nothing of the training split.
+    source directly, ``buffer_size`` records at a time, and stores nothing of the training split. ``documents`` and
+    ``copy`` as for ``seq2seq.data.codec.Codec``.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class Corpus:
         reader: Reader,
         path: str | None = None,
         tokenizer: TokenizerOptions | None = None,
+        documents: bool = False,
+        copy: bool = False,
         max_tokens: int = 4096,
         max_sentences: int | None = None,
         max_length: int = 256,
@@ -60,6 +63,7 @@ class Corpus:
         self.name, self.source, self.target, self.reader = name, source, target, reader
         self.at = Location(Path(path) if path else None, source, target)
         self.options = tokenizer or TokenizerOptions()
+        self.documents, self.copy = documents, copy
         self.max_tokens, self.max_sentences = max_tokens, max_sentences
         self.policy = Policy(on_bad, on_mismatch, on_long, max_length)
         self.workers, self.pin_memory = workers, pin_memory
@@ -82,30 +86,33 @@ class Corpus:
     def use(self, source: Tokenizer, target: Tokenizer) -> None:
         """Takes these tokenizers (a checkpoint's) instead of training any, so that no training split is needed."""
         rate = self.options.sampling  # of this corpus, not of the tokenizers' former life
-        self.tokenizers = PairEncoder(*(Tokenizer(t.model, t.type, rate) for t in (source, target)))
+        self.codec = self._codec(*(Tokenizer(t.model, t.type, rate) for t in (source, target)))
         self._files.clear()
 
     @property
     def source_tokenizer(self) -> Tokenizer:
         """Of the source side."""
-        return self.tokenizers.source
+        return self.codec.source
 
     @property
     def target_tokenizer(self) -> Tokenizer:
         """Of the target side; the same as the source's where ``tokenizer.joint``."""
-        return self.tokenizers.target
+        return self.codec.target
 
     @cached_property
-    def tokenizers(self) -> PairEncoder:
-        """Both, loaded from files, from the cache, or trained on the training split."""
+    def codec(self) -> Codec:
+        """Both tokenizers, loaded from files, from the cache, or trained on the training split."""
         o = self.options
         if o.source_model and o.target_model:
             models = Path(o.source_model), Path(o.target_model)
-            return PairEncoder(*(Tokenizer.load(model, o.type, o.sampling) for model in models))
+            return self._codec(*(Tokenizer.load(model, o.type, o.sampling) for model in models))
         if o.joint:
             both = self._tokenizer(("source", "target"))
-            return PairEncoder(both, both)
-        return PairEncoder(self._tokenizer(("source",)), self._tokenizer(("target",)))
+            return self._codec(both, both)
+        return self._codec(self._tokenizer(("source",)), self._tokenizer(("target",)))
+
+    def _codec(self, source: Tokenizer, target: Tokenizer) -> Codec:
+        return Codec(source, target, self.documents, self.copy)
 
     def records(self, split: str) -> arrow.Records:
         """The records of a split in their order, ``references`` always there; ``Batch.index`` counts in them."""
@@ -132,10 +139,10 @@ class Corpus:
             return _Flat(self._loader(buffers), start_batch)
         encoded = self._encoded("train")
         batches = random_batches(*encoded.lengths, self.max_tokens, self.max_sentences, seed=(seed, epoch))
-        pairs: Pairs = encoded
+        examples: Examples = encoded
         if self.options.sampling:
-            pairs = Drawn(self.records("train"), self.tokenizers, seed, epoch, self.policy.max_length)
-        return self._loader(Batches(pairs, shard(batches, rank, world_size)[start_batch:]))
+            examples = Drawn(self.records("train"), self.codec, seed, epoch, self.policy.max_length)
+        return self._loader(Batches(examples, shard(batches, rank, world_size)[start_batch:]))
 
     def _loader(self, dataset: Any) -> DataLoader[Any]:
         # Its generator only seeds workers, which draw nothing: given, so that the global one is left alone.
@@ -151,7 +158,7 @@ class Corpus:
         split = self.reader.find("train", self.at)
         sampling = bool(self.options.sampling)
         limits = self.max_tokens, self.max_sentences, self.buffer_size
-        return Stream(self.reader, self.at, split, self.policy, self.tokenizers, sampling, *limits)
+        return Stream(self.reader, self.at, split, self.policy, self.codec, sampling, *limits)
 
     def _rows(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
         return accepted(self.reader.rows(split, self.at, streaming=self.streaming), self.policy, report)
@@ -174,8 +181,7 @@ class Corpus:
         return self.reader.fingerprint(split, self.at), self.source, self.target, vars(self.policy)
 
     def _encoded(self, split: str) -> Encoded:
-        file = self._file(split)
-        return Encoded(arrow.TokenLists(file, "source_ids"), arrow.TokenLists(file, "target_ids"))
+        return Encoded(self._file(split), self.codec)
 
     def _file(self, split: str) -> Path:
         """The encoded split, made if it is not in the cache."""
@@ -183,7 +189,8 @@ class Corpus:
         if split not in self._files:
             found = self.reader.find(split, self.at)
             states = [cache.key(t.type, t.model.hex()) for t in (self.source_tokenizer, self.target_tokenizer)]
-            file = self.cache / f"{cache.key(FORM, split, self._fingerprint(found), states)}.arrow"
+            form = FORM, self.documents, self.copy
+            file = self.cache / f"{cache.key(form, split, self._fingerprint(found), states)}.arrow"
             report = file.with_suffix(".json")
             if not (file.exists() and report.exists()):
                 self._write(split, found, file, report)
@@ -200,12 +207,13 @@ class Corpus:
 
         def rows() -> Iterator[dict[str, Any]]:
             for place, record in self._rows(found, report):
-                pair = self.tokenizers(record)
-                kept = fitting(pair, place, self.policy, report) if split == "train" else pair
+                example = self.codec(record)
+                kept = fitting(example, self.codec, place, self.policy, report) if split == "train" else example
                 if kept:
                     report.kept += 1
+                    ids = {"source_ids": kept.source, "target_ids": kept.target, "sizes": kept.sizes}
                     references = record.get("references") or [record["target"]]
-                    yield {**record, "references": references, "source_ids": kept[0], "target_ids": kept[1]}
+                    yield {**record, "references": references, **ids, "copies": kept.copies, "own": kept.own}
 
         arrow.write(file, rows())
         with cache.writing(report_file) as temporary:

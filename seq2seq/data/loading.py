@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from seq2seq.batch import Batch
-from seq2seq.data.arrow import Records, TokenLists, chunks
+from seq2seq.data.arrow import Records, Strings, TokenLists, chunks
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard
-from seq2seq.data.collate import Pair, PairEncoder, collate, filler, length, truncated
+from seq2seq.data.codec import Codec, Example
+from seq2seq.data.collate import collate, filler
 from seq2seq.data.readers import Location, Reader
 from seq2seq.data.records import Policy, Report, accepted
 
 log = logging.getLogger(__name__)
 
 
-class Pairs(Protocol):
-    """Source and target ids by record number."""
+class Examples(Protocol):
+    """By record number."""
 
-    def __getitem__(self, index: int) -> Pair: ...
+    def __getitem__(self, index: int) -> Example: ...
 
 
 class Encoded:
-    """The ids of a split as they lie on disk."""
+    """The ids of a split as they lie on disk; what was not written is absent."""
 
-    def __init__(self, source: TokenLists, target: TokenLists) -> None:
-        self.source, self.target = source, target
+    def __init__(self, file: Path, codec: Codec) -> None:
+        self.source, self.target = TokenLists(file, "source_ids"), TokenLists(file, "target_ids")
+        self.sizes = TokenLists(file, "sizes") if codec.documents else None
+        self.copies = TokenLists(file, "copies") if codec.copy else None
+        self.own = Strings(file, "own") if codec.copy else None
 
     @property
     def lengths(self) -> tuple[Lengths, Lengths]:
         """Tokens of each source and target, with ``</s>``."""
         return self.source.lengths, self.target.lengths - 1
 
-    def __getitem__(self, index: int) -> Pair:
-        return self.source[index], self.target[index]
+    def __getitem__(self, index: int) -> Example:
+        return Example(
+            self.source[index],
+            self.target[index],
+            None if self.sizes is None else self.sizes[index],
+            None if self.copies is None else self.copies[index],
+            () if self.own is None else self.own[index],
+        )
 
 
 @dataclass(frozen=True)
@@ -46,28 +57,30 @@ class Drawn:
     """Subword regularisation: the ids of a split's records, segmented anew in each epoch."""
 
     records: Records
-    encode: PairEncoder
+    codec: Codec
     seed: int
     epoch: int
     max_length: int
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Example:
         record = self.records[index]
-        pair = self.encode(record, (self.seed, self.epoch, index))
-        return pair if length(pair) <= self.max_length else truncated(self.encode(record), self.max_length)
+        example = self.codec(record, (self.seed, self.epoch, index))
+        if example.length <= self.max_length:
+            return example
+        return self.codec.cut(self.codec(record), self.max_length, self.max_length)
 
 
 class Batches(Dataset[Batch]):
     """Item i is the i-th of the given batches."""
 
-    def __init__(self, pairs: Pairs, batches: Sequence[Indices]) -> None:
-        self.pairs, self.batches = pairs, batches
+    def __init__(self, examples: Examples, batches: Sequence[Indices]) -> None:
+        self.examples, self.batches = examples, batches
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, place: int) -> Batch:
-        return _batch(self.pairs, self.batches[place])
+        return _batch(self.examples, self.batches[place])
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class Stream:
     at: Location
     split: str
     policy: Policy
-    encode: PairEncoder
+    codec: Codec
     sampling: bool
     max_tokens: int
     max_sentences: int | None
@@ -103,31 +116,37 @@ class Buffers(IterableDataset[list[Batch]]):
         for number, buffer in enumerate(chunks(rows, stream.buffer_size)):
             if number % workers != worker:
                 continue
-            pairs: dict[int, Pair] = {}
+            examples: dict[int, Example] = {}
             for index, (place, record) in enumerate(buffer, number * stream.buffer_size):
                 sample = (self.seed, self.epoch, index) if stream.sampling else None
-                if pair := fitting(stream.encode(record, sample), place, stream.policy, report):
-                    pairs[index] = pair
-            records = np.array(list(pairs), np.int64)
-            source, target = (np.array([len(p[side]) - side for p in pairs.values()], np.int64) for side in (0, 1))
+                if example := fitting(stream.codec(record, sample), stream.codec, place, stream.policy, report):
+                    examples[index] = example
+            records = np.array(list(examples), np.int64)
+            source, target = lengths(examples.values())
             seed = (self.seed, self.epoch, number)
             batches = random_batches(source, target, stream.max_tokens, stream.max_sentences, seed=seed)
-            yield [_batch(pairs, records[b]) for b in shard(batches, self.rank, self.world_size)]
+            yield [_batch(examples, records[b]) for b in shard(batches, self.rank, self.world_size)]
         if self.rank == 0:  # what was read is the same for all workers; what was too long, each one's own
             for line in report.lines() + (read.lines() if worker == 0 else []):
                 log.warning("%s", line)
 
 
-def fitting(pair: Pair, place: str, policy: Policy, report: Report) -> Pair | None:
-    """``pair`` if it is short enough, or what the policy makes of it."""
-    if length(pair) <= policy.max_length:
-        return pair
+def fitting(example: Example, codec: Codec, place: str, policy: Policy, report: Report) -> Example | None:
+    """``example`` if it is short enough, or what the policy makes of it."""
+    if example.length <= policy.max_length:
+        return example
     report.add("too long", place, policy)
-    return truncated(pair, policy.max_length) if policy.on_long == "truncate" else None
+    return codec.cut(example, policy.max_length, policy.max_length) if policy.on_long == "truncate" else None
 
 
-def _batch(pairs: Pairs | Mapping[int, Pair], indices: Indices) -> Batch:
+def lengths(examples: Iterable[Example]) -> tuple[Lengths, Lengths]:
+    """Tokens of each source and target, with ``</s>``."""
+    sizes = [(len(example.source), len(example.target or ()) - 1) for example in examples]
+    source, target = np.array(sizes, np.int64).reshape(-1, 2).T
+    return source, target
+
+
+def _batch(examples: Examples | Mapping[int, Example], indices: Indices) -> Batch:
     if not len(indices):
         return filler()
-    sources, targets = zip(*(pairs[i] for i in indices.tolist()), strict=True)
-    return collate(sources, targets, indices.tolist())
+    return collate([examples[i] for i in indices.tolist()], indices.tolist())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,7 +80,7 @@ class Tokenizer:
         model = io.BytesIO()
         try:
             SentencePieceTrainer.train(
-                sentence_iterator=iter(texts),
+                sentence_iterator=map(_line, texts),
                 model_writer=model,
                 model_type=type,
                 vocab_size=vocab_size,
@@ -121,29 +121,46 @@ class Tokenizer:
             raise UserError(f"{path} is not of data.tokenizer.type={type}")
         return tokenizer
 
-    def encode(self, text: str, sample: tuple[int, int, int] | None = None) -> list[int]:
-        """Token ids without specials; ``sample`` = (seed, epoch, record) draws one segmentation of many."""
+    def encode(self, text: str, sample: tuple[int, ...] | None = None) -> list[int]:
+        """Token ids without specials; ``sample`` = (seed, epoch, record, ...) draws one segmentation of many."""
         if sample is not None:
             random = Random(str(sample))
             return [i for word in self._words(text) for i in self._sampler(word, random)]
         if self.type == "word":  # the library would write neighbouring unknown words as one
-            return [self._processor.piece_to_id(SPACE + word) for word in self._words(text)]
-        ids: list[int] = self._processor.encode(text)
+            return [self.id(piece) for piece in self.spell(text)]
+        ids: list[int] = self._processor.encode(_line(text))
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids`` up to the first ``</s>``, without specials (but <unk>)."""
-        return " ".join(filter(None, self._processor.decode(list(_spoken(ids))).split(" ")))
-
-    def pieces(self, ids: Iterable[int]) -> list[str]:
-        """How each id is written, specials included."""
-        pieces: list[str] = self._processor.id_to_piece(list(ids))
+    def spell(self, text: str) -> list[str]:
+        """The text of each of ``encode(text)``: an unknown one's own letters, too."""
+        if self.type == "word":
+            return [SPACE + word for word in self._words(text)]
+        pieces: list[str] = self._processor.encode(_line(text), out_type=str)
         return pieces
 
-    def words(self, ids: Iterable[int]) -> list[int]:
+    def decode(self, ids: Iterable[int], own: Sequence[str] = ()) -> str:
+        """The text of ``ids`` up to the first ``</s>``, without specials (but <unk>); ``own`` as for ``pieces``."""
+        said = list(_spoken(ids))
+        if max(said, default=0) < len(self):
+            return " ".join(filter(None, self._processor.decode(said).split(" ")))
+        unknown = (" " if self.type == "word" else "") + SPECIALS[UNK]
+        pieces = (unknown if i == UNK else piece for i, piece in zip(said, self.pieces(said, own), strict=True))
+        return " ".join(filter(None, "".join(pieces).replace(SPACE, " ").split(" ")))
+
+    def id(self, piece: str) -> int:
+        """The id of what is spelt so; UNK where there is none."""
+        number: int = self._processor.piece_to_id(piece)
+        return number
+
+    def pieces(self, ids: Iterable[int], own: Sequence[str] = ()) -> list[str]:
+        """How each id is written, specials included; id ``len(self) + k`` is ``own[k]``."""
+        known = len(self)
+        return [own[i - known] if i >= known else self._processor.id_to_piece(i) for i in map(int, ids)]
+
+    def words(self, ids: Iterable[int], own: Sequence[str] = ()) -> list[int]:
         """For each id the place of its word in ``decode(ids).split(" ")``; -1 for specials."""
         words, word, begun = [], 0, False
-        for i, piece in zip(ids := list(ids), self.pieces(ids), strict=True):
+        for i, piece in zip(ids := list(ids), self.pieces(ids, own), strict=True):
             if i in (PAD, BOS, EOS):
                 words.append(-1)
                 continue
@@ -192,7 +209,12 @@ class Tokenizer:
         return True
 
     def _words(self, text: str) -> list[str]:
-        return [word for word in self._processor.normalize(text).split(SPACE) if word]
+        return [word for word in self._processor.normalize(_line(text)).split(SPACE) if word]
+
+
+def _line(text: str) -> str:
+    """A text of several lines as one."""
+    return text.replace("\n", " ")
 
 
 def _spoken(ids: Iterable[int]) -> Iterator[int]:

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, State, reported, select
+from seq2seq.batch import UNK, Copies
 from seq2seq.encoders.base import Encoded
+from seq2seq.errors import UserError
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import Mixture, OutputLayer
+from seq2seq.layers.pointer import Copying, Pointer
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class DecoderState:
     past: tuple[Memory | None, ...]  # a layer's own past (self-attention)
     attention: tuple[State, ...]  # a mechanism's state, cross first, then self
     tensors: Mapping[str, Tensor] = field(default_factory=dict)  # recurrent states, the fed-back vector
+    copies: Copies | None = None  # as ``cross``, it does not change
     position: int = 0  # tokens read so far, the same for all rows
 
     def reorder(self, index: Tensor) -> DecoderState:
@@ -43,7 +47,8 @@ class DecoderState:
 
     def select(self, index: Tensor) -> DecoderState:
         """Rows ``index`` of everything."""
-        return replace(self.reorder(index), cross=tuple(m.select(index) for m in self.cross))
+        copies = None if self.copies is None else self.copies.select(index)
+        return replace(self.reorder(index), cross=tuple(m.select(index) for m in self.cross), copies=copies)
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,25 @@ class Decoded:
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted, summed over layers
     log_prob: Tensor | None = None  # (B, T) of what the slots drew, summed over them
     mixture: Mixture | None = None  # (B, T, J, D) where the last layer's attention offers alternatives
+    copying: Copying | None = None  # where the decoder copies
 
     @staticmethod
-    def of(features: Tensor, slots: Mapping[str, Attended], mixture: Mixture | None = None) -> Decoded:
+    def of(
+        features: Tensor, slots: Mapping[str, Attended], mixture: Mixture | None = None, copying: Copying | None = None
+    ) -> Decoded:
         """Collects what each slot attended to."""
         weights = {name: slot.weights for name, slot in slots.items() if slot.weights is not None}
         penalties, log_prob = reported(slots.values())
-        return Decoded(features, weights, penalties, log_prob, mixture)
+        return Decoded(features, weights, penalties, log_prob, mixture, copying)
+
+    def row(self, index: int) -> Decoded:
+        """What concerns the output of one sentence: B = 1."""
+        mixture, copying = self.mixture, self.copying
+        return Decoded(
+            self.features[index : index + 1],
+            mixture=mixture and mixture.rows(slice(index, index + 1)),
+            copying=copying and copying.row(index),
+        )
 
 
 class Decoder(nn.Module, ABC):
@@ -69,12 +86,37 @@ class Decoder(nn.Module, ABC):
 
     embedding: TokenEmbedding
     output: OutputLayer
+    pointer: Pointer | None = None  # where words of the source can be copied
 
     def log_probs(self, decoded: Decoded) -> Tensor:
-        """(B, T, vocabulary) log p(y_t | y_<t, x): of the features, or of all alternatives together."""
+        """(B, T, W) log p(y_t | y_<t, x): of the features, or of all alternatives together; W is the vocabulary and,
+        where the decoder copies, the most own words of a source.
+        """
         if decoded.mixture is not None:
-            return self.output.mixed_log_probs(decoded.mixture)
-        return self.output.log_probs(decoded.features)
+            log_p = self.output.mixed_log_probs(decoded.mixture)
+        else:
+            log_p = self.output.log_probs(decoded.features)
+        return log_p if decoded.copying is None else decoded.copying.mix(log_p)
+
+    def readable(self, tokens: Tensor) -> Tensor:
+        """Own words of the source, which were copied, are read as ``<unk>`` (See 2017, section 2.2)."""
+        if self.pointer is None:
+            return tokens
+        return tokens.masked_fill(tokens >= self.embedding.table.num_embeddings, UNK)
+
+    def copying(
+        self, slot: Attended, layer: int, features: Tensor, inputs: Tensor, state: DecoderState
+    ) -> Copying | None:
+        """What a cross-attention with weights gives to copy: features (B, T, D), inputs (B, T, E)."""
+        if self.pointer is None:
+            return None
+        if state.copies is None:
+            raise UserError("decoder.copy=true needs data.copy=true: the data tells what each source token is called")
+        if slot.alternatives is not None and slot.alternatives.kind != "mixture":
+            raise UserError("decoder.copy=true: variational attention is trained by a bound that has no copying in it")
+        assert slot.weights is not None
+        alignment = self.cross_attention(layer).alignment(slot.weights)
+        return self.pointer(slot.context, features, inputs, alignment, state.copies)
 
     @abstractmethod
     def cross_attention(self, layer: int) -> Attention:

@@ -22,6 +22,7 @@ from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import Mixture, OutputLayer
+from seq2seq.layers.pointer import Pointer
 from seq2seq.layers.stack import Stack
 
 BRIDGES = ("dense", "backward", "copy", "zero")
@@ -111,6 +112,7 @@ class RNNDecoder(Decoder):
         dropout: float = 0.0,
         tie_output: bool = False,
         self_attention: AttentionFactory | None = None,
+        copy: bool = False,
     ) -> None:
         super().__init__()
         if order not in ("luong", "bahdanau"):
@@ -138,6 +140,7 @@ class RNNDecoder(Decoder):
         self.bridge = Bridge(bridge, encoder, dim, layers, self.rnn.states)
         self.dropout = Dropout(dropout)
         self.output = OutputLayer(out_dim, vocabulary, tied=self.embedding.table if tie_output else None)
+        self.pointer = Pointer(self.attention.context_dim, dim, embedding_dim) if copy else None
 
     def cross_attention(self, layer: int) -> Attention:
         """There is one."""
@@ -152,14 +155,14 @@ class RNNDecoder(Decoder):
             tensors["feed"] = recurrent.new_zeros(len(recurrent), self.fed)
         cross = self.attention.initial_state(memory)
         if self.self_attention is None:
-            return DecoderState((memory,), (), (cross,), tensors)
-        return DecoderState((memory,), (None,), (cross, {}), tensors)
+            return DecoderState((memory,), (), (cross,), tensors, encoded.copies)
+        return DecoderState((memory,), (None,), (cross, {}), tensors, encoded.copies)
 
     def forward(
         self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Decoded, DecoderState]:
         """(B, T) -> features (B, T, out_dim)."""
-        embedded, real = self.embedding(tokens), tokens != PAD
+        embedded, real = self.embedding(self.readable(tokens)), tokens != PAD
         start, length = state.position, tokens.shape[1]
         places = torch.arange(start, start + length, device=tokens.device).expand_as(tokens)
         target = self.attention.read_target(embedded, real) if self.training else None
@@ -175,8 +178,9 @@ class RNNDecoder(Decoder):
                 contexts = torch.cat((contexts, _shared(slots["decoder_self.0"].context, one)), -1)
             told = self._read(contexts, _shared(hidden, one), _shared(embedded, one))
             mixture = Mixture(told, offered.log_weights, offered.kind)
-        after = DecoderState(state.cross, attend.past, attend.states, carried, start + length)
-        return Decoded.of(features, slots, mixture), after
+        copying = self.copying(slots["cross.0"], 0, hidden, embedded, state)
+        after = DecoderState(state.cross, attend.past, attend.states, carried, state.copies, start + length)
+        return Decoded.of(features, slots, mixture, copying), after
 
     def _parallel(
         self, asking: Query, attend: _Attending, tensors: Mapping[str, Tensor]
@@ -233,12 +237,13 @@ class _Attending:
         self.cross, self.own = decoder.attention, decoder.self_attention
         self.memory, self.past, self.states = state.cross[0], state.past, state.attention
         self.first, self.real, self.need_weights = state.position, real, need_weights
+        self.copies = decoder.pointer is not None  # what reads the weights over the source
         self.answers: list[tuple[Attended, ...]] = []
 
     def __call__(self, query: Query) -> Tensor:
         """Contexts (B, T, C): the source's, then that of the decoder's own earlier states."""
         state, *rest = self.states
-        answers = [self.cross(query, self.memory, state, need_weights=self.need_weights)]
+        answers = [self.cross(query, self.memory, state, need_weights=self.need_weights or self.copies)]
         if self.own is not None:
             start = sum(answer[0].context.shape[1] for answer in self.answers)
             real = self.real[:, start : start + query.vector.shape[1]]

@@ -15,6 +15,7 @@ from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.layers.embedding import TokenEmbedding, relative
 from seq2seq.layers.output import Mixture, OutputLayer
+from seq2seq.layers.pointer import Pointer
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
 
@@ -54,9 +55,10 @@ class DecoderLayer(nn.Module):
         past: Memory | None,
         states: tuple[State, State],
         need_weights: bool,
+        copied: bool,
     ) -> tuple[Tensor, Memory, Attended, Attended]:
         """x (B, T, D) with the mask of ``new`` and all of ``asking`` but its vector -> x as it meets the source, the
-        past after it, what both slots attended.
+        past after it, what both slots attended. ``copied`` asks for the weights over the source in any case.
         """
         inner = self.around_self.enter(x)
         mechanism = self.self_attention
@@ -65,7 +67,7 @@ class DecoderLayer(nn.Module):
         own = mechanism(Query(inner, asking.position), grown, own_state, need_weights=need_weights)
         x = self.around_self.leave(x, own.context)
         query = replace(asking, vector=self.around_cross.enter(x))
-        seen = self.attention(query, cross, states[0], need_weights=need_weights)
+        seen = self.attention(query, cross, states[0], need_weights=need_weights or copied)
         return x, grown, seen, own
 
     def leave(self, x: Tensor, context: Tensor) -> Tensor:
@@ -94,6 +96,7 @@ class TransformerDecoder(Decoder):
         max_length: int = 1024,
         embedding_dropout: float | None = None,
         tie_output: bool = True,
+        copy: bool = False,
     ) -> None:
         super().__init__()
         self.embedding = TokenEmbedding(
@@ -122,6 +125,7 @@ class TransformerDecoder(Decoder):
         )
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
         self.output = OutputLayer(dim, vocabulary, tied=self.embedding.table if tie_output else None)
+        self.pointer = Pointer(self.layers[layers - 1].attention.context_dim, dim, dim) if copy else None
 
     def cross_attention(self, layer: int) -> Attention:
         """Each layer has its own."""
@@ -131,14 +135,15 @@ class TransformerDecoder(Decoder):
         """Each layer prepares the source for itself."""
         memories = tuple(layer.attention.prepare(encoded.memory) for layer in self.layers)
         states = tuple(layer.attention.initial_state(m) for layer, m in zip(self.layers, memories, strict=True))
-        return DecoderState(memories, (None,) * len(memories), states + ({},) * len(memories))
+        pasts = (None,) * len(memories)
+        return DecoderState(memories, pasts, states + ({},) * len(memories), copies=encoded.copies)
 
     def forward(
         self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Decoded, DecoderState]:
         """(B, T) -> features (B, T, D)."""
         depth = len(self.layers)
-        x = self.embedding(tokens, state.position)
+        x = self.embedding(self.readable(tokens), state.position)
         new = Memory.of(x, tokens != PAD)
         new = replace(new, positions=new.positions + state.position)
         asking = Query(x, new.positions[..., 0], x)
@@ -148,20 +153,23 @@ class TransformerDecoder(Decoder):
         mixture = None
         for i, layer in enumerate(self.layers):
             states = (state.attention[i], state.attention[depth + i])
-            asks = known if layer is last else asking
-            met, grown, cross, own = layer(x, asks, new, state.cross[i], state.past[i], states, need_weights)
+            asks, copied = (known, self.pointer is not None) if layer is last else (asking, False)
+            met, grown, cross, own = layer(x, asks, new, state.cross[i], state.past[i], states, need_weights, copied)
             x = layer.leave(met, cross.context)
             past.append(grown)
             attended.append((cross, own))
             if layer is last and cross.alternatives is not None:
                 told = self.norm(layer.leave(met.unsqueeze(2), cross.alternatives.contexts))
                 mixture = Mixture(told, cross.alternatives.log_weights, cross.alternatives.kind)
+        features = self.norm(x)
+        copying = self.copying(attended[-1][0], depth - 1, features, asking.vector, state)
         slots = {f"cross.{i}": cross for i, (cross, _) in enumerate(attended)}
         slots |= {f"decoder_self.{i}": own for i, (_, own) in enumerate(attended)}
         after = DecoderState(
             state.cross,
             tuple(past),
             tuple(slot.state for slot in slots.values()),
+            copies=state.copies,
             position=state.position + tokens.shape[1],
         )
-        return Decoded.of(self.norm(x), slots, mixture), after
+        return Decoded.of(features, slots, mixture, copying), after

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, reported
-from seq2seq.batch import Batch
+from seq2seq.batch import Batch, Copies
 from seq2seq.layers.embedding import TokenEmbedding
 
 
@@ -22,6 +22,7 @@ class Encoded:
     weights: Mapping[str, Tensor] = field(default_factory=dict)  # {"encoder_self.0": (B, H, S, S)} if asked for
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B,)}, unweighted, summed over layers
     log_prob: Tensor | None = None  # (B,) of what the slots drew, summed over layers
+    copies: Copies | None = None  # what of the source may be copied
 
     @staticmethod
     def of(memory: Memory, hidden: Tensor, slots: Sequence[Attended]) -> Encoded:
@@ -38,7 +39,8 @@ class Encoded:
 
     def select(self, index: Tensor) -> Encoded:
         """The rows ``index`` of the batch (search expands sentences to beams with it)."""
-        return Encoded(self.memory.select(index), self.hidden.index_select(0, index))
+        copies = None if self.copies is None else self.copies.select(index)
+        return Encoded(self.memory.select(index), self.hidden.index_select(0, index), copies=copies)
 
 
 class Encoder(nn.Module, ABC):

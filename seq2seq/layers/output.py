@@ -5,6 +5,7 @@ Shapes: N target tokens, D features, V vocabulary, J alternatives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -15,7 +16,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from seq2seq.batch import PAD
+from seq2seq.batch import PAD, UNK
+
+LEAST = -69.0  # log-probability: below, nothing is learnt, and a loss stays finite
 
 
 class TokenLoss(NamedTuple):
@@ -76,14 +79,24 @@ class OutputLayer(nn.Module):
         logits = self(features)
         return F.log_softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
-    def loss(self, features: Tensor, targets: Tensor, smoothing: float = 0.0) -> TokenLoss:
+    def loss(
+        self,
+        features: Tensor,
+        targets: Tensor,
+        smoothing: float = 0.0,
+        generated: Tensor | None = None,
+        copied: Tensor | None = None,
+    ) -> TokenLoss:
         """Summed cross-entropy of ``targets`` (N,) given ``features`` (N, D).
 
-        smoothed = sum_n (1 - e) (-log p(y_n)) + e mean_v (-log p(v)), e = ``smoothing`` (Szegedy 2016, section 7),
-        over the n whose target is not padding.
+        smoothed = sum_n (1 - e) (-log p(y_n)) + e mean_v (-log P(v)), e = ``smoothing`` (Szegedy 2016, section 7),
+        over the n whose target is not padding. p is P, the softmax of the logits, or where words are copied
+        p(y_n) = g_n P(y_n) + c_n, with g_n ``generated`` and c_n ``copied`` (N,); P(y) = 0 for y >= V, and nothing is
+        learnt from what has no probability at all.
         """
         train = torch.is_grad_enabled()  # inside a Function it is always off, and parameters always need gradients
-        return TokenLoss(*_LinearCrossEntropy.apply(features, self.weight, self.bias, targets, smoothing, train))
+        given = features, self.weight, self.bias, targets, generated, copied
+        return TokenLoss(*_LinearCrossEntropy.apply(*given, smoothing, train))
 
     def mixed_log_probs(self, mixture: Mixture) -> Tensor:
         """Alternatives (..., J, D) -> (..., V) log-probabilities, a block of tokens at a time."""
@@ -91,16 +104,24 @@ class OutputLayer(nn.Module):
         blocks = [rows.mix(self.log_probs(rows.features)) for rows in self._blocks(mixture.flatten())]
         return torch.cat(blocks).unflatten(0, shape[:-1])
 
-    def mixed_loss(self, mixture: Mixture, targets: Tensor, smoothing: float = 0.0) -> TokenLoss:
+    def mixed_loss(
+        self,
+        mixture: Mixture,
+        targets: Tensor,
+        smoothing: float = 0.0,
+        generated: Tensor | None = None,
+        copied: Tensor | None = None,
+    ) -> TokenLoss:
         """``loss`` of ``targets`` (N,) given alternatives (N, J, D), padding left out beforehand.
 
         N x J x V logits are never held: each block is computed again in the backward pass.
         """
         smoothed, correct, each, start = [], [], [], 0
         for rows in self._blocks(mixture):
-            target = targets[start : start + len(rows.features)]
-            start += len(target)
-            one, hits, nll = checkpoint(self._mixed, rows, target, smoothing, use_reentrant=False)
+            block = slice(start, start + len(rows.features))
+            start = block.stop
+            parts = () if generated is None or copied is None else (generated[block], copied[block])
+            one, hits, nll = checkpoint(self._mixed, rows, targets[block], smoothing, *parts, use_reentrant=False)
             smoothed.append(one)
             correct.append(hits)
             each.append(nll)
@@ -108,10 +129,15 @@ class OutputLayer(nn.Module):
         of_tokens = nll.mean(1) if mixture.kind == "sampled" else nll
         return TokenLoss(torch.stack(smoothed).sum(), of_tokens.sum(), torch.stack(correct).sum(), nll)
 
-    def _mixed(self, rows: Mixture, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _mixed(self, rows: Mixture, targets: Tensor, smoothing: float, *parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_p = self.log_probs(rows.features)  # (n, J, V)
         mixed = rows.mix(log_p)
+        known = targets < len(self.weight)
+        targets = targets.masked_fill(~known, UNK)
         picked = mixed.gather(1, targets[:, None]).squeeze(1)
+        if parts:
+            generated, copied = parts
+            picked = (generated * picked.exp() * known + copied).clamp(min=math.exp(LEAST)).log()
         smoothed = (smoothing - 1.0) * picked.sum() - smoothing * mixed.mean(-1).sum()
         hits = (picked >= mixed.amax(1)).sum()
         sampled = rows.kind == "sampled"
@@ -134,7 +160,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, train: bool
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        generated: Tensor | None,
+        copied: Tensor | None,
+        smoothing: float,
+        train: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         device = features.device.type
         autocast = torch.is_autocast_enabled(device)
@@ -151,23 +185,38 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_x = torch.empty_like(x) if train else None
             d_w = torch.zeros_like(weight, dtype=wide) if train else None
             d_b = torch.zeros_like(bias, dtype=wide) if train and bias is not None else None
+            least = math.exp(LEAST)
+            d_g, d_c = (torch.zeros_like(each), torch.zeros_like(each)) if copied is not None else (None, None)
             for start in range(0, len(x), rows):
                 block = slice(start, start + rows)
                 target = targets[block, None]
                 real = target != PAD
+                known = target < len(weight)
+                target = target.masked_fill(~known, UNK)
                 log_p = F.log_softmax(F.linear(x[block], w, b), -1, dtype=wide)
                 picked = log_p.gather(1, target)
+                counts = real.to(wide)
+                share = counts  # of the loss of a token that what was generated answers for
+                if generated is not None and copied is not None and d_g is not None and d_c is not None:
+                    g, c = generated[block, None].to(wide), copied[block, None].to(wide)
+                    p = picked.exp() * known
+                    both = g * p + c
+                    per = (real & (both > least)) / both.clamp(min=least)
+                    d_g[block], d_c[block] = -(per * p).squeeze(1), -per.squeeze(1)
+                    share, picked = per * g * p, both.clamp(min=least).log()
                 each[block] = -(picked * real).squeeze(1)
                 if not train:
                     correct += ((picked >= log_p.amax(1, keepdim=True)) & real).sum()
                 if smoothing:
                     spread -= (log_p.mean(1, keepdim=True) * real).sum()
                 if d_x is not None and d_w is not None:
-                    grad = log_p.exp_()  # d smoothed / d logits = p - (1 - e) onehot - e / V
+                    # d smoothed / d logits = r (1 - e) (p - onehot) + e (p - 1 / V), r = share
+                    kept = share * (1.0 - smoothing)
+                    grad = log_p.exp_()
+                    grad *= kept + smoothing * counts
                     if smoothing:
-                        grad -= smoothing / len(weight)
-                    grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1.0))
-                    grad *= real
+                        grad -= counts * (smoothing / len(weight))
+                    grad.scatter_add_(1, target, -kept)
                     if d_b is not None:
                         d_b += grad.sum(0)
                     grad = grad.to(dtype)
@@ -181,6 +230,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 d_x.to(features.dtype),
                 d_w.to(weight.dtype),
                 None if d_b is None or bias is None else d_b.to(bias.dtype),
+                *(None if d is None else d * (1.0 - smoothing) for d in (d_g, d_c)),
             )
         nll = each.sum()
         ctx.mark_non_differentiable(nll, correct, each)
@@ -189,12 +239,5 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        d_x, d_w, d_b = ctx.saved_tensors
-        return (
-            d_x * scale.to(d_x.dtype),
-            d_w * scale.to(d_w.dtype),
-            None if d_b is None else d_b * scale.to(d_b.dtype),
-            None,
-            None,
-            None,
-        )
+        d_x, d_w, d_b, d_g, d_c = (None if d is None else d * scale.to(d.dtype) for d in ctx.saved_tensors)
+        return d_x, d_w, d_b, None, d_g, d_c, None, None

@@ -59,7 +59,7 @@ class Search(ABC):
     def __call__(self, model: Seq2Seq, batch: Batch) -> list[list[Hypothesis]]:
         """Hypotheses of each sentence of the batch, best first. Runs with dropout off and no gradients."""
         with torch.inference_mode(), evaluating(model):
-            return self.search(model, model.encoder(batch), batch)
+            return self.search(model, model.encode(batch), batch)
 
     @abstractmethod
     def search(self, model: Seq2Seq, encoded: Encoded, batch: Batch) -> list[list[Hypothesis]]:

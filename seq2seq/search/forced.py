@@ -22,6 +22,7 @@ class Forced:
 
     log_probs: Tensor  # (T,) of each token given those before
     weights: dict[str, Tensor]  # {"cross.L": (H, T, S), "decoder_self.L": (H, T, T), "encoder_self.L": (H, S, S)}
+    copied: Tensor | None = None  # (T,) the probability that each token was copied, given that it was said
 
 
 def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, need_weights: bool = True) -> list[Forced]:
@@ -34,9 +35,16 @@ def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, nee
         decoded = model(chosen, need_weights=need_weights)
         log_probs = model.decoder.log_probs(decoded)
         said = log_probs.gather(2, chosen.target_out.unsqueeze(2)).squeeze(2)
+        copied = None
+        if decoded.copying is not None:
+            copied = (decoded.copying.of(chosen.target_out) / said.exp()).nan_to_num().clamp(max=1.0)
     sizes = batch.source_mask.sum(1).tolist()
     return [
-        Forced(said[b, :t], {name: _trim(name, w[b], t, s) for name, w in decoded.weights.items()})
+        Forced(
+            said[b, :t],
+            {name: _trim(name, w[b], t, s) for name, w in decoded.weights.items()},
+            None if copied is None else copied[b, :t],
+        )
         for b, (t, s) in enumerate(zip(lengths, sizes, strict=True))
     ]
 

@@ -53,18 +53,18 @@ class Pictures(Callback):
     def _draw(self, module: Training, directory: Path) -> Iterator[Path]:
         corpus, records = self.validation.corpus, self.validation.records[: self.sentences]
         texts = [record["source"] for record in records]
-        for batch in batches_of(texts, corpus.source_tokenizer, corpus.max_tokens):
+        for batch in batches_of(texts, corpus.codec, corpus.max_tokens):
             batch = batch.to(module.device)
             found = [hypotheses[0] for hypotheses in self.search(module.model, batch)]
             for row, forced in enumerate(force(module.model, batch, found)):
-                place = int(batch.index[row])
+                place, own = int(batch.index[row]), batch.words(row)
                 # gold links are those of the reference
-                right = self.validation.has_gold and self.validation.text(found[row]) == records[place]["target"]
+                right = self.validation.has_gold and self.validation.text(found[row], own) == records[place]["target"]
                 yield from save_sentence(
                     directory,
                     place,
                     {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
                     corpus.source_tokenizer.pieces(batch.source[row][batch.source_mask[row]].tolist()),
-                    corpus.target_tokenizer.pieces([*found[row].tokens, EOS]),
+                    corpus.target_tokenizer.pieces([*found[row].tokens, EOS], own),
                     gold=self.validation.gold(place) if right else None,
                 )

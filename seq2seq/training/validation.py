@@ -71,14 +71,14 @@ class Validation:
         self.sums.add(nll=losses.nll, tokens=losses.tokens, correct=losses.correct, **losses.terms)
         places = batch.index.tolist()
         if self.search is not None:
-            for place, found in zip(places, self.search(model, batch), strict=True):
-                self.hypotheses[place] = self.text(found[0])
+            for row, found in enumerate(self.search(model, batch)):
+                self.hypotheses[places[row]] = self.text(found[0], batch.words(row))
         if self.has_gold:
             self._align(model, batch, places)
 
-    def text(self, hypothesis: Hypothesis) -> str:
-        """What a hypothesis says, detokenised."""
-        return self.corpus.target_tokenizer.decode(hypothesis.tokens)
+    def text(self, hypothesis: Hypothesis, own: Sequence[str] = ()) -> str:
+        """What a hypothesis says, detokenised; ``own`` are its source's own words."""
+        return self.corpus.codec.text(hypothesis.tokens, own)
 
     def finish(self) -> dict[str, float]:
         """The scores, the same in every process (each of which must call this)."""
@@ -115,7 +115,7 @@ class Validation:
             self.links[place] = align(
                 weights[row, : len(y), : len(x)],
                 membership(self.corpus.source_tokenizer.words(x)),
-                membership(self.corpus.target_tokenizer.words(y)),
+                membership(self.corpus.target_tokenizer.words(y, batch.words(row))),
             )
 
     def _text_scores(self, hypotheses: dict[int, str]) -> dict[str, float]:

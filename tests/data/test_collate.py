@@ -1,17 +1,17 @@
-"""Rows to batches by hand; truncation; batches of new sources."""
+"""Rows to batches by hand; batches of new sources."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from seq2seq.batch import BOS, EOS, PAD
-from seq2seq.data.collate import batches_of, collate, filler, length, truncated
+from seq2seq.data.codec import Codec, Example
+from seq2seq.data.collate import batches_of, collate, filler
 from seq2seq.data.tokenizer import Tokenizer
 
 
 def test_collate_by_hand():
-    batch = collate([[5, EOS], [6, 7, EOS]], [[BOS, 8, 9, EOS], [BOS, EOS]], [4, 2])
+    batch = collate([Example([5, EOS], [BOS, 8, 9, EOS]), Example([6, 7, EOS], [BOS, EOS])], [4, 2])
     assert batch.source.tolist() == [[5, EOS, PAD], [6, 7, EOS]]
     assert batch.target.tolist() == [[BOS, 8, 9, EOS], [BOS, EOS, PAD, PAD]]
     assert batch.index.tolist() == [4, 2]
@@ -24,28 +24,25 @@ def test_a_filler_counts_for_nothing():
     assert filler().source_mask.any() and filler().index.tolist() == [-1]
 
 
-@pytest.mark.parametrize(
-    ("most", "expected"),
-    [
-        (9, ([5, 6, 7, EOS], [BOS, 8, 9, EOS])),
-        (3, ([5, 6, EOS], [BOS, 8, 9, EOS])),
-        (2, ([5, EOS], [BOS, 8, EOS])),
-    ],
-)
-def test_truncation_leaves_an_end(most, expected):
-    pair = ([5, 6, 7, EOS], [BOS, 8, 9, EOS])
-    assert length(pair) == 4
-    assert truncated(pair, most) == expected
-    assert length(truncated(pair, most)) == min(4, most)
+def test_a_batch_of_documents_to_copy_from():
+    first = Example([5, EOS], [BOS, 9, EOS], [2], [8, PAD], [])
+    second = Example([6, 7, 6, EOS], [BOS, 20, EOS], [1, 3], [20, 21, 20, PAD], ["a", "b"])
+    batch = collate([first, second], [0, 1])
+    assert batch.segments is not None and batch.copies is not None
+    assert batch.segments.tolist() == [[0, 0, -1, -1], [0, 1, 1, 1]]
+    assert batch.copies.ids.tolist() == [[8, PAD, PAD, PAD], [20, 21, 20, PAD]]
+    assert batch.copies.own == 2 and batch.words(1) == ("a", "b")
+    moved = batch.to("cpu")
+    assert moved.copies is not None and moved.copies.own == 2 and moved.own == batch.own
 
 
 def test_new_sources_keep_their_places_and_empty_lines_are_left_to_the_caller():
     tokenizer = Tokenizer.train(["a b c d e"], type="word", vocab_size=20)
     texts = ["a", "", "a b c d e", "  ", "b c", "d x"]
-    batches = list(batches_of(texts, tokenizer, max_tokens=9))
+    batches = list(batches_of(texts, Codec(tokenizer, tokenizer), max_tokens=9))
     decoded = {
         int(i): tokenizer.decode(row) for b in batches for i, row in zip(b.index, b.source.tolist(), strict=True)
     }
     assert decoded == {0: "a", 2: "a b c d e", 4: "b c", 5: "d <unk>"}
     assert all(batch.target is None and batch.source.numel() <= 9 for batch in batches)
-    assert list(batches_of(["", " "], tokenizer, 9)) == []
+    assert list(batches_of(["", " "], Codec(tokenizer, tokenizer), 9)) == []

@@ -1,0 +1,110 @@
+"""From texts to rows of ids with their specials, and back.
+
+Shapes: S source tokens with ``</s>``, T target tokens with ``</s>``, V words of the target vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
+from seq2seq.data.records import Record
+from seq2seq.data.tokenizer import Tokenizer
+
+Ids = Sequence[int] | NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Example:
+    """The ids of a record. Without a target where there is nothing to score."""
+
+    source: Ids  # (S,) x_1 .. </s>
+    target: Ids | None = None  # (T + 1,) <s> y_1 .. </s>; V + k stands for the k-th own word
+    sizes: Ids | None = None  # tokens of each sentence of a document, </s> counted to the last
+    copies: Ids | None = None  # (S,) what each source token is to the target: ``seq2seq.batch.Copies``
+    own: Sequence[str] = ()  # words of the source that the target vocabulary lacks, as the tokenizer spells them
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer side, each with ``</s>``."""
+        return max(len(self.source), 0 if self.target is None else len(self.target) - 1)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A record's ids by the two tokenizers, and the text of ids.
+
+    ``documents``: a line of the source is a sentence. ``copy``: source words can be said though the target vocabulary
+    lacks them; the two vocabularies are joined by how their pieces are spelt.
+    """
+
+    source: Tokenizer
+    target: Tokenizer
+    documents: bool = False
+    copy: bool = False
+
+    def __call__(self, record: Record, sample: tuple[int, int, int] | None = None) -> Example:
+        """``sample`` = (seed, epoch, record) segments at random, each side by draws of its own."""
+        example = self.input(record["source"], sample)
+        seeds = None if sample is None else (*sample[:2], 2 * sample[2] + 1)
+        ids = self.target.encode(record["target"], seeds)
+        if self.copy and example.own:
+            spelt = self.target.spell(record["target"]) if sample is None else self.target.pieces(ids)
+            known = {word: len(self.target) + k for k, word in enumerate(example.own)}
+            ids = [known.get(word, i) if i == UNK else i for i, word in zip(ids, spelt, strict=True)]
+        return replace(example, target=[BOS, *ids, EOS])
+
+    def input(self, text: str, sample: tuple[int, int, int] | None = None) -> Example:
+        """The ids of a source alone."""
+        lines = [line for line in text.split("\n") if line.strip()] or [""] if self.documents else [text]
+        seeds = None if sample is None else (*sample[:2], 2 * sample[2])
+        rows = [self.source.encode(line, None if seeds is None else (*seeds, n)) for n, line in enumerate(lines)]
+        ids = [*(i for row in rows for i in row), EOS]
+        example = Example(ids)
+        if self.documents:
+            sizes = [len(row) for row in rows]
+            example = replace(example, sizes=[*sizes[:-1], sizes[-1] + 1])
+        if self.copy:
+            spelt = (
+                [w for line in lines for w in self.source.spell(line)] if sample is None else self.source.pieces(ids)
+            )
+            copies, own = self._copies(spelt[: len(ids) - 1])
+            example = replace(example, copies=copies, own=own)
+        return example
+
+    def _copies(self, words: Iterable[str]) -> tuple[list[int], list[str]]:
+        """What each source word is to the target, and own words; specials are PAD."""
+        own: dict[str, int] = {}
+        ids = []
+        for word in words:
+            i = self.target.id(word)
+            if i == UNK and word != SPECIALS[UNK]:
+                i = own.setdefault(word, len(self.target) + len(own))
+            ids.append(i if i > EOS else PAD)
+        return [*ids, PAD], list(own)
+
+    def text(self, ids: Iterable[int], own: Sequence[str] = ()) -> str:
+        """What target ids say."""
+        return self.target.decode(ids, own)
+
+    def cut(self, example: Example, source: int | None = None, target: int | None = None) -> Example:
+        """At most ``source`` and ``target`` tokens, the last of which is ``</s>``; own words that went are ``<unk>``."""
+        if source is not None and len(example.source) > source:
+            example = replace(example, source=[*example.source[: source - 1], EOS])
+            if example.sizes is not None:
+                ends = np.minimum(np.cumsum(example.sizes), source)
+                sizes = np.diff(ends, prepend=0)
+                example = replace(example, sizes=sizes[sizes > 0].astype(np.int32))
+            if example.copies is not None:
+                copies = [*example.copies[: source - 1], PAD]
+                known = max(len(self.target), max(copies) + 1)  # own words are numbered as they come
+                example = replace(example, copies=copies, own=example.own[: known - len(self.target)])
+                if example.target is not None:
+                    example = replace(example, target=[i if i < known else UNK for i in example.target])
+        if target is not None and example.target is not None and len(example.target) - 1 > target:
+            example = replace(example, target=[*example.target[:target], EOS])
+        return example

@@ -1,0 +1,97 @@
+"""Texts to ids and back: sentences, own words, truncation."""
+
+from __future__ import annotations
+
+import pytest
+
+from seq2seq.batch import BOS, EOS, PAD, UNK
+from seq2seq.data.codec import Codec, Example
+from seq2seq.data.tokenizer import Tokenizer
+
+TEXTS = ["the cat sat on the mat .", "a dog ran on the mat ."]
+
+
+@pytest.fixture(scope="module")
+def words() -> Tokenizer:
+    return Tokenizer.train(TEXTS, type="word", vocab_size=100)
+
+
+def test_lines_are_sentences(words):
+    codec = Codec(words, words, documents=True)
+    example = codec({"source": "the cat sat .\n\na dog ran", "target": "the cat ran"})
+    assert words.decode(example.source) == "the cat sat . a dog ran"
+    assert example.sizes == [4, 4]  # the last with </s>
+    assert words.decode(example.target) == "the cat ran" and example.target[0] == BOS and example.target[-1] == EOS
+
+
+def test_own_words_get_ids_after_the_vocabulary_in_the_order_in_which_they_come(words):
+    codec, size = Codec(words, words, copy=True), len(words)
+    example = codec({"source": "Zork sat on Quux , Zork", "target": "Quux and Zork sat"})
+    assert example.own == ["▁Zork", "▁Quux", "▁,"]
+    sat, on = words.encode("sat on")
+    assert example.source == [UNK, sat, on, UNK, UNK, UNK, EOS]
+    assert example.copies == [size, sat, on, size + 1, size + 2, size, PAD]
+    assert example.target == [BOS, size + 1, UNK, size, sat, EOS]
+    assert codec.text(example.target, example.own) == "Quux <unk> Zork sat"
+    assert words.words(example.target, example.own) == [-1, 0, 1, 2, 3, -1]
+
+
+def test_two_vocabularies_are_joined_by_spelling():
+    source = Tokenizer.train(["red green blue"], type="word", vocab_size=100)
+    target = Tokenizer.train(["rouge green bleu"], type="word", vocab_size=100)
+    example = Codec(source, target, copy=True)({"source": "green red", "target": "green rouge"})
+    green, rouge = target.encode("green rouge")
+    assert example.copies == [green, len(target), PAD] and example.own == ["▁red"]
+    assert example.target == [BOS, green, rouge, EOS]
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "word"])
+def test_what_no_piece_can_say_is_copied_whole(kind):
+    tokenizer = Tokenizer.train(TEXTS, type=kind, vocab_size=24)
+    codec = Codec(tokenizer, tokenizer, copy=True)
+    text = "the ☺☺ cat Ж sat"
+    example = codec({"source": text, "target": text})
+    assert UNK in example.source and UNK not in example.target
+    assert codec.text(example.target, example.own) == text
+    assert list(example.copies[:-1]) == list(example.target[1:-1])
+
+
+def test_a_random_segmentation_copies_what_it_can_spell():
+    tokenizer = Tokenizer.train(TEXTS, type="unigram", vocab_size=24)
+    codec = Codec(tokenizer, tokenizer, copy=True)
+    example = codec({"source": "the Жat sat", "target": "the Жat"}, (1, 1, 1))
+    assert example.own == () or example.own == []
+    assert [i for i, x in zip(example.copies, example.source, strict=True) if x == UNK] == [PAD]
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (9, ([5, 6, 7, EOS], [BOS, 8, 9, EOS])),
+        (3, ([5, 6, EOS], [BOS, 8, 9, EOS])),
+        (2, ([5, EOS], [BOS, 8, EOS])),
+    ],
+)
+def test_truncation_leaves_an_end(words, most, expected):
+    example = Example([5, 6, 7, EOS], [BOS, 8, 9, EOS])
+    assert example.length == 4
+    short = Codec(words, words).cut(example, most, most)
+    assert (short.source, short.target) == expected
+    assert short.length == min(4, most)
+
+
+def test_truncation_of_a_document_forgets_sentences_and_own_words(words):
+    codec, size = Codec(words, words, documents=True, copy=True), len(words)
+    example = codec({"source": "Zork sat .\nQuux ran .", "target": "Quux Zork"})
+    assert example.target == [BOS, size + 1, size, EOS]
+    for most, sizes, own, target in (
+        (7, [3, 4], ["▁Zork", "▁Quux"], [size + 1, size]),
+        (5, [3, 2], ["▁Zork", "▁Quux"], [size + 1, size]),
+        (4, [3, 1], ["▁Zork"], [UNK, size]),
+        (3, [3], ["▁Zork"], [UNK, size]),
+        (1, [1], [], [UNK, UNK]),
+    ):
+        short = codec.cut(example, most)
+        assert len(short.source) == len(short.copies) == sum(short.sizes) == most and short.source[-1] == EOS
+        assert list(short.sizes) == sizes and list(short.own) == own
+        assert list(short.target) == [BOS, *target, EOS]
