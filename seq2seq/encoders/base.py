@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, reported
 from seq2seq.batch import Batch, Copies
+from seq2seq.encoders.rows import Rows
+from seq2seq.errors import UserError
 from seq2seq.layers.embedding import TokenEmbedding
 
 
@@ -37,6 +39,16 @@ class Encoded:
             None if log_prob is None else (log_prob * memory.mask).sum(1),
         )
 
+    def reporting(self, other: Encoded) -> Encoded:
+        """This one, with what the slots of both reported."""
+        penalties = dict(self.penalties)
+        for name, value in other.penalties.items():
+            penalties[name] = penalties[name] + value if name in penalties else value
+        log_prob = other.log_prob
+        if self.log_prob is not None:
+            log_prob = self.log_prob if log_prob is None else self.log_prob + log_prob
+        return replace(self, penalties=penalties, log_prob=log_prob)
+
     def select(self, index: Tensor) -> Encoded:
         """The rows ``index`` of the batch (search expands sentences to beams with it)."""
         copies = None if self.copies is None else self.copies.select(index)
@@ -58,6 +70,44 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
         """Encodes ``batch.source`` (B, S)."""
+
+
+class SequenceEncoder(Encoder):
+    """An encoder of vectors in a row, which embeds tokens where it has a vocabulary.
+
+    A source longer than ``chunk`` tokens is read in windows of that length, each sharing ``overlap`` tokens with the
+    one before it: cost and memory then grow with the source's length alone.
+    """
+
+    def __init__(self, chunk: int | None = None, overlap: int = 0) -> None:
+        super().__init__()
+        if chunk is not None and not 0 <= overlap < chunk:
+            raise UserError(f"encoder.overlap={overlap} must be at least 0 and less than encoder.chunk={chunk}")
+        self.chunk, self.overlap = chunk, overlap
+
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+        """Encodes ``batch.source`` (B, S)."""
+        x, mask = self.embedding(batch.source), batch.source_mask
+        if self.chunk is None or x.shape[1] <= self.chunk:
+            encoded = self.encode(x, mask, need_weights=need_weights)
+        else:
+            encoded = self.encode_rows(x, Rows.windows(mask, self.chunk, self.overlap), need_weights=need_weights)
+        return replace(encoded, memory=replace(encoded.memory, segments=batch.segments))
+
+    @abstractmethod
+    def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> Encoded:
+        """Encodes vectors x (B, S, E) where mask (B, S) is True."""
+
+    def encode_rows(self, x: Tensor, rows: Rows, *, need_weights: bool = False) -> Encoded:
+        """Encodes each row of x (B, S, E) by itself: one memory again, and the mean of the rows' summaries."""
+        read = self.encode(rows.split(x), rows.mask.flatten(0, 1), need_weights=need_weights)
+        return Encoded(
+            Memory.of(rows.join(read.memory.values), rows.real),
+            rows.mean(read.hidden),
+            {name: rows.spread(weights) for name, weights in read.weights.items()},
+            {name: rows.rows(value).sum(1) for name, value in read.penalties.items()},
+            None if read.log_prob is None else rows.rows(read.log_prob).sum(1),
+        )
 
 
 def attend_self(mechanism: Attention, values: Tensor, around: Memory, need_weights: bool) -> Attended:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import AttentionFactory, Memory, SourceSpec
-from seq2seq.batch import Batch
-from seq2seq.encoders.base import Encoded, Encoder, attend_self
+from seq2seq.encoders.base import Encoded, SequenceEncoder, attend_self
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
@@ -20,18 +19,18 @@ from seq2seq.layers.recurrent import recurrent
 from seq2seq.layers.stack import Stack
 
 
-class RNNEncoder(Encoder):
+class RNNEncoder(SequenceEncoder):
     """h_j = [fwd_j; bwd_j] (Bahdanau 2015, section 3.2), or one direction, in ``layers`` layers; with
     ``self_attention``, h_j + c_j, c_j what h_j attends to among all h.
 
-    ``dim`` is the width of the memory, shared by the directions. Sentences are not packed: the
-    backward direction runs over each sentence turned round in place, which keeps PyTorch's fused
+    ``dim`` is the width of the memory, shared by the directions, ``embedding_dim`` that of what it reads. Sentences are
+    not packed: the backward direction runs over each sentence turned round in place, which keeps PyTorch's fused
     kernels on the CPU and needs no lengths on the host.
     """
 
     def __init__(
         self,
-        vocabulary: int,
+        vocabulary: int | None,
         *,
         dim: int,
         embedding_dim: int,
@@ -40,11 +39,14 @@ class RNNEncoder(Encoder):
         bidirectional: bool = True,
         dropout: float = 0.0,
         self_attention: AttentionFactory | None = None,
+        chunk: int | None = None,
+        overlap: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(chunk, overlap)
         if bidirectional and dim % 2:
             raise UserError(f"encoder.dim={dim} is shared by two directions and must be even")
-        self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
+        if vocabulary is not None:
+            self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
         self.directions = 2 if bidirectional else 1
         width = dim // self.directions
         inputs = ([embedding_dim] + [dim] * layers)[:layers]
@@ -58,12 +60,10 @@ class RNNEncoder(Encoder):
             width = self.self_attention.context_dim
             self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
 
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> Encoded:
         """Memory (B, S, D); hidden (B, L, D): last real forward state and first backward state."""
-        mask = batch.source_mask
         length = mask.sum(1)
         turned = (length[:, None] - 1 - torch.arange(mask.shape[1], device=mask.device)) % mask.shape[1]  # (B, S)
-        x = self.embedding(batch.source)
         finals = []
         for depth, directions in enumerate(self.layers):
             if depth:

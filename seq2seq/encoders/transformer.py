@@ -8,8 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, AttentionFactory, Memory, SourceSpec
-from seq2seq.batch import Batch
-from seq2seq.encoders.base import Encoded, Encoder, attend_self
+from seq2seq.encoders.base import Encoded, SequenceEncoder, attend_self
 from seq2seq.layers.embedding import TokenEmbedding, relative
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
@@ -43,12 +42,12 @@ class EncoderLayer(nn.Module):
         return x, attended
 
 
-class TransformerEncoder(Encoder):
+class TransformerEncoder(SequenceEncoder):
     """Embeddings with positions, ``layers`` layers, and a last norm where the order is pre-norm."""
 
     def __init__(
         self,
-        vocabulary: int,
+        vocabulary: int | None,
         *,
         dim: int,
         self_attention: AttentionFactory,
@@ -60,16 +59,19 @@ class TransformerEncoder(Encoder):
         activation: str = "relu",
         max_length: int = 1024,
         embedding_dropout: float | None = None,
+        chunk: int | None = None,
+        overlap: int = 0,
     ) -> None:
-        super().__init__()
-        self.embedding = TokenEmbedding(
-            vocabulary,
-            dim,
-            dropout=dropout if embedding_dropout is None else embedding_dropout,
-            scale=True,
-            positions=positions,
-            max_length=max_length,
-        )
+        super().__init__(chunk, overlap)
+        if vocabulary is not None:
+            self.embedding = TokenEmbedding(
+                vocabulary,
+                dim,
+                dropout=dropout if embedding_dropout is None else embedding_dropout,
+                scale=True,
+                positions=positions,
+                max_length=max_length,
+            )
         inner = SourceSpec(dim, is_self=True, position=relative(positions))
         self.layers = Stack(
             EncoderLayer(inner, self_attention, ff_dim, dropout, norm, activation) for _ in range(layers)
@@ -78,10 +80,9 @@ class TransformerEncoder(Encoder):
         self.source = SourceSpec(dim)
         self.final_dim, self.final_layers = dim, 1
 
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> Encoded:
         """Memory (B, S, D); hidden (B, 1, D), the mean of the memory (what an RNN decoder starts from)."""
-        x = self.embedding(batch.source)
-        around = Memory.of(x, batch.source_mask)
+        around = Memory.of(x, mask)
         slots = []
         for layer in self.layers:
             x, attended = layer(x, around, need_weights)
