@@ -14,7 +14,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from seq2seq.config import plain
 from seq2seq.data.codec import Codec
+from seq2seq.data.records import Policy
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq, build
@@ -83,7 +85,11 @@ def load(path: str | Path) -> Checkpoint:
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a checkpoint of this application: it lacks {error}") from error
     composed = OmegaConf.create(config)
-    codec = Codec(source, target, *(bool(composed.data.get(name)) for name in ("documents", "copy")))
+    data = {name: value for name, value in plain(composed.data).items() if value is not None}
+    limits: dict[str, Any] = {
+        name: data.get(name) for name in ("max_source_tokens", "max_source_sentences", "max_target_tokens")
+    }
+    codec = Codec(source, target, data.get("documents", False), data.get("copy", False), Policy(**limits))
     return Checkpoint(path, composed, codec, weights)
 
 

@@ -6,14 +6,15 @@ Shapes: S source tokens with ``</s>``, T target tokens with ``</s>``, V words of
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
-from seq2seq.data.records import Record
+from seq2seq.data.records import Policy, Record, Report
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.truncation import cut_sizes, source_limit
 
 Ids = Sequence[int] | NDArray[np.int32]
 
@@ -39,17 +40,26 @@ class Codec:
     """A record's ids by the two tokenizers, and the text of ids.
 
     ``documents``: a line of the source is a sentence. ``copy``: source words can be said though the target vocabulary
-    lacks them; the two vocabularies are joined by how their pieces are spelt.
+    lacks them; the two vocabularies are joined by how their pieces are spelt. Sources are cut as ``policy`` has it.
     """
 
     source: Tokenizer
     target: Tokenizer
     documents: bool = False
     copy: bool = False
+    policy: Policy = field(default_factory=Policy)
 
-    def __call__(self, record: Record, sample: tuple[int, int, int] | None = None) -> Example:
-        """``sample`` = (seed, epoch, record) segments at random, each side by draws of its own."""
-        example = self.input(record["source"], sample)
+    def __call__(
+        self,
+        record: Record,
+        sample: tuple[int, int, int] | None = None,
+        place: str = "",
+        report: Report | None = None,
+    ) -> Example:
+        """``sample`` = (seed, epoch, record) segments at random, each side by draws of its own; ``report`` takes note
+        of a source that is cut.
+        """
+        example = self.input(record["source"], sample, place, report)
         seeds = None if sample is None else (*sample[:2], 2 * sample[2] + 1)
         ids = self.target.encode(record["target"], seeds)
         if self.copy and example.own:
@@ -58,8 +68,14 @@ class Codec:
             ids = [known.get(word, i) if i == UNK else i for i, word in zip(ids, spelt, strict=True)]
         return replace(example, target=[BOS, *ids, EOS])
 
-    def input(self, text: str, sample: tuple[int, int, int] | None = None) -> Example:
-        """The ids of a source alone."""
+    def input(
+        self,
+        text: str,
+        sample: tuple[int, int, int] | None = None,
+        place: str = "",
+        report: Report | None = None,
+    ) -> Example:
+        """The ids of a source alone, as long as the policy lets it be."""
         lines = [line for line in text.split("\n") if line.strip()] or [""] if self.documents else [text]
         seeds = None if sample is None else (*sample[:2], 2 * sample[2])
         rows = [self.source.encode(line, None if seeds is None else (*seeds, n)) for n, line in enumerate(lines)]
@@ -69,12 +85,12 @@ class Codec:
             sizes = [len(row) for row in rows]
             example = replace(example, sizes=[*sizes[:-1], sizes[-1] + 1])
         if self.copy:
-            spelt = (
-                [w for line in lines for w in self.source.spell(line)] if sample is None else self.source.pieces(ids)
-            )
+            spelt = self.source.pieces(ids)
+            if sample is None:
+                spelt = [piece for line in lines for piece in self.source.spell(line)]
             copies, own = self._copies(spelt[: len(ids) - 1])
             example = replace(example, copies=copies, own=own)
-        return example
+        return self.cut(example, source_limit(len(ids), example.sizes, self.policy, place, report))
 
     def _copies(self, words: Iterable[str]) -> tuple[list[int], list[str]]:
         """What each source word is to the target, and own words; specials are PAD."""
@@ -92,13 +108,11 @@ class Codec:
         return self.target.decode(ids, own)
 
     def cut(self, example: Example, source: int | None = None, target: int | None = None) -> Example:
-        """At most ``source`` and ``target`` tokens, the last of which is ``</s>``; own words that went are ``<unk>``."""
+        """At most ``source`` and ``target`` tokens, the last of them ``</s>``; own words that went are ``<unk>``."""
         if source is not None and len(example.source) > source:
             example = replace(example, source=[*example.source[: source - 1], EOS])
             if example.sizes is not None:
-                ends = np.minimum(np.cumsum(example.sizes), source)
-                sizes = np.diff(ends, prepend=0)
-                example = replace(example, sizes=sizes[sizes > 0].astype(np.int32))
+                example = replace(example, sizes=cut_sizes(example.sizes, source))
             if example.copies is not None:
                 copies = [*example.copies[: source - 1], PAD]
                 known = max(len(self.target), max(copies) + 1)  # own words are numbered as they come

@@ -54,6 +54,9 @@ class Corpus:
         on_bad: str = "drop",
         on_mismatch: str = "error",
         on_long: str = "drop",
+        max_source_tokens: int | None = None,
+        max_source_sentences: int | None = None,
+        max_target_tokens: int | None = None,
         workers: int = 0,
         pin_memory: bool = False,
         streaming: bool = False,
@@ -65,7 +68,8 @@ class Corpus:
         self.options = tokenizer or TokenizerOptions()
         self.documents, self.copy = documents, copy
         self.max_tokens, self.max_sentences = max_tokens, max_sentences
-        self.policy = Policy(on_bad, on_mismatch, on_long, max_length)
+        limits = max_source_tokens, max_source_sentences, max_target_tokens
+        self.policy = Policy(on_bad, on_mismatch, on_long, max_length, *limits)
         self.workers, self.pin_memory = workers, pin_memory
         self.streaming, self.buffer_size = streaming, buffer_size
         self.cache = Path(cache)
@@ -112,7 +116,7 @@ class Corpus:
         return self._codec(self._tokenizer(("source",)), self._tokenizer(("target",)))
 
     def _codec(self, source: Tokenizer, target: Tokenizer) -> Codec:
-        return Codec(source, target, self.documents, self.copy)
+        return Codec(source, target, self.documents, self.copy, self.policy)
 
     def records(self, split: str) -> arrow.Records:
         """The records of a split in their order, ``references`` always there; ``Batch.index`` counts in them."""
@@ -141,7 +145,7 @@ class Corpus:
         batches = random_batches(*encoded.lengths, self.max_tokens, self.max_sentences, seed=(seed, epoch))
         examples: Examples = encoded
         if self.options.sampling:
-            examples = Drawn(self.records("train"), self.codec, seed, epoch, self.policy.max_length)
+            examples = Drawn(self.records("train"), self.codec, seed, epoch)
         return self._loader(Batches(examples, shard(batches, rank, world_size)[start_batch:]))
 
     def _loader(self, dataset: Any) -> DataLoader[Any]:
@@ -158,7 +162,7 @@ class Corpus:
         split = self.reader.find("train", self.at)
         sampling = bool(self.options.sampling)
         limits = self.max_tokens, self.max_sentences, self.buffer_size
-        return Stream(self.reader, self.at, split, self.policy, self.codec, sampling, *limits)
+        return Stream(self.reader, self.at, split, self.codec, sampling, *limits)
 
     def _rows(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
         return accepted(self.reader.rows(split, self.at, streaming=self.streaming), self.policy, report)
@@ -207,8 +211,8 @@ class Corpus:
 
         def rows() -> Iterator[dict[str, Any]]:
             for place, record in self._rows(found, report):
-                example = self.codec(record)
-                kept = fitting(example, self.codec, place, self.policy, report) if split == "train" else example
+                example = self.codec(record, None, place, report)
+                kept = fitting(self.codec, example, place, report) if split == "train" else example
                 if kept:
                     report.kept += 1
                     ids = {"source_ids": kept.source, "target_ids": kept.target, "sizes": kept.sizes}

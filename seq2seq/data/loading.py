@@ -17,7 +17,8 @@ from seq2seq.data.batching import Indices, Lengths, random_batches, shard
 from seq2seq.data.codec import Codec, Example
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.readers import Location, Reader
-from seq2seq.data.records import Policy, Report, accepted
+from seq2seq.data.records import Report, accepted
+from seq2seq.data.truncation import target_limit
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +61,14 @@ class Drawn:
     codec: Codec
     seed: int
     epoch: int
-    max_length: int
 
     def __getitem__(self, index: int) -> Example:
-        record = self.records[index]
-        example = self.codec(record, (self.seed, self.epoch, index))
-        if example.length <= self.max_length:
-            return example
-        return self.codec.cut(self.codec(record), self.max_length, self.max_length)
+        record, policy = self.records[index], self.codec.policy
+        for sample in ((self.seed, self.epoch, index), None):
+            example = self.codec.cut(self.codec(record, sample), target=policy.max_target_tokens)
+            if example.length <= policy.max_length:
+                return example
+        return self.codec.cut(example, policy.max_length, policy.max_length)
 
 
 class Batches(Dataset[Batch]):
@@ -90,7 +91,6 @@ class Stream:
     reader: Reader
     at: Location
     split: str
-    policy: Policy
     codec: Codec
     sampling: bool
     max_tokens: int
@@ -112,14 +112,14 @@ class Buffers(IterableDataset[list[Batch]]):
         stream, info = self.stream, get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         report, read = Report("train"), Report("train")
-        rows = accepted(stream.reader.rows(stream.split, stream.at, streaming=True), stream.policy, read)
+        rows = accepted(stream.reader.rows(stream.split, stream.at, streaming=True), stream.codec.policy, read)
         for number, buffer in enumerate(chunks(rows, stream.buffer_size)):
             if number % workers != worker:
                 continue
             examples: dict[int, Example] = {}
             for index, (place, record) in enumerate(buffer, number * stream.buffer_size):
                 sample = (self.seed, self.epoch, index) if stream.sampling else None
-                if example := fitting(stream.codec(record, sample), stream.codec, place, stream.policy, report):
+                if example := fitting(stream.codec, stream.codec(record, sample, place, report), place, report):
                     examples[index] = example
             records = np.array(list(examples), np.int64)
             source, target = lengths(examples.values())
@@ -131,8 +131,11 @@ class Buffers(IterableDataset[list[Batch]]):
                 log.warning("%s", line)
 
 
-def fitting(example: Example, codec: Codec, place: str, policy: Policy, report: Report) -> Example | None:
-    """``example`` if it is short enough, or what the policy makes of it."""
+def fitting(codec: Codec, example: Example, place: str, report: Report) -> Example | None:
+    """``example`` as it is trained on, or None: what its codec's policy makes of a target or a record that is long."""
+    assert example.target is not None
+    policy = codec.policy
+    example = codec.cut(example, target=target_limit(len(example.target) - 1, policy, place, report))
     if example.length <= policy.max_length:
         return example
     report.add("too long", place, policy)

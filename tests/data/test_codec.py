@@ -6,6 +6,7 @@ import pytest
 
 from seq2seq.batch import BOS, EOS, PAD, UNK
 from seq2seq.data.codec import Codec, Example
+from seq2seq.data.records import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
 
 TEXTS = ["the cat sat on the mat .", "a dog ran on the mat ."]
@@ -87,11 +88,22 @@ def test_truncation_of_a_document_forgets_sentences_and_own_words(words):
     for most, sizes, own, target in (
         (7, [3, 4], ["▁Zork", "▁Quux"], [size + 1, size]),
         (5, [3, 2], ["▁Zork", "▁Quux"], [size + 1, size]),
-        (4, [3, 1], ["▁Zork"], [UNK, size]),
+        (4, [4], ["▁Zork"], [UNK, size]),  # </s> alone makes no sentence
         (3, [3], ["▁Zork"], [UNK, size]),
-        (1, [1], [], [UNK, UNK]),
     ):
         short = codec.cut(example, most)
         assert len(short.source) == len(short.copies) == sum(short.sizes) == most and short.source[-1] == EOS
         assert list(short.sizes) == sizes and list(short.own) == own
         assert list(short.target) == [BOS, *target, EOS]
+
+
+def test_a_policy_cuts_every_source_and_says_so(words):
+    policy = Policy(max_source_tokens=6, max_source_sentences=2)
+    codec, report = Codec(words, words, documents=True, copy=True, policy=policy), Report("test")
+    record = {"source": "Zork sat .\nQuux ran .\nthe cat", "target": "Quux cat Zork"}
+    example = codec(record, None, "a.jsonl:1", report)
+    size = len(words)
+    assert len(example.source) == 6 and example.sizes == [3, 3] and list(example.own) == ["▁Zork", "▁Quux"]
+    assert list(example.target) == [BOS, size + 1, *words.encode("cat"), size, EOS]
+    assert report.counts == {"sources over 2 sentences": 1, "sources over 6 tokens": 1}
+    assert len(codec.input("the cat\nsat").source) == 4
