@@ -8,18 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seq2seq.data.records import Policy, Report
+
+Sizes = Sequence[int] | NDArray[np.int32]
 
 
 def source_limit(
-    length: int, sizes: Sequence[int] | None, policy: Policy, place: str = "", report: Report | None = None
+    length: int, sizes: Sizes | None, policy: Policy, place: str = "", report: Report | None = None
 ) -> int:
     """How many of the ``length`` tokens of a source stay, in any split; what goes is counted in ``report``.
 
     A text that is not a document (``sizes`` None) has no sentences to count.
     """
     if sizes is not None and (sentences := policy.max_source_sentences) is not None and len(sizes) > sentences:
-        length = sum(sizes[:sentences]) + 1
+        length = int(sum(sizes[:sentences])) + 1
         _count("sources", sentences, "sentence", place, report)
     if (tokens := policy.max_source_tokens) is not None and length > tokens:
         length = tokens
@@ -35,7 +40,7 @@ def target_limit(length: int, policy: Policy, place: str = "", report: Report | 
     return length
 
 
-def cut_sizes(sizes: Sequence[int], length: int) -> list[int]:
+def cut_sizes(sizes: Sizes, length: int) -> list[int]:
     """The sizes of what is left of a document's sentences when ``length`` tokens stay."""
     if length >= sum(sizes):
         return [int(size) for size in sizes]

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from seq2seq.data.corpus import Corpus
 from seq2seq.data.readers import Hub, Location, Table
 from seq2seq.data.records import Policy, Report, Row
+from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.truncation import cut_sizes, source_limit, target_limit
 from seq2seq.errors import UserError
 
@@ -213,3 +215,37 @@ def test_what_is_cut_is_counted_with_its_places():
 def test_limits_that_leave_nothing_are_refused(option, value):
     with pytest.raises(UserError, match=rf"data\.{option}={value} must be null .* or at least [12]"):
         Policy(**{option: value})
+
+
+def test_a_corpus_cuts_sources_everywhere_and_targets_in_training(tmp_path):
+    long = {"text": "Ann saw one. Bea saw two. Cat saw six. Dan saw all.", "summary": "a b c d e f", "more": ["g"]}
+    for name in ("train", "test"):
+        table(tmp_path, long, {"text": ["Eve."], "summary": "a"}, name=f"{name}.jsonl")
+    corpus = Corpus(
+        "test", "text", "summary", Table(references=["more|"], language="en"), str(tmp_path),
+        TokenizerOptions(type="word"), documents=True, max_source_sentences=2, max_target_tokens=4,
+        cache=str(tmp_path / "cache"),
+    )  # fmt: skip
+    (trained,), (tested,) = corpus.train_loader(1, 0), corpus.loader("test")
+    for batch, words in ((trained, 3), (tested, 6)):
+        row = batch.index.tolist().index(0)
+        assert corpus.source_tokenizer.decode(batch.source[row].tolist()) == "Ann saw one. Bea saw two."
+        assert batch.segments[row].tolist() == [0, 0, 0, 1, 1, 1, 1]
+        assert len(corpus.target_tokenizer.decode(batch.target[row].tolist()).split()) == words
+    assert corpus.report["train"].lines() == [
+        "train: 1 sources over 2 sentences, cut: train.jsonl:1",
+        "train: 1 targets over 4 tokens, cut: train.jsonl:1",
+    ]
+    assert corpus.report["test"].lines() == ["test: 1 sources over 2 sentences, cut: test.jsonl:1"]
+    whole = corpus.records("test")[0]
+    assert whole["source"] == long["text"].replace(". ", ".\n")
+    assert (whole["target"], whole["references"]) == ("a b c d e f", ["a b c d e f", "g"])
+
+
+def test_origins_are_stored(tmp_path):
+    entry = {"text": ["a", "b"], "summary": "b a", "origins": [1, 0]}
+    for name in ("train", "test"):
+        table(tmp_path, entry, name=f"{name}.jsonl")
+    options = TokenizerOptions(type="word")
+    corpus = Corpus("test", "text", "summary", Table(), str(tmp_path), options, cache=str(tmp_path / "cache"))
+    assert corpus.records("test")[0]["origins"] == [1, 0]
