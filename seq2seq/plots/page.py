@@ -1,0 +1,135 @@
+"""The page of one document: choose a word of the summary and see where it looked. One file, nothing fetched.
+
+Letters: J words of the summary, I words and N sentences of the document.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from seq2seq.plots.fonts import label
+from seq2seq.plots.shading import Array, Shading, Word, backwards, full, percent
+
+_TEMPLATE = Path(__file__).with_suffix(".html")
+_NAMED = 3  # sentences and words that the table names for each word of the summary
+
+
+def page(shading: Shading, title: str) -> str:
+    """The page as HTML. It shows the mean over the summary; its script shows what one word gave."""
+    weights, shares = _with_mean(shading, shading.weights), _with_mean(shading, shading.shares)
+    data = {
+        "words": pack(weights),
+        "sentences": pack(shares, 16),
+        "copied": None if shading.copied is None else np.round(shading.copied, 4).tolist(),
+        "origins": None if shading.origins is None else shading.origins.tolist(),
+        "rest": np.round(_with_mean(shading, shading.rest[:, None])[:, 0], 4).tolist(),
+    }
+    kinds = {"divided": shading.divided, "copying": shading.copied is not None, "golden": shading.origins is not None}
+    parts = {
+        "title": escape(label(title, 200)),
+        "facts": _facts(shading),
+        "kind": " ".join(name for name, holds in kinds.items() if holds),
+        "summary": _summary(shading),
+        "document": _document(shading, weights[0], shares[0]),
+        "weight": percent(full(weights[0])),
+        "share": percent(full(shares[0])),
+        "table": _table(shading),
+        "data": json.dumps(data, separators=(",", ":")),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _TEMPLATE.read_text(encoding="utf-8"))
+
+
+def pack(rows: Array, bits: int = 8) -> dict[str, object]:
+    """Weights in 8 or 16 ``bits``, each row in steps of its largest / (2^bits - 1); bytes, zlib, base64."""
+    w = np.clip(rows, 0, None)
+    largest = w.max(1, initial=0)
+    scaled = np.divide(w, largest[:, None], out=np.zeros_like(w), where=largest[:, None] > 0)
+    steps = np.rint(scaled * (2**bits - 1)).astype(f"<u{bits // 8}")
+    packed = base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode()
+    return {"steps": packed, "bits": bits, "largest": [float(f"{x:.5g}") for x in largest]}
+
+
+def _with_mean(shading: Shading, rows: Array) -> Array:
+    """(J, X) -> (1 + J, X), the mean first."""
+    return np.concatenate([shading.mean(rows)[None], rows])
+
+
+def _facts(shading: Shading) -> str:
+    counted = (len(shading.document), "word"), (shading.shares.shape[1], "sentence"), (len(shading.summary), "word")
+    words, sentences, summary = (f"{n:,} {name}{'s' * (n != 1)}" for n, name in counted)
+    return f"{words} in {sentences}, summarised in {summary}"
+
+
+def _direction(words: Sequence[Word]) -> str:
+    return "rtl" if backwards(words) else "ltr"
+
+
+def _text(word: Word, limit: int = 200) -> str:
+    return escape(label(word.text, limit))
+
+
+def _summary(shading: Shading) -> str:
+    """A group of buttons of which one is chosen."""
+    buttons = []
+    for n, word in enumerate(shading.summary):
+        copied = "" if shading.copied is None else f' style="--c:{shading.copied[n]:.2f}"'
+        says = "" if shading.copied is None else f' aria-label="{_text(word)}, copied {percent(shading.copied[n])}"'
+        space = "" if word.joined or n == 0 else " "
+        buttons.append(f'{space}<button type="button" role="radio" aria-checked="false" tabindex="-1"{copied}{says}>')
+        buttons.append(f"{_text(word)}</button>")
+    return f'<div id="words" dir="{_direction(shading.summary)}">{"".join(buttons) or "<em>empty</em>"}</div>'
+
+
+def _document(shading: Shading, weights: Array, shares: Array) -> str:
+    """A list of sentences, each with its share and its words."""
+    gold = set() if shading.origins is None else set(shading.origins.tolist())
+    top, topmost = full(weights), full(shares)
+    items = []
+    for sentence, share in enumerate(shares.tolist()):
+        places = np.flatnonzero(shading.sentences == sentence).tolist()
+        words = [shading.document[place] for place in places]
+        spans = "".join(
+            ("" if word.joined or n == 0 else " ") + f"<span{_shade('w', weights[place] / top)}>{_text(word)}</span>"
+            for n, (place, word) in enumerate(zip(places, words, strict=True))
+        )
+        golden = ' class="gold"' if sentence in gold else ""
+        items.append(
+            f'<li dir="{_direction(words)}"{golden}{_shade("s", share / topmost)}>'
+            f"<b>{sentence + 1}</b><small>{percent(share)}</small><p>{spans}</p></li>"
+        )
+    return "\n".join(items)
+
+
+def _shade(name: str, level: float) -> str:
+    """Nothing where it would not be seen."""
+    return f' style="--{name}:{level:.2f}"' if level >= 0.005 else ""
+
+
+def _table(shading: Shading) -> str:
+    """What each word of the summary looked at, as text."""
+    rows = []
+    for n, word in enumerate(shading.summary):
+        cells = [_text(word)]
+        if shading.copied is not None:
+            cells.append(percent(shading.copied[n]))
+        if shading.origins is not None:
+            cells.append(str(shading.origins[n] + 1) if shading.origins[n] >= 0 else "none")
+        sentences, words = (np.argsort(-row, kind="stable")[:_NAMED] for row in (shading.shares[n], shading.weights[n]))
+        cells.append(", ".join(f"{place + 1} ({percent(shading.shares[n, place])})" for place in sentences))
+        cells.append(
+            ", ".join(f"{_text(shading.document[place])} ({percent(shading.weights[n, place])})" for place in words)
+        )
+        rows.append(f'<tr><th scope="row" dir="auto">{cells[0]}</th>')
+        rows.append("".join(f'<td dir="auto">{cell}</td>' for cell in cells[1:]) + "</tr>\n")
+    heads = ["word"] + ["copied"] * (shading.copied is not None) + ["gold sentence"] * (shading.origins is not None)
+    heads += ["sentences it looked at most", "words it looked at most"]
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody></table>"
