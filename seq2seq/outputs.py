@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from seq2seq.errors import UserError
 from seq2seq.inference import Generation
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.links import Link, to_pharaoh
+from seq2seq.plots.document import save_document
 from seq2seq.plots.sentence import save_sentence
 
 
@@ -21,6 +22,7 @@ class Writer:
     """Writes each generation to ``output`` (stdout if None), its links to ``alignments``, its pictures to ``plots``.
 
     ``format`` is text (the best output, a line an input) or jsonl (see ``json_line``); None goes by ``output``'s name.
+    ``mark_copied`` puts the words of a text that were copied in [brackets].
     """
 
     def __init__(
@@ -29,9 +31,12 @@ class Writer:
         format: str | None = None,
         alignments: str | Path | None = None,
         plots: str | Path | None = None,
+        mark_copied: bool = False,
     ) -> None:
         self.format = format or ("jsonl" if output is not None and Path(output).suffix == ".jsonl" else "text")
-        self.wants_attention = self.format == "jsonl" or alignments is not None or plots is not None
+        self.mark_copied = mark_copied
+        wanted = self.format == "jsonl", mark_copied, alignments is not None, plots is not None
+        self.wants_attention = any(wanted)
         self.plots = None if plots is None else Path(plots)
         self._stack = ExitStack()
         self._output = sys.stdout if output is None else self._open(output)
@@ -44,14 +49,35 @@ class Writer:
         if self.format == "jsonl":
             self._output.write(json_line(generation, statistics, links, **more))
         else:
-            self._output.write(" ".join(generation.text.splitlines()) + "\n")
+            words = " ".join(generation.text.splitlines()).split(" ")
+            if self.mark_copied and generation.copied:
+                words = [f"[{w}]" if p > 0.5 else w for w, p in zip(words, generation.copied, strict=True)]
+            self._output.write(" ".join(words) + "\n")
         if self._alignments is not None:
             self._alignments.write(to_pharaoh(links) + "\n")
 
-    def draw(self, place: int, generation: Generation, gold: Gold | None = None) -> None:
-        """Draws the attention of one output, if it was kept and pictures are wanted."""
+    def draw(
+        self, place: int, generation: Generation, gold: Gold | None = None, origins: Sequence[int] | None = None
+    ) -> None:
+        """Draws the attention of one output, if it was kept and pictures are wanted; of a document in two levels."""
         seen = generation.attention
-        if seen is not None and self.plots is not None:
+        if seen is None or self.plots is None:
+            return
+        if seen.sentences:
+            save_document(
+                self.plots,
+                place,
+                seen.alignment,
+                seen.source,
+                seen.target,
+                seen.source_words,
+                seen.target_words,
+                sentences=seen.sentences,
+                copied=seen.copied,
+                origins=origins,
+                weights=seen.weights,
+            )
+        else:
             save_sentence(self.plots, place, seen.weights, seen.source, seen.target, gold=gold)
 
     def flush(self) -> None:
@@ -78,6 +104,7 @@ class Writer:
 def json_line(generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any) -> str:
     """A generation as a JSON object: the best hypothesis, all of them, word links, how attention behaved."""
     best = generation.outputs[0] if generation.outputs else None
+    copied = {"copied": generation.copied} if generation.copied else {}
     entry = {
         "source": generation.source,
         **more,
@@ -85,6 +112,7 @@ def json_line(generation: Generation, statistics: Mapping[str, float], links: Co
         "score": best and best.score,
         "n_best": [vars(output) for output in generation.outputs],
         "alignment": to_pharaoh(links),
+        **copied,
         "attention": dict(statistics),
     }
     return json.dumps(entry, ensure_ascii=False) + "\n"

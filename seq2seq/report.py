@@ -28,7 +28,7 @@ from seq2seq.metrics import Score
 from seq2seq.metrics.gold import Gold
 from seq2seq.outputs import Writer
 from seq2seq.plots.sentence import save_sentence
-from seq2seq.scoring import Scored, forced, gold_of
+from seq2seq.scoring import Scored, forced, gold_of, record_of
 
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
 
@@ -55,13 +55,15 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: S
             references = list(record.get("references") or [record["target"]])
             writer.write(found, scored.statistics[place], scored.links[place], references=references)
             # gold links are between the words of the reference: they hold for an output that says the same
-            same = record.get("alignment") and found.text.split() == record["target"].split()
-            writer.draw(place, found, gold_of(record) if same else None)
+            same = found.text.split() == record["target"].split()
+            gold = gold_of(record) if same and record.get("alignment") else None
+            writer.draw(place, found, gold, record.get("origins") if same else None)
 
 
 def save_forced_plots(directory: Path, trained: Trained, gold: Sequence[Gold], max_tokens: int) -> None:
     """Draws the attention of gold pairs, with their links."""
-    for place, (pair, seen) in enumerate(zip(gold, forced(trained, gold, max_tokens), strict=True)):
+    maps = forced(trained, [record_of(pair) for pair in gold], max_tokens)
+    for place, (pair, seen) in enumerate(zip(gold, maps, strict=True)):
         save_sentence(directory, place, seen.weights, seen.source, seen.target, gold=pair)
 
 

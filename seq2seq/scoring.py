@@ -6,13 +6,14 @@ Letters: T target pieces, S source pieces, I source words, J target words.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from seq2seq.batch import EOS, Batch
+from seq2seq.batch import EOS, UNK, Batch
 from seq2seq.config import build_node
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.collate import collate
@@ -23,9 +24,12 @@ from seq2seq.loss import Criterion
 from seq2seq.metrics import Score, score
 from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.alignment import Agreement, agreement, align, diagonal, uniform
+from seq2seq.metrics.extraction import extraction
+from seq2seq.metrics.extractive import baselines
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
+from seq2seq.metrics.sentences import attended_sentences, copy_accuracy, sentence_recall, uniform_recall
 from seq2seq.metrics.words import overlap
 from seq2seq.search import Hypothesis, Search
 from seq2seq.search.base import evaluating
@@ -44,16 +48,26 @@ class Scored:
 
 
 def score_records(
-    trained: Trained, records: Sequence[Record], search: Search, metrics: Sequence[str], *, max_tokens: int, plots: int
+    trained: Trained, records: Sequence[Record], search: Search, task: Mapping[str, Any], *, max_tokens: int, plots: int
 ) -> Scored:
-    """Translates ``records`` and scores that; the likelihood, and where there are gold links AER, of the references."""
-    found = translate(trained, [record["source"] for record in records], search, max_tokens=max_tokens, plots=plots)
+    """Outputs of ``records`` and how good they are; the likelihood of the references, and how attention agrees with
+    gold links and gold sentences where there are any, both with the references forced on the model. ``task`` names the
+    ``metrics`` of the outputs. Of documents also what outputs copied, and baselines that copy whole sentences.
+    """
+    sources = [record["source"] for record in records]
+    found = translate(trained, sources, search, max_tokens=max_tokens, plots=plots)
     references = [list(record.get("references") or [record["target"]]) for record in records]
-    found.metrics |= score(metrics, [one.text for one in found.generations], references)
+    outputs = [one.text for one in found.generations]
+    found.metrics |= score(task["metrics"], outputs, references)
     found.metrics |= likelihood(trained, records, max_tokens)
-    if any(record.get("alignment") for record in records):
-        gold = [gold_of(record) for record in records if record.get("alignment")]
-        found.metrics |= alignment_error(trained, gold, max_tokens)
+    linked = [record for record in records if record.get("alignment")]
+    if linked:
+        found.metrics |= alignment_error(trained, linked, [gold_of(record) for record in linked], max_tokens)
+    if trained.codec.documents:
+        found.metrics |= extraction(sources, outputs, references)
+        found.metrics |= sentences_found(trained, [record for record in records if record.get("origins")], max_tokens)
+        found.metrics |= own_words_said(trained, records, outputs)
+        found.metrics |= copied_sentences(sources, references, task)
     signature = "last cross layer, mean over outputs"
     for name, value in behaviour.average(row for row in found.statistics if row).items():
         found.metrics[f"attention_{name}"] = Score(value, signature)
@@ -69,7 +83,7 @@ def translate(trained: Trained, sources: Sequence[str], search: Search, *, max_t
     for place, one in tqdm(stream, total=len(sources), desc="translating", unit=" sentences", disable=None):
         assert one.attention is not None
         found.statistics[place], found.links[place] = one.attention.statistics(), one.attention.links()
-        found.generations[place] = one if place < plots else Generation(one.source, one.outputs)
+        found.generations[place] = one if place < plots else replace(one, attention=None)
     return found
 
 
@@ -88,13 +102,15 @@ def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> 
     }
 
 
-def alignment_error(trained: Trained, gold: Sequence[Gold], max_tokens: int) -> dict[str, Score]:
-    """AER of the attention while the gold pairs' targets are forced on the model, beside what no attention reaches.
+def alignment_error(
+    trained: Trained, records: Sequence[Record], gold: Sequence[Gold], max_tokens: int
+) -> dict[str, Score]:
+    """AER of the attention while the records' targets are forced on the model, beside what no attention reaches.
 
     ``aer`` takes the weights of step t as those of the word it predicts, ``aer_input`` as those of the word it reads:
     mechanisms differ in that (Luong et al. 2015, footnote 14).
     """
-    maps = forced(trained, gold, max_tokens)
+    maps = forced(trained, records, max_tokens)
     sides = [(overlap(m.source, g.source), overlap(m.target, g.target)) for m, g in zip(maps, gold, strict=True)]
     result: dict[str, Score] = {}
     for name, rows in (("aer", "predicted"), ("aer_input", "input")):
@@ -105,13 +121,56 @@ def alignment_error(trained: Trained, gold: Sequence[Gold], max_tokens: int) -> 
     return result
 
 
+def sentences_found(trained: Trained, records: Sequence[Record], max_tokens: int) -> dict[str, Score]:
+    """Recall of the sentences that the words of the references come from, beside that of uniform attention."""
+    attended, origins = [], [record["origins"] for record in records]
+    for one, record in zip(forced(trained, records, max_tokens), records, strict=True):
+        real = [n if word >= 0 else -1 for n, word in zip(one.sentences, one.source_words, strict=True)]
+        attended.append(attended_sentences(one.alignment, real, overlap(one.target, record["target"].split())))
+    how = "share of target words|most attended sentence|last cross layer, heads:mean"
+    recalls = {
+        "sentence_recall": (sentence_recall(attended, origins), how),
+        "sentence_recall_uniform": (
+            uniform_recall([record["source"] for record in records], origins),
+            "baseline: any source word, expected",
+        ),
+    }
+    return {name: Score(value, signature) for name, (value, signature) in recalls.items() if value is not None}
+
+
+def own_words_said(trained: Trained, records: Sequence[Record], outputs: Sequence[str]) -> dict[str, Score]:
+    """Of the words that only copying can say, how many were said."""
+    target = trained.codec.target
+
+    def known(word: str) -> bool:
+        return UNK not in target.encode(word)
+
+    sources, targets = ([record["source"] for record in records], [record["target"] for record in records])
+    share = copy_accuracy(sources, targets, outputs, known)
+    return {} if share is None else {"copy_accuracy": Score(share, "source words that the target vocabulary lacks")}
+
+
+def copied_sentences(
+    sources: Sequence[str], references: Sequence[Sequence[str]], task: Mapping[str, Any]
+) -> dict[str, Score]:
+    """ROUGE of summaries that copy whole sentences, by the code that scores the model's."""
+    metrics = [name for name in task["metrics"] if name.startswith("rouge")]
+    if not metrics:
+        return {}
+    copied = baselines(sources, references, sentences=task.get("lead_sentences"), words=task.get("lead_words"))
+    return {
+        f"{metric}_{name}": replace(value, signature=f"baseline|{value.signature}")
+        for name, texts in copied.items()
+        for metric, value in score(metrics, texts, references).items()
+    }
+
+
 def _agreed(figures: Agreement, how: str) -> Score:
     return Score(figures.aer, f"AER|{how}|precision:{figures.precision:.4f}|recall:{figures.recall:.4f}")
 
 
-def forced(trained: Trained, gold: Sequence[Gold], max_tokens: int) -> list[AttentionMap]:
-    """The attention of each pair's target, forced on the model; in their order."""
-    records = [Record(source=" ".join(pair.source), target=" ".join(pair.target)) for pair in gold]
+def forced(trained: Trained, records: Sequence[Record], max_tokens: int) -> list[AttentionMap]:
+    """The attention of each record's target, forced on the model; in their order."""
     maps: dict[int, AttentionMap] = {}
     for batch in batches(trained, records, max_tokens):
         assert batch.target is not None
@@ -119,6 +178,11 @@ def forced(trained: Trained, gold: Sequence[Gold], max_tokens: int) -> list[Atte
         chosen = [Hypothesis(tokens, score=0.0, log_prob=0.0, finished=True) for tokens in targets]
         maps |= zip(batch.index.tolist(), trained.attention(batch, chosen), strict=True)
     return [maps[place] for place in range(len(records))]
+
+
+def record_of(gold: Gold) -> Record:
+    """A pair of a gold file as a record."""
+    return Record(source=" ".join(gold.source), target=" ".join(gold.target))
 
 
 def batches(trained: Trained, records: Sequence[Record], max_tokens: int) -> Iterator[Batch]:

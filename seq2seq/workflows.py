@@ -29,7 +29,7 @@ from seq2seq.metrics.gold import read_gold
 from seq2seq.metrics.text import SCORERS
 from seq2seq.model import build
 from seq2seq.outputs import Writer
-from seq2seq.scoring import alignment_error, score_records
+from seq2seq.scoring import alignment_error, record_of, score_records
 from seq2seq.search import Search
 from seq2seq.training.fit import OURS, FitResult, fit
 
@@ -87,7 +87,7 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
         trained = Trained.load(fitted.best)
         records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
         scored = score_records(
-            trained, records, _search(config), config.task.metrics, max_tokens=corpus.max_tokens, plots=PLOTS
+            trained, records, _search(config), plain(config.task), max_tokens=corpus.max_tokens, plots=PLOTS
         )
         report.save_split(run, split, records, scored)
         about = report.about(trained, time.monotonic() - started, dataclasses.asdict(fitted))
@@ -135,13 +135,13 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     results = {}
     for name, records in sets.items():
         scored = score_records(
-            trained, records, search, config.task.metrics, max_tokens=asked.max_tokens, plots=asked.plots
+            trained, records, search, plain(config.task), max_tokens=asked.max_tokens, plots=asked.plots
         )
         report.save_split(out, name, records, scored)
         results[name] = scored.metrics
     if asked.alignment:
         name = Path(asked.alignment).stem
-        results[name] = alignment_error(trained, gold, asked.max_tokens)
+        results[name] = alignment_error(trained, [record_of(pair) for pair in gold], gold, asked.max_tokens)
         report.save_forced_plots(out / "attention" / name, trained, gold[: asked.plots], asked.max_tokens)
     report.save_results(out / "results.json", results, report.about(trained, time.monotonic() - started))
     for name, metrics in results.items():
@@ -160,6 +160,7 @@ class Generating:
     format: Literal["text", "jsonl"] | None
     alignments: str | None
     plots: str | None
+    mark_copied: bool
     max_tokens: int
     device: str
 
@@ -174,7 +175,7 @@ def generate(config: DictConfig) -> None:
         lines = read_lines(asked.input)
     else:
         lines = prompted() if interactive else decoded(sys.stdin.buffer, "stdin")
-    with Writer(asked.output, asked.format, asked.alignments, asked.plots) as writer:
+    with Writer(asked.output, asked.format, asked.alignments, asked.plots, asked.mark_copied) as writer:
         for first, texts in _groups(lines, 1 if interactive else GROUP):
             found = trained.generate(
                 texts, search=search, return_attention=writer.wants_attention, max_tokens=asked.max_tokens, first=first

@@ -55,7 +55,8 @@ class Pointer(nn.Module):
     """c = (1 - g) a, a the attention over words that may be copied, g = sigmoid(w_c . c_t + w_s . s_t + w_x . x_t + b)
     the generation probability (See 2017, section 2.2, equations 8 and 9).
 
-    Attention to what can't be copied (specials) goes to generation, as does what a mechanism leaves out.
+    Attention to what can't be copied (specials) goes to generation, as does what a mechanism leaves out; one whose mass
+    is free (Graves' window) is divided by its sum where that is more than 1.
     """
 
     def __init__(self, context_dim: int, feature_dim: int, input_dim: int) -> None:
@@ -65,6 +66,7 @@ class Pointer(nn.Module):
     def forward(self, context: Tensor, features: Tensor, inputs: Tensor, alignment: Tensor, copies: Copies) -> Copying:
         """(B, T, C), (B, T, D), (B, T, E), attention (B, T, S)."""
         copied = torch.sigmoid(-self.gate(torch.cat((context, features, inputs), -1)))  # 1 - g
-        wide = torch.promote_types(alignment.dtype, torch.float32)
-        weights = copied.to(wide) * alignment.to(wide)
+        alignment = alignment.to(torch.promote_types(alignment.dtype, torch.float32))
+        shares = alignment / alignment.sum(-1, keepdim=True).clamp(min=1.0)
+        weights = copied.to(shares.dtype) * shares
         return Copying(weights.masked_fill((copies.ids == PAD).unsqueeze(1), 0.0), copies)
