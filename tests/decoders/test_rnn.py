@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.batch import Batch
+from seq2seq.batch import PAD, Batch
 from seq2seq.decoders.rnn import Bridge
 from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.errors import UserError
@@ -46,6 +46,39 @@ def test_luong(feeding: bool) -> None:
     close(probe(data).features, torch.stack(features, 1))
     logits = torch.stack(features, 1) @ probe.decoder.output.weight.t() + probe.decoder.output.bias
     close(probe.log_probs(data), logits.log_softmax(-1))
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+def test_intra_decoder_attention(feeding: bool) -> None:
+    """h~_t = tanh(W_c [c^e_t; c^d_t; h_t]), c^d_t = sum_{s < t} softmax(h_t^T W h_s) h_s, zero at first (Paulus 2017,
+    section 2.2).
+    """
+    fed = f"decoder.input_feeding={feeding}".lower()
+    probe = model("attention=general", "model.embedding_dim=5", fed, "self_attention@decoder_self=general")
+    data = batch()
+    encoded, lstm = probe.encoder(data), torch_cell(probe, nn.LSTMCell)
+    h, c = torch.tanh(probe.decoder.bridge.maps[0](encoded.hidden[:, 0])).chunk(2, -1)
+    w = probe.decoder.self_attention.score.weight[0]
+    earlier: list[Tensor] = []
+    rows, features = [], [torch.zeros(3, WIDTH).double()]
+    for word in probe.decoder.embedding(data.target_in).unbind(1):
+        h, c = lstm(torch.cat((word, features[-1]), -1) if feeding else word, (h, c))
+        own, row = torch.zeros_like(h), torch.zeros(3, data.target_in.shape[1]).double()
+        if earlier:
+            past = torch.stack(earlier, 1)
+            seen = data.target_in[:, : len(earlier)] != PAD
+            scores = torch.einsum("bq,qk,bsk->bs", h, w, past).masked_fill(~seen, -torch.inf)
+            row[:, : len(earlier)] = scores.softmax(-1)
+            own = torch.einsum("bs,bsk->bk", row[:, : len(earlier)], past)
+        earlier.append(h)
+        rows.append(row)
+        joined = torch.cat((attend(probe, h, encoded), own, h), -1)
+        features.append(torch.tanh(joined @ probe.decoder.combine.weight.t()))
+    close(probe(data).features, torch.stack(features[1:], 1))
+    decoded = probe(data, need_weights=True)
+    close(decoded.features, torch.stack(features[1:], 1))
+    close(decoded.weights["decoder_self.0"][:, 0], torch.stack(rows, 1))
+    assert not decoded.weights["decoder_self.0"].triu(0).any()
 
 
 def test_bahdanau() -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from seq2seq.config import build_node
 from seq2seq.encoders.rnn import RNNEncoder
 from seq2seq.errors import UserError
 from tests.attention.walk import close
-from tests.catalogue import SOURCE_VOCABULARY, batch, randomise
+from tests.catalogue import SOURCE_VOCABULARY, batch, config, randomise
 
 E, D = 5, 6
 
@@ -52,6 +53,23 @@ def test_is_pytorchs_packed(cell: str, bidirectional: bool, layers: int) -> None
     assert torch.equal(encoded.memory.mask, data.source_mask)
     assert torch.equal(encoded.memory.extent.squeeze(1), lengths)
     assert (ours.source.width, ours.final_dim, ours.final_layers) == (D, D, layers)
+
+
+def test_self_attention() -> None:
+    """h_j + c_j, c_j = sum_i softmax(h_j^T W h_i) h_i over the real ones."""
+    data, general = batch(), build_node(config("self_attention=general").self_attention)
+    ours, plain = encoder(self_attention=general), encoder()
+    plain.load_state_dict({name: x for name, x in ours.state_dict().items() if "self_attention" not in name})
+    states, found = plain(data), ours(data, need_weights=True)
+    h, mask = states.memory.values, data.source_mask
+    scores = torch.einsum("btq,qk,bsk->bts", h, ours.self_attention.score.weight[0], h)
+    weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1)
+    expected = (h + weights @ h) * mask.unsqueeze(-1)
+    close(found.memory.values, expected)
+    close(ours(data).memory.values, expected)
+    close(found.hidden, states.hidden)
+    (told,) = found.weights.values()
+    close(told[:, 0][mask], weights[mask])
 
 
 def test_empty_source() -> None:
