@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,10 +12,11 @@ from torch import Tensor
 from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.composed import Composed
 from seq2seq.attention.patterns import BigBird, BlockLocal, Dilated, Longformer, Random, SlidingWindow
-from seq2seq.attention.windows import Global, LocalM, Window
+from seq2seq.attention.scores import Additive
+from seq2seq.attention.windows import LocalM, Window
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, cut, same, walk
-from tests.catalogue import WIDTH, config, mechanism, memory, noise
+from tests.catalogue import WIDTH, mechanism, memory, noise
 
 ENCODER, DECODER = SourceSpec(WIDTH, is_self=True), SourceSpec(WIDTH, is_self=True, causal=True)
 both_slots = pytest.mark.parametrize("source", [ENCODER, DECODER], ids=["encoder", "decoder"])
@@ -117,6 +117,23 @@ def test_big_bird_is_a_union() -> None:
     assert seen(window, 12) == unions
 
 
+def test_causal_big_bird() -> None:
+    """Place 0 is global, one place back is near, and place i draws floor(u_i (i + 1)), u = 1/4, 1/2 by turns."""
+    ours = build("big_bird", DECODER, tokens=1, reach=1, keys=1, max_length=2)
+    ours.window.random.draws.copy_(torch.tensor([[2**29], [2**30]]))
+    assert used(ours, 9)[0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 0, 1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 1, 1, 0, 0, 0, 0],
+        [1, 0, 0, 1, 1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 0, 1, 1, 0, 0],
+        [1, 0, 0, 0, 1, 0, 1, 1, 0],
+        [1, 0, 1, 0, 0, 0, 0, 1, 1],
+    ]
+
+
 @both_slots
 @every_pattern
 def test_every_query_sees_itself(name: str, source: SourceSpec) -> None:
@@ -151,10 +168,10 @@ def test_weights_are_the_softmax_over_what_is_seen(name: str, source: SourceSpec
     ours, plain = build(name, spec), mechanism("self_attention", "multi_head", spec)
     plain.load_state_dict({key: x for key, x in ours.state_dict().items() if not key.startswith("window.")})
     queries, values = noise(3, 12, WIDTH), memory(12, 6, 2)
-    weights = walk(ours, queries, values).weights
-    all_of_it = walk(plain, queries, values).weights * (weights > 0)
-    assert (weights == 0).sum() > (all_of_it == 0).float().sum() / 2
-    close(weights, all_of_it / all_of_it.sum(-1, keepdim=True).clamp_min(1e-30))
+    everything = walk(plain, queries, values).weights
+    part = everything * ours.window(ask(queries, 0), values).visible
+    assert (part == 0).sum() > (everything == 0).sum()
+    close(walk(ours, queries, values).weights, part / part.sum(-1, keepdim=True).clamp_min(1e-30))
 
 
 @every_pattern
@@ -164,6 +181,16 @@ def test_forgetting_changes_nothing(name: str, chunks: tuple[int, ...], need_wei
     ours, queries, values = build(name, DECODER), noise(3, 12, WIDTH), memory(12, 6, 2)
     whole = walk(ours, queries, values).context
     close(walk(ours, queries, values, chunks=chunks, need_weights=need_weights).context, whole)
+
+
+@pytest.mark.parametrize("name", sorted({*NARROW, "adaptive_span"}))
+def test_forgetting_as_configured(name: str) -> None:
+    """Further than any window of ``conf`` reaches."""
+    ours, queries, values = mechanism("self_attention", name, DECODER), noise(2, 70, WIDTH), memory(70, 30)
+    whole = walk(ours, queries, values)
+    first, last = ours.window.needed or (0, 69)
+    assert not whole.weights[0, :, -1, first : 69 - last].any()
+    close(walk(ours, queries, values, chunks=(9, *(1,) * 61), need_weights=False).context, whole.context)
 
 
 @pytest.mark.parametrize(
@@ -242,11 +269,13 @@ def test_refusals(name: str) -> None:
 
 def test_a_pattern_is_a_part_of_any_self_attention() -> None:
     """By a command line, with another score."""
-    node = config(
-        "self_attention=multi_head",
-        "attention/window@self_attention.window=big_bird",
+    ours = mechanism(
+        "self_attention", "multi_head", ENCODER,
+        "attention/window@self_attention.window=big_bird", "self_attention.window.keys=1",
         "attention/score@self_attention.score=additive",
-    ).self_attention
-    assert node.window._target_.endswith("BigBird")
-    plain = partial(Global)(WIDTH, 1, ENCODER)
-    assert plain.needed is None
+    )  # fmt: skip
+    assert isinstance(ours.window, BigBird)
+    assert isinstance(ours.score, Additive)
+    rows = [row.nonzero().flatten().tolist() for row in used(ours, 12)[0]]
+    assert rows == seen(ours.window, 12)
+    assert rows[11] != list(range(12))

@@ -25,6 +25,20 @@ def test_rotate_is_complex_multiplication() -> None:
     close(rotate(x, positions), torch.view_as_real(turned).flatten(-2))
 
 
+def test_halves_are_neighbours_in_another_order() -> None:
+    """Half-split RoPE (GPT-NeoX) pairs x_i with x_{i+D/2}: ours after a permutation of channels, and only then."""
+    x, positions = noise(2, 3, L, D), torch.arange(L).expand(2, -1)
+    angle = positions[:, None, :, None] * 10000 ** (-torch.arange(0, D, 2).double() / D)
+    cos, sin = angle.cos().repeat(1, 1, 1, 2), angle.sin().repeat(1, 1, 1, 2)
+
+    def halves(x: Tensor) -> Tensor:
+        return x * cos + torch.cat((-x[..., D // 2 :], x[..., : D // 2]), -1) * sin
+
+    order = torch.arange(D).view(-1, 2).T.flatten()  # 0, 2, 4, 1, 3, 5
+    close(rotate(x, positions)[..., order], halves(x[..., order]))
+    assert not torch.allclose(rotate(x, positions), halves(x))
+
+
 def test_rotate_keeps_norms() -> None:
     x = noise(2, 3, L, D)
     close(rotate(x, torch.arange(L).expand(2, -1)).norm(dim=-1), x.norm(dim=-1))

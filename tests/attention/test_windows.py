@@ -96,6 +96,18 @@ def test_local_p_uses_the_true_length() -> None:
     assert factor[1, 0, 0, 2].item() == pytest.approx(math.exp(-0.5 * 0.5**2))
 
 
+@pytest.mark.parametrize(("length", "places"), [(20, 7), (21, 6), (22, 7)])
+def test_local_p_inside_a_sentence(length: int, places: int) -> None:
+    """v = 0, so p = S / 2: 2 D + 1 places if that is whole, else 2 D; the Gaussian, of sigma D / 2, ends at e^-2."""
+    window = LocalP(Q, 1, SourceSpec(Q), reach=3).double()
+    torch.nn.init.zeros_(window.centre.weight)
+    visible, factor = window(Query(noise(1, 1, Q), torch.zeros(1, 1)), memory(length))
+    inside = visible[0, 0, 0].nonzero().flatten()
+    assert len(inside) == places
+    edge = 3.0 if places == 7 else 2.5
+    assert factor[0, 0, 0, inside[[0, -1]]].tolist() == pytest.approx([math.exp(-2 * (edge / 3) ** 2)] * 2)
+
+
 def test_local_p_in_bfloat16_places_windows_exactly() -> None:
     """Far out, bf16 has only every second or fourth integer."""
     window = LocalP(Q, 1, SourceSpec(Q), reach=3)
