@@ -19,8 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint, options, report
 from seq2seq.config import build_node, build_tool, plain
+from seq2seq.data.columns import Columns
 from seq2seq.data.corpus import Corpus
+from seq2seq.data.readers import Location, Tabular
 from seq2seq.data.records import Record
+from seq2seq.documents import read_documents
 from seq2seq.errors import UserError
 from seq2seq.inference import Trained
 from seq2seq.lines import decoded, prompted, read_lines
@@ -44,6 +47,7 @@ KEYS = (
 )
 """What it may have at its top."""
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch
+DOCUMENTS = 64  # documents likewise, which are longer
 
 
 def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
@@ -166,25 +170,47 @@ class Generating:
 
 
 def generate(config: DictConfig) -> None:
-    """Turns lines of input into lines of output, a group of lines at a time."""
+    """Turns lines of input, or documents, into lines of output, a group at a time."""
     asked = _asked(config, Generating, ("decoding",))
     trained = Trained.load(asked.checkpoint, asked.device)
     search = _search(_laid(trained.config, config, ("decoding",)))
     interactive = asked.input is None and sys.stdin.isatty()
-    if asked.input is not None:
-        lines = read_lines(asked.input)
-    else:
-        lines = prompted() if interactive else decoded(sys.stdin.buffer, "stdin")
+    inputs = _inputs(trained, asked.input, interactive)
+    size = 1 if interactive else DOCUMENTS if trained.codec.documents else GROUP
     with Writer(asked.output, asked.format, asked.alignments, asked.plots, asked.mark_copied) as writer:
-        for first, texts in _groups(lines, 1 if interactive else GROUP):
+        for first, group in _groups(inputs, size):
             found = trained.generate(
-                texts, search=search, return_attention=writer.wants_attention, max_tokens=asked.max_tokens, first=first
+                [text for _, text in group],
+                search=search,
+                return_attention=writer.wants_attention,
+                max_tokens=asked.max_tokens,
+                first=first,
             )
-            for place, one in enumerate(found, first):
+            for place, ((name, _), one) in enumerate(zip(group, found, strict=True), first):
                 seen = one.attention
-                writer.write(one, seen.statistics() if seen else {}, seen.links() if seen else ())
+                more = {"file": name} if name else {}
+                writer.write(one, seen.statistics() if seen else {}, seen.links() if seen else (), **more)
                 writer.draw(place, one)
             writer.flush()
+
+
+def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[tuple[str, str]]:
+    """(name, text) of what there is to answer: lines, or documents."""
+    if trained.codec.documents:
+        columns = _columns(trained.config)
+        if interactive:
+            return (("", columns.document(line)) for line in prompted())
+        return read_documents(path, columns)
+    if path is not None:
+        return (("", line) for line in read_lines(path))
+    return (("", line) for line in (prompted() if interactive else decoded(sys.stdin.buffer, "stdin")))
+
+
+def _columns(config: DictConfig) -> Columns:
+    """Where a run's data has its sources, and how their sentences are told apart."""
+    reader = build_node(config.data.reader)
+    at = Location(None, config.data.source, config.data.target)
+    return reader.columns(at) if isinstance(reader, Tabular) else Columns([config.data.source], [config.data.target])
 
 
 PLOTS = 8  # test sentences whose attention is drawn after training
@@ -263,9 +289,9 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
 RESUMABLE = ("trainer", "logger")
 
 
-def _groups(lines: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:
-    """(place of the first, lines), ``size`` lines at a time."""
-    remaining, first = iter(lines), 0
+def _groups(inputs: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
+    """(place of the first, inputs), ``size`` at a time."""
+    remaining, first = iter(inputs), 0
     while group := list(islice(remaining, size)):
         yield first, group
         first += len(group)

@@ -38,16 +38,12 @@ class Columns:
         """
         if isinstance(entry, str):
             return Row(place, problem="not UTF-8" if entry == "not UTF-8" else "malformed")
-        source, target = (
-            _cell(entry, names, place, "data.source and data.target") for names in (self.source, self.target)
-        )
+        source, target = (_cell(entry, names, place, _SIDES) for names in (self.source, self.target))
         answers = [_cell(entry, names, place, "data.reader.references") for names in (*self.references, REFERENCES)]
         if source is None or target is None:
             return Row(place, problem="empty")
         try:
-            if isinstance(source, str) and self.language:
-                source = sentences.split(source, self.language)
-            source, target = _text(source), _text(target)
+            source, target = self.document(source), _text(target)
             references = [text for cell in answers if cell is not None for text in _answers(cell)]
         except TypeError:
             return Row(place, problem="malformed")
@@ -56,6 +52,27 @@ class Columns:
         if references:
             record["references"] = list(dict.fromkeys([target, *references]))
         return Row(place, cast(Record, record))
+
+    def only_source(self, entry: Mapping[str, Any], place: str) -> str | None:
+        """The source of an entry that needs no target; None where its cell is empty or no text."""
+        cell = _cell(entry, self.source, place, _SIDES)
+        try:
+            return None if cell is None else self.document(cell)
+        except TypeError:
+            return None
+
+    def document(self, cell: Any) -> str:
+        """The text of a source's cell, split into sentences where there is a language and it is not yet.
+
+        Raises:
+            TypeError: the cell is neither a string nor a list of strings.
+        """
+        if isinstance(cell, str) and self.language:
+            cell = sentences.split(cell, self.language)
+        return _text(cell)
+
+
+_SIDES = "data.source and data.target"
 
 
 def _cell(entry: Mapping[str, Any], names: Sequence[str], place: str, option: str) -> Any:

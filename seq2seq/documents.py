@@ -1,0 +1,51 @@
+"""Documents to summarise: a text file each, a folder of them, or rows of jsonl."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from seq2seq.data.columns import Columns
+from seq2seq.data.tables import jsonl
+from seq2seq.errors import UserError
+from seq2seq.lines import decoded
+
+log = logging.getLogger(__name__)
+
+
+def read_documents(path: str | None, columns: Columns) -> Iterator[tuple[str, str]]:
+    """(name, document with a sentence a line), one at a time: only what is asked for is in memory.
+
+    ``path`` is a text file, which is one document, a folder of ``.txt`` files, or a ``.jsonl`` file whose rows have a
+    source as ``columns`` has it; None is stdin, one document. What cannot be read gives an empty document, so that
+    outputs keep to the order of their inputs, and a warning.
+    """
+    if path is None:
+        yield "stdin", columns.document("\n".join(decoded(sys.stdin.buffer, "stdin")))
+        return
+    place = Path(path)
+    if place.suffix == ".jsonl":
+        yield from _rows(place, columns)
+        return
+    files = sorted(place.glob("*.txt")) if place.is_dir() else [place]
+    if not files:
+        raise UserError(f"{path} has no .txt files to summarise")
+    for file in files:
+        try:
+            with file.open("rb") as lines:
+                yield file.name, columns.document("\n".join(decoded(lines, str(file))))
+        except OSError as error:
+            raise UserError(f"{file}: {error.strerror or error}") from error
+
+
+def _rows(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    for number, entry in jsonl(path):
+        name = f"{path.name}:{number}"
+        text = None if isinstance(entry, str) else columns.only_source(entry, name)
+        if text is None:
+            log.warning("%s: %s; its summary is empty", name, entry if isinstance(entry, str) else "no text")
+        yield name, text or ""
