@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
-from seq2seq.attention.composed import Asked, Composed, _split
+from seq2seq.attention.composed import Asked, Composed
+from seq2seq.attention.parts import split_heads
+from seq2seq.attention.recurrent import refuse_self
 from seq2seq.attention.scores import Location
 from seq2seq.errors import UserError
-from seq2seq.layers.dropout import dropout
 
 
 class Adaptive(Composed):
@@ -33,22 +34,22 @@ class Adaptive(Composed):
 
     def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
         super().__init__(query_dim, source, **options)
-        if source.is_self or source.causal or source.position != "none":
-            raise UserError(
-                "adaptive attention weighs the source against what the decoder knows by itself; self-attention has "
-                "no such outside: use it as attention, not as self_attention"
-            )
+        refuse_self(
+            source,
+            "adaptive attention weighs the source against what the decoder knows by itself; self-attention has "
+            "no such outside: use it as attention, not as self_attention",
+        )
         if not source.input_dim:
             raise UserError("adaptive attention's sentinel reads the decoder's input, but this decoder shows none")
         if isinstance(self.score, Location):
             raise UserError(
-                "the location score indexes source positions, and the sentinel has none; use score=additive"
+                "the location score indexes source positions, and the sentinel has none; use attention/score=additive"
             )
         self.gate_input = nn.Linear(source.input_dim, query_dim, bias=False)
         self.gate_state = nn.Linear(query_dim, query_dim, bias=False)
         self.sentinel_key = nn.Linear(query_dim, source.width, bias=False)
-        wide = query_dim == source.width
-        self.sentinel_value = nn.Identity() if wide else nn.Linear(query_dim, source.width, bias=False)
+        same = query_dim == source.width
+        self.sentinel_value = nn.Identity() if same else nn.Linear(query_dim, source.width, bias=False)
 
     def initial_state(self, memory: Memory) -> State:
         """``previous`` (B, Q): the query before the first."""
@@ -68,7 +69,7 @@ class Adaptive(Composed):
         places = replace(memory, positions=torch.cat((memory.positions, nowhere), 1))  # for what is drawn
         selected = self.select(scores, asked, places, state)
         weights = selected.weights  # (B, H, T, S + 1)
-        used = dropout(weights, self.dropout if self.training else 0.0)
+        used = self.drop(weights)
         context = self.finish(used[..., :-1] @ values + used[..., -1:] * own_value, asked)
         return Attended(
             context,
@@ -91,7 +92,7 @@ class Adaptive(Composed):
         key, value = self.sentinel_key(sentinel), self.sentinel_value(sentinel)
         if self.project:
             key, value = self.key_value(key).chunk(2, -1)[0], self.key_value(value).chunk(2, -1)[1]
-        return self._each_head(_split(key, self.groups)), self._each_head(_split(value, self.groups))
+        return self._each_head(split_heads(key, self.groups)), self._each_head(split_heads(value, self.groups))
 
     def _own_score(self, queries: Tensor, keys: Tensor) -> Tensor:
         """e(h_t, s_t) for each t: (B, H, T, D) both -> (B, H, T, 1). To the score, B T memories of one place."""

@@ -17,15 +17,18 @@ The laws (``tests/attention/test_laws.py`` holds them over every file of ``conf/
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import re
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.parts import Part
+from seq2seq.errors import UserError
+from seq2seq.layers.dropout import dropout
 
 State = dict[str, Tensor]
 
@@ -36,7 +39,7 @@ class SourceSpec:
 
     ``is_self`` says that queries and memory are one sequence (self-attention): their positions can be compared;
     ``causal`` that this memory grows with the queries and none may look ahead (decoder self-attention);
-    ``rotary`` and ``alibi`` that the slot wants relative positions inside the scores.
+    ``position`` which relative positions the slot wants inside the scores: ``rotary``, ``alibi`` or none.
     """
 
     width: int
@@ -47,6 +50,11 @@ class SourceSpec:
     position: Literal["none", "rotary", "alibi"] = "none"
     input_dim: int = 0  # E, the width of ``Query.input``; 0 where the asking side reads none
     last: bool = True  # whether alternatives are read, as the last layer's are, and the target is known in training
+
+    @property
+    def slot(self) -> str:
+        """The key of a config that fills it, ``self_attention`` standing for both of the last two."""
+        return "decoder_self" if self.causal else "encoder_self" if self.is_self else "attention"
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,26 @@ def reported(answers: Iterable[Attended]) -> tuple[dict[str, Tensor], Tensor | N
     return penalties, log_prob
 
 
-class Attention(nn.Module, ABC):
+_PARTS = "score|window|normalizer|selection|feature_map|word|sentence|chunk_score"
+_OPTION = re.compile(rf"(?<![\w./@])(?:attention\.(?=\w)|(?=(?:{_PARTS})\.\w))")
+
+
+class _Built(ABCMeta):
+    """What a mechanism or a part of it refuses is told by keys that a user can type: window.reach of the encoder's slot
+    is encoder_self.window.reach, attention/window=last is attention/window@encoder_self.window=last.
+    """
+
+    def __call__(cls, query_dim: int, source: SourceSpec, *args: Any, **options: Any) -> Any:
+        try:
+            return super().__call__(query_dim, source, *args, **options)
+        except UserError as error:
+            text = _OPTION.sub(f"{source.slot}.", str(error))
+            if source.slot != "attention":
+                text = re.sub(r"attention/(\w+)=", rf"attention/\1@{source.slot}.\1=", text)
+            raise UserError(text) from error
+
+
+class Attention(nn.Module, metaclass=_Built):
     """Base of all mechanisms: ``prepare`` once a source, then ``forward`` for any number of queries.
 
     ``mass`` declares what a row of weights sums to; ``gradient`` whether back-propagation is exact.
@@ -157,8 +184,12 @@ class Attention(nn.Module, ABC):
     gradient: str = "exact"  # exact | surrogate
     context_dim: int
 
-    def __init__(self, query_dim: int, source: SourceSpec) -> None:
+    def __init__(self, query_dim: int, source: SourceSpec, *, dropout: float = 0.0) -> None:
+        """``dropout`` is the mechanism's own to apply, by ``drop``."""
         super().__init__()
+        if not 0.0 <= dropout <= 1.0:
+            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
+        self.dropout = dropout
         self.query_dim = query_dim
         self.source = source
         self.context_dim = source.width
@@ -195,6 +226,10 @@ class Attention(nn.Module, ABC):
     def read_target(self, embedded: Tensor, mask: Tensor) -> Tensor | None:
         """What ``Query.target`` should hold of a whole target, while training: embedded (B, T, E), mask (B, T)."""
         return None
+
+    def drop(self, weights: Tensor) -> Tensor:
+        """The weights that make a context, of any shape: while training without some of them."""
+        return dropout(weights, self.dropout, self.training)
 
     def alignment(self, weights: Tensor) -> Tensor:
         """(B, H, T, S) -> (B, T, S), what copying, AER and Pharaoh output read: the mean over heads."""

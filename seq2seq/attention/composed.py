@@ -16,13 +16,12 @@ from torch.nn import functional as F
 from seq2seq.attention import noise
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
 from seq2seq.attention.normalizers import Normalizer, Softmax
-from seq2seq.attention.parts import Part
+from seq2seq.attention.parts import Part, at_least_1, split_heads
 from seq2seq.attention.positions import alibi, rotate
 from seq2seq.attention.scores import Dot, Score
 from seq2seq.attention.selections import Selected, Selection, Soft
 from seq2seq.attention.windows import Window
 from seq2seq.errors import UserError
-from seq2seq.layers.dropout import dropout
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Composed(Attention):
     ``project: null`` projects exactly when ``heads`` > 1. Of W_k and W_v there are only ``groups`` heads, each
     shared by H/G neighbouring query heads (Ainslie 2023, section 2.2; G = 1 is Shazeer 2019's multi-query attention);
     ``groups: null`` is one a head. ``dropout`` acts on the weights that make the context; those returned are without
-    it.
+    it. On what a selection draws (hard, gumbel) it does not act.
     """
 
     def __init__(
@@ -75,21 +74,20 @@ class Composed(Attention):
         dim: int | None = None,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(query_dim, source)
+        super().__init__(query_dim, source, dropout=dropout)
         project = heads > 1 if project is None else project
         if heads > 1 and not project:
             raise UserError(f"attention.heads={heads} needs attention.project=true: each head reads its own projection")
         if dim is not None and not project:
             raise UserError(f"attention.dim={dim} is the width of the projections; it needs attention.project=true")
+        at_least_1("attention", dim=dim)
         dim = dim or query_dim
         if heads < 1 or dim % heads:
             raise UserError(f"attention.heads={heads} must divide the width {dim}")
         groups = heads if groups is None else groups
         if groups < 1 or heads % groups:
             raise UserError(f"attention.groups={groups} must divide attention.heads={heads}")
-        if not 0.0 <= dropout <= 1.0:
-            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
-        self.heads, self.groups, self.dropout = heads, groups, dropout
+        self.heads, self.groups = heads, groups
         self.project = project
         if project:
             self.query = nn.Linear(query_dim, dim)
@@ -121,14 +119,17 @@ class Composed(Attention):
         Where the score compares with the values themselves, they are stored once.
         """
         if self.project:
-            keys, values = (_split(x, self.groups) for x in self.key_value(memory.values).chunk(2, -1))
+            keys, values = (split_heads(x, self.groups) for x in self.key_value(memory.values).chunk(2, -1))
         else:
             keys = values = memory.values.unsqueeze(1)
+        return replace(memory, values=memory.values[..., :0], prepared=self.kept(keys, values, memory))
+
+    def kept(self, keys: Tensor, values: Tensor, memory: Memory) -> dict[str, Tensor]:
+        """What ``prepare`` keeps of keys and values (B, G, S, D)."""
         compared = self.score.keys(keys if self._shares_keys else self._each_head(keys))
         if self.source.position == "rotary":
             compared = rotate(compared, memory.positions[..., 0])
-        prepared = {"values": values} if compared is values else {"values": values, "keys": compared}
-        return replace(memory, values=memory.values[..., :0], prepared=prepared)
+        return {"values": values} if compared is values else {"values": values, "keys": compared}
 
     def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
         """Appends keys and values, whose S is dimension 2, and drops what the window will never reach again."""
@@ -162,6 +163,10 @@ class Composed(Attention):
         selected = self.select(self.compare(asked, keys, memory), asked, memory, state)
         return self.attended(selected, asked, values, state, need_weights)
 
+    def drop(self, weights: Tensor) -> Tensor:
+        """Not of drawn ones: the one position that a query reads would be gone, and REINFORCE would credit it still."""
+        return super().drop(weights) if self.selection.gradient == "exact" else weights
+
     def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> Asked:
         """What ``query`` brings to the scores: projected vectors, the conjunction of all masks, the window's shape."""
         queries = self.queries(query)
@@ -183,7 +188,7 @@ class Composed(Attention):
 
     def queries(self, query: Query) -> Tensor:
         """What each head compares with keys (B, H, T, D)."""
-        queries = _split(self.query(query.vector), self.heads) if self.project else query.vector.unsqueeze(1)
+        queries = split_heads(self.query(query.vector), self.heads) if self.project else query.vector.unsqueeze(1)
         return rotate(queries, query.position) if self.source.position == "rotary" else queries
 
     def compare(self, asked: Asked, keys: Tensor, memory: Memory) -> Tensor:
@@ -211,7 +216,7 @@ class Composed(Attention):
     def attended(self, selected: Selected, asked: Asked, values: Tensor, state: State, need_weights: bool) -> Attended:
         """The answer that these weights give; values (B, G, S, D)."""
         weights = selected.weights
-        context = self.read(dropout(weights, self.dropout if self.training else 0.0), self._each_head(values), asked)
+        context = self.read(self.drop(weights), self._each_head(values), asked)
         penalties = {name: value.sum(1) for name, value in selected.penalties.items()}
         log_prob = None if selected.log_prob is None else selected.log_prob.sum(1)
         finished = self.finish(context, asked)
@@ -232,21 +237,8 @@ class Composed(Attention):
         # W_o's bias must not fill an empty context
         return self.output(context.transpose(1, 2).flatten(2)) * seen.unsqueeze(-1)
 
-    def regulariser(self) -> dict[str, Tensor]:
-        """The parts' terms."""
-        return {name: term for part in self._parts() for name, term in part.regulariser().items()}
-
-    def constrain(self) -> None:
-        """The parts' duties."""
-        for part in self._parts():
-            part.constrain()
-
-    def anneal(self, progress: float) -> None:
-        """The parts' schedules."""
-        for part in self._parts():
-            part.anneal(progress)
-
-    def _parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[Part]:
+        """Its own; what a part is made of is that part's affair."""
         return (module for module in self.children() if isinstance(module, Part))
 
     def _soft(self, memory: Memory, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
@@ -254,7 +246,7 @@ class Composed(Attention):
         if not self._drops:
             return self._kernel(queries, keys, values, keep)
         weights = self.normalizer(self.score(queries, self._each_head(keys), memory), keep)
-        return dropout(weights, self.dropout) @ self._each_head(values)
+        return self.drop(weights) @ self._each_head(values)
 
     def _fused(self, asked: Asked, keys: Tensor, values: Tensor) -> Tensor:
         """softmax(scale q . k + bias) v without ever holding the weights."""
@@ -292,11 +284,6 @@ class Composed(Attention):
     def _each_head(self, x: Tensor) -> Tensor:
         """(B, G, S, D) -> (B, H, S, D): head h reads group h // (H / G)."""
         return x if x.shape[1] == self.heads else x.repeat_interleave(self.heads // self.groups, 1)
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    """(B, L, H D) -> (B, H, L, D)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def _without(memory: Memory, first: int, last: int) -> Memory:

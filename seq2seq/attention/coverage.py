@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Memory, Query, SourceSpec, State
 from seq2seq.attention.composed import Asked
-from seq2seq.attention.recurrent import Recurrent, Step, wide
+from seq2seq.attention.parts import at_least_1, wide, widened
+from seq2seq.attention.recurrent import Recurrent, Step
 from seq2seq.attention.scores import Score
 from seq2seq.errors import UserError
 
@@ -31,7 +32,8 @@ class Coverage(Recurrent):
       (of several heads the mean). The paper counts it at the end of training only: ``loss.start.coverage``.
     - ``linguistic``: c_{t+1,j} = c_tj + a_tj / Phi_j, Phi_j = N sigmoid(U h_j) the word's fertility, at most
       N = ``fertility`` (Tu's section 3.1.1); null = 2.
-    - ``neural``: c_{t+1,j} = GRU(c_tj, [a_tj; h_j; s_t]), of width ``coverage_dim`` (section 3.1.2); null = 10.
+    - ``neural``: c_{t+1,j} = GRU(c_tj, [a_tj; h_j; s_t]), of width ``coverage_dim`` (section 3.1.2); null = 10. The GRU
+      is PyTorch's, whose reset gate acts after the matrix product, r * (U c); Tu's is Cho's, U (r * c).
 
     All start at 0, and are without the current step. With ``read_cell`` the score reads [m_t; s_t], m an LSTM's cell,
     as See's released code does (s_t itself in a decoder that has none).
@@ -66,16 +68,15 @@ class Coverage(Recurrent):
             raise UserError(f"attention.fertility={fertility} is the most that a word can have, and must be above 0")
         if coverage_dim is not None and kind != "neural":
             raise UserError(f"attention.coverage_dim={coverage_dim} belongs to attention.kind=neural, not to {kind}")
-        if coverage_dim is not None and coverage_dim < 1:
-            raise UserError(f"attention.coverage_dim must be at least 1, got {coverage_dim}")
+        at_least_1("attention", coverage_dim=coverage_dim)
         self.kind, self.read_cell = kind, read_cell
-        self.fertility = fertility or 2.0
+        self.most = fertility or 2.0
         self.size = (coverage_dim or 10) if kind == "neural" else 1
         self.weight = nn.Parameter(torch.empty(heads, self.size, self.compared_dim))
         for weight in self.weight:
             nn.init.xavier_uniform_(weight)
         if kind == "linguistic":
-            self.fertile = nn.Linear(source.width, heads, bias=False)
+            self.fertility = nn.Linear(source.width, heads, bias=False)
         elif kind == "neural":
             self.from_source = nn.Linear(source.width, 3 * self.size)
             self.from_state = nn.Linear(query_dim, 3 * self.size, bias=False)
@@ -87,10 +88,10 @@ class Coverage(Recurrent):
         prepared = super().prepare(memory)
         more = {}
         if self.kind == "linguistic":
-            logit = self.fertile(memory.values).masked_fill(~memory.mask.unsqueeze(-1), 0.0)
-            logit = logit.to(wide(logit.dtype)).transpose(1, 2).unsqueeze(-1)
+            logit = self.fertility(memory.values).masked_fill(~memory.mask.unsqueeze(-1), 0.0)
+            logit = widened(logit).transpose(1, 2).unsqueeze(-1)
             share = torch.sigmoid(logit).clamp_min(torch.finfo(logit.dtype).eps)  # no word is without fertility
-            more = {"rate": 1.0 / (self.fertility * share)}
+            more = {"rate": 1.0 / (self.most * share)}
         elif self.kind == "neural":
             more = {"gates": self.from_source(memory.values).unsqueeze(1)}
         return replace(prepared, prepared={**prepared.prepared, **more})
@@ -111,7 +112,7 @@ class Coverage(Recurrent):
     def step(self, asked: Asked, keys: Tensor, memory: Memory, query: Query, state: State) -> Step:
         """Scores of keys + c w_c, then c with the new weights."""
         before = state["coverage"]
-        scores = self.score(asked.queries, keys + before.to(keys.dtype) @ self.weight, memory)
+        scores = self.score(asked.queries, keys + self.added(before, keys.dtype), memory)
         selected = self.select(scores, asked, memory, state)
         weights = selected.weights.to(before.dtype).transpose(2, 3)  # (B, H, S, 1)
         penalties = {}
@@ -123,6 +124,13 @@ class Coverage(Recurrent):
         else:
             after = self.gated(before, weights, memory, query)
         return Step(selected, {**state, "coverage": after}, penalties)
+
+    def added(self, before: Tensor, dtype: torch.dtype) -> Tensor:
+        """w c (B, H, S, A) in ``dtype``. A sum of a/Phi, or its product with a query, may be too large for fp16."""
+        if self.size > 1:
+            return before.to(dtype) @ self.weight
+        most = torch.finfo(dtype).max ** 0.5
+        return (before * self.weight).clamp(-most, most).to(dtype)
 
     def gated(self, before: Tensor, weights: Tensor, memory: Memory, query: Query) -> Tensor:
         """One step of the GRU at each position: (B, H, S, N), (B, H, S, 1) -> (B, H, S, N)."""

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
-from seq2seq.attention.recurrent import refuse_regions, refuse_self, wide
+from seq2seq.attention.parts import at_least_1, wide
+from seq2seq.attention.recurrent import refuse_regions, refuse_self
 from seq2seq.errors import UserError
-from seq2seq.layers.dropout import dropout
+
+STEEPEST, FARTHEST = 10.0, 1e6  # the largest exponent, and place
 
 
 class GMM(Attention):
@@ -23,10 +25,11 @@ class GMM(Attention):
 
     (alpha^, beta^, kappa^) = W q_t + b, alpha = exp(alpha^), beta = exp(beta^), kappa_t = kappa_{t-1} + exp(kappa^).
     u is the position, counted from 0 here and from 1 in the paper: kappa, 0 there before the first query, is -1 here.
-    b lets all K = ``mixtures`` bumps begin with alpha = 1/K, beta = 1 and ``step`` positions a query: with 1, near t.
+    b lets all K = ``mixtures`` bumps begin with alpha = 1/K, beta = 1 and ``advance`` places a query: with 1, near t.
 
     Weights sum to what they sum to. With ``normalize`` alpha is a softmax over k and each bump is divided by its sum
-    over what is visible: they sum to one (as the normalised forms of Battenberg 2020 do). All T at once.
+    over what is visible: they sum to one. (Battenberg 2020 divides by sqrt(2 pi sigma^2) instead, whose sum is not 1.)
+    Exponents stop at 10 and kappa at 10^6, far past any source, so that no square leaves the floats. All T at once.
     """
 
     mass = "free"
@@ -37,24 +40,21 @@ class GMM(Attention):
         source: SourceSpec,
         *,
         mixtures: int = 5,
-        step: float = 1.0,
+        advance: float = 1.0,
         normalize: bool = False,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(query_dim, source)
+        super().__init__(query_dim, source, dropout=dropout)
         refuse_self(source)
         refuse_regions(source)
-        if mixtures < 1:
-            raise UserError(f"attention.mixtures must be at least 1, got {mixtures}")
-        if step <= 0:
-            raise UserError(f"attention.step must be above 0, as the window only moves forwards; got {step}")
-        if not 0.0 <= dropout <= 1.0:
-            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
-        self.mixtures, self.normalize, self.dropout = mixtures, normalize, dropout
+        at_least_1("attention", mixtures=mixtures)
+        if advance <= 0:
+            raise UserError(f"attention.advance must be above 0, as the window only moves forwards; got {advance}")
+        self.mixtures, self.normalize = mixtures, normalize
         if normalize:
             self.mass = "one"
         self.bumps = nn.Linear(query_dim, 3 * mixtures)
-        starts = torch.tensor([-math.log(mixtures), 0.0, math.log(step)])
+        starts = torch.tensor([-math.log(mixtures), 0.0, math.log(advance)])
         with torch.no_grad():
             self.bumps.bias.copy_(starts.repeat_interleave(mixtures))
 
@@ -72,8 +72,9 @@ class GMM(Attention):
     ) -> Attended:
         """Contexts (B, T, V) of T queries."""
         values = memory.prepared["values"]
-        alpha, beta, moves = self.bumps(query.vector).to(state["kappa"].dtype).chunk(3, -1)  # (B, T, K) each
-        kappa = state["kappa"].unsqueeze(1) + moves.exp().cumsum(1)
+        made = self.bumps(query.vector).to(state["kappa"].dtype).clamp(max=STEEPEST)
+        alpha, beta, moves = made.chunk(3, -1)  # (B, T, K) each
+        kappa = (state["kappa"].unsqueeze(1) + moves.exp().cumsum(1)).clamp(max=FARTHEST)
         visible = memory.mask[:, None] if mask is None else memory.mask[:, None] & mask
         distance = kappa.unsqueeze(-1) - memory.positions[:, None, None, :, 0]  # (B, T, K, S)
         height = -beta.exp().unsqueeze(-1) * distance.square()
@@ -82,7 +83,8 @@ class GMM(Attention):
             bumps = height.masked_fill(hidden, torch.finfo(height.dtype).min).softmax(-1)
             weights = (alpha.softmax(-1).unsqueeze(2) @ bumps).squeeze(2)
         else:
+            alpha = alpha.clamp(max=STEEPEST - math.log(self.mixtures))  # their sum too is a number in fp16
             weights = torch.exp(alpha.unsqueeze(-1) + height).sum(2)
         weights = weights.masked_fill(~visible, 0.0).to(values.dtype)
-        context = dropout(weights, self.dropout if self.training else 0.0) @ values
+        context = self.drop(weights) @ values
         return Attended(context, weights.unsqueeze(1) if need_weights else None, {"kappa": kappa[:, -1]})

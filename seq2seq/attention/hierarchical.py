@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
 from seq2seq.attention.normalizers import Softmax
+from seq2seq.attention.parts import at_least_1, score_at
 from seq2seq.attention.scores import Score
 from seq2seq.errors import UserError
-from seq2seq.layers.dropout import dropout
 
 KINDS = ("renormalised", "within")
 
@@ -48,7 +48,7 @@ class Hierarchical(Attention):
         max_sections: int = 64,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(query_dim, source)
+        super().__init__(query_dim, source, dropout=dropout)
         if source.axes != 1:
             raise UserError("hierarchical attention reads words in sentences; image regions have no such order")
         if source.causal:
@@ -59,17 +59,15 @@ class Hierarchical(Attention):
             )
         if kind not in KINDS:
             raise UserError(f"attention.kind={kind} is unknown; choose one of {', '.join(KINDS)}")
-        for name, count in (("segment_length", segment_length), ("max_sections", max_sections)):
-            if count < 1:
-                raise UserError(f"attention.{name} must be at least 1, got {count}")
-        if not 0.0 <= dropout <= 1.0:
-            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
-        self.kind, self.segment_length, self.dropout = kind, segment_length, dropout
+        at_least_1("attention", segment_length=segment_length, max_sections=max_sections)
+        self.kind, self.segment_length = kind, segment_length
         self.place = nn.Parameter(torch.empty(max_sections, source.width)) if positions else None
         if self.place is not None:
             nn.init.normal_(self.place, std=source.width**-0.5)
-        self.word = word(query_dim, source.width, 1, source)
-        self.sentence = sentence(query_dim, source.width * (2 if positions else 1), 1, source)
+        with score_at("word"):
+            self.word = word(query_dim, source.width, 1, source)
+        with score_at("sentence"):
+            self.sentence = sentence(query_dim, source.width * (2 if positions else 1), 1, source)
         self.normalizer = Softmax(1)
 
     def prepare(self, memory: Memory) -> Memory:
@@ -106,7 +104,7 @@ class Hierarchical(Attention):
             visible = visible & mask.unsqueeze(1)
         combine = self._renormalised if self.kind == "renormalised" else self._within
         weights = combine(words, sentences, memory.segments[:, None, None, :].expand_as(words), visible)
-        used = dropout(weights, self.dropout if self.training else 0.0).squeeze(1)
+        used = self.drop(weights).squeeze(1)
         return Attended(used.to(memory.values.dtype) @ memory.values, weights if need_weights else None, state)
 
     def _renormalised(self, words: Tensor, sentences: Tensor, segments: Tensor, visible: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
 from seq2seq.attention.normalizers import Softmax
+from seq2seq.attention.parts import at_least_1, split_heads
 from seq2seq.attention.positions import alibi, rotate
 from seq2seq.errors import UserError
-from seq2seq.layers.dropout import dropout
 
 ABSORB = ("auto", "always", "never")
 EPSILON = 1e-6  # of the norms, as released
@@ -51,21 +51,17 @@ class Latent(Attention):
         absorb: str = "auto",
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(query_dim, source)
+        super().__init__(query_dim, source, dropout=dropout)
+        at_least_1("attention", dim=dim, latent_dim=latent_dim, query_latent_dim=query_latent_dim)
         dim = dim or query_dim
         if heads < 1 or dim % heads:
             raise UserError(f"attention.heads={heads} must divide the width {dim}")
         if absorb not in ABSORB:
             raise UserError(f"attention.absorb={absorb} is unknown; choose one of {', '.join(ABSORB)}")
-        if not 0.0 <= dropout <= 1.0:
-            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
         latent_dim = max(1, dim // 4) if latent_dim is None else latent_dim
-        for name, width in (("latent_dim", latent_dim), ("query_latent_dim", query_latent_dim)):
-            if width is not None and width < 1:
-                raise UserError(f"attention.{name} must be at least 1, got {width}")
         self.heads, self.head_dim, self.latent_dim = heads, dim // heads, latent_dim
         self.rope_dim = self._rope_dim(rope_dim)
-        self.absorb, self.dropout = absorb, dropout
+        self.absorb = absorb
         self.scale = 1.0 / math.sqrt(self.head_dim + self.rope_dim)  # in both forms, whatever the width of the latent
         self.down = nn.Linear(source.width, latent_dim + self.rope_dim, bias=False)  # W^DKV and W^KR
         self.norm = nn.RMSNorm(latent_dim, EPSILON)
@@ -141,7 +137,7 @@ class Latent(Attention):
         x = query.vector
         if self.query_down is not None and self.query_norm is not None:
             x = _normed(self.query_norm, self.query_down(x))
-        content, turning = _split(self.query(x), self.heads).split((self.head_dim, self.rope_dim), -1)
+        content, turning = split_heads(self.query(x), self.heads).split((self.head_dim, self.rope_dim), -1)
         return content, rotate(turning, query.position) if self.rope_dim else turning
 
     def _expanded(
@@ -154,7 +150,7 @@ class Latent(Attention):
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Each head with keys and values of its own: contexts (B, H, T, D) and weights."""
-        keys, values = (_split(x, self.heads) for x in self.up(memory.prepared["latent"]).chunk(2, -1))
+        keys, values = (split_heads(x, self.heads) for x in self.up(memory.prepared["latent"]).chunk(2, -1))
         if self.rope_dim:
             shared = memory.prepared["rope"].unsqueeze(1).expand(-1, self.heads, -1, -1)
             keys = torch.cat((keys, shared.to(keys.dtype)), -1)
@@ -197,13 +193,12 @@ class Latent(Attention):
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """softmax(scale q . k + bias) v, and the weights where they are asked for."""
-        p = self.dropout if self.training else 0.0
-        if not need_weights and p == 0.0:
+        if not need_weights and not (self.training and self.dropout):
             keep = visible if bias is None else bias.masked_fill(~visible, -torch.inf)
             return F.scaled_dot_product_attention(queries, keys, values, attn_mask=keep, scale=self.scale), None
         scores = (queries * self.scale) @ keys.transpose(-1, -2)
         weights = self.normalizer(scores if bias is None else scores + bias, visible)
-        return dropout(weights, p) @ values, weights if need_weights else None
+        return self.drop(weights) @ values, weights if need_weights else None
 
 
 def _normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:
@@ -214,8 +209,3 @@ def _normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:
 def _joined(content: Tensor, turning: Tensor) -> Tensor:
     """[content; turning], in the dtype of the first."""
     return torch.cat((content, turning.to(content.dtype)), -1)
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    """(B, L, H D) -> (B, H, L, D)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from seq2seq.attention import noise
 from seq2seq.attention.base import Alternatives, Attended, Memory, Query, SourceSpec, State
 from seq2seq.attention.composed import Asked, Composed
+from seq2seq.attention.parts import at_least_1, wide
+from seq2seq.attention.recurrent import refuse_self
 from seq2seq.attention.selections import gumbel
 from seq2seq.errors import UserError
 from seq2seq.layers.recurrent import recurrent
@@ -31,11 +33,11 @@ class HardMarginal(Composed):
 
     def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
         super().__init__(query_dim, source, **options)
-        if source.is_self or source.causal:
-            raise UserError(
-                "latent alignment is summed over by the output layer; self-attention has none behind it: use it as "
-                "attention, not as self_attention"
-            )
+        refuse_self(
+            source,
+            "latent alignment is summed over by the output layer; self-attention has none behind it: use it as "
+            "attention, not as self_attention",
+        )
         if self.heads != 1:
             raise UserError(
                 f"latent alignment chooses one position a target word, so attention.heads={self.heads} has no meaning; "
@@ -63,7 +65,7 @@ class HardMarginal(Composed):
         """Contexts (B, T, C) of T queries, and the alternatives that they are the mean of."""
         asked = self.ask(query, memory, mask)
         values = memory.prepared["values"]
-        scores = self.score(asked.queries, memory.prepared.get("keys", values), memory)
+        scores = self.compare(asked, memory.prepared.get("keys", values), memory)
         selected = self.select(scores, asked, memory, state)
         answer = self.attended(selected, asked, values, state, need_weights)
         if not self.source.last:
@@ -103,8 +105,7 @@ class Variational(HardMarginal):
             raise UserError(f"attention.mode={mode} is unknown; choose elbo (enumerate q) or sample (draw from q)")
         if samples is not None and mode == "elbo":
             raise UserError(f"attention.samples={samples} are drawn in attention.mode=sample only; elbo enumerates")
-        if samples is not None and samples < 1:
-            raise UserError(f"attention.samples must be at least 1, got {samples}")
+        at_least_1("attention", samples=samples, inference_dim=inference_dim)
         if not source.input_dim:
             raise UserError("variational attention reads the embedded target, but this decoder has none to show it")
         width = inference_dim or query_dim
@@ -164,10 +165,13 @@ class Variational(HardMarginal):
 def _log(weights: Tensor) -> Tensor:
     """log a (B, T, S) in at least fp32, -inf where a is 0; of a row that sees nothing the first is certain.
 
-    What is below the root of the smallest number counts as 0: 1/a must stay finite, times anything.
+    What is below the root of the smallest number counts as 0: 1/a must stay finite, times anything. In fp16 so does
+    what is below 4 over the largest: 1/a is its gradient, which comes back in the dtype of a.
     """
-    weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
-    some = weights > torch.finfo(weights.dtype).tiny ** 0.5
+    exact = wide(weights.dtype)
+    least = max(torch.finfo(exact).tiny ** 0.5, 4.0 / torch.finfo(weights.dtype).max)
+    weights = weights.to(exact)
+    some = weights > least
     log = torch.where(some, weights, 1.0).log().masked_fill(~some, -torch.inf)
     empty = ~some.any(-1, keepdim=True) & (torch.arange(weights.shape[-1], device=weights.device) == 0)
     return log.masked_fill(empty, 0.0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
-from seq2seq.attention.parts import Part
+from seq2seq.attention.parts import Part, at_least_1, split_heads, widened
 from seq2seq.attention.positions import rotate
 from seq2seq.errors import UserError
 
@@ -86,8 +86,7 @@ class Favor(FeatureMap):
 
     def __init__(self, width: int, *, features: int = 64) -> None:
         super().__init__(width)
-        if features < 1:
-            raise UserError(f"feature_map.features must be at least 1, got {features}")
+        at_least_1("feature_map", features=features)
         self.register_buffer("directions", orthogonal(features, width))
 
     def keys(self, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,6 +169,7 @@ class LinearAttention(Attention):
         dim: int | None = None,
     ) -> None:
         super().__init__(query_dim, source)
+        at_least_1("attention", dim=dim)
         dim = dim or query_dim
         if heads < 1 or dim % heads:
             raise UserError(f"attention.heads={heads} must divide the width {dim}")
@@ -197,7 +197,7 @@ class LinearAttention(Attention):
 
     def prepare(self, memory: Memory) -> Memory:
         """Keys and values (B, H, S, D), and the sums over a memory that is whole."""
-        keys, values = (_split(x, self.heads) for x in self.key_value(memory.values).chunk(2, -1))
+        keys, values = (split_heads(x, self.heads) for x in self.key_value(memory.values).chunk(2, -1))
         if self.source.position == "rotary":
             keys = rotate(keys, memory.positions[..., 0])
         prepared = {"keys": keys, "values": values}
@@ -219,11 +219,11 @@ class LinearAttention(Attention):
         self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
     ) -> Attended:
         """Contexts (B, T, C) of T queries, from any memory that ``prepare`` has seen."""
-        queries = _split(self.query(query.vector), self.heads)
+        queries = split_heads(self.query(query.vector), self.heads)
         if self.source.position == "rotary":
             queries = rotate(queries, query.position)
         with torch.autocast(queries.device.type, enabled=False):
-            answer = self._answer(_wide(queries), query, memory, mask, need_weights)
+            answer = self._answer(widened(queries), query, memory, mask, need_weights)
             seen = answer.total >= torch.finfo(answer.total.dtype).tiny
             total = torch.where(seen, answer.total, 1.0)
             context = (answer.numerator / total).to(queries.dtype)
@@ -252,7 +252,7 @@ class LinearAttention(Attention):
         if mask is not None:
             visible = visible & mask.unsqueeze(1)
         features, exponent = self._features(memory)
-        return self._compare(queries, features, exponent, _wide(memory.prepared["values"]), visible, past)
+        return self._compare(queries, features, exponent, widened(memory.prepared["values"]), visible, past)
 
     def _compare(
         self, queries: Tensor, features: Tensor, exponent: Tensor, values: Tensor, visible: Tensor, past: Sums | None
@@ -271,7 +271,7 @@ class LinearAttention(Attention):
     def _in_blocks(self, queries: Tensor, memory: Memory, past: Sums | None) -> Answer:
         """Query i over keys 0..i: by pairs within a block, by the sums of the blocks before it."""
         lower = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=queries.device).tril()
-        keys, values = (_wide(memory.prepared[name]) for name in ("keys", "values"))
+        keys, values = (widened(memory.prepared[name]) for name in ("keys", "values"))
         answers = []
         blocks = (*(x.split(BLOCK, 2) for x in (queries, keys, values)), memory.mask.split(BLOCK, 1))
         for q, k, v, real in zip(*blocks, strict=True):
@@ -283,12 +283,12 @@ class LinearAttention(Attention):
         return Answer(torch.cat([a.numerator for a in answers], 2), torch.cat([a.total for a in answers], 2))
 
     def _features(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        return self.feature_map.keys(_wide(memory.prepared["keys"]), memory.mask)
+        return self.feature_map.keys(widened(memory.prepared["keys"]), memory.mask)
 
     def _sums(self, memory: Memory) -> Sums:
         """Of all that the memory holds, as keys or as sums."""
         with torch.autocast(memory.mask.device.type, enabled=False):
-            own = Sums.of(*self._features(memory), _wide(memory.prepared["values"]), memory.mask)
+            own = Sums.of(*self._features(memory), widened(memory.prepared["values"]), memory.mask)
             past = _known(memory)
             return own if past is None else past.plus(own)
 
@@ -303,12 +303,3 @@ def _side_by_side(query: Query, memory: Memory) -> bool:
     """Whether query i sees exactly keys 0..i of those not in sums: they are the states of one sequence, in order."""
     places = query.position
     return torch.equal(places, memory.positions[..., 0]) and bool((places.diff(dim=1) > 0).all())
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    """(B, L, H D) -> (B, H, L, D)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)

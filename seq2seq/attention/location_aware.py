@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import Memory, Query, SourceSpec, State
 from seq2seq.attention.composed import Asked
-from seq2seq.attention.recurrent import Recurrent, Step, along, in_order, refuse_regions, wide
+from seq2seq.attention.parts import at_least_1, wide
+from seq2seq.attention.recurrent import Recurrent, Step, along, in_order, refuse_regions
 from seq2seq.errors import UserError
 
 
@@ -43,8 +44,7 @@ class LocationAware(Recurrent):
     ) -> None:
         super().__init__(query_dim, source, **options)
         refuse_regions(source)
-        if filters < 1:
-            raise UserError(f"attention.filters must be at least 1, got {filters}")
+        at_least_1("attention", filters=filters)
         if width < 1 or width % 2 == 0:
             raise UserError(f"attention.width={width} must be odd: a filter sees as far to each side")
         if reach is not None and reach < 1:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
 from seq2seq.attention.normalizers import Softmax
+from seq2seq.attention.parts import at_least_1
 from seq2seq.errors import UserError
-from seq2seq.layers.dropout import dropout
 
 TYINGS = ("adjacent", "layerwise")
 
@@ -27,9 +27,9 @@ class MemoryNetwork(Attention):
     counted from the most recent; older ones are not in the memory (section 4.1). For the first ``linear_start`` of
     training, hops have no softmax, p = u . m (section 4.2). All parameters start from N(0, 0.1^2).
 
-    The context is u^{K+1} = u^K + o^K, which is what the paper's answer, softmax(W (o^K + u^K)), reads. x_i is what
-    the encoder made of word i; W = C^K and B = A^1 would tie vocabularies, which are not here. Weights have a row of
-    heads for each hop; the last one is the alignment.
+    The context is u^{K+1}: u^K + o^K, which is what the paper's answer, softmax(W (o^K + u^K)), reads, or layerwise
+    H u^K + o^K. x_i is what the encoder made of word i; W = C^K and B = A^1 would tie vocabularies, which are not here.
+    Weights have a row of heads for each hop; the last one is the alignment.
     """
 
     linear: Tensor
@@ -47,7 +47,7 @@ class MemoryNetwork(Attention):
         linear_start: float = 0.0,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(query_dim, source)
+        super().__init__(query_dim, source, dropout=dropout)
         if source.causal:
             raise UserError(
                 "a memory network counts from the most recent memory, which changes in a memory that grows; "
@@ -61,22 +61,19 @@ class MemoryNetwork(Attention):
             raise UserError("temporal encoding needs an order in time; over image regions use attention.temporal=false")
         if tying not in TYINGS:
             raise UserError(f"attention.tying={tying} is unknown; choose one of {', '.join(TYINGS)}")
-        for name, count in (("hops", hops), ("max_length", max_length)):
-            if count < 1:
-                raise UserError(f"attention.{name} must be at least 1, got {count}")
-        for name, share in (("linear_start", linear_start), ("dropout", dropout)):
-            if not 0.0 <= share <= 1.0:
-                raise UserError(f"attention.{name} must lie in 0..1, got {share}")
+        at_least_1("attention", hops=hops, dim=dim, max_length=max_length)
+        if not 0.0 <= linear_start <= 1.0:
+            raise UserError(f"attention.linear_start must lie in 0..1, got {linear_start}")
         dim = dim or query_dim
         self.context_dim = dim
-        self.linear_start, self.dropout = linear_start, dropout
+        self.linear_start = linear_start
         adjacent = tying == "adjacent"
         count = hops + 1 if adjacent else 2
         self.pairs = [(k, k + 1) if adjacent else (0, 1) for k in range(hops)]  # which embeddings are A^k and C^k
         self.embed = nn.Parameter(torch.empty(count, source.width, dim))
         self.time = nn.Parameter(torch.empty(count, max_length, dim)) if temporal else None
-        self.question = nn.Linear(query_dim, dim, bias=False)
-        self.carry = nn.Identity() if adjacent else nn.Linear(dim, dim, bias=False)
+        self.embed_query = nn.Linear(query_dim, dim, bias=False)
+        self.between_hops = nn.Identity() if adjacent else nn.Linear(dim, dim, bias=False)
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.1)
         self.normalizer = Softmax(1)
@@ -102,14 +99,13 @@ class MemoryNetwork(Attention):
         if mask is not None:
             visible = visible & mask
         embedded = memory.prepared["memories"].unbind(1)
-        u, hops = self.question(query.vector), []
+        u, hops = self.embed_query(query.vector), []
         for a, c in self.pairs:
             scores = u @ embedded[a].mT  # (B, T, S)
             weights = self.normalizer(scores, visible)
             if self.linear_start:
                 weights = torch.where(self.linear, scores.masked_fill(~visible, 0.0), weights)
-            used = dropout(weights, self.dropout if self.training else 0.0)
-            u = self.carry(u) + used.to(embedded[c].dtype) @ embedded[c]
+            u = self.between_hops(u) + self.drop(weights).to(embedded[c].dtype) @ embedded[c]
             hops.append(weights)
         context = u * visible.any(-1, keepdim=True)  # u^1 must not fill an empty context
         return Attended(context, torch.stack(hops, 1) if need_weights else None, state)

@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from seq2seq.attention import noise
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
-from seq2seq.attention.composed import Asked, Composed, _split
+from seq2seq.attention.composed import Asked, Composed
 from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.recurrent import along, in_order, refuse_regions, refuse_self, wide
+from seq2seq.attention.parts import at_least_1, score_at, wide
+from seq2seq.attention.recurrent import along, in_order, refuse_regions, refuse_self
 from seq2seq.attention.scores import Score
 from seq2seq.attention.selections import Selected, Soft
 from seq2seq.attention.windows import Window
@@ -34,7 +35,8 @@ class Monotonic(Composed):
 
     e is any score; the paper's is additive with ``normalize`` and ``bias`` (section 2.4). r is learned and starts at
     ``offset``, the lower the longer the source. n ~ N(0, ``noise_std``^2) while training pushes p towards 0 and 1, so
-    that with ``hard`` evaluation can stop at the first e + r > 0 (section 2.5): no gradient flows through that.
+    that with ``hard`` evaluation can stop at the first e + r > 0, p > 1/2 (section 2.5; p = 1/2 passes on): no gradient
+    flows through that.
 
     Hidden positions are passed over (p = 0), a window's shape acts on the weights but not on where the scan starts
     next, and a query that sees nothing leaves the scan where it was. No normaliser and no selection take part.
@@ -143,19 +145,14 @@ class Mocha(Monotonic):
         self, query_dim: int, source: SourceSpec, *, chunk_score: Callable[..., Score], chunk: int = 8, **options: Any
     ) -> None:
         super().__init__(query_dim, source, **options)
-        if chunk < 1:
-            raise UserError(f"attention.chunk counts the places of a chunk and must be at least 1, got {chunk}")
+        at_least_1("attention", chunk=chunk)
         self.chunk = chunk
-        self.chunk_score = chunk_score(self.score.query_dim, self.score.key_dim, self.heads, source)
+        with score_at("chunk_score"):
+            self.chunk_score = chunk_score(self.score.query_dim, self.score.key_dim, self.heads, source)
 
-    def prepare(self, memory: Memory) -> Memory:
+    def kept(self, keys: Tensor, values: Tensor, memory: Memory) -> dict[str, Tensor]:
         """Also the second score's keys (B, H, S, .)."""
-        keys = memory.values.unsqueeze(1)
-        if self.project:
-            keys = _split(self.key_value(memory.values).chunk(2, -1)[0], self.groups)
-        chunk_keys = self.chunk_score.keys(self._each_head(keys))
-        memory = super().prepare(memory)
-        return replace(memory, prepared={**memory.prepared, "chunk_keys": chunk_keys})
+        return {**super().kept(keys, values, memory), "chunk_keys": self.chunk_score.keys(self._each_head(keys))}
 
     def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> Asked:
         """Only what both scores are defined for is visible."""

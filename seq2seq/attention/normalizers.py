@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from seq2seq.attention.parts import Part
+from seq2seq.attention.parts import Part, widened
 from seq2seq.errors import UserError
 
 
@@ -46,9 +46,9 @@ class Softmax(Normalizer):
         """(B, H, T, S) -> (B, H, T, S)."""
         if self.temperature == 1.0:
             return _softmax(scores, visible)
-        wide = _wide(scores)
-        top = wide.detach().masked_fill(~visible, torch.finfo(wide.dtype).min).amax(-1, keepdim=True)
-        cooled = (wide - top) / self.temperature  # nothing seen is above 0: dividing can't overflow upwards
+        exact = widened(scores)
+        top = exact.detach().masked_fill(~visible, torch.finfo(exact.dtype).min).amax(-1, keepdim=True)
+        cooled = (exact - top) / self.temperature  # nothing seen is above 0: dividing can't overflow upwards
         return _softmax(cooled, visible).to(scores.dtype)
 
 
@@ -105,7 +105,7 @@ class Entmax(Normalizer):
         """(B, H, T, S) -> (B, H, T, S)."""
         alpha: Tensor | float = self.alpha
         if self.shape is not None:
-            alpha = (1.0 + torch.sigmoid(_wide(self.shape))).clamp(min=_LEAST)[:, None, None]
+            alpha = (1.0 + torch.sigmoid(widened(self.shape))).clamp(min=_LEAST)[:, None, None]
         return _entmax(scores, visible, alpha, _by_newton)
 
 
@@ -125,8 +125,8 @@ def _softmax(scores: Tensor, visible: Tensor) -> Tensor:
 
 def _entmax(scores: Tensor, visible: Tensor, alpha: Tensor | float, solve: Solve) -> Tensor:
     """alpha-entmax over what is seen, alpha a number or (H, 1, 1)."""
-    wide = _wide(scores)
-    weights = _Entmax.apply(wide.masked_fill(~visible, torch.finfo(wide.dtype).min), alpha, solve)
+    exact = widened(scores)
+    weights = _Entmax.apply(exact.masked_fill(~visible, torch.finfo(exact.dtype).min), alpha, solve)
     return weights.masked_fill(~visible, 0.0).to(scores.dtype)
 
 
@@ -190,8 +190,3 @@ def _by_newton(x: Tensor, power: Tensor | float) -> Tensor:
         total = (slope * gap).sum(-1, keepdim=True)
         tau += (total - total.pow(1.0 - 1.0 / power)) / slope.sum(-1, keepdim=True)
     return (x - tau).clamp_(min=0.0).pow(power)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """In at least fp32."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

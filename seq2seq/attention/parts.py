@@ -1,8 +1,14 @@
-"""What the parts of a composed mechanism have in common."""
+"""What the parts of a mechanism have in common, and what many of them do to tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import Tensor, nn
+
+from seq2seq.errors import UserError
 
 
 class Part(nn.Module):
@@ -17,3 +23,34 @@ class Part(nn.Module):
 
     def anneal(self, progress: float) -> None:
         """Sets the buffers that change as training goes, ``progress`` from 0 to 1."""
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What sums, exponents and places are kept in: at least fp32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def widened(x: Tensor) -> Tensor:
+    """x in at least fp32."""
+    return x.to(wide(x.dtype))
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, L, H D) -> (B, H, L, D)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def at_least_1(owner: str, **counts: int | None) -> None:
+    """For sizes and numbers of things; None is a default that is found later."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise UserError(f"{owner}.{name} must be at least 1, got {count}")
+
+
+@contextmanager
+def score_at(key: str) -> Iterator[None]:
+    """Where a score stands at another key than ``score``, its messages name that one."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace("score.", f"{key}.")) from error

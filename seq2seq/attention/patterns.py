@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seq2seq.attention import band
 from seq2seq.attention.base import Memory, Query, SourceSpec
+from seq2seq.attention.parts import at_least_1
 from seq2seq.attention.windows import Shortcut, View, Window
 from seq2seq.errors import UserError
 
@@ -30,13 +31,11 @@ class Pattern(Window):
         if not source.is_self:
             raise UserError(
                 f"the window {name} compares places in one sequence, but source and target are not on one axis; "
-                "choose it in self_attention, or window=local_m here"
+                "choose it in self_attention, or attention/window=local_m here"
             )
         if source.axes != 1:
             raise UserError(f"the window {name} runs along time; image regions have no such order")
-        for option, value in least.items():
-            if value < 1:
-                raise UserError(f"window.{option} must be at least 1, got {value}")
+        at_least_1("window", **least)
         self.causal = source.causal
 
     @abstractmethod

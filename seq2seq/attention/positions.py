@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seq2seq.attention.parts import wide
+
 
 def rotate(x: Tensor, positions: Tensor, base: float = 10000.0) -> Tensor:
     """Turns pair i of x at position m by m base^(-2i/D): q . k then depends on the distance only.
@@ -15,11 +17,11 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10000.0) -> Tensor:
     (RoFormer, Su 2021, section 3.2.2; pairs are neighbours: (x_0, x_1), (x_2, x_3) ...)
     x (B, H, L, D), positions (B, L) -> (B, H, L, D); angles in at least fp32.
     """
-    wide = torch.promote_types(x.dtype, torch.float32)
-    pair = torch.arange(0, x.shape[-1], 2, device=x.device, dtype=wide)
-    angle = positions.to(wide)[:, None, :, None] * base ** (-pair / x.shape[-1])  # (B, 1, L, D/2)
+    exact = wide(x.dtype)
+    pair = torch.arange(0, x.shape[-1], 2, device=x.device, dtype=exact)
+    angle = positions.to(exact)[:, None, :, None] * base ** (-pair / x.shape[-1])  # (B, 1, L, D/2)
     cos, sin = angle.cos(), angle.sin()
-    even, odd = x[..., 0::2].to(wide), x[..., 1::2].to(wide)
+    even, odd = x[..., 0::2].to(exact), x[..., 1::2].to(exact)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2).to(x.dtype)
 
 

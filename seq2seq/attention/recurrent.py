@@ -103,17 +103,13 @@ def along(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(-1, index.view(len(index), *[1] * (x.dim() - 2), -1).expand_as(x))
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """What sums over a whole target are kept in: at least fp32."""
-    return torch.promote_types(dtype, torch.float32)
+MEMORY = "attention that remembers where it looked needs a source that stays the same; it can't be self-attention"
 
 
-def refuse_self(source: SourceSpec) -> None:
-    """For what remembers where it looked."""
+def refuse_self(source: SourceSpec, reason: str = MEMORY) -> None:
+    """For what remembers where it looked, or whatever the ``reason``."""
     if source.is_self or source.causal:
-        raise UserError(
-            "attention that remembers where it looked needs a source that stays the same; it can't be self-attention"
-        )
+        raise UserError(reason)
 
 
 def refuse_regions(source: SourceSpec) -> None:

@@ -41,7 +41,7 @@ class Relative(Composed):
                 "use model.positions=sinusoidal, or self_attention=multi_head"
             )
         if not isinstance(self.score, Dot):
-            raise UserError("relative attention adds to the keys of a dot product; use score=scaled_dot")
+            raise UserError("relative attention adds to the keys of a dot product; use attention/score=scaled_dot")
         if clip < 1:
             raise UserError(f"attention.clip is the farthest distance told apart and must be at least 1, got {clip}")
         self.clip = clip

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seq2seq.attention.base import Memory, SourceSpec
-from seq2seq.attention.parts import Part
+from seq2seq.attention.parts import Part, at_least_1, wide
 from seq2seq.errors import UserError
 
 
@@ -155,6 +155,9 @@ class Additive(Score):
         normalize: bool = False,
     ) -> None:
         super().__init__(query_dim, key_dim, heads, source)
+        at_least_1("score", dim=dim)
+        if init_std is not None and init_std < 0:
+            raise UserError(f"score.init_std is a standard deviation and must be at least 0, got {init_std}")
         dim = dim or query_dim
         self.query_weight = nn.Parameter(torch.empty(heads, query_dim, dim))
         self.key_weight = nn.Parameter(torch.empty(heads, key_dim, dim))
@@ -207,9 +210,9 @@ class _AdditiveScores(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         queries, keys, vector = ctx.saved_tensors
-        wide = torch.promote_types(keys.dtype, torch.float32)  # what is summed up over T
+        exact = wide(keys.dtype)  # what is summed up over T
         d_queries, inner = torch.empty_like(queries), torch.empty_like(keys)
-        d_keys, d_vector = torch.zeros_like(keys, dtype=wide), torch.zeros_like(vector, dtype=wide)
+        d_keys, d_vector = torch.zeros_like(keys, dtype=exact), torch.zeros_like(vector, dtype=exact)
         for t, (query, row) in enumerate(zip(queries.unbind(2), grad.to(keys.dtype).split(1, 2), strict=True)):
             torch.add(keys, query.unsqueeze(2), out=inner).tanh_()
             d_vector += (row @ inner).squeeze(2).sum(0)
@@ -233,6 +236,7 @@ class Location(Score):
             raise UserError("the location score indexes positions in time; image regions have no such order")
         if source.causal:
             raise UserError("the location score has one row a source position; it can't serve a memory that grows")
+        at_least_1("score", max_length=max_length)
         self.max_length = max_length
         self.weight = nn.Parameter(torch.empty(heads, query_dim, max_length))
         _xavier(self.weight, query_dim, max_length)
@@ -259,7 +263,7 @@ class Constant(Score):
 
 def _unit(x: Tensor) -> Tensor:
     """x / |x|; 0 stays 0, with a gradient that is finite."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide(x.dtype))
     return (x / norm.where(norm > 0, 1.0)).to(x.dtype)
 
 

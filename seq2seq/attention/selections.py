@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seq2seq.attention import noise
 from seq2seq.attention.base import State
-from seq2seq.attention.parts import Part
+from seq2seq.attention.parts import Part, widened
 from seq2seq.errors import UserError
 
 Draw = Callable[[], Tensor]
@@ -85,8 +85,8 @@ class Hard(_Sampled):
 
     The gradient of a reaches the loss through log a_{t,s_t} (``log_prob``), by REINFORCE (``seq2seq.loss``), and
     through the penalty ``negative_entropy`` = sum_j a_tj log a_tj. With probability ``soft`` a forward pass is made
-    with a itself, the "expected value" of the sample (the paper's section 4.1; one draw for the whole batch, as in the
-    released code). Evaluation reads the likeliest position.
+    with a itself, the "expected value" of the sample (the paper's section 4.1): one draw for the whole batch, as in the
+    released code, but each slot draws for itself, where Xu has one. Evaluation reads the likeliest position.
     """
 
     def __init__(self, *, soft: float = 0.5) -> None:
@@ -151,7 +151,7 @@ def gumbel(u: Tensor) -> Tensor:
 
 def _log(x: Tensor, where: Tensor) -> Tensor:
     """log x in at least fp32, 0 elsewhere, where there is no gradient either."""
-    return x.to(torch.promote_types(x.dtype, torch.float32)).where(where, 1.0).log()
+    return widened(x).where(where, 1.0).log()
 
 
 def _one_hot(of: Tensor, possible: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Memory, Query, SourceSpec
-from seq2seq.attention.parts import Part
+from seq2seq.attention.parts import Part, at_least_1, widened
 from seq2seq.errors import UserError
 
 
@@ -127,6 +127,7 @@ class LocalP(_Centred):
         renormalise: bool = False,
     ) -> None:
         super().__init__(query_dim, heads, source, reach=reach)
+        at_least_1("window", dim=dim)
         if source.causal:
             raise UserError("local-p needs the length of a whole source; a memory that grows has none yet")
         self.mass = "one" if renormalise else "at_most_one"
@@ -168,9 +169,7 @@ class AdaptiveSpan(Window):
         super().__init__(query_dim, heads, source)
         if source.axes != 1:
             raise UserError("a span runs along time; image regions have no such order")
-        for name, value in (("max_span", max_span), ("ramp", ramp)):
-            if value < 1:
-                raise UserError(f"window.{name} counts places and must be at least 1, got {value}")
+        at_least_1("window", max_span=max_span, ramp=ramp)
         if not 0.0 <= init <= 1.0:
             raise UserError(f"window.init is a fraction of window.max_span and must lie in 0..1, got {init}")
         if centre not in ("local_m", "local_p"):
@@ -189,8 +188,7 @@ class AdaptiveSpan(Window):
         centre = query.position
         if self.hidden is not None and self.centre is not None:
             centre = _predicted(self.hidden, self.centre, query, memory)
-        wide = torch.promote_types(self.fraction.dtype, torch.float32)
-        span = self.max_span * self.fraction.to(wide).clamp(max=1.0)
+        span = self.max_span * widened(self.fraction).clamp(max=1.0)
         factor = ((self.ramp + span - _distance(centre, memory).abs()) / self.ramp).clamp(0.0, 1.0)
         return View(factor > 0, factor)
 
@@ -211,6 +209,5 @@ def _distance(centre: Tensor, memory: Memory) -> Tensor:
 
 def _predicted(hidden: nn.Linear, centre: nn.Linear, query: Query, memory: Memory) -> Tensor:
     """p_t = S sigmoid(v_p^T tanh(W_p h_t)): (B, T)."""
-    logit = centre(torch.tanh(hidden(query.vector))).squeeze(-1)
-    logit = logit.to(torch.promote_types(logit.dtype, torch.float32))  # in bf16 257 and 258 are one position
+    logit = widened(centre(torch.tanh(hidden(query.vector))).squeeze(-1))  # in bf16 257 and 258 are one position
     return torch.sigmoid(logit) * memory.extent

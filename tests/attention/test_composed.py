@@ -120,9 +120,7 @@ def test_weights_are_those_that_make_the_context(name: str) -> None:
     close(answer.context, ours.output(context) if ours.project else context)
 
 
-@pytest.mark.parametrize(
-    ("name", "other"), [("concat", "additive"), ("soft", "additive"), ("temporal", "additive"), ("global", "general")]
-)
+@pytest.mark.parametrize(("name", "other"), [("concat", "additive"), ("soft", "additive"), ("global", "general")])
 def test_two_names_of_one_thing(name: str, other: str) -> None:
     assert config(f"attention={name}").attention == config(f"attention={other}").attention
 
@@ -143,6 +141,20 @@ def test_dropout_acts_on_the_context_only() -> None:
     assert torch.equal(walk(ours, queries, source).context, calm.context)
 
 
+@pytest.mark.parametrize("name", ["hard", "gumbel"])
+def test_what_was_drawn_is_not_dropped(name: str) -> None:
+    """The context is the value that REINFORCE credits."""
+    ours = mechanism("attention", name, SourceSpec(WIDTH), "attention.dropout=0.9").train()
+    source = memory(7, 4)
+    answer = walk(ours, noise(2, T, WIDTH), source)
+    close(answer.context, (answer.weights @ source.values.unsqueeze(1)).squeeze(1))
+
+
+def test_temporal_is_additive_with_a_bias() -> None:
+    biased = config("attention=additive", "attention/score=additive_bias").attention
+    assert config("attention=temporal").attention == biased != config("attention=additive").attention
+
+
 CAUSAL, ROTARY = SourceSpec(WIDTH, causal=True), SourceSpec(WIDTH, position="rotary")
 
 
@@ -154,6 +166,41 @@ CAUSAL, ROTARY = SourceSpec(WIDTH, causal=True), SourceSpec(WIDTH, position="rot
         (["attention=multi_head", "attention.project=false"], SourceSpec(WIDTH), r"project=true"),
         (["attention=dot", "attention.dim=4"], SourceSpec(WIDTH), r"project=true"),
         (["attention=dot", "attention.dropout=1.5"], SourceSpec(WIDTH), r"dropout must lie in 0..1, got 1.5"),
+        (["attention=cross", "attention.dim=0"], SourceSpec(WIDTH), r"^attention\.dim must be at least 1"),
+        (
+            ["attention=additive", "attention.score.dim=0"],
+            SourceSpec(WIDTH),
+            r"^attention\.score\.dim must be at least 1",
+        ),
+        (["attention=additive", "attention.score.init_std=-1.0"], SourceSpec(WIDTH), r"init_std .* at least 0, got -1"),
+        (
+            ["attention=location", "attention.score.max_length=0"],
+            SourceSpec(WIDTH),
+            r"score\.max_length must be at least",
+        ),
+        (
+            ["attention=local", "attention.window.dim=0"],
+            SourceSpec(WIDTH),
+            r"^attention\.window\.dim must be at least 1",
+        ),
+        (["attention=latent", "attention.dim=0"], SourceSpec(WIDTH), r"^attention\.dim must be at least 1"),
+        (["attention=linear", "attention.dim=-8"], SourceSpec(WIDTH), r"^attention\.dim must be at least 1"),
+        (["attention=memory", "attention.dim=0"], SourceSpec(WIDTH), r"^attention\.dim must be at least 1"),
+        (
+            ["attention=performer", "attention.feature_map.features=0"],
+            SourceSpec(WIDTH),
+            r"^attention\.feature_map\.fea",
+        ),
+        (
+            ["attention=mocha", "attention.chunk_score.dim=0"],
+            SourceSpec(WIDTH),
+            r"^attention\.chunk_score\.dim must be",
+        ),
+        (
+            ["attention=hierarchical", "attention.sentence.dim=0"],
+            SourceSpec(WIDTH),
+            r"^attention\.sentence\.dim must be",
+        ),
         (["attention=dot"], SourceSpec(KEYS), r"queries have 8 and keys 6"),
         (["attention=multi_head", "attention.heads=8"], ROTARY, r"even width"),
         (["attention=multi_head", "attention/score=additive"], ROTARY, r"dot product.*additive"),

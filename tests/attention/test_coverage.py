@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import gradcheck
 
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec
 from seq2seq.attention.composed import Composed
@@ -82,6 +83,18 @@ def test_see_invariants() -> None:
         close(answer.state["coverage"].sum((2, 3))[:2], torch.full((2, heads), float(T)).double())
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_gradient_of_the_penalty(heads: int) -> None:
+    """Through a_t, through the sum of earlier weights, and through what they made of later ones."""
+    attention, source = made(heads=heads), memory(4, 3, width=V)
+
+    def penalty(queries: Tensor, values: Tensor, *parameters: Tensor) -> Tensor:
+        return walk(attention, queries, replace(source, values=values)).penalties["coverage"]
+
+    inputs = (noise(2, 4, Q).requires_grad_(), source.values.requires_grad_(), *attention.parameters())
+    assert gradcheck(penalty, inputs, fast_mode=True)
+
+
 def test_attention_that_stays_is_all_covered() -> None:
     """Equal weights at each step: 0, then 1."""
     attention = made()
@@ -114,7 +127,7 @@ def test_linguistic() -> None:
     assert not answer.penalties
 
     def update(c: Tensor, a: Tensor, h: Tensor, s: Tensor) -> Tensor:
-        return c + (a / (3.0 / (1.0 + (-h @ attention.fertile.weight[0]).exp()))).unsqueeze(1)
+        return c + (a / (3.0 / (1.0 + (-h @ attention.fertility.weight[0]).exp()))).unsqueeze(1)
 
     for b, length in enumerate(LENGTHS[:2]):
         weights, _ = by_hand(attention, queries[b], length, memory.values[b], update)
@@ -216,7 +229,7 @@ def test_defaults_are_the_papers() -> None:
     attention = mechanism("attention", "coverage", SourceSpec(WIDTH))
     assert attention.kind == "see"
     assert attention.score.bias is not None
-    assert made(kind="linguistic").fertility == 2
+    assert made(kind="linguistic").most == 2
     assert made(kind="neural").size == 10
 
 

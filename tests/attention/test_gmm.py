@@ -57,7 +57,7 @@ def test_formula(step: int, normalize: bool) -> None:
 @pytest.mark.parametrize("step", [1.0, 2.0])
 def test_at_first_it_walks_with_the_target(step: float) -> None:
     """Query t is at (t + 1) step - 1, counted from 0; alpha = 1/K and beta = 1: 1 at the centre, 1/e next to it."""
-    answer = walk(flat(step=step), noise(1, 3, Q), memory(9, width=V))
+    answer = walk(flat(advance=step), noise(1, 3, Q), memory(9, width=V))
     for t, row in enumerate(answer.weights[0, 0]):
         expected = [math.exp(-((u + 1 - (t + 1) * step) ** 2)) for u in range(9)]
         assert row.tolist() == pytest.approx(expected)
@@ -76,9 +76,9 @@ def test_mass() -> None:
     sums = walk(made(), noise(2, T, Q), memory(7, 3, width=V)).weights.sum(-1)
     assert sums.max() > 1.01
     assert sums.min() < 0.99
-    far = walk(flat(step=1000.0, normalize=True), noise(1, T, Q), memory(7, width=V)).weights[0, 0]
+    far = walk(flat(advance=1000.0, normalize=True), noise(1, T, Q), memory(7, width=V)).weights[0, 0]
     close(far, torch.eye(7).double()[[6] * T])  # past the end they are at its last position
-    assert not walk(flat(step=1000.0), noise(1, T, Q), memory(7, width=V)).weights.any()
+    assert not walk(flat(advance=1000.0), noise(1, T, Q), memory(7, width=V)).weights.any()
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -98,6 +98,37 @@ def test_mask(normalize: bool) -> None:
         close(masked.weights[0, 0, 0], whole.weights[0, 0, 0] * mask[0, 0])
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("parameter", range(3), ids=["alpha", "beta", "kappa"])
+@pytest.mark.parametrize("bias", [100.0, -100.0])
+def test_extreme_parameters(bias: float, parameter: int, normalize: bool) -> None:
+    """exp(100) and its square are no numbers in fp32, nor is exp(11) one in fp16."""
+    for dtype in (torch.float32, torch.float16):
+        attention = GMM(Q, SourceSpec(V), normalize=normalize)
+        attention.bumps.bias.data.view(3, -1)[parameter] = bias
+        attention.to(dtype)
+        source, queries = memory(7, 3, 0, width=V, dtype=dtype), noise(3, T, Q, dtype=dtype).requires_grad_()
+        source.values.requires_grad_()
+        answer = walk(attention, queries, source)
+        assert answer.weights.isfinite().all() and answer.context.isfinite().all()
+        total = answer.weights.sum(dtype=torch.float32) + answer.context.sum(dtype=torch.float32)
+        (1e-4 * total).backward()  # so that fp16 holds what comes of weights of 22026
+        leaves = (queries, source.values, *attention.parameters())
+        assert all(leaf.grad.isfinite().all() for leaf in leaves)
+        if normalize:
+            torch.testing.assert_close(answer.weights[:2].sum(-1).float(), torch.ones(2, 1, T), rtol=0, atol=2e-3)
+
+
+def test_where_it_stops_no_chunk_differs() -> None:
+    attention, queries = made(), noise(1, T, Q)
+    attention.bumps.bias.data[-5:] = 100.0
+    queries = queries.repeat(1, 20, 1)
+    source = memory(5, width=V)
+    answers = [walk(attention, queries, source, chunks=chunks).state["kappa"] for chunks in ((100,), (1,) * 100)]
+    close(*answers)
+    assert (answers[0] == 1e6).all()
+
+
 def test_bumps_start_apart() -> None:
     """Equal ones would have equal gradients for ever."""
     attention = GMM(Q, SourceSpec(V)).double()
@@ -108,7 +139,7 @@ def test_bumps_start_apart() -> None:
 def test_refusals() -> None:
     for options, message in [
         ({"mixtures": 0}, "at least 1"),
-        ({"step": 0.0}, "above 0"),
+        ({"advance": 0.0}, "above 0"),
         ({"dropout": 1.5}, r"in 0\.\.1"),
     ]:
         with pytest.raises(UserError, match=message):

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.composed import Composed
+from seq2seq.attention.intra_temporal import IntraTemporal
 from seq2seq.attention.normalizers import Softmax
 from seq2seq.attention.scores import Additive, Constant, Dot, General
-from seq2seq.attention.temporal import IntraTemporal
 from seq2seq.attention.windows import Global, LocalM
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk

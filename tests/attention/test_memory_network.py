@@ -38,7 +38,7 @@ def test_formula(tying: str, temporal: bool, hops: int, linear: bool) -> None:
     answer = walk(attention, queries, source)
     assert answer.weights.shape == (2, hops, T, 5)
     embed = attention.embed.tolist()
-    b_matrix = attention.question.weight.tolist()
+    b_matrix = attention.embed_query.weight.tolist()
     for b, length in enumerate(LENGTHS):
         for t in range(T):
             u = [dot(row, queries[b, t].tolist()) for row in b_matrix]
@@ -57,7 +57,7 @@ def test_formula(tying: str, temporal: bool, hops: int, linear: bool) -> None:
                 assert answer.weights[b, hop, t].tolist() == pytest.approx(p + [0.0] * (5 - length))
                 o = [sum(p[i] * vector(c, i)[d] for i in range(length)) for d in range(D)]
                 if tying == "layerwise":
-                    u = [dot(row, u) for row in attention.carry.weight.tolist()]
+                    u = [dot(row, u) for row in attention.between_hops.weight.tolist()]
                 u = [x + y for x, y in zip(u, o, strict=True)]
             assert answer.context[b, t].tolist() == pytest.approx(u)
 
@@ -65,7 +65,7 @@ def test_formula(tying: str, temporal: bool, hops: int, linear: bool) -> None:
 def test_by_hand() -> None:
     """One hop, two memories of one number: u = 1, m = (0, log 3), c = (1, 2): p = (1/4, 3/4), u + o = 1 + 7/4."""
     attention = MemoryNetwork(1, SourceSpec(2), hops=1, temporal=False).double()
-    attention.question.weight.data.fill_(1.0)
+    attention.embed_query.weight.data.fill_(1.0)
     attention.embed.data.copy_(torch.tensor([[[1.0], [0.0]], [[0.0], [1.0]]]))
     values = torch.tensor([[[0.0, 1.0], [math.log(3), 2.0]]], dtype=torch.float64)
     answer = walk(attention, torch.ones(1, 1, 1).double(), Memory.of(values, torch.ones(1, 2, dtype=torch.bool)))
@@ -78,7 +78,7 @@ def test_tying_is_in_the_parameters() -> None:
     assert made(hops=3).embed.shape[0] == made(hops=3).time.shape[0] == 4
     layerwise = made(hops=3, tying="layerwise")
     assert layerwise.embed.shape[0] == layerwise.time.shape[0] == 2
-    assert layerwise.carry.weight.shape == (D, D)
+    assert layerwise.between_hops.weight.shape == (D, D)
     assert made(temporal=False).time is None
 
 

@@ -164,6 +164,15 @@ def test_where_nothing_is_good_enough_nothing_is_read_any_more() -> None:
     assert walk(attention, noise(1, T, Q), memory(4, width=Q)).weights[0, 0, :, 0].eq(1).all()
 
 
+def test_as_likely_as_not_is_not_good_enough() -> None:
+    """p > 1/2 stops (section 2.5), p = 1/2 does not; but a scan that must stop does so at the last position."""
+    for preserve in (False, True):
+        attention = made(score=Constant, preserve=preserve)
+        attention.offset.data.zero_()
+        weights = walk(attention, noise(1, T, Q), memory(4, width=Q)).weights[0, 0]
+        assert weights.tolist() == [[0.0, 0.0, 0.0, float(preserve)]] * T
+
+
 @pytest.mark.parametrize("preserve", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 def test_mass(preserve: bool, training: bool) -> None:

@@ -1,4 +1,4 @@
-"""Intra-temporal attention: scores divided by what they were before.
+"""Intra-temporal attention: scores divided by what they were before (not ``attention=temporal``, over frames).
 
 Letters as in ``composed.py``.
 """
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
 from seq2seq.attention.composed import Composed
-from seq2seq.attention.recurrent import refuse_self, wide
+from seq2seq.attention.parts import wide
+from seq2seq.attention.recurrent import refuse_self
 
 
 class IntraTemporal(Composed):
