@@ -11,19 +11,19 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.errors import UserError
-from seq2seq.options import suggest
+from seq2seq.options import in_slots, suggest
 
 CONF = Path(__file__).parent.parent / "conf"
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
@@ -53,10 +53,8 @@ def run(
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
     with _one_line(traceback_wanted):
-        if all(flag in ("-m", "--multirun") for flag in flags):
-            for config in compose(config_name, overrides):
-                if check is not None:
-                    check(config, [override.lstrip("+").partition("=")[0] for override in overrides])
+        if check is not None and all(flag in ("-m", "--multirun") for flag in flags):
+            checked(config_name, overrides, check)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
 
 
@@ -84,8 +82,27 @@ def forced(argument: str) -> str:
     return f"++{argument}" if is_value and "@" not in key and not (CONF / key).is_dir() else argument
 
 
+def checked(config_name: str, overrides: list[str], check: Callable[[DictConfig, list[str]], None]) -> None:
+    """Shows ``check`` each config that ``overrides`` ask for, and tells what it refuses by what was chosen."""
+    keys = [override.lstrip("+").partition("=")[0] for override in overrides]
+    for job, config in _jobs(config_name, overrides):
+        try:
+            check(config, keys)
+        except UserError as error:
+            text = in_slots(str(error), config)
+            if found := re.match(r"([\w.]+)\.\w+: (\w+) has no option", text):
+                name = _chosen(found[1], _choices(config_name, job))
+                text = text if name is None else text.replace(found[2], name, 1)
+            raise UserError(text) from error
+
+
 def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
     """The configs that ``overrides`` ask for: one, or each of a sweep's."""
+    return (config for _, config in _jobs(config_name, overrides))
+
+
+def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], DictConfig]]:
+    """Each config with overrides that ask for it alone."""
     axes = []
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
@@ -95,12 +112,39 @@ def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
                 axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
             else:
                 axes.append([line])
-        for job in itertools.product(*axes):
+        for job in map(list, itertools.product(*axes)):
             try:
-                config = hydra.compose(config_name, list(job))
+                config = hydra.compose(config_name, job)
+            except ConfigCompositionException as error:
+                raise UserError(_without(error, config_name, job)) from error
             except ValueError as error:  # Hydra's word for a group that is given a number
                 raise UserError(explain(error)) from error
-            yield config
+            yield job, config
+
+
+def _choices(config_name: str, job: list[str]) -> dict[str, str | None]:
+    """{group: file} of a job; a group that fills another key than its own is ``group@key``."""
+    return dict(hydra.compose(config_name, job, return_hydra_config=True).hydra.runtime.choices)
+
+
+def _chosen(key: str, among: Mapping[str, str | None]) -> str | None:
+    """GROUP=CHOICE of what stands at ``key``."""
+    part = key.rpartition(".")[2]
+    groups = (key.replace(".", "/"), f"self_attention@{key}", f"attention/{part}@{key}")
+    return next((f"{group}={among[group]}" for group in groups if among.get(group)), None)
+
+
+def _without(error: Exception, config_name: str, job: list[str]) -> str:
+    """``explain``, and of a mechanism without the part that was chosen, which parts it has."""
+    if not (found := re.search(r"Could not override '(attention/\w+@?([\w.]*))'", str(error))):
+        return explain(error)
+    among = _choices(config_name, [line for line in job if line.partition("=")[0] != found[1]])
+    slot = found[2].partition(".")[0] or "attention"
+    if (name := _chosen(slot, among)) is None:
+        return explain(error)
+    stands = (group for group in among if group.startswith("attention/"))
+    parts = sorted(group for group in stands if (group.partition("@")[2].partition(".")[0] or "attention") == slot)
+    return f"{name} has no part {found[1]}; it has: {', '.join(parts) or 'none'}"
 
 
 def explain(error: Exception) -> str:

@@ -46,8 +46,18 @@ def check(
 
 def suggest(name: str, among: Iterable[str]) -> str:
     """``; did you mean X?`` or nothing."""
-    near = difflib.get_close_matches(name, list(among), n=1)
+    among = list(among)
+    near = difflib.get_close_matches(name, among, n=1, cutoff=0.75)
+    near += sorted(other for other in among if len(name) > 2 and other.startswith(name))
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def in_slots(text: str, config: DictConfig) -> str:
+    """``encoder_self.heads`` as ``self_attention.heads`` where the encoder's slot has no choice of its own."""
+    for slot in ("encoder_self", "decoder_self"):
+        if config.get(slot) is None:
+            text = re.sub(rf"\b{slot}\.", "self_attention.", text)
+    return text
 
 
 def check_nodes(path: str, value: Any) -> None:

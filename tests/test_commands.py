@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig
 
 from seq2seq import command, workflows
 from seq2seq.errors import UserError
@@ -45,12 +44,9 @@ def test_a_sweep_is_all_its_jobs() -> None:
     ]
 
 
-def told(*typed: str, name: str = "train") -> DictConfig:
-    """The config of a command line, checked as ``train.py`` checks it."""
-    overrides = [command.forced(argument) for argument in typed]
-    (config,) = command.compose(name, overrides)
-    workflows.check(config, [override.lstrip("+").partition("=")[0] for override in overrides])
-    return config
+def told(*typed: str, name: str = "train") -> None:
+    """A command line, checked as ``train.py`` checks it."""
+    command.checked(name, [command.forced(argument) for argument in typed], workflows.check)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +72,7 @@ def test_right_command_lines_pass(typed: list[str]) -> None:
     ("typed", "message"),
     [
         ("attnetion=local", r"unknown option attnetion; did you mean attention\?"),
-        ("encoder.dropot=0.1", r"encoder\.dropot: RNNEncoder has no option dropot; did you mean dropout\?"),
+        ("encoder.dropot=0.1", r"encoder\.dropot: encoder=rnn has no option dropot; did you mean dropout\?"),
         ("+encoder.dropot=0.1", "did you mean dropout"),
         ("+foo=1", "unknown option foo; there are: attention"),
         ("encoder.layers=two", r"encoder\.layers=two: must be int"),
@@ -85,9 +81,16 @@ def test_right_command_lines_pass(typed: list[str]) -> None:
         ("decoder_self.heads=2", "decoder_self is not chosen; add self_attention@decoder_self=CHOICE"),
         ("model.positions=rotary", r"model\.positions has no effect here; model has: .*dim"),
         ("+model.foo=1", r"model\.foo has no effect"),
-        ("attention.heads=3", "heads"),
+        ("attention.heads=3", "^attention.heads=3 must divide the width 128"),
+        ("attention.hops=3", r"attention\.hops: attention=additive has no option hops; there are:"),
+        (
+            "attention.window.reach=3",
+            r"attention\.window\.reach: attention/window=global has no option reach; there are",
+        ),
+        ("attention.score.dim=0", r"^attention\.score\.dim must be at least 1, got 0"),
+        ("attention.dropout=2", r"^attention\.dropout must lie in 0\.\.1, got 2"),
         ("decoder.bridge=x", "bridge=x.*dense"),
-        ("decoding.temperature=2", "Beam has no option temperature"),
+        ("decoding.temperature=2", "decoding=beam has no option temperature"),
         ("optimizer.lr=fast", r"optimizer\.lr=fast: must be float"),
         ("trainer.precision=bf17", "must be one of .*bf16-mixed"),
         ("trainer.accelerator=tpuu", "tpuu"),
@@ -106,9 +109,40 @@ def test_wrong_command_lines_are_refused_with_the_right_names(typed: str, messag
     assert "\n" not in str(caught.value)
 
 
+TRANSFORMER, ITSELF = "model=transformer", "self_attention@encoder_self"
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
+        (["attention=local", "attention.window.reach=-1"], r"attention\.window\.reach is D, .*got -1"),
+        (["attention=hierarchical", "attention.word.dim=0"], r"attention\.word\.dim must be at least 1"),
+        ([TRANSFORMER, "self_attention=sliding_window", "self_attention.window.reach=0"],
+         r"^self_attention\.window\.reach must be at least 1"),
+        ([TRANSFORMER, f"{ITSELF}=multi_head", "encoder_self.heads=3"], r"^encoder_self\.heads=3 must divide"),
+        ([TRANSFORMER, "self_attention=entmax", "self_attention.normalizer.alpha=2.0"],
+         r"^self_attention\.normalizer\.alpha .* attention/normalizer@self_attention\.normalizer=softmax,"),
+        ([TRANSFORMER, f"{ITSELF}=linear", "encoder_self.hops=3"],
+         "self_attention@encoder_self=linear has no option hops"),
+        (["attention=linear", "attention/score=dot"],
+         "attention=linear has no part attention/score; it has: attention/feature_map"),
+        (["attention=gmm", "attention/score=dot"], "attention=gmm has no part attention/score; it has: none"),
+        ([TRANSFORMER, "self_attention=linear", "attention/score@self_attention.score=dot"],
+         "^self_attention=linear has no part .*; it has: attention/feature_map@self_attention.feature_map$"),
+        (["attention=additive,linear", "attention/normalizer=sparsemax"], "^attention=linear has no part"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_mechanisms_are_told_by_the_keys_of_their_slot(typed: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        told(*typed)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("self_attention=additive", "self_attention has no choice additive; it has: adaptive_span"),
         ("attention=locall", "attention has no choice locall; did you mean local?; it has: adaptive"),
         ("debug=bach", "debug has no choice bach; did you mean batch?"),
         ("self_attention@encoder_slf=multi_head", "can't be chosen here. Did you mean to override one of"),
