@@ -86,8 +86,9 @@ class Entmax15(Normalizer):
 class Entmax(Normalizer):
     """a = [(alpha - 1) e - tau]_+^(1 / (alpha - 1)), alpha learned, one a head (Correia 2019, sections 3 and 4).
 
-    alpha = 1 + sigma(r), r a parameter that starts where alpha is ``alpha``; as in the released code not below 1.01,
-    since near 1 (softmax) the exponent explodes. ``learn: false`` keeps alpha as it is.
+    alpha = 1 + sigma(r), r a parameter that starts where alpha is ``alpha``; as in the released code alpha is not below
+    1.01, since near 1 (softmax) the exponent explodes: r is put back there after each step, where it goes on learning.
+    ``learn: false`` keeps alpha as it is.
     """
 
     def __init__(self, heads: int, *, alpha: float = 1.5, learn: bool = True) -> None:
@@ -98,21 +99,31 @@ class Entmax(Normalizer):
                 "1 is attention/normalizer=softmax, 2 is attention/normalizer=sparsemax"
             )
         self.alpha = alpha
-        shape = math.log((alpha - 1.0) / (2.0 - alpha))
-        self.shape = nn.Parameter(torch.full((heads,), shape)) if learn else None
+        self.shape = nn.Parameter(torch.full((heads,), _shape(alpha))) if learn else None
 
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
         """(B, H, T, S) -> (B, H, T, S)."""
         alpha: Tensor | float = self.alpha
         if self.shape is not None:
-            alpha = (1.0 + torch.sigmoid(widened(self.shape))).clamp(min=_LEAST)[:, None, None]
+            alpha = (1.0 + torch.sigmoid(widened(self.shape)))[:, None, None]
         return _entmax(scores, visible, alpha, _by_newton)
+
+    def constrain(self) -> None:
+        """alpha >= 1.01."""
+        if self.shape is not None:
+            with torch.no_grad():
+                self.shape.clamp_(min=_shape(_LEAST))
 
 
 Solve = Callable[[Tensor, Any], Tensor]
 """(x, power) -> [x - tau]_+^power that sums to 1 up to rounding, the largest x being 0."""
 _LEAST = 1.01
 _STEPS = 12  # rounding is reached in 4 to 7; made to be slow, 20 000 scores took 12
+
+
+def _shape(alpha: float) -> float:
+    """r where 1 + sigma(r) = alpha."""
+    return math.log((alpha - 1.0) / (2.0 - alpha))
 
 
 def _softmax(scores: Tensor, visible: Tensor) -> Tensor:

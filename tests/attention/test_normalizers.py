@@ -215,11 +215,30 @@ def test_alpha_is_learned_a_head() -> None:
 
 
 def test_alpha_stays_off_softmax() -> None:
-    """Where the exponent would explode."""
+    """Where the exponent would explode, it is put back."""
     normalizer = Entmax(1)
     torch.nn.init.constant_(normalizer.shape, -100.0)
+    normalizer.constrain()
     scores = noise(1, 1, 1, 9, dtype=torch.float32)
     torch.testing.assert_close(normalizer(scores, ALL), scores.softmax(-1), rtol=0, atol=0.01)
+    Entmax(1, learn=False).constrain()
+
+
+def test_alpha_comes_back_from_its_least() -> None:
+    """Trained to be softmax, then to be sparsemax: held at 1.01, it still learns."""
+    scores, normalizer = 2 * noise(64, 1, 1, 20, dtype=torch.float32), Entmax(1)
+    optimizer = torch.optim.SGD(normalizer.parameters(), lr=1.0)
+    alphas = []
+    for target in (Softmax(1), Sparsemax(1)):
+        for _ in range(60):
+            optimizer.zero_grad()
+            (normalizer(scores, ALL) - target(scores, ALL)).square().sum().backward()
+            assert normalizer.shape.grad.abs() > 0
+            optimizer.step()
+            normalizer.constrain()
+        alphas.append(1 + normalizer.shape.sigmoid().item())
+    assert alphas[0] == pytest.approx(1.01, abs=1e-6)
+    assert alphas[1] > 1.5
 
 
 @every_sparse
