@@ -21,13 +21,15 @@ from seq2seq.attention.positions import rotate
 from seq2seq.errors import UserError
 
 BLOCK = 64  # queries that compare with each other's keys one by one; all before them are in sums
+FAINT = 1e-18  # a sum of weights this small may have lost some to the end of the range of floats, at 1e-38
 
 
 class FeatureMap(Part, ABC):
     """phi(x) >= 0; the similarity of q and k is phi(q) . phi(k).
 
-    Features can leave the range of floats, so keys are given as phi(k) e^-r, with the exponent r of each feature beside
-    them, and queries as phi(q) e^(r - c), each with a c of its own, which dividing by the sum of weights cancels.
+    Features can leave the range of floats, so they are given as exponents. Of keys, each feature is taken as
+    phi(k) e^-r, r the largest exponent it has among them; of a query as phi(q) e^(r - c), c the largest of its own:
+    what no result depends on, for dividing by the sum of weights cancels it.
     """
 
     of_product = False  # whether phi(q) . phi(k) is a function of q . k, which rotary positions act on
@@ -37,48 +39,38 @@ class FeatureMap(Part, ABC):
         self.width = width
 
     @abstractmethod
-    def keys(self, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, S, D), (B, S) bool -> phi(k) e^-r (B, H, S, M), finite where not real, and r (B, H, 1, M)."""
-
-    @abstractmethod
-    def queries(self, queries: Tensor, exponent: Tensor) -> Tensor:
-        """(B, H, T, D), r (B, H, 1, M) -> phi(q) e^(r - c) (B, H, T, M)."""
+    def powers(self, x: Tensor) -> Tensor:
+        """log phi(x): (B, H, L, D) -> (B, H, L, M)."""
 
 
 class Elu(FeatureMap):
-    """phi(x) = elu(x) + 1 (Katharopoulos 2020, equation 7): e^x below 0, x + 1 above. Needs no exponent: r = 0."""
+    """phi(x) = elu(x) + 1 (Katharopoulos 2020, equation 7): e^x below 0, x + 1 above; M = D."""
 
-    def keys(self, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """M = D."""
-        return _EluPlusOne.apply(keys), keys.new_zeros(*keys.shape[:2], 1, self.width)
-
-    def queries(self, queries: Tensor, exponent: Tensor) -> Tensor:
-        """M = D."""
-        return _EluPlusOne.apply(queries)
+    def powers(self, x: Tensor) -> Tensor:
+        """x below 0, log(1 + x) above."""
+        return _LogEluPlusOne.apply(x)
 
 
-class _EluPlusOne(torch.autograd.Function):
-    """y with y' = min(y, 1). As ``F.elu(x) + 1`` it would round to 0 from x = -17 on."""
+class _LogEluPlusOne(torch.autograd.Function):
+    """y with y' = 1 / (1 + [x]_+). As ``F.elu(x) + 1`` it would be log 0 from x = -17 on."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.clamp(max=0.0).exp_().add_(x.relu())
-        ctx.save_for_backward(y)
-        return y
+        ctx.save_for_backward(x)
+        return x.relu().log1p_().add_(x.clamp(max=0.0))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        return grad * y.clamp(max=1.0)
+        (x,) = ctx.saved_tensors
+        return grad / x.relu().add_(1.0)
 
 
 class Favor(FeatureMap):
     """phi(x) = exp(w x' - |x'|^2 / 2) / sqrt(M), x' = x / D^(1/4): E[phi(q) . phi(k)] = exp(q . k / sqrt(D)).
 
     (Performer's positive random features, Choromanski 2021, lemma 1.) The M rows of w, drawn once and kept in the state
-    dict, are normal, and orthogonal within each D of them (section 2.4). r is the largest exponent among the keys,
-    which no result depends on.
+    dict, are normal, and orthogonal within each D of them (section 2.4).
     """
 
     of_product = True
@@ -89,19 +81,8 @@ class Favor(FeatureMap):
         at_least_1("feature_map", features=features)
         self.register_buffer("directions", orthogonal(features, width))
 
-    def keys(self, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """One r a feature: each has a key for which it is 1, so that no sum of them vanishes."""
-        powers = self.powers(keys).masked_fill(~real[:, None, :, None], torch.finfo(keys.dtype).min / 4)
-        exponent = powers.detach().amax(2, keepdim=True)
-        return (powers - exponent).exp(), exponent
-
-    def queries(self, queries: Tensor, exponent: Tensor) -> Tensor:
-        """c is the largest exponent of the query's features."""
-        powers = self.powers(queries) + exponent
-        return (powers - powers.detach().amax(-1, keepdim=True)).exp()
-
     def powers(self, x: Tensor) -> Tensor:
-        """log phi(x): (B, H, L, D) -> (B, H, L, M)."""
+        """w x' - |x'|^2 / 2 - log(M) / 2."""
         offset = 0.5 * (x.square().sum(-1, keepdim=True) * self.width**-0.5 + math.log(len(self.directions)))
         return x @ (self.directions.to(x.dtype) * self.width**-0.25).T - offset
 
@@ -122,9 +103,10 @@ class Sums(NamedTuple):
     exponent: Tensor  # (B, H, 1, M): r
 
     @staticmethod
-    def of(features: Tensor, exponent: Tensor, values: Tensor, real: Tensor) -> Sums:
-        """Over the real ones of keys (B, H, S, M), values (B, H, S, D)."""
-        features = features.masked_fill(~real[:, None, :, None], 0.0)
+    def of(powers: Tensor, values: Tensor, real: Tensor) -> Sums:
+        """Over the real ones of log phi(k) (B, H, S, M), values (B, H, S, D)."""
+        exponent = _largest(powers, 2)
+        features = (powers - exponent).exp().masked_fill(~real[:, None, :, None], 0.0)
         return Sums(features.transpose(-1, -2) @ values, features.sum(2).unsqueeze(-1), exponent)
 
     def at(self, exponent: Tensor) -> Sums:
@@ -223,7 +205,8 @@ class LinearAttention(Attention):
         if self.source.position == "rotary":
             queries = rotate(queries, query.position)
         with torch.autocast(queries.device.type, enabled=False):
-            answer = self._answer(widened(queries), query, memory, mask, need_weights)
+            asking = self.feature_map.powers(widened(queries))
+            answer = self._answer(asking, query, memory, mask, need_weights)
             seen = answer.total >= torch.finfo(answer.total.dtype).tiny
             total = torch.where(seen, answer.total, 1.0)
             context = (answer.numerator / total).to(queries.dtype)
@@ -234,16 +217,16 @@ class LinearAttention(Attention):
         context = self.output(context.transpose(1, 2).flatten(2)) * seen.any(1)
         return Attended(context, weights, state)
 
-    def _answer(self, queries: Tensor, query: Query, memory: Memory, mask: Tensor | None, need_weights: bool) -> Answer:
-        """Queries (B, H, T, D) to a memory, by the cheapest way that the question allows."""
+    def _answer(self, asking: Tensor, query: Query, memory: Memory, mask: Tensor | None, need_weights: bool) -> Answer:
+        """log phi(q) (B, H, T, M) to a memory, by the cheapest way that the question allows."""
         past = _known(memory)
         if mask is None and not need_weights:
             if not self.source.causal:
                 assert past is not None
-                asking = self.feature_map.queries(queries, past.exponent)
-                return Answer(asking @ past.matrix, asking @ past.total)
-            if queries.shape[2] > BLOCK and _side_by_side(query, memory):
-                return self._in_blocks(queries, memory, past)
+                features = _scaled(asking + past.exponent)
+                return Answer(features @ past.matrix, features @ past.total)
+            if asking.shape[2] > BLOCK and _side_by_side(query, memory):
+                return self._in_blocks(asking, memory, past)
         visible = memory.mask[:, None, None, :]
         if self.source.causal:
             visible = visible & (memory.positions[:, None, :, 0] <= query.position[:, :, None]).unsqueeze(1)
@@ -251,46 +234,80 @@ class LinearAttention(Attention):
             past = None  # it is the sum of the very keys
         if mask is not None:
             visible = visible & mask.unsqueeze(1)
-        features, exponent = self._features(memory)
-        return self._compare(queries, features, exponent, widened(memory.prepared["values"]), visible, past)
+        return _compare(asking, self._powers(memory), widened(memory.prepared["values"]), visible, past)
 
-    def _compare(
-        self, queries: Tensor, features: Tensor, exponent: Tensor, values: Tensor, visible: Tensor, past: Sums | None
-    ) -> Answer:
-        """All queries with all keys, and with the sums of those before."""
-        shared = exponent if past is None else torch.maximum(exponent, past.exponent)
-        asking = self.feature_map.queries(queries, shared)
-        products = asking @ (features * (exponent - shared).exp()).transpose(-1, -2)
-        products = products.masked_fill(~visible, 0.0)
-        numerator, total = products @ values, products.sum(-1, keepdim=True)
-        if past is not None:
-            earlier = past.at(shared)
-            numerator, total = numerator + asking @ earlier.matrix, total + asking @ earlier.total
-        return Answer(numerator, total, products)
-
-    def _in_blocks(self, queries: Tensor, memory: Memory, past: Sums | None) -> Answer:
+    def _in_blocks(self, asking: Tensor, memory: Memory, past: Sums | None) -> Answer:
         """Query i over keys 0..i: by pairs within a block, by the sums of the blocks before it."""
-        lower = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=queries.device).tril()
-        keys, values = (widened(memory.prepared[name]) for name in ("keys", "values"))
+        lower = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=asking.device).tril()
         answers = []
-        blocks = (*(x.split(BLOCK, 2) for x in (queries, keys, values)), memory.mask.split(BLOCK, 1))
+        parts = (asking, self._powers(memory), widened(memory.prepared["values"]))
+        blocks = (*(x.split(BLOCK, 2) for x in parts), memory.mask.split(BLOCK, 1))
         for q, k, v, real in zip(*blocks, strict=True):
-            features, exponent = self.feature_map.keys(k, real)
             visible = lower[: q.shape[2], : q.shape[2]] & real[:, None, None, :]
-            answers.append(self._compare(q, features, exponent, v, visible, past))
-            own = Sums.of(features, exponent, v, real)
+            answers.append(_compare(q, k, v, visible, past))
+            own = Sums.of(k, v, real)
             past = own if past is None else past.plus(own)
         return Answer(torch.cat([a.numerator for a in answers], 2), torch.cat([a.total for a in answers], 2))
 
-    def _features(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        return self.feature_map.keys(widened(memory.prepared["keys"]), memory.mask)
+    def _powers(self, memory: Memory) -> Tensor:
+        """log phi(k) (B, H, S, M), as good as -inf where not real."""
+        powers = self.feature_map.powers(widened(memory.prepared["keys"]))
+        return powers.masked_fill(~memory.mask[:, None, :, None], torch.finfo(powers.dtype).min / 4)
 
     def _sums(self, memory: Memory) -> Sums:
         """Of all that the memory holds, as keys or as sums."""
         with torch.autocast(memory.mask.device.type, enabled=False):
-            own = Sums.of(*self._features(memory), widened(memory.prepared["values"]), memory.mask)
+            own = Sums.of(self._powers(memory), widened(memory.prepared["values"]), memory.mask)
             past = _known(memory)
             return own if past is None else past.plus(own)
+
+
+def _compare(asking: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: Sums | None) -> Answer:
+    """All queries, log phi(q), with all keys, log phi(k), and with the sums of those before.
+
+    Keys share their exponents, and one that a query may not see can leave it nothing of those that it may: then all
+    goes over logarithms.
+    """
+    exponent = _largest(powers, 2)
+    sees = visible.any(-1, keepdim=True)
+    if past is not None:
+        exponent = torch.maximum(exponent, past.exponent)
+        sees = sees | (past.total > 0).any(2, keepdim=True)
+    features = _scaled(asking + exponent)
+    products = (features @ (powers - exponent).exp().transpose(-1, -2)).masked_fill(~visible, 0.0)
+    answer = _joined(products, values, features, None if past is None else past.at(exponent))
+    return _by_logarithms(asking, powers, values, visible, past) if (sees & (answer.total < FAINT)).any() else answer
+
+
+def _by_logarithms(asking: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: Sums | None) -> Answer:
+    """``_compare`` with log phi(q) . phi(k) = log sum_m exp(log phi_m(q) + log phi_m(k)) of each pair, for M times the
+    memory: phi(q) e^-c, c the largest of what the query sees.
+    """
+    pairs = torch.logsumexp(asking.unsqueeze(3) + powers.unsqueeze(2), -1)
+    largest = _largest(pairs.masked_fill(~visible, torch.finfo(pairs.dtype).min / 4), -1)
+    if past is not None:
+        largest = torch.maximum(largest, _largest(asking + past.exponent, -1))
+    products = (pairs - largest).masked_fill(~visible, -torch.inf).exp()
+    features = None if past is None else (asking + past.exponent - largest).exp()
+    return _joined(products, values, features, past)
+
+
+def _joined(products: Tensor, values: Tensor, features: Tensor | None, past: Sums | None) -> Answer:
+    """What pairs and sums give together, both under the same exponents."""
+    numerator, total = products @ values, products.sum(-1, keepdim=True)
+    if past is not None and features is not None:
+        numerator, total = numerator + features @ past.matrix, total + features @ past.total
+    return Answer(numerator, total, products)
+
+
+def _largest(powers: Tensor, dim: int) -> Tensor:
+    """An exponent to take out, with no gradient of its own."""
+    return powers.detach().amax(dim, keepdim=True)
+
+
+def _scaled(powers: Tensor) -> Tensor:
+    """Features (..., M) of which the largest is 1."""
+    return (powers - _largest(powers, -1)).exp()
 
 
 def _known(memory: Memory) -> Sums | None:
