@@ -37,8 +37,8 @@ class Relative(Composed):
             raise UserError("relative attention learns distances in time; image regions have no such order")
         if source.position == "rotary":
             raise UserError(
-                "relative attention adds to the key what rotary positions would turn away with it; "
-                "use model.positions=sinusoidal, or self_attention=multi_head"
+                "relative and rotary both encode distance; choose one: "
+                "model.positions=none, or self_attention=multi_head"
             )
         if not isinstance(self.score, Dot):
             raise UserError("relative attention adds to the keys of a dot product; use attention/score=scaled_dot")
@@ -55,8 +55,8 @@ class Relative(Composed):
     def compare(self, asked: Asked, keys: Tensor, memory: Memory) -> Tensor:
         """Scores (B, H, T, S); the tables are met once a distance, not once a pair (the paper's section 3.3)."""
         assert isinstance(self.score, Dot)
-        told = (self.score.queries(asked.queries) * self.score.scale) @ self.key_table.T  # (B, H, T, 2K + 1)
-        return super().compare(asked, keys, memory) + told.gather(-1, self._distance(asked))
+        terms = (self.score.queries(asked.queries) * self.score.scale) @ self.key_table.T  # (B, H, T, 2K + 1)
+        return super().compare(asked, keys, memory) + terms.gather(-1, self._distance(asked))
 
     def read(self, weights: Tensor, values: Tensor, asked: Asked) -> Tensor:
         """(B, H, T, S), (B, H, S, D) -> contexts (B, H, T, D)."""

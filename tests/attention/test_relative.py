@@ -13,6 +13,7 @@ from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.relative import Relative
 from seq2seq.config import build_node
 from seq2seq.errors import UserError
+from seq2seq.layers.dropout import dropout
 from tests.attention.walk import ask, close, same, walk
 from tests.catalogue import WIDTH, config, mechanism, memory, noise
 
@@ -115,12 +116,29 @@ def test_one_head_without_projections() -> None:
         close(walk(ours, queries, values).context[0], context)
 
 
+def test_dropout_acts_on_distances_too() -> None:
+    """a^V is read by the weights that are left, as v is."""
+    ours = mechanism(
+        "self_attention", "relative", ENCODER, "self_attention.heads=1", "self_attention.project=false",
+        "self_attention.clip=2", "model.attention_dropout=0.5",
+    ).train()  # fmt: skip
+    queries, values = noise(2, T, WIDTH), memory(T, 4)
+    torch.manual_seed(0)
+    answer = walk(ours, queries, values)
+    torch.manual_seed(0)
+    left = dropout(answer.weights[:, 0], 0.5)
+    assert (left == 0).sum() > (answer.weights == 0).sum()
+    away = (torch.arange(T) - torch.arange(T)[:, None]).clamp(-2, 2) + 2
+    read = values.values[:, None] + ours.value_table[away]
+    close(answer.context, torch.einsum("bts,btsd->btd", left, read))
+
+
 @pytest.mark.parametrize(
     ("overrides", "source", "reason"),
     [
         ([], SourceSpec(WIDTH), r"not on one axis"),
         ([], replace(ENCODER, axes=2), r"time"),
-        ([], replace(ENCODER, position="rotary"), r"rotary"),
+        ([], replace(ENCODER, position="rotary"), r"both encode distance"),
         (["attention/score@self_attention.score=additive"], ENCODER, r"dot product"),
         (["self_attention.clip=0"], ENCODER, r"clip.*at least 1, got 0"),
     ],
