@@ -21,6 +21,7 @@ from seq2seq.batch import EOS, UNK, Batch
 from seq2seq.config import build_node, plain
 from seq2seq.data.codec import Codec
 from seq2seq.data.collate import batches_of
+from seq2seq.decoders.base import SENTINEL
 from seq2seq.errors import UserError
 from seq2seq.memory import keep_freed
 from seq2seq.metrics.alignment import align
@@ -52,10 +53,15 @@ class AttentionMap:
     target_words: list[int]
     weights: dict[
         str, NDArray[np.float32]
-    ]  # {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": ...}
+    ]  # {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": ..., "sentinel.cross.L": (H, T, 1)}
     alignment: NDArray[np.float32]  # (T, S) the last layer's cross-attention, summed up over heads
     sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
     copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
+
+    @property
+    def sentinels(self) -> dict[str, NDArray[np.float32]]:
+        """{"cross.L": (H, T)}: the mass that did not go to the source, of a mechanism with a sentinel."""
+        return {n.removeprefix(SENTINEL): w[..., 0] for n, w in self.weights.items() if n.startswith(SENTINEL)}
 
     def links(self, rows: str = "predicted") -> frozenset[Link]:
         """(source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
@@ -64,7 +70,7 @@ class AttentionMap:
     def statistics(self) -> dict[str, float]:
         """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
         last = max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
-        return statistics(self.weights[last])
+        return statistics(self.weights[last], self.sentinels.get(last))
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,9 @@ class Trained:
             if batch.copies is not None:  # own words are spelt out
                 meant = tokenizers[1].pieces(batch.copies.ids[row, :size].tolist(), own)
                 pieces = [there if i == UNK else piece for i, piece, there in zip(source, pieces, meant, strict=True)]
-            cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if "cross." in name}
+            cross = {
+                name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")
+            }
             maps.append(
                 AttentionMap(
                     pieces,

@@ -20,6 +20,9 @@ from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.pointer import Copying, Pointer
 
+SENTINEL = "sentinel."
+"""Before a slot's name: the weights (B, H, T, 1) of what it may attend to beside its memory."""
+
 
 @dataclass(frozen=True)
 class DecoderState:
@@ -56,7 +59,8 @@ class Decoded:
     """What T tokens produced: features for the output layer, and what attention reported on the way."""
 
     features: Tensor  # (B, T, D), what the output layer reads
-    weights: Mapping[str, Tensor] = field(default_factory=dict)  # {"cross.0": (B, H, T, S), "decoder_self.0": ...}
+    # {"cross.0": (B, H, T, S), "decoder_self.0": ...} and, of slots with a sentinel, {"sentinel.cross.0": (B, H, T, 1)}
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted, summed over layers
     log_prob: Tensor | None = None  # (B, T) of what the slots drew, summed over them
     mixture: Mixture | None = None  # (B, T, J, D) where the last layer's attention offers alternatives
@@ -68,8 +72,20 @@ class Decoded:
     ) -> Decoded:
         """Collects what each slot attended to."""
         weights = {name: slot.weights for name, slot in slots.items() if slot.weights is not None}
+        for name in list(weights):
+            if (outside := slots[name].sentinel) is not None:
+                weights[SENTINEL + name] = outside.unsqueeze(-1)
         penalties, log_prob = reported(slots.values())
         return Decoded(features, weights, penalties, log_prob, mixture, copying)
+
+    @property
+    def sentinels(self) -> dict[str, Tensor]:
+        """{slot: (B, H, T)}, the mass outside the memory of slots that have a sentinel and were asked for weights."""
+        return {
+            name.removeprefix(SENTINEL): weights.squeeze(-1)
+            for name, weights in self.weights.items()
+            if name.startswith(SENTINEL)
+        }
 
     def row(self, index: int) -> Decoded:
         """What concerns the output of one sentence: B = 1."""

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def statistics(weights: ArrayLike) -> dict[str, float]:
+def statistics(weights: ArrayLike, sentinel: ArrayLike | None = None) -> dict[str, float]:
     """The behaviour of one layer in one sentence, ``weights`` (T, S) or (H, T, S); means over heads and rows.
+
+    ``sentinel`` (T,) or (H, T) is the mass of a sentinel beside the positions, if there is one.
 
     =================== =================================================================================
     entropy             H(p) = -Σ_s p ln p, nats: 0 when sharp, ln S when uniform
@@ -29,6 +31,7 @@ def statistics(weights: ArrayLike) -> dict[str, float]:
     coverage_max        max_s Σ_t a, likewise the most attended
     disagreement        (H(mean_h p) - mean_h H(p)) / ln H, 0-1: the heads' Jensen-Shannon divergence
                         (0 where H = 1)
+    sentinel            the mass of the sentinel; only where there is one
     =================== =================================================================================
     """
     a = np.asarray(weights, dtype=np.float64)
@@ -40,7 +43,7 @@ def statistics(weights: ArrayLike) -> dict[str, float]:
     p = np.abs(a) / np.where(attended, np.abs(a).sum(-1), 1)[..., None]
     entropy = _entropy(p)
     coverage = a.mean(0).sum(0)
-    return {
+    found = {
         "entropy": _mean(entropy[attended]),
         "normalized_entropy": _mean(entropy[attended]) / math.log(positions) if positions > 1 else 0.0,
         "effective_positions": _mean(np.exp(entropy[attended])),
@@ -52,6 +55,7 @@ def statistics(weights: ArrayLike) -> dict[str, float]:
         "coverage_max": float(coverage.max()),
         "disagreement": _disagreement(p[:, attended.all(0)]) if heads > 1 else 0.0,
     }
+    return found if sentinel is None else {**found, "sentinel": _mean(np.asarray(sentinel, dtype=np.float64))}
 
 
 def average(sentences: Iterable[Mapping[str, float]]) -> dict[str, float]:

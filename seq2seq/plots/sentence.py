@@ -33,20 +33,27 @@ def save_sentence(
     """Writes DIRECTORY/RECORD_SLOT.png and .npz for each slot in ``weights`` and returns the pictures' paths.
 
     ``weights`` {"cross.0": (H, T, S), "encoder_self.0": (H, S, S), "decoder_self.0": (H, T, T), ...}, which may be
-    padded at their ends; ``source`` the S source pieces and ``target`` the T predicted ones, ``</s>`` included.
+    padded at their ends; ``source`` the S source pieces and ``target`` the T predicted ones, ``</s>`` included. What
+    goes to a sentinel, {"sentinel.cross.0": (H, T, 1), ...}, is one more column.
     Rows of cross-attention are named after the token that the step predicts, of decoder self-attention after the
     token that it reads, as its columns are.
     """
     read = [SPECIALS[BOS], *target[:-1]]
     axes = {"cross": (target, source), "encoder_self": (source, source), "decoder_self": (read, read)}
-    layers: dict[str, list[tuple[int, ArrayLike]]] = {}
-    for name, layer_weights in weights.items():
+    layers: dict[str, list[tuple[int, str]]] = {}
+    for name in weights:
         slot, _, layer = name.partition(".")
-        layers.setdefault(slot, []).append((int(layer or 0), layer_weights))
+        if slot in axes:
+            layers.setdefault(slot, []).append((int(layer or 0), name))
     pictures = []
     for slot, numbered in layers.items():
         rows, columns = axes[slot]
-        ordered = [np.asarray(w)[:, : len(rows), : len(columns)] for _, w in sorted(numbered, key=lambda pair: pair[0])]
+        names = [name for _, name in sorted(numbered)]
+        ordered = [np.asarray(weights[name])[:, : len(rows), : len(columns)] for name in names]
+        if f"sentinel.{names[0]}" in weights:
+            beside = [np.asarray(weights[f"sentinel.{name}"])[:, : len(rows)] for name in names]
+            ordered = [np.concatenate(pair, -1) for pair in zip(ordered, beside, strict=True)]
+            columns = [*columns, "sentinel"]
         outlined = gold if slot == "cross" else None
         pictures.append(
             heatmap.save(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from seq2seq.attention.base import Attention, Memory, SourceSpec, select
-from tests.attention.walk import EXACT, ask, close, cut, same, walk
+from seq2seq.attention.base import Alternatives, Attention, Memory, SourceSpec, select
+from tests.attention.walk import EXACT, ask, close, cut, outcome, same, walk
 from tests.catalogue import WIDTH, choices, mechanism, memory, noise, serves
 
 RELATIVE = ("none", "rotary", "alibi")
@@ -73,7 +73,7 @@ def test_chunks(case: Case, dtype: torch.dtype, chunks: tuple[int, ...]) -> None
     whole = walk(attention, queries, source)
     same(walk(attention, queries, source, chunks=chunks), whole, dtype)
     fast = walk(attention, queries, source, chunks=chunks, need_weights=False)
-    close(fast.context, whole.context, dtype)
+    close(outcome(fast), outcome(whole), dtype)
     assert fast.weights is None
 
 
@@ -144,7 +144,7 @@ def test_weights(case: Case, dtype: torch.dtype) -> None:
     if attention.mass == "one":
         close(total, total.ne(0).to(dtype), dtype)
     assert attention.alignment(weights).shape == (3, T, S)
-    close(walk(attention, queries, source, mask=mask, need_weights=False).context, answer.context, dtype)
+    close(outcome(walk(attention, queries, source, mask=mask, need_weights=False)), outcome(answer), dtype)
 
 
 @every_case
@@ -159,7 +159,7 @@ def test_padding_and_neighbours(case: Case, dtype: torch.dtype, need_weights: bo
     alone = replace(cut(source, slice(0, 4)), extent=source.extent).select(torch.tensor([1]))
     steps = 4 if case.source.causal else T  # there a value is a query's own
     trimmed = walk(attention, queries[1:2, :steps], alone, need_weights=need_weights)
-    close(trimmed.context, answer.context[1:2, :steps], dtype)
+    close(outcome(trimmed), outcome(answer)[1:2, :steps], dtype)
     if need_weights:
         close(trimmed.weights, answer.weights[1:2, :, :steps, :4], dtype)
 
@@ -172,7 +172,11 @@ def test_order_in_memory(case: Case) -> None:
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     shuffled = Memory(source.values[:, order], source.mask[:, order], source.positions[:, order], source.extent)
     answer, moved = walk(attention, queries, source), walk(attention, queries, shuffled)
-    same(replace(moved, state={}), replace(answer, weights=answer.weights[..., order], state={}))
+    expected = replace(answer, weights=answer.weights[..., order], state={})
+    if answer.alternatives is not None:
+        contexts, log_weights = answer.alternatives.contexts, answer.alternatives.log_weights
+        expected = replace(expected, alternatives=Alternatives(contexts[:, :, order], log_weights[..., order]))
+    same(replace(moved, state={}), expected)
 
 
 @every_case
@@ -181,7 +185,7 @@ def test_select(case: Case, need_weights: bool) -> None:
     """Reordering memory and state in the middle equals having asked with reordered inputs from the start."""
     attention, index = case.build(), torch.tensor([2, 0, 0, 1])
     queries, source = noise(3, T, WIDTH), case.memory(S, 4, 2)
-    expected = walk(attention, queries[index], source.select(index)).context
+    expected = outcome(walk(attention, queries[index], source.select(index)))
     causal = case.source.causal
     grown = attention.prepare(cut(source, slice(0, 2)) if causal else source)
     grown = attention.extend(None, grown) if causal else grown
@@ -189,7 +193,8 @@ def test_select(case: Case, need_weights: bool) -> None:
     grown, state = grown.select(index), select(state, index)
     if causal:
         grown = attention.extend(grown, attention.prepare(cut(source, slice(2, S)).select(index)))
-    close(attention(ask(queries[index, 2:], 2), grown, state, need_weights=need_weights).context, expected[:, 2:])
+    rest = attention(ask(queries[index, 2:], 2), grown, state, need_weights=need_weights)
+    close(outcome(rest), expected[:, 2:])
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.source.position != "none"], ids=str)
@@ -258,12 +263,12 @@ def test_gradcheck(case: Case, need_weights: bool) -> None:
     if attention.gradient == "exact":
         source = case.memory(3, 2)
 
-        def contexts(queries: Tensor, values: Tensor, *parameters: Tensor) -> Tensor:
+        def outcomes(queries: Tensor, values: Tensor, *parameters: Tensor) -> Tensor:
             """gradcheck moves ``parameters`` in place."""
-            return walk(attention, queries, replace(source, values=values), need_weights=need_weights).context
+            return outcome(walk(attention, queries, replace(source, values=values), need_weights=need_weights))
 
         inputs = (noise(2, 3, WIDTH).requires_grad_(), source.values.requires_grad_(), *attention.parameters())
-        assert gradcheck(contexts, inputs, fast_mode=True)
+        assert gradcheck(outcomes, inputs, fast_mode=True)
 
 
 @every_case
@@ -273,13 +278,13 @@ def test_bfloat16(case: Case, need_weights: bool, mode: str) -> None:
     dtype = torch.float32 if mode == "autocast" else torch.bfloat16
     attention = case.build(dtype=dtype)
     queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 0, 2, dtype=dtype)
-    exact = walk(case.build(), queries.double(), replace(source, values=source.values.double())).context
+    exact = outcome(walk(case.build(), queries.double(), replace(source, values=source.values.double())))
     for tensor in (queries, source.values):
         tensor.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
-        context = walk(attention, queries, source, need_weights=need_weights).context
-    torch.testing.assert_close(context.double(), exact, rtol=0.1, atol=0.1)
-    context.sum().backward()
+        found = outcome(walk(attention, queries, source, need_weights=need_weights))
+    torch.testing.assert_close(found.double(), exact, rtol=0.1, atol=0.1)
+    found.sum().backward()
     leaves = [queries, source.values, *attention.parameters()]
     assert all(leaf.grad is None or leaf.grad.isfinite().all() for leaf in leaves)
 

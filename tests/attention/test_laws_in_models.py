@@ -62,13 +62,13 @@ def build(name: str) -> Seq2Seq:
 
 
 def read(model: Seq2Seq, batch: Batch, *chunks: int, need_weights: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-    """Features (B, T, D) of the target read in ``chunks``, and the last chunk's weights."""
-    state, features, weights = model.decoder.start(model.encoder(batch)), [], {}
+    """log p (B, T, V) of the target read in ``chunks``, and the last chunk's weights."""
+    state, log_probs, weights = model.decoder.start(model.encoder(batch)), [], {}
     for tokens in batch.target_in.split(list(chunks), 1):
         decoded, state = model.decoder(tokens, state, need_weights=need_weights)
-        features.append(decoded.features)
+        log_probs.append(model.decoder.log_probs(decoded))
         weights = dict(decoded.weights)
-    return torch.cat(features, 1), weights
+    return torch.cat(log_probs, 1), weights
 
 
 def of(batch: Batch, index: Tensor) -> Batch:
@@ -98,7 +98,9 @@ def test_nothing_to_attend(name: str) -> None:
     close(decoded.features, features)
     for slot, weights in decoded.weights.items():
         assert weights.dim() == 4
-        if not slot.startswith("decoder_self"):
+        if slot.startswith("sentinel."):
+            assert (weights[1] == 1).all()
+        elif not slot.startswith("decoder_self"):
             assert not weights[1].any()
             assert not weights.transpose(1, 3)[~data.source_mask].any()
     for result in (decoded.features, features):
@@ -128,7 +130,7 @@ def test_select_and_reorder(name: str) -> None:
     _, state = probe.decoder(tokens[swap, 2:4], state.reorder(swap))
     last, _ = probe.decoder(tokens[swap][leave, 4:], state.select(leave))
     rows = Batch(data.source[twice][leave], leave, torch.cat((tokens[swap][leave], tokens[leave, :1]), 1))
-    close(last.features, probe(rows).features[:, 4:])
+    close(probe.decoder.log_probs(last), probe.log_probs(rows)[:, 4:])
 
 
 @every_model

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import partial
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query
+from seq2seq.attention import noise
+from seq2seq.attention.base import Alternatives, Attended, Attention, Memory, Query
 
 EXACT = {torch.float64: 1e-12, torch.float32: 2e-5}
 
@@ -55,6 +57,16 @@ def cut(memory: Memory, places: slice) -> Memory:
     return Memory(memory.values[:, places], mask, memory.positions[:, places], mask.sum(1, keepdim=True))
 
 
+def draw(patch: pytest.MonkeyPatch, path: tuple[int, ...]) -> None:
+    """From here on query t draws the memory's position ``path[t]``, in every sequence and head."""
+
+    def uniform(seed: Tensor, position: Tensor, heads: int, places: Tensor) -> Tensor:
+        chosen = torch.tensor(path)[position][:, None, :, None] == places[:, None, None, :, 0]
+        return torch.where(chosen, 1 - 1e-15, 1e-15).double().expand(-1, heads, -1, -1)
+
+    patch.setattr(noise, "uniform", uniform)
+
+
 def join(answers: list[Attended], size: int) -> Attended:
     """Answers to chunks as one answer; what a chunk did not see yet has weight 0."""
 
@@ -71,7 +83,29 @@ def join(answers: list[Attended], size: int) -> Attended:
         along(2, [a.sentinel for a in answers]),
         along(1, [a.log_prob for a in answers]),
         {name: torch.cat([a.penalties[name] for a in answers], 1) for name in answers[0].penalties},
+        offered([a.alternatives for a in answers]),
     )
+
+
+def offered(parts: list[Alternatives | None]) -> Alternatives | None:
+    """The alternatives of several chunks as those of one, where there are any."""
+    given = [part for part in parts if part is not None]
+    assert len(given) in (0, len(parts))
+    assert len({part.kind for part in given}) < 2
+    if not given:
+        return None
+    contexts, log_weights = (torch.cat([getattr(p, name) for p in given], 1) for name in ("contexts", "log_weights"))
+    return Alternatives(contexts, log_weights, given[0].kind)
+
+
+def outcome(answer: Attended) -> Tensor:
+    """All that a decoder makes of an answer (B, T, .): the context that it goes on with and, where alternatives are
+    what is read out, sum_j w_j tanh(c_j) of them, which no mean of contexts can tell.
+    """
+    if answer.alternatives is None:
+        return answer.context
+    contexts, weights = answer.alternatives.contexts, answer.alternatives.log_weights.exp().unsqueeze(-1)
+    return torch.cat((answer.context, (weights * contexts.tanh()).sum(2)), -1)
 
 
 def close(actual: Tensor | None, expected: Tensor | None, dtype: torch.dtype = torch.float64) -> None:
@@ -83,5 +117,14 @@ def same(actual: Attended, expected: Attended, dtype: torch.dtype = torch.float6
     """Two answers equal in all they report, up to rounding in ``dtype``."""
     for name in (field.name for field in fields(Attended)):
         ours, theirs = getattr(actual, name), getattr(expected, name)
+        if isinstance(ours, Alternatives) and isinstance(theirs, Alternatives):
+            assert ours.kind == theirs.kind
+            ours, theirs = possible(ours), possible(theirs)
         if ours is not None or theirs is not None:
             torch.testing.assert_close(ours, theirs, rtol=EXACT[dtype], atol=EXACT[dtype])
+
+
+def possible(alternatives: Alternatives) -> tuple[Tensor, Tensor]:
+    """Contexts (B, T, J, C), 0 where they have no weight, and log-weights."""
+    some = alternatives.log_weights > -torch.inf
+    return alternatives.contexts * some.unsqueeze(-1), alternatives.log_weights
