@@ -5,12 +5,14 @@ Shapes: B batch, T target tokens, S source tokens, N = B T (or the real ones amo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from seq2seq.attention.selections import Hard
 from seq2seq.batch import Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
@@ -27,6 +29,7 @@ class Losses:
     tokens: int
     correct: Tensor  # tokens whose argmax is right (counted in evaluation, 0 in training)
     terms: Mapping[str, Tensor] = field(default_factory=dict)  # each term, summed and unweighted
+    costs: Tensor | None = None  # (2,) where something was drawn: sum_b C_b, and the number of sentences with a target
 
 
 class Criterion(nn.Module):
@@ -38,14 +41,14 @@ class Criterion(nn.Module):
     While training, the total has these terms beside the penalties of ``Attended``:
 
     - ``reinforce``: sum_b (C_b - b) sum_t log a_t[s_t], whose gradient is that of the expected cost by what was drawn
-      (Xu 2015, equation 11; Williams 1992). C_b is the cost of sentence b, no gradient flows through it, and the
-      baseline b <- ``baseline_decay`` b + (1 - decay) mean C is a buffer.
+      (Xu 2015, equation 11; Williams 1992). C_b is the cost of sentence b, smoothed as what is minimised, no gradient
+      flows through it, and the baseline b is a buffer, moved by ``settle`` once an update.
     - ``doubly_stochastic``: sum_b sum_i (1 - sum_t alpha_ti)^2 over real source and target positions (Xu 2015,
-      equation 14), alpha the last cross layer's alignment. A sum over sentences as the cost is, so that the
-      coefficient is the paper's.
+      equation 14), alpha the last cross layer's alignment, which has to be differentiable. A sum over sentences as the
+      cost is, so that the coefficient is the paper's.
 
     Sampled alternatives bring their own: sum_t (C_tj - C_t) log q(z_tj), the baseline C_t being the cost under the
-    expected context (Deng 2018, section 4); its coefficient is 1, as it completes a gradient.
+    expected context (Deng 2018, section 3); its coefficient is 1, as it completes a gradient.
     """
 
     baseline: Tensor
@@ -65,10 +68,14 @@ class Criterion(nn.Module):
             raise UserError(f"loss.baseline_decay must lie in 0..1, got {baseline_decay}")
         self.label_smoothing, self.baseline_decay = label_smoothing, baseline_decay
         self.coefficients, self.start = dict(weights or {}), dict(start or {})
+        self.endless = False  # ``start`` can't be told: nothing says when training ends
+        for name, weight in self.coefficients.items():
+            if not _is_number(weight):
+                raise UserError(f"loss.weights.{name} must be a finite number, got {weight}; 0 leaves the term out")
         for name, share in self.start.items():
             if name not in self.coefficients:
                 raise UserError(f"loss.start.{name}: there is no loss.weights.{name}; {self._known()}")
-            if not 0.0 <= share <= 1.0:
+            if not (_is_number(share) and 0.0 <= share <= 1.0):
                 raise UserError(f"loss.start.{name} is a share of training and must lie in 0..1, got {share}")
         self.register_buffer("baseline", torch.zeros(()))
         self.register_buffer("progress", torch.zeros(()))
@@ -85,31 +92,51 @@ class Criterion(nn.Module):
         """How far training has come, from 0 to 1."""
         self.progress.fill_(progress)
 
+    def settle(self, costs: Tensor) -> None:
+        """After an update: b <- d b + (1 - d) mean C, d = ``baseline_decay``, over its sentences that have a target.
+
+        costs (2,) sums the ``Losses.costs`` of all micro-batches and processes; what is not finite moves nothing.
+        """
+        mean = (costs[0] / costs[1]).to(self.baseline.dtype)
+        self.baseline.lerp_(mean.where(mean.isfinite(), self.baseline), 1.0 - self.baseline_decay)
+
+    def accept(self, names: Iterable[str]) -> None:
+        """Refuses terms without a coefficient, and those that would wait for ever."""
+        for name in names:
+            if name not in self.coefficients:
+                raise UserError(
+                    f"the attention mechanism reports a term {name}; give its coefficient: {self._known(name)}"
+                )
+            if self.endless and self.training and self.coefficients[name] and self.start.get(name):
+                raise UserError(
+                    f"loss.start.{name}={self.start[name]} is a share of training, but nothing says when this run "
+                    f"ends: set trainer.max_steps or trainer.max_time, or loss.start.{name}=0"
+                )
+
     def forward(self, model: Seq2Seq, batch: Batch) -> Losses:
         """One teacher-forced pass and its loss, padding left out before the vocabulary projection."""
-        weights = self.weights
         doubly = self.training and bool(self.coefficients.get("doubly_stochastic"))
         decoded = model(batch, need_weights=doubly)
         mask = batch.target_mask
         loss, surrogate, each = self._cross_entropy(model, decoded, batch)
         terms = {name: (value * mask).sum() for name, value in decoded.penalties.items()}
+        costs = None
         if self.training and decoded.log_prob is not None:
-            terms["reinforce"] = self._reinforce(each, decoded.log_prob * mask)
+            cost = each.sum(1)
+            terms["reinforce"] = ((cost - self.baseline) * (decoded.log_prob * mask).sum(1)).sum()
+            costs = torch.stack((cost.sum(), mask.any(1).sum()))
         if doubly:
-            covered = (model.alignment(decoded.weights) * mask.unsqueeze(2)).sum(1)  # (B, S)
+            covered = (_alignment(model, decoded) * mask.unsqueeze(2)).sum(1)  # (B, S)
             real = batch.source_mask & mask.any(1, keepdim=True)
             terms["doubly_stochastic"] = ((1 - covered).square() * real).sum()
-        total = loss.smoothed + surrogate
+        self.accept(terms)
+        total, weights = loss.smoothed + surrogate, self.weights
         for name, value in terms.items():
-            if name not in weights:
-                raise UserError(
-                    f"the attention mechanism reports a term {name}; give its coefficient: {self._known(name)}"
-                )
             total = total + weights[name] * value
-        return Losses(total, loss.nll, batch.target_tokens, loss.correct, terms)
+        return Losses(total, loss.nll, batch.target_tokens, loss.correct, terms, costs)
 
     def _cross_entropy(self, model: Seq2Seq, decoded: Decoded, batch: Batch) -> tuple[TokenLoss, Tensor, Tensor]:
-        """The loss, the surrogate of sampled alternatives, and the cost of each token (B, T)."""
+        """The loss, the surrogate of sampled alternatives, and the cost of each token (B, T), no gradient in it."""
         output, smoothing = model.decoder.output, self.label_smoothing if self.training else 0.0
         features, targets, mask = decoded.features.flatten(0, 1), batch.target_out.flatten(), batch.target_mask
         rows: Tensor | slice = slice(None)
@@ -131,22 +158,30 @@ class Criterion(nn.Module):
             of_tokens = loss.each
             if mixture.kind == "sampled":
                 with torch.no_grad():
-                    expected = output.loss(features[rows], targets[rows]).each.unsqueeze(1)
+                    expected = output.loss(features[rows], targets[rows], smoothing).each.unsqueeze(1)
                 surrogate = ((loss.each - expected) * mixture.log_weights).mean(1).sum()
                 of_tokens = loss.each.mean(1)
         each = of_tokens.new_zeros(len(targets))
         each[rows] = of_tokens
         return loss, surrogate, each.view_as(mask)
 
-    def _reinforce(self, each: Tensor, log_prob: Tensor) -> Tensor:
-        cost = each.sum(1)
-        advantage = cost - self.baseline
-        mean = cost.mean().to(self.baseline.dtype)
-        self.baseline.lerp_(mean.where(mean.isfinite(), self.baseline), 1.0 - self.baseline_decay)
-        return (advantage * log_prob.sum(1)).sum()
-
     def _known(self, missing: str = "NAME") -> str:
         return f"loss.weights.{missing}=NUMBER (there are: {', '.join(sorted(self.coefficients)) or 'none'})"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _alignment(model: Seq2Seq, decoded: Decoded) -> Tensor:
+    """(B, T, S) of the last cross layer, for a term that teaches it."""
+    last = max(int(name.removeprefix("cross.")) for name in decoded.weights if name.startswith("cross."))
+    if any(isinstance(part, Hard) and part.soft < 1 for part in model.decoder.cross_attention(last).parts()):
+        raise UserError(
+            "loss.weights.doubly_stochastic needs weights with a gradient, but attention=hard draws its weights; "
+            "use loss.weights.doubly_stochastic=0, or attention=gumbel"
+        )
+    return model.alignment(decoded.weights)
 
 
 def _likelihood(model: Seq2Seq, decoded: Decoded, batch: Batch) -> TokenLoss:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from seq2seq.errors import UserError
 from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.loss import Criterion
 from seq2seq.model import Seq2Seq
-from tests.attention.walk import close
+from tests.attention.walk import close, draw
 from tests.catalogue import batch, choices, model, noise
 
 every_family = pytest.mark.parametrize("family", choices("model"))
@@ -115,17 +118,29 @@ def test_a_term_that_starts_late() -> None:
 
 
 def test_doubly_stochastic_by_loops() -> None:
-    """Xu 2015, equation 14: over the real positions of each sentence, summed as the cost is."""
-    probe, data = model(), batch()
+    """Xu 2015, equation 14: over the real positions of each sentence, summed as the cost is; a filler has no target."""
+    probe, data = model(), batch(targets=(4, 0, 5))
     losses = Criterion(0.0, {"doubly_stochastic": 2.0})(probe, data)
     weights = probe(data, need_weights=True).weights["cross.0"][:, 0]
     expected = 0.0
-    for b, (source, target) in enumerate(zip((7, 5, 2), (4, 6, 5), strict=True)):
+    for b, source, target in ((0, 7, 4), (2, 2, 5)):
         for i in range(source):
             expected += (1 - sum(weights[b, t, i].item() for t in range(target))) ** 2
     assert losses.terms["doubly_stochastic"].item() == pytest.approx(expected)
     close(losses.total, losses.nll + 2.0 * losses.terms["doubly_stochastic"])
     assert "doubly_stochastic" not in Criterion(0.0, {"doubly_stochastic": 0.0})(probe, data).terms
+
+
+def test_weights_without_a_gradient_are_not_regularised() -> None:
+    criterion = Criterion(weights={"doubly_stochastic": 1.0, "reinforce": 0.1, "negative_entropy": 0.0})
+    probe = model(attention="hard").train()
+    with pytest.raises(UserError, match=r"needs weights with a gradient, but attention=hard draws its weights"):
+        criterion(probe, batch())
+    probe.decoder.attention.selection.soft = 1.0
+    for able in (probe, model(attention="gumbel").train()):
+        term = criterion(able, batch()).terms["doubly_stochastic"]
+        (gradient,) = torch.autograd.grad(term, [able.decoder.attention.score.vector])
+        assert gradient.any()
 
 
 class Told(nn.Module):
@@ -141,22 +156,121 @@ class Told(nn.Module):
         return self.decoded
 
 
-def test_reinforce_with_a_moving_baseline() -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_reinforce_with_a_baseline(smoothing: float) -> None:
     data, output = batch(targets=(2, 3)), OutputLayer(4, 12).double()
     log_prob = noise(2, 3, seed=5).requires_grad_()
     decoded = Decoded(noise(2, 3, 4), log_prob=log_prob)
-    criterion = Criterion(0.0, {"reinforce": 0.1}, baseline_decay=0.9)
+    criterion = Criterion(smoothing, {"reinforce": 0.1})
     criterion.baseline.fill_(3.0)
     losses = criterion(Told(output, decoded), data)
-    each = -output.log_probs(decoded.features).gather(2, data.target_out[..., None])[..., 0] * data.target_mask
-    cost = each.sum(1).tolist()
+    cost = costs(output.log_probs(decoded.features), data, smoothing).tolist()
     drawn = (log_prob * data.target_mask).sum(1).tolist()
     expected = sum((c - 3.0) * p for c, p in zip(cost, drawn, strict=True))
     assert losses.terms["reinforce"].item() == pytest.approx(expected)
-    assert criterion.baseline.item() == pytest.approx(0.9 * 3.0 + 0.1 * sum(cost) / 2)
+    assert losses.costs.tolist() == pytest.approx([sum(cost), 2])
     (gradient,) = torch.autograd.grad(losses.total, [log_prob])
     close(gradient, 0.1 * (torch.tensor(cost, dtype=torch.float64)[:, None] - 3.0) * data.target_mask)
     assert "reinforce" not in criterion.eval()(Told(output, decoded), data).terms
+
+
+def costs(log_p: Tensor, data: Batch, smoothing: float) -> Tensor:
+    """(B,) the smoothed cross-entropy of each sentence."""
+    options = {"label_smoothing": smoothing, "ignore_index": PAD, "reduction": "none"}
+    return F.cross_entropy(log_p.mT, data.target_out, **options).sum(1)
+
+
+def test_the_baseline_moves_once_an_update() -> None:
+    """b <- 0.9 b + 0.1 mean C over the sentences of all micro-batches and processes, fillers left out."""
+    output, criterion = OutputLayer(4, 12).double(), Criterion(0.1, {"reinforce": 0.1}, baseline_decay=0.9)
+    criterion.baseline.fill_(3.0)
+    shares, every = [], []
+    for seed, targets in enumerate(((2, 3), (4, 1), (3, 0), (0, 0, 1))):
+        data = batch(targets=targets)
+        if seed == 3:  # fillers alone
+            data = replace(data, target=data.target[:2])
+        decoded = Decoded(noise(2, max(targets), 4, seed=seed), log_prob=noise(2, max(targets)))
+        shares.append(criterion(Told(output, decoded), data).costs)
+        every += costs(output.log_probs(decoded.features), data, 0.1)[data.target_mask.any(1)].tolist()
+    assert criterion.baseline == 3.0
+    assert shares[-1].tolist() == [0, 0]
+    criterion.settle(shares[-1])
+    criterion.settle(torch.tensor([float("inf"), 2.0]))
+    assert criterion.baseline == 3.0
+    criterion.settle(torch.stack(shares).sum(0))
+    assert criterion.baseline.item() == pytest.approx(0.9 * 3.0 + 0.1 * sum(every) / 5)
+
+
+def paths(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch) -> Iterator[Tensor]:
+    """log p(z) of each of the S^T paths z of one sentence, which is then what hard attention draws."""
+    for path in product(range(data.source.shape[1]), repeat=data.target_out.shape[1]):
+        draw(patch, path)
+        decoded = probe(data, need_weights=True)
+        assert decoded.weights["cross.0"][0, 0].argmax(-1).tolist() == list(path)
+        yield decoded.log_prob.sum()
+
+
+def hard() -> tuple[Seq2Seq, Batch]:
+    """A model that always draws, and a sentence of three source and two target words."""
+    probe = model(attention="hard").train()
+    probe.decoder.attention.selection.soft = 0.0
+    return probe, batch(sources=(3,), targets=(2,))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("baseline", [0.0, 3.0])
+def test_hard_attention_learns_by_the_exact_gradient(
+    baseline: float, smoothing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean over all draws of the loss's gradient is that of E cost = sum_z p(z) C(z), whatever the baseline."""
+    probe, data = hard()
+    criterion = Criterion(smoothing, {"reinforce": 1.0, "negative_entropy": 0.0})
+    criterion.baseline.fill_(baseline)
+    parameters, expected, total = list(probe.parameters()), torch.zeros(()), 0.0
+    found = [torch.zeros_like(p) for p in parameters]
+    for log_p in paths(probe, data, monkeypatch):
+        p = log_p.exp()
+        total += p.item()
+        expected = expected + p * costs(probe.log_probs(data), data, smoothing).sum()
+        for sum_, gradient in zip(found, torch.autograd.grad(criterion(probe, data).total, parameters), strict=True):
+            sum_ += p.detach() * gradient
+    assert total == pytest.approx(1.0)
+    for ours, theirs in zip(found, torch.autograd.grad(expected, parameters), strict=True):
+        close(ours, theirs)
+
+
+def test_a_mean_reward_as_baseline_lowers_the_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the gradient of reinforce over all draws, which has the same mean with b = E C as with b = 0."""
+    probe, data = hard()
+    criterion = Criterion(weights={"reinforce": 1.0, "negative_entropy": 0.0})
+    scores = list(probe.decoder.attention.score.parameters())
+    p, cost, gradients = [], [], {0.0: [], 1.0: []}
+    for log_p in paths(probe, data, monkeypatch):
+        p.append(log_p.exp().item())
+        cost.append(criterion(probe, data).nll.item())
+    mean = sum(a * b for a, b in zip(p, cost, strict=True))
+    for _ in paths(probe, data, monkeypatch):
+        for share, found in gradients.items():
+            criterion.baseline.fill_(share * mean)
+            one = torch.autograd.grad(criterion(probe, data).terms["reinforce"], scores)
+            found.append(torch.cat([part.flatten() for part in one]))
+    weights, without, with_ = (
+        torch.tensor(p, dtype=torch.float64),
+        *(torch.stack(found) for found in gradients.values()),
+    )
+    close(weights @ with_, weights @ without)  # both are the gradient of the expected cost
+    assert (weights @ with_.square()).sum() < 0.5 * (weights @ without.square()).sum()
+
+
+def test_the_expected_log_likelihood_is_below_the_marginal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Xu 2015, equation 10: sum_z p(z) log p(y | z) <= log sum_z p(z) p(y | z) = log p(y)."""
+    probe, data = hard()
+    criterion = Criterion(weights={"reinforce": 0.1, "negative_entropy": 0.0})
+    found = [(log_p, -criterion(probe, data).nll) for log_p in paths(probe, data, monkeypatch)]
+    log_p, of_target = (torch.stack(column) for column in zip(*found, strict=True))
+    bound, marginal = (log_p.exp() * of_target).sum(), torch.logsumexp(log_p + of_target, 0)
+    assert of_target.min() < bound < marginal - 1e-3
+    assert marginal < of_target.max()
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -182,21 +296,28 @@ def test_alternatives_by_the_book(kind: str, smoothing: float) -> None:
         close(ours, theirs)
 
 
-def test_sampled_alternatives_are_unbiased() -> None:
-    """The mean over all draws of the gradient is the gradient of E_q[-log p(y | z)]."""
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_sampled_alternatives_are_unbiased(smoothing: float) -> None:
+    """The mean over all draws of the gradient is the gradient of E_q[C_z], the cost as it is smoothed, and a draw
+    counts by how much it costs more than the expected context does.
+    """
     data, output = batch(targets=(1, 1)), OutputLayer(4, 12).double()
     contexts = noise(2, 1, 3, 4)  # what z = 0, 1, 2 would give
     logits = noise(2, 1, 3, seed=1).requires_grad_()
     log_q = logits.log_softmax(-1)
-    costs = -output.log_probs(contexts).gather(3, data.target_out[:, :, None, None].expand(-1, -1, 3, 1))[..., 0]
-    (exact,) = torch.autograd.grad((log_q.exp() * costs.detach()).sum(), [logits], retain_graph=True)
+    nll, each = (
+        torch.stack([costs(output.log_probs(contexts[:, :, z]), data, e) for z in range(3)], -1).unsqueeze(1)
+        for e in (0.0, smoothing)
+    )
+    (exact,) = torch.autograd.grad((log_q.exp() * each.detach()).sum(), [logits], retain_graph=True)
     expectation = (log_q.exp().unsqueeze(-1) * contexts).sum(2).detach()
     mean = torch.zeros_like(exact)
     for z in range(3):
         drawn = Mixture(contexts[:, :, z : z + 1], log_q[:, :, z : z + 1], "sampled")
-        losses = Criterion()(Told(output, Decoded(expectation, mixture=drawn)), data)
-        close(losses.nll, costs[:, :, z].sum())
-        (gradient,) = torch.autograd.grad(losses.total, [logits], retain_graph=True)
+        losses = Criterion(smoothing)(Told(output, Decoded(expectation, mixture=drawn)), data)
+        close(losses.nll, nll[:, :, z].sum())
+        gradient, by_draw = torch.autograd.grad(losses.total, [logits, drawn.log_weights], retain_graph=True)
+        close(by_draw[..., 0], each[:, :, z] - costs(output.log_probs(expectation), data, smoothing).unsqueeze(1))
         mean += log_q.exp()[:, :, z : z + 1].detach() * gradient
     close(mean, exact)
 
@@ -205,3 +326,27 @@ def test_sampled_alternatives_are_unbiased() -> None:
 def test_refusals(smoothing: float) -> None:
     with pytest.raises(UserError, match=r"label_smoothing must lie in \[0, 1\)"):
         Criterion(smoothing)
+
+
+@pytest.mark.parametrize("value", [None, "much", math.nan, math.inf, -math.inf])
+def test_coefficients_are_numbers(value: Any) -> None:
+    with pytest.raises(UserError, match=rf"loss\.weights\.kl must be a finite number, got {value}"):
+        Criterion(weights={"cost": 1, "kl": value})
+    with pytest.raises(UserError, match=r"loss\.start\.kl is a share"):
+        Criterion(weights={"kl": 1.0}, start={"kl": value})
+
+
+def test_a_term_that_would_wait_for_ever_is_refused_when_it_is_met() -> None:
+    criterion = Criterion(weights={"cost": 0.5, "span": 0.25, "none": 1.0}, start={"cost": 0.0, "none": 0.9})
+    criterion.endless = True
+    criterion(penalised(), batch())
+    for weight in (0.25, 0.0):
+        waiting = Criterion(weights={"cost": 0.5, "span": weight}, start={"span": 0.9})
+        waiting(penalised(), batch())
+        waiting.endless = True
+        waiting.eval()(penalised(), batch())
+        if weight:
+            with pytest.raises(UserError, match=r"loss\.start\.span=0\.9 .* nothing says when .* trainer\.max_steps"):
+                waiting.train()(penalised(), batch())
+        else:
+            waiting.train()(penalised(), batch())

@@ -27,7 +27,7 @@ class TokenLoss(NamedTuple):
     smoothed: Tensor
     nll: Tensor
     correct: Tensor
-    each: Tensor  # (N,) of what ``nll`` is the sum; (N, J) of sampled alternatives
+    each: Tensor  # (N,) of what ``smoothed`` is the sum, which no gradient reaches; (N, J) of sampled alternatives
 
 
 @dataclass(frozen=True)
@@ -116,20 +116,19 @@ class OutputLayer(nn.Module):
 
         N x J x V logits are never held: each block is computed again in the backward pass.
         """
-        smoothed, correct, each, start = [], [], [], 0
+        found, start = [], 0
         for rows in self._blocks(mixture):
             block = slice(start, start + len(rows.features))
             start = block.stop
             parts = () if generated is None or copied is None else (generated[block], copied[block])
-            one, hits, nll = checkpoint(self._mixed, rows, targets[block], smoothing, *parts, use_reentrant=False)
-            smoothed.append(one)
-            correct.append(hits)
-            each.append(nll)
-        nll = torch.cat(each)
-        of_tokens = nll.mean(1) if mixture.kind == "sampled" else nll
-        return TokenLoss(torch.stack(smoothed).sum(), of_tokens.sum(), torch.stack(correct).sum(), nll)
+            one = checkpoint(self._mixed, rows, targets[block], smoothing, *parts, use_reentrant=False)
+            found.append(TokenLoss(*one))
+        smoothed, nll, correct, each = zip(*found, strict=True)
+        return TokenLoss(
+            torch.stack(smoothed).sum(), torch.stack(nll).sum(), torch.stack(correct).sum(), torch.cat(each)
+        )
 
-    def _mixed(self, rows: Mixture, targets: Tensor, smoothing: float, *parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _mixed(self, rows: Mixture, targets: Tensor, smoothing: float, *parts: Tensor) -> tuple[Tensor, ...]:
         log_p = self.log_probs(rows.features)  # (n, J, V)
         mixed = rows.mix(log_p)
         known = targets < len(self.weight)
@@ -138,11 +137,13 @@ class OutputLayer(nn.Module):
         if parts:
             generated, copied = parts
             picked = (generated * picked.exp() * known + copied).clamp(min=math.exp(LEAST)).log()
-        smoothed = (smoothing - 1.0) * picked.sum() - smoothing * mixed.mean(-1).sum()
         hits = (picked >= mixed.amax(1)).sum()
-        sampled = rows.kind == "sampled"
-        each = log_p.gather(2, targets[:, None, None].expand(-1, log_p.shape[1], 1)).squeeze(2) if sampled else picked
-        return smoothed, hits, -each.detach()
+        each = (smoothing - 1.0) * picked - smoothing * mixed.mean(-1)
+        smoothed = each.sum()
+        if rows.kind == "sampled":
+            said = log_p.gather(2, targets[:, None, None].expand(-1, log_p.shape[1], 1)).squeeze(2)
+            each = (smoothing - 1.0) * said - smoothing * log_p.mean(-1)
+        return smoothed, -picked.sum().detach(), hits, each.detach()
 
     def _blocks(self, mixture: Mixture) -> Iterator[Mixture]:
         count, alternatives = mixture.log_weights.shape
@@ -179,14 +180,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
             x, w = features.to(dtype), weight.to(dtype)
             b = None if bias is None else bias.to(dtype)
             rows = max(1, (2**22 if device == "cpu" else 2**26) // len(weight))
-            each = features.new_zeros(len(features), dtype=wide)
-            spread = features.new_zeros((), dtype=wide)
+            nll = features.new_zeros(len(features), dtype=wide)
+            spread = torch.zeros_like(nll)
             correct = torch.zeros((), dtype=torch.long, device=features.device)
             d_x = torch.empty_like(x) if train else None
             d_w = torch.zeros_like(weight, dtype=wide) if train else None
             d_b = torch.zeros_like(bias, dtype=wide) if train and bias is not None else None
             least = math.exp(LEAST)
-            d_g, d_c = (torch.zeros_like(each), torch.zeros_like(each)) if copied is not None else (None, None)
+            d_g, d_c = (torch.zeros_like(nll), torch.zeros_like(nll)) if copied is not None else (None, None)
             for start in range(0, len(x), rows):
                 block = slice(start, start + rows)
                 target = targets[block, None]
@@ -204,11 +205,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     per = (real & (both > least)) / both.clamp(min=least)
                     d_g[block], d_c[block] = -(per * p).squeeze(1), -per.squeeze(1)
                     share, picked = per * g * p, both.clamp(min=least).log()
-                each[block] = -(picked * real).squeeze(1)
+                nll[block] = -(picked * real).squeeze(1)
                 if not train:
                     correct += ((picked >= log_p.amax(1, keepdim=True)) & real).sum()
                 if smoothing:
-                    spread -= (log_p.mean(1, keepdim=True) * real).sum()
+                    spread[block] = -(log_p.mean(1, keepdim=True) * real).squeeze(1)
                 if d_x is not None and d_w is not None:
                     # d smoothed / d logits = r (1 - e) (p - onehot) + e (p - 1 / V), r = share
                     kept = share * (1.0 - smoothing)
@@ -232,9 +233,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 None if d_b is None or bias is None else d_b.to(bias.dtype),
                 *(None if d is None else d * (1.0 - smoothing) for d in (d_g, d_c)),
             )
-        nll = each.sum()
-        ctx.mark_non_differentiable(nll, correct, each)
-        return (1 - smoothing) * nll + smoothing * spread, nll, correct, each
+        each = (1 - smoothing) * nll + smoothing * spread
+        total = nll.sum()
+        ctx.mark_non_differentiable(total, correct, each)
+        return each.sum(), total, correct, each
 
     @staticmethod
     @once_differentiable

@@ -199,7 +199,9 @@ class _Session:
         if taken := sorted(set(chosen) & set(OURS)):
             raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
         strategy = chosen.get("strategy", "auto")
-        if strategy == "ddp":  # buffers are alike in all processes; telling so in validation would need equal batches
+        if strategy == "ddp":
+            # buffers are alike in all processes: they follow from the update's number, or from sums that all were told
+            # (``processes.total``); sending them in validation would need equal batches
             strategy = DDPStrategy(broadcast_buffers=False)
         phases = Phases() if self.options.profile else None
         trainer: L.Trainer = build_tool(

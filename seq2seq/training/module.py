@@ -53,6 +53,7 @@ class Training(L.LightningModule):
         # of the update in the making, in this process
         self._figures: dict[str, Tensor] = {}
         self._tokens = 0
+        self._costs: Tensor | None = None
         self._records: list[Tensor] = []
 
     @property
@@ -75,6 +76,8 @@ class Training(L.LightningModule):
         for name, value in {"loss": losses.total, "nll": losses.nll, **losses.terms}.items():
             self._figures[name] = self._figures.get(name, 0) + value.detach()
         self._tokens += losses.tokens
+        if losses.costs is not None:
+            self._costs = losses.costs if self._costs is None else self._costs + losses.costs
         self._records.append(batch.index)
         return losses.total
 
@@ -90,15 +93,17 @@ class Training(L.LightningModule):
         gradients; both are undone, since what counts is the number of tokens.
         """
         world_size = self.trainer.world_size
-        figures, mine, records = self._figures, self._tokens, self._records
-        self._figures, self._tokens, self._records = {}, 0, []
+        figures, mine, costs, records = self._figures, self._tokens, self._costs, self._records
+        self._figures, self._tokens, self._costs, self._records = {}, 0, None, []
         bad_loss = ~torch.isfinite(figures["loss"])
-        tokens, bad_losses, stops = processes.total(
-            [mine, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted], self.device
+        told = [] if costs is None or world_size == 1 else costs.tolist()  # one process does not wait for its device
+        tokens, bad_losses, stops, *told = processes.total(
+            [mine, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted, *told], self.device
         )
         self.stop_agreed = stops > 0
         scale = world_size * self.trainer.accumulate_grad_batches / max(tokens, 1)
         terms = regularise(self.parameters(), self.mechanisms, self.criterion.weights, scale)
+        self.criterion.accept(terms)
         norm = rescale(self.parameters(), scale, gradient_clip_val, gradient_clip_algorithm)
         self.learning_rate = optimizer.param_groups[0]["lr"]
 
@@ -110,6 +115,8 @@ class Training(L.LightningModule):
             optimizer.zero_grad()  # parameters without gradients stay as they are
             return
         good = ~bad
+        if costs is not None:
+            self.criterion.settle((costs.new_tensor(told) if told else costs).where(good, torch.nan))
         figures |= {"gradient_norm": norm, **terms}
         self.sums.add(updates=good, tokens=good * mine, **{name: v.where(good, 0) for name, v in figures.items()})
 

@@ -18,7 +18,7 @@ from seq2seq.attention.selections import Gumbel
 from seq2seq.attention.windows import Global, LocalM, LocalP
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
-from tests.attention.walk import ask, close, walk
+from tests.attention.walk import ask, close, draw, walk
 from tests.catalogue import WIDTH, batch, mechanism, memory, model, noise, randomise
 
 Q, T, WORDS = 4, 3, 5
@@ -259,30 +259,29 @@ def test_draws_fall_as_q_says() -> None:
         close(drawn.log_weights[0].masked_select(here).unique().sum(), enumerated.log_weights[0, :, j].sum())
 
 
-def test_score_function_gradient_is_that_of_the_enumerated_bound() -> None:
-    """Deng 2018, section 3.2: E_z [log p_z + (log p_z - b) log q_z] has the gradient of sum_j q_j log p_j."""
-    words, source = torch.tensor([[1, 4, 2]]), memory(3, width=Q)
-    target, scale = noise(1, T, Q, seed=5), 2.0
-    source.values.requires_grad_()
-
-    def gradients(attention: HardMarginal, target: Tensor) -> tuple[Tensor, ...]:
-        target = target.clone().requires_grad_()
-        found, _, context = asked(attention, source, target)
-        log_p = log_likelihoods(scale * found.contexts, words)
-        if found.kind == "bound":
-            value = (found.log_weights.exp() * log_p).sum()
-        else:
-            baseline = log_likelihoods(scale * context.unsqueeze(2), words).detach()
-            value = (log_p + (log_p.detach() - baseline) * found.log_weights).mean(-1).sum()
-        return torch.autograd.grad(value, [target, source.values])
-
-    torch.manual_seed(0)
-    exact = gradients(made(Variational), target)
-    drawn = gradients(made(Variational, mode="sample", samples=50000).train(), target)
-    assert made(Variational, mode="sample").gradient == "surrogate"
-    for ours, theirs in zip(drawn, exact, strict=True):
-        assert theirs.abs().max() > 0.2
-        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.03)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("decoder", ["rnn", "transformer"])
+def test_score_function_gradient_is_that_of_the_enumerated_bound(
+    decoder: str, smoothing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deng 2018, section 3: the mean over all draws z of the gradient of C_z + (C_z - b) log q_z is that of
+    sum_j q_j C_j, in every parameter of a model.
+    """
+    overrides = [f"model={decoder}", "attention=variational"]
+    exact, drawn = model(*overrides).train(), model(*overrides, "attention.mode=sample").train()
+    layers = len(getattr(drawn.decoder, "layers", [0]))
+    assert drawn.decoder.cross_attention(layers - 1).gradient == "surrogate"
+    data, criterion = batch(sources=(3,), targets=(2,)), Criterion(smoothing, {"kl": 1.0})
+    q = exact(data).mixture.log_weights[0].exp()
+    expected = torch.autograd.grad(criterion(exact, data).total, list(exact.parameters()))
+    found = [torch.zeros_like(gradient) for gradient in expected]
+    for z in product(range(3), repeat=2):
+        draw(monkeypatch, z)
+        gradients = torch.autograd.grad(criterion(drawn, data).total, list(drawn.parameters()))
+        for sum_, gradient in zip(found, gradients, strict=True):
+            sum_ += (q[0, z[0]] * q[1, z[1]]).detach() * gradient
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
 def test_draws_do_not_depend_on_chunks_or_neighbours() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -202,30 +201,6 @@ def test_reinforce_is_the_exact_gradient(baseline: float) -> None:
     exact = enumerated(costs, walk(ours_soft, queries, source).weights[0, 0])
     for found, gradient in zip(expected, torch.autograd.grad(exact, list(ours_soft.parameters())), strict=True):
         close(found, gradient)
-
-
-def test_the_loss_follows_the_exact_gradient() -> None:
-    """What training minimises, in the mean over draws: cost with z held + (cost - b) log a[z], for a cost that reads
-    the context, is the gradient of E cost in the values and in the scores.
-    """
-    ours, soft = attention(partial(Hard, soft=0.0)).train(), attention(Soft)
-    count = 40_000
-    queries, source, by = noise(1, 1, WIDTH), memory(3), noise(WIDTH, seed=5)
-
-    def cost(context: Tensor) -> Tensor:
-        return (context @ by).square()
-
-    values = source.values.clone().requires_grad_()
-    weights = walk(soft, queries, replace(source, values=values)).weights[0, 0, 0]
-    expected = torch.autograd.grad((weights * cost(values[0])).sum(), [values, *soft.parameters()])
-    many = torch.zeros(count, dtype=torch.long)
-    torch.manual_seed(0)
-    answer = walk(ours, queries[many], replace(source, values=values).select(many))
-    each = cost(answer.context[:, 0])
-    loss = each + (each.detach() - each.mean().detach()) * answer.log_prob[:, 0]
-    found = torch.autograd.grad(loss.mean(), [values, *ours.parameters()])
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0.03 * max(1.0, other.abs().max().item()))
 
 
 def test_negative_entropy() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from seq2seq.loss import Criterion
+from seq2seq.loss import Criterion, Losses
 from seq2seq.training.fit import fit
 
 
@@ -59,3 +59,31 @@ def test_training_is_the_plain_loop(accumulate: int, prepare: Callable[..., Any]
         rows = [row for row in csv.DictReader(file) if row["train/loss"]]
     assert [float(row["train/loss"]) for row in rows] == pytest.approx(means, rel=1e-4)
     assert [float(row["train/gradient_norm"]) for row in rows] == pytest.approx(norms, rel=1e-3)
+
+
+def test_the_baseline_of_reinforce_moves_once_an_update(
+    prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """b <- 0.9 b + 0.1 mean cost of the sentences of all micro-batches."""
+    config, corpus, model = prepare("attention=hard", **{"trainer.accumulate_grad_batches": 3})
+    original, seen = Criterion.forward, []
+
+    def listening(self: Criterion, *args: Any) -> Losses:
+        losses = original(self, *args)
+        if self.training:
+            seen.append((self.baseline.item(), losses.costs.tolist()))
+        return losses
+
+    monkeypatch.setattr(Criterion, "forward", listening)
+    fit(config, corpus, model, tmp_path)
+    baseline, forwards = 0.0, iter(seen)
+    for epoch in range(config.trainer.max_epochs):
+        batches = list(corpus.train_loader(config.seed, epoch))
+        for start in range(0, len(batches), 3):
+            micro = [next(forwards) for _ in batches[start : start + 3]]
+            assert [before for before, _ in micro] == pytest.approx([baseline] * len(micro), rel=1e-5)
+            total, count = (sum(costs[i] for _, costs in micro) for i in range(2))
+            assert count == sum(len(batch) for batch in batches[start : start + 3])
+            baseline = 0.9 * baseline + 0.1 * total / count
+    trained = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert trained["state_dict"]["criterion.baseline"].item() == pytest.approx(baseline, rel=1e-5)

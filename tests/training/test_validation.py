@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ import torch
 
 from seq2seq.batch import PAD
 from seq2seq.errors import UserError
+from seq2seq.inference import Trained
 from seq2seq.loss import Criterion
+from seq2seq.scoring import likelihood
 from seq2seq.search import Beam, Greedy
 from seq2seq.training.options import Options
 from seq2seq.training.validation import Validation
@@ -41,6 +44,21 @@ def test_likelihood_is_that_of_the_log_probabilities(prepare: Callable[..., Any]
     assert scores["perplexity"] == pytest.approx(math.exp(nll / tokens), rel=1e-5)
     assert scores["accuracy"] == pytest.approx(hits / tokens)
     assert set(scores) == {"nll", "perplexity", "accuracy", "aer"}
+
+
+def test_likelihood_of_a_mechanism_that_reports_terms_in_evaluation(
+    prepare: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Scoring a run takes its coefficients, without which the criterion refuses the terms, and counts none of them."""
+    config, corpus, model = prepare("attention=coverage")
+    trained = Trained(model.eval(), corpus.codec, config, tmp_path, torch.device("cpu"))
+    scores = likelihood(trained, corpus.records("valid"), config.data.max_tokens)
+    nll, tokens = 0.0, 0
+    for batch in corpus.loader("valid"):
+        assert model(batch).penalties["coverage"].any()
+        log_p = model.log_probs(batch).gather(2, batch.target_out.unsqueeze(2)).squeeze(2)
+        nll, tokens = nll - log_p[batch.target_mask].sum().item(), tokens + batch.target_tokens
+    assert scores["perplexity"].score == pytest.approx(math.exp(nll / tokens), rel=1e-5)
 
 
 @pytest.mark.parametrize("search", [Greedy(), Beam(beam_size=2)])
