@@ -157,7 +157,7 @@ class Composed(Attention):
                 context, seen = shortcut(self.queries(query), keys, values, partial(self._soft, memory))
                 return Attended(self._leave(context, seen), None, state)
         asked = self.ask(query, memory, mask)
-        if not need_weights and asked.factor is None and self._plain and not self._drops:
+        if not need_weights and asked.factor is None and self._plain and not self._drops(values):
             context = self._fused(asked, keys, values)
             return Attended(self.finish(context, asked), None, state)
         selected = self.select(self.compare(asked, keys, memory), asked, memory, state)
@@ -243,7 +243,7 @@ class Composed(Attention):
 
     def _soft(self, memory: Memory, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
         """What a shortcut calls for each part of the sequence: (B', H, T', D), (B', G, S', D) twice, (B', 1, ., S')."""
-        if not self._drops:
+        if not self._drops(values):
             return self._kernel(queries, keys, values, keep)
         weights = self.normalizer(self.score(queries, self._each_head(keys), memory), keep)
         return self.drop(weights) @ self._each_head(values)
@@ -259,7 +259,10 @@ class Composed(Attention):
         assert isinstance(self.score, Dot)
         queries, scale = self.score.queries(queries), self.score.scale / self._temperature
         share = self.groups < self.heads
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=keep, scale=scale, enable_gqa=share)
+        p = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=keep, dropout_p=p, scale=scale, enable_gqa=share
+        )
 
     @property
     def _temperature(self) -> float:
@@ -271,10 +274,9 @@ class Composed(Attention):
         """Whether a context is softmax(scale q . k) v, which SDPA computes, and nothing else."""
         return isinstance(self.score, Dot) and type(self.normalizer) is Softmax and type(self.selection) is Soft
 
-    @property
-    def _drops(self) -> bool:
-        """Dropout on the CPU is faster outside of SDPA."""
-        return bool(self.training and self.dropout)
+    def _drops(self, values: Tensor) -> bool:
+        """Whether weights are made in order to be dropped: on the CPU that is faster than SDPA's own dropout."""
+        return bool(self.training and self.dropout) and values.device.type == "cpu"
 
     @property
     def _shares_keys(self) -> bool:

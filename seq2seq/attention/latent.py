@@ -193,9 +193,11 @@ class Latent(Attention):
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """softmax(scale q . k + bias) v, and the weights where they are asked for."""
-        if not need_weights and not (self.training and self.dropout):
+        p = self.dropout if self.training else 0.0
+        if not need_weights and not (p and values.device.type == "cpu"):  # where SDPA's own dropout is slower
             keep = visible if bias is None else bias.masked_fill(~visible, -torch.inf)
-            return F.scaled_dot_product_attention(queries, keys, values, attn_mask=keep, scale=self.scale), None
+            given = queries, keys, values, keep, p
+            return F.scaled_dot_product_attention(*given, scale=self.scale), None
         scores = (queries * self.scale) @ keys.transpose(-1, -2)
         weights = self.normalizer(scores if bias is None else scores + bias, visible)
         return self.drop(weights) @ values, weights if need_weights else None

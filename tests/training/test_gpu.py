@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from seq2seq.attention.base import Memory, Query, SourceSpec
+from seq2seq.config import build_node
+from seq2seq.kernels import avoid_wrong_ones
 from seq2seq.training.fit import fit
 from seq2seq.training.module import Training
+from tests.catalogue import config
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU at hand")
 
@@ -49,3 +53,23 @@ def test_gpu_follows_the_cpu(prepare: Callable[..., Any], tmp_path: Path) -> Non
     on_cpu = fit(*prepare(**keys), tmp_path / "cpu")
     on_gpu = fit(*prepare("trainer=gpu", **keys, **{"trainer.precision": "32-true"}), tmp_path / "gpu")
     assert on_gpu.best_score == pytest.approx(on_cpu.best_score, rel=1e-2)
+
+
+@pytest.mark.parametrize("length", [64, 192])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_rows_that_see_nothing_in_bf16(length: int, dropout: float) -> None:
+    """The fused kernel leaves gradients finite (one of them does not: ``seq2seq.kernels``)."""
+    avoid_wrong_ones()
+    mechanism = build_node(config("attention=multi_head").attention, 64, SourceSpec(64)).cuda().train()
+    mechanism.dropout = dropout
+    values = torch.randn(3, length, 64, device="cuda", requires_grad=True)
+    mask = torch.arange(length, device="cuda") < torch.tensor([length, 1, 0], device="cuda")[:, None]
+    asking = torch.randn(3, length, 64, device="cuda", requires_grad=True)
+    with torch.autocast("cuda", torch.bfloat16):
+        memory = mechanism.prepare(Memory.of(values, mask))
+        query = Query(asking, torch.arange(length, device="cuda").expand(3, -1))
+        context = mechanism(query, memory, mechanism.initial_state(memory)).context
+    context.float().sum().backward()
+    for given in (asking, values, *mechanism.parameters()):
+        assert given.grad is not None and given.grad.isfinite().all()
+    assert not context[2].any()
