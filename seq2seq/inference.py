@@ -23,6 +23,7 @@ from seq2seq.data.codec import Codec
 from seq2seq.data.collate import batches_of
 from seq2seq.decoders.base import SENTINEL
 from seq2seq.errors import UserError
+from seq2seq.kernels import avoid_wrong_ones
 from seq2seq.memory import keep_freed
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
@@ -58,6 +59,13 @@ class AttentionMap:
     sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
     copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
 
+    def copied_words(self) -> list[float]:
+        """For each target word the mean of ``copied`` over its pieces; empty where the model does not copy."""
+        if self.copied is None:
+            return []
+        member = membership(self.target_words)  # (T, J)
+        return [round(float(share), 4) for share in self.copied @ member / member.sum(0)]
+
     @property
     def sentinels(self) -> dict[str, NDArray[np.float32]]:
         """{"cross.L": (H, T)}: the mass that did not go to the source, of a mechanism with a sentinel."""
@@ -80,6 +88,7 @@ class Generation:
     source: str
     outputs: list[Output]
     attention: AttentionMap | None = None
+    copied: list[float] = field(default_factory=list)  # for each word of the best, if asked for: how surely copied
 
     @property
     def text(self) -> str:
@@ -101,6 +110,7 @@ class Trained:
     def load(cls, path: str | Path, device: str = "auto") -> Trained:
         """From a run directory or a checkpoint file."""
         keep_freed()
+        avoid_wrong_ones()
         where = choose(device)
         opened = checkpoint.load(path)
         return cls(opened.model().to(where), opened.codec, opened.config, opened.path, where)
@@ -161,7 +171,8 @@ class Trained:
             maps = self.attention(batch, best) if return_attention else [None] * len(best)
             for row, (place, several, seen) in enumerate(zip(places, found, maps, strict=True)):
                 own = batch.words(row)
-                yield place, Generation(texts[place], [self._output(one, own) for one in several], seen)
+                copied = seen.copied_words() if seen else []
+                yield place, Generation(texts[place], [self._output(one, own) for one in several], seen, copied)
 
     def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> list[AttentionMap]:
         """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""

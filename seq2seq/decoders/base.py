@@ -102,7 +102,7 @@ class Decoder(nn.Module, ABC):
 
     embedding: TokenEmbedding
     output: OutputLayer
-    pointer: Pointer | None = None  # where words of the source can be copied
+    pointer: Pointer | None  # where words of the source can be copied
 
     def log_probs(self, decoded: Decoded) -> Tensor:
         """(B, T, W) log p(y_t | y_<t, x): of the features, or of all alternatives together; W is the vocabulary and,

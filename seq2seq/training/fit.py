@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq.config import build_node, build_tool, plain
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
+from seq2seq.kernels import avoid_wrong_ones
 from seq2seq.memory import keep_freed
 from seq2seq.model import Seq2Seq
 from seq2seq.training import launch
@@ -95,6 +96,7 @@ def fit(
         Interrupted: by Ctrl-C or SIGTERM, after last.ckpt was written; a SystemExit with the right code.
     """
     keep_freed()
+    avoid_wrong_ones()
     options: Options = build_node(config.training)
     validation = Validation(corpus, options)
     if config.trainer.get("limit_val_batches") != 0:
