@@ -74,8 +74,7 @@ def decode(gate: Gate) -> None:
     keep_freed()  # as ``Trained.load`` does
     torch.manual_seed(config.seed)
     corpus, model = _prepared(config)
-    tokenizers = corpus.source_tokenizer, corpus.target_tokenizer
-    trained = Trained(model.eval(), *tokenizers, config, Path(), torch.device("cpu"))
+    trained = Trained(model.eval(), corpus.codec, config, Path(), torch.device("cpu"))
     texts = [record["source"] for record in corpus.records("test")][: task["sentences"]]
     trained.generate(texts[: task["warmup"]])
     gate.say(**_about(model))

@@ -18,10 +18,10 @@ The laws (``tests/attention/test_laws.py`` holds them over every file of ``conf/
 from __future__ import annotations
 
 import re
-from abc import ABCMeta, abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -155,26 +155,7 @@ def reported(answers: Iterable[Attended]) -> tuple[dict[str, Tensor], Tensor | N
     return penalties, log_prob
 
 
-_PARTS = "score|window|normalizer|selection|feature_map|word|sentence|chunk_score"
-_OPTION = re.compile(rf"(?<![\w./@])(?:attention\.(?=\w)|(?=(?:{_PARTS})\.\w))")
-
-
-class _Built(ABCMeta):
-    """What a mechanism or a part of it refuses is told by keys that a user can type: window.reach of the encoder's slot
-    is encoder_self.window.reach, attention/window=last is attention/window@encoder_self.window=last.
-    """
-
-    def __call__(cls, query_dim: int, source: SourceSpec, *args: Any, **options: Any) -> Any:
-        try:
-            return super().__call__(query_dim, source, *args, **options)
-        except UserError as error:
-            text = _OPTION.sub(f"{source.slot}.", str(error))
-            if source.slot != "attention":
-                text = re.sub(r"attention/(\w+)=", rf"attention/\1@{source.slot}.\1=", text)
-            raise UserError(text) from error
-
-
-class Attention(nn.Module, metaclass=_Built):
+class Attention(nn.Module, ABC):
     """Base of all mechanisms: ``prepare`` once a source, then ``forward`` for any number of queries.
 
     ``mass`` declares what a row of weights sums to; ``gradient`` whether back-propagation is exact.
@@ -256,3 +237,20 @@ class Attention(nn.Module, metaclass=_Built):
 
 AttentionFactory = Callable[[int, SourceSpec], Attention]
 """What ``conf/attention/NAME.yaml`` builds: (query_dim, source) -> mechanism."""
+
+
+def fill_slot(mechanism: AttentionFactory, query_dim: int, source: SourceSpec) -> Attention:
+    """Builds a slot's mechanism. What it or a part of it refuses is told by keys that a user can type: window.reach of
+    the encoder's slot is encoder_self.window.reach, attention/window=last is attention/window@encoder_self.window=last.
+    """
+    try:
+        return mechanism(query_dim, source)
+    except UserError as error:
+        text = _OPTION.sub(f"{source.slot}.", str(error))
+        if source.slot != "attention":
+            text = re.sub(r"attention/(\w+)=", rf"attention/\1@{source.slot}.\1=", text)
+        raise UserError(text) from error
+
+
+_PARTS = "score|window|normalizer|selection|feature_map|word|sentence|chunk_score"
+_OPTION = re.compile(rf"(?<![\w./@])(?:attention\.(?=\w)|(?=(?:{_PARTS})\.\w))")

@@ -25,7 +25,7 @@ class MemoryNetwork(Attention):
     ``adjacent``, A^{k+1} = C^k (and T likewise), or ``layerwise``, one A and one C in all hops and
     u^{k+1} = H u^k + o^k (section 2.2). T (``temporal``) has a row for each of the ``max_length`` last positions,
     counted from the most recent; older ones are not in the memory (section 4.1). For the first ``linear_start`` of
-    training, hops have no softmax, p = u . m (section 4.2). All parameters start from N(0, 0.1^2).
+    training, hops have no softmax, p = u . m (section 4.2). u, m, c and T start from N(0, 0.1^2).
 
     The context is u^{K+1}: u^K + o^K, which is what the paper's answer, softmax(W (o^K + u^K)), reads, or layerwise
     H u^K + o^K. x_i is what the encoder made of word i; W = C^K and B = A^1 would tie vocabularies, which are not here.
@@ -76,6 +76,9 @@ class MemoryNetwork(Attention):
         self.between_hops = nn.Identity() if adjacent else nn.Linear(dim, dim, bias=False)
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.1)
+        with torch.no_grad():  # the paper's x and q are one-hot, ours are dense: u, m and c start as small as there
+            self.embed.mul_(source.width**-0.5)
+            self.embed_query.weight.mul_(query_dim**-0.5)
         self.normalizer = Softmax(1)
         self.mass = "free" if linear_start else "one"
         self.register_buffer("linear", torch.tensor(linear_start > 0))

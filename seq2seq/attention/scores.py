@@ -82,7 +82,11 @@ class ScaledDot(Dot):
 
 
 class General(Dot):
-    """e = q^T W k (Luong 2015, section 3.1). W k is made once a source."""
+    """e = q^T W k (Luong 2015, section 3.1). W k is made once a source.
+
+    W starts at Xavier's / sqrt(Q), so that vectors of unit variance, as layer norms make them, start with scores of
+    unit variance: the paper's states, bounded by tanh, are small, and scores that start large saturate the softmax.
+    """
 
     widens = True
 
@@ -90,6 +94,8 @@ class General(Dot):
         super().__init__(query_dim, key_dim, heads, source, gain=gain)
         self.weight = nn.Parameter(torch.empty(heads, query_dim, key_dim))
         _xavier(self.weight, query_dim, key_dim)
+        with torch.no_grad():
+            self.weight.mul_(query_dim**-0.5)
 
     def keys(self, keys: Tensor) -> Tensor:
         """(B, H, S, K) -> (B, H, S, Q)."""

@@ -13,7 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Alternatives, Attended, Attention, AttentionFactory, Memory, Query, SourceSpec
+from seq2seq.attention.base import (
+    Alternatives,
+    Attended,
+    Attention,
+    AttentionFactory,
+    Memory,
+    Query,
+    SourceSpec,
+    fill_slot,
+)
 from seq2seq.batch import PAD
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.decoders.cells import RecurrentStack, Stepper
@@ -123,8 +132,9 @@ class RNNDecoder(Decoder):
             )
         self.order, self.input_feeding = order, input_feeding
         self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
-        self.attention: Attention = attention(dim, replace(encoder.source, input_dim=embedding_dim))
-        own = None if self_attention is None else self_attention(dim, SourceSpec(dim, is_self=True, causal=True))
+        self.attention = fill_slot(attention, dim, replace(encoder.source, input_dim=embedding_dim))
+        past = SourceSpec(dim, is_self=True, causal=True)
+        own = None if self_attention is None else fill_slot(self_attention, dim, past)
         self.self_attention: Attention | None = own
         context_dim = self.attention.context_dim + (0 if own is None else own.context_dim)
         out_dim = readout_dim or (embedding_dim if tie_output else dim)

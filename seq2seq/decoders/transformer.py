@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, AttentionFactory, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Attended, Attention, AttentionFactory, Memory, Query, SourceSpec, State, fill_slot
 from seq2seq.batch import PAD
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.encoders.base import Encoded, Encoder
@@ -38,8 +38,8 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.feed_forward = FeedForward(dim, ff_dim, dropout, activation)
         initialise(self.feed_forward)
-        self.self_attention: Attention = self_attention(dim, past)
-        self.attention: Attention = attention(dim, source)
+        self.self_attention = fill_slot(self_attention, dim, past)
+        self.attention = fill_slot(attention, dim, source)
         width = self.attention.context_dim
         self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
         self.around_self = Residual(dim, dropout, norm)

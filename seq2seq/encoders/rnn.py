@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import AttentionFactory, Memory, SourceSpec
+from seq2seq.attention.base import AttentionFactory, Memory, SourceSpec, fill_slot
 from seq2seq.encoders.base import Encoded, SequenceEncoder, attend_self
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
@@ -56,7 +56,7 @@ class RNNEncoder(SequenceEncoder):
         self.final_dim, self.final_layers = dim, layers
         self.self_attention = None
         if self_attention is not None:
-            self.self_attention = self_attention(dim, SourceSpec(dim, is_self=True))
+            self.self_attention = fill_slot(self_attention, dim, SourceSpec(dim, is_self=True))
             width = self.self_attention.context_dim
             self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
 

@@ -152,3 +152,13 @@ def test_refusals() -> None:
     for wrong in ({"tying": "none"}, {"hops": 0}, {"max_length": 0}, {"linear_start": 2.0}, {"dropout": -0.5}):
         with pytest.raises(UserError, match=rf"attention\.{next(iter(wrong))}"):
             made(**wrong)
+
+
+@pytest.mark.parametrize("tying", ["adjacent", "layerwise"])
+def test_embeddings_start_as_the_paper_s_do(tying: str) -> None:
+    """Of dense vectors of unit variance as of one-hot ones: N(0, 0.1^2) a component."""
+    torch.manual_seed(0)
+    ours = MemoryNetwork(64, SourceSpec(32), tying=tying, temporal=False)
+    prepared = ours.prepare(Memory.of(torch.randn(2, 50, 32), torch.ones(2, 50, dtype=torch.bool)))
+    assert prepared.prepared["memories"].std().item() == pytest.approx(0.1, rel=0.05)
+    assert ours.embed_query(torch.randn(100, 64)).std().item() == pytest.approx(0.1, rel=0.05)

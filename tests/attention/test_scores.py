@@ -267,3 +267,10 @@ def test_additive_keeps_little_for_the_backward_pass() -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         scores(score, queries, keys)
     assert sum(kept.values()) < 2 * 50 * 50 * 512 * 4 / 5
+
+
+def test_general_starts_with_scores_of_unit_variance() -> None:
+    torch.manual_seed(0)
+    score = General(64, 64, 1, SourceSpec(64))
+    queries, keys = torch.randn(1, 1, 200, 64), torch.randn(1, 1, 200, 64)
+    assert scores(score, queries, keys).std().item() == pytest.approx(1.0, rel=0.1)

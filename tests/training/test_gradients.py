@@ -21,8 +21,8 @@ X, Y = torch.randn(7, 5), torch.randn(7, 3)
 class Pulled(Attention):
     """A mechanism that wants its one parameter to be small."""
 
-    def __init__(self, query_dim: int, source: SourceSpec) -> None:
-        super().__init__(query_dim, source)
+    def __init__(self) -> None:
+        super().__init__(1, SourceSpec(1))
         self.width = nn.Parameter(torch.tensor([2.0, -3.0]))
 
     def forward(
@@ -64,7 +64,7 @@ def test_clipping_by_value() -> None:
 
 def test_regularisers_count_once_an_update() -> None:
     """d/dw (sum of losses / tokens + c R(w)), also where the loss says nothing of w."""
-    mechanism, model = Pulled(1, SourceSpec(1)), nn.Linear(5, 3)
+    mechanism, model = Pulled(), nn.Linear(5, 3)
     both = nn.ModuleList([mechanism, model])
     (summed(model) + 5 * mechanism.width.sum()).backward()
     terms = regularise(both.parameters(), [mechanism], {"width": 0.25}, scale=1 / 7)
@@ -79,7 +79,7 @@ def test_regularisers_count_once_an_update() -> None:
 
 def test_regulariser_without_coefficient_is_refused() -> None:
     with pytest.raises(UserError, match=r"loss\.weights\.width"):
-        regularise([], [Pulled(1, SourceSpec(1))], {}, 1.0)
+        regularise([], [Pulled()], {}, 1.0)
 
 
 def test_biases_norms_and_embeddings_do_not_decay() -> None:
