@@ -129,7 +129,9 @@ class Decoder(nn.Module, ABC):
         if state.copies is None:
             raise UserError("decoder.copy=true needs data.copy=true: the data tells what each source token is called")
         if slot.alternatives is not None and slot.alternatives.kind != "mixture":
-            raise UserError("decoder.copy=true: variational attention is trained by a bound that has no copying in it")
+            raise UserError(
+                "variational attention is trained by a bound that has no copying in it; use decoder.copy=false"
+            )
         assert slot.weights is not None
         alignment = self.cross_attention(layer).alignment(slot.weights)
         return self.pointer(slot.context, features, inputs, alignment, state.copies)
