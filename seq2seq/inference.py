@@ -1,7 +1,4 @@
-"""A trained model at work: ``seq2seq.load(RUN).generate(inputs, return_attention=True)``.
-
-Shapes: T target pieces with ``</s>``, S source pieces with ``</s>``, H heads.
-"""
+"""A trained model at work: ``seq2seq.load(RUN).generate(inputs, return_attention=True)``."""
 
 from __future__ import annotations
 
@@ -11,27 +8,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from seq2seq import checkpoint
-from seq2seq.batch import EOS, UNK, Batch
+from seq2seq.batch import Batch
 from seq2seq.config import build_node, plain
 from seq2seq.data.codec import Codec
 from seq2seq.data.collate import batches_of
-from seq2seq.decoders.base import SENTINEL
 from seq2seq.errors import UserError
 from seq2seq.kernels import avoid_wrong_ones
+from seq2seq.maps import AttentionMap, attention_maps
 from seq2seq.memory import keep_freed
-from seq2seq.metrics.alignment import align
-from seq2seq.metrics.attention import statistics
-from seq2seq.metrics.links import Link
-from seq2seq.metrics.words import membership
 from seq2seq.model import Seq2Seq
 from seq2seq.options import check_nodes
-from seq2seq.search import Hypothesis, Search, force
+from seq2seq.search import Hypothesis, Search
 
 
 @dataclass(frozen=True)
@@ -42,43 +33,6 @@ class Output:
     score: float
     log_prob: float
     finished: bool  # False where the length limit ended it
-
-
-@dataclass(frozen=True)
-class AttentionMap:
-    """Where a model looked, piece by piece, while it said ``target``: as it was used, from one forced pass."""
-
-    source: list[str]  # S pieces
-    target: list[str]  # T pieces; row t belongs to the step that predicts target[t]
-    source_words: list[int]  # the word each piece belongs to, -1 for specials
-    target_words: list[int]
-    weights: dict[
-        str, NDArray[np.float32]
-    ]  # {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": ..., "sentinel.cross.L": (H, T, 1)}
-    alignment: NDArray[np.float32]  # (T, S) the last layer's cross-attention, summed up over heads
-    sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
-    copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
-
-    def copied_words(self) -> list[float]:
-        """For each target word the mean of ``copied`` over its pieces; empty where the model does not copy."""
-        if self.copied is None:
-            return []
-        member = membership(self.target_words)  # (T, J)
-        return [round(float(share), 4) for share in self.copied @ member / member.sum(0)]
-
-    @property
-    def sentinels(self) -> dict[str, NDArray[np.float32]]:
-        """{"cross.L": (H, T)}: the mass that did not go to the source, of a mechanism with a sentinel."""
-        return {n.removeprefix(SENTINEL): w[..., 0] for n, w in self.weights.items() if n.startswith(SENTINEL)}
-
-    def links(self, rows: str = "predicted") -> frozenset[Link]:
-        """(source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
-        return align(self.alignment, membership(self.source_words), membership(self.target_words), rows=rows)
-
-    def statistics(self) -> dict[str, float]:
-        """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
-        last = max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
-        return statistics(self.weights[last], self.sentinels.get(last))
 
 
 @dataclass(frozen=True)
@@ -176,31 +130,7 @@ class Trained:
 
     def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> list[AttentionMap]:
         """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
-        maps = []
-        tokenizers = self.codec.source, self.codec.target
-        for row, forced in enumerate(force(self.model, batch, chosen)):
-            size, own = int(batch.source_mask[row].sum()), batch.words(row)
-            source, target = batch.source[row, :size].tolist(), [*chosen[row].tokens, EOS]
-            pieces = tokenizers[0].pieces(source)
-            if batch.copies is not None:  # own words are spelt out
-                meant = tokenizers[1].pieces(batch.copies.ids[row, :size].tolist(), own)
-                pieces = [there if i == UNK else piece for i, piece, there in zip(source, pieces, meant, strict=True)]
-            cross = {
-                name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")
-            }
-            maps.append(
-                AttentionMap(
-                    pieces,
-                    tokenizers[1].pieces(target, own),
-                    tokenizers[0].words(source),
-                    tokenizers[1].words(target, own),
-                    {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
-                    self.model.alignment(cross)[0].float().cpu().numpy(),
-                    [] if batch.segments is None else batch.segments[row, :size].tolist(),
-                    None if forced.copied is None else forced.copied.float().cpu().numpy(),
-                )
-            )
-        return maps
+        return attention_maps(self.model, self.codec, batch, chosen)
 
     def _output(self, found: Hypothesis, own: Sequence[str]) -> Output:
         return Output(self.codec.text(found.tokens, own), found.score, found.log_prob, found.finished)

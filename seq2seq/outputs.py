@@ -14,8 +14,6 @@ from seq2seq.errors import UserError
 from seq2seq.inference import Generation
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.links import Link, to_pharaoh
-from seq2seq.plots.document import save_document
-from seq2seq.plots.sentence import save_sentence
 
 
 class Writer:
@@ -59,26 +57,9 @@ class Writer:
     def draw(
         self, place: int, generation: Generation, gold: Gold | None = None, origins: Sequence[int] | None = None
     ) -> None:
-        """Draws the attention of one output, if it was kept and pictures are wanted; of a document in two levels."""
-        seen = generation.attention
-        if seen is None or self.plots is None:
-            return
-        if seen.sentences:
-            save_document(
-                self.plots,
-                place,
-                seen.alignment,
-                seen.source,
-                seen.target,
-                seen.source_words,
-                seen.target_words,
-                sentences=seen.sentences,
-                copied=seen.copied,
-                origins=origins,
-                weights=seen.weights,
-            )
-        else:
-            save_sentence(self.plots, place, seen.weights, seen.source, seen.target, gold=gold)
+        """Draws the attention of one output, if it was kept and pictures are wanted."""
+        if generation.attention is not None and self.plots is not None:
+            generation.attention.save(self.plots, place, gold, origins)
 
     def flush(self) -> None:
         """Hands over what was written so far."""

@@ -3,7 +3,7 @@
 results.json              {SPLIT: {METRIC: {"score": 34.1, "signature": "..."}}, "run": {...}}
 outputs/SPLIT.jsonl       one object a record: source, references, hypothesis, score, attention statistics
 outputs/SPLIT.pharaoh     word links i-j of each output, a line a record
-attention/SPLIT/*.png     with the arrays beside them as *.npz
+attention/SPLIT/*.png     with the arrays beside them as *.npz; of documents also a page, *.html
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from seq2seq.inference import Trained
 from seq2seq.metrics import Score
 from seq2seq.metrics.gold import Gold
 from seq2seq.outputs import Writer
-from seq2seq.plots.sentence import save_sentence
 from seq2seq.scoring import Scored, forced, gold_of, record_of
 
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
@@ -64,7 +63,7 @@ def save_forced_plots(directory: Path, trained: Trained, gold: Sequence[Gold], m
     """Draws the attention of gold pairs, with their links."""
     maps = forced(trained, [record_of(pair) for pair in gold], max_tokens)
     for place, (pair, seen) in enumerate(zip(gold, maps, strict=True)):
-        save_sentence(directory, place, seen.weights, seen.source, seen.target, gold=pair)
+        seen.save(directory, place, pair)
 
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Mapping[str, Any]) -> None:

@@ -19,8 +19,9 @@ from seq2seq.data.batching import sorted_batches
 from seq2seq.data.collate import collate
 from seq2seq.data.loading import lengths
 from seq2seq.data.records import Record
-from seq2seq.inference import AttentionMap, Generation, Trained
+from seq2seq.inference import Generation, Trained
 from seq2seq.loss import Criterion
+from seq2seq.maps import AttentionMap
 from seq2seq.metrics import Score, score
 from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.alignment import Agreement, agreement, align, diagonal, uniform

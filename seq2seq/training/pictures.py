@@ -10,10 +10,9 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
-from seq2seq.batch import EOS
 from seq2seq.data.collate import batches_of
-from seq2seq.plots.sentence import save_sentence
-from seq2seq.search import Search, force
+from seq2seq.maps import attention_maps
+from seq2seq.search import Search
 from seq2seq.training.module import Training
 from seq2seq.training.options import Options
 from seq2seq.training.validation import Validation
@@ -39,7 +38,7 @@ class Pictures(Callback):
         paths = list(self._draw(pl_module, self.directory / f"step_{trainer.global_step:07d}"))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                for path in paths:
+                for path in (path for path in paths if path.suffix == ".png"):
                     logger.log_image(f"attention/{path.stem}", [str(path)], step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,15 +55,10 @@ class Pictures(Callback):
         for batch in batches_of(texts, corpus.codec, corpus.max_tokens):
             batch = batch.to(module.device)
             found = [hypotheses[0] for hypotheses in self.search(module.model, batch)]
-            for row, forced in enumerate(force(module.model, batch, found)):
-                place, own = int(batch.index[row]), batch.words(row)
+            for row, seen in enumerate(attention_maps(module.model, corpus.codec, batch, found)):
+                place = int(batch.index[row])
+                record = records[place]
                 # gold links are those of the reference
-                right = self.validation.has_gold and self.validation.text(found[row], own) == records[place]["target"]
-                yield from save_sentence(
-                    directory,
-                    place,
-                    {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
-                    corpus.source_tokenizer.pieces(batch.source[row][batch.source_mask[row]].tolist()),
-                    corpus.target_tokenizer.pieces([*found[row].tokens, EOS], own),
-                    gold=self.validation.gold(place) if right else None,
-                )
+                right = self.validation.text(found[row], batch.words(row)).split() == record["target"].split()
+                gold = self.validation.gold(place) if right and self.validation.has_gold else None
+                yield from seen.save(directory, place, gold, record.get("origins") if right else None)

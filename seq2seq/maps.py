@@ -1,0 +1,113 @@
+"""Where a model looked while it said something: for alignments, statistics and pictures.
+
+Shapes: T target pieces with ``</s>``, S source pieces with ``</s>``, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.batch import EOS, UNK, Batch
+from seq2seq.data.codec import Codec
+from seq2seq.decoders.base import SENTINEL
+from seq2seq.metrics.alignment import align
+from seq2seq.metrics.attention import statistics
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.links import Link
+from seq2seq.metrics.words import membership
+from seq2seq.model import Seq2Seq
+from seq2seq.plots.document import save_document
+from seq2seq.plots.sentence import save_sentence
+from seq2seq.search import Hypothesis, force
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """Where a model looked, piece by piece, while it said ``target``: as it was used, from one forced pass."""
+
+    source: list[str]  # S pieces
+    target: list[str]  # T pieces; row t belongs to the step that predicts target[t]
+    source_words: list[int]  # the word each piece belongs to, -1 for specials
+    target_words: list[int]
+    weights: dict[
+        str, NDArray[np.float32]
+    ]  # {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": ..., "sentinel.cross.L": (H, T, 1)}
+    alignment: NDArray[np.float32]  # (T, S) the last layer's cross-attention, summed up over heads
+    sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
+    copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
+
+    def copied_words(self) -> list[float]:
+        """For each target word the mean of ``copied`` over its pieces; empty where the model does not copy."""
+        if self.copied is None:
+            return []
+        member = membership(self.target_words)  # (T, J)
+        return [round(float(share), 4) for share in self.copied @ member / member.sum(0)]
+
+    @property
+    def sentinels(self) -> dict[str, NDArray[np.float32]]:
+        """{"cross.L": (H, T)}: the mass that did not go to the source, of a mechanism with a sentinel."""
+        return {n.removeprefix(SENTINEL): w[..., 0] for n, w in self.weights.items() if n.startswith(SENTINEL)}
+
+    def links(self, rows: str = "predicted") -> frozenset[Link]:
+        """(source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
+        return align(self.alignment, membership(self.source_words), membership(self.target_words), rows=rows)
+
+    def statistics(self) -> dict[str, float]:
+        """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
+        last = max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
+        return statistics(self.weights[last], self.sentinels.get(last))
+
+    def save(
+        self, directory: str | Path, record: int, gold: Gold | None = None, origins: Sequence[int] | None = None
+    ) -> list[Path]:
+        """Draws it: of a document one picture in two levels and a page, else a heat-map for each slot; their paths.
+
+        ``gold`` links and ``origins`` belong to an output that says what the reference says.
+        """
+        if not self.sentences:
+            return save_sentence(directory, record, self.weights, self.source, self.target, gold=gold)
+        return save_document(
+            directory,
+            record,
+            self.alignment,
+            self.source,
+            self.target,
+            self.source_words,
+            self.target_words,
+            sentences=self.sentences,
+            copied=self.copied,
+            origins=origins,
+            weights=self.weights,
+        )
+
+
+def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> list[AttentionMap]:
+    """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
+    maps = []
+    sizes = batch.source_mask.sum(1).tolist()
+    for row, (size, forced) in enumerate(zip(sizes, force(model, batch, chosen), strict=True)):
+        own = batch.words(row)
+        source, target = batch.source[row, :size].tolist(), [*chosen[row].tokens, EOS]
+        pieces = codec.source.pieces(source)
+        if batch.copies is not None:  # own words are spelt out
+            meant = codec.target.pieces(batch.copies.ids[row, :size].tolist(), own)
+            pieces = [there if i == UNK else piece for i, piece, there in zip(source, pieces, meant, strict=True)]
+        cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
+        maps.append(
+            AttentionMap(
+                pieces,
+                codec.target.pieces(target, own),
+                codec.source.words(source),
+                codec.target.words(target, own),
+                {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
+                model.alignment(cross)[0].float().cpu().numpy(),
+                [] if batch.segments is None else batch.segments[row, :size].tolist(),
+                None if forced.copied is None else forced.copied.float().cpu().numpy(),
+            )
+        )
+    return maps
