@@ -40,6 +40,7 @@ RECIPE |= {"training.plots", "data.cache", "trainer.enable_progress_bar", "hydra
 """What may be overridden in a run whose figures are compared."""
 MEBIBYTE = 2**20
 FOR = "# For: "
+MARK = r"<!-- table: (?P<region>[\w ]+) -->"
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,7 @@ def filled(page: str, made: Mapping[str, str]) -> str:
             raise UserError(f"{PAGE.name} marks a table {mark['region']!r}; there are: {', '.join(made)}")
         return f"{mark['begin']}\n\n{made[mark['region']]}\n\n{mark['end']}"
 
-    pattern = r"(?P<begin><!-- table: (?P<region>[\w ]+) -->)\n.*?(?P<end><!-- end -->)"
-    return re.sub(pattern, fill, page, flags=re.DOTALL)
+    return re.sub(rf"(?P<begin>{MARK})\n.*?(?P<end><!-- end -->)", fill, page, flags=re.DOTALL)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -225,15 +225,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     kept = options.page.with_suffix(".json")
     try:
+        page = options.page.read_text(encoding="utf-8")
+        if not re.search(MARK, page):
+            raise UserError(f"{options.page} marks no table with <!-- table: NAME --> ... <!-- end -->")
         store = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
         add_runs(store, options.directories)
         if options.speed:
             add_speed(store, options.rounds, options.threads)
-        page = filled(options.page.read_text(encoding="utf-8"), tables(store))
+        page = filled(page, tables(store))
         kept.write_text(json.dumps(store, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         options.page.write_text(page, encoding="utf-8")
-    except (UserError, OSError) as error:
+    except UserError as error:
         sys.exit(f"catalogue.py: {error}")
+    except OSError as error:
+        sys.exit(f"catalogue.py: {error.filename}: {error.strerror}")
 
 
 if __name__ == "__main__":

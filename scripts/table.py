@@ -49,7 +49,12 @@ def found(directories: Iterable[Path]) -> list[Path]:
     for folder in directories:
         below = [path for path in sorted(folder.rglob("results.json")) if "evaluations" not in path.parts]
         if not below:
-            sys.exit(f"no results.json below {folder}: is the run finished?")
+            there = (
+                f"no results.json below {folder}: is the run finished?"
+                if folder.exists()
+                else f"{folder}: no such folder"
+            )
+            sys.exit(there)
         paths += below
     return list(dict.fromkeys(paths))
 

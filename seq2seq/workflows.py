@@ -91,7 +91,12 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
         trained = Trained.load(fitted.best)
         records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
         scored = score_records(
-            trained, records, _search(config), plain(config.task), max_tokens=corpus.max_tokens, plots=PLOTS
+            trained,
+            records,
+            _search(config),
+            plain(config.task),
+            max_tokens=corpus.max_tokens,
+            plots=config.training.plots,
         )
         report.save_split(run, split, records, scored)
         about = report.about(trained, time.monotonic() - started, dataclasses.asdict(fitted))
@@ -102,7 +107,7 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     fit(config, corpus, model, run, resume, score=score)
     if metrics:  # one process of several tells
         print(report.table(metrics))
-        print(f"\nrun    {run}\nplots  {run / 'attention' / split}")
+        print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.plots else ""))
     return metrics
 
 
@@ -213,7 +218,6 @@ def _columns(config: DictConfig) -> Columns:
     return reader.columns(at) if isinstance(reader, Tabular) else Columns([config.data.source], [config.data.target])
 
 
-PLOTS = 8  # test sentences whose attention is drawn after training
 LAID = ("task", "data", "decoding")  # groups that evaluation may choose anew
 
 
