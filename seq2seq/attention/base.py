@@ -25,6 +25,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seq2seq.attention.parts import Part
 from seq2seq.errors import UserError
@@ -87,6 +88,14 @@ class Memory:
             None if self.sections is None else self.sections.select(index),
             {name: tensor.index_select(0, index) for name, tensor in self.prepared.items()},
         )
+
+
+def sentence_means(values: Tensor, segments: Tensor, mask: Tensor) -> Memory:
+    """The mean of each sentence's real words, as a memory of sentences: values (B, S, V), segments (B, S)."""
+    count = int(segments.max()) + 1 if segments.numel() else 1
+    member = F.one_hot(segments, count).to(values.dtype) * mask.unsqueeze(-1)  # (B, S, N)
+    size = member.sum(1)  # (B, N)
+    return Memory.of(member.mT @ values / size.clamp(min=1.0).unsqueeze(-1), size > 0)
 
 
 def select(state: State, index: Tensor) -> State:

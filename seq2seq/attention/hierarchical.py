@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State, sentence_means
 from seq2seq.attention.normalizers import Softmax
 from seq2seq.attention.parts import at_least_1, score_at
 from seq2seq.attention.scores import Score
@@ -76,7 +76,7 @@ class Hierarchical(Attention):
         segments = memory.positions[..., 0] // self.segment_length if given is None else given
         mask = memory.mask & (segments >= 0)
         segments = segments.masked_fill(~mask, 0)
-        sections = _means(memory.values, segments, mask) if memory.sections is None else memory.sections
+        sections = sentence_means(memory.values, segments, mask) if memory.sections is None else memory.sections
         states = sections.values
         if self.place is not None:
             place = F.embedding(sections.positions[..., 0].clamp(max=len(self.place) - 1), self.place)
@@ -122,11 +122,3 @@ class Hierarchical(Attention):
         total = torch.zeros_like(sentences, dtype=raised.dtype).scatter_add(-1, segments, raised)  # >= 1, or 0
         share = self.normalizer(sentences, total > 0) / torch.where(total > 0, total, 1.0)
         return raised * share.gather(-1, segments)
-
-
-def _means(values: Tensor, segments: Tensor, mask: Tensor) -> Memory:
-    """The mean of each sentence's real words, as a memory of sentences: values (B, S, V), segments (B, S)."""
-    count = int(segments.max()) + 1 if segments.numel() else 1
-    member = F.one_hot(segments, count).to(values.dtype) * mask.unsqueeze(-1)  # (B, S, N)
-    size = member.sum(1)  # (B, N)
-    return Memory.of(member.mT @ values / size.clamp(min=1.0).unsqueeze(-1), size > 0)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from seq2seq.attention.hierarchical import _means
+from seq2seq.attention.base import sentence_means
 from seq2seq.batch import Batch
 from seq2seq.encoders.base import Encoded, Encoder, SequenceEncoder
 from seq2seq.encoders.rows import Rows
@@ -67,7 +67,7 @@ class DocumentEncoder(Encoder):
             read = self.words.encode_rows(x, Rows.sentences(segments, mask), need_weights=need_weights)
         else:
             read = self.words.encode(x, mask, need_weights=need_weights)
-        means = _means(read.memory.values, segments, mask)
+        means = sentence_means(read.memory.values, segments, mask)
         known = self.sentences.encode(self._placed(means.values), means.mask)
         memory = replace(read.memory, segments=batch.segments, sections=known.memory)
         return replace(read, memory=memory, hidden=known.hidden).reporting(known)
