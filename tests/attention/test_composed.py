@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import SourceSpec
+from seq2seq.attention.base import SourceSpec, fill_slot
 from seq2seq.attention.composed import Composed
 from seq2seq.config import build_node
 from seq2seq.errors import UserError
@@ -213,7 +213,7 @@ CAUSAL, ROTARY = SourceSpec(WIDTH, causal=True), SourceSpec(WIDTH, position="rot
 )
 def test_refusals(overrides: list[str], source: SourceSpec, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
-        build_node(config(*overrides).attention, WIDTH, source)
+        fill_slot(build_node(config(*overrides).attention), WIDTH, source)
 
 
 def test_projection_lets_a_dot_product_join_unequal_widths() -> None:
