@@ -89,7 +89,7 @@ def test_links_and_origins_by_hand(splits, summary):
 
 
 def test_the_split_sizes_and_lengths(splits, everything):
-    assert {split: len(records) for split, records in splits.items()} == {"train": 3500, "valid": 300, "test": 500}
+    assert {split: len(records) for split, records in splits.items()} == {"train": 1000, "valid": 300, "test": 500}
     words = [len(record["source"].split()) for record in everything]
     assert WORDS[0] <= min(words) and max(words) <= WORDS[1]
     sentences = Counter(record["source"].count("\n") + 1 for record in everything)
@@ -196,7 +196,7 @@ def test_each_kind_is_there_and_each_slot_is_used(splits):
     shares = Counter(
         re.sub(r"[A-Z]\w+|\d+", "", record["target"]).split()[0] for record in splits["train"]
     )  # the first known word tells the kind, roughly
-    assert all(shares[word] > 100 for word in ("beats", "delivers", "backs", "hires", "hurt"))
+    assert all(shares[word] > len(splits["train"]) / 35 for word in ("beats", "delivers", "backs", "hires", "hurt"))
 
 
 def test_the_seed_makes_the_reports():
