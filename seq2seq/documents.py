@@ -7,12 +7,23 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from omegaconf import DictConfig
+
+from seq2seq.config import build_node
 from seq2seq.data.columns import Columns
+from seq2seq.data.readers import Location, Tabular
 from seq2seq.data.tables import jsonl
 from seq2seq.errors import UserError
 from seq2seq.lines import decoded
 
 log = logging.getLogger(__name__)
+
+
+def columns_of(data: DictConfig) -> Columns:
+    """Where a run's data has its sources, and how their sentences are told apart."""
+    reader = build_node(data.reader)
+    at = Location(None, data.source, data.target)
+    return reader.columns(at) if isinstance(reader, Tabular) else Columns([data.source], [data.target])
 
 
 def read_documents(path: str | None, columns: Columns) -> Iterator[tuple[str, str]]:

@@ -25,9 +25,8 @@ from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.inference import Trained
 from seq2seq.metrics import Score
-from seq2seq.metrics.gold import Gold
 from seq2seq.outputs import Writer
-from seq2seq.scoring import Scored, forced, gold_of, record_of
+from seq2seq.scoring import Scored, gold_of
 
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
 
@@ -57,13 +56,6 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: S
             same = found.text.split() == record["target"].split()
             gold = gold_of(record) if same and record.get("alignment") else None
             writer.draw(place, found, gold, record.get("origins") if same else None)
-
-
-def save_forced_plots(directory: Path, trained: Trained, gold: Sequence[Gold], max_tokens: int) -> None:
-    """Draws the attention of gold pairs, with their links."""
-    maps = forced(trained, [record_of(pair) for pair in gold], max_tokens)
-    for place, (pair, seen) in enumerate(zip(gold, maps, strict=True)):
-        seen.save(directory, place, pair)
 
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Mapping[str, Any]) -> None:

@@ -61,12 +61,13 @@ def score_records(
     outputs = [one.text for one in found.generations]
     found.metrics |= score(task["metrics"], outputs, references)
     found.metrics |= likelihood(trained, records, max_tokens)
-    linked = [record for record in records if record.get("alignment")]
-    if linked:
-        found.metrics |= alignment_error(trained, linked, [gold_of(record) for record in linked], max_tokens)
+    known = [record for record in records if record.get("alignment") or record.get("origins")]
+    maps = forced(trained, known, max_tokens)
+    if linked := [(seen, gold_of(record)) for seen, record in zip(maps, known, strict=True) if record.get("alignment")]:
+        found.metrics |= alignment_error(*zip(*linked, strict=True))
     if trained.codec.documents:
         found.metrics |= extraction(sources, outputs, references)
-        found.metrics |= sentences_found(trained, [record for record in records if record.get("origins")], max_tokens)
+        found.metrics |= sentences_found(maps, known)
         found.metrics |= own_words_said(trained, records, outputs)
         found.metrics |= copied_sentences(sources, references, task)
     signature = "last cross layer, mean over outputs"
@@ -103,15 +104,12 @@ def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> 
     }
 
 
-def alignment_error(
-    trained: Trained, records: Sequence[Record], gold: Sequence[Gold], max_tokens: int
-) -> dict[str, Score]:
-    """AER of the attention while the records' targets are forced on the model, beside what no attention reaches.
+def alignment_error(maps: Sequence[AttentionMap], gold: Sequence[Gold]) -> dict[str, Score]:
+    """AER of the attention while targets are forced on the model, beside what no attention reaches.
 
     ``aer`` takes the weights of step t as those of the word it predicts, ``aer_input`` as those of the word it reads:
     mechanisms differ in that (Luong et al. 2015, footnote 14).
     """
-    maps = forced(trained, records, max_tokens)
     sides = [(overlap(m.source, g.source), overlap(m.target, g.target)) for m, g in zip(maps, gold, strict=True)]
     result: dict[str, Score] = {}
     for name, rows in (("aer", "predicted"), ("aer_input", "input")):
@@ -122,10 +120,15 @@ def alignment_error(
     return result
 
 
-def sentences_found(trained: Trained, records: Sequence[Record], max_tokens: int) -> dict[str, Score]:
-    """Recall of the sentences that the words of the references come from, beside that of uniform attention."""
-    attended, origins = [], [record["origins"] for record in records]
-    for one, record in zip(forced(trained, records, max_tokens), records, strict=True):
+def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
+    """Recall of the sentences that the words of the references come from, beside that of uniform attention; ``maps`` as
+    for ``alignment_error``, and records without origins count for nothing.
+    """
+    attended, origins = [], [record.get("origins", []) for record in records]
+    for one, record in zip(maps, records, strict=True):
+        if not record.get("origins"):
+            attended.append(list[int]())
+            continue
         real = [n if word >= 0 else -1 for n, word in zip(one.sentences, one.source_words, strict=True)]
         attended.append(attended_sentences(one.alignment, real, overlap(one.target, record["target"].split())))
     how = "share of target words|most attended sentence|last cross layer, heads:mean"
@@ -170,14 +173,17 @@ def _agreed(figures: Agreement, how: str) -> Score:
     return Score(figures.aer, f"AER|{how}|precision:{figures.precision:.4f}|recall:{figures.recall:.4f}")
 
 
-def forced(trained: Trained, records: Sequence[Record], max_tokens: int) -> list[AttentionMap]:
-    """The attention of each record's target, forced on the model; in their order."""
+def forced(trained: Trained, records: Sequence[Record], max_tokens: int, *, plots: int = 0) -> list[AttentionMap]:
+    """The attention of each record's target, forced on the model; in their order. All weights, of which there are many,
+    are kept for the first ``plots`` alone, the alignment for all.
+    """
     maps: dict[int, AttentionMap] = {}
     for batch in batches(trained, records, max_tokens):
         assert batch.target is not None
         targets = [ids[1 : ids.index(EOS)] for ids in batch.target.tolist()]
         chosen = [Hypothesis(tokens, score=0.0, log_prob=0.0, finished=True) for tokens in targets]
-        maps |= zip(batch.index.tolist(), trained.attention(batch, chosen), strict=True)
+        for place, seen in zip(batch.index.tolist(), trained.attention(batch, chosen), strict=True):
+            maps[place] = seen if place < plots else replace(seen, weights={})
     return [maps[place] for place in range(len(records))]
 
 

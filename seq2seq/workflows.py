@@ -19,11 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint, options, report
 from seq2seq.config import build_node, build_tool, plain
-from seq2seq.data.columns import Columns
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.readers import Location, Tabular
 from seq2seq.data.records import Record
-from seq2seq.documents import read_documents
+from seq2seq.documents import columns_of, read_documents
 from seq2seq.errors import UserError
 from seq2seq.inference import Trained
 from seq2seq.lines import decoded, prompted, read_lines
@@ -32,7 +30,7 @@ from seq2seq.metrics.gold import read_gold
 from seq2seq.metrics.text import SCORERS
 from seq2seq.model import build
 from seq2seq.outputs import Writer
-from seq2seq.scoring import alignment_error, record_of, score_records
+from seq2seq.scoring import alignment_error, forced, record_of, score_records
 from seq2seq.search import Search
 from seq2seq.training.fit import OURS, FitResult, fit
 
@@ -150,8 +148,10 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
         results[name] = scored.metrics
     if asked.alignment:
         name = Path(asked.alignment).stem
-        results[name] = alignment_error(trained, [record_of(pair) for pair in gold], gold, asked.max_tokens)
-        report.save_forced_plots(out / "attention" / name, trained, gold[: asked.plots], asked.max_tokens)
+        maps = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=asked.plots)
+        results[name] = alignment_error(maps, gold)
+        for place, (pair, seen) in enumerate(zip(gold[: asked.plots], maps, strict=False)):
+            seen.save(out / "attention" / name, place, pair)
     report.save_results(out / "results.json", results, report.about(trained, time.monotonic() - started))
     for name, metrics in results.items():
         print(f"{name}\n{report.table(metrics)}\n")
@@ -202,20 +202,13 @@ def generate(config: DictConfig) -> None:
 def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[tuple[str, str]]:
     """(name, text) of what there is to answer: lines, or documents."""
     if trained.codec.documents:
-        columns = _columns(trained.config)
+        columns = columns_of(trained.config.data)
         if interactive:
             return (("", columns.document(line)) for line in prompted())
         return read_documents(path, columns)
     if path is not None:
         return (("", line) for line in read_lines(path))
     return (("", line) for line in (prompted() if interactive else decoded(sys.stdin.buffer, "stdin")))
-
-
-def _columns(config: DictConfig) -> Columns:
-    """Where a run's data has its sources, and how their sentences are told apart."""
-    reader = build_node(config.data.reader)
-    at = Location(None, config.data.source, config.data.target)
-    return reader.columns(at) if isinstance(reader, Tabular) else Columns([config.data.source], [config.data.target])
 
 
 LAID = ("task", "data", "decoding")  # groups that evaluation may choose anew

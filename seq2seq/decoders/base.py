@@ -7,7 +7,7 @@ T = all is training, T = 1 is a search step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
@@ -78,15 +78,6 @@ class Decoded:
         penalties, log_prob = reported(slots.values())
         return Decoded(features, weights, penalties, log_prob, mixture, copying)
 
-    @property
-    def sentinels(self) -> dict[str, Tensor]:
-        """{slot: (B, H, T)}, the mass outside the memory of slots that have a sentinel and were asked for weights."""
-        return {
-            name.removeprefix(SENTINEL): weights.squeeze(-1)
-            for name, weights in self.weights.items()
-            if name.startswith(SENTINEL)
-        }
-
     def row(self, index: int) -> Decoded:
         """What concerns the output of one sentence: B = 1."""
         mixture, copying = self.mixture, self.copying
@@ -149,7 +140,3 @@ class Decoder(nn.Module, ABC):
         self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Decoded, DecoderState]:
         """Reads ``tokens`` (B, T), which follow those already in ``state``."""
-
-    def mechanisms(self) -> Iterator[tuple[str, Attention]]:
-        """The attention mechanisms inside, by module name (their regularisers and constraints are called)."""
-        return ((name, module) for name, module in self.named_modules() if isinstance(module, Attention))

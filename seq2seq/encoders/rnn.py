@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2seq.attention.base import AttentionFactory, Memory, SourceSpec, fill_slot
 from seq2seq.encoders.base import Encoded, SequenceEncoder, attend_self
@@ -57,8 +57,6 @@ class RNNEncoder(SequenceEncoder):
         self.self_attention = None
         if self_attention is not None:
             self.self_attention = fill_slot(self_attention, dim, SourceSpec(dim, is_self=True))
-            width = self.self_attention.context_dim
-            self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
 
     def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> Encoded:
         """Memory (B, S, D); hidden (B, L, D): last real forward state and first backward state."""
@@ -80,7 +78,7 @@ class RNNEncoder(SequenceEncoder):
         slots = []
         if self.self_attention is not None:
             attended = attend_self(self.self_attention, memory.values, memory, need_weights)
-            mixed = memory.values + self.dropout(self.adapt(attended.context))
+            mixed = memory.values + self.dropout(attended.context)
             memory = replace(memory, values=mixed * mask.unsqueeze(-1))
             slots.append(attended)
         return Encoded.of(memory, torch.stack(finals, 1), slots)

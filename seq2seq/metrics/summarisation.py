@@ -21,13 +21,13 @@ import regex
 import sentencex
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.translation import Score
+from seq2seq.metrics.translation import Score, check
+from seq2seq.metrics.words import UNSPACED
 
 log = logging.getLogger(__name__)
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 TOKENIZERS = ("rouge", "unicode")
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-WORD = rf"(?V1)[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+"  # a regular expression
+WORD = rf"(?V1)[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{UNSPACED}]]+"  # a regular expression
 
 
 class Tokenizer(Protocol):
@@ -92,7 +92,9 @@ def rouge_values(
     ``rougeLsum`` needs sentences: a text's lines, where it has several, else those that ``sentencex`` finds by
     the rules of ``language``.
     """
-    _check(names, hypotheses, references)
+    if unknown := [name for name in names if name not in ROUGE]:
+        raise UserError(f"no ROUGE called {unknown[0]!r}; choose from {', '.join(ROUGE)}")
+    check("ROUGE", hypotheses, references)
     words = tokenizer(tokenize)
     if tokenize == "rouge":
         _warn_of_other_scripts(references)
@@ -134,17 +136,6 @@ def _values(
     scorer = RougeScorer(list(names), tokenizer=words)
     rows = [scorer.score_multi(several, text) for text, several in zip(hypotheses, references, strict=True)]
     return {name: [100 * float(row[name].fmeasure) for row in rows] for name in names}
-
-
-def _check(names: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    if unknown := [name for name in names if name not in ROUGE]:
-        raise UserError(f"no ROUGE called {unknown[0]!r}; choose from {', '.join(ROUGE)}")
-    if len(hypotheses) != len(references):
-        raise UserError(f"ROUGE: {len(hypotheses)} summaries but references for {len(references)} documents")
-    if not hypotheses:
-        raise UserError("ROUGE: no summaries to score")
-    if empty := [place for place, several in enumerate(references, 1) if not several]:
-        raise UserError(f"ROUGE: document {empty[0]} has no reference ({len(empty)} in all have none)")
 
 
 def _warn_of_other_scripts(references: Sequence[Sequence[str]]) -> None:

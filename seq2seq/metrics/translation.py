@@ -52,12 +52,17 @@ def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score
 
 
 def _score(name: str, scorer: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    check(name, hypotheses, references)
+    streams = list(zip_longest(*references))  # the k-th reference of every sentence, None where there are fewer
+    result = scorer.corpus_score(list(hypotheses), streams)
+    return Score(float(result.score), f"{name}|{scorer.get_signature()}")
+
+
+def check(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Refuses what no metric called ``name`` could score."""
     if len(hypotheses) != len(references):
         raise UserError(f"{name}: {len(hypotheses)} hypotheses but references for {len(references)} sentences")
     if not hypotheses:
         raise UserError(f"{name}: no sentences to score")
     if empty := [place for place, several in enumerate(references, 1) if not several]:
         raise UserError(f"{name}: sentence {empty[0]} has no reference ({len(empty)} in all have none)")
-    streams = list(zip_longest(*references))  # the k-th reference of every sentence, None where there are fewer
-    result = scorer.corpus_score(list(hypotheses), streams)
-    return Score(float(result.score), f"{name}|{scorer.get_signature()}")

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from seq2seq.batch import SPECIALS, UNK
 
 Array = NDArray[np.float64]
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # have no spaces; for ``regex``
 _SPACE = "▁"  # SentencePiece's mark of a word's start
 _UNKNOWN = "\ufffd"  # no text has it: it stands where a piece doesn't show its characters
 _BYTE = re.compile("<0x[0-9A-F]{2}>")  # SentencePiece's spelling of one byte of a character

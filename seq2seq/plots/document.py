@@ -23,8 +23,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from seq2seq.plots.excerpt import Block, excerpt
-from seq2seq.plots.fonts import families, label
-from seq2seq.plots.heatmap import DPI, SURE, _quiet
+from seq2seq.plots.fonts import families, label, quiet
+from seq2seq.plots.heatmap import DPI, SURE
 from seq2seq.plots.page import page
 from seq2seq.plots.running import SIZE, Pen, laid, name_of, wrap
 from seq2seq.plots.shading import Array, Shading, backwards, full, percent
@@ -82,7 +82,7 @@ def save_document(
     stem = Path(directory) / f"{record:05d}_document"
     picture, html = Path(f"{stem}.png"), Path(f"{stem}.html")
     picture.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with quiet():
         draw(shading, title).savefig(picture)
     html.write_text(page(shading, title), encoding="utf-8")
     arrays = {

@@ -7,9 +7,7 @@ a limit, from where cells and letters shrink.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
-from seq2seq.plots.fonts import families, label, width
+from seq2seq.plots.fonts import families, label, quiet, width
 
 Cell = tuple[int, int]  # (column, row): (source, target)
 
@@ -53,7 +51,7 @@ def save(
     picture, arrays = Path(f"{stem}.png"), Path(f"{stem}.npz")
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure = draw(weights, rows, columns, gold=gold, possible=possible, title=title)
-    with _quiet():
+    with quiet():
         figure.savefig(picture, bbox_inches="tight", pad_inches=0.1)
     np.savez_compressed(
         arrays,
@@ -167,18 +165,10 @@ def _entitle(canvas: FigureCanvasAgg, title: str, fonts: list[str]) -> None:
     """Writes the title above whatever the tokens of the top row reach up to."""
     figure = canvas.figure
     first = figure.axes[0]
-    with _quiet():
+    with quiet():
         tokens = first.xaxis.get_tightbbox(canvas.get_renderer()) or first.bbox
     height = (tokens.y1 + 0.12 * DPI) / figure.bbox.height
     figure.text(0, height, title, family=fonts, fontsize=10, parse_math=False)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a warning for every missing glyph: ``fonts.families`` has said it in one line."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
 
 
 def _beyond(w: NDArray[np.float64]) -> str:

@@ -11,8 +11,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from seq2seq.plots.fonts import label
-from seq2seq.plots.heatmap import DPI, _quiet
+from seq2seq.plots.fonts import label, quiet
+from seq2seq.plots.heatmap import DPI
 from seq2seq.plots.shading import Word, right_to_left
 
 SIZE = 9.0  # points
@@ -34,7 +34,7 @@ class Pen:
         """Inches."""
         if text not in self.known:
             font = FontProperties(family=self.fonts, size=SIZE)
-            with _quiet():
+            with quiet():
                 self.known[text] = self.renderer.get_text_width_height_descent(text, font, False)[0] / DPI
         return self.known[text]
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import regex
 from numpy.typing import ArrayLike, NDArray
+
+from seq2seq.metrics.words import UNSPACED
 
 Array = NDArray[np.float64]
 _EVEN = 3  # full colour stands for at least so many times the weight that even attention gives
 _BYTE = re.compile("<0x([0-9A-F]{2})>")  # SentencePiece's spelling of one byte of a character
-_UNSPACED = re.compile("CJK|HIRAGANA|KATAKANA|THAI|LAO|KHMER|MYANMAR")  # scripts that put no space between words
+_UNSPACED = regex.compile(f"[{UNSPACED}]")
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,7 @@ def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[Word], lis
     spelt: dict[int, list[str]] = {}
     for piece, word in zip(pieces, words, strict=True):
         spelt.setdefault(word, []).append(piece)
-    unspaced = {
-        word for word, its in spelt.items() if any(_UNSPACED.match(unicodedata.name(c, "")) for c in _text(its))
-    }
+    unspaced = {word for word, its in spelt.items() if _UNSPACED.search(_text(its))}
     groups: list[list[str]] = []
     joined, places, before = [], [], -1
     for piece, word in zip(pieces, words, strict=True):

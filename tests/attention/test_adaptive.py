@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -139,7 +140,7 @@ def test_windows_shape_the_source_only() -> None:
     assert narrow.sentinel[0, 0, 1:].tolist() == [1.0, 1.0]
     assert narrow.weights[0, 0, 0].nonzero().flatten().tolist() == [4]
     for renormalise in (False, True):
-        attention = made(window=lambda *args: LocalP(*args, reach=2, renormalise=renormalise))  # noqa: B023
+        attention = made(window=partial(LocalP, reach=2, renormalise=renormalise))
         answer = ask(attention, asked, source)
         total = answer.weights.sum(-1) + answer.sentinel
         assert attention.mass == ("one" if renormalise else "at_most_one")

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seq2seq.attention.base import Memory, Query, SourceSpec
-from seq2seq.attention.linear import BLOCK, Elu, Favor, FeatureMap, LinearAttention, orthogonal
+from seq2seq.attention.feature_maps import Elu, Favor, FeatureMap, orthogonal
+from seq2seq.attention.linear import BLOCK, LinearAttention
 from seq2seq.attention.positions import rotate
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, cut, walk

@@ -39,23 +39,25 @@ def test_formula(tying: str, temporal: bool, hops: int, linear: bool) -> None:
     assert answer.weights.shape == (2, hops, T, 5)
     embed = attention.embed.tolist()
     b_matrix = attention.embed_query.weight.tolist()
+
+    def vector(b: int, k: int, i: int) -> list[float]:
+        x = source.values[b, i].tolist()
+        made = [dot(x, [row[d] for row in embed[k]]) for d in range(D)]
+        if temporal:  # the most recent first
+            age = LENGTHS[b] - 1 - i
+            made = [m + s for m, s in zip(made, attention.time[k, age].tolist(), strict=True)]
+        return made
+
     for b, length in enumerate(LENGTHS):
         for t in range(T):
             u = [dot(row, queries[b, t].tolist()) for row in b_matrix]
             for hop in range(hops):
                 a, c = (hop, hop + 1) if tying == "adjacent" else (0, 1)
 
-                def vector(k: int, i: int) -> list[float]:
-                    x = source.values[b, i].tolist()  # noqa: B023
-                    made = [dot(x, [row[d] for row in embed[k]]) for d in range(D)]
-                    if temporal:  # the most recent first
-                        made = [m + s for m, s in zip(made, attention.time[k, length - 1 - i].tolist(), strict=True)]  # noqa: B023
-                    return made
-
-                scores = [dot(u, vector(a, i)) for i in range(length)]
+                scores = [dot(u, vector(b, a, i)) for i in range(length)]
                 p = scores if linear else [math.exp(e) / sum(map(math.exp, scores)) for e in scores]
                 assert answer.weights[b, hop, t].tolist() == pytest.approx(p + [0.0] * (5 - length))
-                o = [sum(p[i] * vector(c, i)[d] for i in range(length)) for d in range(D)]
+                o = [sum(p[i] * vector(b, c, i)[d] for i in range(length)) for d in range(D)]
                 if tying == "layerwise":
                     u = [dot(row, u) for row in attention.between_hops.weight.tolist()]
                 u = [x + y for x, y in zip(u, o, strict=True)]

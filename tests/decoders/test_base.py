@@ -6,7 +6,7 @@ import torch
 
 from seq2seq.attention.base import Attended
 from seq2seq.decoders.base import Decoded, DecoderState
-from tests.catalogue import memory, model, noise
+from tests.catalogue import memory, noise
 
 
 def test_penalties_are_summed_over_layers() -> None:
@@ -33,10 +33,3 @@ def test_reorder_leaves_the_source_alone() -> None:
         assert moved.position == 2
     assert state.reorder(index).cross[0] is source
     assert torch.equal(state.select(index).cross[0].values, source.values[index])
-
-
-def test_mechanisms_are_found() -> None:
-    found = dict(model("model=transformer", "model.layers=2").decoder.mechanisms())
-    assert len(found) == 4
-    assert found["layers.1.attention"].source.width == 8
-    assert found["layers.1.self_attention"].source.causal

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.batch import PAD, Batch
-from seq2seq.decoders.rnn import Bridge
+from seq2seq.decoders.bridge import Bridge
 from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq

@@ -54,7 +54,10 @@ def test_copy_accuracy_over_the_words_that_only_copying_can_say():
     assert copy_accuracy(sources, targets, ["", "the"], known) == 0
     assert copy_accuracy(sources, targets, targets, known) == 1
     assert copy_accuracy(["met"], ["met"], ["met"], known) is None
-    bare = lambda text: text.replace(".", "").split()  # noqa: E731
+
+    def bare(text: str) -> list[str]:
+        return text.replace(".", "").split()
+
     assert copy_accuracy(["in Velm now"], ["in Velm."], ["Velm"], known) is None
     assert copy_accuracy(["in Velm now"], ["in Velm."], ["Velm"], known, words=bare) == 1
 

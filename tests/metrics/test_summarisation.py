@@ -112,9 +112,9 @@ def test_words_of_any_script():
     ("call", "said"),
     [
         (lambda: rouge(["rouge3"], ["a"], [["a"]]), "'rouge3'; choose from rouge1, rouge2"),
-        (lambda: rouge1(["a"], [["a"], ["b"]]), "1 summaries but references for 2 documents"),
-        (lambda: rouge1([], []), "no summaries"),
-        (lambda: rouge1(["a", "b"], [["a"], []]), "document 2 has no reference"),
+        (lambda: rouge1(["a"], [["a"], ["b"]]), "1 hypotheses but references for 2 sentences"),
+        (lambda: rouge1([], []), "no sentences to score"),
+        (lambda: rouge1(["a", "b"], [["a"], []]), "sentence 2 has no reference"),
         (lambda: rouge(["rouge1"], ["a"], [["a"]], tokenize="bert"), "'bert'; choose one of rouge, unicode"),
         (lambda: score(["rougel"], ["a"], [["a"]]), "'rougel'; choose from .*rougeLsum"),
     ],

@@ -13,9 +13,8 @@ from random import Random
 from string import ascii_lowercase
 from typing import NamedTuple
 
-from seq2seq.data import cache
-from seq2seq.data.readers import Location, Reader
-from seq2seq.data.records import Record, Row
+from seq2seq.data.records import Record
+from seq2seq.data.toy.generated import Generated
 from seq2seq.errors import UserError
 
 FUNCTION_WORDS = ("la", "de", "en")
@@ -33,7 +32,7 @@ class Said(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Probe(Reader):
+class Probe(Generated):
     """Sources drawn at random, no two alike, and the one right answer to each.
 
     ``lengths`` are the least and most source words of train and valid, ``test_lengths`` those of test; each length is
@@ -74,21 +73,8 @@ class Probe(Reader):
         """The symbols: a, b, ..., z, a1, b1, ..."""
         return [ascii_lowercase[n % 26] + (str(n // 26) if n >= 26 else "") for n in range(self.symbols)]
 
-    def splits(self, at: Location) -> list[str]:
-        """Train, valid and test."""
-        return ["train", "valid", "test"]
-
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
-        """Generated anew each time, which takes less than a second."""
-        for number, record in enumerate(self._generated[split], 1):
-            yield Row(f"{type(self).__name__.lower()} {split}:{number}", record)
-
-    def fingerprint(self, split: str, at: Location) -> str:
-        """Of the records themselves."""
-        return cache.key(self._generated[split])
-
-    @cached_property
-    def _generated(self) -> dict[str, list[Record]]:
+    def generate(self) -> dict[str, list[Record]]:
+        """Drawn one after another, no source twice."""
         random, seen = Random(self.seed), set[str]()
 
         def some(option: str, count: int) -> Iterator[Record]:

@@ -7,14 +7,11 @@ of use, so they have to be copied; verbs have to be understood, since a summary 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from random import Random
 
-from seq2seq.data import cache
-from seq2seq.data.readers import Location, Reader
-from seq2seq.data.records import Record, Row
+from seq2seq.data.records import Record
+from seq2seq.data.toy.generated import Generated
 from seq2seq.data.toy.grammar import Phrase, Word
 from seq2seq.data.toy.lexicon import CODAS, SYLLABLES
 from seq2seq.data.toy.reports import FILLERS, FUNCTION_WORDS, KINDS, NAMES, SLOTS, Kind
@@ -126,7 +123,7 @@ def _record(report: list[Sentence], news: list[Sentence]) -> Record:
 
 
 @dataclass(frozen=True)
-class ToySummarisation(Reader):
+class ToySummarisation(Generated):
     """Reports all different; no name or number of valid and test is in train, nor a name of one in the other."""
 
     train: int = 1000
@@ -134,21 +131,8 @@ class ToySummarisation(Reader):
     test: int = 500
     seed: int = 1
 
-    def splits(self, at: Location) -> list[str]:
-        """Train, valid and test."""
-        return ["train", "valid", "test"]
-
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
-        """Generated anew each time, which takes a second."""
-        for number, record in enumerate(self._generated[split], 1):
-            yield Row(f"toy {split}:{number}", record)
-
-    def fingerprint(self, split: str, at: Location) -> str:
-        """Of the reports themselves."""
-        return cache.key(self._generated[split])
-
-    @cached_property
-    def _generated(self) -> dict[str, list[Record]]:
+    def generate(self) -> dict[str, list[Record]]:
+        """Drawn one after another; numbers of train are avoided from then on."""
         reporter = Reporter(Random(self.seed))
         train = [reporter.report() for _ in range(self.train)]
         reporter.avoided = set(reporter.numbers)

@@ -1,0 +1,36 @@
+"""What all embedded sets have in common: three splits, made from a seed when first asked for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+
+from seq2seq.data import cache
+from seq2seq.data.readers import Location, Reader
+from seq2seq.data.records import Record, Row
+
+
+class Generated(Reader):
+    """A reader that needs no files; it takes a second or less."""
+
+    @abstractmethod
+    def generate(self) -> dict[str, list[Record]]:
+        """{split: records} of train, valid and test, the same for the same options."""
+
+    def splits(self, at: Location) -> list[str]:
+        """Train, valid and test."""
+        return ["train", "valid", "test"]
+
+    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+        """In the order in which they were drawn."""
+        for number, record in enumerate(self._records[split], 1):
+            yield Row(f"{type(self).__name__.lower()} {split}:{number}", record)
+
+    def fingerprint(self, split: str, at: Location) -> str:
+        """Of the records themselves."""
+        return cache.key(self._records[split])
+
+    @cached_property
+    def _records(self) -> dict[str, list[Record]]:
+        return self.generate()
