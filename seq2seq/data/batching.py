@@ -36,14 +36,15 @@ def random_batches(
 ) -> list[Indices]:
     """Batches of like lengths in random order; who shares a batch is drawn from ``seed`` (seed, epoch, ...).
 
-    Records are sorted by max(S, T), and among equals by S - T with a little noise. The second key runs up and down in
-    turn, so that a batch that spans two values of the first still holds records of one shape: on Multi30k 4% of the
-    tokens of a batch of 4096 are padding.
+    Records are sorted by max(S, T) in steps of 5%, and within a step by S - T with a little noise, so that documents
+    of about one length are batched with summaries of one length. The second key runs up and down in turn: a batch
+    that spans two steps still holds records of one shape. On Multi30k 4% of the tokens of a batch of 4096 are padding.
     """
     random = np.random.default_rng(seed)
     cost = np.maximum(source, target)
+    step = np.floor(np.log(cost) / np.log(1.05)).astype(np.int64)
     difference = source - target + random.uniform(-1, 1, len(source))
-    order = np.lexsort((np.where(cost % 2, difference, -difference), cost))
+    order = np.lexsort((np.where(step % 2, difference, -difference), step))
     batches = pack(cost, order, max_tokens, max_sentences)
     return [batches[i] for i in random.permutation(len(batches))]
 
