@@ -36,8 +36,8 @@ class Criterion(nn.Module):
     """Label-smoothed cross-entropy (Szegedy 2016, section 7) and the terms that mechanisms report.
 
     ``weights`` gives the coefficient of each term by name; a term without one is refused, so that none is dropped
-    silently. ``start`` delays terms: {coverage: 0.9} counts it in the last tenth of training only (See 2017,
-    section 5).
+    silently. ``start`` delays terms: {coverage: 0.9} counts it in the last tenth of training only, {coverage: 230000}
+    from that update on (See 2017, section 5, where it is the last 3,000 of 233,000).
     While training, the total has these terms beside the penalties of ``Attended``:
 
     - ``reinforce``: sum_b (C_b - b) sum_t log a_t[s_t], whose gradient is that of the expected cost by what was drawn
@@ -53,6 +53,7 @@ class Criterion(nn.Module):
 
     baseline: Tensor
     progress: Tensor
+    updates: Tensor
 
     def __init__(
         self,
@@ -75,22 +76,30 @@ class Criterion(nn.Module):
         for name, share in self.start.items():
             if name not in self.coefficients:
                 raise UserError(f"loss.start.{name}: there is no loss.weights.{name}; {self._known()}")
-            if not (_is_number(share) and 0.0 <= share <= 1.0):
-                raise UserError(f"loss.start.{name} is a share of training and must lie in 0..1, got {share}")
+            if not (_is_number(share) and (0.0 <= share <= 1.0 or share > 1.0 and share == int(share))):
+                raise UserError(
+                    f"loss.start.{name} must be a share of training (0..1) or a number of updates, got {share}"
+                )
         self.register_buffer("baseline", torch.zeros(()))
         self.register_buffer("progress", torch.zeros(()))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long), persistent=False)
 
     @property
     def weights(self) -> Mapping[str, float | Tensor]:
         """The coefficients that count now."""
         return {
-            name: (self.progress >= self.start[name]) * weight if name in self.start else weight
+            name: self._counts(self.start[name]) * weight if name in self.start else weight
             for name, weight in self.coefficients.items()
         }
 
-    def anneal(self, progress: float) -> None:
-        """How far training has come, from 0 to 1."""
+    def _counts(self, start: float) -> Tensor:
+        """Whether a share of training, or a number of updates, is over."""
+        return (self.progress if start <= 1.0 else self.updates) >= start
+
+    def anneal(self, progress: float, updates: int) -> None:
+        """How far training has come, from 0 to 1, and after how many updates."""
         self.progress.fill_(progress)
+        self.updates.fill_(updates)
 
     def settle(self, costs: Tensor) -> None:
         """After an update: b <- d b + (1 - d) mean C, d = ``baseline_decay``, over its sentences that have a target.
@@ -107,10 +116,10 @@ class Criterion(nn.Module):
                 raise UserError(
                     f"the attention mechanism reports a term {name}; give its coefficient: {self._known(name)}"
                 )
-            if self.endless and self.training and self.coefficients[name] and self.start.get(name):
+            if self.endless and self.training and self.coefficients[name] and 0.0 < self.start.get(name, 0.0) <= 1.0:
                 raise UserError(
                     f"loss.start.{name}={self.start[name]} is a share of training, but nothing says when this run "
-                    f"ends: set trainer.max_steps or trainer.max_time, or loss.start.{name}=0"
+                    f"ends: set trainer.max_steps or trainer.max_time, or loss.start.{name} to 0 or a number of updates"
                 )
 
     def forward(self, model: Seq2Seq, batch: Batch) -> Losses:

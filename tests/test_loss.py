@@ -108,13 +108,24 @@ def test_a_term_that_starts_late() -> None:
     criterion = Criterion(0.0, {"cost": 0.5, "span": 0.25}, {"cost": 0.9})
     probe, data = penalised(), batch()
     for progress, weight in ((0.0, 0.0), (0.89, 0.0), (0.9, 0.5), (1.0, 0.5)):
-        criterion.anneal(progress)
+        criterion.anneal(progress, 7)
         losses = criterion(probe, data)
         close(losses.total, losses.nll + weight * losses.terms["cost"] + 0.25 * losses.terms["span"])
     with pytest.raises(UserError, match=r"loss\.start\.cots: there is no loss\.weights\.cots; .*there are: cost"):
         Criterion(weights={"cost": 1.0}, start={"cots": 0.5})
-    with pytest.raises(UserError, match=r"loss\.start\.cost is a share"):
-        Criterion(weights={"cost": 1.0}, start={"cost": 3})
+    for value in (-0.1, 1.5):
+        with pytest.raises(UserError, match=r"loss\.start\.cost must be a share"):
+            Criterion(weights={"cost": 1.0}, start={"cost": value})
+
+
+def test_a_term_that_starts_with_an_update() -> None:
+    criterion = Criterion(0.0, {"cost": 0.5, "span": 0.0}, {"cost": 3000})
+    criterion.endless = True
+    probe, data = penalised(), batch()
+    for updates, weight in ((0, 0.0), (2999, 0.0), (3000, 0.5), (10**9, 0.5)):
+        criterion.anneal(0.0, updates)
+        losses = criterion(probe, data)
+        close(losses.total, losses.nll + weight * losses.terms["cost"])
 
 
 def test_doubly_stochastic_by_loops() -> None:
@@ -332,7 +343,7 @@ def test_refusals(smoothing: float) -> None:
 def test_coefficients_are_numbers(value: Any) -> None:
     with pytest.raises(UserError, match=rf"loss\.weights\.kl must be a finite number, got {value}"):
         Criterion(weights={"cost": 1, "kl": value})
-    with pytest.raises(UserError, match=r"loss\.start\.kl is a share"):
+    with pytest.raises(UserError, match=r"loss\.start\.kl must be a share"):
         Criterion(weights={"kl": 1.0}, start={"kl": value})
 
 

@@ -42,7 +42,10 @@ class Annealing(Callback):
             elapsed, left = self.timer.time_elapsed(), max(self.timer.time_remaining() or 0.0, 0.0)
             progress = processes.from_first(max(progress, elapsed / (elapsed + left)))  # clocks differ
         for module in self.told:
-            module.anneal(progress)
+            if isinstance(module, Criterion):
+                module.anneal(progress, trainer.global_step)
+            else:
+                module.anneal(progress)
 
     def _refuse(self, pl_module: L.LightningModule) -> None:
         """What changes as training goes; terms of the loss are refused when a mechanism reports them."""

@@ -47,6 +47,7 @@ def test_updates_and_time() -> None:
     ):
         found, criterion = progress(steps, step=step, timer=clock)
         assert found == expected
+        assert criterion.updates.item() == step
         assert not criterion.endless
 
 
