@@ -1,9 +1,10 @@
-"""Measures our speed in training and in decoding, beside JoeyNMT's, and that of attention over the length of a source;
-docs/speed.md says what is compared and how.
+"""Measures our speed in training and in decoding, beside JoeyNMT's, that of attention over the length of a source, and
+what a long document takes; docs/speed.md says what is compared and how.
 
     python scripts/benchmark.py train --data DIR --peer-python joey/bin/python
     python scripts/benchmark.py decode --data DIR --peer-python joey/bin/python
     python scripts/benchmark.py attention --plot docs/attention_speed.png
+    python scripts/benchmark.py documents --lengths 4000 16000
 
 Prints Markdown tables. Nothing else should be running.
 """
@@ -23,6 +24,7 @@ from datetime import date
 from pathlib import Path
 
 import curves
+import documents
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from peers import ours
@@ -39,13 +41,14 @@ INSTALL = (
 )
 MODELS = {"train": tuple(ours.MODELS), "decode": ("transformer", "rnn-additive")}  # unless --models says which
 ATTENTION = ("curves", "additive", "weights")
+SIDES = "of conf/self_attention, in the encoder's slot (default: %(default)s)"
 TOLD = ("what", "data", "warmup", "steps", "batch_tokens", "sentences", "length", "beam", "peer_batch")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="what", required=True, metavar="train|decode|attention")
+    commands = parser.add_subparsers(dest="what", required=True, metavar="train|decode|attention|documents")
     every = argparse.ArgumentParser(add_help=False)
     every.add_argument("--threads", type=positive, default=cores(), help="of each side (else all cores)")
     every.add_argument("--output", metavar="FILE.json", type=Path, help="every round's figures")
@@ -84,8 +87,23 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     attention.add_argument("--gibibytes", type=float, default=memory() / 2, help="that sides may use together")
     attention.add_argument("--plot", metavar="FILE.png", type=Path, help="curves over S")
 
+    long = commands.add_parser("documents", parents=[every], help="time and memory of an update on one long document")
+    long.add_argument("--rounds", type=positive, default=1)
+    long.add_argument("--lengths", type=positive, nargs="+", default=[1000, 2000, 4000, 8000, 16000], metavar="S")
+    long.add_argument("--sides", nargs="+", default=documents.SIDES, metavar="'NAME KEY=VALUE ...'", help=SIDES)
+    long.add_argument("--targets", type=positive, default=100, help="tokens of the summary")
+    long.add_argument("--vocabulary", type=positive, default=8000)
+    long.add_argument(
+        "--set",
+        nargs="+",
+        default=["model.dim=256", "model.heads=8", "model.ff_dim=1024"],
+        metavar="KEY=VALUE",
+        help="overrides of train.py model=transformer (%(default)s)",
+    )
+    long.add_argument("--gibibytes", type=float, default=0.9 * memory(), help="a step that needs more is not run")
+
     options = parser.parse_args(arguments)
-    if options.what != "attention":
+    if options.what in MODELS:
         options.models = options.models or MODELS[options.what]
     return options
 
@@ -102,7 +120,12 @@ def run(options: argparse.Namespace) -> Figures:
     host = machine(options.threads)
     if host["load_before"] > 0.5:
         print(f"warning: this machine is busy already (load {host['load_before']})", file=sys.stderr)
-    found = attend(options) if options.what == "attention" else {"models": compete(options)}
+    if options.what == "attention":
+        found = attend(options)
+    elif options.what == "documents":
+        found = {"documents": read(options)}
+    else:
+        found = {"models": compete(options)}
     command = shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]])
     return {"date": date.today().isoformat(), "command": command, "machine": host, **found}
 
@@ -139,6 +162,15 @@ def attend(options: argparse.Namespace) -> Figures:
         if "weights" in options.only:
             found["weights"] = curves.weights(**common, **sizes)
     return found
+
+
+def read(options: argparse.Namespace) -> list[Figures]:
+    """Updates on long documents."""
+    curves.check(options.sides, also=())
+    task = {"targets": options.targets, "vocabulary": options.vocabulary, "overrides": options.set}
+    with tempfile.TemporaryDirectory() as name:
+        limits = {"rounds": options.rounds, "threads": options.threads, "gibibytes": options.gibibytes}
+        return documents.measure(options.lengths, options.sides, folder=Path(name), **limits, **task)
 
 
 def sides(options: argparse.Namespace, model: str) -> list[Side]:
@@ -219,13 +251,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(head(report, curves.measured(report)), curves.tables(report), sep="\n")
             if options.plot and "curves" in report:
                 curves.plot(report, options.plot)
+        elif options.what == "documents":
+            results = report["documents"]
+            print(head(report, (r for r in results if "versions" in r)), documents.table(results), sep="\n")
         else:
             print(table(report))
     except KeyboardInterrupt:
         sys.exit(130)
     except (UserError, OSError, HydraException, OmegaConfBaseException) as error:
         sys.exit(f"benchmark.py: {explain(error)}")
-    if options.what != "attention" and not options.peer_python:
+    if options.what in MODELS and not options.peer_python:
         print(f"\nWe alone were measured. To be measured beside {PEER}: {INSTALL}", file=sys.stderr)
 
 

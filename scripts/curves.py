@@ -76,9 +76,9 @@ def over_lengths(
     return found
 
 
-def check(names: Sequence[str]) -> None:
+def check(names: Sequence[str], also: Sequence[str] = (SDPA,)) -> None:
     """Refuses sides that there are not."""
-    known = [SDPA, *_known()]
+    known = [*also, *_known()]
     for name in names:
         if not name.split() or name.split()[0] not in known:
             raise UserError(f"--sides {name!r}: there are {', '.join(known)}, with options: 'NAME KEY=VALUE ...'")

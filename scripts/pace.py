@@ -31,10 +31,10 @@ BATCHES = 4
 class Trainee:
     """A model, and one update of it."""
 
-    def __init__(self, overrides: Sequence[str], corpus: Corpus) -> None:
+    def __init__(self, overrides: Sequence[str], source_vocabulary: int, target_vocabulary: int) -> None:
         (config,) = compose("train", [forced(override) for override in overrides])
         lightning.seed_everything(config.seed, verbose=False)
-        self.model = build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer)).train()
+        self.model = build(config, source_vocabulary, target_vocabulary).train()
         self.criterion = build_node(config.loss).train()
         self.mechanisms = [module for module in self.model.modules() if isinstance(module, Attention)]
         self.optimizer = build_tool(config.optimizer, list(self.model.parameters()))
@@ -66,10 +66,11 @@ def measure(
     corpus: Corpus = build_node(config.data)
     batches = list(islice(corpus.train_loader(seed=1, epoch=0), BATCHES))
     tokens = sum(batch.target_tokens for batch in batches)
+    vocabularies = len(corpus.source_tokenizer), len(corpus.target_tokenizer)
     trainees, found = dict[str, Trainee](), dict[str, dict[str, Any]]()
     for name in dict.fromkeys((PLAIN[slot], *names)):
         try:
-            trainee = Trainee([f"model={model}", f"{slot}={name}", *overrides], corpus)
+            trainee = Trainee([f"model={model}", f"{slot}={name}", *overrides], *vocabularies)
             largest = max(batches, key=lambda batch: batch.source.numel() + batch.target_in.numel())
             trainee.update(largest)  # makes the optimiser's state
         except UserError as error:

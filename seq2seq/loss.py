@@ -76,7 +76,7 @@ class Criterion(nn.Module):
         for name, share in self.start.items():
             if name not in self.coefficients:
                 raise UserError(f"loss.start.{name}: there is no loss.weights.{name}; {self._known()}")
-            if not (_is_number(share) and (0.0 <= share <= 1.0 or share > 1.0 and share == int(share))):
+            if not (_is_number(share) and share >= 0.0 and (share <= 1.0 or share == int(share))):
                 raise UserError(
                     f"loss.start.{name} must be a share of training (0..1) or a number of updates, got {share}"
                 )
