@@ -19,7 +19,7 @@ from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.links import Link
-from seq2seq.metrics.words import membership
+from seq2seq.metrics.words import merge
 from seq2seq.model import Seq2Seq
 from seq2seq.plots.document import save_document
 from seq2seq.plots.sentence import save_sentence
@@ -45,8 +45,8 @@ class AttentionMap:
         """For each target word the mean of ``copied`` over its pieces; empty where the model does not copy."""
         if self.copied is None:
             return []
-        member = membership(self.target_words)  # (T, J)
-        return [round(float(share), 4) for share in self.copied @ member / member.sum(0)]
+        shares = merge(self.copied[:, None], [0], self.target_words)  # (J, 1)
+        return [round(float(share), 4) for share in shares[:, 0]]
 
     @property
     def sentinels(self) -> dict[str, NDArray[np.float32]]:
@@ -55,7 +55,7 @@ class AttentionMap:
 
     def links(self, rows: str = "predicted") -> frozenset[Link]:
         """(source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
-        return align(self.alignment, membership(self.source_words), membership(self.target_words), rows=rows)
+        return align(self.alignment, self.source_words, self.target_words, rows=rows)
 
     def statistics(self) -> dict[str, float]:
         """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""

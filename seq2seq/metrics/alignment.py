@@ -35,9 +35,9 @@ def align(
 ) -> frozenset[Link]:
     """Word links of one sentence from its attention (T, S) between pieces, without padding, ``</s>`` rows included.
 
-    ``source`` (S, I) and ``target`` (T, J) say whose word each piece is (``words.membership``, ``words.overlap``),
-    ``rows`` what a row is about (``words.about_predicted``), ``method`` and ``threshold`` how links are chosen
-    (``links.links``). Links are chosen among words: mass on ``</s>`` and other specials neither wins nor counts.
+    ``source`` and ``target`` say whose word each piece is (``words.merge``), ``rows`` what a row is about
+    (``words.about_predicted``), ``method`` and ``threshold`` how links are chosen (``links.links``).
+    Links are chosen among words: mass on ``</s>`` and other specials neither wins nor counts.
     """
     return links(merge(about_predicted(weights, rows), source, target), method, threshold=threshold)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from numpy.typing import ArrayLike
 
-from seq2seq.metrics.words import about_predicted, membership, merge
+from seq2seq.metrics.words import about_predicted, merge
 
 
 def attended_sentences(
@@ -19,10 +19,10 @@ def attended_sentences(
     """(J,) the sentence that each target word attends most, argmax_k mean_{t in j} sum_{s in k} a_ts; -1 for none.
 
     ``weights`` (T, S) are those between pieces, ``sentences`` (S,) the sentence of each source piece, -1 for one
-    that shall not count (specials), ``target`` (T, J) whose word each target piece is (``words.membership``,
-    ``words.overlap``) and ``rows`` what a row is about (``words.about_predicted``). Of equal masses the first wins.
+    that shall not count (specials), ``target`` whose word each target piece is (``words.merge``) and ``rows`` what a
+    row is about (``words.about_predicted``). Of equal masses the first wins.
     """
-    masses = merge(about_predicted(weights, rows), membership(sentences), target)  # (J, K)
+    masses = merge(about_predicted(weights, rows), sentences, target)  # (J, K)
     return [int(row.argmax()) if row.size and row.max() > 0 else -1 for row in masses]
 
 

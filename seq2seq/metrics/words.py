@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,14 +24,15 @@ _UNKNOWN = "\ufffd"  # no text has it: it stands where a piece doesn't show its 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")  # SentencePiece's spelling of one byte of a character
 
 
-def membership(words: Sequence[int], count: int | None = None) -> Array:
-    """(pieces, words) 0 or 1, from the index of each piece's word; -1 marks a piece of no word.
+def summed(rows: ArrayLike, places: ArrayLike, count: int | None = None) -> Array:
+    """(X, ...) -> (count, ...): rows of one place added up; those of place -1 are left out.
 
-    ``count`` is the number of words, one more than the largest index if not given.
+    ``places`` (X,); ``count`` is one more than the largest of them if not given.
     """
-    index = np.asarray(words, dtype=np.int64)
-    count = int(index.max(initial=-1)) + 1 if count is None else count
-    return np.asarray(index[:, None] == np.arange(count), dtype=np.float64)
+    values, index = np.asarray(rows, dtype=np.float64), np.asarray(places, dtype=np.int64)
+    total = np.zeros((int(index.max(initial=-1)) + 1 if count is None else count, *values.shape[1:]))
+    np.add.at(total, index[index >= 0], values[index >= 0])
+    return total
 
 
 def overlap(pieces: Sequence[str], words: Sequence[str]) -> Array:
@@ -60,13 +62,19 @@ def merge(weights: ArrayLike, source: ArrayLike, target: ArrayLike) -> Array:
     pieces of a target word are averaged, each in its share of the word.
 
     ``weights`` (T, S) has one row for each piece of the target, in its order (see ``about_predicted``);
-    ``source`` (S, I) and ``target`` (T, J) come from ``membership`` or ``overlap``.
+    ``source`` (S,) and ``target`` (T,) number the word of each piece, -1 for none, or share pieces among words:
+    (S, I), (T, J) (``overlap``).
     """
-    a, p, q = (np.asarray(x, dtype=np.float64) for x in (weights, source, target))
+    a, p, q = np.asarray(weights, dtype=np.float64), np.asarray(source), np.asarray(target)
     if a.shape != (len(q), len(p)):
         raise ValueError(f"weights {a.shape} don't fit {len(q)} target pieces and {len(p)} source pieces")
-    counts = q.sum(0)[:, None]
-    return np.divide(q.T @ a @ p, counts, out=np.zeros((q.shape[1], p.shape[1])), where=counts > 0)
+    total, counts = _by_word(_by_word(a.T, p).T, q), _by_word(np.ones((len(q), 1)), q)
+    return np.divide(total, counts, out=np.zeros_like(total), where=counts > 0)
+
+
+def _by_word(rows: Array, parts: NDArray[Any]) -> Array:
+    """(X, ...) -> (words, ...), from the word of each row (X,), or each row's shares of words (X, words)."""
+    return summed(rows, parts) if parts.ndim == 1 else np.asarray(parts.T @ rows, dtype=np.float64)
 
 
 def about_predicted(weights: ArrayLike, rows: str = "predicted") -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 import regex
 from numpy.typing import ArrayLike, NDArray
 
-from seq2seq.metrics.words import UNSPACED
+from seq2seq.metrics.words import UNSPACED, summed
 
 Array = NDArray[np.float64]
 _EVEN = 3  # full colour stands for at least so many times the weight that even attention gives
@@ -70,21 +70,21 @@ class Shading:
         a = np.asarray(alignment, dtype=np.float64)
         if a.shape != (len(target), len(source)):
             raise ValueError(f"weights {a.shape} don't fit {len(target)} target pieces and {len(source)} source pieces")
-        by_word = _summed(_summed(a.T, of_source, len(document)).T, of_target, len(summary))
+        by_word = summed(summed(a.T, of_source, len(document)).T, of_target, len(summary))
         sizes = np.maximum(np.bincount([place for place in of_target if place >= 0], minlength=len(summary)), 1)
         return cls(
             document,
             summary,
             np.array(_of_words(of_source, sentences or [0] * len(source)), dtype=np.int64),
             by_word / sizes[:, None],
-            None if copied is None else _summed(np.asarray(copied, np.float64), of_target, len(summary)) / sizes,
+            None if copied is None else summed(np.asarray(copied, np.float64), of_target, len(summary)) / sizes,
             None if origins is None else np.array([origins[n] for n in _of_words(of_target, target_words)], np.int64),
         )
 
     @cached_property
     def shares(self) -> Array:
         """(J, N) what a summary word gives a sentence: the sum over its words."""
-        return _summed(self.weights.T, self.sentences, int(self.sentences.max(initial=-1)) + 1).T
+        return summed(self.weights.T, self.sentences, int(self.sentences.max(initial=-1)) + 1).T
 
     @cached_property
     def rest(self) -> Array:
@@ -151,14 +151,6 @@ def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[Word], lis
 def _of_words(places: Sequence[int], values: Sequence[int]) -> list[int]:
     """What each word's pieces have in common."""
     return list({place: value for place, value in zip(places, values, strict=True) if place >= 0}.values())
-
-
-def _summed(rows: Array, places: ArrayLike, count: int) -> Array:
-    """(X, ...) -> (count, ...), rows of one place added up: ``membership``'s product, for documents too long for it."""
-    index = np.asarray(places, dtype=np.int64)
-    total = np.zeros((count, *rows.shape[1:]))
-    np.add.at(total, index[index >= 0], rows[index >= 0])
-    return total
 
 
 def _text(pieces: Sequence[str]) -> str:

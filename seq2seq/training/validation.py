@@ -16,7 +16,6 @@ from seq2seq.metrics.alignment import agreement, align
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
-from seq2seq.metrics.words import membership
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
 from seq2seq.training import processes
@@ -114,8 +113,8 @@ class Validation:
             x, y = _real(source[row]), _real(target[row])
             self.links[place] = align(
                 weights[row, : len(y), : len(x)],
-                membership(self.corpus.source_tokenizer.words(x)),
-                membership(self.corpus.target_tokenizer.words(y, batch.words(row))),
+                self.corpus.source_tokenizer.words(x),
+                self.corpus.target_tokenizer.words(y, batch.words(row)),
             )
 
     def _text_scores(self, hypotheses: dict[int, str]) -> dict[str, float]:

@@ -11,7 +11,6 @@ from seq2seq.errors import UserError
 from seq2seq.metrics.alignment import agreement, align, diagonal, uniform
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.links import from_pharaoh, links, to_pharaoh
-from seq2seq.metrics.words import membership
 
 GOLD = Gold.of("abc", "xyz", [(0, 0), (1, 1)], [(2, 2), (2, 1)])
 WEIGHTS = np.array([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.7, 0.2, 0.1]])  # (J, I)
@@ -82,14 +81,14 @@ def test_threshold_and_words_that_nothing_attends():
 def test_pieces_to_score_with_rows_about_the_input():
     # steps read <s> x1 x2 y and predict x1 x2 y </s>; each row attends the source of the word read
     rows = [[0.4, 0.3, 0.3], [0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1]]
-    source, target = membership([0, 1, -1]), membership([0, 0, 1, -1])
+    source, target = [0, 1, -1], [0, 0, 1, -1]
     gold = [Gold.of("ab", "xy", [(0, 0), (1, 1)])]
     assert agreement([align(rows, source, target, rows="input")], gold).aer == 0
     assert agreement([align(rows, source, target)], gold).aer == 0.5
 
 
 def test_end_of_sentence_neither_wins_nor_counts():
-    source, target = membership([0, 1, -1]), membership([0, -1])
+    source, target = [0, 1, -1], [0, -1]
     assert align([[0.1, 0.2, 0.7], [0.0, 0.0, 1.0]], source, target) == {(1, 0)}
     assert align([[0.1, 0.2, 0.7], [0.0, 0.0, 1.0]], source, target, threshold=0.5) == frozenset()
 

@@ -8,7 +8,6 @@ import pytest
 from seq2seq.errors import UserError
 from seq2seq.metrics.bootstrap import difference_interval, interval
 from seq2seq.metrics.sentences import attended_sentences, copy_accuracy, sentence_recall, uniform_recall
-from seq2seq.metrics.words import membership
 
 SENTENCES = [0, 0, 1, 1, 1, -1]  # two sentences and </s>
 
@@ -20,13 +19,13 @@ def test_a_sentence_gathers_the_mass_of_its_pieces():
         [0.1, 0.0, 0.0, 0.0, 0.0, 0.9],  # </s> doesn't count
         [0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
     ]
-    assert attended_sentences(weights, SENTENCES, membership([0, 1, 2, 3])) == [0, 1, 0, -1]
-    assert attended_sentences(weights, SENTENCES, membership([0, 0, 1, -1])) == [
+    assert attended_sentences(weights, SENTENCES, [0, 1, 2, 3]) == [0, 1, 0, -1]
+    assert attended_sentences(weights, SENTENCES, [0, 0, 1, -1]) == [
         1,
         0,
     ]  # a word of two pieces: 0.4, 0.55
-    assert attended_sentences(weights, SENTENCES, membership([0, 1, 2, 3]), rows="input") == [1, 0, -1, -1]
-    assert attended_sentences(np.zeros((1, 1)), [-1], membership([0])) == [-1]
+    assert attended_sentences(weights, SENTENCES, [0, 1, 2, 3], rows="input") == [1, 0, -1, -1]
+    assert attended_sentences(np.zeros((1, 1)), [-1], [0]) == [-1]
 
 
 def test_recall_counts_words_with_an_origin_over_all_documents():

@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seq2seq.metrics.words import about_predicted, membership, merge, overlap
+from seq2seq.metrics.words import about_predicted, merge, overlap, summed
 
 
-def test_membership_leaves_specials_out():
-    np.testing.assert_array_equal(membership([0, 0, 1, -1]), [[1, 0], [1, 0], [0, 1], [0, 0]])
-    assert membership([0, -1], count=3).shape == (2, 3)
-    assert membership([-1]).shape == (1, 0)
+def membership(words: list[int], count: int | None = None) -> np.ndarray:
+    """(pieces, words) 0 or 1."""
+    return np.eye(max(words) + 1 if count is None else count)[words] * (np.array(words) >= 0)[:, None]
+
+
+def test_sums_leave_specials_out():
+    np.testing.assert_array_equal(summed([[1, 2], [10, 20], [100, 200], [7, 7]], [0, 0, 1, -1]), [[11, 22], [100, 200]])
+    np.testing.assert_array_equal(summed([1, 2], [0, -1], count=3), [1, 0, 0])
+    assert summed([1.0], [-1]).shape == (0,)
 
 
 def test_merge_sums_over_source_pieces_and_averages_over_target_pieces():
@@ -21,18 +26,25 @@ def test_merge_sums_over_source_pieces_and_averages_over_target_pieces():
         [0.0, 0.0, 0.9, 0.1],  # word 1
         [0.0, 0.0, 0.0, 1.0],  # </s>
     ]
-    words = merge(weights, membership([0, 0, 1, -1]), membership([0, 0, 1, -1]))
+    words = merge(weights, [0, 0, 1, -1], [0, 0, 1, -1])
     np.testing.assert_allclose(words, [[(0.3 + 0.6) / 2, (0.3 + 0.2) / 2], [0.0, 0.9]])
 
 
+def test_numbers_of_words_and_whole_shares_merge_alike():
+    random = np.random.default_rng(0)
+    source, target = random.integers(-1, 5, 30).tolist(), random.integers(-1, 3, 12).tolist()
+    weights = random.random((12, 30))
+    np.testing.assert_allclose(merge(weights, source, target), merge(weights, membership(source), membership(target)))
+
+
 def test_merge_of_a_word_without_pieces_is_zero():
-    words = merge(np.eye(2), membership([0, 1], count=3), membership([0, 2]))
+    words = merge(np.eye(2), membership([0, 1], count=3), [0, 2])
     np.testing.assert_array_equal(words, [[1, 0, 0], [0, 0, 0], [0, 1, 0]])
 
 
 def test_merge_refuses_other_shapes():
     with pytest.raises(ValueError, match="don't fit 2 target pieces and 3 source pieces"):
-        merge(np.ones((3, 2)), membership([0, 1, 2]), membership([0, 1]))
+        merge(np.ones((3, 2)), [0, 1, 2], [0, 1])
 
 
 def test_overlap_of_pieces_inside_words_is_membership():

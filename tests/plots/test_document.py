@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from seq2seq.metrics.words import membership, merge
+from seq2seq.metrics.words import merge
 from seq2seq.plots import fonts
 from seq2seq.plots.document import LINES, draw, save_document
 from seq2seq.plots.excerpt import excerpt
@@ -64,7 +64,7 @@ def test_words_are_merged_as_metrics_merge_them():
     source, target = (np.unique(words, return_inverse=True)[1] - (words.min() < 0) for words in (source, target))
     weights = rng.random((12, 30))
     seen = Shading.of(weights, ["▁p"] * 30, ["▁q"] * 12, source.tolist(), target.tolist())
-    np.testing.assert_allclose(seen.weights, merge(weights, membership(source), membership(target)))
+    np.testing.assert_allclose(seen.weights, merge(weights, source, target))
 
 
 def test_a_document_of_16000_tokens_takes_no_square_of_memory():
