@@ -69,7 +69,9 @@ class Worker:
     def _ended(self) -> NoReturn:
         code = self.process.wait()
         said = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        raise UserError(f"{self.side} ended with {code}: {said[-1] if said else 'it said nothing'}")
+        last = said[-1] if said else "it said nothing"
+        refused = last.partition(f"{UserError.__name__}: ")[2]  # what a user can mend, the exception's name left out
+        raise UserError(f"{self.side}: {refused}" if refused else f"{self.side} ended with {code}: {last}")
 
 
 def contest(sides: Sequence[Side], task: Figures, rounds: int, threads: int, folder: Path) -> list[Figures]:
