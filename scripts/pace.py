@@ -66,7 +66,7 @@ def measure(
     corpus: Corpus = build_node(config.data)
     batches = list(islice(corpus.train_loader(seed=1, epoch=0), BATCHES))
     tokens = sum(batch.target_tokens for batch in batches)
-    vocabularies = len(corpus.source_tokenizer), len(corpus.target_tokenizer)
+    vocabularies = corpus.codec.sizes
     trainees, found = dict[str, Trainee](), dict[str, dict[str, Any]]()
     for name in dict.fromkeys((PLAIN[slot], *names)):
         try:

@@ -1,6 +1,7 @@
 """What the data side hands to the model side: token ids, masks, and nothing else.
 
-Shapes: B sentences, S source tokens, T target tokens (both padded on the right), V words of the target vocabulary.
+Shapes: B sentences, S source tokens, T target tokens (both padded on the right), V words of the target vocabulary,
+N pictures of F frames of h rows and w columns.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from seq2seq.errors import UserError
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -30,27 +33,49 @@ class Copies:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Sources that are pictures; a picture of which a batch has several captions is there once."""
+
+    pixels: Tensor  # (N, F, 3, h, w) uint8, padded at the right and at the bottom
+    sizes: Tensor  # (N, 3) long, real frames, rows and columns
+    rows: Tensor  # (B,) long, the picture of each record
+    files: tuple[str, ...] = ()  # of each picture
+
+    def on(self, move: Callable[[Tensor], Tensor]) -> Pictures:
+        """Every tensor moved."""
+        return Pictures(move(self.pixels), move(self.sizes), move(self.rows), self.files)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Tensors of B records.
 
-    ``source`` (B, S) ends in ``</s>``; ``target`` (B, T+1) is ``<s> y_1 .. y_T`` with ``y_T = </s>``,
-    so that the decoder reads ``target_in`` and is scored on ``target_out``. ``target`` is None
-    where there is nothing to score (generation from new input). Targets may hold the ids of ``copies``, where it is
-    given; ``own`` spells those from V on.
+    ``source`` (B, S) ends in ``</s>``, or is None where there are ``pictures``; ``target`` (B, T+1) is
+    ``<s> y_1 .. y_T`` with ``y_T = </s>``, so that the decoder reads ``target_in`` and is scored on ``target_out``.
+    ``target`` is None where there is nothing to score (generation from new input). Targets may hold the ids of
+    ``copies``, where it is given; ``own`` spells those from V on.
     """
 
-    source: Tensor  # (B, S) long
+    source: Tensor | None  # (B, S) long
     index: Tensor  # (B,) long, the records' places in their split
     target: Tensor | None = None  # (B, T+1) long
     target_tokens: int = 0  # real tokens of target_out, counted on the host: no device sync
     segments: Tensor | None = None  # (B, S) long, the sentence of each token of a document
     copies: Copies | None = None
     own: tuple[tuple[str, ...], ...] = ()  # of each row
+    pictures: Pictures | None = None
+
+    @property
+    def tokens(self) -> Tensor:
+        """(B, S) the source, which has to be text."""
+        if self.source is None:
+            raise UserError("this encoder reads text, and the data are pictures: choose encoder=cnn, patches or clip")
+        return self.source
 
     @property
     def source_mask(self) -> Tensor:
         """(B, S) bool, True = real token."""
-        return self.source != PAD
+        return self.tokens != PAD
 
     @property
     def target_in(self) -> Tensor:
@@ -70,7 +95,7 @@ class Batch:
         return self.target_out != PAD
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.index)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """A copy on ``device``."""
@@ -85,8 +110,10 @@ class Batch:
             return None if tensor is None else move(tensor)
 
         copies = None if self.copies is None else Copies(move(self.copies.ids), self.copies.own)
-        source, index = move(self.source), move(self.index)
-        return Batch(source, index, moved(self.target), self.target_tokens, moved(self.segments), copies, self.own)
+        shown = self.pictures
+        pictures = None if shown is None else shown.on(move)
+        source, target, segments = map(moved, (self.source, self.target, self.segments))
+        return Batch(source, move(self.index), target, self.target_tokens, segments, copies, self.own, pictures)
 
     def words(self, row: int) -> tuple[str, ...]:
         """The own words of a row."""

@@ -14,8 +14,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from seq2seq.config import plain
-from seq2seq.data.codec import Codec
+from seq2seq.config import build_node, plain
+from seq2seq.data.captions import ImageCodec
+from seq2seq.data.codec import Codec, TextCodec
 from seq2seq.data.records import Policy
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
@@ -41,7 +42,7 @@ class Checkpoint:
 
     def model(self) -> Seq2Seq:
         """The model with its weights, in evaluation mode."""
-        model = build(self.config, len(self.codec.source), len(self.codec.target))
+        model = build(self.config, *self.codec.sizes)
         try:
             model.load_state_dict(self.weights)
         except RuntimeError as error:
@@ -81,7 +82,8 @@ def load(path: str | Path) -> Checkpoint:
     try:
         config, tokenizers, state = content["config"], content["tokenizers"], content["state_dict"]
         weights = {name.removeprefix(MODEL): w for name, w in state.items() if name.startswith(MODEL)}
-        source, target = (Tokenizer.from_state(tokenizers[side]) for side in ("source", "target"))
+        opened = {side: Tokenizer.from_state(state) for side, state in tokenizers.items()}
+        target = opened["target"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a checkpoint of this application: it lacks {error}") from error
     composed = OmegaConf.create(config)
@@ -89,7 +91,12 @@ def load(path: str | Path) -> Checkpoint:
     limits: dict[str, Any] = {
         name: data.get(name) for name in ("max_source_tokens", "max_source_sentences", "max_target_tokens")
     }
-    codec = Codec(source, target, data.get("documents", False), data.get("copy", False), Policy(**limits))
+    policy = Policy(**limits)
+    codec: Codec
+    if "images" in data:
+        codec = ImageCodec(build_node(data["images"]), target, policy)
+    else:
+        codec = TextCodec(opened["source"], target, data.get("documents", False), data.get("copy", False), policy)
     return Checkpoint(path, composed, codec, weights)
 
 

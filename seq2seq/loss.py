@@ -136,7 +136,8 @@ class Criterion(nn.Module):
             costs = torch.stack((cost.sum(), mask.any(1).sum()))
         if doubly:
             covered = (_alignment(model, decoded) * mask.unsqueeze(2)).sum(1)  # (B, S)
-            real = batch.source_mask & mask.any(1, keepdim=True)
+            assert decoded.memory is not None
+            real = decoded.memory.mask & mask.any(1, keepdim=True)
             terms["doubly_stochastic"] = ((1 - covered).square() * real).sum()
         self.accept(terms)
         total, weights = loss.smoothed + surrogate, self.weights

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.batch import EOS, UNK, Batch
+from seq2seq.batch import EOS, Batch
 from seq2seq.data.codec import Codec
+from seq2seq.data.images import Picture
 from seq2seq.decoders.base import SENTINEL
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
@@ -23,6 +24,7 @@ from seq2seq.metrics.words import merge
 from seq2seq.model import Seq2Seq
 from seq2seq.plots.document import save_document
 from seq2seq.plots.sentence import save_sentence
+from seq2seq.plots.sheet import save_sheet
 from seq2seq.search import Hypothesis, force
 
 
@@ -40,6 +42,10 @@ class AttentionMap:
     alignment: NDArray[np.float32]  # (T, S) the last layer's cross-attention, summed up over heads
     sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
     copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
+    picture: Picture | None = None  # of a caption
+    cells: NDArray[np.int64] | None = None  # (S, 2) the row and column of each cell of the picture's grid,
+    extent: tuple[int, ...] = ()  # and their numbers
+    words: list[str] = field(default_factory=list)  # what was said; ``target_words`` counts in them
 
     def copied_words(self) -> list[float]:
         """For each target word the mean of ``copied`` over its pieces; empty where the model does not copy."""
@@ -59,16 +65,41 @@ class AttentionMap:
 
     def statistics(self) -> dict[str, float]:
         """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
-        last = max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
-        return statistics(self.weights[last], self.sentinels.get(last))
+        return statistics(self.weights[self.last], self.sentinels.get(self.last))
+
+    @property
+    def last(self) -> str:
+        """The last cross layer."""
+        return max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
 
     def save(
-        self, directory: str | Path, record: int, gold: Gold | None = None, origins: Sequence[int] | None = None
+        self,
+        directory: str | Path,
+        record: int,
+        gold: Gold | None = None,
+        origins: Sequence[int] | None = None,
+        regions: Sequence[Sequence[float]] | None = None,
     ) -> list[Path]:
-        """Draws it: of a document one picture in two levels and a page, else a heat-map for each slot; their paths.
+        """Draws it: of a document one picture in two levels and a page, of a picture a sheet, else a heat-map for each
+        slot; their paths.
 
-        ``gold`` links and ``origins`` belong to an output that says what the reference says.
+        ``gold`` links, ``origins`` and ``regions`` belong to an output that says what the reference says.
         """
+        if self.picture is not None and self.cells is not None:
+            outside = self.sentinels.get(self.last)
+            return save_sheet(
+                directory,
+                record,
+                self.picture.images.shown(self.picture.file),
+                self.alignment,
+                self.cells,
+                self.extent,
+                self.words,
+                self.target_words,
+                sentinel=None if outside is None else outside.mean(0),
+                regions=regions,
+                title=f"record {record}: {' '.join(self.words)}",
+            )
         if not self.sentences:
             return save_sentence(directory, record, self.weights, self.source, self.target, gold=gold)
         return save_document(
@@ -89,25 +120,28 @@ class AttentionMap:
 def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> list[AttentionMap]:
     """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
     maps = []
-    sizes = batch.source_mask.sum(1).tolist()
-    for row, (size, forced) in enumerate(zip(sizes, force(model, batch, chosen), strict=True)):
-        own = batch.words(row)
-        source, target = batch.source[row, :size].tolist(), [*chosen[row].tokens, EOS]
-        pieces = codec.source.pieces(source)
-        if batch.copies is not None:  # own words are spelt out
-            meant = codec.target.pieces(batch.copies.ids[row, :size].tolist(), own)
-            pieces = [there if i == UNK else piece for i, piece, there in zip(source, pieces, meant, strict=True)]
+    for row, forced in enumerate(force(model, batch, chosen)):
+        own, size = batch.words(row), len(forced.positions)
+        pieces, words = codec.read(batch, row, size)
+        target = [*chosen[row].tokens, EOS]
+        shown = batch.pictures
+        picture = None if shown is None else codec.input(shown.files[int(shown.rows[row])]).picture
+        grid = picture is not None and forced.positions.shape[1] == 2
         cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
         maps.append(
             AttentionMap(
                 pieces,
                 codec.target.pieces(target, own),
-                codec.source.words(source),
+                words,
                 codec.target.words(target, own),
                 {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
                 model.alignment(cross)[0].float().cpu().numpy(),
                 [] if batch.segments is None else batch.segments[row, :size].tolist(),
                 None if forced.copied is None else forced.copied.float().cpu().numpy(),
+                picture,
+                forced.positions.cpu().numpy() if grid else None,
+                tuple(forced.extent.tolist()) if grid else (),
+                codec.text(chosen[row].tokens, own).split(),
             )
         )
     return maps

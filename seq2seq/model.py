@@ -48,7 +48,7 @@ class Seq2Seq(nn.Module):
         if encoded.log_prob is not None:
             log_prob = _at_first(log_prob, encoded.log_prob, batch)
         weights = {**encoded.weights, **decoded.weights}
-        return replace(decoded, weights=weights, penalties=penalties, log_prob=log_prob)
+        return replace(decoded, weights=weights, penalties=penalties, log_prob=log_prob, memory=encoded.memory)
 
     def alignment(self, weights: Mapping[str, Tensor]) -> Tensor:
         """(B, T, S) from ``Decoded.weights``: the last cross layer, as its mechanism sums it up."""

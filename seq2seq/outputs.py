@@ -55,11 +55,16 @@ class Writer:
             self._alignments.write(to_pharaoh(links) + "\n")
 
     def draw(
-        self, place: int, generation: Generation, gold: Gold | None = None, origins: Sequence[int] | None = None
+        self,
+        place: int,
+        generation: Generation,
+        gold: Gold | None = None,
+        origins: Sequence[int] | None = None,
+        regions: Sequence[Sequence[float]] | None = None,
     ) -> None:
         """Draws the attention of one output, if it was kept and pictures are wanted."""
         if generation.attention is not None and self.plots is not None:
-            generation.attention.save(self.plots, place, gold, origins)
+            generation.attention.save(self.plots, place, gold, origins, regions)
 
     def flush(self) -> None:
         """Hands over what was written so far."""

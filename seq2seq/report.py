@@ -55,7 +55,7 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: S
             # gold links are between the words of the reference: they hold for an output that says the same
             same = found.text.split() == record["target"].split()
             gold = gold_of(record) if same and record.get("alignment") else None
-            writer.draw(place, found, gold, record.get("origins") if same else None)
+            writer.draw(place, found, gold, *((record.get("origins"), record.get("regions")) if same else ()))
 
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from seq2seq.batch import EOS, UNK, Batch
 from seq2seq.config import build_node
 from seq2seq.data.batching import sorted_batches
+from seq2seq.data.captions import ImageCodec
 from seq2seq.data.collate import collate
 from seq2seq.data.loading import lengths
 from seq2seq.data.records import Record
@@ -25,11 +26,13 @@ from seq2seq.maps import AttentionMap
 from seq2seq.metrics import Score, score
 from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.alignment import Agreement, agreement, align, diagonal, uniform
+from seq2seq.metrics.captions import diversity
 from seq2seq.metrics.extraction import extraction
 from seq2seq.metrics.extractive import baselines
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
+from seq2seq.metrics.pointing import Pointing, attributes, exact
 from seq2seq.metrics.sentences import attended_sentences, copy_accuracy, sentence_recall, uniform_recall
 from seq2seq.metrics.words import overlap
 from seq2seq.search import Hypothesis, Search
@@ -61,10 +64,14 @@ def score_records(
     outputs = [one.text for one in found.generations]
     found.metrics |= score(task["metrics"], outputs, references)
     found.metrics |= likelihood(trained, records, max_tokens)
-    known = [record for record in records if record.get("alignment") or record.get("origins")]
+    known = [r for r in records if r.get("alignment") or r.get("origins") or r.get("regions")]
     maps = forced(trained, known, max_tokens)
     if linked := [(seen, gold_of(record)) for seen, record in zip(maps, known, strict=True) if record.get("alignment")]:
         found.metrics |= alignment_error(*zip(*linked, strict=True))
+    if isinstance(trained.codec, ImageCodec):
+        found.metrics |= diversity(outputs)
+        found.metrics |= regions_found(maps, known)
+        found.metrics |= objects_named(known, outputs, references)
     if trained.codec.documents:
         found.metrics |= extraction(sources, outputs, references)
         found.metrics |= sentences_found(maps, known)
@@ -140,6 +147,42 @@ def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> 
         ),
     }
     return {name: Score(value, signature) for name, (value, signature) in recalls.items() if value is not None}
+
+
+def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
+    """Pointing accuracy of the attention while references are forced on the model, beside what no attention reaches."""
+    found = Pointing()
+    for one, record in zip(maps, records, strict=True):
+        if record.get("regions") and one.cells is not None:
+            target = overlap(one.target, record["target"].split())
+            found.add(one.alignment, one.cells, one.extent, target, record["regions"])
+    if not found.words:
+        return {}
+    how = f"words that name a region: {found.words}"
+    return {
+        "pointing": Score(found.hits / found.words, f"most attended cell overlaps|last cross layer, heads:mean|{how}"),
+        "pointing_uniform": Score(found.uniform / found.words, f"baseline: any cell, expected|{how}"),
+        "pointing_centre": Score(found.centre / found.words, f"baseline: the cell in the middle|{how}"),
+    }
+
+
+def objects_named(
+    known: Sequence[Record], outputs: Sequence[str], references: Sequence[Sequence[str]]
+) -> dict[str, Score]:
+    """Of drawn scenes, of which all that is true to say is a reference: what was said rightly."""
+    naming = {
+        word
+        for record in known
+        for word, boxes in zip(record["target"].split(), record.get("regions", []), strict=False)
+        if boxes
+    }
+    share = attributes(outputs, references, naming)
+    if share is None:
+        return {}
+    return {
+        "exact": Score(exact(outputs, references), "share of outputs that are a reference, word for word"),
+        "attributes": Score(share, "share of words that name objects, by the nearest reference, place by place"),
+    }
 
 
 def own_words_said(trained: Trained, records: Sequence[Record], outputs: Sequence[str]) -> dict[str, Score]:

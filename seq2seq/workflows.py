@@ -81,7 +81,7 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     corpus: Corpus = build_node(config.data)
     corpus.setup()
-    model = build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer))
+    model = build(config, *corpus.codec.sizes)
     split = "test" if corpus.has("test") else "valid"
     metrics: dict[str, Score] = {}
 
@@ -238,7 +238,7 @@ def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dic
     if asked.split is None:
         return {}
     corpus: Corpus = build_node(config.data)
-    corpus.use(trained.codec.source, trained.codec.target)
+    corpus.use(trained.codec.tokenizers)
     return {asked.split: corpus.records(asked.split)}
 
 

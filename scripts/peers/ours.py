@@ -103,7 +103,7 @@ def export(corpus: Corpus, folder: Path) -> None:
 def _prepared(config: DictConfig) -> tuple[Corpus, Seq2Seq]:
     corpus: Corpus = build_node(config.data)
     corpus.setup()
-    return corpus, build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer))
+    return corpus, build(config, *corpus.codec.sizes)
 
 
 def _about(model: Seq2Seq) -> Mapping[str, Any]:

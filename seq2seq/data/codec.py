@@ -5,13 +5,15 @@ Shapes: S source tokens with ``</s>``, T target tokens with ``</s>``, V words of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
+from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
+from seq2seq.data.images import Picture
 from seq2seq.data.records import Policy, Record, Report
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.truncation import cut_sizes, source_limit
@@ -21,22 +23,77 @@ Ids = Sequence[int] | NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Example:
-    """The ids of a record. Without a target where there is nothing to score."""
+    """The ids of a record. Without a target where there is nothing to score; a ``picture`` has no source ids."""
 
     source: Ids  # (S,) x_1 .. </s>
     target: Ids | None = None  # (T + 1,) <s> y_1 .. </s>; V + k stands for the k-th own word
     sizes: Ids | None = None  # tokens of each sentence of a document, </s> counted to the last
     copies: Ids | None = None  # (S,) what each source token is to the target: ``seq2seq.batch.Copies``
     own: Sequence[str] = ()  # words of the source that the target vocabulary lacks, as the tokenizer spells them
+    picture: Picture | None = None
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Tokens of source and target, each with ``</s>``."""
+        source = len(self.source) if self.picture is None else self.picture.images.tokens
+        return source, 0 if self.target is None else len(self.target) - 1
 
     @property
     def length(self) -> int:
-        """Tokens of the longer side, each with ``</s>``."""
-        return max(len(self.source), 0 if self.target is None else len(self.target) - 1)
+        """Tokens of the longer side."""
+        return max(self.lengths)
+
+
+Sample = tuple[int, int, int]
+"""(seed, epoch, record): what seeds all that is drawn for a training record."""
+
+
+class Codec(ABC):
+    """What turns a record into an ``Example``, and the ids of a target into text."""
+
+    target: Tokenizer
+    policy: Policy
+    documents: bool = False
+    copy: bool = False
+
+    @abstractmethod
+    def __call__(
+        self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
+    ) -> Example:
+        """``sample`` draws what is random; ``report`` takes note of a source that is cut, which stands at ``place``."""
+
+    @abstractmethod
+    def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
+        """A source alone, as long as the policy lets it be."""
+
+    @property
+    @abstractmethod
+    def tokenizers(self) -> Mapping[str, Tokenizer]:
+        """Those of each side that has one: what a checkpoint keeps."""
+
+    @abstractmethod
+    def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
+        """The first ``size`` pieces of a source, own words spelt out, and each one's word, -1 for none."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The vocabularies of source and target; a source of no tokens has none."""
+        there = self.tokenizers
+        return len(there["source"]) if "source" in there else 0, len(self.target)
+
+    def text(self, ids: Iterable[int], own: Sequence[str] = ()) -> str:
+        """What target ids say."""
+        return self.target.decode(ids, own)
+
+    def cut(self, example: Example, source: int | None = None, target: int | None = None) -> Example:
+        """At most ``source`` and ``target`` tokens, the last of them ``</s>``."""
+        if target is not None and example.target is not None and len(example.target) - 1 > target:
+            example = replace(example, target=[*example.target[:target], EOS])
+        return example
 
 
 @dataclass(frozen=True)
-class Codec:
+class TextCodec(Codec):
     """A record's ids by the two tokenizers, and the text of ids.
 
     ``documents``: a line of the source is a sentence. ``copy``: source words can be said though the target vocabulary
@@ -50,15 +107,9 @@ class Codec:
     policy: Policy = field(default_factory=Policy)
 
     def __call__(
-        self,
-        record: Record,
-        sample: tuple[int, int, int] | None = None,
-        place: str = "",
-        report: Report | None = None,
+        self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:
-        """``sample`` = (seed, epoch, record) segments at random, each side by draws of its own; ``report`` takes note
-        of a source that is cut.
-        """
+        """``sample`` segments at random, each side by draws of its own."""
         example = self.input(record["source"], sample, place, report)
         seeds = None if sample is None else (*sample[:2], 2 * sample[2] + 1)
         ids = self.target.encode(record["target"], seeds)
@@ -68,14 +119,8 @@ class Codec:
             ids = [known.get(word, i) if i == UNK else i for i, word in zip(ids, spelt, strict=True)]
         return replace(example, target=[BOS, *ids, EOS])
 
-    def input(
-        self,
-        text: str,
-        sample: tuple[int, int, int] | None = None,
-        place: str = "",
-        report: Report | None = None,
-    ) -> Example:
-        """The ids of a source alone, as long as the policy lets it be."""
+    def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
+        """The ids of a source alone."""
         lines = [line for line in text.split("\n") if line.strip()] or [""] if self.documents else [text]
         seeds = None if sample is None else (*sample[:2], 2 * sample[2])
         rows = [self.source.encode(line, None if seeds is None else (*seeds, n)) for n, line in enumerate(lines)]
@@ -103,12 +148,22 @@ class Codec:
             ids.append(i if i > EOS else PAD)
         return [*ids, PAD], list(own)
 
-    def text(self, ids: Iterable[int], own: Sequence[str] = ()) -> str:
-        """What target ids say."""
-        return self.target.decode(ids, own)
+    @property
+    def tokenizers(self) -> Mapping[str, Tokenizer]:
+        """Both."""
+        return {"source": self.source, "target": self.target}
+
+    def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
+        """As they were tokenised."""
+        ids = batch.tokens[row, :size].tolist()
+        pieces = self.source.pieces(ids)
+        if batch.copies is not None:
+            meant = self.target.pieces(batch.copies.ids[row, :size].tolist(), batch.words(row))
+            pieces = [there if i == UNK else piece for i, piece, there in zip(ids, pieces, meant, strict=True)]
+        return pieces, self.source.words(ids)
 
     def cut(self, example: Example, source: int | None = None, target: int | None = None) -> Example:
-        """At most ``source`` and ``target`` tokens, the last of them ``</s>``; own words that went are ``<unk>``."""
+        """Own words that went are ``<unk>``."""
         if source is not None and len(example.source) > source:
             example = replace(example, source=[*example.source[: source - 1], EOS])
             if example.sizes is not None:
@@ -119,6 +174,4 @@ class Codec:
                 example = replace(example, copies=copies, own=example.own[: known - len(self.target)])
                 if example.target is not None:
                     example = replace(example, target=[i if i < known else UNK for i in example.target])
-        if target is not None and example.target is not None and len(example.target) - 1 > target:
-            example = replace(example, target=[*example.target[:target], EOS])
-        return example
+        return super().cut(example, target=target)

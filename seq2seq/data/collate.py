@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.batch import EOS, PAD, Batch, Copies
+from seq2seq.batch import EOS, PAD, Batch, Copies, Pictures
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import Codec, Example, Ids
+from seq2seq.data.images import BadImage, Picture, Pixels
+
+log = logging.getLogger(__name__)
 
 
 def collate(examples: Sequence[Example], index: Iterable[int]) -> Batch:
-    """A batch of examples, which are alike in what they have."""
+    """A batch of examples, which are alike in what they have. Those whose pictures can't be read are left out."""
+    index, pictures = list(index), None
+    if any(example.picture is not None for example in examples):
+        shown = _open(examples)
+        pairs = [(e, i) for e, i in zip(examples, index, strict=True) if e.picture in shown]
+        if not pairs:
+            return filler(pictured=True)
+        examples, index = [e for e, _ in pairs], [i for _, i in pairs]
+        pictures = _stacked(shown, examples)
     targets = [example.target for example in examples if example.target is not None]
     sizes = [example.sizes for example in examples if example.sizes is not None]
     copies = [example.copies for example in examples if example.copies is not None]
     own = tuple(tuple(example.own) for example in examples) if copies else ()
     return Batch(
-        source=padded([example.source for example in examples]),
+        source=padded([example.source for example in examples]) if pictures is None else None,
         target=padded(targets) if targets else None,
-        index=torch.tensor(list(index)),
+        index=torch.tensor(index),
         target_tokens=sum(map(len, targets)) - len(targets),
         segments=padded([np.repeat(np.arange(len(row)), row) for row in sizes], -1) if sizes else None,
         copies=Copies(padded(copies), max(map(len, own))) if copies else None,
         own=own,
+        pictures=pictures,
     )
 
 
-def filler() -> Batch:
+def filler(*, pictured: bool = False) -> Batch:
     """A batch that counts for nothing: one row, index -1, its target all padding."""
-    source = torch.tensor([[EOS]])
-    return Batch(
-        source,
-        index=torch.tensor([-1]),
-        target=torch.tensor([[PAD, PAD]]),
-        segments=torch.tensor([[0]]),
-        copies=Copies(torch.tensor([[PAD]]), 0),
-    )
+    index, target = torch.tensor([-1]), torch.tensor([[PAD, PAD]])
+    if pictured:
+        pixels = torch.zeros(1, 1, 3, 1, 1, dtype=torch.uint8)
+        return Batch(None, index, target, pictures=Pictures(pixels, torch.tensor([[1, 1, 1]]), torch.tensor([0])))
+    nothing = Copies(torch.tensor([[PAD]]), 0)
+    return Batch(torch.tensor([[EOS]]), index, target, segments=torch.tensor([[0]]), copies=nothing)
 
 
 def padded(rows: Sequence[Ids], value: int = PAD) -> Tensor:
@@ -58,7 +69,34 @@ def batches_of(
     Empty texts are in no batch: the caller, who knows how many texts there are, leaves their outputs empty.
     """
     examples = {place: codec.input(text) for place, text in enumerate(texts) if text.strip()}
-    places, lengths = list(examples), np.array([len(example.source) for example in examples.values()], np.int64)
+    places, lengths = list(examples), np.array([e.lengths[0] for e in examples.values()], np.int64)
     for batch in sorted_batches(lengths, lengths, max_tokens, max_sentences):
         index = [places[i] for i in batch]
-        yield collate([examples[place] for place in index], index)
+        made = collate([examples[place] for place in index], index)
+        if made.index[0] >= 0:
+            yield made
+
+
+def _open(examples: Sequence[Example]) -> dict[Picture | None, Pixels]:
+    """The pixels of each picture that there is among them, once."""
+    found: dict[Picture | None, Pixels] = {}
+    for picture in dict.fromkeys(example.picture for example in examples):
+        assert picture is not None
+        try:
+            found[picture] = picture.pixels()
+        except BadImage as error:
+            log.warning("%s: %s; left out", picture.file, error)
+    return found
+
+
+def _stacked(shown: Mapping[Picture | None, Pixels], examples: Sequence[Example]) -> Pictures:
+    """In one tensor, in the order of ``shown``, all padded to squares of one size, whatever shares the batch."""
+    sizes = np.array([(len(p), *p.shape[2:]) for p in shown.values()], np.int64)
+    side = max(picture.images.size for picture in shown if picture is not None)
+    pixels = np.zeros((len(shown), sizes[:, 0].max(), 3, side, side), np.uint8)
+    for place, p in enumerate(shown.values()):
+        pixels[place, : len(p), :, : p.shape[2], : p.shape[3]] = p
+    places = {picture: place for place, picture in enumerate(shown)}
+    rows = torch.tensor([places[example.picture] for example in examples])
+    files = tuple(str(picture.file) for picture in shown if picture is not None)
+    return Pictures(torch.from_numpy(pixels), torch.from_numpy(sizes), rows, files)

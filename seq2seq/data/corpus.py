@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from seq2seq.batch import Batch
 from seq2seq.data import arrow, cache
 from seq2seq.data.batching import random_batches, shard, sorted_batches
-from seq2seq.data.codec import Codec
+from seq2seq.data.codec import Codec, TextCodec
 from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Stream, fitting
 from seq2seq.data.readers import Location, Reader, canonical
 from seq2seq.data.records import Policy, Record, Report, accepted
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Side = Literal["source", "target"]
 
-FORM = 2  # of the cached files: a new number makes old ones unused
+FORM = 3  # of the cached files: a new number makes old ones unused
 
 
 class Corpus:
@@ -37,6 +37,8 @@ class Corpus:
     source directly, ``buffer_size`` records at a time, and stores nothing of the training split. ``documents`` and
     ``copy`` as for ``seq2seq.data.codec.Codec``.
     """
+
+    sides: tuple[Side, ...] = ("source", "target")  # that are text
 
     def __init__(
         self,
@@ -78,7 +80,8 @@ class Corpus:
 
     def setup(self, splits: Sequence[str] = ("train", "valid", "test")) -> None:
         """Does the slow parts now: tokenizers, and the encoding of those of ``splits`` that there are."""
-        log.info("%d source and %d target pieces", len(self.source_tokenizer), len(self.target_tokenizer))
+        pieces = (f"{len(tokenizer)} {side}" for side, tokenizer in self.codec.tokenizers.items())
+        log.info("%s pieces", " and ".join(pieces))
         for split in splits:
             if not (split == "train" and self.streaming) and self.has(split):
                 self._file(split)
@@ -87,16 +90,16 @@ class Corpus:
         """Whether there is such a split."""
         return canonical(split) in map(canonical, self.reader.splits(self.at))
 
-    def use(self, source: Tokenizer, target: Tokenizer) -> None:
-        """Takes these tokenizers (a checkpoint's) instead of training any, so that no training split is needed."""
+    def use(self, tokenizers: Mapping[str, Tokenizer]) -> None:
+        """Takes these (a checkpoint's) instead of training any, so that no training split is needed."""
         rate = self.options.sampling  # of this corpus, not of the tokenizers' former life
-        self.codec = self._codec(*(Tokenizer(t.model, t.type, rate) for t in (source, target)))
+        self.codec = self._codec({side: Tokenizer(t.model, t.type, rate) for side, t in tokenizers.items()})
         self._files.clear()
 
     @property
     def source_tokenizer(self) -> Tokenizer:
-        """Of the source side."""
-        return self.codec.source
+        """Of the source side, where it is text."""
+        return self.codec.tokenizers["source"]
 
     @property
     def target_tokenizer(self) -> Tokenizer:
@@ -105,18 +108,17 @@ class Corpus:
 
     @cached_property
     def codec(self) -> Codec:
-        """Both tokenizers, loaded from files, from the cache, or trained on the training split."""
+        """The tokenizers of all sides, loaded from files, from the cache, or trained on the training split."""
         o = self.options
         if o.source_model and o.target_model:
-            models = Path(o.source_model), Path(o.target_model)
-            return self._codec(*(Tokenizer.load(model, o.type, o.sampling) for model in models))
+            models = {"source": Path(o.source_model), "target": Path(o.target_model)}
+            return self._codec({side: Tokenizer.load(models[side], o.type, o.sampling) for side in self.sides})
         if o.joint:
-            both = self._tokenizer(("source", "target"))
-            return self._codec(both, both)
-        return self._codec(self._tokenizer(("source",)), self._tokenizer(("target",)))
+            return self._codec(dict.fromkeys(self.sides, self._tokenizer(self.sides)))
+        return self._codec({side: self._tokenizer((side,)) for side in self.sides})
 
-    def _codec(self, source: Tokenizer, target: Tokenizer) -> Codec:
-        return Codec(source, target, self.documents, self.copy, self.policy)
+    def _codec(self, tokenizers: Mapping[str, Tokenizer]) -> Codec:
+        return TextCodec(tokenizers["source"], tokenizers["target"], self.documents, self.copy, self.policy)
 
     def records(self, split: str) -> arrow.Records:
         """The records of a split in their order, ``references`` always there; ``Batch.index`` counts in them."""
@@ -175,25 +177,31 @@ class Corpus:
         if not file.exists():
             log.info("training a %s tokenizer for %s", o.type, " and ".join(getattr(self, s) for s in sides))
             records = (record for _, record in islice(self._rows(split, Report("train")), o.max_records))
-            texts = (record[side] for record in records for side in sides)
+            texts = chain.from_iterable(self._texts(record, sides) for record in records)
             tokenizer = Tokenizer.train(texts, **settings)
             with cache.writing(file) as temporary:
                 temporary.write_bytes(tokenizer.model)
         return Tokenizer(file.read_bytes(), o.type, o.sampling)
 
+    def _texts(self, record: Record, sides: Sequence[Side]) -> list[str]:
+        """What of a record a tokenizer learns from."""
+        return [record[side] for side in sides]
+
     def _fingerprint(self, split: str) -> tuple[object, ...]:
         return self.reader.fingerprint(split, self.at), self.source, self.target, vars(self.policy)
 
     def _encoded(self, split: str) -> Encoded:
-        return Encoded(self._file(split), self.codec)
+        codec = self.codec
+        assert isinstance(codec, TextCodec)
+        return Encoded(self._file(split), codec)
 
     def _file(self, split: str) -> Path:
         """The encoded split, made if it is not in the cache."""
         split = canonical(split)
         if split not in self._files:
             found = self.reader.find(split, self.at)
-            states = [cache.key(t.type, t.model.hex()) for t in (self.source_tokenizer, self.target_tokenizer)]
-            form = FORM, self.documents, self.copy
+            states = [cache.key(t.type, t.model.hex()) for t in self.codec.tokenizers.values()]
+            form = FORM, *self._form
             file = self.cache / f"{cache.key(form, split, self._fingerprint(found), states)}.arrow"
             report = file.with_suffix(".json")
             if not (file.exists() and report.exists()):
@@ -205,23 +213,33 @@ class Corpus:
             self._files[split] = file
         return self._files[split]
 
+    @property
+    def _form(self) -> tuple[object, ...]:
+        """What of the options encoded files depend on."""
+        return self.documents, self.copy
+
     def _write(self, split: str, found: str, file: Path, report_file: Path) -> None:
         log.info("encoding %s", found)
         report = Report(split)
 
         def rows() -> Iterator[dict[str, Any]]:
             for place, record in self._rows(found, report):
-                example = self.codec(record, None, place, report)
-                kept = fitting(self.codec, example, place, report) if split == "train" else example
-                if kept:
+                if columns := self._encode(split, place, record, report):
                     report.kept += 1
-                    ids = {"source_ids": kept.source, "target_ids": kept.target, "sizes": kept.sizes}
-                    references = record.get("references") or [record["target"]]
-                    yield {**record, "references": references, **ids, "copies": kept.copies, "own": kept.own}
+                    yield {**record, "references": record.get("references") or [record["target"]], **columns}
 
         arrow.write(file, rows())
         with cache.writing(report_file) as temporary:
             temporary.write_text(json.dumps(report.as_dict()))
+
+    def _encode(self, split: str, place: str, record: Record, report: Report) -> dict[str, Any] | None:
+        """The ids of a record by their columns, or None where it is dropped."""
+        example = self.codec(record, None, place, report)
+        kept = fitting(self.codec, example, place, report) if split == "train" else example
+        if kept is None:
+            return None
+        ids = {"source_ids": kept.source, "target_ids": kept.target, "sizes": kept.sizes}
+        return {**ids, "copies": kept.copies, "own": kept.own}
 
 
 class _Flat:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from seq2seq.batch import Batch
 from seq2seq.data.arrow import Records, Strings, TokenLists, chunks
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard
-from seq2seq.data.codec import Codec, Example
+from seq2seq.data.codec import Codec, Example, TextCodec
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.readers import Location, Reader
 from seq2seq.data.records import Report, accepted
@@ -32,7 +32,7 @@ class Examples(Protocol):
 class Encoded:
     """The ids of a split as they lie on disk; what was not written is absent."""
 
-    def __init__(self, file: Path, codec: Codec) -> None:
+    def __init__(self, file: Path, codec: TextCodec) -> None:
         self.source, self.target = TokenLists(file, "source_ids"), TokenLists(file, "target_ids")
         self.sizes = TokenLists(file, "sizes") if codec.documents else None
         self.copies = TokenLists(file, "copies") if codec.copy else None
@@ -144,8 +144,7 @@ def fitting(codec: Codec, example: Example, place: str, report: Report) -> Examp
 
 def lengths(examples: Iterable[Example]) -> tuple[Lengths, Lengths]:
     """Tokens of each source and target, with ``</s>``."""
-    sizes = [(len(example.source), len(example.target or ()) - 1) for example in examples]
-    source, target = np.array(sizes, np.int64).reshape(-1, 2).T
+    source, target = np.array([example.lengths for example in examples], np.int64).reshape(-1, 2).T
     return source, target
 
 

@@ -13,14 +13,21 @@ from typing import Literal, NotRequired, TypedDict
 from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
-EXTRAS = ("references", "alignment", "possible", "origins")  # what a record may have beside source and target
+EXTRAS = (
+    "references",
+    "alignment",
+    "possible",
+    "origins",
+    "regions",
+)  # what a record may have beside source and target
 LISTED = 1000  # places kept for each reason; the counts are complete
 
 
 class Record(TypedDict):
     """A source and what it should become; words are counted from 0, as ``split()`` gives them.
 
-    A document has its sentences on lines of their own, and so has a target of several sentences.
+    A document has its sentences on lines of their own, and so has a target of several sentences. Where the source is a
+    picture, it is the path of its file.
     """
 
     source: str
@@ -29,9 +36,12 @@ class Record(TypedDict):
     alignment: NotRequired[list[list[int]]]  # sure links: [source word, target word]
     possible: NotRequired[list[list[int]]]  # links that are not wrong
     origins: NotRequired[list[int]]  # the source sentence that each target word comes from; -1 = none
+    regions: NotRequired[list[list[float]]]  # for each target word the boxes of a picture that it names: left, top,
+    # right, bottom of one after the other, 0-1
+    image: NotRequired[bytes]  # a picture that is in no file yet; the source is its name
 
 
-Problem = Literal["empty", "not UTF-8", "malformed", "without a counterpart", "too long"]
+Problem = Literal["empty", "not UTF-8", "malformed", "without a counterpart", "too long", "unreadable picture"]
 
 
 @dataclass(frozen=True)

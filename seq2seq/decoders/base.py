@@ -65,6 +65,7 @@ class Decoded:
     log_prob: Tensor | None = None  # (B, T) of what the slots drew, summed over them
     mixture: Mixture | None = None  # (B, T, J, D) where the last layer's attention offers alternatives
     copying: Copying | None = None  # where the decoder copies
+    memory: Memory | None = None  # what was attended over, as the encoder gave it
 
     @staticmethod
     def of(

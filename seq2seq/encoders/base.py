@@ -87,7 +87,7 @@ class SequenceEncoder(Encoder):
 
     def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
         """Encodes ``batch.source`` (B, S)."""
-        x, mask = self.embedding(batch.source), batch.source_mask
+        x, mask = self.embedding(batch.tokens), batch.source_mask
         if self.chunk is None or x.shape[1] <= self.chunk:
             encoded = self.encode(x, mask, need_weights=need_weights)
         else:

@@ -62,7 +62,7 @@ class DocumentEncoder(Encoder):
             raise UserError("encoder=document_... reads sentences: data.documents=true tells them apart")
         mask = batch.source_mask
         segments = batch.segments.clamp(min=0)
-        x = self.embedding(batch.source)
+        x = self.embedding(batch.tokens)
         if self.scope == "sentence":
             read = self.words.encode_rows(x, Rows.sentences(segments, mask), need_weights=need_weights)
         else:

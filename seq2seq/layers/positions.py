@@ -22,9 +22,9 @@ class Sinusoidal(nn.Module):
         self.dim = dim
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
-        """(T,) -> (T, D)."""
+        """(...,) -> (..., D)."""
         pair = torch.arange(0, self.dim, 2, device=positions.device, dtype=torch.float64)
-        angle = positions[:, None] * 10000.0 ** (-pair / self.dim)
+        angle = positions.unsqueeze(-1) * 10000.0 ** (-pair / self.dim)
         return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(dtype)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from seq2seq.errors import UserError
+from seq2seq.metrics import captions
 from seq2seq.metrics.summarisation import ROUGE, rouge, rouge1, rouge2, rouge_l, rouge_lsum
 from seq2seq.metrics.translation import Score, bleu, chrf, ter
 
@@ -16,6 +17,7 @@ SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Score]] = 
     "rouge2": rouge2,
     "rougeL": rouge_l,
     "rougeLsum": rouge_lsum,
+    **captions.SCORERS,
 }
 
 

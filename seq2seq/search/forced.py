@@ -22,6 +22,8 @@ class Forced:
 
     log_probs: Tensor  # (T,) of each token given those before
     weights: dict[str, Tensor]  # {"cross.L": (H, T, S), "decoder_self.L": (H, T, T), "encoder_self.L": (H, S, S)}
+    positions: Tensor  # (S, P) where each place of the source stands,
+    extent: Tensor  # (P,) in how large a whole
     copied: Tensor | None = None  # (T,) the probability that each token was copied, given that it was said
 
 
@@ -30,7 +32,7 @@ def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, nee
     target = [[BOS, *h.tokens, EOS] for h in hypotheses]
     lengths = [len(tokens) - 1 for tokens in target]
     padded = [tokens + [PAD] * (max(lengths) + 1 - len(tokens)) for tokens in target]
-    chosen = replace(batch, target=torch.tensor(padded, device=batch.source.device), target_tokens=sum(lengths))
+    chosen = replace(batch, target=torch.tensor(padded, device=batch.index.device), target_tokens=sum(lengths))
     with torch.no_grad(), evaluating(model):
         decoded = model(chosen, need_weights=need_weights)
         log_probs = model.decoder.log_probs(decoded)
@@ -38,11 +40,15 @@ def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, nee
         copied = None
         if decoded.copying is not None:
             copied = (decoded.copying.of(chosen.target_out) / said.exp()).nan_to_num().clamp(max=1.0)
-    sizes = batch.source_mask.sum(1).tolist()
+    memory = decoded.memory
+    assert memory is not None
+    sizes = memory.mask.sum(1).tolist()
     return [
         Forced(
             said[b, :t],
             {name: _trim(name, w[b], t, s) for name, w in decoded.weights.items()},
+            memory.positions[b, :s],
+            memory.extent[b],
             None if copied is None else copied[b, :t],
         )
         for b, (t, s) in enumerate(zip(lengths, sizes, strict=True))

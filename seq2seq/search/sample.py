@@ -47,7 +47,7 @@ class Sample(Search):
 
     def search(self, model: Seq2Seq, encoded: Encoded, batch: Batch) -> list[list[Hypothesis]]:
         """``samples`` outputs of each sentence."""
-        draws = self._draws(batch.index.tolist(), self.limits(model, encoded)).to(batch.source.device)
+        draws = self._draws(batch.index.tolist(), self.limits(model, encoded)).to(batch.index.device)
 
         def choose(log_probs: Tensor, outputs: Tensor, step: int) -> Tensor:
             return self.choose(log_probs, draws[outputs, step])

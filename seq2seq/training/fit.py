@@ -130,7 +130,7 @@ class _Session:
         self.run_dir, self.options = run_dir, options
         if options.overfit is not None:
             without_dropout(model)
-        tokenizers = {"source": corpus.source_tokenizer.state(), "target": corpus.target_tokenizer.state()}
+        tokenizers = {side: tokenizer.state() for side, tokenizer in corpus.codec.tokenizers.items()}
         self.module = Training(
             model,
             build_node(config.loss),

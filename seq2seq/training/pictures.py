@@ -61,4 +61,5 @@ class Pictures(Callback):
                 # gold links are those of the reference
                 right = self.validation.text(found[row], batch.words(row)).split() == record["target"].split()
                 gold = self.validation.gold(place) if right and self.validation.has_gold else None
-                yield from seen.save(directory, place, gold, record.get("origins") if right else None)
+                known = (record.get("origins"), record.get("regions")) if right else ()
+                yield from seen.save(directory, place, gold, *known)

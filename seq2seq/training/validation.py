@@ -106,7 +106,7 @@ class Validation:
     def _align(self, model: Seq2Seq, batch: Batch, places: list[int]) -> None:
         """Links of the reference translation, from the attention while it is forced on the model."""
         weights = model.alignment(model(batch, need_weights=True).weights).float().cpu().numpy()
-        source, target = batch.source.tolist(), batch.target_out.tolist()
+        source, target = batch.tokens.tolist(), batch.target_out.tolist()
         for row, place in enumerate(places):
             if place < 0:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from seq2seq.batch import BOS, EOS, PAD, UNK
-from seq2seq.data.codec import Codec, Example
+from seq2seq.data.codec import Example, TextCodec
 from seq2seq.data.records import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
 
@@ -18,7 +18,7 @@ def words() -> Tokenizer:
 
 
 def test_lines_are_sentences(words):
-    codec = Codec(words, words, documents=True)
+    codec = TextCodec(words, words, documents=True)
     example = codec({"source": "the cat sat .\n\na dog ran", "target": "the cat ran"})
     assert words.decode(example.source) == "the cat sat . a dog ran"
     assert example.sizes == [4, 4]  # the last with </s>
@@ -26,7 +26,7 @@ def test_lines_are_sentences(words):
 
 
 def test_own_words_get_ids_after_the_vocabulary_in_the_order_in_which_they_come(words):
-    codec, size = Codec(words, words, copy=True), len(words)
+    codec, size = TextCodec(words, words, copy=True), len(words)
     example = codec({"source": "Zork sat on Quux , Zork", "target": "Quux and Zork sat"})
     assert example.own == ["▁Zork", "▁Quux", "▁,"]
     sat, on = words.encode("sat on")
@@ -40,7 +40,7 @@ def test_own_words_get_ids_after_the_vocabulary_in_the_order_in_which_they_come(
 def test_two_vocabularies_are_joined_by_spelling():
     source = Tokenizer.train(["red green blue"], type="word", vocab_size=100)
     target = Tokenizer.train(["rouge green bleu"], type="word", vocab_size=100)
-    example = Codec(source, target, copy=True)({"source": "green red", "target": "green rouge"})
+    example = TextCodec(source, target, copy=True)({"source": "green red", "target": "green rouge"})
     green, rouge = target.encode("green rouge")
     assert example.copies == [green, len(target), PAD] and example.own == ["▁red"]
     assert example.target == [BOS, green, rouge, EOS]
@@ -49,7 +49,7 @@ def test_two_vocabularies_are_joined_by_spelling():
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "word"])
 def test_what_no_piece_can_say_is_copied_whole(kind):
     tokenizer = Tokenizer.train(TEXTS, type=kind, vocab_size=24)
-    codec = Codec(tokenizer, tokenizer, copy=True)
+    codec = TextCodec(tokenizer, tokenizer, copy=True)
     text = "the ☺☺ cat Ж sat"
     example = codec({"source": text, "target": text})
     assert UNK in example.source and UNK not in example.target
@@ -59,7 +59,7 @@ def test_what_no_piece_can_say_is_copied_whole(kind):
 
 def test_a_random_segmentation_copies_what_it_can_spell():
     tokenizer = Tokenizer.train(TEXTS, type="unigram", vocab_size=24)
-    codec = Codec(tokenizer, tokenizer, copy=True)
+    codec = TextCodec(tokenizer, tokenizer, copy=True)
     example = codec({"source": "the Жat sat", "target": "the Жat"}, (1, 1, 1))
     assert example.own == () or example.own == []
     assert [i for i, x in zip(example.copies, example.source, strict=True) if x == UNK] == [PAD]
@@ -76,13 +76,13 @@ def test_a_random_segmentation_copies_what_it_can_spell():
 def test_truncation_leaves_an_end(words, most, expected):
     example = Example([5, 6, 7, EOS], [BOS, 8, 9, EOS])
     assert example.length == 4
-    short = Codec(words, words).cut(example, most, most)
+    short = TextCodec(words, words).cut(example, most, most)
     assert (short.source, short.target) == expected
     assert short.length == min(4, most)
 
 
 def test_truncation_of_a_document_forgets_sentences_and_own_words(words):
-    codec, size = Codec(words, words, documents=True, copy=True), len(words)
+    codec, size = TextCodec(words, words, documents=True, copy=True), len(words)
     example = codec({"source": "Zork sat .\nQuux ran .", "target": "Quux Zork"})
     assert example.target == [BOS, size + 1, size, EOS]
     for most, sizes, own, target in (
@@ -99,7 +99,7 @@ def test_truncation_of_a_document_forgets_sentences_and_own_words(words):
 
 def test_a_policy_cuts_every_source_and_says_so(words):
     policy = Policy(max_source_tokens=6, max_source_sentences=2)
-    codec, report = Codec(words, words, documents=True, copy=True, policy=policy), Report("test")
+    codec, report = TextCodec(words, words, documents=True, copy=True, policy=policy), Report("test")
     record = {"source": "Zork sat .\nQuux ran .\nthe cat", "target": "Quux cat Zork"}
     example = codec(record, None, "a.jsonl:1", report)
     size = len(words)

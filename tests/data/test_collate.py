@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from seq2seq.batch import BOS, EOS, PAD
-from seq2seq.data.codec import Codec, Example
+from seq2seq.data.codec import Example, TextCodec
 from seq2seq.data.collate import batches_of, collate, filler
 from seq2seq.data.tokenizer import Tokenizer
 
@@ -39,10 +39,10 @@ def test_a_batch_of_documents_to_copy_from():
 def test_new_sources_keep_their_places_and_empty_lines_are_left_to_the_caller():
     tokenizer = Tokenizer.train(["a b c d e"], type="word", vocab_size=20)
     texts = ["a", "", "a b c d e", "  ", "b c", "d x"]
-    batches = list(batches_of(texts, Codec(tokenizer, tokenizer), max_tokens=9))
+    batches = list(batches_of(texts, TextCodec(tokenizer, tokenizer), max_tokens=9))
     decoded = {
         int(i): tokenizer.decode(row) for b in batches for i, row in zip(b.index, b.source.tolist(), strict=True)
     }
     assert decoded == {0: "a", 2: "a b c d e", 4: "b c", 5: "d <unk>"}
     assert all(batch.target is None and batch.source.numel() <= 9 for batch in batches)
-    assert list(batches_of(["", " "], Codec(tokenizer, tokenizer), 9)) == []
+    assert list(batches_of(["", " "], TextCodec(tokenizer, tokenizer), 9)) == []

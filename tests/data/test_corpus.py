@@ -129,7 +129,7 @@ def test_tokenizers_may_be_given(make, folder, tmp_path):
     assert given.source_tokenizer == trained
     (folder / "train.a").unlink()  # a checkpoint's tokenizers need no training split
     corpus = make()
-    corpus.use(trained, trained)
+    corpus.use({"source": trained, "target": trained})
     assert len(corpus.records("test")) == 10
     assert corpus.target_tokenizer == trained
 
@@ -138,7 +138,7 @@ def test_a_checkpoints_tokenizers_are_sampled_from_as_before(make):
     tokenizer = {"type": "unigram", "joint": True, "vocab_size": 60, "sampling": 0.4}
     before, after = make(tokenizer), make(tokenizer)
     state = before.source_tokenizer.state()
-    after.use(Tokenizer.from_state(state), Tokenizer.from_state(state))
+    after.use({side: Tokenizer.from_state(state) for side in ("source", "target")})
     assert plain(before.train_loader(1, 0)) == plain(after.train_loader(1, 0))
 
 

@@ -63,6 +63,6 @@ def prepare(encoded: Path) -> Prepare:
             OmegaConf.update(config, key, value, merge=False, force_add=True)
         corpus: Corpus = build_node(config.data)
         torch.manual_seed(config.seed)
-        return config, corpus, build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer))
+        return config, corpus, build(config, *corpus.codec.sizes)
 
     return made

@@ -53,7 +53,7 @@ def test_averaged_weights_are_validated_and_kept(kind: str, prepare: Callable[..
     result = fit(config, corpus, model, tmp_path)
     best = torch.load(result.best, weights_only=True)
     assert best["global_step"] == result.best_step
-    fresh = build(config, len(corpus.source_tokenizer), len(corpus.target_tokenizer))
+    fresh = build(config, *corpus.codec.sizes)
     assert validated(fresh, corpus, best["state_dict"]) == pytest.approx(result.best_score, rel=1e-6)
     assert ("trained_state_dict" in best) == (kind != "none")
     if kind != "none":

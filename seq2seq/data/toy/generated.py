@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -29,7 +30,9 @@ class Generated(Reader):
 
     def fingerprint(self, split: str, at: Location) -> str:
         """Of the records themselves."""
-        return cache.key(self._records[split])
+        named = [{name: value for name, value in r.items() if name != "image"} for r in self._records[split]]
+        drawn = hashlib.sha256(b"".join(record.get("image", b"") for record in self._records[split])).hexdigest()
+        return cache.key(named, drawn)
 
     @cached_property
     def _records(self) -> dict[str, list[Record]]:

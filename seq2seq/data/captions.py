@@ -1,0 +1,216 @@
+"""Pictures and what is said of them: the corpus of captioning.
+
+Shapes: T target tokens with ``</s>``, S cells of a picture's grid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from seq2seq.batch import BOS, EOS, Batch
+from seq2seq.data import arrow, cache
+from seq2seq.data.batching import Indices, Lengths, random_batches, shard, sorted_batches
+from seq2seq.data.codec import Codec, Example, Sample
+from seq2seq.data.collate import collate, filler
+from seq2seq.data.corpus import Corpus, Side
+from seq2seq.data.images import BadImage, Images, Picture
+from seq2seq.data.records import Policy, Record, Report
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.truncation import target_limit
+from seq2seq.errors import UserError
+
+CHOICES = ("all", "one", "first")
+
+
+@dataclass(frozen=True)
+class ImageCodec(Codec):
+    """A record's picture, which is opened when its batch is made, and its caption's ids."""
+
+    images: Images
+    target: Tokenizer
+    policy: Policy = field(default_factory=Policy)
+
+    def __call__(
+        self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
+    ) -> Example:
+        """``sample`` changes the picture at random."""
+        example = self.input(record["source"], sample, place, report)
+        return Example((), self.caption(record["target"]), picture=example.picture)
+
+    def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
+        """The picture in the file that ``text`` names."""
+        return Example((), picture=Picture(Path(text), self.images, sample))
+
+    def caption(self, text: str) -> list[int]:
+        """``<s> y_1 .. </s>``."""
+        return [BOS, *self.target.encode(text), EOS]
+
+    @property
+    def tokenizers(self) -> Mapping[str, Tokenizer]:
+        """The target's."""
+        return {"target": self.target}
+
+    def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
+        """Cells have no spelling and belong to no word."""
+        return [""] * size, [-1] * size
+
+
+class Captions(Dataset[Batch]):
+    """Item i is the i-th of the given batches of pictures, each with as many of its captions as ``choice`` says.
+
+    ``all`` are in one batch, where the picture is encoded once; ``one`` is drawn anew in each epoch; or the ``first``.
+    ``draw`` = (seed, epoch) draws it, and what of pictures is changed at random; without, nothing is.
+    """
+
+    def __init__(
+        self, file: Path, codec: ImageCodec, batches: Sequence[Indices], choice: str, draw: tuple[int, int] | None
+    ) -> None:
+        self.file, self.codec, self.batches, self.choice, self.draw = file, codec, batches, choice, draw
+        self._open()
+
+    def _open(self) -> None:
+        table = arrow.read(self.file)
+        self._files, self._captions = table.column("source"), table.column("captions")
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, place: int) -> Batch:
+        pairs = [(example, i) for i in self.batches[place].tolist() for example in self.examples(i)]
+        if not pairs:
+            return filler(pictured=True)
+        return collate([example for example, _ in pairs], [i for _, i in pairs])
+
+    def examples(self, index: int) -> list[Example]:
+        """What a record gives a batch."""
+        captions: list[list[int]] = self._captions[index].as_py()
+        sample = None if self.draw is None else (*self.draw, index)
+        if self.choice == "first":
+            captions = captions[:1]
+        elif self.choice == "one":
+            captions = [captions[np.random.default_rng((*(sample or (0,)), len(captions))).integers(len(captions))]]
+        picture = Picture(Path(self._files[index].as_py()), self.codec.images, sample)
+        return [Example((), ids, picture=picture) for ids in captions]
+
+    def __getstate__(self) -> dict[str, Any]:  # a loader worker maps the file itself
+        return {name: value for name, value in vars(self).items() if name not in ("_files", "_captions")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open()
+
+
+class CaptionCorpus(Corpus):
+    """A dataset of pictures, each with one caption or several; records are pictures.
+
+    ``captions`` says which of them train: ``all`` of a picture together, ``one`` an epoch, the ``first`` alone. A
+    picture counts as its squares of 16 x 16 in ``max_tokens``, and every file is opened once while its split is
+    encoded: what can't be read is a bad record. The target of a record is its first caption.
+    """
+
+    sides: tuple[Side, ...] = ("target",)
+
+    def __init__(self, *, images: Images | None = None, captions: str = "all", **options: Any) -> None:
+        if captions not in CHOICES:
+            raise UserError(f"data.captions={captions} is none of: {', '.join(CHOICES)}")
+        if options.get("streaming"):
+            raise UserError("data.streaming=true is for text; pictures are opened as they are needed anyway")
+        super().__init__(**options)
+        if self.options.sampling:
+            raise UserError("data.tokenizer.sampling is for text on both sides; data.captions=one draws captions")
+        self.images, self.captions = images or Images(), captions
+
+    def loader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
+        """All of a split, each picture with its first caption."""
+        batches = sorted_batches(*self._lengths(split, "first"), self.max_tokens, self.max_sentences)
+        return self._batches(split, shard(batches, rank, world_size), "first", None)
+
+    def train_loader(
+        self, seed: int, epoch: int, start_batch: int = 0, rank: int = 0, world_size: int = 1
+    ) -> Iterable[Batch]:
+        """The batches of an epoch, with captions as chosen."""
+        lengths = self._lengths("train", self.captions)
+        batches = random_batches(*lengths, self.max_tokens, self.max_sentences, seed=(seed, epoch))
+        return self._batches("train", shard(batches, rank, world_size)[start_batch:], self.captions, (seed, epoch))
+
+    def _batches(
+        self, split: str, batches: Sequence[Indices], choice: str, draw: tuple[int, int] | None
+    ) -> DataLoader[Batch]:
+        codec = self.codec
+        assert isinstance(codec, ImageCodec)
+        return self._loader(Captions(self._file(split), codec, batches, choice, draw))
+
+    def _lengths(self, split: str, choice: str) -> tuple[Lengths, Lengths]:
+        """What a picture counts as, and the tokens of its captions: of all together, or of the longest."""
+        lists = arrow.read(self._file(split)).column("captions").to_pylist()
+        sizes = ([len(ids) - 1 for ids in captions] for captions in lists)
+        if choice == "first":
+            target = np.array([row[0] for row in sizes], np.int64)
+        else:
+            target = np.array([max(row) * (len(row) if choice == "all" else 1) for row in sizes], np.int64)
+        return np.full(len(target), self.images.tokens, np.int64), target
+
+    def _codec(self, tokenizers: Mapping[str, Tokenizer]) -> ImageCodec:
+        return ImageCodec(self.images, tokenizers["target"], self.policy)
+
+    def _texts(self, record: Record, sides: Sequence[Side]) -> list[str]:
+        return record.get("references") or [record["target"]]
+
+    @property
+    def _form(self) -> tuple[object, ...]:
+        return "captions", self.images.frames, self.images.max_pixels, str(self._root)
+
+    @property
+    def _root(self) -> Path:
+        """Where paths of pictures start from."""
+        return (self.at.path or Path()).resolve()
+
+    def _rows(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
+        """A record a picture: neighbouring rows of the same one are joined."""
+        for _, rows in groupby(super()._rows(split, report), key=lambda row: row[1]["source"]):
+            (place, record), *more = rows
+            references = [text for _, r in [(place, record), *more] for text in r.get("references") or [r["target"]]]
+            joined = {**record, "references": list(dict.fromkeys(references)), "source": self._file_of(record)}
+            joined.pop("image", None)
+            yield place, cast(Record, joined)
+
+    def _file_of(self, record: Record) -> str:
+        """The file of a picture; one that is in none yet is written into the cache."""
+        content = record.get("image")
+        if content is None:
+            return str(self._root / record["source"])
+        name = hashlib.sha256(content).hexdigest()[:32] + Path(record["source"]).suffix.lower()
+        file = (self.cache / "pictures" / name[:2] / name).resolve()
+        if not file.exists():
+            with cache.writing(file) as temporary:
+                temporary.write_bytes(content)
+        return str(file)
+
+    def _encode(self, split: str, place: str, record: Record, report: Report) -> dict[str, Any] | None:
+        codec = self.codec
+        assert isinstance(codec, ImageCodec)
+        try:
+            Picture(Path(record["source"]), self.images).pixels()
+        except BadImage as error:
+            report.add("unreadable picture", f"{place} {record['source']} ({error})", self.policy)
+            return None
+        captions = [codec.caption(text) for text in record["references"]]
+        if split == "train":
+            captions = [self._short(ids, place, report) for ids in captions]
+            captions = [ids for ids in captions if len(ids) - 1 <= self.policy.max_length]
+            if not captions:
+                report.add("too long", place, self.policy)
+                return None
+        return {"target_ids": captions[0], "captions": captions}
+
+    def _short(self, ids: list[int], place: str, report: Report) -> list[int]:
+        limit = target_limit(len(ids) - 1, self.policy, place, report)
+        return list(self.codec.cut(Example((), ids), target=limit).target or ())

@@ -1,0 +1,181 @@
+"""Pictures from files: opened whatever their kind, made one size, changed at random for training.
+
+Letters: F frames, h rows and w columns of pixels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
+
+from seq2seq.errors import UserError
+
+Pixels = NDArray[np.uint8]
+FITS = ("pad", "crop", "stretch")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
+"""Files of a folder that are taken for pictures."""
+
+
+class BadImage(Exception):
+    """Why a file can't be used as a picture."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """How pictures are opened (``data.images``).
+
+    ``fit``: ``pad`` keeps all of a picture and its shape, its longer side being ``size``; ``crop`` keeps the middle
+    square; ``stretch`` makes it square. While training, a picture is mirrored with probability ``flip``, cut to a
+    random part of at least the share ``crop`` of its area, and changed in brightness, contrast and saturation by
+    factors within 1 +- ``colour``. With ``frames``, so many of an animation, evenly spaced, are read; else the first
+    alone. A picture of more than ``max_pixels`` is refused before it is unpacked.
+    """
+
+    size: int = 224
+    fit: str = "pad"
+    flip: float = 0.0
+    crop: float = 1.0
+    colour: float = 0.0
+    frames: int | None = None
+    max_pixels: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        """Checks the choices."""
+        if self.fit not in FITS:
+            raise UserError(f"data.images.fit={self.fit} is none of: {', '.join(FITS)}")
+        for option in ("size", "frames", "max_pixels"):
+            if (value := getattr(self, option)) is not None and value < 1:
+                raise UserError(f"data.images.{option}={value} must be at least 1")
+        for option, low in (("flip", 0.0), ("crop", 0.01), ("colour", 0.0)):
+            if not low <= getattr(self, option) <= 1.0:
+                raise UserError(f"data.images.{option}={getattr(self, option)} must lie in {low:g}..1")
+
+    @property
+    def tokens(self) -> int:
+        """What a picture counts as, in tokens of a batch: its squares of 16 x 16."""
+        return max(1, self.size // 16) ** 2 * (self.frames or 1)
+
+    def open(self, file: Path, draw: tuple[int, ...] | None = None) -> Pixels:
+        """(F, 3, h, w), h and w at most ``size``, of which one is, and F = 1 without ``frames``.
+
+        ``draw`` seeds what is changed at random; None changes nothing.
+
+        Raises:
+            BadImage: the file can't be read, is no picture, is cut off or is too large.
+        """
+        changed = _Changes.drawn(self, draw) if draw is not None else _Changes()
+        frames = [np.asarray(self._fitted(changed(frame))) for frame in self.frames_of(file)]
+        return np.stack(frames).transpose(0, 3, 1, 2)
+
+    def shown(self, file: Path) -> Image.Image:
+        """The first frame as a model sees it without random changes: for plots."""
+        return self._fitted(next(self.frames_of(file)))
+
+    def frames_of(self, file: Path) -> Iterator[Image.Image]:
+        """The frames that are wanted, upright and in RGB, at least ``size`` large if the file is."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # on large pictures, which are refused below, and odd metadata
+                with Image.open(file) as picture:
+                    width, height = picture.size
+                    if width * height > self.max_pixels:
+                        raise BadImage(f"{width} x {height} pixels, over data.images.max_pixels={self.max_pixels}")
+                    there = getattr(picture, "n_frames", 1)
+                    wanted = 1 if self.frames is None else self.frames
+                    if there == 1 and picture.format == "JPEG":
+                        picture.draft(picture.mode, (self.size, self.size))  # unpacked small, where that costs nothing
+                    for place in range(wanted):
+                        picture.seek(place * there // wanted)
+                        yield _rgb(picture)
+        except UnidentifiedImageError as error:
+            raise BadImage("not a picture") from error
+        except Image.DecompressionBombError as error:
+            raise BadImage(str(error)) from error
+        except (OSError, SyntaxError, ValueError, EOFError, MemoryError, IndexError, TypeError) as error:
+            # what Pillow's readers raise at broken files
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise BadImage(reason.splitlines()[0]) from error
+
+    def _fitted(self, picture: Image.Image) -> Image.Image:
+        square = self.size, self.size
+        if self.fit == "stretch":
+            return picture.resize(square, Image.Resampling.BILINEAR)
+        if self.fit == "crop":
+            return ImageOps.fit(picture, square, Image.Resampling.BILINEAR)
+        scale = self.size / max(picture.size)
+        width, height = (max(1, round(side * scale)) for side in picture.size)
+        return picture.resize((width, height), Image.Resampling.BILINEAR)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file and how it is opened, which is when its batch is made."""
+
+    file: Path
+    images: Images
+    draw: tuple[int, ...] | None = None
+
+    def pixels(self) -> Pixels:
+        """(F, 3, h, w).
+
+        Raises:
+            BadImage: as ``Images.open``.
+        """
+        return self.images.open(self.file, self.draw)
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """What is changed at random, in all frames alike."""
+
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom, of what is kept
+    mirrored: bool = False
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+
+    @staticmethod
+    def drawn(images: Images, seed: tuple[int, ...]) -> _Changes:
+        """A part of the same shape as the whole, anywhere in it."""
+        random = np.random.default_rng(seed)
+        side = float(random.uniform(images.crop, 1.0)) ** 0.5
+        left, top = (float(random.uniform(0.0, 1.0 - side)) for _ in range(2))
+        mirrored = bool(random.random() < images.flip)
+        factors = (float(random.uniform(1.0 - images.colour, 1.0 + images.colour)) for _ in range(3))
+        return _Changes((left, top, left + side, top + side), mirrored, *factors)
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        if self.box != (0.0, 0.0, 1.0, 1.0):
+            width, height = picture.size
+            left, top, right, bottom = (round(x * y) for x, y in zip(self.box, (width, height) * 2, strict=True))
+            picture = picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+        if self.mirrored:
+            picture = ImageOps.mirror(picture)
+        for kind, factor in (
+            (ImageEnhance.Brightness, self.brightness),
+            (ImageEnhance.Contrast, self.contrast),
+            (ImageEnhance.Color, self.saturation),
+        ):
+            if factor != 1.0:
+                picture = kind(picture).enhance(factor)
+        return picture
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    """Upright, in RGB of 8 bits; what is transparent shows white."""
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):  # 16 bits and more, which convert("RGB") would clip
+        levels = np.asarray(upright, np.float64)
+        most = levels.max(initial=0.0)  # of 32 bits, and of fractions, the file does not say what white is
+        top = 65535.0 if upright.mode.startswith("I;16") or most > 255.0 else 255.0 if most > 1.0 else 1.0
+        upright = Image.fromarray((levels.clip(0.0, top) * (255.0 / top)).round().astype(np.uint8))
+    if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
+        colours = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
+    return upright.convert("RGB")

@@ -1,0 +1,58 @@
+"""The embedded set for captioning: drawn scenes, captions with the region that each word names, novel pairs in test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from seq2seq.data.records import Record
+from seq2seq.data.toy.generated import Generated
+from seq2seq.data.toy.scenes import Painter, Scene, held_out, regions, sentence
+from seq2seq.errors import UserError
+
+
+@dataclass(frozen=True)
+class ToyCaptioning(Generated):
+    """``pairs`` of colour and shape occur in no scene of train and valid, and in each of test.
+
+    A record's references are all that the grammar says of its scene, in an order of its own.
+    """
+
+    train: int = 3000
+    valid: int = 300
+    test: int = 500
+    seed: int = 1
+    size: int = 64  # pixels of a side
+    pairs: int = 6  # of 30
+    things: int = 3  # at most, of a scene
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        if not 1 <= self.pairs <= 15:
+            raise UserError(f"data.reader.pairs={self.pairs} must lie in 1..15: half of all pairs have to be learnt")
+        if not 1 <= self.things <= 3:
+            raise UserError(f"data.reader.things={self.things} must lie in 1..3")
+
+    def generate(self) -> dict[str, list[Record]]:
+        """Drawn one after another."""
+        random = Random(self.seed)
+        painter = Painter(random, held_out(random, self.pairs), self.things)
+        counts = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {
+            split: [
+                self._record(painter.scene(novel=split == "test"), random, f"{split}/{number:05d}.png")
+                for number in range(count)
+            ]
+            for split, count in counts.items()
+        }
+
+    def _record(self, scene: Scene, random: Random, name: str) -> Record:
+        captions = scene.captions()
+        random.shuffle(captions)
+        return Record(
+            source=name,
+            target=sentence(captions[0]),
+            references=[sentence(said) for said in captions],
+            regions=regions(captions[0]),
+            image=scene.draw(self.size),
+        )

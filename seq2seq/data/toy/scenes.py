@@ -1,0 +1,218 @@
+"""Drawn scenes: objects of some shape, colour, size and texture, what is true to say of them, and where they stand.
+
+Lengths are shares of the picture's side; boxes are (left, top, right, bottom).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+from math import cos, pi, sin
+from random import Random
+
+from PIL import Image, ImageDraw
+
+SHAPES = ("circle", "square", "triangle", "cross", "star")
+COLOURS = {
+    "red": (214, 39, 40),
+    "green": (44, 160, 44),
+    "blue": (31, 80, 200),
+    "yellow": (240, 200, 20),
+    "purple": (148, 60, 180),
+    "orange": (255, 127, 14),
+}
+TEXTURES = ("plain", "striped", "dotted")
+MARKS = (25, 25, 25)  # stripes and dots
+SIZES = {"small": 0.11, "big": 0.19}
+"""Half of an object's side."""
+SUPERSAMPLING = 4  # drawn larger and reduced: smooth edges
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object in a scene, around (x, y)."""
+
+    shape: str
+    colour: str
+    texture: str
+    size: str
+    x: float
+    y: float
+
+    @property
+    def words(self) -> list[str]:
+        """What it is called, a plain texture being left out."""
+        return [self.size, *([] if self.texture == "plain" else [self.texture]), self.colour, self.shape]
+
+    @property
+    def box(self) -> Box:
+        """What it covers."""
+        reach = SIZES[self.size]
+        return self.x - reach, self.y - reach, self.x + reach, self.y + reach
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What training may never have shown."""
+        return self.colour, self.shape
+
+
+Said = list[tuple[str, Thing | None]]
+"""A caption: each word with the object that it names."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Objects that don't overlap, on a ground of some brightness."""
+
+    things: tuple[Thing, ...]
+    ground: int
+
+    def captions(self) -> list[Said]:
+        """All that the grammar says of it, each true: of one object that it is there, of two how one stands to the
+        other, of three their order from either side.
+        """
+        if len(self.things) == 1:
+            (only,) = self.things
+            return [[*_the("there is a"), *_named(only)], [*_the("a"), *_named(only)]]
+        if len(self.things) == 2:
+            return [caption for pair in (self.things, self.things[::-1]) for caption in _related(*pair)]
+        across = sorted(self.things, key=lambda thing: thing.x)
+        return [
+            [*_the(f"from {start} to {end} :"), *_listed(order)]
+            for start, end, order in (("left", "right", across), ("right", "left", across[::-1]))
+        ]
+
+    def draw(self, size: int) -> bytes:
+        """As a PNG file of ``size`` x ``size`` pixels."""
+        side = size * SUPERSAMPLING
+        picture = Image.new("RGB", (side, side), (self.ground,) * 3)
+        for thing in self.things:
+            _paint(picture, thing, side)
+        file = io.BytesIO()
+        picture.resize((size, size), Image.Resampling.BOX).save(file, "PNG")
+        return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Draws scenes at random. ``held_out`` (colour, shape) pairs are in every scene with ``novel``, in no other."""
+
+    random: Random
+    held_out: frozenset[tuple[str, str]]
+    most: int = 3  # objects of a scene
+
+    def scene(self, *, novel: bool = False) -> Scene:
+        """One to ``most`` objects, no two of one kind; which stands where is plain: centres differ by their sizes."""
+        count = self.random.randint(1, self.most)
+        while True:
+            things = tuple(self._thing() for _ in range(count))
+            kinds = {thing.kind for thing in things}
+            if len(kinds) == count and bool(kinds & self.held_out) is novel and _apart(things):
+                return Scene(things, self.random.randint(190, 255))
+
+    def _thing(self) -> Thing:
+        choose = self.random.choice
+        thing = Thing(choose(SHAPES), choose(list(COLOURS)), choose(TEXTURES), choose(list(SIZES)), 0.5, 0.5)
+        reach = SIZES[thing.size]
+        x, y = (round(self.random.uniform(reach, 1.0 - reach), 3) for _ in range(2))
+        return replace(thing, x=x, y=y)
+
+
+def held_out(random: Random, count: int) -> frozenset[tuple[str, str]]:
+    """Pairs of colour and shape that training shall not show; of each colour and shape it shows others."""
+    every = sorted(product(COLOURS, SHAPES))
+    while True:
+        chosen = frozenset(random.sample(every, count))
+        shown = [pair for pair in every if pair not in chosen]
+        if {colour for colour, _ in shown} == set(COLOURS) and {shape for _, shape in shown} == set(SHAPES):
+            return chosen
+
+
+def sentence(said: Said) -> str:
+    """The caption's text."""
+    return " ".join(word for word, _ in said)
+
+
+def regions(said: Said) -> list[list[float]]:
+    """For each word the box of the object that it names, or nothing."""
+    return [[] if thing is None else [round(side, 4) for side in thing.box] for _, thing in said]
+
+
+def _named(thing: Thing) -> Said:
+    return [(word, thing) for word in thing.words]
+
+
+def _the(words: str) -> Said:
+    return [(word, None) for word in words.split()]
+
+
+def _related(one: Thing, other: Thing) -> Iterator[Said]:
+    """Along the axis on which they are further apart."""
+    right, down = one.x - other.x, one.y - other.y
+    across, along = "right of" if right > 0 else "left of", "below" if down > 0 else "above"
+    relation = across if abs(right) >= abs(down) else along
+    yield [*_the("a"), *_named(one), *_the(relation + " a"), *_named(other)]
+    yield [*_the("there is a"), *_named(one), *_the(relation + " a"), *_named(other)]
+
+
+def _listed(things: Sequence[Thing]) -> Iterable[tuple[str, Thing | None]]:
+    for place, thing in enumerate(things):
+        yield from _the(("a", ", a", "and a")[min(place, 2)])
+        yield from _named(thing)
+
+
+def _apart(things: Sequence[Thing]) -> bool:
+    """No two overlap, and where they stand to each other can be seen: pairs differ more along one axis than the other,
+    and of three none stands over another.
+    """
+    for one in range(len(things)):
+        for other in things[:one]:
+            gap = SIZES[things[one].size] + SIZES[other.size] + 0.02
+            x, y = abs(things[one].x - other.x), abs(things[one].y - other.y)
+            if max(x, y) < gap or abs(x - y) < 0.08:
+                return False
+    across = sorted(thing.x for thing in things)
+    return len(things) < 3 or all(b - a > 0.12 for a, b in pairwise(across))
+
+
+def _paint(picture: Image.Image, thing: Thing, side: int) -> None:
+    """The shape as a mask, through which the texture is painted."""
+    reach = SIZES[thing.size] * side
+    whole = round(2 * reach)
+    mask, paint = Image.new("L", (whole, whole)), Image.new("RGB", (whole, whole), COLOURS[thing.colour])
+    pen, marks = ImageDraw.Draw(mask), ImageDraw.Draw(paint)
+    if thing.shape == "circle":
+        pen.ellipse((0, 0, whole, whole), fill=255)
+    else:
+        pen.polygon([((1 + x) * reach, (1 + y) * reach) for x, y in _OUTLINES[thing.shape]], fill=255)
+    step = side / 16
+    places = [n * step for n in range(int(whole / step) + 1)]
+    if thing.texture == "striped":
+        for y in places:
+            marks.rectangle((0, y, whole, y + step * 0.4), fill=MARKS)
+    elif thing.texture == "dotted":
+        for x, y in product(places, places):
+            marks.ellipse((x + step * 0.25, y + step * 0.25, x + step * 0.75, y + step * 0.75), fill=MARKS)
+    picture.paste(paint, (round(thing.x * side - reach), round(thing.y * side - reach)), mask)
+
+
+def _star() -> list[Point]:
+    spikes = ((n * pi / 5, 1.0 if n % 2 == 0 else 0.45) for n in range(10))
+    return [(r * sin(angle), -r * cos(angle)) for angle, r in spikes]
+
+
+_ARM = 0.38
+_OUTLINES: dict[str, list[Point]] = {
+    "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
+    "triangle": [(0.0, -0.95), (0.95, 0.85), (-0.95, 0.85)],
+    "cross": [
+        *((-_ARM, -1.0), (_ARM, -1.0), (_ARM, -_ARM), (1.0, -_ARM), (1.0, _ARM), (_ARM, _ARM)),
+        *((_ARM, 1.0), (-_ARM, 1.0), (-_ARM, _ARM), (-1.0, _ARM), (-1.0, -_ARM), (-_ARM, -_ARM)),
+    ],
+    "star": _star(),
+}

@@ -1,0 +1,251 @@
+"""Encoders of pictures: a grid of vectors from a residual network or from patches, and a vector a frame.
+
+Shapes: B captions, N pictures of F frames, h rows and w columns of pixels, S cells of the grid, D width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seq2seq.attention.base import Attended, AttentionFactory, Memory, SourceSpec
+from seq2seq.batch import Batch, Pictures
+from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.encoders.transformer import EncoderLayer
+from seq2seq.errors import UserError
+from seq2seq.layers.dropout import Dropout
+from seq2seq.layers.positions import Sinusoidal
+from seq2seq.layers.stack import Stack
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of photographs (ImageNet), by which RGB is made to have mean 0 and deviation 1."""
+
+
+class GridEncoder(Encoder):
+    """Base of encoders that turn a picture into a grid with a cell for each ``stride`` x ``stride`` pixels.
+
+    The memory holds the cells row by row, those that show nothing but padding last; their positions are (row, column),
+    the extent is (rows, columns). ``hidden`` (B, 1, D) is their mean.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dim: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.source = SourceSpec(dim, axes=2)
+        self.final_dim, self.final_layers = dim, 1
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+        """Encodes ``batch.pictures``, each once."""
+        pictures = shown(batch)
+        if pictures.pixels.shape[1] > 1:
+            raise UserError("these pictures have several frames: choose encoder=clip, or data.images.frames=null")
+        grid, memory, slots = self.encode(self.normalised(pictures, 0), pictures.sizes[:, 1:], need_weights)
+        values = grid * memory.mask.unsqueeze(-1)
+        mean = values.sum(1, keepdim=True) / memory.mask.sum(1).clamp(min=1)[:, None, None]
+        encoded = Encoded.of(replace(memory, values=values), mean, slots)
+        rows = pictures.rows
+        weights = {name: each.index_select(0, rows) for name, each in encoded.weights.items()}
+        penalties = {name: _first_of(each, rows) for name, each in encoded.penalties.items()}
+        log_prob = None if encoded.log_prob is None else encoded.log_prob.index_select(0, rows)
+        return replace(encoded.select(rows), weights=weights, penalties=penalties, log_prob=log_prob)
+
+    def normalised(self, pictures: Pictures, frame: int) -> Tensor:
+        """A frame of each picture: (N, 3, h, w), 0 where it is padded, h and w multiples of the stride."""
+        x = (pictures.pixels[:, frame].float() / 255.0 - self.mean) / self.std
+        height, width = x.shape[2:]
+        x = x * inside(pictures.sizes[:, 1:], height, width).unsqueeze(1)
+        return F.pad(x, (0, -width % self.stride, 0, -height % self.stride))
+
+    @abstractmethod
+    def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
+        """x (N, 3, h, w), sizes (N, 2) real rows and columns of pixels -> cells (N, S, D), and where they stand."""
+
+
+def shown(batch: Batch) -> Pictures:
+    """The pictures of a batch, which has to have some."""
+    if batch.pictures is None:
+        raise UserError("this encoder looks at pictures, and the data are text: choose encoder=rnn or transformer")
+    return batch.pictures
+
+
+def inside(sizes: Tensor, height: int, width: int) -> Tensor:
+    """(N, height, width) bool: what is no padding; sizes (N, 2)."""
+    rows = torch.arange(height, device=sizes.device) < sizes[:, :1]
+    columns = torch.arange(width, device=sizes.device) < sizes[:, 1:]
+    return rows.unsqueeze(2) & columns.unsqueeze(1)
+
+
+def cells(grid: Tensor, extent: Tensor) -> Memory:
+    """grid (N, D, rows, columns), extent (N, 2) -> a memory of its cells, the real ones first, row by row."""
+    real = inside(extent, *grid.shape[2:]).flatten(1)
+    order = torch.sort((~real).to(torch.uint8), dim=1, stable=True).indices[:, : int(real.sum(1).max())]  # (N, S)
+    places = torch.stack((order // grid.shape[3], order % grid.shape[3]), -1)
+    values = grid.flatten(2).mT.gather(1, order.unsqueeze(-1).expand(-1, -1, grid.shape[1]))
+    return Memory(values, real.gather(1, order), places, extent)
+
+
+def _first_of(x: Tensor, rows: Tensor) -> Tensor:
+    """(N,) -> (B,): what is reported of a picture counts once, for the first of its captions."""
+    first = torch.cat((rows.new_ones(1, dtype=torch.bool), rows[1:] != rows[:-1]))
+    return x.index_select(0, rows) * first
+
+
+class Residual(nn.Module):
+    """x + f(x), f two 3 x 3 convolutions, each after a norm and ReLU (He 2016, arXiv:1603.05027, figure 1b)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(_norm(width) for width in (inputs, outputs))
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(width, outputs, 3, step, 1, bias=False) for width, step in ((inputs, stride), (outputs, 1))
+        )
+        plain = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if plain else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor, reduced: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C', h', w'); ``mask`` (N, 1, h, w) and ``reduced`` (N, 1, h', w') keep padding at 0."""
+        y = torch.relu(self.norms[0](x)) * mask
+        short = self.shortcut(x if isinstance(self.shortcut, nn.Identity) else y)
+        y = torch.relu(self.norms[1](self.convolutions[0](y) * reduced)) * reduced
+        return (short + self.convolutions[1](y)) * reduced
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    """Of groups of channels of one picture (Wu & He 2018), so that it does not matter what shares a batch."""
+    return nn.GroupNorm(max(1, width // 16), width)
+
+
+class CNNEncoder(GridEncoder):
+    """A residual network (He 2016), from scratch: a stage for each of ``channels``, each halving the grid's sides.
+
+    ``blocks`` is the number of residual blocks of a stage after the first, which is one convolution.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int | None,
+        *,
+        dim: int,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        blocks: int = 2,
+        dropout: float = 0.0,
+    ) -> None:
+        if len(channels) < 2 or blocks < 1 or any(width < 1 for width in channels):
+            raise UserError("encoder.channels needs two widths or more, and encoder.blocks at least 1")
+        super().__init__(dim, 2 ** len(channels))
+        self.stem = nn.Conv2d(3, channels[0], 3, 2, 1, bias=False)
+        self.stages = Stack(
+            Stack(Residual(width if block else before, width, 1 if block else 2) for block in range(blocks))
+            for before, width in pairwise(channels)
+        )
+        self.norm = _norm(channels[-1])
+        self.project = nn.Conv2d(channels[-1], dim, 1)
+        self.dropout = Dropout(dropout)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
+        """A cell sees its surroundings, and no padding."""
+        sizes = _halved(sizes)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        mask = inside(sizes, *x.shape[2:]).unsqueeze(1)
+        x = x * mask
+        for stage in self.stages:
+            sizes = _halved(sizes)
+            for place, block in enumerate(stage):
+                reduced = mask if place else inside(sizes, *(-(-side // 2) for side in x.shape[2:])).unsqueeze(1)
+                x = block(x, mask, reduced)
+                mask = reduced
+        memory = cells(self.project(torch.relu(self.norm(x))), sizes)
+        return self.dropout(memory.values), memory, ()
+
+
+def _halved(sizes: Tensor) -> Tensor:
+    return (sizes + 1) // 2
+
+
+class PatchEncoder(GridEncoder):
+    """Patches of ``patch`` x ``patch`` pixels, projected, with their places, through a Transformer
+    (Dosovitskiy 2021, arXiv:2010.11929, section 3.1; without its class token, since cells are what is attended to).
+
+    Half of the width tells the row and half the column, by sinusoids, which any size of picture has.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int | None,
+        *,
+        dim: int,
+        self_attention: AttentionFactory,
+        patch: int = 16,
+        layers: int = 3,
+        ff_dim: int = 1024,
+        dropout: float = 0.1,
+        norm: str = "pre",
+        activation: str = "relu",
+    ) -> None:
+        if dim % 4 or patch < 1:
+            raise UserError(f"encoder.dim={dim} must be a multiple of 4, and encoder.patch={patch} at least 1")
+        super().__init__(dim, patch)
+        self.patches = nn.Conv2d(3, dim, patch, patch)
+        self.places = Sinusoidal(dim // 2)
+        self.dropout = Dropout(dropout)
+        inner = SourceSpec(dim, axes=2, is_self=True)
+        self.layers = Stack(
+            EncoderLayer(inner, self_attention, ff_dim, dropout, norm, activation) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
+
+    def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
+        """Patches that attend to each other."""
+        memory = cells(self.patches(x), -(-sizes // self.stride))
+        row, column = (self.places(memory.positions[..., axis], x.dtype) for axis in (0, 1))
+        values = self.dropout(memory.values + torch.cat((row, column), -1))
+        slots = []
+        for layer in self.layers:
+            values, attended = layer(values, memory, need_weights)
+            slots.append(attended)
+        return self.norm(values), memory, slots
+
+
+GridFactory = Callable[[int | None], GridEncoder]
+
+
+class ClipEncoder(Encoder):
+    """A vector a frame, the mean of its grid, in their order: what temporal attention reads (Yao 2015,
+    section 3.1).
+    """
+
+    def __init__(self, vocabulary: int | None, *, frames: GridFactory) -> None:
+        super().__init__()
+        self.frames = frames(vocabulary)
+        dim = self.frames.source.width
+        self.source = SourceSpec(dim)
+        self.final_dim, self.final_layers = dim, 1
+
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+        """Memory (B, F, D) along time; hidden (B, 1, D), the mean of the frames."""
+        pictures = shown(batch)
+        vectors = []
+        for frame in range(pictures.pixels.shape[1]):
+            grid, memory, _ = self.frames.encode(self.frames.normalised(pictures, frame), pictures.sizes[:, 1:])
+            count = memory.mask.sum(1, keepdim=True).clamp(min=1)
+            vectors.append((grid * memory.mask.unsqueeze(-1)).sum(1) / count)
+        values = torch.stack(vectors, 1)
+        real = torch.arange(values.shape[1], device=values.device) < pictures.sizes[:, :1]
+        values = values * real.unsqueeze(-1)
+        mean = values.sum(1, keepdim=True) / real.sum(1).clamp(min=1)[:, None, None]
+        return Encoded(Memory.of(values, real), mean).select(pictures.rows)

@@ -1,0 +1,179 @@
+"""Scores of captions on one tokenisation: CIDEr-D, BLEU-1 to 4, ROUGE-L as COCO counts it, METEOR, diversity.
+
+Hypotheses are N strings; references are N lists of strings. Words are those of COCO's evaluation (Chen 2015,
+arXiv:1504.00325): Penn Treebank's, in lower case, marks dropped. METEOR is ``pycocoevalcap``'s, which needs Java.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from statistics import fmean
+from typing import Any
+
+from sacrebleu.metrics.bleu import BLEU
+
+from seq2seq.errors import UserError
+from seq2seq.metrics.translation import Score, check
+
+ORDERS = (1, 2, 3, 4)
+SIGMA = 6.0  # of CIDEr-D's penalty for lengths
+BETA = 1.2  # of COCO's ROUGE-L: recall counts more
+TOKENS = "case:lc|tok:ptb-like"
+
+NGrams = Counter[tuple[str, ...]]
+_CONTRACTION = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))(?!\w)")
+_WORD = re.compile(r"n't(?!\w)|'(?:s|re|ve|ll|d|m)(?!\w)|\w+(?:[-/.,:&]\w+)*")
+
+
+def words(caption: str) -> list[str]:
+    """``A man's T-shirt isn't red.`` -> a man 's t-shirt is n't red."""
+    text = caption.lower().replace("\u2019", "'")
+    return _WORD.findall(_CONTRACTION.sub(r" \1 ", text))
+
+
+class CiderD:
+    """CIDEr-D against the references of N pictures (Vedantam 2015, arXiv:1411.5726, sections 3 and 5).
+
+    For n = 1..4, g(c) = tf-idf of the n-grams of a caption, idf over pictures by all references of each;
+    CIDEr-D_n(c, R) = 10 / |R| sum_r exp(-(l(c) - l(r))^2 / (2 sigma^2)) min(g(c), g(r)) . g(r) / (|g(c)| |g(r)|),
+    and their mean over n. As the released code has it, l counts the bigrams of a caption.
+    """
+
+    def __init__(self, references: Sequence[Sequence[str]]) -> None:
+        counted = [[_ngrams(words(text)) for text in several] for several in references]
+        documents: Counter[tuple[str, ...]] = Counter()
+        for several in counted:
+            documents.update({ngram for one in several for ngram in one})
+        self.pictures = math.log(max(1.0, float(len(references))))
+        self.frequency: Mapping[tuple[str, ...], int] = documents
+        self.references = [[self._vector(one) for one in several] for several in counted]
+
+    def scores(self, places: Sequence[int], captions: Sequence[str]) -> list[float]:
+        """Of a caption for each of the pictures ``places``; in training the same may be asked for again and again."""
+        return [
+            self._score(self._vector(_ngrams(words(c))), self.references[p])
+            for p, c in zip(places, captions, strict=True)
+        ]
+
+    def _vector(self, counts: NGrams) -> _Vector:
+        weights: list[dict[tuple[str, ...], float]] = [{} for _ in ORDERS]
+        for ngram, count in counts.items():
+            idf = self.pictures - math.log(max(1.0, self.frequency.get(ngram, 0)))
+            weights[len(ngram) - 1][ngram] = count * idf
+        norms = [math.sqrt(math.fsum(w * w for w in order.values())) for order in weights]
+        return _Vector(weights, norms, sum(count for ngram, count in counts.items() if len(ngram) == 2))
+
+    @staticmethod
+    def _score(caption: _Vector, references: Sequence[_Vector]) -> float:
+        if not references:
+            return 0.0
+        total = 0.0
+        for reference in references:
+            close = math.exp(-((caption.length - reference.length) ** 2) / (2 * SIGMA**2))
+            for mine, theirs, norm, other in zip(
+                caption.weights, reference.weights, caption.norms, reference.norms, strict=True
+            ):
+                if norm and other:
+                    shared = math.fsum(min(w, theirs[n]) * theirs[n] for n, w in mine.items() if n in theirs)
+                    total += close * shared / (norm * other)
+        return 10.0 * total / len(ORDERS) / len(references)
+
+
+class _Vector:
+    """Tf-idf of the n-grams of each order, their norms, and the length."""
+
+    def __init__(self, weights: list[dict[tuple[str, ...], float]], norms: list[float], length: int) -> None:
+        self.weights, self.norms, self.length = weights, norms, length
+
+
+def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """The mean of CIDEr-D over pictures."""
+    check("CIDEr-D", hypotheses, references)
+    return Score(fmean(CiderD(references).scores(range(len(hypotheses)), hypotheses)), f"CIDEr-D|{TOKENS}|sigma:6")
+
+
+def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """BLEU of n-grams up to ``order`` of the whole corpus, by the reference of the closest length."""
+    name = f"BLEU-{order}"
+    check(name, hypotheses, references)
+    most = max(map(len, references))
+    spaced = [[" ".join(words(text)) for text in several] for several in references]
+    streams: list[Any] = [[several[k] if k < len(several) else None for several in spaced] for k in range(most)]
+    scorer = BLEU(max_ngram_order=order, tokenize="none", smooth_method="none", force=True)
+    result = scorer.corpus_score([" ".join(words(text)) for text in hypotheses], streams)
+    return Score(float(result.score), f"{name}|{TOKENS}|smooth:none")
+
+
+def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """F = (1 + beta^2) P R / (R + beta^2 P), P and R the best of the longest common subsequence with any reference."""
+    check("ROUGE-L of COCO", hypotheses, references)
+    scores = []
+    for text, several in zip(hypotheses, references, strict=True):
+        said, told = words(text), [words(reference) for reference in several]
+        common = [_subsequence(said, reference) for reference in told]
+        precision = max(common) / max(1, len(said))
+        recall = max(c / max(1, len(reference)) for c, reference in zip(common, told, strict=True))
+        both = precision and recall
+        scores.append((1 + BETA**2) * precision * recall / (recall + BETA**2 * precision) if both else 0.0)
+    return Score(100.0 * fmean(scores), f"ROUGE-L|{TOKENS}|beta:1.2|best precision, best recall")
+
+
+def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """METEOR 1.5 (Denkowski & Lavie 2014, W14-3348), by the program that ``pycocoevalcap`` brings."""
+    check("METEOR", hypotheses, references)
+    if missing := missing_for_meteor():
+        raise UserError(f"metric meteor: {missing}")
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    told = {place: [" ".join(words(text)) for text in several] for place, several in enumerate(references)}
+    said = {place: [" ".join(words(text))] for place, text in enumerate(hypotheses)}
+    score, _ = Meteor().compute_score(told, said)
+    return Score(100.0 * float(score), f"METEOR-1.5|{TOKENS}|pycocoevalcap:{version('pycocoevalcap')}")
+
+
+def missing_for_meteor() -> str | None:
+    """What METEOR needs that is not there."""
+    try:
+        version("pycocoevalcap")
+    except PackageNotFoundError:
+        return "pycocoevalcap is not installed: pip install 'seq2seq-attention[meteor]'"
+    return None if shutil.which("java") else "there is no java on the path, which METEOR is written in"
+
+
+def diversity(hypotheses: Sequence[str]) -> dict[str, Score]:
+    """How much captions differ: distinct words and pairs as shares of all (Li 2016, N16-1014), and captions; length."""
+    said = [words(text) for text in hypotheses]
+    figures = {"unique_captions": len({tuple(text) for text in said}) / max(1, len(said))}
+    for order in (1, 2):
+        all_of = [ngram for text in said for ngram in zip(*(text[k:] for k in range(order)), strict=False)]
+        figures[f"distinct_{order}"] = len(set(all_of)) / max(1, len(all_of))
+    figures["caption_words"] = fmean(map(len, said)) if said else 0.0
+    return {name: Score(value, f"{name}|{TOKENS}|{len(said)} captions") for name, value in figures.items()}
+
+
+SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Score]] = {
+    "cider": cider,
+    **{f"bleu{order}": partial(bleu_n, order) for order in ORDERS},
+    "rougeL_coco": rouge_l_coco,
+    "meteor": meteor,
+}
+
+
+def _ngrams(tokens: Sequence[str]) -> NGrams:
+    return Counter(tuple(tokens[i : i + n]) for n in ORDERS for i in range(len(tokens) - n + 1))
+
+
+def _subsequence(one: Sequence[str], other: Sequence[str]) -> int:
+    """The length of the longest common subsequence."""
+    row = [0] * (len(other) + 1)
+    for token in one:
+        before = 0
+        for place, rival in enumerate(other, 1):
+            before, row[place] = row[place], before + 1 if token == rival else max(row[place], row[place - 1])
+    return row[-1]

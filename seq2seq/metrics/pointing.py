@@ -1,0 +1,82 @@
+"""Does attention look at what a word names? Scored where the boxes of words are known, as drawn scenes know them.
+
+Letters: J target words, T target pieces, S cells of a grid of (rows, columns).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seq2seq.metrics.words import merge
+
+Boxes = Sequence[float]
+"""left, top, right, bottom of one box after the other, as shares of the picture's sides."""
+
+
+@dataclass
+class Pointing:
+    """Hits among the words that name something: the cell that a word attends most overlaps one of its boxes."""
+
+    words: int = 0
+    hits: int = 0
+    uniform: float = 0.0  # expected, of a cell drawn at random
+    centre: int = 0  # of the cell in the middle
+
+    def add(
+        self,
+        weights: ArrayLike,
+        cells: ArrayLike,
+        extent: Sequence[int],
+        target: ArrayLike,
+        regions: Sequence[Boxes],
+    ) -> None:
+        """A caption: ``weights`` (T, S), ``cells`` (S, 2) row and column of each, ``extent`` their numbers, ``target``
+        whose word each piece is (``words.merge``), ``regions`` (J,) the boxes of each word.
+        """
+        places = np.asarray(cells)
+        by_word = merge(weights, np.arange(len(places)), target)
+        middle = int(np.abs((places + 0.5) / np.asarray(extent) - 0.5).sum(1).argmin())
+        for row, boxes in zip(by_word, regions, strict=True):
+            if len(boxes) and row.sum() > 0:
+                inside = overlapping(places, extent, boxes)
+                self.words += 1
+                self.hits += bool(inside[row.argmax()])
+                self.uniform += float(inside.mean())
+                self.centre += bool(inside[middle])
+
+
+def overlapping(cells: ArrayLike, extent: Sequence[int], boxes: Boxes) -> NDArray[np.bool_]:
+    """(S,) bool: which cells share some area with a box."""
+    place, size = np.asarray(cells, np.float64), np.asarray(extent, np.float64)
+    top, left = (place / size).T
+    bottom, right = ((place + 1) / size).T
+    found = np.zeros(len(place), bool)
+    for x0, y0, x1, y1 in np.reshape(np.asarray(boxes, np.float64), (-1, 4)):
+        found |= (left < x1) & (right > x0) & (top < y1) & (bottom > y0)
+    return found
+
+
+def exact(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Share of outputs that are one of their references, word for word."""
+    same = (text.split() in [reference.split() for reference in r] for text, r in zip(outputs, references, strict=True))
+    return sum(same) / max(1, len(outputs))
+
+
+def attributes(outputs: Sequence[str], references: Sequence[Sequence[str]], naming: Iterable[str]) -> float | None:
+    """Share, of the words of references that are among ``naming``, that stand in the output at their place; by the
+    reference that it agrees with most. None where there are no such words.
+    """
+    wanted, right, total = frozenset(naming), 0, 0
+    for text, several in zip(outputs, references, strict=True):
+        said, best = text.split(), (-1.0, 0, 0)
+        for reference in several:
+            places = [n for n, word in enumerate(reference.split()) if word in wanted]
+            hits = sum(n < len(said) and said[n] == reference.split()[n] for n in places)
+            if places:
+                best = max(best, (hits / len(places), hits, len(places)))
+        right, total = right + best[1], total + best[2]
+    return right / total if total else None

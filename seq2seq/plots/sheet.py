@@ -1,0 +1,181 @@
+"""A picture and, word by word, where a model looked while it said its caption: one sheet, as PNG, with the arrays.
+
+What was looked at stays bright and in colour, the rest is dimmed and grey: light and dark tell it to any eye. A choice
+of one cell is a box, the box that a word names is dashed, and what went to a sentinel is a bar under the picture.
+
+Letters: T target pieces, J target words, S cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from seq2seq.metrics.words import merge
+from seq2seq.plots.fonts import families, label, quiet
+from seq2seq.plots.heatmap import DPI
+
+Array = NDArray[np.float64]
+PANEL, GAP, NAME = 1.7, 0.14, 0.34  # inches
+ACROSS = 6  # panels side by side
+BAR = 0.07  # inches
+DIM = 0.28  # brightness of what was not looked at
+ONE = 0.99  # a weight from which one cell was chosen
+CHOSEN, GOLD, OUTSIDE = "#0072b2", "#d55e00", "#e69f00"
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was looked at for each word."""
+
+    words: list[str]
+    weights: Array  # (J, S)
+    sentinel: Array | None  # (J,)
+
+
+def save_sheet(
+    directory: str | Path,
+    record: int,
+    picture: Image.Image,
+    alignment: ArrayLike,
+    cells: ArrayLike,
+    extent: Sequence[int],
+    words: Sequence[str],
+    target_words: Sequence[int],
+    *,
+    sentinel: ArrayLike | None = None,
+    regions: Sequence[Sequence[float]] | None = None,
+    title: str = "",
+) -> list[Path]:
+    """Writes DIRECTORY/RECORD_sheet.png and .npz, and returns the picture's path.
+
+    ``alignment`` (T, S); ``cells`` (S, 2) and ``extent`` the row and column of each and their numbers; ``words`` (J,)
+    and ``target_words`` (T,) what was said, and the word of each piece, -1 for ``</s>``; ``sentinel`` (T,);
+    ``regions`` (J,) gold, which belongs to a caption that says what the reference says.
+
+    The arrays: alignment, cells, extent, words, target_words, sentinel.
+    """
+    stem = Path(directory) / f"{record:05d}_sheet"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    weights = merge(alignment, np.arange(np.shape(alignment)[1]), target_words)
+    outside = None
+    if sentinel is not None:
+        outside = merge(np.asarray(sentinel)[:, None], [0], target_words)[:, 0]
+    figure = draw(
+        picture, Looks(list(words), weights, outside), cells, extent, regions=regions, title=title or f"record {record}"
+    )
+    file = Path(f"{stem}.png")
+    with quiet():
+        figure.savefig(file)
+    np.savez_compressed(
+        Path(f"{stem}.npz"),
+        alignment=np.asarray(alignment, np.float32),
+        cells=np.asarray(cells, np.int64),
+        extent=np.asarray(extent, np.int64),
+        words=np.array(words, np.str_),
+        target_words=np.asarray(target_words, np.int64),
+        sentinel=np.asarray([] if sentinel is None else sentinel, np.float32),
+    )
+    return [file]
+
+
+def draw(
+    picture: Image.Image,
+    looks: Looks,
+    cells: ArrayLike,
+    extent: Sequence[int],
+    *,
+    regions: Sequence[Sequence[float]] | None = None,
+    title: str = "",
+) -> Figure:
+    """The picture itself, then a panel a word."""
+    shape = picture.height / picture.width
+    wide, high = (PANEL, PANEL * shape) if shape <= 1 else (PANEL / shape, PANEL)
+    count = len(looks.words) + 1
+    across = min(ACROSS, count)
+    down = ceil(count / across)
+    size = GAP + across * (wide + GAP), 0.4 + down * (high + NAME + BAR + GAP)
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    fonts = families([*looks.words, title])
+    figure.text(GAP / size[0], 1 - 0.26 / size[1], title, family=fonts, fontsize=9, parse_math=False)
+    colours = np.asarray(picture.convert("RGB"), np.float64) / 255.0
+    for place in range(count):
+        row, column = divmod(place, across)
+        left = GAP + column * (wide + GAP)
+        bottom = size[1] - 0.4 - row * (high + NAME + BAR + GAP) - NAME - high
+        axes = figure.add_axes((left / size[0], bottom / size[1], wide / size[0], high / size[1]))
+        word = place - 1
+        name = label(looks.words[word]) if place else "picture"
+        style: dict[str, Any] = {
+            "family": fonts,
+            "fontsize": 9,
+            "parse_math": False,
+            "color": "black" if place else "0.4",
+        }
+        axes.set_title(name, pad=3, **style)
+        axes.set_axis_off()
+        if not place:
+            _show(axes, colours)
+            continue
+        _word(axes, colours, looks.weights[word], np.asarray(cells), extent)
+        if regions is not None:
+            for box in np.reshape(np.asarray(regions[word], np.float64), (-1, 4)):
+                _frame(axes, box, colours.shape, GOLD, dashed=True)
+        if looks.sentinel is not None:
+            bar = figure.add_axes((left / size[0], (bottom - BAR) / size[1], wide / size[0], BAR / size[1]))
+            bar.barh(0, looks.sentinel[word], color=OUTSIDE)
+            bar.set(xlim=(0, 1), xticks=[], yticks=[])
+            for spine in bar.spines.values():
+                spine.set(linewidth=0.5, color="0.6")
+    return figure
+
+
+def light(weights: Array, cells: NDArray[np.int64], extent: Sequence[int], height: int, width: int) -> Array:
+    """(height, width) 0-1: weights over cells as light over pixels, smooth, 1 at the brightest place.
+
+    Even attention is half as bright, so that a spread without a centre looks like one.
+    """
+    grid = np.zeros(tuple(extent))
+    grid[tuple(cells.T)] = weights
+    full = max(grid.max(), 2.0 / grid.size, 1e-12)
+    smooth = Image.fromarray((grid / full).astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(smooth, np.float64).clip(0.0, 1.0)
+
+
+def _word(axes: Axes, colours: Array, weights: Array, cells: NDArray[np.int64], extent: Sequence[int]) -> None:
+    height, width = colours.shape[:2]
+    chosen = int(weights.argmax()) if len(weights) else -1
+    single = len(weights) > 0 and weights[chosen] >= ONE * max(weights.sum(), 1e-12) and weights[chosen] > 0
+    bright = light(weights, cells, extent, height, width)[..., None]
+    grey = colours.mean(2, keepdims=True) * DIM
+    _show(axes, colours * bright + grey * (1.0 - bright))
+    if single:
+        (row, column), (rows, columns) = cells[chosen], extent
+        _frame(axes, (column / columns, row / rows, (column + 1) / columns, (row + 1) / rows), colours.shape, CHOSEN)
+
+
+def _show(axes: Axes, colours: Array) -> None:
+    axes.imshow(colours.clip(0.0, 1.0), aspect="auto", interpolation="bilinear")
+
+
+def _frame(
+    axes: Axes, box: Sequence[float] | Array, shape: tuple[int, ...], colour: str, *, dashed: bool = False
+) -> None:
+    """left, top, right, bottom as shares; white under the colour, so that it is seen on any ground."""
+    left, top, right, bottom = box
+    height, width = shape[:2]
+    corner, sides = (left * width - 0.5, top * height - 0.5), ((right - left) * width, (bottom - top) * height)
+    for line, thick, style in (("white", 2.4, "-"), (colour, 1.3, "--" if dashed else "-")):
+        axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=line, linewidth=thick, linestyle=style))
