@@ -85,8 +85,6 @@ class _Centred(Window):
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int) -> None:
         super().__init__(query_dim, heads, source)
-        if source.axes != 1:
-            raise UserError("a local window runs along time; image regions have no such order")
         if reach < 1:
             raise UserError(f"window.reach is D, the half width of the window, and must be at least 1, got {reach}")
         self.reach = reach
@@ -100,6 +98,10 @@ class LocalM(_Centred):
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int = 10) -> None:
         super().__init__(query_dim, heads, source, reach=reach)
+        if source.axes != 1:
+            raise UserError(
+                "the local_m window moves on with time; image regions have no such order: use window=local_p"
+            )
         self.needed = 0, reach
 
     def forward(self, query: Query, memory: Memory) -> View:
@@ -114,6 +116,9 @@ class LocalP(_Centred):
     a_t(s) = align(h_t, h_s) exp(-(s - p_t)^2 / (2 sigma^2)), sigma = D/2, align normalised over
     [p_t - D, p_t + D]. As in the paper nothing normalises afterwards, so weights sum to at most one;
     ``renormalise`` divides by the sum. ``dim`` is the rows of W_p, by default the query's width.
+
+    Over a grid, of which the paper does not speak, p_t and S are a row and a column, each predicted by a v_p of its
+    own, the window is what lies within D along both axes, and the square of the distance is the sum over axes.
     """
 
     def __init__(
@@ -133,12 +138,14 @@ class LocalP(_Centred):
         self.mass = "one" if renormalise else "at_most_one"
         self.renormalise = renormalise
         self.hidden = nn.Linear(query_dim, dim or query_dim, bias=False)
-        self.centre = nn.Linear(dim or query_dim, 1, bias=False)
+        self.centre = nn.Linear(dim or query_dim, source.axes, bias=False)
 
     def forward(self, query: Query, memory: Memory) -> View:
         """Hidden outside the window, shaped by the Gaussian inside."""
-        distance = _distance(_predicted(self.hidden, self.centre, query, memory), memory)
-        return View(distance.abs() <= self.reach, torch.exp(-2.0 * (distance / self.reach) ** 2))  # sigma = D/2
+        centre = _predicted(self.hidden, self.centre, query, memory)  # (B, T, P)
+        distance = memory.positions[:, None, None] - centre[:, None, :, None]  # (B, 1, T, S, P)
+        shape = torch.exp(-2.0 * (distance / self.reach).square().sum(-1))  # sigma = D/2
+        return View((distance.abs() <= self.reach).all(-1), shape)
 
 
 class AdaptiveSpan(Window):
@@ -187,7 +194,7 @@ class AdaptiveSpan(Window):
         """(B, H, T, S): hidden where m_z is 0, shaped by it elsewhere."""
         centre = query.position
         if self.hidden is not None and self.centre is not None:
-            centre = _predicted(self.hidden, self.centre, query, memory)
+            centre = _predicted(self.hidden, self.centre, query, memory).squeeze(-1)
         span = self.max_span * widened(self.fraction).clamp(max=1.0)
         factor = ((self.ramp + span - _distance(centre, memory).abs()) / self.ramp).clamp(0.0, 1.0)
         return View(factor > 0, factor)
@@ -208,6 +215,6 @@ def _distance(centre: Tensor, memory: Memory) -> Tensor:
 
 
 def _predicted(hidden: nn.Linear, centre: nn.Linear, query: Query, memory: Memory) -> Tensor:
-    """p_t = S sigmoid(v_p^T tanh(W_p h_t)): (B, T)."""
-    logit = widened(centre(torch.tanh(hidden(query.vector))).squeeze(-1))  # in bf16 257 and 258 are one position
-    return torch.sigmoid(logit) * memory.extent
+    """p_t = S sigmoid(v_p^T tanh(W_p h_t)): (B, T, P), along each axis."""
+    logit = widened(centre(torch.tanh(hidden(query.vector))))  # in bf16 257 and 258 are one position
+    return torch.sigmoid(logit) * memory.extent.unsqueeze(1)

@@ -58,6 +58,9 @@ class RNNDecoder(Decoder):
 
     ``order: bahdanau`` (2015, section 3): attention asks with s_{t-1}, s_t = RNN([E y_{t-1}; c_t], s_{t-1}), and
     the readout is a maxout of s_{t-1}, E y_{t-1} and c_t. It always feeds the context in.
+
+    With ``gate``, what the source gives is scaled by beta_t = sigmoid(f_beta(s)), s the state that asked (Xu 2015,
+    section 4.2.1).
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class RNNDecoder(Decoder):
         tie_output: bool = False,
         self_attention: AttentionFactory | None = None,
         copy: bool = False,
+        gate: bool = False,
     ) -> None:
         super().__init__()
         if order not in ("luong", "bahdanau"):
@@ -102,6 +106,7 @@ class RNNDecoder(Decoder):
             self.combine = nn.Linear(context_dim + dim, out_dim, bias=False)
             nn.init.xavier_uniform_(self.combine.weight)
         self.fed = fed
+        self.gate = nn.Linear(dim, 1) if gate else None
         self.rnn = RecurrentStack(cell, embedding_dim, fed, dim, layers, dropout)
         self.bridge = Bridge(bridge, encoder, dim, layers, self.rnn.states)
         self.dropout = Dropout(dropout)
@@ -200,7 +205,7 @@ class _Attending:
     """The slots during one walk: asked for T queries or for one at a time, they note what they attended to."""
 
     def __init__(self, decoder: RNNDecoder, state: DecoderState, real: Tensor, need_weights: bool) -> None:
-        self.cross, self.own = decoder.attention, decoder.self_attention
+        self.cross, self.own, self.gate = decoder.attention, decoder.self_attention, decoder.gate
         self.memory, self.past, self.states = state.cross[0], state.past, state.attention
         self.first, self.real, self.need_weights = state.position, real, need_weights
         self.copies = decoder.pointer is not None  # what reads the weights over the source
@@ -210,6 +215,8 @@ class _Attending:
         """Contexts (B, T, C): the source's, then that of the decoder's own earlier states."""
         state, *rest = self.states
         answers = [self.cross(query, self.memory, state, need_weights=self.need_weights or self.copies)]
+        if self.gate is not None:
+            answers = [_gated(answers[0], torch.sigmoid(self.gate(query.vector)))]
         if self.own is not None:
             start = sum(answer[0].context.shape[1] for answer in self.answers)
             real = self.real[:, start : start + query.vector.shape[1]]
@@ -227,6 +234,14 @@ class _Attending:
     def slots(self) -> dict[str, Attended]:
         """What each slot attended to in all T steps together."""
         return dict(zip(("cross.0", "decoder_self.0"), map(_join, zip(*self.answers, strict=True)), strict=False))
+
+
+def _gated(attended: Attended, share: Tensor) -> Attended:
+    """Contexts (B, T, C), and those that could have been the one, times ``share`` (B, T, 1)."""
+    offered = attended.alternatives
+    if offered is not None:
+        offered = replace(offered, contexts=offered.contexts * share.unsqueeze(2))
+    return replace(attended, context=attended.context * share, alternatives=offered)
 
 
 def _ask(stepper: Stepper, asking: Query) -> Query:

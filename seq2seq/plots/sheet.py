@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 PANEL, GAP, NAME = 1.7, 0.14, 0.34  # inches
 ACROSS = 6  # panels side by side
 BAR = 0.07  # inches
-DIM = 0.28  # brightness of what was not looked at
+DIM = 0.35  # brightness of what was not looked at
 ONE = 0.99  # a weight from which one cell was chosen
 CHOSEN, GOLD, OUTSIDE = "#0072b2", "#d55e00", "#e69f00"
 

@@ -213,7 +213,48 @@ def test_memory_of_a_span_is_bounded() -> None:
         assert past.mask.shape[1] == min(t, 5) + 1
 
 
-@pytest.mark.parametrize("window", [Last, LocalM, LocalP, AdaptiveSpan])
+def test_local_p_over_a_grid() -> None:
+    """Row and column predicted, a Gaussian in both, against the formula in plain Python; 3 rows of 4 and 2 of 3."""
+    window = LocalP(Q, 1, SourceSpec(Q, axes=2), reach=2).double()
+    randomise(window)
+    vector = noise(2, T, Q)
+    places = torch.tensor([[row, column] for row in range(3) for column in range(4)])
+    source = Memory(noise(2, 12, Q), torch.ones(2, 12).bool(), places.expand(2, -1, -1), torch.tensor([[3, 4], [2, 3]]))
+    view = window(Query(vector, torch.arange(T).expand(2, -1)), source)
+    w, v = window.hidden.weight.tolist(), window.centre.weight.tolist()
+    for b in range(2):
+        for t in range(T):
+            inner = [math.tanh(sum(w_rc * x for w_rc, x in zip(r, vector[b, t].tolist(), strict=True))) for r in w]
+            centre = [
+                size / (1 + math.exp(-sum(v_r * h for v_r, h in zip(of, inner, strict=True))))
+                for of, size in zip(v, source.extent[b].tolist(), strict=True)
+            ]
+            for s, place in enumerate(places.tolist()):
+                away = [x - p for x, p in zip(place, centre, strict=True)]
+                assert bool(view.visible[b, 0, t, s]) is all(abs(d) <= 2 for d in away)
+                shape = math.exp(-sum(d * d for d in away) / (2 * 1.0**2))  # sigma = D/2 = 1
+                assert view.factor[b, 0, t, s].item() == pytest.approx(shape)
+
+
+def test_one_row_of_a_grid_is_time() -> None:
+    """The 1-D form is the special case of a grid with one row whose centre is in it."""
+    flat, grid = (LocalP(Q, 1, SourceSpec(Q, axes=axes), reach=2).double() for axes in (1, 2))
+    randomise(flat)
+    grid.hidden.load_state_dict(flat.hidden.state_dict())
+    grid.centre.weight.data = torch.cat((torch.zeros_like(flat.centre.weight), flat.centre.weight))
+    source, query = memory(7, width=Q), Query(noise(1, T, Q), torch.arange(T)[None])
+    row = torch.full_like(source.positions, 0.5, dtype=torch.float64)  # 1 sigmoid(0)
+    tall = Memory(
+        source.values,
+        source.mask,
+        torch.cat((row, source.positions), -1),
+        torch.cat((torch.ones(1, 1), source.extent), 1),
+    )
+    close(grid(query, tall).factor, flat(query, source).factor)
+    assert grid(query, tall).visible.equal(flat(query, source).visible)
+
+
+@pytest.mark.parametrize("window", [Last, LocalM, AdaptiveSpan])
 def test_no_window_over_image_regions(window: type[Window]) -> None:
     with pytest.raises(UserError, match="time"):
         window(Q, 1, SourceSpec(Q, axes=2))

@@ -1,0 +1,176 @@
+"""Pictures and captions from files to batches: who shares a batch, what is opened when, what bad files do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from seq2seq.batch import PAD
+from seq2seq.data.captions import CaptionCorpus
+from seq2seq.data.images import Images
+from seq2seq.data.readers import Table
+from seq2seq.data.tokenizer import TokenizerOptions
+from seq2seq.errors import UserError
+
+COLOURS = ["red", "green", "blue", "black", "white", "orange"]
+Make = Callable[..., CaptionCorpus]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six pictures with one to three captions each; three of another split."""
+    (tmp_path / "images").mkdir()
+    for split, count in (("train", 6), ("val", 3)):
+        rows = []
+        for n in range(count):
+            Image.new("RGB", (20 + 4 * n, 30), COLOURS[n]).save(tmp_path / "images" / f"{split}{n}.png")
+            captions = [f"a {COLOURS[n]} picture", f"all {COLOURS[n]}", f"this is {COLOURS[n]} all over"][: 1 + n % 3]
+            rows.append({"image": f"images/{split}{n}.png", "captions": captions})
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+@pytest.fixture
+def make(folder: Path) -> Make:
+    def made(**options: Any) -> CaptionCorpus:
+        words = TokenizerOptions(type="word", vocab_size=40, joint=False)
+        settings = {"images": Images(size=32), "max_tokens": 64, "tokenizer": words, "cache": str(folder / "cache")}
+        reader = Table(references=["captions"])
+        return CaptionCorpus(
+            name="mine", source="image", target="captions.0", reader=reader, path=str(folder), **{**settings, **options}
+        )
+
+    return made
+
+
+def said(corpus: CaptionCorpus, **which: Any) -> list[tuple[str, str]]:
+    """(file, caption) of every row of an epoch."""
+    rows = []
+    for batch in corpus.train_loader(**{"seed": 1, "epoch": 0, **which}):
+        assert batch.source is None and batch.pictures is not None and batch.target is not None
+        for row, target in enumerate(batch.target.tolist()):
+            name = Path(batch.pictures.files[int(batch.pictures.rows[row])]).name
+            rows.append((name, corpus.codec.text([i for i in target[1:] if i > 3])))
+    return rows
+
+
+def test_all_captions_of_a_picture_share_a_batch_in_which_it_is_once(make: Make) -> None:
+    corpus = make()
+    rows = said(corpus)
+    assert len(rows) == len(set(rows)) == 12
+    for batch in corpus.train_loader(seed=1, epoch=0):
+        assert len(set(batch.pictures.files)) == len(batch.pictures.files) == len(batch.pictures.pixels)
+        counts = Counter(batch.index.tolist())
+        assert all(count == 1 + place % 3 for place, count in counts.items())
+        assert batch.target_tokens == int((batch.target[:, 1:] != PAD).sum())
+
+
+def test_one_caption_is_drawn_in_each_epoch(make: Make) -> None:
+    corpus = make(captions="one")
+    epochs = [frozenset(said(corpus, epoch=epoch)) for epoch in range(8)]
+    assert all(len(rows) == len({name for name, _ in rows}) == 6 for rows in epochs)
+    assert len(set(epochs)) > 2 and frozenset(said(corpus, epoch=3)) == epochs[3]
+    assert {text for rows in epochs for name, text in rows if name == "train5.png"} == {
+        "a orange picture", "all orange", "this is orange all over",
+    }  # fmt: skip
+    first = said(make(captions="first"))
+    assert sorted(first) == sorted((f"train{n}.png", f"a {COLOURS[n]} picture") for n in range(6))
+
+
+def test_epochs_go_on_and_ranks_share_them(make: Make) -> None:
+    corpus = make(max_sentences=2)
+    whole = [batch.index.tolist() for batch in corpus.train_loader(seed=3, epoch=1)]
+    later = [batch.index.tolist() for batch in corpus.train_loader(seed=3, epoch=1, start_batch=1)]
+    assert later == whole[1:]
+    ranks = [[b.index.tolist() for b in corpus.train_loader(3, 1, rank=r, world_size=2)] for r in (0, 1)]
+    together = [rows for pair in zip(*ranks, strict=True) for rows in pair]
+    assert together[: len(whole)] == whole and together[len(whole) :] in ([], [[-1]])
+
+
+def test_every_picture_is_padded_to_one_square_whatever_shares_its_batch(make: Make) -> None:
+    corpus = make(max_sentences=2)
+    seen: dict[str, torch.Tensor] = {}
+    for epoch in range(3):
+        for batch in corpus.train_loader(seed=1, epoch=epoch):
+            assert batch.pictures.pixels.shape[1:] == (1, 3, 32, 32)
+            for file, pixels, (_, height, width) in zip(
+                batch.pictures.files, batch.pictures.pixels, batch.pictures.sizes.tolist(), strict=True
+            ):
+                assert max(height, width) == 32 and not pixels[:, :, height:].any() and not pixels[..., width:].any()
+                assert seen.setdefault(file, pixels).equal(pixels)
+
+
+def test_evaluation_takes_each_picture_with_its_first_caption(make: Make) -> None:
+    corpus = make()
+    (batch,) = corpus.loader("valid")
+    assert sorted(batch.index.tolist()) == [0, 1, 2]
+    records = corpus.records("valid")
+    assert [len(record["references"]) for record in records] == [1, 2, 3]
+    for row, place in enumerate(batch.index.tolist()):
+        assert corpus.codec.text([i for i in batch.target[row].tolist() if i > 3]) == records[place]["target"]
+        assert records[place]["source"].endswith(f"images/val{place}.png")
+
+
+def test_workers_see_the_same(make: Make) -> None:
+    corpus = make()
+    again = pickle.loads(pickle.dumps(corpus.train_loader(seed=1, epoch=0).dataset))
+    first, second = corpus.train_loader(seed=1, epoch=0).dataset[0], again[0]
+    assert first.target.equal(second.target) and first.pictures.pixels.equal(second.pictures.pixels)
+
+
+def test_bad_files_are_named_and_dropped_or_refused(make: Make, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "images" / "train1.png").write_bytes(b"no picture")
+    (folder / "images" / "train2.png").unlink()
+    with caplog.at_level(logging.WARNING):
+        corpus = make()
+        corpus.setup(("train",))
+    assert len(corpus.records("train")) == 4
+    assert "train: 2 unreadable picture, dropped: train.jsonl:2" in caplog.text
+    assert "train1.png (not a picture)" in caplog.text
+    with pytest.raises(UserError, match=r"train\.jsonl:2 .*train1\.png \(not a picture\): unreadable picture"):
+        make(on_bad="error").setup(("train",))
+
+
+def test_a_file_that_goes_bad_later_is_left_out_not_fatal(
+    make: Make, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = make(max_sentences=1)
+    corpus.setup(("train",))
+    (folder / "images" / "train5.png").write_bytes(b"gone bad")
+    rows = [batch.index.tolist() for batch in corpus.train_loader(seed=1, epoch=0)]
+    assert sorted(rows) == [[-1], [0], [1, 1], [2, 2, 2], [3], [4, 4]]
+    assert "train5.png: not a picture; left out" in caplog.text
+
+
+def test_rows_of_one_picture_are_joined(folder: Path, make: Make) -> None:
+    """A caption a line, as Flickr's own files have it."""
+    lines = ["image,caption", *(f"images/train{n}.png,say {k} of {n}" for n in range(2) for k in range(3))]
+    for split in ("train", "val"):
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    words = TokenizerOptions(type="word", vocab_size=40, joint=False)
+    corpus = CaptionCorpus(
+        name="csv", source="image", target="caption", reader=Table(format="csv"), path=str(folder), tokenizer=words,
+        images=Images(size=32), cache=str(folder / "cache"),
+    )  # fmt: skip
+    records = corpus.records("train")
+    assert [record["references"] for record in records] == [[f"say {k} of {n}" for k in range(3)] for n in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"captions": "some"}, r"data\.captions=some is none of: all, one, first"),
+     ({"streaming": True}, r"data\.streaming"),
+     ({"tokenizer": TokenizerOptions(type="bpe", sampling=0.1)}, r"data\.captions=one")],
+)  # fmt: skip
+def test_refusals(make: Make, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make(**options)

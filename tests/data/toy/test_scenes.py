@@ -1,0 +1,103 @@
+"""Drawn scenes: what captions say is true of the picture, seen in its pixels and worked out from its places."""
+
+from __future__ import annotations
+
+import io
+from itertools import product
+from random import Random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seq2seq.data.toy.captioning import ToyCaptioning
+from seq2seq.data.toy.scenes import COLOURS, SHAPES, SIZES, Painter, Scene, Thing, held_out, regions, sentence
+from seq2seq.errors import UserError
+
+
+def pixels(scene: Scene, size: int = 64) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(scene.draw(size))).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize(("shape", "colour"), list(product(SHAPES, COLOURS)))
+def test_an_object_is_painted_in_its_box_and_nowhere_else(shape: str, colour: str) -> None:
+    thing = Thing(shape, colour, "plain", "big", 0.4, 0.6)
+    seen = pixels(Scene((thing,), 230), 100)
+    assert abs(seen[60, 40] - COLOURS[colour]).max() <= 2  # its middle
+    left, top, right, bottom = (round(100 * side) for side in thing.box)
+    painted = abs(seen - 230).max(2) > 8
+    inside = np.zeros_like(painted)
+    inside[top - 1 : bottom + 1, left - 1 : right + 1] = True
+    assert not painted[~inside].any()
+    assert painted.sum() > 0.25 * (right - left) * (bottom - top)
+
+
+def test_shapes_and_textures_look_different() -> None:
+    looks = {
+        (shape, texture, size): pixels(Scene((Thing(shape, "red", texture, size, 0.5, 0.5),), 240))
+        for shape in SHAPES
+        for texture in ("plain", "striped", "dotted")
+        for size in SIZES
+    }
+    for one, other in product(looks, looks):
+        if one != other:
+            assert (abs(looks[one] - looks[other]).max(2) > 60).sum() >= 12, (one, other)
+
+
+def test_captions_by_hand() -> None:
+    one = Thing("circle", "red", "plain", "small", 0.2, 0.3)
+    two = Thing("star", "blue", "dotted", "big", 0.8, 0.5)
+    three = Thing("cross", "green", "striped", "big", 0.5, 0.7)
+    assert [sentence(said) for said in Scene((one,), 255).captions()] == [
+        "there is a small red circle", "a small red circle",
+    ]  # fmt: skip
+    assert [sentence(said) for said in Scene((two, one), 255).captions()] == [
+        "a big dotted blue star right of a small red circle",
+        "there is a big dotted blue star right of a small red circle",
+        "a small red circle left of a big dotted blue star",
+        "there is a small red circle left of a big dotted blue star",
+    ]
+    below = Thing("circle", "red", "plain", "small", 0.7, 0.1)
+    assert sentence(Scene((two, below), 255).captions()[0]) == "a big dotted blue star below a small red circle"
+    assert [sentence(said) for said in Scene((two, three, one), 255).captions()] == [
+        "from left to right : a small red circle , a big striped green cross and a big dotted blue star",
+        "from right to left : a big dotted blue star , a big striped green cross and a small red circle",
+    ]
+    said = Scene((two, one), 255).captions()[0]
+    boxes = regions(said)
+    assert boxes[0] == boxes[5] == [] and boxes[1:5] == [[0.61, 0.31, 0.99, 0.69]] * 4
+    assert boxes[-1] == pytest.approx([0.09, 0.19, 0.31, 0.41])
+
+
+def test_scenes_can_be_told_apart_and_novel_pairs_are_where_they_belong() -> None:
+    random = Random(3)
+    hidden = held_out(random, 6)
+    painter = Painter(random, hidden)
+    for novel in (False, True):
+        for _ in range(200):
+            scene = painter.scene(novel=novel)
+            kinds = [thing.kind for thing in scene.things]
+            assert len(set(kinds)) == len(kinds) and any(kind in hidden for kind in kinds) is novel
+            for thing in scene.things:
+                assert min(thing.box) >= -1e-9 and max(thing.box) <= 1 + 1e-9
+            for a, b in product(scene.things, scene.things):
+                apart = a.box[2] < b.box[0] or b.box[2] < a.box[0] or a.box[3] < b.box[1] or b.box[3] < a.box[1]
+                assert a is b or apart
+
+
+@pytest.mark.parametrize("count", [1, 6, 15])
+def test_every_colour_and_shape_is_learnt(count: int) -> None:
+    for seed in range(30):
+        hidden = held_out(Random(seed), count)
+        shown = set(product(COLOURS, SHAPES)) - hidden
+        assert len(hidden) == count
+        assert {c for c, _ in shown} == set(COLOURS) and {s for _, s in shown} == set(SHAPES)
+
+
+def test_the_set_follows_its_seed() -> None:
+    small = ToyCaptioning(train=5, valid=2, test=3)
+    assert small.generate() == ToyCaptioning(train=5, valid=2, test=3).generate()
+    assert small.generate() != ToyCaptioning(train=5, valid=2, test=3, seed=2).generate()
+    for option in ({"pairs": 0}, {"pairs": 16}, {"things": 4}):
+        with pytest.raises(UserError, match=rf"data\.reader\.{next(iter(option))}="):
+            ToyCaptioning(**option)

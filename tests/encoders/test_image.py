@@ -1,0 +1,157 @@
+"""Encoders of pictures: where cells stand, what they see, and that neighbours and padding do not matter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from seq2seq.batch import Batch, Pictures
+from seq2seq.command import compose
+from seq2seq.config import build_node
+from seq2seq.encoders.image import cells, inside
+from seq2seq.errors import UserError
+from seq2seq.model import build
+from tests.attention.walk import close
+
+SIZES = ((32, 32), (32, 20), (9, 32))
+STRIDE = 8
+
+
+def shown(*sizes: tuple[int, int], frames: int = 1, side: int = 32, rows: list[int] | None = None) -> Batch:
+    """Random pictures of these sizes, padded to a square; a caption each unless ``rows`` says."""
+    pixels = torch.zeros(len(sizes), frames, 3, side, side, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(1)
+    for place, (height, width) in enumerate(sizes):
+        new = torch.randint(0, 256, (frames, 3, height, width), generator=generator, dtype=torch.uint8)
+        pixels[place, :, :, :height, :width] = new
+    rows = list(range(len(sizes))) if rows is None else rows
+    real = torch.tensor([(frames, *size) for size in sizes])
+    return Batch(None, torch.arange(len(rows)), pictures=Pictures(pixels, real, torch.tensor(rows)))
+
+
+def encoder(name: str, *overrides: str) -> Any:
+    model = "transformer" if name == "patches" else "rnn"
+    sizes = ["model.dim=16", "model.dropout=0", f"model={model}", "data=toy_captioning"]
+    more = ["encoder.patch=8", "model.ff_dim=16", "model.layers=2"] if name == "patches" else []
+    more += ["encoder.channels=[16,16,16]"] if name in ("cnn", "cnn8") else []
+    more += ["encoder.frames.channels=[16,16,16]"] if name == "clip" else []
+    (config,) = compose("train", [f"encoder={name}", *sizes, *more, *overrides])
+    torch.manual_seed(0)
+    return build_node(config.encoder, 0).double().eval()
+
+
+grids = pytest.mark.parametrize("name", ["cnn8", "patches"])
+
+
+@grids
+def test_cells_stand_row_by_row_and_padding_comes_last(name: str) -> None:
+    memory = encoder(name)(shown(*SIZES)).memory
+    assert memory.extent.tolist() == [[4, 4], [4, 3], [2, 4]]
+    assert memory.mask.sum(1).tolist() == [16, 12, 8]
+    assert memory.positions[1, :12].tolist() == [[row, column] for row in range(4) for column in range(3)]
+    assert memory.positions[2, :8].tolist() == [[row, column] for row in range(2) for column in range(4)]
+    assert not memory.values[~memory.mask].any()
+
+
+@grids
+def test_neighbours_and_their_order_do_not_matter(name: str) -> None:
+    ours, data = encoder(name), shown(*SIZES)
+    together = ours(data)
+    for place, size in enumerate(SIZES):
+        pictures = data.pictures
+        alone = Pictures(pictures.pixels[[place]], pictures.sizes[[place]], torch.tensor([0]))
+        found = ours(replace(data, index=torch.tensor([0]), pictures=alone))
+        count = int(found.memory.mask.sum())
+        close(found.memory.values[0, :count], together.memory.values[place, :count])
+        close(found.hidden[0], together.hidden[place])
+        assert size == tuple(pictures.sizes[place, 1:].tolist())
+
+
+@grids
+def test_what_lies_in_the_padding_is_not_seen(name: str) -> None:
+    ours, data = encoder(name), shown(*SIZES)
+    pixels = data.pictures.pixels.clone()
+    pixels[1, ..., 20:], pixels[2, :, :, 9:] = 255, 255
+    found = ours(replace(data, pictures=replace(data.pictures, pixels=pixels)))
+    close(found.memory.values, ours(data).memory.values)
+
+
+@grids
+def test_captions_of_one_picture_share_it(name: str) -> None:
+    ours = encoder(name)
+    once, shared = ours(shown(*SIZES)), ours(shown(*SIZES, rows=[2, 0, 0, 2, 1]))
+    for row, picture in enumerate([2, 0, 0, 2, 1]):
+        close(shared.memory.values[row], once.memory.values[picture])
+        close(shared.hidden[row], once.hidden[picture])
+
+
+def test_a_cell_of_the_network_sees_its_surroundings() -> None:
+    """At stride 8 of one block a stage: what changes at one corner does not reach the other."""
+    ours, data = encoder("cnn8", "encoder.blocks=1"), shown((64, 64), side=64)
+    for module in ours.modules():  # norms would tell every cell about all others
+        if isinstance(module, torch.nn.GroupNorm):
+            module.forward = lambda x: x
+    pixels = data.pictures.pixels.clone()
+    pixels[0, :, :, :4, :4] = 255 - pixels[0, :, :, :4, :4]
+    changed = (
+        ours(replace(data, pictures=replace(data.pictures, pixels=pixels))).memory.values - ours(data).memory.values
+    )
+    moved = changed[0].abs().sum(1).view(8, 8) > 0
+    assert moved[0, 0] and not moved[4:].any() and not moved[:, 4:].any()
+
+
+def test_places_of_patches_can_be_told_apart() -> None:
+    ours, data = encoder("patches"), shown((32, 32))
+    flat = replace(data, pictures=replace(data.pictures, pixels=torch.full_like(data.pictures.pixels, 128)))
+    values = ours(flat).memory.values[0]
+    assert torch.cdist(values, values).fill_diagonal_(1.0).min() > 1e-3
+
+
+def test_self_attention_of_patches_is_shown() -> None:
+    found = encoder("patches")(shown(*SIZES, rows=[1, 1, 0]), need_weights=True)
+    assert set(found.weights) == {"encoder_self.0", "encoder_self.1"}
+    weights = found.weights["encoder_self.0"]
+    close(weights.sum(-1)[:, :, :12], torch.ones(3, 4, 12).double())
+    assert weights[0].equal(weights[1]) and not weights[0, :, :, 12:].any()
+
+
+def test_frames_follow_each_other() -> None:
+    ours = encoder("clip")
+    data = shown(*SIZES, frames=3)
+    sizes = data.pictures.sizes.clone()
+    sizes[1, 0] = 2  # frames
+    found = ours(replace(data, pictures=replace(data.pictures, sizes=sizes)))
+    assert found.memory.positions.squeeze(-1)[0].tolist() == [0, 1, 2]
+    assert found.memory.mask.tolist() == [[True] * 3, [True, True, False], [True] * 3]
+    sizes = data.pictures.sizes.clamp(max=torch.tensor([1, 99, 99]))
+    still = ours(replace(data, pictures=Pictures(data.pictures.pixels[:, 1:2], sizes, data.pictures.rows)))
+    close(found.memory.values[:, 1], still.memory.values[:, 0])
+
+
+def test_masks_of_cells() -> None:
+    assert inside(torch.tensor([[2, 1]]), 3, 2).tolist() == [[[True, False], [True, False], [False, False]]]
+    grid = torch.arange(6.0).view(1, 1, 3, 2)
+    memory = cells(grid, torch.tensor([[2, 1]]))
+    assert memory.values.flatten().tolist() == [0.0, 2.0]
+    assert memory.positions.tolist() == [[[0, 0], [1, 0]]]
+
+
+def test_all_parameters_learn() -> None:
+    for name in ("cnn8", "patches", "clip"):
+        ours = encoder(name).train()
+        ours(shown(*SIZES)).memory.values.square().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in ours.parameters())
+
+
+def test_text_and_pictures_are_told_apart_in_one_line() -> None:
+    text = Batch(torch.tensor([[5, 3]]), torch.tensor([0]))
+    with pytest.raises(UserError, match="data are text: choose encoder=rnn or transformer"):
+        encoder("cnn8")(text)
+    with pytest.raises(UserError, match="data are pictures: choose encoder=cnn, patches or clip"):
+        (config,) = compose("train", ["model.dim=16"])
+        build(config, 9, 9).encoder(shown((32, 32)))
+    with pytest.raises(UserError, match="several frames: choose encoder=clip"):
+        encoder("cnn8")(shown((32, 32), frames=2))

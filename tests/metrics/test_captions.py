@@ -1,0 +1,122 @@
+"""Scores of captions: by hand, and against COCO's own programs."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+
+import pytest
+
+from seq2seq.errors import UserError
+from seq2seq.metrics import score
+from seq2seq.metrics.captions import CiderD, cider, diversity, meteor, missing_for_meteor, words
+
+REFERENCES = [
+    ["A man rides a horse.", "A man on a horse", "someone riding a brown horse"],
+    ["Two dogs run in the grass", "two dogs are running"],
+    ["A girl's red t-shirt", "The girl isn't wearing a hat, she wears a T-shirt."],
+    ["people at a table", "A group of people sits around a table outside", "people eating"],
+]
+CAPTIONS = ["a man rides a brown horse", "two dogs run", "a girl wearing a t-shirt", "a table"]
+
+
+def test_words() -> None:
+    assert words("A man's T-shirt isn't red, (but) \u201cblue\u201d!") == [
+        "a",
+        "man",
+        "'s",
+        "t-shirt",
+        "is",
+        "n't",
+        "red",
+        "but",
+        "blue",
+    ]
+    assert words("They\u2019re 3.5 miles, we'll go") == ["they", "'re", "3.5", "miles", "we", "'ll", "go"]
+    assert words("!?") == []
+
+
+def test_cider_by_hand() -> None:
+    """One picture says "a b", another "c": log(2) is the idf of all, so that it cancels."""
+    scorer = CiderD([["a b"], ["c"]])
+    assert scorer.scores([0], ["a b"]) == pytest.approx([10 * 2 / 4])  # 1- and 2-grams of four orders
+    assert scorer.scores([0], ["a"]) == pytest.approx([10 / 4 / math.sqrt(2) * math.exp(-1 / 72)])  # one bigram less
+    assert scorer.scores([0, 1], ["c", "c c"]) == pytest.approx([0.0, 10 / 4 * math.exp(-1 / 72) * 0.5])
+    assert cider(["a b", "c"], [["a b"], ["c"]]).score == pytest.approx((5 + 2.5) / 2)
+
+
+def sentences(seed: int, count: int) -> list[str]:
+    draw = random.Random(seed)
+    vocabulary = list("abcdefghijklmno")
+    return [" ".join(draw.choices(vocabulary, k=draw.randint(1, 12))) for _ in range(count)]
+
+
+def corpus() -> tuple[list[str], list[list[str]]]:
+    """60 captions with 1 to 5 references, some of them right."""
+    references = [sentences(n, 1 + n % 5) for n in range(60)]
+    wrong = sentences(1000, 60)
+    return [wrong[n] if n % 3 else references[n][-1] for n in range(60)], references
+
+
+def as_coco(captions: list[str], references: list[list[str]]) -> tuple[dict, dict]:
+    told = {n: [" ".join(words(text)) for text in several] for n, several in enumerate(references)}
+    return told, {n: [" ".join(words(text))] for n, text in enumerate(captions)}
+
+
+@pytest.mark.parametrize("data", [(CAPTIONS, REFERENCES), corpus()], ids=["few", "many"])
+def test_as_pycocoevalcap_has_them(data: tuple[list[str], list[list[str]]]) -> None:
+    pytest.importorskip("pycocoevalcap")
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    ours = score(["cider", "bleu1", "bleu2", "bleu3", "bleu4", "rougeL_coco"], *data)
+    told, said = as_coco(*data)
+    assert ours["cider"].score == pytest.approx(Cider().compute_score(told, said)[0], abs=1e-9)
+    bleus = Bleu(4).compute_score(told, said, verbose=0)[0]
+    for order, theirs in enumerate(bleus, 1):
+        if theirs > 1e-3:  # it adds some 1e-9 to counts
+            assert ours[f"bleu{order}"].score / 100 == pytest.approx(theirs, abs=1e-6)
+    assert ours["rougeL_coco"].score / 100 == pytest.approx(Rouge().compute_score(told, said)[0], abs=1e-9)
+
+
+def test_words_are_nearly_those_of_the_treebank_tokenizer() -> None:
+    pytest.importorskip("pycocoevalcap")
+    if missing_for_meteor():
+        pytest.skip(missing_for_meteor())
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    texts = [text for several in REFERENCES for text in several] + [
+        "A dog , and a cat ; they're here - now !",
+        "It's 5.",
+    ]
+    theirs = PTBTokenizer().tokenize({n: [{"caption": text}] for n, text in enumerate(texts)})
+    assert [" ".join(words(text)) for text in texts] == [theirs[n][0] for n in range(len(texts))]
+
+
+def test_meteor_where_java_is() -> None:
+    if missing := missing_for_meteor():
+        with pytest.raises(UserError, match="metric meteor: "):
+            meteor(CAPTIONS, REFERENCES)
+        pytest.skip(missing)
+    perfect = meteor([several[0] for several in REFERENCES], REFERENCES).score
+    assert perfect == pytest.approx(100, abs=1)
+    assert 10 < meteor(CAPTIONS, REFERENCES).score < perfect
+
+
+def test_diversity_by_hand() -> None:
+    found = diversity(["a dog", "a dog", "a cat runs"])
+    assert found["unique_captions"].score == pytest.approx(2 / 3)
+    assert found["distinct_1"].score == pytest.approx(len({"a", "dog", "cat", "runs"}) / 7)
+    pairs = Counter({("a", "dog"): 2, ("a", "cat"): 1, ("cat", "runs"): 1})
+    assert found["distinct_2"].score == pytest.approx(len(pairs) / pairs.total())
+    assert found["caption_words"].score == pytest.approx(7 / 3)
+    assert diversity([])["caption_words"].score == 0
+
+
+@pytest.mark.parametrize("name", ["cider", "bleu4", "rougeL_coco"])
+def test_empty_captions_score_nothing_and_empty_lists_are_refused(name: str) -> None:
+    assert score([name], ["", ""], [["a dog"], ["a cat"]])[name].score == 0
+    with pytest.raises(UserError, match="no sentences"):
+        score([name], [], [])

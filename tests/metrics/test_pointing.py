@@ -1,0 +1,56 @@
+"""Pointing accuracy and what of a drawn scene was said, worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seq2seq.metrics.pointing import Pointing, attributes, exact, overlapping
+
+GRID = [(row, column) for row in range(2) for column in range(3)]
+
+
+def test_cells_that_share_area_with_a_box() -> None:
+    """A grid of 2 rows and 3 columns: columns end at 1/3, 2/3 and 1, rows at 1/2 and 1."""
+    assert overlapping(GRID, (2, 3), [0.0, 0.0, 0.3, 0.4]).tolist() == [True, False, False, False, False, False]
+    assert overlapping(GRID, (2, 3), [0.3, 0.4, 0.4, 0.6]).tolist() == [True, True, False, True, True, False]
+    assert overlapping(GRID, (2, 3), [0.0, 0.0, 1 / 3, 0.5]).sum() == 1  # edges that touch share nothing
+    assert overlapping(GRID, (2, 3), [0.7, 0, 1, 0.1, 0.7, 0.9, 1, 1]).tolist() == [False, False, True] * 2
+    assert not overlapping(GRID, (2, 3), []).any()
+
+
+def test_pointing() -> None:
+    """Three words: one that names the right column, one that names nothing, one of two pieces that names the first."""
+    weights = np.array([
+        [0.1, 0.1, 0.5, 0.1, 0.1, 0.1],  # looks at (0, 2): right
+        [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],  # of no region
+        [0.0, 0.4, 0.0, 0.6, 0.0, 0.0],  # with the next: .25, .35, 0, .4: (1, 0)
+        [0.5, 0.3, 0.0, 0.2, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 1.0],  # </s>
+    ])  # fmt: skip
+    found = Pointing()
+    regions = [[0.7, 0.0, 1.0, 0.4], [], [0.0, 0.0, 0.3, 0.4]]
+    found.add(weights, GRID, (2, 3), [0, 1, 2, 2, -1], regions)
+    assert (found.words, found.hits) == (2, 1)
+    assert found.uniform == pytest.approx(1 / 6 + 1 / 6)
+    assert found.centre == 0
+    found.add(weights[:1], GRID, (2, 3), [0], [[0.34, 0.0, 0.6, 1.0]])  # both cells of the middle column
+    assert (found.words, found.hits, found.centre) == (3, 1, 1)
+    assert found.uniform == pytest.approx(2 / 6 + 2 / 6)
+
+
+def test_a_word_without_attention_does_not_count() -> None:
+    found = Pointing()
+    found.add(np.zeros((1, 6)), GRID, (2, 3), [0], [[0, 0, 1, 1]])
+    assert found.words == 0
+
+
+def test_what_was_said() -> None:
+    references = [["a red dog", "there is a red dog"], ["a blue cat above a red dog", "a red dog below a blue cat"]]
+    naming = {"red", "blue", "dog", "cat"}
+    assert exact(["there is a red dog", "a blue cat above a red cat"], references) == 0.5
+    # 2 of 2; of "a blue cat above a red dog" 3 of 4
+    assert attributes(["there is a red dog", "a blue cat above a red cat"], references, naming) == 5 / 6
+    assert attributes(["a red dog", "a red dog"], references, naming) == (2 + 2) / 6
+    assert attributes(["", "x"], references, naming) == 0
+    assert attributes(["x"], [["y"]], naming) is None

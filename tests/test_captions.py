@@ -1,0 +1,117 @@
+"""A run over drawn scenes, very small: what it leaves, what its scores are of, and what becomes of new pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import seq2seq
+from seq2seq import command, workflows
+from seq2seq.data.toy.scenes import COLOURS, SHAPES
+from tests.encoders.test_image import shown
+
+SMALL = (
+    *("data=toy_captioning", "logger=csv", "data.reader.train=40", "data.reader.valid=4", "data.reader.test=6"),
+    *("model.dim=16", "model.embedding_dim=8", "encoder.channels=[8,8,16]", "trainer.max_steps=3", "training.plots=1"),
+    *("decoding.beam_size=2", "task.max_length=12"),
+)
+
+
+def train(directory: Path, *overrides: str) -> Path:
+    lines = [*SMALL, f"data.cache={directory / 'cache'}", *overrides]
+    (config,) = command.compose("train", [command.forced(line) for line in lines])
+    workflows.train(config, directory / "run")
+    return directory / "run"
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("captions"))
+
+
+def test_what_a_run_leaves(captions: Path) -> None:
+    scores = json.loads((captions / "results.json").read_text())["test"]
+    assert {"cider", "bleu4", "rougeL_coco", "pointing", "pointing_uniform", "pointing_centre"} <= scores.keys()
+    assert {"exact", "attributes", "unique_captions", "perplexity", "attention_entropy"} <= scores.keys()
+    rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
+    assert len(rows) == 6 and all(Path(row["source"]).is_file() and len(row["references"]) > 1 for row in rows)
+    for folder in (captions / "attention" / "test", *(captions / "attention" / "validation").iterdir()):
+        assert {"00000_sheet.png", "00000_sheet.npz"} <= {path.name for path in folder.iterdir()}
+
+
+def test_new_pictures(captions: Path) -> None:
+    model = seq2seq.load(captions)
+    rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
+    found = model.generate([row["source"] for row in rows], return_attention=True)
+    assert [one.text for one in found] == [row["hypothesis"] for row in rows]
+    seen = found[0].attention
+    assert seen.extent == (8, 8) and seen.alignment.shape[1] == 64 and len(seen.words) == len(found[0].text.split())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("attention=hard",),
+        ("attention=adaptive",),
+        ("attention=local", "attention.window.reach=2"),
+        ("attention=hard_marginal",),
+        ("attention=memory", "attention.temporal=false"),
+        ("model=transformer", "attention=multi_head", "model.ff_dim=16"),
+        ("model=transformer", "encoder=patches", "encoder.patch=16", "~encoder.channels", "model.ff_dim=16"),
+        ("decoder.gate=true", "loss.weights.doubly_stochastic=1.0", "decoder.order=bahdanau"),
+    ],
+)
+def test_other_ways(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    run = train(tmp_path, *overrides)
+    assert np.isfinite(json.loads((run / "results.json").read_text())["test"]["perplexity"]["score"])
+
+
+@pytest.mark.parametrize("attention", ["local_m", "monotonic", "mocha", "gmm", "location", "hierarchical"])
+def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> None:
+    lines = [*SMALL, f"attention={attention}"]
+    (config,) = command.compose("train", [command.forced(line) for line in lines])
+    with pytest.raises(seq2seq.errors.UserError, match=r"regions|time"):
+        workflows.check(config)
+
+
+def test_scenes_are_told_truly_and_novel_pairs_are_in_test_alone(captions: Path) -> None:
+    kinds: dict[str, set[tuple[str, str]]] = {"valid": set(), "test": set()}
+    (config,) = command.compose("train", [command.forced(line) for line in SMALL])
+    corpus = seq2seq.config.build_node(config.data)
+    records = corpus.reader.generate()
+    for split, found in records.items():
+        kinds[split] = {
+            (one, two)
+            for record in found
+            for one, two in pairwise(record["target"].split())
+            if one in COLOURS and two in SHAPES
+        }
+    novel = kinds["test"] - kinds["train"] - kinds["valid"]
+    assert novel and not novel & kinds["train"]
+    for record in records["test"]:
+        words = record["target"].split()
+        assert any(pair in novel for pair in pairwise(words))
+        assert len(record["regions"]) == len(words)
+        named = [word for word, boxes in zip(words, record["regions"], strict=True) if boxes]
+        assert all(word not in ("a", "and", ",", "left", "of", "above") for word in named)
+
+
+def test_the_gate_scales_what_the_source_gives() -> None:
+    (config,) = command.compose("train", [command.forced(line) for line in (*SMALL, "decoder.gate=true")])
+    torch.manual_seed(0)
+    model = seq2seq.model.build(config, 0, 20)
+    shut = {"gate.weight": torch.zeros(1, 16), "gate.bias": torch.full((1,), -1e4)}
+    model.decoder.load_state_dict(shut, strict=False)
+    model.eval()
+    batch = shown((64, 64), (64, 64), side=64)
+    batch = replace(batch, target=torch.tensor([[2, 5, 6, 3]] * 2), target_tokens=6)
+    encoded = model.encode(batch)
+    other = replace(encoded, memory=replace(encoded.memory, values=encoded.memory.values + 1))
+    first, second = (model.decoder(batch.target_in, model.decoder.start(e))[0].features for e in (encoded, other))
+    torch.testing.assert_close(first, second)  # nothing of the memory comes through
