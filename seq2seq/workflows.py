@@ -6,12 +6,12 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import lightning
 import torch
@@ -19,6 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint, options, report
 from seq2seq.config import build_node, build_tool, plain
+from seq2seq.controls import CONTROLS
+from seq2seq.data.captions import ImageCodec
+from seq2seq.data.codec import Codec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.documents import columns_of, read_documents
@@ -30,6 +33,7 @@ from seq2seq.metrics.gold import read_gold
 from seq2seq.metrics.text import SCORERS
 from seq2seq.model import build
 from seq2seq.outputs import Writer
+from seq2seq.pictures import read_pictures
 from seq2seq.scoring import alignment_error, forced, record_of, score_records
 from seq2seq.search import Search
 from seq2seq.training.fit import OURS, FitResult, fit
@@ -123,6 +127,22 @@ class Evaluation:
     max_tokens: int
     device: str
     output: str | None
+    evaluation: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Control:
+    """What is taken from the records before they are scored."""
+
+    control: str | None
+
+    def __call__(self, records: Sequence[Record], codec: Codec) -> Sequence[Record]:
+        """The records to score."""
+        if self.control is None:
+            return records
+        if self.control not in CONTROLS:
+            raise UserError(f"evaluation.control={self.control} is none of: {', '.join(CONTROLS)}")
+        return CONTROLS[self.control](records, codec)
 
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
@@ -132,7 +152,9 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     trained = Trained.load(asked.checkpoint, asked.device)
     config = _laid(trained.config, config, LAID)
     search = _search(config)
-    sets = _record_sets(trained, config, asked)
+    options.check_options("evaluation", asked.evaluation, Control)
+    control = Control(**asked.evaluation)
+    sets = {name: control(records, trained.codec) for name, records in _record_sets(trained, config, asked).items()}
     gold = read_gold(asked.alignment) if asked.alignment else []
     if asked.reverse:
         gold = [pair.swapped() for pair in gold]
@@ -201,6 +223,8 @@ def generate(config: DictConfig) -> None:
 
 def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[tuple[str, str]]:
     """(name, text) of what there is to answer: lines, or documents."""
+    if isinstance(trained.codec, ImageCodec):
+        return ((name, name) for name in (prompted() if interactive else read_pictures(path)))
     if trained.codec.documents:
         columns = columns_of(trained.config.data)
         if interactive:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig
 
 import seq2seq
 from seq2seq import command, workflows
@@ -21,6 +22,11 @@ SMALL = (
     *("model.dim=16", "model.embedding_dim=8", "encoder.channels=[8,8,16]", "trainer.max_steps=3", "training.plots=1"),
     *("decoding.beam_size=2", "task.max_length=12"),
 )
+
+
+def composed(name: str, *lines: str) -> DictConfig:
+    (config,) = command.compose(name, [command.forced(line) for line in lines])
+    return config
 
 
 def train(directory: Path, *overrides: str) -> Path:
@@ -115,3 +121,50 @@ def test_the_gate_scales_what_the_source_gives() -> None:
     other = replace(encoded, memory=replace(encoded.memory, values=encoded.memory.values + 1))
     first, second = (model.decoder(batch.target_in, model.decoder.start(e))[0].features for e in (encoded, other))
     torch.testing.assert_close(first, second)  # nothing of the memory comes through
+
+
+def test_new_pictures_from_the_command_line(
+    captions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
+    for n, row in enumerate(rows[:3]):
+        (tmp_path / f"{n}.png").write_bytes(Path(row["source"]).read_bytes())
+    (tmp_path / "1.png").write_bytes(b"not a picture")
+    (tmp_path / "notes.md").write_text("beside")
+    expected = [rows[0]["hypothesis"], "", rows[2]["hypothesis"]]
+    (tmp_path / "list.txt").write_text("".join(f"{tmp_path / f'{n}.png'}\n" for n in range(3)))
+    for given in (tmp_path, tmp_path / "*.png", tmp_path / "list.txt"):
+        workflows.generate(composed("generate", f"checkpoint={captions}", f"input={given}"))
+        assert capsys.readouterr().out.splitlines() == expected
+    assert "1.png: not a picture; left out" in caplog.text
+    options = [f"output={tmp_path / 'out.jsonl'}", f"plots={tmp_path / 'plots'}"]
+    workflows.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path / '2.png'}", *options))
+    (entry,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert entry["file"].endswith("2.png") and entry["hypothesis"] == expected[2]
+    assert (tmp_path / "plots" / "00000_sheet.png").exists()
+    with pytest.raises(seq2seq.errors.UserError, match=r"\*\.bmp has no pictures"):
+        workflows.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path}/*.bmp"))
+
+
+def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "control"
+    asked = [f"checkpoint={captions}", f"output={out}", "evaluation.control=shuffled_images"]
+    workflows.evaluate(composed("evaluate", *asked))
+    rows, mine = (
+        [json.loads(line) for line in (folder / "outputs" / "test.jsonl").read_text().splitlines()]
+        for folder in (captions, out)
+    )
+    assert [row["references"] for row in rows] == [row["references"] for row in mine]
+    assert all(row["source"] != other["source"] for row, other in zip(rows, mine, strict=True))
+    assert sorted(row["source"] for row in rows) == sorted(row["source"] for row in mine)
+    said = {row["source"]: row["hypothesis"] for row in rows}
+    assert all(other["hypothesis"] == said[other["source"]] for other in mine)
+    assert "pointing" not in json.loads((out / "results.json").read_text())["test"]
+    for control, message in (("noise", "none of: shuffled_images"),):
+        with pytest.raises(seq2seq.errors.UserError, match=message):
+            workflows.evaluate(composed("evaluate", f"checkpoint={captions}", f"evaluation.control={control}"))
+
+
+def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
+    with pytest.raises(seq2seq.errors.UserError, match="for models that caption pictures"):
+        workflows.evaluate(composed("evaluate", f"checkpoint={run}", "evaluation.control=shuffled_images"))

@@ -1,0 +1,28 @@
+"""What a score owes to the source: the same records with something taken from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import cast
+
+from seq2seq.data.captions import ImageCodec
+from seq2seq.data.codec import Codec
+from seq2seq.data.records import Record
+from seq2seq.errors import UserError
+
+
+def shuffled_images(records: Sequence[Record], codec: Codec) -> list[Record]:
+    """Each record with the picture of another, drawn once for all; what is left is what captions have in common."""
+    if not isinstance(codec, ImageCodec):
+        raise UserError("evaluation.control=shuffled_images is for models that caption pictures")
+    if len(records) < 2:
+        raise UserError("evaluation.control=shuffled_images needs two pictures or more")
+    order = list(range(len(records)))
+    Random(0).shuffle(order)  # one cycle, so that no picture stays in its place
+    other = dict(zip(order, [*order[1:], order[0]], strict=True))
+    kept = [{name: value for name, value in record.items() if name != "regions"} for record in records]
+    return [cast(Record, {**record, "source": records[other[n]]["source"]}) for n, record in enumerate(kept)]
+
+
+CONTROLS: dict[str, Callable[[Sequence[Record], Codec], list[Record]]] = {"shuffled_images": shuffled_images}

@@ -1,0 +1,34 @@
+"""Pictures to caption: a file, a folder of them, a pattern, or a list of paths."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from seq2seq.data.images import SUFFIXES
+from seq2seq.errors import UserError
+from seq2seq.lines import decoded, read_lines
+
+LISTS = (".txt", ".list")
+
+
+def read_pictures(path: str | None) -> Iterator[str]:
+    """The paths of pictures, in the order of their names.
+
+    ``path`` is a picture, a folder of them, a pattern (``photos/*.jpg``), or a ``.txt`` file with a path a line; None
+    is stdin, a path a line.
+    """
+    if path is None:
+        return (line.strip() for line in decoded(sys.stdin.buffer, "stdin"))
+    place = Path(path)
+    if place.is_dir():
+        found = [str(file) for file in sorted(place.iterdir()) if file.suffix.lower() in SUFFIXES]
+    elif place.suffix in LISTS:
+        return (line.strip() for line in read_lines(path))
+    else:
+        found = [path] if place.is_file() else sorted(glob.glob(path, recursive=True))
+    if not found:
+        raise UserError(f"{path} has no pictures ({', '.join(sorted(SUFFIXES))})")
+    return iter(found)
