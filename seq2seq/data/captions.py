@@ -21,7 +21,7 @@ from seq2seq.data.batching import Indices, Lengths, random_batches, shard, sorte
 from seq2seq.data.codec import Codec, Example, Sample
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.corpus import Corpus, Side
-from seq2seq.data.images import BadImage, Images, Picture
+from seq2seq.data.images import SUFFIXES, BadImage, Images, Picture
 from seq2seq.data.records import Policy, Record, Report
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.truncation import target_limit
@@ -175,7 +175,7 @@ class CaptionCorpus(Corpus):
 
     def _rows(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
         """A record a picture: neighbouring rows of the same one are joined."""
-        for _, rows in groupby(super()._rows(split, report), key=lambda row: row[1]["source"]):
+        for _, rows in groupby(super()._rows(split, report), key=lambda row: row[1].get("image") or row[1]["source"]):
             (place, record), *more = rows
             references = [text for _, r in [(place, record), *more] for text in r.get("references") or [r["target"]]]
             joined = {**record, "references": list(dict.fromkeys(references)), "source": self._file_of(record)}
@@ -187,7 +187,8 @@ class CaptionCorpus(Corpus):
         content = record.get("image")
         if content is None:
             return str(self._root / record["source"])
-        name = hashlib.sha256(content).hexdigest()[:32] + Path(record["source"]).suffix.lower()
+        suffix = Path(record["source"]).suffix.lower()
+        name = hashlib.sha256(content).hexdigest()[:32] + (suffix if suffix in SUFFIXES else "")
         file = (self.cache / "pictures" / name[:2] / name).resolve()
         if not file.exists():
             with cache.writing(file) as temporary:

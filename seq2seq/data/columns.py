@@ -1,6 +1,7 @@
 """From an entry of a table, a mapping of columns, to a record: which columns, and what their cells may hold.
 
-A text is a string, whose lines are its sentences where it has several, or a list of its sentences.
+A text is a string, whose lines are its sentences where it has several, or a list of its sentences. A picture is the
+path of its file, or what ``datasets`` stores: {"bytes": its file, "path": the name of it}.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class Columns:
         answers = [_cell(entry, names, place, "data.reader.references") for names in (*self.references, REFERENCES)]
         if source is None or target is None:
             return Row(place, problem="empty")
+        image = None
+        if isinstance(source, Mapping) and source.keys() >= {"bytes", "path"}:
+            image, source = source["bytes"], source["path"] or place
         try:
             source, target = self.document(source), _text(target)
             references = [text for cell in answers if cell is not None for text in _answers(cell)]
@@ -51,6 +55,8 @@ class Columns:
         record |= {name: entry[name] for name in EXTRAS if name != "references" and entry.get(name) is not None}
         if references:
             record["references"] = list(dict.fromkeys([target, *references]))
+        if image is not None:
+            record["image"] = image
         return Row(place, cast(Record, record))
 
     def only_source(self, entry: Mapping[str, Any], place: str) -> str | None:

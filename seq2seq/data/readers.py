@@ -193,7 +193,8 @@ class Hub(Tabular):
     """A dataset of the Hugging Face hub at a fixed revision, or a local copy of it at ``data.path``.
 
     The copy may be the repository's own files, or ``SPLIT.LANGUAGE`` files of text. ``jsonl`` is for a set that lives
-    elsewhere: the address of its jsonl files, in which {revision} and {split} are filled in.
+    elsewhere: the address of its jsonl files, in which {revision} and {split} are filled in. ``files_of`` names those
+    of each part, where their names stand for their content.
     """
 
     repository: str
@@ -201,6 +202,7 @@ class Hub(Tabular):
     configuration: str | None = None
     parts: Mapping[str, str] = field(default_factory=lambda: {"train": "train", "valid": "validation", "test": "test"})
     jsonl: str | None = None
+    files_of: Mapping[str, Sequence[str]] | None = None
 
     def splits(self, at: Location) -> list[str]:
         """The names in ``parts``, or of a local copy's files."""
@@ -219,7 +221,15 @@ class Hub(Tabular):
         """The revision stands for the content."""
         if at.path:
             return self._copy(at).fingerprint(split, at)
-        of = self.repository, self.revision, self.configuration, self.parts[split], self.jsonl, self.options
+        of = (
+            self.repository,
+            self.revision,
+            self.configuration,
+            self.parts[split],
+            self.jsonl,
+            self.options,
+            self.files_of,
+        )
         return " ".join(map(str, of))
 
     def _load(self, split: str, streaming: bool) -> Iterable[Mapping[str, Any]]:
@@ -228,9 +238,19 @@ class Hub(Tabular):
             if self.jsonl:
                 file = self.jsonl.format(revision=self.revision, split=part)
                 return datasets.load_dataset("json", data_files={"train": file}, split="train", streaming=streaming)
-            return datasets.load_dataset(
-                self.repository, self.configuration, revision=self.revision, split=part, streaming=streaming
+            files = {name: list(given) for name, given in (self.files_of or {}).items()}
+            loaded = datasets.load_dataset(
+                self.repository,
+                self.configuration,
+                revision=self.revision,
+                split=part,
+                streaming=streaming,
+                **({"data_files": files} if files else {}),
             )
+            for name, feature in (loaded.features or {}).items():
+                if isinstance(feature, datasets.Image):  # opened when they are needed
+                    loaded = loaded.cast_column(name, datasets.Image(decode=False))
+            return loaded
         except (OSError, ValueError) as error:  # what datasets and its HTTP layer raise is one of these
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(

@@ -20,7 +20,7 @@ HUB = [name for name in CHOICES if "readers.Hub" in (CONF / "data" / f"{name}.ya
 
 def corpus(name: str, tmp_path: Path) -> Corpus:
     mine = [f"data.cache={tmp_path / 'cache'}"]
-    if name not in HUB and name != "toy_translation":
+    if name not in HUB and not name.startswith("toy_"):
         mine += [f"data.path={tmp_path}", "data.source=en", "data.target=de"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", [f"data={name}", *mine])
@@ -31,7 +31,10 @@ def corpus(name: str, tmp_path: Path) -> Corpus:
 def test_it_composes_and_builds_and_a_hub_set_is_pinned(name, tmp_path):
     made = corpus(name, tmp_path)
     assert made.name == name and isinstance(made.reader, Hub) == (name in HUB)
-    assert name not in HUB or re.fullmatch(r"[0-9a-f]{40}", made.reader.revision)
+    named = name in HUB and made.reader.files_of  # after their content
+    assert name not in HUB or named or re.fullmatch(r"[0-9a-f]{40}", made.reader.revision)
+    for file in (file for files in (named or {}).values() for file in files):
+        assert re.fullmatch(r"data/\w+-\d+-of-\d+-[0-9a-f]{16}\.parquet", file)
 
 
 @pytest.mark.parametrize("name", CHOICES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from seq2seq.data.readers import Hub, Location, ParallelText, Table, canonical
 from seq2seq.errors import UserError
@@ -146,7 +148,7 @@ def test_the_hub_is_asked_for_a_revision(monkeypatch):
 
     def load_dataset(*args, **kwargs):
         asked.update(kwargs, args=args)
-        return iter([{"translation": {"en": "one", "de": "eins"}}])
+        return datasets.Dataset.from_list([{"translation": {"en": "one", "de": "eins"}}])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert rows(HUB, at(None), "valid") == [("someone/something validation:0", "one", "eins")]
@@ -154,6 +156,31 @@ def test_the_hub_is_asked_for_a_revision(monkeypatch):
         "args": ("someone/something", "de-en"), "revision": "0" * 40, "split": "validation", "streaming": False
     }  # fmt: skip
     assert HUB.find("dev", at(None)) == "valid"
+
+
+def test_pictures_of_the_hub_come_as_their_files(monkeypatch):
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3), "red").save(file, "PNG")
+    entries = [{"image": {"bytes": file.getvalue(), "path": "a.png"}, "caption_0": "red", "caption_1": "all red"}]
+    texts = dict.fromkeys(("caption_0", "caption_1"), datasets.Value("string"))
+    features = datasets.Features(image=datasets.Image(), **texts)
+    asked = {}
+
+    def load_dataset(*args, **kwargs):
+        asked.update(kwargs)
+        return datasets.Dataset.from_list(entries, features=features)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    files = {"train": ["data/train-0.parquet"]}
+    hub = Hub(repository="x/y", revision="main", references=["captions|caption_1|", "caption_2|"], files_of=files)
+    (row,) = hub.rows("train", at(None, "image", "captions.0|caption_0"))
+    assert asked["data_files"] == files
+    assert row.record == {
+        "source": "a.png", "target": "red", "references": ["red", "all red"], "image": file.getvalue()
+    }  # fmt: skip
+    columns = Table(references=["caption_1"]).columns(at(None, "image", "caption_0"))
+    row = columns.row({"image": {"bytes": b"1", "path": None}, "caption_0": "x", "caption_1": None}, "p:1")
+    assert row.record["source"] == "p:1" and row.record["image"] == b"1"
 
 
 def test_without_a_network_the_way_out_is_said():
