@@ -7,7 +7,7 @@ N pictures of F frames of h rows and w columns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -96,6 +96,21 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def select(self, rows: Tensor) -> Batch:
+        """The rows ``rows``; pictures all stay."""
+        shown, target = self.pictures, self.target
+        chosen = None if target is None else target.index_select(0, rows)
+        return Batch(
+            None if self.source is None else self.source.index_select(0, rows),
+            self.index.index_select(0, rows),
+            chosen,
+            0 if chosen is None else int((chosen[:, 1:] != PAD).sum()),
+            None if self.segments is None else self.segments.index_select(0, rows),
+            None if self.copies is None else self.copies.select(rows),
+            tuple(self.own[row] for row in rows.tolist()) if self.own else (),
+            None if shown is None else replace(shown, rows=shown.rows.index_select(0, rows)),
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """A copy on ``device``."""

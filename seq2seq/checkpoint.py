@@ -43,11 +43,16 @@ class Checkpoint:
     def model(self) -> Seq2Seq:
         """The model with its weights, in evaluation mode."""
         model = build(self.config, *self.codec.sizes)
+        self.load_into(model)
+        return model.eval()
+
+    def load_into(self, model: Seq2Seq) -> None:
+        """Gives ``model`` the weights, which have to be its own kind's."""
         try:
             model.load_state_dict(self.weights)
         except RuntimeError as error:
-            raise UserError(f"{self.path}: the weights don't fit the config: {error}".split("\n")[0]) from error
-        return model.eval()
+            reason = " ".join(" ".join(str(error).split()).split(": ", 1)[-1:])[:200]
+            raise UserError(f"{self.path}: the weights don't fit the config: {reason}") from error
 
 
 def run_of(path: str | Path) -> Path:

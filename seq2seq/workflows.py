@@ -84,8 +84,13 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
         report.claim(run, config)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     corpus: Corpus = build_node(config.data)
+    start = checkpoint.load(config.training.start_from) if config.training.get("start_from") else None
+    if start is not None:
+        corpus.use(start.codec.tokenizers)
     corpus.setup()
     model = build(config, *corpus.codec.sizes)
+    if start is not None and resume is None:
+        start.load_into(model)
     split = "test" if corpus.has("test") else "valid"
     metrics: dict[str, Score] = {}
 

@@ -29,10 +29,8 @@ class Forced:
 
 def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, need_weights: bool = True) -> list[Forced]:
     """One output for each sentence of the batch, all in one pass."""
-    target = [[BOS, *h.tokens, EOS] for h in hypotheses]
-    lengths = [len(tokens) - 1 for tokens in target]
-    padded = [tokens + [PAD] * (max(lengths) + 1 - len(tokens)) for tokens in target]
-    chosen = replace(batch, target=torch.tensor(padded, device=batch.index.device), target_tokens=sum(lengths))
+    chosen = saying(batch, hypotheses)
+    lengths = chosen.target_mask.sum(1).tolist()
     with torch.no_grad(), evaluating(model):
         decoded = model(chosen, need_weights=need_weights)
         log_probs = model.decoder.log_probs(decoded)
@@ -53,6 +51,14 @@ def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, nee
         )
         for b, (t, s) in enumerate(zip(lengths, sizes, strict=True))
     ]
+
+
+def saying(batch: Batch, hypotheses: Sequence[Hypothesis]) -> Batch:
+    """The batch with these outputs as its targets."""
+    target = [[BOS, *h.tokens, EOS] for h in hypotheses]
+    longest = max(map(len, target))
+    padded = torch.tensor([tokens + [PAD] * (longest - len(tokens)) for tokens in target], device=batch.index.device)
+    return replace(batch, target=padded, target_tokens=sum(map(len, target)) - len(target))
 
 
 def rescore(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Sequence[Hypothesis]]) -> list[list[float]]:

@@ -94,9 +94,10 @@ class Curves(Callback):
         figures = {"skipped": float(module.guard.skipped)}
         if tokens:
             norm, means = sums.pop("gradient_norm") / updates, {name: value / tokens for name, value in sums.items()}
+            perplexity = {"perplexity": math.exp(min(means["nll"], 700))} if "nll" in means else {}
             figures = {
                 **means,
-                "perplexity": math.exp(min(means["nll"], 700)),
+                **perplexity,
                 "gradient_norm": norm,
                 "learning_rate": module.learning_rate,
                 "tokens_per_second": tokens / self._window,

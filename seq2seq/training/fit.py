@@ -37,6 +37,7 @@ from seq2seq.training.pictures import Pictures
 from seq2seq.training.position import NEVER, Position
 from seq2seq.training.profile import Phases, Profile
 from seq2seq.training.progress import Progress
+from seq2seq.training.self_critical import SelfCritical
 from seq2seq.training.validation import Validation
 
 log = logging.getLogger(__name__)
@@ -139,6 +140,7 @@ class _Session:
             options,
             validation,
             {"config": OmegaConf.to_container(config), "tokenizers": tokenizers},
+            SelfCritical(options, corpus) if options.reward else None,
         )
         self.data = DataModule(corpus, config.seed, repeat_first=options.overfit is not None)
         self.position = Position(self.data, config.seed, options.validate_every)

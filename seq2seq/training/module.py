@@ -23,6 +23,7 @@ from seq2seq.training.nonfinite import Guard
 from seq2seq.training.optimization import OptimizerFactory, ScheduleFactory, parameter_groups
 from seq2seq.training.options import Options
 from seq2seq.training.schedules import Schedule
+from seq2seq.training.self_critical import SelfCritical
 from seq2seq.training.sums import Sums
 from seq2seq.training.validation import Validation
 
@@ -39,12 +40,14 @@ class Training(L.LightningModule):
         options: Options,
         validation: Validation,
         extra: Mapping[str, Any],
+        self_critical: SelfCritical | None = None,
     ) -> None:
         super().__init__()
         self.model, self.criterion = model, criterion
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.options, self.validation, self.extra = options, validation, dict(extra)
         self.mechanisms = [module for module in model.modules() if isinstance(module, Attention)]
+        self.self_critical = self_critical
         self.guard = Guard(options.nonfinite)
         self.sums = Sums()  # since the curves were last drawn
         self.learning_rate = 0.0  # of the last update
@@ -72,14 +75,28 @@ class Training(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The summed loss of one micro-batch; ``configure_gradient_clipping`` divides."""
-        losses = self.criterion(self.model, batch)
-        for name, value in {"loss": losses.total, "nll": losses.nll, **losses.terms}.items():
-            self._figures[name] = self._figures.get(name, 0) + value.detach()
-        self._tokens += losses.tokens
-        if losses.costs is not None:
-            self._costs = losses.costs if self._costs is None else self._costs + losses.costs
         self._records.append(batch.index)
-        return losses.total
+        total = torch.zeros((), device=self.device)
+        figures: dict[str, Tensor] = {}
+        if self.self_critical is None or self.options.reward_share < 1:
+            losses = self.criterion(self.model, batch)
+            total, tokens = losses.total, losses.tokens
+            figures = {"nll": losses.nll, **losses.terms}
+            if losses.costs is not None:
+                self._costs = losses.costs if self._costs is None else self._costs + losses.costs
+        if self.self_critical is not None:
+            share, seed = self.options.reward_share, len(self._records) + (self.global_step << 8)
+            gain = self.self_critical(self.model, batch, seed)
+            if share < 1:  # each by the mean over its own tokens
+                total = share * gain.loss * (tokens / gain.tokens) + (1 - share) * total
+                gain_figures = {name: value * (tokens / gain.tokens) for name, value in gain.figures.items()}
+            else:
+                total, tokens, gain_figures = gain.loss, gain.tokens, gain.figures
+            figures |= gain_figures
+        for name, value in {"loss": total, **figures}.items():
+            self._figures[name] = self._figures.get(name, 0) + value.detach()
+        self._tokens += tokens
+        return total
 
     def configure_gradient_clipping(
         self,

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seq2seq.errors import UserError
+from seq2seq.metrics.rewards import reward
+from seq2seq.metrics.text import SCORERS
 from seq2seq.search import Search
 
 LOWER_IS_BETTER = ("loss", "nll", "perplexity", "ter", "aer")
-HIGHER_IS_BETTER = ("accuracy", "bleu", "chrf")
+HIGHER_IS_BETTER = ("accuracy", *(name for name in SCORERS if name not in LOWER_IS_BETTER))
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Options:
     nonfinite: Literal["stop", "skip"] = "stop"  # what a loss or gradient that is not finite does
     save_steps: int | None = None  # last.ckpt also every so many optimiser steps
     save_minutes: float | None = 10.0  # and every so many minutes; it is always saved at validation
+    start_from: str | None = None  # a run or checkpoint whose weights and tokenizers training starts with
+    reward: str | None = None  # a metric of outputs to train by (``SelfCritical``); null: by likelihood alone
+    reward_samples: int = 5  # outputs that are drawn of each record
+    reward_baseline: Literal["greedy", "others"] = "greedy"  # what a sample has to beat
+    reward_share: float = 1.0  # of the loss; the rest is the likelihood's
     overfit: float | None = None  # debug: repeat one batch until its nats a token fall below this
     profile: int | None = None  # debug: measure so many steps and say where their time went
 
@@ -55,9 +62,16 @@ class Options:
             ("averaging", ("none", "ema", "last")),
             ("weight_decay_on", ("weights", "all")),
             ("nonfinite", ("stop", "skip")),
+            ("reward_baseline", ("greedy", "others")),
         ):
             if getattr(self, name) not in choices:
                 raise UserError(f"training.{name}={getattr(self, name)} must be one of {', '.join(map(str, choices))}")
+        if self.reward_samples < (2 if self.reward_baseline == "others" else 1):
+            raise UserError(f"training.reward_samples={self.reward_samples}: at least 1, and 2 with baseline others")
+        if not 0 < self.reward_share <= 1:
+            raise UserError(f"training.reward_share={self.reward_share} must be above 0 and at most 1")
+        if self.reward is not None:
+            reward(self.reward, [])
         if self.plots < 0:
             raise UserError(f"training.plots={self.plots} must be 0 or a number of sentences")
         if not 0 < self.ema_decay < 1:

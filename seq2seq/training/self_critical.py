@@ -1,0 +1,108 @@
+"""Training by what outputs are worth, after training by likelihood (Rennie 2017, arXiv:1612.00563).
+
+Shapes: B records, K samples of each, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from seq2seq.batch import Batch
+from seq2seq.data.corpus import Corpus
+from seq2seq.metrics.rewards import Reward, reward
+from seq2seq.model import Seq2Seq
+from seq2seq.search import Greedy, Hypothesis, Sample
+from seq2seq.search.base import evaluating
+from seq2seq.search.forced import saying
+from seq2seq.training.options import Options
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Of one batch: sums over the tokens of its samples, each sample counting 1 / K."""
+
+    loss: Tensor
+    tokens: int
+    figures: dict[str, Tensor]  # means over samples, times ``tokens``
+
+
+class SelfCritical:
+    """sum_k (b - r(w_k)) sum_t log p(w_kt) / K of K sampled outputs w_k, whose gradient is that of -E[r] (equation 8).
+
+    The baseline b is the reward of the greedy output (section 3), or the mean reward of the other samples
+    (Kool 2019, "Buy 4 REINFORCE samples"). Samples are drawn with dropout off, and their probabilities are computed so
+    too, which keeps the estimate unbiased. Reported are ``reward``, ``reward_baseline`` and ``advantage_variance``, the
+    variance of what multiplies the gradient.
+    """
+
+    def __init__(self, options: Options, corpus: Corpus) -> None:
+        assert options.reward is not None
+        records = corpus.records("train")
+        references = [record.get("references") or [record["target"]] for record in records]
+        self.reward: Reward = reward(options.reward, references)
+        self.samples, self.baseline = options.reward_samples, options.reward_baseline
+        self.corpus, self.max_length = corpus, getattr(options.decoding, "max_length", None)
+
+    def __call__(self, model: Seq2Seq, batch: Batch, seed: int) -> Gain:
+        """``seed`` is another one for each update."""
+        once = batch.select(_first(batch.index))
+        real = (once.index >= 0).unsqueeze(1)  # a row that only fills up is drawn for, and counts for nothing
+        once = replace(once, index=once.index.clamp(min=0))
+        drawn = Sample(samples=self.samples, seed=seed, max_length=self.max_length)(model, once)
+        rewards = self._rewards(once, drawn)  # (B, K)
+        if self.baseline == "greedy":
+            baseline = self._rewards(once, Greedy(max_length=self.max_length)(model, once))
+        else:
+            baseline = (rewards.sum(1, keepdim=True) - rewards) / (self.samples - 1)
+        advantage = (rewards - baseline) * real
+        flat = [hypothesis for several in drawn for hypothesis in several]
+        rows = torch.arange(len(once), device=once.index.device).repeat_interleave(self.samples)
+        said = saying(once.select(rows), flat)
+        with evaluating(model):
+            log_probs = model.log_probs(said).gather(2, said.target_out.unsqueeze(2)).squeeze(2)
+        log_p = torch.where(_drawn(said, flat), log_probs, 0.0).sum(1).view_as(advantage)
+        tokens = max(1, round(said.target_tokens / self.samples))
+        figures = {"reward": rewards.mean(), "reward_baseline": baseline.mean()}
+        figures["advantage_variance"] = advantage.var(correction=0)
+        loss = -(advantage.to(log_p) * log_p).sum() / self.samples
+        return Gain(loss, tokens, {name: value * tokens for name, value in figures.items()})
+
+    def _rewards(self, batch: Batch, found: Sequence[Sequence[Hypothesis]]) -> Tensor:
+        """(B, outputs of each)."""
+        places = [place for place, several in zip(batch.index.tolist(), found, strict=True) for _ in several]
+        texts = [
+            self.corpus.codec.text(hypothesis.tokens, batch.words(row))
+            for row, several in enumerate(found)
+            for hypothesis in several
+        ]
+        rewards = torch.tensor(self.reward(places, texts), dtype=torch.float32, device=batch.index.device)
+        return rewards.view(len(found), -1)
+
+
+def _chosen(said: Batch, flat: Sequence[Hypothesis]) -> Tensor:
+    """(B, T) bool: the tokens that were drawn; a ``</s>`` that the length limit put was not."""
+    mask = said.target_mask.clone()
+    for row, hypothesis in enumerate(flat):
+        if not hypothesis.finished:
+            mask[row, len(hypothesis.tokens)] = False
+    return mask
+
+
+def _drawn(said: Batch, flat: Sequence[Hypothesis]) -> Tensor:
+    """(B, T) bool: the tokens that were drawn; a ``</s>`` that the length limit put was not."""
+    mask = said.target_mask.clone()
+    for row, hypothesis in enumerate(flat):
+        if not hypothesis.finished:
+            mask[row, len(hypothesis.tokens)] = False
+    return mask
+
+
+def _first(index: Tensor) -> Tensor:
+    """The first row of each record; rows that fill up a batch are none, unless there are no others."""
+    places = index.tolist()
+    rows = list({place: row for row, place in reversed(list(enumerate(places))) if place >= 0}.values())
+    return torch.tensor(sorted(rows) or [0], device=index.device)

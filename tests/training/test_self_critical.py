@@ -1,0 +1,139 @@
+"""Training by rewards: the gradient against enumeration, baselines by hand, and a run that goes on from another."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from seq2seq import checkpoint, command, workflows
+from seq2seq.batch import BOS, EOS, PAD, Batch
+from seq2seq.errors import UserError
+from seq2seq.metrics.rewards import reward
+from seq2seq.training.options import Options
+from seq2seq.training.self_critical import SelfCritical
+from tests.catalogue import batch, model
+
+
+def critic(
+    worth: Callable[[str], float], *, samples: int = 5, baseline: str = "greedy", longest: int = 1
+) -> SelfCritical:
+    """Outputs are spelt as their ids; ``worth`` is their reward."""
+    made = SelfCritical.__new__(SelfCritical)
+    made.reward = lambda places, texts: [worth(text) for text in texts]
+    made.samples, made.baseline, made.max_length = samples, baseline, longest
+    made.corpus = SimpleNamespace(codec=SimpleNamespace(text=lambda tokens, own: " ".join(map(str, tokens))))
+    return made
+
+
+def test_the_gradient_is_that_of_the_expected_reward() -> None:
+    """Outputs of one token at most, all of them enumerated: 200 x 40 samples come within a tenth of the exact one."""
+    ours, data = model("model=rnn"), batch()
+    data = data.select(torch.tensor([0]))
+
+    def worth(text: str) -> float:
+        return {"": 0.5, "5": 2.0, "7": 1.0}.get(text, 0.0)
+
+    first = ours.log_probs(Batch(data.source, data.index, torch.tensor([[BOS, EOS]]), 1))[0, 0]
+    allowed = torch.ones(len(first)).bool()
+    allowed[[PAD, BOS]] = False
+    q = first.detach().exp() * allowed / (first.detach().exp() * allowed).sum()
+    values = torch.tensor([worth("" if i == EOS else str(i)) for i in range(len(first))]).double()
+    greedy = values[(first + allowed.log()).argmax()]
+    exact = torch.autograd.grad(-(q * (values - greedy) * first).sum(), list(ours.parameters()), allow_unused=True)
+    total: list[Any] = [0.0 for _ in exact]
+    for seed in range(200):
+        loss = critic(worth, samples=40)(ours, data, seed).loss
+        for place, grad in enumerate(torch.autograd.grad(loss, list(ours.parameters()), allow_unused=True)):
+            total[place] = total[place] if grad is None else total[place] + grad / 200
+    mine = torch.cat([g.flatten() for g in total if isinstance(g, torch.Tensor)])
+    wanted = torch.cat([g.flatten() for g, t in zip(exact, total, strict=True) if isinstance(t, torch.Tensor)])
+    assert (mine - wanted).norm() < 0.1 * wanted.norm()
+
+
+def test_figures_and_baselines() -> None:
+    ours, data = model("model=rnn"), batch()
+    same = critic(lambda text: 3.0)(ours, data, 1)
+    assert same.loss.item() == 0
+    assert {name: value.item() / same.tokens for name, value in same.figures.items()} == pytest.approx(
+        {"reward": 3.0, "reward_baseline": 3.0, "advantage_variance": 0.0}
+    )
+    others = critic(len, samples=2, baseline="others", longest=6)(ours, data, 1)
+    figures = {name: value.item() / others.tokens for name, value in others.figures.items()}
+    assert figures["reward"] == pytest.approx(figures["reward_baseline"])  # each is the other's
+    assert figures["advantage_variance"] > 0
+
+
+def test_a_record_is_drawn_for_once_and_fillers_teach_nothing() -> None:
+    ours, data = model("model=rnn"), batch()
+    twice = data.select(torch.tensor([0, 1, 0, 2, 1]))
+    one, other = (critic(len, longest=5)(ours, given, 3) for given in (data, twice))
+    torch.testing.assert_close(one.loss, other.loss)
+    filler = Batch(data.source[:1], torch.tensor([-1]), data.target[:1], 1)
+    assert critic(len, longest=5)(ours, filler, 3).loss.item() == 0
+
+
+def test_rewards_of_outputs() -> None:
+    told = [["a dog runs", "the dog is running"], ["a cat"]]
+    assert reward("cider", told)([1, 0], ["a cat", "a bird"])[0] > 1
+    assert reward("rougeL", told)([1, 0], ["a cat", "nothing"]) == pytest.approx([1.0, 0.0])
+    for name in ("ter", "meteor", "sense"):
+        with pytest.raises(UserError, match=rf"training\.reward={name} is none of: bleu, chrf"):
+            reward(name, told)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"reward": "sense"}, "training.reward=sense is none of"), ({"reward_share": 0.0}, "above 0 and at most 1"),
+     ({"reward_samples": 1, "reward_baseline": "others"}, "2 with baseline others")],
+)  # fmt: skip
+def test_refusals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Options(**options)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share: float) -> None:
+    """The same weights and tokenizers; rewards in the curves."""
+    first = checkpoint.load(run)
+    lines = [
+        *("logger=csv", "data.reader.train=60", "data.reader.valid=6", "data.reader.test=6", "training.plots=0"),
+        *(
+            "model.dim=8",
+            "model.embedding_dim=8",
+            "data.max_tokens=256",
+            "trainer.max_steps=2",
+            "decoding.max_length=8",
+        ),
+        *(f"data.cache={tmp_path}", f"training.start_from={run}", "training.reward=bleu", "training.metrics=[bleu]"),
+        *(
+            "training.monitor=bleu",
+            "optimizer.lr=1e-9",
+            "trainer.log_every_n_steps=1",
+            "training.decoding.max_length=8",
+        ),
+        f"training.reward_share={share}",
+    ]
+    (config,) = command.compose("train", [command.forced(line) for line in lines])
+    workflows.train(config, tmp_path / "second")
+    second = checkpoint.load(tmp_path / "second")
+    assert second.codec.target.model == first.codec.target.model
+    for name, weight in second.weights.items():
+        torch.testing.assert_close(weight, first.weights[name], atol=1e-5, rtol=0)
+    curves = list(csv.DictReader((tmp_path / "second" / "metrics.csv").read_text().splitlines()))
+    assert any(row.get("train/reward") and float(row["train/advantage_variance"]) >= 0 for row in curves)
+    assert json.loads((tmp_path / "second" / "results.json").read_text())["run"]["training"]["steps"] == 2
+
+
+def test_weights_of_another_size_are_refused_in_one_line(run: Path, tmp_path: Path) -> None:
+    lines = [f"training.start_from={run}", "model.dim=12", "logger=csv", f"data.cache={tmp_path}"]
+    (config,) = command.compose("train", [command.forced(line) for line in lines])
+    with pytest.raises(UserError, match="the weights don't fit the config: size mismatch") as refused:
+        workflows.train(config, tmp_path / "second")
+    assert "\n" not in str(refused.value)
