@@ -44,7 +44,7 @@ class AttentionMap:
     copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
     picture: Picture | None = None  # of a caption
     cells: NDArray[np.int64] | None = None  # (S, 2) the row and column of each cell of the picture's grid,
-    extent: tuple[int, ...] = ()  # and their numbers
+    extent: tuple[int, ...] = ()  # and their numbers; the frames of a clip are one row
     words: list[str] = field(default_factory=list)  # what was said; ``target_words`` counts in them
 
     def copied_words(self) -> list[float]:
@@ -126,7 +126,9 @@ def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[
         target = [*chosen[row].tokens, EOS]
         shown = batch.pictures
         picture = None if shown is None else codec.input(shown.files[int(shown.rows[row])]).picture
-        grid = picture is not None and forced.positions.shape[1] == 2
+        cells, extent = forced.positions.cpu().numpy(), forced.extent.tolist()
+        if len(extent) == 1:
+            cells, extent = np.insert(cells, 0, 0, axis=1), [1, *extent]
         cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
         maps.append(
             AttentionMap(
@@ -139,8 +141,8 @@ def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[
                 [] if batch.segments is None else batch.segments[row, :size].tolist(),
                 None if forced.copied is None else forced.copied.float().cpu().numpy(),
                 picture,
-                forced.positions.cpu().numpy() if grid else None,
-                tuple(forced.extent.tolist()) if grid else (),
+                None if picture is None else cells,
+                () if picture is None else tuple(extent),
                 codec.text(chosen[row].tokens, own).split(),
             )
         )

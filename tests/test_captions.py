@@ -86,6 +86,21 @@ def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> 
         workflows.check(config)
 
 
+def test_clips(tmp_path: Path) -> None:
+    """Frames are a memory in time, which temporal and monotonic attention read; a sheet shows them as a strip."""
+    lines = [
+        *("data=toy_clips", "logger=csv", "data.reader.train=20", "data.reader.valid=3", "data.reader.test=4"),
+        *("model.dim=16", "model.embedding_dim=8", "encoder.frames.channels=[8,8]", "trainer.max_steps=2"),
+        *("training.plots=1", "decoding.beam_size=2", "task.max_length=12", f"data.cache={tmp_path}"),
+    ]
+    for attention in ("temporal", "monotonic"):
+        workflows.train(composed("train", *lines, f"attention={attention}"), tmp_path / attention)
+        scores = json.loads((tmp_path / attention / "results.json").read_text())["test"]
+        assert 0 < scores["pointing_uniform"]["score"] < 1
+        seen = np.load(tmp_path / attention / "attention" / "test" / "00000_sheet.npz")
+        assert seen["extent"].tolist() == [1, 8] and seen["cells"].tolist() == [[0, n] for n in range(8)]
+
+
 def test_scenes_are_told_truly_and_novel_pairs_are_in_test_alone(captions: Path) -> None:
     kinds: dict[str, set[tuple[str, str]]] = {"valid": set(), "test": set()}
     (config,) = command.compose("train", [command.forced(line) for line in SMALL])

@@ -74,8 +74,12 @@ class Images:
         return np.stack(frames).transpose(0, 3, 1, 2)
 
     def shown(self, file: Path) -> Image.Image:
-        """The first frame as a model sees it without random changes: for plots."""
-        return self._fitted(next(self.frames_of(file)))
+        """What a model sees without random changes, frames side by side: for plots."""
+        frames = [self._fitted(frame) for frame in self.frames_of(file)]
+        strip = Image.new("RGB", (sum(frame.width for frame in frames), frames[0].height))
+        for place, frame in enumerate(frames):
+            strip.paste(frame, (place * frame.width, 0))
+        return strip
 
     def frames_of(self, file: Path) -> Iterator[Image.Image]:
         """The frames that are wanted, upright and in RGB, at least ``size`` large if the file is."""

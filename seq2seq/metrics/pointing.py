@@ -19,7 +19,9 @@ Boxes = Sequence[float]
 
 @dataclass
 class Pointing:
-    """Hits among the words that name something: the cell that a word attends most overlaps one of its boxes."""
+    """Hits among the words that name something: the cell that a word attends most overlaps one of its boxes. A word
+    that attends nothing is a miss.
+    """
 
     words: int = 0
     hits: int = 0
@@ -41,10 +43,10 @@ class Pointing:
         by_word = merge(weights, np.arange(len(places)), target)
         middle = int(np.abs((places + 0.5) / np.asarray(extent) - 0.5).sum(1).argmin())
         for row, boxes in zip(by_word, regions, strict=True):
-            if len(boxes) and row.sum() > 0:
+            if len(boxes):
                 inside = overlapping(places, extent, boxes)
                 self.words += 1
-                self.hits += bool(inside[row.argmax()])
+                self.hits += bool(row.max(initial=0.0) > 0 and inside[row.argmax()])
                 self.uniform += float(inside.mean())
                 self.centre += bool(inside[middle])
 

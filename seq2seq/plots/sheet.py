@@ -100,10 +100,11 @@ def draw(
     title: str = "",
 ) -> Figure:
     """The picture itself, then a panel a word."""
-    shape = picture.height / picture.width
-    wide, high = (PANEL, PANEL * shape) if shape <= 1 else (PANEL / shape, PANEL)
+    shape, strip = picture.height / picture.width, picture.width / picture.height / 2
+    wide = PANEL * (min(strip, ACROSS) if strip > 1 else min(1.0, 1.0 / shape))  # a strip of frames is wide
+    high = wide * shape
     count = len(looks.words) + 1
-    across = min(ACROSS, count)
+    across = min(max(1, int(ACROSS * PANEL / wide)), count)
     down = ceil(count / across)
     size = GAP + across * (wide + GAP), 0.4 + down * (high + NAME + BAR + GAP)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")

@@ -39,10 +39,10 @@ def test_pointing() -> None:
     assert found.uniform == pytest.approx(2 / 6 + 2 / 6)
 
 
-def test_a_word_without_attention_does_not_count() -> None:
+def test_a_word_without_attention_is_a_miss() -> None:
     found = Pointing()
     found.add(np.zeros((1, 6)), GRID, (2, 3), [0], [[0, 0, 1, 1]])
-    assert found.words == 0
+    assert (found.words, found.hits, found.uniform) == (1, 0, 1.0)
 
 
 def test_what_was_said() -> None:

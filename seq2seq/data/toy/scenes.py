@@ -190,7 +190,7 @@ def _paint(picture: Image.Image, thing: Thing, side: int) -> None:
         pen.ellipse((0, 0, whole, whole), fill=255)
     else:
         pen.polygon([((1 + x) * reach, (1 + y) * reach) for x, y in _OUTLINES[thing.shape]], fill=255)
-    step = side / 16
+    step = max(side / 16, 4 * SUPERSAMPLING)  # four pixels at least, or it would be a shade
     places = [n * step for n in range(int(whole / step) + 1)]
     if thing.texture == "striped":
         for y in places:
