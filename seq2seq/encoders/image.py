@@ -50,7 +50,7 @@ class GridEncoder(Encoder):
         pictures = shown(batch)
         if pictures.pixels.shape[1] > 1:
             raise UserError("these pictures have several frames: choose encoder=clip, or data.images.frames=null")
-        grid, memory, slots = self.encode(self.normalised(pictures, 0), pictures.sizes[:, 1:], need_weights)
+        grid, memory, slots = self.look(pictures, need_weights)
         values = grid * memory.mask.unsqueeze(-1)
         mean = values.sum(1, keepdim=True) / memory.mask.sum(1).clamp(min=1)[:, None, None]
         encoded = Encoded.of(replace(memory, values=values), mean, slots)
@@ -59,6 +59,10 @@ class GridEncoder(Encoder):
         penalties = {name: _first_of(each, rows) for name, each in encoded.penalties.items()}
         log_prob = None if encoded.log_prob is None else encoded.log_prob.index_select(0, rows)
         return replace(encoded.select(rows), weights=weights, penalties=penalties, log_prob=log_prob)
+
+    def look(self, pictures: Pictures, need_weights: bool) -> tuple[Tensor, Memory, Sequence[Attended]]:
+        """``encode`` of the pictures' first frames."""
+        return self.encode(self.normalised(pictures, 0), pictures.sizes[:, 1:], need_weights)
 
     def normalised(self, pictures: Pictures, frame: int) -> Tensor:
         """A frame of each picture: (N, 3, h, w), 0 where it is padded, h and w multiples of the stride."""

@@ -11,13 +11,14 @@ from lightning.pytorch.callbacks import Callback, Timer
 from torch import nn
 
 from seq2seq.attention.base import Attention
+from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from seq2seq.training import processes
 
 
 class Annealing(Callback):
-    """Tells every mechanism and the criterion before each batch how far training has come, from 0 to 1.
+    """Tells mechanisms, pretrained encoders and the criterion before each batch how far training has come, from 0 to 1.
 
     They keep what follows from it in buffers, which checkpoints hold. A run of which nothing says when it will end
     stays at 0; it is refused where something waits for more.
@@ -27,7 +28,9 @@ class Annealing(Callback):
         """Finds out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
         self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
         self.timer = next((found for found in vars(trainer)["callbacks"] if isinstance(found, Timer)), None)
-        self.told = [module for module in pl_module.modules() if isinstance(module, (Attention, Criterion))]
+        self.told = [
+            module for module in pl_module.modules() if isinstance(module, (Attention, BackboneEncoder, Criterion))
+        ]
         if not 0 < self.steps < math.inf:
             self.steps = math.inf
             if self.timer is None:

@@ -1,0 +1,107 @@
+"""Networks trained elsewhere: from a folder, frozen or trained on, kept on disk; what lacks is told in a line."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from seq2seq import command, workflows
+from seq2seq.encoders.backbone import BackboneEncoder
+from seq2seq.errors import UserError
+from tests.encoders.test_image import shown
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small ResNet with random weights, as ``save_pretrained`` leaves it."""
+    transformers = pytest.importorskip("transformers")
+    path = tmp_path_factory.mktemp("resnet")
+    torch.manual_seed(3)
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    transformers.ResNetBackbone(config).save_pretrained(path)
+    (path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}')
+    return path
+
+
+def test_a_folder_gives_its_network_its_pixels_and_its_stride(folder: Path) -> None:
+    import transformers
+
+    ours = BackboneEncoder(None, dim=12, name=str(folder)).eval()
+    theirs = transformers.ResNetBackbone.from_pretrained(folder, out_features=["stage2"]).eval()
+    data = shown((64, 64), side=64)
+    pixels = (data.pictures.pixels[:, 0].float() / 255 - 0.5) / 0.25
+    grid = theirs(pixels).feature_maps[-1]
+    assert 64 // ours.stride == grid.shape[2]
+    memory = ours(data).memory
+    torch.testing.assert_close(memory.values, ours.project(grid.flatten(2).mT))
+    assert memory.extent.tolist() == [list(grid.shape[2:])]
+    with torch.device("meta"):
+        BackboneEncoder(None, dim=12, name=str(folder))
+
+
+def test_frozen_or_trained_from_a_share_of_training_on(folder: Path) -> None:
+    data = shown((64, 64), (64, 40), side=64)
+    for train_from, progress, learns in ((None, 1.0, False), (0.5, 0.4, False), (0.5, 0.5, True), (0.0, 0.0, True)):
+        ours = BackboneEncoder(None, dim=12, name=str(folder), train_from=train_from).train()
+        ours.anneal(progress)
+        ours(data).memory.values.square().sum().backward()
+        grads = [p.grad is not None and bool(p.grad.any()) for p in ours.network.parameters()]
+        assert any(grads) is learns and ours.project.weight.grad is not None
+        assert ours.network.training is learns
+
+
+def test_what_is_kept_is_what_is_computed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = []
+    for name in "ab":
+        files.append(str(tmp_path / f"{name}.png"))
+        Image.new("RGB", (64, 64)).save(files[-1])
+    data = shown((64, 64), (64, 64), side=64)
+    data = replace(data, pictures=replace(data.pictures, files=tuple(files)))
+    ours = BackboneEncoder(None, dim=12, name=str(folder), cache=str(tmp_path / "kept")).eval()
+    computed = replace(data, pictures=replace(data.pictures))
+    first = ours(data).memory.values
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    monkeypatch.setattr(ours, "features", None)  # nothing is computed any more
+    assert ours(data).memory.values.equal(first)
+    plain = BackboneEncoder(None, dim=12, name=str(folder)).eval()
+    plain.project.load_state_dict(ours.project.state_dict())
+    torch.testing.assert_close(first, plain(computed).memory.values, rtol=1e-2, atol=1e-2)  # half precision
+    Image.new("RGB", (64, 60)).save(files[0])
+    with pytest.raises(TypeError):  # it would have to be computed anew
+        ours(data)
+
+
+def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
+    lines = [
+        *("data=toy_captioning", "encoder=backbone", f"encoder.name={folder}", "logger=csv", "data.reader.train=12"),
+        *("data.reader.valid=3", "data.reader.test=3", "model.dim=16", "model.embedding_dim=8", "trainer.max_steps=2"),
+        *("training.plots=0", "decoding=greedy", "task.max_length=8", f"data.cache={tmp_path}"),
+        f"encoder.cache={tmp_path / 'kept'}",
+    ]
+    (config,) = command.compose("train", [command.forced(line) for line in lines])
+    workflows.train(config, tmp_path / "run")
+    assert len(list((tmp_path / "kept").iterdir())) == 18
+
+
+def test_what_is_missing_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for library in ("transformers", "timm"):
+        monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(UserError, match=rf"encoder\.library={library}: .*pip install {library}"):
+            BackboneEncoder(None, dim=12, name="x", library=library)
+    with pytest.raises(UserError, match="none of: transformers, timm"):
+        BackboneEncoder(None, dim=12, name="x", library="keras")
+    with pytest.raises(UserError, match=r"train_from=1\.0"):
+        BackboneEncoder(None, dim=12, name="x", train_from=1.0)
+    with pytest.raises(UserError, match=r"encoder\.cache .*train_from=null"):
+        BackboneEncoder(None, dim=12, name="x", train_from=0.0, cache="x")
+
+
+def test_a_folder_without_one_is_told_in_a_line(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(UserError, match=r"encoder\.name=.* can't be loaded as a backbone of transformers"):
+        BackboneEncoder(None, dim=12, name=str(tmp_path))
