@@ -1,7 +1,7 @@
-"""Scores of captions on one tokenisation: CIDEr-D, BLEU-1 to 4, ROUGE-L as COCO counts it, METEOR, diversity.
+"""Scores of captions on one tokenisation: CIDEr-D, BLEU-1 to 4, ROUGE-L as COCO counts it, METEOR, SPICE, diversity.
 
 Hypotheses are N strings; references are N lists of strings. Words are those of COCO's evaluation (Chen 2015,
-arXiv:1504.00325): Penn Treebank's, in lower case, marks dropped. METEOR is ``pycocoevalcap``'s, which needs Java.
+arXiv:1504.00325): Penn Treebank's, in lower case, marks dropped. METEOR and SPICE are ``pycocoevalcap``'s, in Java.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -127,23 +128,43 @@ def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """METEOR 1.5 (Denkowski & Lavie 2014, W14-3348), by the program that ``pycocoevalcap`` brings."""
     check("METEOR", hypotheses, references)
-    if missing := missing_for_meteor():
+    if missing := missing_for("meteor"):
         raise UserError(f"metric meteor: {missing}")
     from pycocoevalcap.meteor.meteor import Meteor
 
-    told = {place: [" ".join(words(text)) for text in several] for place, several in enumerate(references)}
-    said = {place: [" ".join(words(text))] for place, text in enumerate(hypotheses)}
-    score, _ = Meteor().compute_score(told, said)
-    return Score(100.0 * float(score), f"METEOR-1.5|{TOKENS}|pycocoevalcap:{version('pycocoevalcap')}")
+    return _of_coco("METEOR-1.5", Meteor(), hypotheses, references)
 
 
-def missing_for_meteor() -> str | None:
-    """What METEOR needs that is not there."""
+def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """F1 of the tuples of scene graphs (Anderson 2016, arXiv:1607.08822), by ``pycocoevalcap``'s program."""
+    check("SPICE", hypotheses, references)
+    if missing := missing_for("spice"):
+        raise UserError(f"metric spice: {missing}")
+    from pycocoevalcap.spice.spice import Spice
+
+    return _of_coco("SPICE", Spice(), hypotheses, references)
+
+
+def missing_for(metric: str) -> str | None:
+    """What METEOR or SPICE needs that is not there."""
     try:
-        version("pycocoevalcap")
+        package = distribution("pycocoevalcap")
     except PackageNotFoundError:
         return "pycocoevalcap is not installed: pip install 'seq2seq-attention[meteor]'"
-    return None if shutil.which("java") else "there is no java on the path, which METEOR is written in"
+    if not shutil.which("java"):
+        return f"there is no java on the path, which {metric.upper()} is written in"
+    parser = Path(str(package.locate_file("pycocoevalcap"))) / "spice" / "lib" / "stanford-corenlp-3.6.0.jar"
+    if metric == "spice" and not parser.exists():
+        return f"{parser} is missing: python -m pycocoevalcap.spice.get_stanford_models downloads it"
+    return None
+
+
+def _of_coco(name: str, scorer: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """A score of ``pycocoevalcap`` on our words."""
+    told = {place: [" ".join(words(text)) for text in several] for place, several in enumerate(references)}
+    said = {place: [" ".join(words(text))] for place, text in enumerate(hypotheses)}
+    score, _ = scorer.compute_score(told, said)
+    return Score(100.0 * float(score), f"{name}|{TOKENS}|pycocoevalcap:{version('pycocoevalcap')}")
 
 
 def diversity(hypotheses: Sequence[str]) -> dict[str, Score]:
@@ -162,6 +183,7 @@ SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Score]] = 
     **{f"bleu{order}": partial(bleu_n, order) for order in ORDERS},
     "rougeL_coco": rouge_l_coco,
     "meteor": meteor,
+    "spice": spice,
 }
 
 

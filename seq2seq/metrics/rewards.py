@@ -11,7 +11,7 @@ from seq2seq.metrics.text import SCORERS
 Reward = Callable[[Sequence[int], Sequence[str]], list[float]]
 """Places of records and outputs for them -> what each is worth, about 0-10 of CIDEr-D and 0-1 of all else."""
 LOWER_IS_BETTER = frozenset({"ter"})
-CORPUS_ONLY = frozenset({"meteor"})
+CORPUS_ONLY = frozenset({"meteor", "spice"})  # a program is started for each call
 
 
 def reward(name: str, references: Sequence[Sequence[str]]) -> Reward:

@@ -10,7 +10,7 @@ import pytest
 
 from seq2seq.errors import UserError
 from seq2seq.metrics import score
-from seq2seq.metrics.captions import CiderD, cider, diversity, meteor, missing_for_meteor, words
+from seq2seq.metrics.captions import CiderD, cider, diversity, meteor, missing_for, spice, words
 
 REFERENCES = [
     ["A man rides a horse.", "A man on a horse", "someone riding a brown horse"],
@@ -83,8 +83,8 @@ def test_as_pycocoevalcap_has_them(data: tuple[list[str], list[list[str]]]) -> N
 
 def test_words_are_nearly_those_of_the_treebank_tokenizer() -> None:
     pytest.importorskip("pycocoevalcap")
-    if missing_for_meteor():
-        pytest.skip(missing_for_meteor())
+    if missing_for("meteor"):
+        pytest.skip(missing_for("meteor"))
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     texts = [text for several in REFERENCES for text in several] + [
@@ -96,13 +96,22 @@ def test_words_are_nearly_those_of_the_treebank_tokenizer() -> None:
 
 
 def test_meteor_where_java_is() -> None:
-    if missing := missing_for_meteor():
+    if missing := missing_for("meteor"):
         with pytest.raises(UserError, match="metric meteor: "):
             meteor(CAPTIONS, REFERENCES)
         pytest.skip(missing)
     perfect = meteor([several[0] for several in REFERENCES], REFERENCES).score
     assert perfect == pytest.approx(100, abs=1)
     assert 10 < meteor(CAPTIONS, REFERENCES).score < perfect
+
+
+def test_what_spice_lacks_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    if missing := missing_for("spice"):
+        with pytest.raises(UserError, match=r"^metric spice: .*(pip install|java|get_stanford_models)"):
+            spice(CAPTIONS, REFERENCES)
+        assert "\n" not in missing
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert "java" in missing_for("meteor") or "pip install" in missing_for("meteor")
 
 
 def test_diversity_by_hand() -> None:
