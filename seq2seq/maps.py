@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from seq2seq.batch import EOS, Batch
 from seq2seq.data.codec import Codec
 from seq2seq.data.images import Picture
 from seq2seq.decoders.base import SENTINEL
+from seq2seq.encoders.image import GridEncoder
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
 from seq2seq.metrics.gold import Gold
@@ -44,7 +46,7 @@ class AttentionMap:
     copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
     picture: Picture | None = None  # of a caption
     cells: NDArray[np.int64] | None = None  # (S, 2) the row and column of each cell of the picture's grid,
-    extent: tuple[int, ...] = ()  # and their numbers; the frames of a clip are one row
+    extent: tuple[float, ...] = ()  # and how many there are room for: the last may be part padding; a clip is one row
     words: list[str] = field(default_factory=list)  # what was said; ``target_words`` counts in them
 
     def copied_words(self) -> list[float]:
@@ -65,7 +67,10 @@ class AttentionMap:
 
     def statistics(self) -> dict[str, float]:
         """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
-        return statistics(self.weights[self.last], self.sentinels.get(self.last))
+        found = statistics(self.weights[self.last], self.sentinels.get(self.last))
+        if self.cells is not None and self.extent[0] > 1:
+            del found["monotonicity"]  # cells of a grid follow each other in no order
+        return found
 
     @property
     def last(self) -> str:
@@ -117,6 +122,11 @@ class AttentionMap:
         )
 
 
+def _words(text: str) -> list[str]:
+    """As ``target_words`` counts them: between spaces, whatever else is white."""
+    return text.split(" ") if text else []
+
+
 def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> list[AttentionMap]:
     """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
     maps = []
@@ -129,6 +139,9 @@ def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[
         cells, extent = forced.positions.cpu().numpy(), forced.extent.tolist()
         if len(extent) == 1:
             cells, extent = np.insert(cells, 0, 0, axis=1), [1, *extent]
+        elif shown is not None:
+            pixels = shown.sizes[shown.rows[row], 1:].tolist()
+            extent = [side / cast(GridEncoder, model.encoder).stride for side in pixels]
         cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
         maps.append(
             AttentionMap(
@@ -143,7 +156,7 @@ def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[
                 picture,
                 None if picture is None else cells,
                 () if picture is None else tuple(extent),
-                codec.text(chosen[row].tokens, own).split(),
+                _words(codec.text(chosen[row].tokens, own)),
             )
         )
     return maps

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +85,8 @@ class Images:
     def frames_of(self, file: Path) -> Iterator[Image.Image]:
         """The frames that are wanted, upright and in RGB, at least ``size`` large if the file is."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on large pictures, which are refused below, and odd metadata
+            with warnings.catch_warnings(), _without_pillows_limit():
+                warnings.simplefilter("ignore")  # on odd metadata
                 with Image.open(file) as picture:
                     width, height = picture.size
                     if width * height > self.max_pixels:
@@ -93,16 +94,16 @@ class Images:
                     there = getattr(picture, "n_frames", 1)
                     wanted = 1 if self.frames is None else self.frames
                     if there == 1 and picture.format == "JPEG":
-                        picture.draft(picture.mode, (self.size, self.size))  # unpacked small, where that costs nothing
+                        enough = round(self.size / self.crop**0.5)  # of which a random part still has ``size``
+                        picture.draft(picture.mode, (enough, enough))  # unpacked small, where that costs nothing
                     for place in range(wanted):
                         picture.seek(place * there // wanted)
                         yield _rgb(picture)
         except UnidentifiedImageError as error:
             raise BadImage("not a picture") from error
-        except Image.DecompressionBombError as error:
-            raise BadImage(str(error)) from error
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError, IndexError, TypeError) as error:
-            # what Pillow's readers raise at broken files
+        except BadImage:
+            raise
+        except Exception as error:  # Pillow's readers raise whatever they stumble over in broken files
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise BadImage(reason.splitlines()[0]) from error
 
@@ -171,13 +172,46 @@ class _Changes:
         return picture
 
 
+@contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """``max_pixels`` is ours."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How a picture is put upright, by its EXIF orientation."""
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Of the camera; metadata that can't be read say nothing."""
+    try:
+        return int(picture.getexif().get(0x0112, 1))
+    except Exception:
+        return 1
+
+
 def _rgb(picture: Image.Image) -> Image.Image:
     """Upright, in RGB of 8 bits; what is transparent shows white."""
-    upright = ImageOps.exif_transpose(picture)
+    upright = picture.copy()
+    if (turn := _TURNS.get(_orientation(picture))) is not None:
+        upright = upright.transpose(turn)
     if upright.mode.startswith(("I", "F")):  # 16 bits and more, which convert("RGB") would clip
         levels = np.asarray(upright, np.float64)
         most = levels.max(initial=0.0)  # of 32 bits, and of fractions, the file does not say what white is
-        top = 65535.0 if upright.mode.startswith("I;16") or most > 255.0 else 255.0 if most > 1.0 else 1.0
+        tops = (1.0, 255.0, 65535.0) if not upright.mode.startswith("I;16") else (65535.0,)
+        top = next((top for top in tops if most <= top), most)
         upright = Image.fromarray((levels.clip(0.0, top) * (255.0 / top)).round().astype(np.uint8))
     if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
         colours = upright.convert("RGBA")

@@ -106,16 +106,20 @@ def _first_of(x: Tensor, rows: Tensor) -> Tensor:
 
 
 class Residual(nn.Module):
-    """x + f(x), f two 3 x 3 convolutions, each after a norm and ReLU (He 2016, arXiv:1603.05027, figure 1b)."""
+    """x + f(x), f two convolutions, each after a norm and ReLU (He 2016, arXiv:1603.05027, figure 1b).
+
+    Where sides are halved, the first one is 4 x 4 and the shortcut takes means of 2 x 2 (He 2019, arXiv:1812.01187,
+    section 4), so that a cell stays in the middle of the pixels that it stands for.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(_norm(width) for width in (inputs, outputs))
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(width, outputs, 3, step, 1, bias=False) for width, step in ((inputs, stride), (outputs, 1))
-        )
+        self.convolutions = nn.ModuleList((_convolution(inputs, outputs, stride), _convolution(outputs, outputs, 1)))
         plain = inputs == outputs and stride == 1
-        self.shortcut = nn.Identity() if plain else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.shortcut: nn.Module = nn.Identity()
+        if not plain:
+            self.shortcut = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, x: Tensor, mask: Tensor, reduced: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', h', w'); ``mask`` (N, 1, h, w) and ``reduced`` (N, 1, h', w') keep padding at 0."""
@@ -123,6 +127,11 @@ class Residual(nn.Module):
         short = self.shortcut(x if isinstance(self.shortcut, nn.Identity) else y)
         y = torch.relu(self.norms[1](self.convolutions[0](y) * reduced)) * reduced
         return (short + self.convolutions[1](y)) * reduced
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
+    """Of 3 x 3, or of 4 x 4 where it halves the sides."""
+    return nn.Conv2d(inputs, outputs, 2 + stride, stride, 1, bias=False)
 
 
 def _norm(width: int) -> nn.GroupNorm:
@@ -148,7 +157,7 @@ class CNNEncoder(GridEncoder):
         if len(channels) < 2 or blocks < 1 or any(width < 1 for width in channels):
             raise UserError("encoder.channels needs two widths or more, and encoder.blocks at least 1")
         super().__init__(dim, 2 ** len(channels))
-        self.stem = nn.Conv2d(3, channels[0], 3, 2, 1, bias=False)
+        self.stem = _convolution(3, channels[0], 2)
         self.stages = Stack(
             Stack(Residual(width if block else before, width, 1 if block else 2) for block in range(blocks))
             for before, width in pairwise(channels)

@@ -32,12 +32,13 @@ class Pointing:
         self,
         weights: ArrayLike,
         cells: ArrayLike,
-        extent: Sequence[int],
+        extent: Sequence[float],
         target: ArrayLike,
         regions: Sequence[Boxes],
     ) -> None:
-        """A caption: ``weights`` (T, S), ``cells`` (S, 2) row and column of each, ``extent`` their numbers, ``target``
-        whose word each piece is (``words.merge``), ``regions`` (J,) the boxes of each word.
+        """A caption: ``weights`` (T, S), ``cells`` (S, 2) row and column of each, ``extent`` how many rows and columns
+        the picture has room for, ``target`` whose word each piece is (``words.merge``), ``regions`` (J,) the boxes of
+        each word.
         """
         places = np.asarray(cells)
         by_word = merge(weights, np.arange(len(places)), target)
@@ -51,7 +52,7 @@ class Pointing:
                 self.centre += bool(inside[middle])
 
 
-def overlapping(cells: ArrayLike, extent: Sequence[int], boxes: Boxes) -> NDArray[np.bool_]:
+def overlapping(cells: ArrayLike, extent: Sequence[float], boxes: Boxes) -> NDArray[np.bool_]:
     """(S,) bool: which cells share some area with a box."""
     place, size = np.asarray(cells, np.float64), np.asarray(extent, np.float64)
     top, left = (place / size).T

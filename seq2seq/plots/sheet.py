@@ -50,7 +50,7 @@ def save_sheet(
     picture: Image.Image,
     alignment: ArrayLike,
     cells: ArrayLike,
-    extent: Sequence[int],
+    extent: Sequence[float],
     words: Sequence[str],
     target_words: Sequence[int],
     *,
@@ -60,7 +60,8 @@ def save_sheet(
 ) -> list[Path]:
     """Writes DIRECTORY/RECORD_sheet.png and .npz, and returns the picture's path.
 
-    ``alignment`` (T, S); ``cells`` (S, 2) and ``extent`` the row and column of each and their numbers; ``words`` (J,)
+    ``alignment`` (T, S); ``cells`` (S, 2) and ``extent`` the row and column of each, and how many of them the picture
+    has room for, the last ones in part; ``words`` (J,)
     and ``target_words`` (T,) what was said, and the word of each piece, -1 for ``</s>``; ``sentinel`` (T,);
     ``regions`` (J,) gold, which belongs to a caption that says what the reference says.
 
@@ -82,7 +83,7 @@ def save_sheet(
         Path(f"{stem}.npz"),
         alignment=np.asarray(alignment, np.float32),
         cells=np.asarray(cells, np.int64),
-        extent=np.asarray(extent, np.int64),
+        extent=np.asarray(extent, np.float64),
         words=np.array(words, np.str_),
         target_words=np.asarray(target_words, np.int64),
         sentinel=np.asarray([] if sentinel is None else sentinel, np.float32),
@@ -94,7 +95,7 @@ def draw(
     picture: Image.Image,
     looks: Looks,
     cells: ArrayLike,
-    extent: Sequence[int],
+    extent: Sequence[float],
     *,
     regions: Sequence[Sequence[float]] | None = None,
     title: str = "",
@@ -143,19 +144,22 @@ def draw(
     return figure
 
 
-def light(weights: Array, cells: NDArray[np.int64], extent: Sequence[int], height: int, width: int) -> Array:
+def light(weights: Array, cells: NDArray[np.int64], extent: Sequence[float], height: int, width: int) -> Array:
     """(height, width) 0-1: weights over cells as light over pixels, smooth, 1 at the brightest place.
 
     Even attention is half as bright, so that a spread without a centre looks like one.
     """
-    grid = np.zeros(tuple(extent))
+    rows, columns = (ceil(size) for size in extent)
+    grid = np.zeros((rows, columns))
     grid[tuple(cells.T)] = weights
     full = max(grid.max(), 2.0 / grid.size, 1e-12)
-    smooth = Image.fromarray((grid / full).astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    seen = 0.0, 0.0, extent[1], extent[0]  # of the grid, what is no padding
+    glow = Image.fromarray((grid / full).astype(np.float32))
+    smooth = glow.resize((width, height), Image.Resampling.BICUBIC, box=seen)
     return np.asarray(smooth, np.float64).clip(0.0, 1.0)
 
 
-def _word(axes: Axes, colours: Array, weights: Array, cells: NDArray[np.int64], extent: Sequence[int]) -> None:
+def _word(axes: Axes, colours: Array, weights: Array, cells: NDArray[np.int64], extent: Sequence[float]) -> None:
     height, width = colours.shape[:2]
     chosen = int(weights.argmax()) if len(weights) else -1
     single = len(weights) > 0 and weights[chosen] >= ONE * max(weights.sum(), 1e-12) and weights[chosen] > 0
@@ -164,7 +168,8 @@ def _word(axes: Axes, colours: Array, weights: Array, cells: NDArray[np.int64], 
     _show(axes, colours * bright + grey * (1.0 - bright))
     if single:
         (row, column), (rows, columns) = cells[chosen], extent
-        _frame(axes, (column / columns, row / rows, (column + 1) / columns, (row + 1) / rows), colours.shape, CHOSEN)
+        box = column / columns, row / rows, min(1.0, (column + 1) / columns), min(1.0, (row + 1) / rows)
+        _frame(axes, box, colours.shape, CHOSEN)
 
 
 def _show(axes: Axes, colours: Array) -> None:
