@@ -98,7 +98,7 @@ def load(path: str | Path) -> Checkpoint:
     }
     policy = Policy(**limits)
     codec: Codec
-    if "images" in data:
+    if "source" not in opened:
         codec = ImageCodec(build_node(data["images"]), target, policy)
     else:
         codec = TextCodec(opened["source"], target, data.get("documents", False), data.get("copy", False), policy)

@@ -13,7 +13,10 @@ from seq2seq.errors import UserError
 
 
 def shuffled_images(records: Sequence[Record], codec: Codec) -> list[Record]:
-    """Each record with the picture of another, drawn once for all; what is left is what captions have in common."""
+    """Each record with the picture of another, drawn once for all; what is left is what captions have in common.
+
+    Regions stay those of the caption, so that pointing at them is what a guess at the place of such words would give.
+    """
     if not isinstance(codec, ImageCodec):
         raise UserError("evaluation.control=shuffled_images is for models that caption pictures")
     if len(records) < 2:
@@ -21,8 +24,7 @@ def shuffled_images(records: Sequence[Record], codec: Codec) -> list[Record]:
     order = list(range(len(records)))
     Random(0).shuffle(order)  # one cycle, so that no picture stays in its place
     other = dict(zip(order, [*order[1:], order[0]], strict=True))
-    kept = [{name: value for name, value in record.items() if name != "regions"} for record in records]
-    return [cast(Record, {**record, "source": records[other[n]]["source"]}) for n, record in enumerate(kept)]
+    return [cast(Record, {**record, "source": records[other[n]]["source"]}) for n, record in enumerate(records)]
 
 
 CONTROLS: dict[str, Callable[[Sequence[Record], Codec], list[Record]]] = {"shuffled_images": shuffled_images}

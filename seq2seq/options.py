@@ -87,7 +87,8 @@ def check_options(
             raise UserError(f"{what}{suggest(key, [*known, *beside])}; there are: {right}")
         parameter, hint = known[key]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
-            check_options(place, value, hint)
+            if "_target_" not in value:  # a node is held against its target
+                check_options(place, value, hint)
         elif not fits(value, hint) and (value is not None or parameter.default is not None):
             raise UserError(f"{place}={value}: must be {describe(hint)}")
 

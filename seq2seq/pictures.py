@@ -27,8 +27,12 @@ def read_pictures(path: str | None) -> Iterator[str]:
         found = [str(file) for file in sorted(place.iterdir()) if file.suffix.lower() in SUFFIXES]
     elif place.suffix in LISTS:
         return (line.strip() for line in read_lines(path))
+    elif glob.has_magic(path):
+        found = [name for name in sorted(glob.glob(path, recursive=True)) if Path(name).suffix.lower() in SUFFIXES]
+    elif place.is_file():
+        found = [path]
     else:
-        found = [path] if place.is_file() else sorted(glob.glob(path, recursive=True))
+        raise UserError(f"{path}: no such file")
     if not found:
         raise UserError(f"{path} has no pictures ({', '.join(sorted(SUFFIXES))})")
     return iter(found)

@@ -20,6 +20,7 @@ from seq2seq.data.captions import ImageCodec
 from seq2seq.data.collate import collate
 from seq2seq.data.loading import lengths
 from seq2seq.data.records import Record
+from seq2seq.errors import UserError
 from seq2seq.inference import Generation, Trained
 from seq2seq.loss import Criterion
 from seq2seq.maps import AttentionMap
@@ -65,7 +66,9 @@ def score_records(
     found.metrics |= score(task["metrics"], outputs, references)
     found.metrics |= likelihood(trained, records, max_tokens)
     known = [r for r in records if r.get("alignment") or r.get("origins") or r.get("regions")]
-    maps = forced(trained, known, max_tokens)
+    found_maps = forced(trained, known, max_tokens)
+    known = [record for record, seen in zip(known, found_maps, strict=True) if seen is not None]
+    maps = [seen for seen in found_maps if seen is not None]
     if linked := [(seen, gold_of(record)) for seen, record in zip(maps, known, strict=True) if record.get("alignment")]:
         found.metrics |= alignment_error(*zip(*linked, strict=True))
     if isinstance(trained.codec, ImageCodec):
@@ -104,6 +107,8 @@ def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> 
         for batch in batches(trained, records, max_tokens):
             losses = criterion(trained.model, batch)
             nll, tokens, correct = nll + float(losses.nll), tokens + losses.tokens, correct + int(losses.correct)
+    if not tokens:
+        raise UserError("there is nothing to score: no record has a target that can be read with its source")
     signature = f"teacher-forced|{tokens} tokens with </s>|vocabulary {len(trained.codec.target)}"
     return {
         "perplexity": Score(perplexity(nll, tokens), signature),
@@ -216,9 +221,11 @@ def _agreed(figures: Agreement, how: str) -> Score:
     return Score(figures.aer, f"AER|{how}|precision:{figures.precision:.4f}|recall:{figures.recall:.4f}")
 
 
-def forced(trained: Trained, records: Sequence[Record], max_tokens: int, *, plots: int = 0) -> list[AttentionMap]:
-    """The attention of each record's target, forced on the model; in their order. All weights, of which there are many,
-    are kept for the first ``plots`` alone, the alignment for all.
+def forced(
+    trained: Trained, records: Sequence[Record], max_tokens: int, *, plots: int = 0
+) -> list[AttentionMap | None]:
+    """The attention of each record's target, forced on the model; in their order, None where a picture can't be read
+    any more. All weights, of which there are many, are kept for the first ``plots`` alone, the alignment for all.
     """
     maps: dict[int, AttentionMap] = {}
     for batch in batches(trained, records, max_tokens):
@@ -227,7 +234,7 @@ def forced(trained: Trained, records: Sequence[Record], max_tokens: int, *, plot
         chosen = [Hypothesis(tokens, score=0.0, log_prob=0.0, finished=True) for tokens in targets]
         for place, seen in zip(batch.index.tolist(), trained.attention(batch, chosen), strict=True):
             maps[place] = seen if place < plots else replace(seen, weights={})
-    return [maps[place] for place in range(len(records))]
+    return [maps.get(place) for place in range(len(records))]
 
 
 def record_of(gold: Gold) -> Record:
@@ -239,7 +246,9 @@ def batches(trained: Trained, records: Sequence[Record], max_tokens: int) -> Ite
     """The records as tensors on the model's device, longest first."""
     examples = [trained.codec(record) for record in records]
     for places in sorted_batches(*lengths(examples), max_tokens):
-        yield collate([examples[place] for place in places], places.tolist()).to(trained.device)
+        batch = collate([examples[place] for place in places], places.tolist())
+        if batch.index[0] >= 0:
+            yield batch.to(trained.device)
 
 
 def gold_of(record: Record) -> Gold:

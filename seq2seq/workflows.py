@@ -18,13 +18,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint, options, report
-from seq2seq.config import build_node, build_tool, plain
+from seq2seq.config import build_node, build_tool, locate, plain
 from seq2seq.controls import CONTROLS
-from seq2seq.data.captions import ImageCodec
+from seq2seq.data.captions import CaptionCorpus, ImageCodec
 from seq2seq.data.codec import Codec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.documents import columns_of, read_documents
+from seq2seq.encoders.image import ClipEncoder, GridEncoder
 from seq2seq.errors import UserError
 from seq2seq.inference import Trained
 from seq2seq.lines import decoded, prompted, read_lines
@@ -69,8 +70,25 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
         build(config, 8, 8)
     build_tool(config.schedule, build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
-    for node in (config.loss, config.decoding, config.training, config.data):
+    for node in (config.loss, config.decoding, config.training):
         build_node(node)
+    _check_kinds(build_node(config.data), config)
+
+
+def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
+    """Refuses an encoder of text for pictures, of pictures for text, of stills for clips."""
+    kind = locate(config.encoder._target_)
+    looks = isinstance(kind, type) and issubclass(kind, (GridEncoder, ClipEncoder))
+    if looks != isinstance(corpus, CaptionCorpus):
+        wanted = "text: choose encoder=rnn or transformer" if looks else "pictures: choose encoder=cnn, patches or clip"
+        raise UserError(
+            f"encoder: {config.encoder._target_.split('.')[-1]} can't read data={corpus.name}, which is {wanted}"
+        )
+    if isinstance(corpus, CaptionCorpus):
+        if (corpus.images.frames is not None) != issubclass(kind, ClipEncoder):  # type: ignore[arg-type]
+            raise UserError("data.images.frames=N goes with encoder=clip, and data.images.frames=null with all others")
+        if config.decoder.get("copy"):
+            raise UserError("decoder.copy=true copies words of the source, of which pictures have none")
 
 
 def train(config: DictConfig, run: Path) -> dict[str, Score]:
@@ -84,8 +102,11 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
         report.claim(run, config)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     corpus: Corpus = build_node(config.data)
-    start = checkpoint.load(config.training.start_from) if config.training.get("start_from") else None
+    first = resume or config.training.get("start_from")  # a run that goes on has the tokenizers of its start
+    start = checkpoint.load(first) if first and config.training.get("start_from") else None
     if start is not None:
+        if start.codec.tokenizers.keys() != set(corpus.sides):
+            raise UserError(f"training.start_from={first}: that model is not of data={corpus.name}'s kind")
         corpus.use(start.codec.tokenizers)
     corpus.setup()
     model = build(config, *corpus.codec.sizes)
@@ -153,13 +174,17 @@ class Control:
 def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
     started = time.monotonic()
+    config = OmegaConf.masked_copy(config, [key for key in config if key != "encoder"])  # data's; ours is the run's
     asked = _asked(config, Evaluation, LAID)
     trained = Trained.load(asked.checkpoint, asked.device)
     config = _laid(trained.config, config, LAID)
+    trained = _seeing(trained, config)
     search = _search(config)
     options.check_options("evaluation", asked.evaluation, Control)
     control = Control(**asked.evaluation)
     sets = {name: control(records, trained.codec) for name, records in _record_sets(trained, config, asked).items()}
+    if asked.alignment and isinstance(trained.codec, ImageCodec):
+        raise UserError("alignment= is of words in a source text; the model reads pictures")
     gold = read_gold(asked.alignment) if asked.alignment else []
     if asked.reverse:
         gold = [pair.swapped() for pair in gold]
@@ -175,7 +200,8 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
         results[name] = scored.metrics
     if asked.alignment:
         name = Path(asked.alignment).stem
-        maps = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=asked.plots)
+        found = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=asked.plots)
+        maps = [seen for seen in found if seen is not None]  # all: text can always be read
         results[name] = alignment_error(maps, gold)
         for place, (pair, seen) in enumerate(zip(gold[: asked.plots], maps, strict=False)):
             seen.save(out / "attention" / name, place, pair)
@@ -248,7 +274,19 @@ def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record
     records = corpus.records(split)
     if batches is None:
         return records
-    return [records[place] for batch in islice(corpus.loader(split), batches) for place in batch.index.tolist()]
+    places = [place for batch in islice(corpus.loader(split), batches) for place in batch.index.tolist()]
+    return [records[place] for place in places if place >= 0]
+
+
+def _seeing(trained: Trained, config: DictConfig) -> Trained:
+    """The model as it opens pictures by the data's options, and not by those that it was trained with."""
+    shows = "images" in (config.get("data") or {})
+    if shows != isinstance(trained.codec, ImageCodec):
+        kinds = ("pictures", "text") if shows else ("text", "pictures")
+        raise UserError(f"data={config.data.name} is {kinds[0]}, but the model reads {kinds[1]}")
+    if not isinstance(trained.codec, ImageCodec):
+        return trained
+    return dataclasses.replace(trained, codec=dataclasses.replace(trained.codec, images=build_node(config.data.images)))
 
 
 def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dict[str, Sequence[Record]]:

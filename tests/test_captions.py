@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 import seq2seq
 from seq2seq import command, workflows
 from seq2seq.data.toy.scenes import COLOURS, SHAPES
+from seq2seq.scoring import score_records
 from tests.encoders.test_image import shown
 
 SMALL = (
@@ -174,7 +175,8 @@ def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
     assert sorted(row["source"] for row in rows) == sorted(row["source"] for row in mine)
     said = {row["source"]: row["hypothesis"] for row in rows}
     assert all(other["hypothesis"] == said[other["source"]] for other in mine)
-    assert "pointing" not in json.loads((out / "results.json").read_text())["test"]
+    scores = json.loads((out / "results.json").read_text())["test"]
+    assert {"pointing", "exact", "attributes"} <= scores.keys()
     for control, message in (("noise", "none of: shuffled_images"),):
         with pytest.raises(seq2seq.errors.UserError, match=message):
             workflows.evaluate(composed("evaluate", f"checkpoint={captions}", f"evaluation.control={control}"))
@@ -183,3 +185,70 @@ def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
 def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
     with pytest.raises(seq2seq.errors.UserError, match="for models that caption pictures"):
         workflows.evaluate(composed("evaluate", f"checkpoint={run}", "evaluation.control=shuffled_images"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["data=toy_captioning", "encoder=rnn"], "RNNEncoder can't read data=toy_captioning, which is pictures"),
+        (["encoder=cnn"], "CNNEncoder can't read data=toy_translation, which is text"),
+        (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=clip"),
+        (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=clip"),
+        (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* pictures have none"),
+        (["data=toy_captioning", "data.documents=true"], r"data.*CaptionCorpus has no option documents"),
+        (["data=toy_captioning", "data.streaming=true"], r"data.*CaptionCorpus has no option streaming"),
+        (["data=toy_captioning", "model.share_embeddings=true", "data.tokenizer.joint=true"], "share_embeddings=true"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_data_are_read(lines: list[str], message: str) -> None:
+    with pytest.raises(seq2seq.errors.UserError, match=message):
+        workflows.check(composed("train", "logger=csv", *lines))
+
+
+def test_evaluation_on_other_pictures_and_sizes_but_not_on_text(captions: Path, tmp_path: Path) -> None:
+    small = ["data=toy_captioning", "data.reader.test=4", "data.reader.train=2", "data.reader.valid=2", "plots=0"]
+    small += [f"data.cache={tmp_path}", f"checkpoint={captions}"]
+    results = {}
+    for size in (64, 32):
+        out = [f"output={tmp_path / str(size)}", f"data.images.size={size}"]
+        results[size] = workflows.evaluate(composed("evaluate", *small, *out))["test"]
+    assert results[64]["perplexity"].score != results[32]["perplexity"].score
+    with pytest.raises(seq2seq.errors.UserError, match="data=toy_translation is text, but the model reads pictures"):
+        workflows.evaluate(composed("evaluate", f"checkpoint={captions}", "data=toy_translation"))
+    with pytest.raises(seq2seq.errors.UserError, match="alignment= is of words in a source text"):
+        workflows.evaluate(composed("evaluate", f"checkpoint={captions}", "alignment=gold.jsonl"))
+
+
+def test_a_text_model_on_pictures_is_refused(run: Path) -> None:
+    with pytest.raises(seq2seq.errors.UserError, match="data=toy_captioning is pictures, but the model reads text"):
+        workflows.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
+
+
+def test_one_batch_by_heart(tmp_path: Path) -> None:
+    lines = ["debug=overfit", "model.dim=32", "trainer.max_steps=400", "data.max_sentences=4", "optimizer.lr=0.003"]
+    train(tmp_path, *lines, "~trainer.limit_test_batches", "training.plots=0", "trainer.limit_test_batches=1")
+
+
+def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path) -> None:
+    """Only some: the others are scored. All: one line."""
+    trained = seq2seq.inference.Trained.load(captions)
+    rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
+    records = [
+        {"source": row["source"], "target": row["references"][0], "references": row["references"]} for row in rows
+    ]
+    for record in records:
+        record["regions"] = [[0.0, 0.0, 1.0, 1.0]] * len(record["target"].split())
+    records[1] = {**records[1], "source": str(tmp_path / "gone.png")}
+    task = {"metrics": ["cider"]}
+    scored = score_records(trained, records, trained.search(), task, max_tokens=512, plots=0)
+    assert scored.generations[1].text == "" and scored.metrics["pointing"].score == 1.0
+    gone = [{**record, "source": str(tmp_path / "gone.png")} for record in records[:2]]
+    with pytest.raises(seq2seq.errors.UserError, match="nothing to score"):
+        score_records(trained, gone, trained.search(), task, max_tokens=512, plots=0)
+
+
+def test_words_are_told_apart_by_spaces_alone(captions: Path) -> None:
+    trained = seq2seq.inference.Trained.load(captions)
+    assert seq2seq.maps._words("red\u00a0square a\tb") == ["red\u00a0square", "a\tb"]
+    assert seq2seq.maps._words("") == []
+    assert trained.codec.sizes[0] == 0

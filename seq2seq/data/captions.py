@@ -22,9 +22,10 @@ from seq2seq.data.codec import Codec, Example, Sample
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.corpus import Corpus, Side
 from seq2seq.data.images import SUFFIXES, BadImage, Images, Picture
+from seq2seq.data.loading import fitting
+from seq2seq.data.readers import Reader
 from seq2seq.data.records import Policy, Record, Report
-from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.truncation import target_limit
+from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
 
 CHOICES = ("all", "one", "first")
@@ -118,15 +119,48 @@ class CaptionCorpus(Corpus):
 
     sides: tuple[Side, ...] = ("target",)
 
-    def __init__(self, *, images: Images | None = None, captions: str = "all", **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        target: str,
+        reader: Reader,
+        images: Images,
+        path: str | None = None,
+        tokenizer: TokenizerOptions | None = None,
+        captions: str = "all",
+        max_tokens: int = 4096,
+        max_sentences: int | None = None,
+        max_length: int = 64,
+        max_target_tokens: int | None = None,
+        on_bad: str = "drop",
+        on_long: str = "drop",
+        workers: int = 0,
+        pin_memory: bool = False,
+        cache: str = "data/cache",
+    ) -> None:
         if captions not in CHOICES:
             raise UserError(f"data.captions={captions} is none of: {', '.join(CHOICES)}")
-        if options.get("streaming"):
-            raise UserError("data.streaming=true is for text; pictures are opened as they are needed anyway")
-        super().__init__(**options)
+        super().__init__(
+            name,
+            source,
+            target,
+            reader,
+            path,
+            tokenizer,
+            max_tokens=max_tokens,
+            max_sentences=max_sentences,
+            max_length=max_length,
+            max_target_tokens=max_target_tokens,
+            on_bad=on_bad,
+            on_long=on_long,
+            workers=workers,
+            pin_memory=pin_memory,
+            cache=cache,
+        )
         if self.options.sampling:
             raise UserError("data.tokenizer.sampling is for text on both sides; data.captions=one draws captions")
-        self.images, self.captions = images or Images(), captions
+        self.images, self.captions = images, captions
 
     def loader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
         """All of a split, each picture with its first caption."""
@@ -166,12 +200,21 @@ class CaptionCorpus(Corpus):
 
     @property
     def _form(self) -> tuple[object, ...]:
-        return "captions", self.images.frames, self.images.max_pixels, str(self._root)
+        return "captions", self.images.frames, self.images.max_pixels, str(self._root), str(self._kept)
 
     @property
-    def _root(self) -> Path:
+    def _root(self) -> Path | None:
         """Where paths of pictures start from."""
-        return (self.at.path or Path()).resolve()
+        return self.at.path and self.at.path.resolve()
+
+    @property
+    def _kept(self) -> Path:
+        """Where pictures go that come without a file."""
+        return (self.cache / "pictures").resolve()
+
+    def _stale(self, report: Report) -> bool:
+        """Pictures that could not be read may have been mended."""
+        return "unreadable picture" in report.counts
 
     def _rows(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
         """A record a picture: neighbouring rows of the same one are joined."""
@@ -186,10 +229,10 @@ class CaptionCorpus(Corpus):
         """The file of a picture; one that is in none yet is written into the cache."""
         content = record.get("image")
         if content is None:
-            return str(self._root / record["source"])
+            return str((self._root or Path().resolve()) / record["source"])
         suffix = Path(record["source"]).suffix.lower()
         name = hashlib.sha256(content).hexdigest()[:32] + (suffix if suffix in SUFFIXES else "")
-        file = (self.cache / "pictures" / name[:2] / name).resolve()
+        file = self._kept / name[:2] / name
         if not file.exists():
             with cache.writing(file) as temporary:
                 temporary.write_bytes(content)
@@ -203,15 +246,13 @@ class CaptionCorpus(Corpus):
         except BadImage as error:
             report.add("unreadable picture", f"{place} {record['source']} ({error})", self.policy)
             return None
-        captions = [codec.caption(text) for text in record["references"]]
-        if split == "train":
-            captions = [self._short(ids, place, report) for ids in captions]
-            captions = [ids for ids in captions if len(ids) - 1 <= self.policy.max_length]
-            if not captions:
-                report.add("too long", place, self.policy)
-                return None
-        return {"target_ids": captions[0], "captions": captions}
-
-    def _short(self, ids: list[int], place: str, report: Report) -> list[int]:
-        limit = target_limit(len(ids) - 1, self.policy, place, report)
-        return list(self.codec.cut(Example((), ids), target=limit).target or ())
+        regions = record.get("regions")
+        if regions is not None and len(regions) != len(record["target"].split()):
+            report.add("malformed", f"{place} ({len(regions)} regions of other words)", self.policy)
+            return None
+        examples = [Example((), codec.caption(text)) for text in record["references"]]
+        if split == "train":  # each caption by itself is what may be too long
+            fit = (fitting(codec, example, place, report) for example in examples)
+            examples = [example for example in fit if example is not None]
+        captions = [list(example.target) for example in examples if example.target is not None]
+        return {"target_ids": captions[0], "captions": captions} if captions else None

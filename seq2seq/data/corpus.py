@@ -21,6 +21,7 @@ from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Str
 from seq2seq.data.readers import Location, Reader, canonical
 from seq2seq.data.records import Policy, Record, Report, accepted
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
+from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ class Corpus:
         self.name, self.source, self.target, self.reader = name, source, target, reader
         self.at = Location(Path(path) if path else None, source, target)
         self.options = tokenizer or TokenizerOptions()
+        given = [getattr(self.options, f"{side}_model") is not None for side in self.sides]
+        if any(given) and not all(given):
+            raise UserError("data.tokenizer.source_model and target_model go together: give both or neither")
         self.documents, self.copy = documents, copy
         self.max_tokens, self.max_sentences = max_tokens, max_sentences
         limits = max_source_tokens, max_source_sentences, max_target_tokens
@@ -110,9 +114,9 @@ class Corpus:
     def codec(self) -> Codec:
         """The tokenizers of all sides, loaded from files, from the cache, or trained on the training split."""
         o = self.options
-        if o.source_model and o.target_model:
-            models = {"source": Path(o.source_model), "target": Path(o.target_model)}
-            return self._codec({side: Tokenizer.load(models[side], o.type, o.sampling) for side in self.sides})
+        models = {"source": o.source_model, "target": o.target_model}
+        if chosen := {side: Path(model) for side, model in models.items() if model and side in self.sides}:
+            return self._codec({side: Tokenizer.load(chosen[side], o.type, o.sampling) for side in self.sides})
         if o.joint:
             return self._codec(dict.fromkeys(self.sides, self._tokenizer(self.sides)))
         return self._codec({side: self._tokenizer((side,)) for side in self.sides})
@@ -204,7 +208,7 @@ class Corpus:
             form = FORM, *self._form
             file = self.cache / f"{cache.key(form, split, self._fingerprint(found), states)}.arrow"
             report = file.with_suffix(".json")
-            if not (file.exists() and report.exists()):
+            if not (file.exists() and report.exists()) or self._stale(Report(**json.loads(report.read_text()))):
                 self._write(split, found, file, report)
             self.report[split] = Report(**json.loads(report.read_text()))
             log.info("%s: %d records", split, self.report[split].kept)
@@ -212,6 +216,10 @@ class Corpus:
                 log.warning("%s", line)
             self._files[split] = file
         return self._files[split]
+
+    def _stale(self, report: Report) -> bool:
+        """Whether a split has to be encoded anew, though what it was made from is the same."""
+        return False
 
     @property
     def _form(self) -> tuple[object, ...]:

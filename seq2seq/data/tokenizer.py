@@ -48,8 +48,6 @@ class TokenizerOptions:
             raise UserError(f"data.tokenizer.type={self.type} is none of {', '.join(TYPES)}")
         if self.sampling and self.type not in ("unigram", "bpe"):
             raise UserError(f"data.tokenizer.sampling needs type unigram or bpe: {self.type} segments in one way only")
-        if (self.source_model is None) != (self.target_model is None):
-            raise UserError("data.tokenizer.source_model and target_model go together: give both or neither")
 
 
 class Tokenizer:

@@ -39,8 +39,9 @@ class BackboneEncoder(GridEncoder):
 
     ``name`` is a model of the Hugging Face hub that has a backbone, or a folder with one (``library: transformers``),
     or a model of ``timm``. It is trained from the share ``train_from`` of training on, or never where that is None.
-    With ``cache``, what a network that is never trained makes of a file is kept in that folder, once for all runs:
-    pictures must then not be changed at random. ``pretrained=false`` starts from random weights.
+    With ``cache``, what a network that is never trained makes of a picture is kept in that folder, once for all runs;
+    pictures that are changed at random are others each time, and are better not kept. ``pretrained=false`` starts from
+    random weights.
     """
 
     progress: Tensor
@@ -95,7 +96,7 @@ class BackboneEncoder(GridEncoder):
         """The first of the pictures that the network learns from turns its training mode on."""
         if self.training and self._learns != self.network.training:
             self.network.train(self._learns)
-        if self.cache is None:
+        if self.cache is None or not pictures.files:
             return super().look(pictures, need_weights)
         return self._cells(self._kept(pictures, self.cache), pictures.sizes[:, 1:])
 
@@ -111,8 +112,8 @@ class BackboneEncoder(GridEncoder):
 
     def _kept(self, pictures: Pictures, folder: Path) -> Tensor:
         """(N, F, rows, columns), from the files of ``folder``; what is not there is computed and put there."""
-        side = tuple(pictures.pixels.shape[3:])
-        places = [folder / self._entry(file, side) for file in pictures.files]
+        digests = [hashlib.sha256(picture.cpu().numpy().tobytes()).hexdigest() for picture in pictures.pixels]
+        places = [folder / hashlib.sha256(f"{self.key} {digest}".encode()).hexdigest()[:32] for digest in digests]
         missing = [n for n, place in enumerate(places) if not place.exists()]
         if missing:
             chosen = torch.tensor(missing, device=pictures.sizes.device)
@@ -126,12 +127,6 @@ class BackboneEncoder(GridEncoder):
                     (Path(name) / "grid").replace(places[n])
         grids = [torch.load(place, weights_only=True) for place in places]
         return torch.stack(grids).to(self.project.weight)
-
-    def _entry(self, file: str, side: tuple[int, ...]) -> str:
-        """A name for a file as it is now, for this network and this size of picture."""
-        about = Path(file).stat()
-        parts = f"{self.key} {Path(file).resolve()} {about.st_mtime_ns} {about.st_size} {side}"
-        return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
 def _transformers(name: str, pretrained: bool) -> Backbone:

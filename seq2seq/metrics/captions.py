@@ -43,24 +43,27 @@ class CiderD:
 
     For n = 1..4, g(c) = tf-idf of the n-grams of a caption, idf over pictures by all references of each;
     CIDEr-D_n(c, R) = 10 / |R| sum_r exp(-(l(c) - l(r))^2 / (2 sigma^2)) min(g(c), g(r)) . g(r) / (|g(c)| |g(r)|),
-    and their mean over n. As the released code has it, l counts the bigrams of a caption.
+    and their mean over n. As the released code has it, l counts the bigrams of a caption. ``end`` is one more word of
+    every reference.
     """
 
-    def __init__(self, references: Sequence[Sequence[str]]) -> None:
-        counted = [[_ngrams(words(text)) for text in several] for several in references]
+    def __init__(self, references: Sequence[Sequence[str]], end: str | None = None) -> None:
+        self.references = [[[*words(text), *([end] if end else [])] for text in several] for several in references]
         documents: Counter[tuple[str, ...]] = Counter()
-        for several in counted:
-            documents.update({ngram for one in several for ngram in one})
+        for several in self.references:
+            documents.update({ngram for one in several for ngram in _ngrams(one)})
         self.pictures = math.log(max(1.0, float(len(references))))
         self.frequency: Mapping[tuple[str, ...], int] = documents
-        self.references = [[self._vector(one) for one in several] for several in counted]
 
-    def scores(self, places: Sequence[int], captions: Sequence[str]) -> list[float]:
-        """Of a caption for each of the pictures ``places``; in training the same may be asked for again and again."""
-        return [
-            self._score(self._vector(_ngrams(words(c))), self.references[p])
-            for p, c in zip(places, captions, strict=True)
-        ]
+    def scores(self, places: Sequence[int], captions: Sequence[Sequence[str]]) -> list[float]:
+        """Of a caption, in words, for each of the pictures ``places``."""
+        told: dict[int, list[_Vector]] = {}  # all at once they would not fit in memory
+        found = []
+        for place, caption in zip(places, captions, strict=True):
+            if place not in told:
+                told[place] = [self._vector(_ngrams(one)) for one in self.references[place]]
+            found.append(self._score(self._vector(_ngrams(caption)), told[place]))
+        return found
 
     def _vector(self, counts: NGrams) -> _Vector:
         weights: list[dict[tuple[str, ...], float]] = [{} for _ in ORDERS]
@@ -96,7 +99,8 @@ class _Vector:
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """The mean of CIDEr-D over pictures."""
     check("CIDEr-D", hypotheses, references)
-    return Score(fmean(CiderD(references).scores(range(len(hypotheses)), hypotheses)), f"CIDEr-D|{TOKENS}|sigma:6")
+    scores = CiderD(references).scores(range(len(hypotheses)), [words(text) for text in hypotheses])
+    return Score(fmean(scores), f"CIDEr-D|{TOKENS}|sigma:6")
 
 
 def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:

@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config import build_node, build_tool, plain
+from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
 from seq2seq.kernels import avoid_wrong_ones
@@ -131,6 +132,8 @@ class _Session:
         self.run_dir, self.options = run_dir, options
         if options.overfit is not None:
             without_dropout(model)
+            if isinstance(corpus, CaptionCorpus):
+                corpus.captions = "first"  # of one picture several can't all be certain
         tokenizers = {side: tokenizer.state() for side, tokenizer in corpus.codec.tokenizers.items()}
         self.module = Training(
             model,
@@ -140,7 +143,7 @@ class _Session:
             options,
             validation,
             {"config": OmegaConf.to_container(config), "tokenizers": tokenizers},
-            SelfCritical(options, corpus) if options.reward else None,
+            SelfCritical(options, corpus, model, config.seed) if options.reward else None,
         )
         self.data = DataModule(corpus, config.seed, repeat_first=options.overfit is not None)
         self.position = Position(self.data, config.seed, options.validate_every)

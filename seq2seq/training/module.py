@@ -85,8 +85,8 @@ class Training(L.LightningModule):
             if losses.costs is not None:
                 self._costs = losses.costs if self._costs is None else self._costs + losses.costs
         if self.self_critical is not None:
-            share, seed = self.options.reward_share, len(self._records) + (self.global_step << 8)
-            gain = self.self_critical(self.model, batch, seed)
+            share, number = self.options.reward_share, len(self._records) + (self.global_step << 8)
+            gain = self.self_critical(self.model, batch, number)
             if share < 1:  # each by the mean over its own tokens
                 total = share * gain.loss * (tokens / gain.tokens) + (1 - share) * total
                 gain_figures = {name: value * (tokens / gain.tokens) for name, value in gain.figures.items()}

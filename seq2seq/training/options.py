@@ -72,6 +72,8 @@ class Options:
             raise UserError(f"training.reward_share={self.reward_share} must be above 0 and at most 1")
         if self.reward is not None:
             reward(self.reward, [])
+            if self.overfit is not None:
+                raise UserError("debug=overfit learns one batch by heart, by likelihood: it has no training.reward")
         if self.plots < 0:
             raise UserError(f"training.plots={self.plots} must be 0 or a number of sentences")
         if not 0 < self.ema_decay < 1:

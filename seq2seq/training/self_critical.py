@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from seq2seq.attention.selections import Gumbel, Hard
 from seq2seq.batch import Batch
 from seq2seq.data.corpus import Corpus
+from seq2seq.errors import UserError
 from seq2seq.metrics.rewards import Reward, reward
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Greedy, Hypothesis, Sample
@@ -39,19 +42,29 @@ class SelfCritical:
     variance of what multiplies the gradient.
     """
 
-    def __init__(self, options: Options, corpus: Corpus) -> None:
+    def __init__(self, options: Options, corpus: Corpus, model: Seq2Seq, seed: int) -> None:
         assert options.reward is not None
+        if corpus.streaming:
+            raise UserError("training.reward looks references up by their records: use data.streaming=false")
+        drawing = [type(m).__name__ for m in model.modules() if isinstance(m, (Hard, Gumbel))]
+        if drawing and options.reward_share == 1:
+            raise UserError(
+                f"{drawing[0]} attention chooses without a gradient where outputs are sampled, and would learn nothing "
+                "from them: set training.reward_share below 1, or another attention/selection"
+            )
         records = corpus.records("train")
         references = [record.get("references") or [record["target"]] for record in records]
         self.reward: Reward = reward(options.reward, references)
         self.samples, self.baseline = options.reward_samples, options.reward_baseline
+        self.seed = seed
         self.corpus, self.max_length = corpus, getattr(options.decoding, "max_length", None)
 
-    def __call__(self, model: Seq2Seq, batch: Batch, seed: int) -> Gain:
-        """``seed`` is another one for each update."""
+    def __call__(self, model: Seq2Seq, batch: Batch, number: int) -> Gain:
+        """``number`` is another one for each micro-batch; with the run's seed it seeds the samples."""
         once = batch.select(_first(batch.index))
         real = (once.index >= 0).unsqueeze(1)  # a row that only fills up is drawn for, and counts for nothing
         once = replace(once, index=once.index.clamp(min=0))
+        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         drawn = Sample(samples=self.samples, seed=seed, max_length=self.max_length)(model, once)
         rewards = self._rewards(once, drawn)  # (B, K)
         if self.baseline == "greedy":
@@ -65,9 +78,11 @@ class SelfCritical:
         with evaluating(model):
             log_probs = model.log_probs(said).gather(2, said.target_out.unsqueeze(2)).squeeze(2)
         log_p = torch.where(_drawn(said, flat), log_probs, 0.0).sum(1).view_as(advantage)
-        tokens = max(1, round(said.target_tokens / self.samples))
-        figures = {"reward": rewards.mean(), "reward_baseline": baseline.mean()}
-        figures["advantage_variance"] = advantage.var(correction=0)
+        tokens = max(1, round(int((said.target_mask * real.repeat_interleave(self.samples, 0)).sum()) / self.samples))
+        worth, level = (x.expand_as(rewards)[real.squeeze(1)] for x in (rewards, baseline))
+        figures = {"reward": worth.mean(), "reward_baseline": level.mean()}
+        figures["advantage_variance"] = (worth - level).var(correction=0)
+        figures = {name: value.nan_to_num() for name, value in figures.items()}  # nothing but fillers
         loss = -(advantage.to(log_p) * log_p).sum() / self.samples
         return Gain(loss, tokens, {name: value * tokens for name, value in figures.items()})
 
@@ -79,17 +94,9 @@ class SelfCritical:
             for row, several in enumerate(found)
             for hypothesis in several
         ]
-        rewards = torch.tensor(self.reward(places, texts), dtype=torch.float32, device=batch.index.device)
+        ended = [hypothesis.finished for several in found for hypothesis in several]
+        rewards = torch.tensor(self.reward(places, texts, ended), dtype=torch.float32, device=batch.index.device)
         return rewards.view(len(found), -1)
-
-
-def _chosen(said: Batch, flat: Sequence[Hypothesis]) -> Tensor:
-    """(B, T) bool: the tokens that were drawn; a ``</s>`` that the length limit put was not."""
-    mask = said.target_mask.clone()
-    for row, hypothesis in enumerate(flat):
-        if not hypothesis.finished:
-            mask[row, len(hypothesis.tokens)] = False
-    return mask
 
 
 def _drawn(said: Batch, flat: Sequence[Hypothesis]) -> Tensor:

@@ -19,6 +19,7 @@ from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.images import Images
 from seq2seq.data.readers import Table
 from seq2seq.data.tokenizer import TokenizerOptions
+from seq2seq.data.toy.captioning import ToyCaptioning
 from seq2seq.errors import UserError
 
 COLOURS = ["red", "green", "blue", "black", "white", "orange"]
@@ -151,6 +152,33 @@ def test_a_file_that_goes_bad_later_is_left_out_not_fatal(
     assert "train5.png: not a picture; left out" in caplog.text
 
 
+def test_mended_pictures_come_back_and_a_moved_cache_is_made_anew(make: Make, folder: Path) -> None:
+    picture = (folder / "images" / "train1.png").read_bytes()
+    (folder / "images" / "train1.png").unlink()
+    assert len(make().records("train")) == 5
+    (folder / "images" / "train1.png").write_bytes(picture)
+    assert len(make().records("train")) == 6
+    toy = ToyCaptioning(train=3, valid=1, test=1)
+    options = {"name": "toy", "source": "a", "target": "b", "reader": toy, "images": Images(size=32)}
+    first = CaptionCorpus(**options, cache=str(folder / "one"))
+    assert Path(first.records("train")[0]["source"]).is_file()
+    (folder / "one").rename(folder / "two")
+    second = CaptionCorpus(**options, cache=str(folder / "two"))
+    assert all(Path(record["source"]).is_file() for record in second.records("train"))
+
+
+@pytest.mark.parametrize(("on_long", "kept"), [("drop", 1), ("truncate", 2)])
+def test_long_captions_by_policy(make: Make, caplog: pytest.LogCaptureFixture, on_long: str, kept: int) -> None:
+    """Of train2, "this is black.." of 6 tokens with its end is over 5; each caption is judged by itself."""
+    corpus = make(on_long=on_long, max_length=5)
+    texts = [text for name, text in said(corpus) if name == "train5.png"]
+    assert len(texts) == 1 + kept
+    assert ("this is orange all" in texts) is (on_long == "truncate")
+    assert "train: 2 too long" in caplog.text
+    with pytest.raises(UserError, match="too long"):
+        make(on_long="error", max_length=5).setup(("train",))
+
+
 def test_rows_of_one_picture_are_joined(folder: Path, make: Make) -> None:
     """A caption a line, as Flickr's own files have it."""
     lines = ["image,caption", *(f"images/train{n}.png,say {k} of {n}" for n in range(2) for k in range(3))]
@@ -168,7 +196,6 @@ def test_rows_of_one_picture_are_joined(folder: Path, make: Make) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"captions": "some"}, r"data\.captions=some is none of: all, one, first"),
-     ({"streaming": True}, r"data\.streaming"),
      ({"tokenizer": TokenizerOptions(type="bpe", sampling=0.1)}, r"data\.captions=one")],
 )  # fmt: skip
 def test_refusals(make: Make, options: dict[str, Any], message: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from seq2seq.batch import Batch, Pictures
 from seq2seq.command import compose
 from seq2seq.config import build_node
-from seq2seq.encoders.image import cells, inside
+from seq2seq.encoders.image import CNNEncoder, cells, inside
 from seq2seq.errors import UserError
 from seq2seq.model import build
 from tests.attention.walk import close
@@ -101,6 +101,25 @@ def test_a_cell_of_the_network_sees_its_surroundings() -> None:
     )
     moved = changed[0].abs().sum(1).view(8, 8) > 0
     assert moved[0, 0] and not moved[4:].any() and not moved[:, 4:].any()
+
+
+@pytest.mark.parametrize("channels", [[8, 8], [8, 8, 8], [8, 8, 8, 8]])
+def test_a_cell_is_in_the_middle_of_its_pixels(channels: list[int]) -> None:
+    """The centre of mass of what a cell is sensitive to, the mean over random weights, is the centre of its square."""
+    stride, side, centres = 2 ** len(channels), 16 * 2 ** len(channels), []
+    for seed in range(12):
+        torch.manual_seed(seed)
+        ours = CNNEncoder(None, dim=8, channels=channels, blocks=1).double().eval()
+        for module in ours.modules():
+            if isinstance(module, torch.nn.GroupNorm):
+                module.forward = lambda x: x
+        x = torch.randn(1, 3, side, side).double().requires_grad_()
+        cells = ours.encode(x, torch.tensor([[side, side]]))[0]
+        (grad,) = torch.autograd.grad(cells[0, 16 * 8 + 8].square().sum(), x)
+        weight = grad[0].square().sum(0)
+        place = torch.arange(side) + 0.5
+        centres.append((weight.sum(1) @ place.double() / weight.sum()).item())
+    assert abs(sum(centres) / len(centres) - 8.5 * stride) < 0.12 * stride
 
 
 def test_places_of_patches_can_be_told_apart() -> None:

@@ -16,6 +16,7 @@ from seq2seq import checkpoint, command, workflows
 from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.errors import UserError
 from seq2seq.metrics.rewards import reward
+from seq2seq.search import Greedy
 from seq2seq.training.options import Options
 from seq2seq.training.self_critical import SelfCritical
 from tests.catalogue import batch, model
@@ -26,8 +27,8 @@ def critic(
 ) -> SelfCritical:
     """Outputs are spelt as their ids; ``worth`` is their reward."""
     made = SelfCritical.__new__(SelfCritical)
-    made.reward = lambda places, texts: [worth(text) for text in texts]
-    made.samples, made.baseline, made.max_length = samples, baseline, longest
+    made.reward = lambda places, texts, finished: [worth(text) for text in texts]
+    made.seed, made.samples, made.baseline, made.max_length = 1, samples, baseline, longest
     made.corpus = SimpleNamespace(codec=SimpleNamespace(text=lambda tokens, own: " ".join(map(str, tokens))))
     return made
 
@@ -79,10 +80,28 @@ def test_a_record_is_drawn_for_once_and_fillers_teach_nothing() -> None:
     assert critic(len, longest=5)(ours, filler, 3).loss.item() == 0
 
 
+def test_what_could_not_learn_is_refused() -> None:
+    options = Options(reward="bleu", decoding=Greedy())
+    corpus = SimpleNamespace(streaming=True)
+    with pytest.raises(UserError, match=r"data\.streaming=false"):
+        SelfCritical(options, corpus, model("model=rnn"), 1)
+    corpus.streaming = False
+    with pytest.raises(UserError, match=r"Hard attention .*reward_share below 1"):
+        SelfCritical(options, corpus, model("model=rnn", attention="hard"), 1)
+    with pytest.raises(UserError, match="debug=overfit"):
+        Options(reward="bleu", overfit=0.01)
+
+
 def test_rewards_of_outputs() -> None:
     told = [["a dog runs", "the dog is running"], ["a cat"]]
-    assert reward("cider", told)([1, 0], ["a cat", "a bird"])[0] > 1
-    assert reward("rougeL", told)([1, 0], ["a cat", "nothing"]) == pytest.approx([1.0, 0.0])
+    assert reward("cider", told)([1, 0], ["a cat", "a bird"], [True, True])[0] > 1
+    assert reward("rougeL", told)([1, 0], ["a cat", "nothing"], [True, True]) == pytest.approx([1.0, 0.0])
+    # the end is a word: a whole caption is worth more than one that breaks off, and than the same unended
+    told = [["a man riding a wave"], ["a man on a surfboard"], ["a dog on a beach"], ["a man riding a horse"]]
+    ended = reward("cider", told)
+    texts = ["a man riding a wave", "a man riding a wave", "a man riding a wave on a"]
+    whole, cut, longer = ended([0] * 3, texts, [True, False, False])
+    assert whole > cut and whole > longer
     for name in ("ter", "meteor", "sense"):
         with pytest.raises(UserError, match=rf"training\.reward={name} is none of: bleu, chrf"):
             reward(name, told)
