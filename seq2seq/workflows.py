@@ -174,7 +174,9 @@ class Control:
 def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
     started = time.monotonic()
-    config = OmegaConf.masked_copy(config, [key for key in config if key != "encoder"])  # data's; ours is the run's
+    config = OmegaConf.masked_copy(
+        config, [str(key) for key in config if key != "encoder"]
+    )  # data's; ours is the run's
     asked = _asked(config, Evaluation, LAID)
     trained = Trained.load(asked.checkpoint, asked.device)
     config = _laid(trained.config, config, LAID)
