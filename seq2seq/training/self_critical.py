@@ -81,7 +81,8 @@ class SelfCritical:
         tokens = max(1, round(int((said.target_mask * real.repeat_interleave(self.samples, 0)).sum()) / self.samples))
         worth, level = (x.expand_as(rewards)[real.squeeze(1)] for x in (rewards, baseline))
         figures = {"reward": worth.mean(), "reward_baseline": level.mean()}
-        figures["advantage_variance"] = (worth - level).var(correction=0)
+        gained = worth - level
+        figures["advantage_variance"] = gained.square().mean() - gained.mean().square()
         figures = {name: value.nan_to_num() for name, value in figures.items()}  # nothing but fillers
         loss = -(advantage.to(log_p) * log_p).sum() / self.samples
         return Gain(loss, tokens, {name: value * tokens for name, value in figures.items()})

@@ -121,6 +121,12 @@ def test_evaluation_takes_each_picture_with_its_first_caption(make: Make) -> Non
         assert records[place]["source"].endswith(f"images/val{place}.png")
 
 
+def test_a_model_of_the_target_is_enough(make: Make, folder: Path) -> None:
+    (folder / "own.model").write_bytes(make().codec.target.model)
+    own = TokenizerOptions(type="word", joint=False, target_model=str(folder / "own.model"))
+    assert make(tokenizer=own).codec.target.model == make().codec.target.model
+
+
 def test_workers_see_the_same(make: Make) -> None:
     corpus = make()
     again = pickle.loads(pickle.dumps(corpus.train_loader(seed=1, epoch=0).dataset))

@@ -122,6 +122,12 @@ def test_tokenizers_are_joint_or_separate(make):
     assert len(joint.source_tokenizer) > 4
 
 
+def test_models_of_both_sides_or_of_none(make):
+    for side in ("source_model", "target_model"):
+        with pytest.raises(UserError, match=r"source_model and target_model go together"):
+            make({side: "a.model"})
+
+
 def test_tokenizers_may_be_given(make, folder, tmp_path):
     trained = Tokenizer.train(["some words"], type="word", vocab_size=9)
     (tmp_path / "given.model").write_bytes(trained.model)

@@ -143,7 +143,6 @@ def test_model_files_are_checked(tmp_path: Path):
     [
         ({"type": "subword"}, "data.tokenizer.type=subword"),
         ({"type": "word", "sampling": 0.1}, "data.tokenizer.sampling"),
-        ({"source_model": "a.model"}, "target_model"),
     ],
 )
 def test_options_that_contradict_are_refused(options, named):

@@ -24,7 +24,7 @@ from seq2seq.training.options import Options
         ({"weight_decay_on": "some"}, "weight_decay_on"),
         ({"plots": -1}, "plots"),
         ({"metrics": ["bleu"]}, "decoding"),
-        ({"monitor": "cider"}, "mode"),
+        ({"monitor": "kl"}, "mode"),
     ],
 )
 def test_refused(options: dict[str, Any], named: str) -> None:
@@ -35,7 +35,9 @@ def test_refused(options: dict[str, Any], named: str) -> None:
 def test_direction_is_inferred_or_given() -> None:
     assert Options(monitor="aer").direction == "min"
     assert Options(monitor="bleu", metrics=["bleu"], decoding=Greedy()).direction == "max"
-    assert Options(monitor="cider", mode="max").direction == "max"
+    assert Options(monitor="cider").direction == Options(monitor="rougeL").direction == "max"
+    assert Options(monitor="ter").direction == "min"
+    assert Options(monitor="kl", mode="max").direction == "max"
 
 
 def test_better() -> None:
