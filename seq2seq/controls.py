@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import cast
 
@@ -28,3 +29,18 @@ def shuffled_images(records: Sequence[Record], codec: Codec) -> list[Record]:
 
 
 CONTROLS: dict[str, Callable[[Sequence[Record], Codec], list[Record]]] = {"shuffled_images": shuffled_images}
+
+
+@dataclass(frozen=True)
+class Control:
+    """What is taken from the records before they are scored (``evaluation.control``)."""
+
+    control: str | None
+
+    def __call__(self, records: Sequence[Record], codec: Codec) -> Sequence[Record]:
+        """The records to score."""
+        if self.control is None:
+            return records
+        if self.control not in CONTROLS:
+            raise UserError(f"evaluation.control={self.control} is none of: {', '.join(CONTROLS)}")
+        return CONTROLS[self.control](records, codec)

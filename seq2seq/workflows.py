@@ -19,9 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint, options, report
 from seq2seq.config import build_node, build_tool, locate, plain
-from seq2seq.controls import CONTROLS
+from seq2seq.controls import Control
 from seq2seq.data.captions import CaptionCorpus, ImageCodec
-from seq2seq.data.codec import Codec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.documents import columns_of, read_documents
@@ -78,14 +77,15 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
 def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
     """Refuses an encoder of text for pictures, of pictures for text, of stills for clips."""
     kind = locate(config.encoder._target_)
-    looks = isinstance(kind, type) and issubclass(kind, (GridEncoder, ClipEncoder))
+    grid, clip = (isinstance(kind, type) and issubclass(kind, of) for of in (GridEncoder, ClipEncoder))
+    looks = grid or clip
     if looks != isinstance(corpus, CaptionCorpus):
         wanted = "text: choose encoder=rnn or transformer" if looks else "pictures: choose encoder=cnn, patches or clip"
         raise UserError(
             f"encoder: {config.encoder._target_.split('.')[-1]} can't read data={corpus.name}, which is {wanted}"
         )
     if isinstance(corpus, CaptionCorpus):
-        if (corpus.images.frames is not None) != issubclass(kind, ClipEncoder):  # type: ignore[arg-type]
+        if (corpus.images.frames is not None) != clip:
             raise UserError("data.images.frames=N goes with encoder=clip, and data.images.frames=null with all others")
         if config.decoder.get("copy"):
             raise UserError("decoder.copy=true copies words of the source, of which pictures have none")
@@ -154,21 +154,6 @@ class Evaluation:
     device: str
     output: str | None
     evaluation: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Control:
-    """What is taken from the records before they are scored."""
-
-    control: str | None
-
-    def __call__(self, records: Sequence[Record], codec: Codec) -> Sequence[Record]:
-        """The records to score."""
-        if self.control is None:
-            return records
-        if self.control not in CONTROLS:
-            raise UserError(f"evaluation.control={self.control} is none of: {', '.join(CONTROLS)}")
-        return CONTROLS[self.control](records, codec)
 
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:

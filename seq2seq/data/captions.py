@@ -97,7 +97,8 @@ class Captions(Dataset[Batch]):
         if self.choice == "first":
             captions = captions[:1]
         elif self.choice == "one":
-            captions = [captions[np.random.default_rng((*(sample or (0,)), len(captions))).integers(len(captions))]]
+            assert sample is not None
+            captions = [captions[np.random.default_rng((*sample, len(captions))).integers(len(captions))]]
         picture = Picture(Path(self._files[index].as_py()), self.codec.images, sample)
         return [Example((), ids, picture=picture) for ids in captions]
 

@@ -168,7 +168,7 @@ class CNNEncoder(GridEncoder):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
     def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
         """A cell sees its surroundings, and no padding."""
