@@ -112,8 +112,10 @@ class BackboneEncoder(GridEncoder):
 
     def _kept(self, pictures: Pictures, folder: Path) -> Tensor:
         """(N, F, rows, columns), from the files of ``folder``; what is not there is computed and put there."""
-        digests = [hashlib.sha256(picture.cpu().numpy().tobytes()).hexdigest() for picture in pictures.pixels]
-        places = [folder / hashlib.sha256(f"{self.key} {digest}".encode()).hexdigest()[:32] for digest in digests]
+        places = []
+        for pixels, size in zip(pictures.pixels.cpu(), pictures.sizes.tolist(), strict=True):
+            about = f"{self.key} {size} ".encode()  # what is padding the pixels don't tell
+            places.append(folder / hashlib.sha256(about + pixels.numpy().tobytes()).hexdigest()[:32])
         missing = [n for n, place in enumerate(places) if not place.exists()]
         if missing:
             chosen = torch.tensor(missing, device=pictures.sizes.device)

@@ -87,12 +87,10 @@ class Training(L.LightningModule):
         if self.self_critical is not None:
             share, number = self.options.reward_share, len(self._records) + (self.global_step << 8)
             gain = self.self_critical(self.model, batch, number)
-            if share < 1:  # each by the mean over its own tokens
-                total = share * gain.loss * (tokens / gain.tokens) + (1 - share) * total
-                gain_figures = {name: value * (tokens / gain.tokens) for name, value in gain.figures.items()}
-            else:
-                total, tokens, gain_figures = gain.loss, gain.tokens, gain.figures
-            figures |= gain_figures
+            if share < 1:  # each counts by its mean
+                gain = gain.over(tokens)
+            total, tokens = share * gain.loss + (1 - share) * total, gain.tokens
+            figures |= gain.figures
         for name, value in {"loss": total, **figures}.items():
             self._figures[name] = self._figures.get(name, 0) + value.detach()
         self._tokens += tokens

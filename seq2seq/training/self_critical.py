@@ -32,6 +32,11 @@ class Gain:
     tokens: int
     figures: dict[str, Tensor]  # means over samples, times ``tokens``
 
+    def over(self, tokens: int) -> Gain:
+        """The same means, of as many tokens."""
+        scale = tokens / self.tokens
+        return Gain(self.loss * scale, tokens, {name: value * scale for name, value in self.figures.items()})
+
 
 class SelfCritical:
     """sum_k (b - r(w_k)) sum_t log p(w_kt) / K of K sampled outputs w_k, whose gradient is that of -E[r] (equation 8).
