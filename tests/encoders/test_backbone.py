@@ -71,9 +71,11 @@ def test_what_is_kept_is_what_is_computed(folder: Path, tmp_path: Path, monkeypa
     plain = BackboneEncoder(None, dim=12, name=str(folder)).eval()
     plain.project.load_state_dict(ours.project.state_dict())
     torch.testing.assert_close(first, plain(computed).memory.values, rtol=1e-2, atol=1e-2)  # half precision
-    Image.new("RGB", (64, 60)).save(files[0])
-    with pytest.raises(TypeError):  # it would have to be computed anew
-        ours(data)
+    smaller = data.pictures.sizes.clone()
+    smaller[0, 1] = 60  # the same pixels, of which the last rows are padding
+    for other in ({"pixels": 255 - data.pictures.pixels}, {"sizes": smaller}):
+        with pytest.raises(TypeError):  # it would have to be computed anew
+            ours(replace(data, pictures=replace(data.pictures, **other)))
 
 
 def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
