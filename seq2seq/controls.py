@@ -1,12 +1,16 @@
-"""What a score owes to the source: the same records with something taken from them."""
+"""What a score owes to the source, or to attention: the same records or the same model with something taken away."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import Random
 from typing import cast
 
+from torch import nn
+
+from seq2seq.attention.interventions import INTERVENTIONS, intervened
 from seq2seq.data.captions import ImageCodec
 from seq2seq.data.codec import Codec
 from seq2seq.data.records import Record
@@ -28,19 +32,27 @@ def shuffled_images(records: Sequence[Record], codec: Codec) -> list[Record]:
     return [cast(Record, {**record, "source": records[other[n]]["source"]}) for n, record in enumerate(records)]
 
 
-CONTROLS: dict[str, Callable[[Sequence[Record], Codec], list[Record]]] = {"shuffled_images": shuffled_images}
+OF_RECORDS: dict[str, Callable[[Sequence[Record], Codec], list[Record]]] = {"shuffled_images": shuffled_images}
+OF_ATTENTION = {f"{name}_attention": change for name, change in INTERVENTIONS.items()}
 
 
 @dataclass(frozen=True)
 class Control:
-    """What is taken from the records before they are scored (``evaluation.control``)."""
+    """What is changed before records are scored (``evaluation.control``): the records, or where attention looks."""
 
-    control: str | None
+    control: str | None = None
+
+    def __post_init__(self) -> None:
+        known = [*OF_RECORDS, *OF_ATTENTION]
+        if self.control is not None and self.control not in known:
+            raise UserError(f"evaluation.control={self.control} is none of: {', '.join(known)}")
 
     def __call__(self, records: Sequence[Record], codec: Codec) -> Sequence[Record]:
         """The records to score."""
-        if self.control is None:
-            return records
-        if self.control not in CONTROLS:
-            raise UserError(f"evaluation.control={self.control} is none of: {', '.join(CONTROLS)}")
-        return CONTROLS[self.control](records, codec)
+        change = OF_RECORDS.get(self.control or "")
+        return records if change is None else change(records, codec)
+
+    def around(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Within it, ``model`` attends as the control has it."""
+        change = OF_ATTENTION.get(self.control or "")
+        return nullcontext() if change is None else intervened(model, change)

@@ -6,7 +6,7 @@ Shapes: T target pieces with ``</s>``, S source pieces with ``</s>``, H heads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -18,11 +18,12 @@ from seq2seq.data.codec import Codec
 from seq2seq.data.images import Picture
 from seq2seq.decoders.base import SENTINEL
 from seq2seq.encoders.image import GridEncoder
+from seq2seq.exhibits import Array, Exhibit
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.links import Link
-from seq2seq.metrics.words import merge
+from seq2seq.metrics.words import merge, overlap
 from seq2seq.model import Seq2Seq
 from seq2seq.plots.document import save_document
 from seq2seq.plots.sentence import save_sentence
@@ -41,13 +42,18 @@ class AttentionMap:
     weights: dict[
         str, NDArray[np.float32]
     ]  # {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": ..., "sentinel.cross.L": (H, T, 1)}
-    alignment: NDArray[np.float32]  # (T, S) the last layer's cross-attention, summed up over heads
+    layers: list[NDArray[np.float32]]  # (T, S) the cross-attention of each layer, summed up over heads
     sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
     copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
     picture: Picture | None = None  # of a caption
     cells: NDArray[np.int64] | None = None  # (S, 2) the row and column of each cell of the picture's grid,
     extent: tuple[float, ...] = ()  # and how many there are room for: the last may be part padding; a clip is one row
     words: list[str] = field(default_factory=list)  # what was said; ``target_words`` counts in them
+
+    @property
+    def alignment(self) -> NDArray[np.float32]:
+        """(T, S) the last layer's."""
+        return self.layers[-1]
 
     def copied_words(self) -> list[float]:
         """For each target word the mean of ``copied`` over its pieces; empty where the model does not copy."""
@@ -76,6 +82,32 @@ class AttentionMap:
     def last(self) -> str:
         """The last cross layer."""
         return max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
+
+    def crossing(self) -> AttentionMap:
+        """Without the self-attention."""
+        return replace(self, weights={name: weights for name, weights in self.weights.items() if "cross." in name})
+
+    def exhibit(self, place: int, reference: Array | None = None) -> Exhibit:
+        """What of it is kept for comparison: record ``place``, and ``between_words`` of its reference."""
+        picture = self.cells is not None
+        return Exhibit(
+            place,
+            [] if picture else self.source,
+            self.target,
+            [] if picture else self.source_words,
+            self.target_words,
+            self.alignment,
+            self.crossing().weights,
+            reference,
+            [] if self.cells is None else self.cells.tolist(),
+            self.extent,
+            self.sentences,
+        )
+
+    def between_words(self, source: str, target: str) -> Array:
+        """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is a picture."""
+        places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
+        return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
 
     def save(
         self,
@@ -150,7 +182,7 @@ def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[
                 words,
                 codec.target.words(target, own),
                 {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
-                model.alignment(cross)[0].float().cpu().numpy(),
+                [one[0].float().cpu().numpy() for one in model.alignments(cross)],
                 [] if batch.segments is None else batch.segments[row, :size].tolist(),
                 None if forced.copied is None else forced.copied.float().cpu().numpy(),
                 picture,

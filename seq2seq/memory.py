@@ -1,9 +1,13 @@
-"""Keeps the memory that a step frees, for the next step to use, and gives it back between phases."""
+"""Keeps the memory that a step frees, for the next step to use, gives it back between phases, and tells its peak."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -24,6 +28,27 @@ def keep_freed() -> None:
 def give_back() -> None:
     """Returns what is free now, which steps of many shapes scatter over ever more pages."""
     _glibc("malloc_trim", 0)
+
+
+def reset_peak() -> None:
+    """From now on counts ``peak``."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # Linux alone has it, and not in every container
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
+def peak() -> int | None:
+    """The most memory in use since, in bytes: what tensors took on a GPU, else what the process took; None if nobody
+    knows.
+    """
+    if torch.cuda.is_available() and (used := torch.cuda.max_memory_allocated()):
+        return used
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def _glibc(name: str, *args: int) -> None:

@@ -52,11 +52,15 @@ class Seq2Seq(nn.Module):
         weights = {**encoded.weights, **decoded.weights}
         return replace(decoded, weights=weights, penalties=penalties, log_prob=log_prob, memory=encoded.memory)
 
+    def alignments(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
+        """(B, T, S) of each cross layer, from ``Decoded.weights``: its heads, as its mechanism sums them up."""
+        layers = sorted(int(name.removeprefix("cross.")) for name in weights if name.startswith("cross."))
+        return [self.decoder.cross_attention(layer).alignment(weights[f"cross.{layer}"]) for layer in layers]
+
     def alignment(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """(B, T, S) from ``Decoded.weights``: the last cross layer, as its mechanism sums it up."""
-        layers = [name for name in weights if name.startswith("cross.")]
-        last = max(layers, key=lambda name: int(name.removeprefix("cross.")))
-        return self.decoder.cross_attention(int(last.removeprefix("cross."))).alignment(weights[last])
+        """(B, T, S) of the last of them."""
+        last = max(int(name.removeprefix("cross.")) for name in weights if name.startswith("cross."))
+        return self.decoder.cross_attention(last).alignment(weights[f"cross.{last}"])
 
     def log_probs(self, batch: Batch) -> Tensor:
         """(B, T, vocabulary) log p(. | y_<t, x), teacher-forced."""

@@ -1,8 +1,11 @@
 """The files that a scored split leaves, and the table that a person reads.
 
+frequencies.json          {word of training targets: how often it stands there}
 results.json              {SPLIT: {METRIC: {"score": 34.1, "signature": "..."}}, "run": {...}}
-outputs/SPLIT.jsonl       one object a record: source, references, hypothesis, score, attention statistics
+outputs/SPLIT.jsonl       one object a record: source, references, hypothesis, score, attention statistics, and under
+                          "known" what it adds to each figure of attention: [part, whole]
 outputs/SPLIT.pharaoh     word links i-j of each output, a line a record
+attention/SPLIT.npz       all cross-attention of the first outputs, for comparison (``seq2seq.exhibits``)
 attention/SPLIT/*.png     with the arrays beside them as *.npz; of documents also a page, *.html
 """
 
@@ -13,21 +16,31 @@ import os
 import platform
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from seq2seq import exhibits
+from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.inference import Trained
+from seq2seq.judgement import Judged, gold_of, record_of
+from seq2seq.maps import AttentionMap
 from seq2seq.metrics import Score
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.links import to_pharaoh
+from seq2seq.metrics.words import spoken
 from seq2seq.outputs import Writer
-from seq2seq.scoring import Scored, gold_of
+from seq2seq.scoring import Scored
 
+COUNTED = 1_000_000  # training records whose words are counted
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
 
 
@@ -51,11 +64,37 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: S
     with Writer(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh", directory / "attention" / split) as writer:
         for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):
             references = list(record.get("references") or [record["target"]])
-            writer.write(found, scored.statistics[place], scored.links[place], references=references)
+            known = {"known": scored.shares[place]} if scored.shares[place] else {}
+            writer.write(found, scored.statistics[place], scored.links[place], references=references, **known)
             # gold links are between the words of the reference: they hold for an output that says the same
             same = found.text.split() == record["target"].split()
             gold = gold_of(record) if same and record.get("alignment") else None
             writer.draw(place, found, gold, *((record.get("origins"), record.get("regions")) if same else ()))
+    if scored.exhibits:
+        exhibits.save(directory / "attention" / f"{split}.npz", scored.exhibits)
+
+
+def save_gold(
+    directory: Path,
+    name: str,
+    gold: Sequence[Gold],
+    maps: Sequence[AttentionMap],
+    judged: Judged,
+    *,
+    plots: int,
+    examples: int,
+) -> None:
+    """Writes links and attention of pairs whose target was forced on the model."""
+    path = directory / "outputs" / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for pair, links, known in zip(gold, judged.links, judged.shares, strict=True):
+            entry = {**record_of(pair), "alignment": to_pharaoh(links), "known": known}
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    for place, (pair, seen) in enumerate(zip(gold[:plots], maps, strict=False)):
+        seen.save(directory / "attention" / name, place, pair)
+    kept = [seen.crossing().exhibit(place) for place, seen in enumerate(maps[:examples])]
+    exhibits.save(directory / "attention" / f"{name}.npz", kept)
 
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Mapping[str, Any]) -> None:
@@ -65,8 +104,22 @@ def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Map
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def about(trained: Trained, seconds: float, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """How these results came about."""
+def save_frequencies(directory: Path, corpus: Corpus) -> None:
+    """Writes frequencies.json: how often each word stands in the targets of the training split, or of its first
+    million records.
+    """
+    if corpus.streaming:  # which holds no training records
+        return
+    counts: Counter[str] = Counter()
+    for record in islice(corpus.records("train"), COUNTED):
+        for text in record.get("references") or [record["target"]]:
+            counts.update(spoken(text))
+    text = json.dumps(dict(counts.most_common()), ensure_ascii=False)
+    (directory / "frequencies.json").write_text(text + "\n", encoding="utf-8")
+
+
+def about(trained: Trained, seconds: float, **costs: Any) -> dict[str, Any]:
+    """How these results came about, and what they took."""
     gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return {
         "command": " ".join(shlex.quote(argument.removeprefix("++")) for argument in sys.argv),
@@ -76,7 +129,7 @@ def about(trained: Trained, seconds: float, training: Mapping[str, Any] | None =
         "hardware": {"machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count(), "gpu": gpu},
         "seconds": round(seconds, 1),
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
-        **({"training": training} if training else {}),
+        **costs,
     }
 
 

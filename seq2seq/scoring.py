@@ -6,6 +6,7 @@ Letters: T target pieces, S source pieces, I source words, J target words.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,21 +22,20 @@ from seq2seq.data.collate import collate
 from seq2seq.data.loading import lengths
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
+from seq2seq.exhibits import Exhibit
 from seq2seq.inference import Generation, Trained
+from seq2seq.judgement import Shares, is_known, judge
 from seq2seq.loss import Criterion
 from seq2seq.maps import AttentionMap
 from seq2seq.metrics import Score, score
 from seq2seq.metrics import attention as behaviour
-from seq2seq.metrics.alignment import Agreement, agreement, align, diagonal, uniform
 from seq2seq.metrics.captions import diversity
 from seq2seq.metrics.extraction import extraction
 from seq2seq.metrics.extractive import baselines
-from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
-from seq2seq.metrics.pointing import Pointing, attributes, exact
-from seq2seq.metrics.sentences import attended_sentences, copy_accuracy, sentence_recall, uniform_recall
-from seq2seq.metrics.words import overlap
+from seq2seq.metrics.pointing import attributes, exact
+from seq2seq.metrics.sentences import copy_accuracy
 from seq2seq.search import Hypothesis, Search
 from seq2seq.search.base import evaluating
 
@@ -49,35 +49,50 @@ class Scored:
     generations: list[Generation]  # attention is kept for the first ``plots`` alone
     statistics: list[dict[str, float]]  # of attention, a sentence each
     links: list[frozenset[Link]]  # between the words of source and output
+    shares: list[Shares]  # of what is known of the records: ``seq2seq.judgement``
     metrics: dict[str, Score] = field(default_factory=dict)
+    exhibits: list[Exhibit] = field(default_factory=list)  # of the first ``examples``
+    seconds: float = 0.0  # that search took, attention included
 
 
 def score_records(
-    trained: Trained, records: Sequence[Record], search: Search, task: Mapping[str, Any], *, max_tokens: int, plots: int
+    trained: Trained,
+    records: Sequence[Record],
+    search: Search,
+    task: Mapping[str, Any],
+    *,
+    max_tokens: int,
+    plots: int,
+    examples: int = 0,
 ) -> Scored:
     """Outputs of ``records`` and how good they are; the likelihood of the references, and how attention agrees with
     gold links and gold sentences where there are any, both with the references forced on the model. ``task`` names the
     ``metrics`` of the outputs. Of documents also what outputs copied, and baselines that copy whole sentences.
+    The attention of the first ``examples`` is kept as exhibits.
     """
     sources = [record["source"] for record in records]
-    found = translate(trained, sources, search, max_tokens=max_tokens, plots=plots)
+    found, maps = translate(trained, sources, search, max_tokens=max_tokens, plots=plots, examples=examples)
     references = [list(record.get("references") or [record["target"]]) for record in records]
     outputs = [one.text for one in found.generations]
     found.metrics |= score(task["metrics"], outputs, references)
     found.metrics |= likelihood(trained, records, max_tokens)
-    known = [r for r in records if r.get("alignment") or r.get("origins") or r.get("regions")]
-    found_maps = forced(trained, known, max_tokens)
-    known = [record for record, seen in zip(known, found_maps, strict=True) if seen is not None]
-    maps = [seen for seen in found_maps if seen is not None]
-    if linked := [(seen, gold_of(record)) for seen, record in zip(maps, known, strict=True) if record.get("alignment")]:
-        found.metrics |= alignment_error(*zip(*linked, strict=True))
+    places = [n for n, record in enumerate(records) if n in maps or is_known(record)]
+    seen = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
+    references_seen = {n: one for n, one in seen.items() if one is not None}
+    known = [n for n in references_seen if is_known(records[n])]
+    judged = judge([references_seen[n] for n in known], [records[n] for n in known])
+    found.metrics |= judged.metrics
+    for place, shares in zip(known, judged.shares, strict=True):
+        found.shares[place] = shares
+    for place, one in sorted(maps.items()):
+        reference = references_seen.get(place)
+        words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
+        found.exhibits.append(one.exhibit(place, words))
     if isinstance(trained.codec, ImageCodec):
         found.metrics |= diversity(outputs)
-        found.metrics |= regions_found(maps, known)
-        found.metrics |= objects_named(known, outputs, references)
+        found.metrics |= objects_named([records[n] for n in known], outputs, references)
     if trained.codec.documents:
         found.metrics |= extraction(sources, outputs, references)
-        found.metrics |= sentences_found(maps, known)
         found.metrics |= own_words_said(trained, records, outputs)
         found.metrics |= copied_sentences(sources, references, task)
     signature = "last cross layer, mean over outputs"
@@ -86,27 +101,32 @@ def score_records(
     return found
 
 
-def translate(trained: Trained, sources: Sequence[str], search: Search, *, max_tokens: int, plots: int) -> Scored:
-    """Outputs, attention statistics and word links of each source."""
+def translate(
+    trained: Trained, sources: Sequence[str], search: Search, *, max_tokens: int, plots: int, examples: int = 0
+) -> tuple[Scored, dict[int, AttentionMap]]:
+    """Outputs, attention statistics and word links of each source; the attention of the first ``examples``."""
     found = Scored(
-        [Generation(source, []) for source in sources], [{} for _ in sources], [frozenset() for _ in sources]
+        [Generation(source, []) for source in sources],
+        [{} for _ in sources],
+        [frozenset() for _ in sources],
+        [{} for _ in sources],
     )
+    maps: dict[int, AttentionMap] = {}
+    began = time.monotonic()
     stream = trained.stream(sources, search, return_attention=True, max_tokens=max_tokens)
     for place, one in tqdm(stream, total=len(sources), desc="translating", unit=" sentences", disable=None):
         assert one.attention is not None
         found.statistics[place], found.links[place] = one.attention.statistics(), one.attention.links()
         found.generations[place] = one if place < plots else replace(one, attention=None)
-    return found
+        if place < examples:
+            maps[place] = one.attention.crossing()
+    found.seconds = time.monotonic() - began
+    return found, maps
 
 
 def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> dict[str, Score]:
     """How well the references are predicted, teacher-forced and without smoothing."""
-    criterion: Criterion = build_node(trained.config.loss).eval()  # it knows what its mechanisms report
-    nll, tokens, correct = 0.0, 0, 0
-    with torch.inference_mode(), evaluating(trained.model):
-        for batch in batches(trained, records, max_tokens):
-            losses = criterion(trained.model, batch)
-            nll, tokens, correct = nll + float(losses.nll), tokens + losses.tokens, correct + int(losses.correct)
+    nll, tokens, correct = predicted(trained, records, max_tokens)
     if not tokens:
         raise UserError("there is nothing to score: no record has a target that can be read with its source")
     signature = f"teacher-forced|{tokens} tokens with </s>|vocabulary {len(trained.codec.target)}"
@@ -116,59 +136,15 @@ def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> 
     }
 
 
-def alignment_error(maps: Sequence[AttentionMap], gold: Sequence[Gold]) -> dict[str, Score]:
-    """AER of the attention while targets are forced on the model, beside what no attention reaches.
-
-    ``aer`` takes the weights of step t as those of the word it predicts, ``aer_input`` as those of the word it reads:
-    mechanisms differ in that (Luong et al. 2015, footnote 14).
-    """
-    sides = [(overlap(m.source, g.source), overlap(m.target, g.target)) for m, g in zip(maps, gold, strict=True)]
-    result: dict[str, Score] = {}
-    for name, rows in (("aer", "predicted"), ("aer_input", "input")):
-        links = [align(m.alignment, *side, rows=rows) for m, side in zip(maps, sides, strict=True)]
-        result[name] = _agreed(agreement(links, gold), f"rows:{rows}|links:target_to_source|layer:last|heads:mean")
-    result["aer_diagonal"] = _agreed(diagonal(gold), "baseline: same relative place")
-    result["aer_uniform"] = _agreed(uniform(gold), "baseline: any source word, expected")
-    return result
-
-
-def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
-    """Recall of the sentences that the words of the references come from, beside that of uniform attention; ``maps`` as
-    for ``alignment_error``, and records without origins count for nothing.
-    """
-    attended, origins = [], [record.get("origins", []) for record in records]
-    for one, record in zip(maps, records, strict=True):
-        if not record.get("origins"):
-            attended.append(list[int]())
-            continue
-        real = [n if word >= 0 else -1 for n, word in zip(one.sentences, one.source_words, strict=True)]
-        attended.append(attended_sentences(one.alignment, real, overlap(one.target, record["target"].split())))
-    how = "share of target words|most attended sentence|last cross layer, heads:mean"
-    recalls = {
-        "sentence_recall": (sentence_recall(attended, origins), how),
-        "sentence_recall_uniform": (
-            uniform_recall([record["source"] for record in records], origins),
-            "baseline: any source word, expected",
-        ),
-    }
-    return {name: Score(value, signature) for name, (value, signature) in recalls.items() if value is not None}
-
-
-def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
-    """Pointing accuracy of the attention while references are forced on the model, beside what no attention reaches."""
-    found = Pointing()
-    for one, record in zip(maps, records, strict=True):
-        if record.get("regions") and one.cells is not None:
-            target = overlap(one.target, record["target"].split())
-            found.add(one.alignment, one.cells, one.extent, target, record["regions"])
-    if not found.words:
-        return {}
-    how = f"words that name a region: {found.words}"
-    return {
-        "pointing": Score(found.hits / found.words, f"most attended cell overlaps|last cross layer, heads:mean|{how}"),
-        "pointing_uniform": Score(found.uniform / found.words, f"baseline: any cell, expected|{how}"),
-        "pointing_centre": Score(found.centre / found.words, f"baseline: the cell in the middle|{how}"),
-    }
+def predicted(trained: Trained, records: Sequence[Record], max_tokens: int) -> tuple[float, int, int]:
+    """Of the references: -log p, in nats, tokens, and how many of them the model ranks first."""
+    criterion: Criterion = build_node(trained.config.loss).eval()  # it knows what its mechanisms report
+    nll, tokens, correct = 0.0, 0, 0
+    with torch.inference_mode(), evaluating(trained.model):
+        for batch in batches(trained, records, max_tokens):
+            losses = criterion(trained.model, batch)
+            nll, tokens, correct = nll + float(losses.nll), tokens + losses.tokens, correct + int(losses.correct)
+    return nll, tokens, correct
 
 
 def objects_named(
@@ -217,10 +193,6 @@ def copied_sentences(
     }
 
 
-def _agreed(figures: Agreement, how: str) -> Score:
-    return Score(figures.aer, f"AER|{how}|precision:{figures.precision:.4f}|recall:{figures.recall:.4f}")
-
-
 def forced(
     trained: Trained, records: Sequence[Record], max_tokens: int, *, plots: int = 0
 ) -> list[AttentionMap | None]:
@@ -237,11 +209,6 @@ def forced(
     return [maps.get(place) for place in range(len(records))]
 
 
-def record_of(gold: Gold) -> Record:
-    """A pair of a gold file as a record."""
-    return Record(source=" ".join(gold.source), target=" ".join(gold.target))
-
-
 def batches(trained: Trained, records: Sequence[Record], max_tokens: int) -> Iterator[Batch]:
     """The records as tensors on the model's device, longest first."""
     examples = [trained.codec(record) for record in records]
@@ -249,9 +216,3 @@ def batches(trained: Trained, records: Sequence[Record], max_tokens: int) -> Ite
         batch = collate([examples[place] for place in places], places.tolist())
         if batch.index[0] >= 0:
             yield batch.to(trained.device)
-
-
-def gold_of(record: Record) -> Gold:
-    """A record's own links, between its words."""
-    source, target = record["source"].split(), record["target"].split()
-    return Gold.of(source, target, record.get("alignment", ()), record.get("possible", ()))

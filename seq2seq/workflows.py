@@ -17,16 +17,20 @@ import lightning
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq import checkpoint, options, report
+from seq2seq import checkpoint, report
+from seq2seq import options as schema
 from seq2seq.config import build_node, build_tool, locate, plain
-from seq2seq.controls import Control
+from seq2seq.controls import OF_ATTENTION, Control
+from seq2seq.cost import cost
 from seq2seq.data.captions import CaptionCorpus, ImageCodec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.documents import columns_of, read_documents
 from seq2seq.encoders.image import ClipEncoder, GridEncoder
 from seq2seq.errors import UserError
+from seq2seq.faithfulness import faithfulness
 from seq2seq.inference import Trained
+from seq2seq.judgement import alignment_error, record_of
 from seq2seq.lines import decoded, prompted, read_lines
 from seq2seq.metrics import Score
 from seq2seq.metrics.gold import read_gold
@@ -34,9 +38,10 @@ from seq2seq.metrics.text import SCORERS
 from seq2seq.model import build
 from seq2seq.outputs import Writer
 from seq2seq.pictures import read_pictures
-from seq2seq.scoring import alignment_error, forced, record_of, score_records
+from seq2seq.scoring import forced, score_records
 from seq2seq.search import Search
 from seq2seq.training.fit import OURS, FitResult, fit
+from seq2seq.training.options import Options
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +62,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     if "resume" in config:
         _, config = _resumed(config)
         typed = ()
-    options.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
+    schema.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
     if not isinstance(config.seed, int):
         raise UserError(f"seed={config.seed}: must be int")
     if unknown := [name for name in config.task.metrics if name not in SCORERS]:
@@ -113,6 +118,7 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     if start is not None and resume is None:
         start.load_into(model)
     split = "test" if corpus.has("test") else "valid"
+    options: Options = build_node(config.training)
     metrics: dict[str, Score] = {}
 
     def score(fitted: FitResult) -> dict[str, float]:
@@ -124,10 +130,14 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
             _search(config),
             plain(config.task),
             max_tokens=corpus.max_tokens,
-            plots=config.training.plots,
+            plots=options.plots,
+            examples=options.examples,
         )
+        scored.metrics |= faithfulness(trained, records[: options.faithfulness], corpus.max_tokens)
         report.save_split(run, split, records, scored)
-        about = report.about(trained, time.monotonic() - started, dataclasses.asdict(fitted))
+        report.save_frequencies(run, corpus)
+        costs = {"training": dataclasses.asdict(fitted), **cost(trained, records, scored)}
+        about = report.about(trained, time.monotonic() - started, **costs)
         report.save_results(run / "results.json", {split: scored.metrics}, about)
         metrics.update(scored.metrics)
         return {f"{split}/{name}": found.score for name, found in metrics.items()}
@@ -150,6 +160,8 @@ class Evaluation:
     alignment: str | None
     reverse: bool
     plots: int
+    examples: int
+    faithfulness: int
     max_tokens: int
     device: str
     output: str | None
@@ -167,7 +179,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     config = _laid(trained.config, config, LAID)
     trained = _seeing(trained, config)
     search = _search(config)
-    options.check_options("evaluation", asked.evaluation, Control)
+    schema.check_options("evaluation", asked.evaluation, Control)
     control = Control(**asked.evaluation)
     sets = {name: control(records, trained.codec) for name, records in _record_sets(trained, config, asked).items()}
     if asked.alignment and isinstance(trained.codec, ImageCodec):
@@ -178,21 +190,34 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     out = Path(asked.output) if asked.output else trained.run / "evaluations" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     report.claim(out, config)
 
-    results = {}
+    results: dict[str, dict[str, Score]] = {}
+    costs: dict[str, Any] = {}
     for name, records in sets.items():
-        scored = score_records(
-            trained, records, search, plain(config.task), max_tokens=asked.max_tokens, plots=asked.plots
-        )
+        with control.around(trained.model):
+            scored = score_records(
+                trained,
+                records,
+                search,
+                plain(config.task),
+                max_tokens=asked.max_tokens,
+                plots=asked.plots,
+                examples=asked.examples,
+            )
+        if control.control not in OF_ATTENTION:  # which looks at attention as it is
+            scored.metrics |= faithfulness(trained, records[: asked.faithfulness], asked.max_tokens)
         report.save_split(out, name, records, scored)
         results[name] = scored.metrics
+        costs = cost(trained, records, scored)
     if asked.alignment:
         name = Path(asked.alignment).stem
-        found = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=asked.plots)
+        with control.around(trained.model):
+            kept = max(asked.plots, asked.examples)
+            found = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=kept)
         maps = [seen for seen in found if seen is not None]  # all: text can always be read
-        results[name] = alignment_error(maps, gold)
-        for place, (pair, seen) in enumerate(zip(gold[: asked.plots], maps, strict=False)):
-            seen.save(out / "attention" / name, place, pair)
-    report.save_results(out / "results.json", results, report.about(trained, time.monotonic() - started))
+        judged = alignment_error(maps, gold)
+        results[name] = judged.metrics
+        report.save_gold(out, name, gold, maps, judged, plots=asked.plots, examples=asked.examples)
+    report.save_results(out / "results.json", results, report.about(trained, time.monotonic() - started, **costs))
     for name, metrics in results.items():
         print(f"{name}\n{report.table(metrics)}\n")
     print(f"results  {out}")
@@ -306,7 +331,7 @@ def _search(config: DictConfig) -> Search:
 def _asked(config: DictConfig, kind: type[T], groups: Iterable[str]) -> T:
     """A command's own options."""
     own = {key: value for key, value in plain(config).items() if key not in groups}
-    options.check_options("", own, kind, beside=groups)
+    schema.check_options("", own, kind, beside=groups)
     return kind(**own)
 
 
@@ -319,7 +344,7 @@ def _laid(stored: DictConfig, typed: DictConfig, groups: Iterable[str]) -> DictC
         if not OmegaConf.is_dict(node):
             raise UserError(f"{group}={node}: choose one of the group's files (--help lists them)")
         config[group] = node if "_target_" in node else OmegaConf.merge(config.get(group) or {}, node)
-        options.check_nodes(group, plain(config[group]))
+        schema.check_nodes(group, plain(config[group]))
     return config
 
 

@@ -345,3 +345,44 @@ def test_samples_do_not_depend_on_how_lines_are_grouped(
 def test_generation_refuses_in_one_line(run: Path, option: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         workflows.generate(composed("generate", f"checkpoint={run}", option))
+
+
+@pytest.mark.parametrize("name", ["uniform", "permuted", "frozen"])
+def test_controls_change_where_attention_looks(run: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    workflows.evaluate(
+        composed("evaluate", f"checkpoint={run}", f"output={out}", f"evaluation.control={name}_attention")
+    )
+    found = json.loads((out / "results.json").read_text())["test"]
+    plain = json.loads((run / "results.json").read_text())["test"]
+    entropy = found["attention_normalized_entropy"]["score"]
+    if name == "uniform":
+        assert entropy == pytest.approx(1, abs=1e-3)
+        assert found["attention_sparsity"]["score"] == 0
+    assert found["perplexity"]["score"] != plain["perplexity"]["score"]
+    assert "gradient_tau" in plain and "gradient_tau" not in found  # which looks at attention as it is
+    (with_cost,) = {plain[f"cost_{name}"]["signature"]}
+    assert f"attention {name}" in with_cost
+
+
+def test_gold_pairs_leave_what_their_figures_are_made_of(run: Path, tmp_path: Path) -> None:
+    pairs = [
+        {
+            "src": ["the", "bird", "chose", "the", "cow"],
+            "tgt": ["la", "b", "c", "d", "e"],
+            "sure": [[0, 0]],
+            "possible": [[1, 1]],
+        },
+        {"src": ["a", "young", "woman"], "tgt": ["x", "y"], "sure": [[1, 1]], "possible": []},
+    ]
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    out = tmp_path / "out"
+    asked = [f"checkpoint={run}", f"output={out}", "split=null", f"alignment={gold}"]
+    workflows.evaluate(composed("evaluate", *asked))
+    rows = [json.loads(line) for line in (out / "outputs" / "gold.jsonl").read_text().splitlines()]
+    assert [row["source"].split() for row in rows] == [pair["src"] for pair in pairs]
+    score = json.loads((out / "results.json").read_text())["gold"]["aer"]["score"]
+    parts = [row["known"]["aer"] for row in rows]
+    assert score == pytest.approx(1 - sum(part for part, _ in parts) / sum(whole for _, whole in parts))
+    assert (out / "attention" / "gold.npz").is_file()

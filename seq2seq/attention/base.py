@@ -218,7 +218,11 @@ class Attention(nn.Module, ABC):
         return None
 
     def drop(self, weights: Tensor) -> Tensor:
-        """The weights that make a context, of any shape: while training without some of them."""
+        """The weights that make a context, while training without some of them.
+
+        All that make one pass through here where weights are asked for, (B, T, S), (B, H, T, S) or (B, 1, H T, S), a
+        sentinel's behind the S: ``interventions`` puts others in their place.
+        """
         return dropout(weights, self.dropout, self.training)
 
     def alignment(self, weights: Tensor) -> Tensor:

@@ -67,10 +67,13 @@ class HardMarginal(Composed):
         values = memory.prepared["values"]
         scores = self.compare(asked, memory.prepared.get("keys", values), memory)
         selected = self.select(scores, asked, memory, state)
-        answer = self.attended(selected, asked, values, state, need_weights)
+        used = self.drop(selected.weights)
+        context = self.finish(self.read(used, self._each_head(values), asked), asked)
+        answer = Attended(context, selected.weights if need_weights else None, state)
         if not self.source.last:
             return answer
-        return self.latent(answer, _log(selected.weights.squeeze(1)), asked, query, memory)
+        prior = selected.weights if self.training else used  # with some dropped it would be none
+        return self.latent(answer, _log(prior.squeeze(1)), asked, query, memory)
 
     def latent(self, answer: Attended, log_prior: Tensor, asked: Asked, query: Query, memory: Memory) -> Attended:
         """``answer`` with its alternatives; log_prior (B, T, S) is log a."""

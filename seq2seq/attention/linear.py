@@ -136,10 +136,12 @@ class LinearAttention(Attention):
             answer = self._answer(asking, query, memory, mask, need_weights)
             seen = answer.total >= torch.finfo(answer.total.dtype).tiny
             total = torch.where(seen, answer.total, 1.0)
-            context = (answer.numerator / total).to(queries.dtype)
-            weights = None
-            if need_weights and answer.products is not None:
-                weights = (answer.products / total).to(query.vector.dtype)
+            context = answer.numerator / total
+            weights = answer.products / total if need_weights and answer.products is not None else None
+            if weights is not None and not self.source.causal:  # all of them: none is in sums
+                context = self.drop(weights) @ widened(memory.prepared["values"])
+            context = context.to(queries.dtype)
+            weights = None if weights is None else weights.to(query.vector.dtype)
         # W_o's bias must not fill an empty context
         context = self.output(context.transpose(1, 2).flatten(2)) * seen.any(1)
         return Attended(context, weights, state)

@@ -45,17 +45,18 @@ def align(
 def agreement(predicted: Sequence[Collection[Link]], gold: Sequence[Gold]) -> Agreement:
     """AER = 1 - (|A∩S| + |A∩P|) / (|A| + |S|), precision |A∩P| / |A|, recall |A∩S| / |S|.
 
-    Nothing to get wrong counts as right: precision is 1 without predictions, recall 1 without sure links.
+    AER is 0 without predicted and sure links, precision is 1 without predictions, recall 1 without sure links.
     """
+    rows = counts(predicted, gold)
+    return _agreement(*(sum(column) for column in zip(*rows, strict=True))) if rows else _agreement(0, 0, 0, 0)
+
+
+def counts(predicted: Sequence[Collection[Link]], gold: Sequence[Gold]) -> list[tuple[int, int, int, int]]:
+    """|A|, |S|, |A∩S| and |A∩P| of each sentence."""
     if len(predicted) != len(gold):
         raise ValueError(f"links of {len(predicted)} sentences, gold ones of {len(gold)}")
     pairs = [(frozenset(a), g) for a, g in zip(predicted, gold, strict=True)]
-    return _agreement(
-        predicted=sum(len(a) for a, _ in pairs),
-        sure=sum(len(g.sure) for _, g in pairs),
-        in_sure=sum(len(a & g.sure) for a, g in pairs),
-        in_possible=sum(len(a & g.possible) for a, g in pairs),
-    )
+    return [(len(a), len(g.sure), len(a & g.sure), len(a & g.possible)) for a, g in pairs]
 
 
 def diagonal(gold: Sequence[Gold]) -> Agreement:

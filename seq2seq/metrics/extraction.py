@@ -13,8 +13,8 @@ from math import fsum
 import regex
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.summarisation import WORD
 from seq2seq.metrics.translation import Score
+from seq2seq.metrics.words import WORD
 
 _TOKEN = regex.compile(rf"{WORD}|\S")
 

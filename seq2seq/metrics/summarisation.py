@@ -22,12 +22,11 @@ import sentencex
 
 from seq2seq.errors import UserError
 from seq2seq.metrics.translation import Score, check
-from seq2seq.metrics.words import UNSPACED
+from seq2seq.metrics.words import WORD, spoken
 
 log = logging.getLogger(__name__)
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 TOKENIZERS = ("rouge", "unicode")
-WORD = rf"(?V1)[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{UNSPACED}]]+"  # a regular expression
 
 
 class Tokenizer(Protocol):
@@ -125,7 +124,7 @@ def tokenizer(name: str = "rouge") -> Tokenizer:
 
 class _Unicode:
     def tokenize(self, text: str) -> list[str]:
-        return regex.findall(WORD, text.lower())
+        return spoken(text)
 
 
 def _values(

@@ -13,15 +13,24 @@ from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
+import regex
 from numpy.typing import ArrayLike, NDArray
 
 from seq2seq.batch import SPECIALS, UNK
 
 Array = NDArray[np.float64]
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # have no spaces; for ``regex``
+WORD = rf"(?V1)[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{UNSPACED}]]+"  # of any script; for ``regex``
 _SPACE = "▁"  # SentencePiece's mark of a word's start
 _UNKNOWN = "\ufffd"  # no text has it: it stands where a piece doesn't show its characters
 _BYTE = re.compile("<0x[0-9A-F]{2}>")  # SentencePiece's spelling of one byte of a character
+
+
+def spoken(text: str) -> list[str]:
+    """The words of a text in any script, in lower case: letters and digits, marks dropped; a character is a word where
+    the script sets no spaces.
+    """
+    return regex.findall(WORD, text.lower())
 
 
 def summed(rows: ArrayLike, places: ArrayLike, count: int | None = None) -> Array:

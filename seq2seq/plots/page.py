@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seq2seq.exhibits import quantised
 from seq2seq.plots.fonts import label
 from seq2seq.plots.shading import Array, Shading, Word, backwards, full, percent
 
@@ -49,10 +50,7 @@ def page(shading: Shading, title: str) -> str:
 
 def pack(rows: Array, bits: int = 8) -> dict[str, object]:
     """Weights in 8 or 16 ``bits``, each row in steps of its largest / (2^bits - 1); bytes, zlib, base64."""
-    w = np.clip(rows, 0, None)
-    largest = w.max(1, initial=0)
-    scaled = np.divide(w, largest[:, None], out=np.zeros_like(w), where=largest[:, None] > 0)
-    steps = np.rint(scaled * (2**bits - 1)).astype(f"<u{bits // 8}")
+    steps, largest = quantised(rows, bits)
     packed = base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode()
     return {"steps": packed, "bits": bits, "largest": [float(f"{x:.5g}") for x in largest]}
 

@@ -21,7 +21,7 @@ from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
 from seq2seq.kernels import avoid_wrong_ones
-from seq2seq.memory import keep_freed
+from seq2seq.memory import keep_freed, peak, reset_peak
 from seq2seq.model import Seq2Seq
 from seq2seq.training import launch
 from seq2seq.training.annealing import Annealing
@@ -74,6 +74,7 @@ class FitResult:
     tokens: int  # target tokens trained on, likewise
     seconds: float  # spent training on them
     tokens_per_second: float
+    peak_memory: int | None  # bytes, of the process or on the GPU
     skipped: int  # updates left out because they were not finite
     stopped_early: bool
 
@@ -162,6 +163,7 @@ class _Session:
     def run(self, resume: Path | None) -> FitResult:
         """Trains to the end."""
         began = time.monotonic()
+        reset_peak()
         try:
             self.trainer.fit(self.module, datamodule=self.data, ckpt_path=resume, weights_only=True)
             if self.interruption.received:
@@ -184,6 +186,7 @@ class _Session:
             tokens=int(self.curves.tokens),
             seconds=self.curves.seconds,
             tokens_per_second=self.curves.speed,
+            peak_memory=peak(),
             skipped=self.module.guard.skipped,
             stopped_early=self.early_stopping.wait_count >= self.early_stopping.patience,
         )

@@ -27,6 +27,8 @@ class Options:
     decoding: Search | None = None  # how that text is generated
     plots: int = 0  # validation sentences whose attention is drawn as training goes
     plots_every: int | None = None  # validations from drawing to drawing; null: the 1st, 2nd, 4th, 8th, ...
+    examples: int = 0  # test outputs whose attention is kept for comparison
+    faithfulness: int = 0  # test records on which attention is held against erasing and gradients
     averaging: Literal["none", "ema", "last"] = "none"  # the weights that are validated and kept as best
     ema_decay: float = 0.999  # of averaging=ema
     average_last: int = 5  # validations whose weights averaging=last takes the mean of
@@ -74,8 +76,9 @@ class Options:
             reward(self.reward, [])
             if self.overfit is not None:
                 raise UserError("debug=overfit learns one batch by heart, by likelihood: it has no training.reward")
-        if self.plots < 0:
-            raise UserError(f"training.plots={self.plots} must be 0 or a number of sentences")
+        for name in ("plots", "examples", "faithfulness"):
+            if getattr(self, name) < 0:
+                raise UserError(f"training.{name}={getattr(self, name)} must be 0 or a number of sentences")
         if not 0 < self.ema_decay < 1:
             raise UserError(f"training.ema_decay={self.ema_decay} must lie between 0 and 1")
         if (self.metrics or self.plots) and self.decoding is None:

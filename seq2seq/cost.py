@@ -1,0 +1,51 @@
+"""What a model takes: arithmetic of its passes, and how fast it decodes. Time and memory of training are ``fit``'s."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from seq2seq.data.records import Record
+from seq2seq.inference import Trained
+from seq2seq.scoring import Scored, batches
+from seq2seq.search.base import evaluating
+
+COUNTED = 32  # records
+
+
+def cost(trained: Trained, records: Sequence[Record], scored: Scored) -> dict[str, Any]:
+    """``flops_per_token`` of a forward pass, and ``decoding``: sentences and seconds, attention's pass included."""
+    said = sum(1 for one in scored.generations if one.outputs)
+    rate = said / scored.seconds if scored.seconds else None
+    found: dict[str, Any] = {"decoding": {"sentences": said, "seconds": scored.seconds, "sentences_per_second": rate}}
+    if (flops := flops_per_token(trained, records[:COUNTED])) is not None:
+        found["flops_per_token"] = flops
+    return found
+
+
+def flops_per_token(trained: Trained, records: Sequence[Record]) -> float | None:
+    """Floating-point operations of the teacher-forced forward pass, output layer included, over target tokens,
+    one record at a time: those of matrix products, convolutions and fused attention, a multiplication and an addition
+    being two. What goes number by number (tanh, softmax) is not counted. None without a record that can be read.
+    """
+    counter, tokens = FlopCounterMode(display=False), 0
+    with torch.no_grad(), evaluating(trained.model), _without_onednn(), counter:
+        for record in records:
+            for batch in batches(trained, [record], max_tokens=1):
+                trained.model.decoder.log_probs(trained.model(batch))
+                tokens += batch.target_tokens
+    return counter.get_total_flops() / tokens if tokens else None
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """So that an LSTM is made of the products that are counted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TF32 on Intel's GPUs
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
