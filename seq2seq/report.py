@@ -3,7 +3,7 @@
 frequencies.json          {word of training targets: how often it stands there}
 results.json              {SPLIT: {METRIC: {"score": 34.1, "signature": "..."}}, "run": {...}}
 outputs/SPLIT.jsonl       one object a record: source, references, hypothesis, score, attention statistics, and under
-                          "known" what it adds to each figure of attention: [part, whole]
+                          "sums" what it adds to each figure (``seq2seq.metrics.sums``)
 outputs/SPLIT.pharaoh     word links i-j of each output, a line a record
 attention/SPLIT.npz       all cross-attention of the first outputs, for comparison (``seq2seq.exhibits``)
 attention/SPLIT/*.png     with the arrays beside them as *.npz; of documents also a page, *.html
@@ -64,8 +64,8 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: S
     with Writer(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh", directory / "attention" / split) as writer:
         for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):
             references = list(record.get("references") or [record["target"]])
-            known = {"known": scored.shares[place]} if scored.shares[place] else {}
-            writer.write(found, scored.statistics[place], scored.links[place], references=references, **known)
+            more = {"references": references, "sums": scored.sums[place]}
+            writer.write(found, scored.statistics[place], scored.links[place], **more)
             # gold links are between the words of the reference: they hold for an output that says the same
             same = found.text.split() == record["target"].split()
             gold = gold_of(record) if same and record.get("alignment") else None
@@ -89,7 +89,7 @@ def save_gold(
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for pair, links, known in zip(gold, judged.links, judged.shares, strict=True):
-            entry = {**record_of(pair), "alignment": to_pharaoh(links), "known": known}
+            entry = {**record_of(pair), "alignment": to_pharaoh(links), "sums": known}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     for place, (pair, seen) in enumerate(zip(gold[:plots], maps, strict=False)):
         seen.save(directory / "attention" / name, place, pair)

@@ -24,10 +24,10 @@ from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
 from seq2seq.inference import Generation, Trained
-from seq2seq.judgement import Shares, is_known, judge
+from seq2seq.judgement import is_known, judge
 from seq2seq.loss import Criterion
 from seq2seq.maps import AttentionMap
-from seq2seq.metrics import Score, score
+from seq2seq.metrics import Score, score, sums
 from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.captions import diversity
 from seq2seq.metrics.extraction import extraction
@@ -49,7 +49,7 @@ class Scored:
     generations: list[Generation]  # attention is kept for the first ``plots`` alone
     statistics: list[dict[str, float]]  # of attention, a sentence each
     links: list[frozenset[Link]]  # between the words of source and output
-    shares: list[Shares]  # of what is known of the records: ``seq2seq.judgement``
+    sums: list[dict[str, Sequence[float]]]  # what each record adds to figures: ``metrics.sums``, ``judgement``
     metrics: dict[str, Score] = field(default_factory=dict)
     exhibits: list[Exhibit] = field(default_factory=list)  # of the first ``examples``
     seconds: float = 0.0  # that search took, attention included
@@ -75,6 +75,9 @@ def score_records(
     references = [list(record.get("references") or [record["target"]]) for record in records]
     outputs = [one.text for one in found.generations]
     found.metrics |= score(task["metrics"], outputs, references)
+    for name, rows in sums.rows(task["metrics"], outputs, references).items():
+        for mine, row in zip(found.sums, rows, strict=True):
+            mine[name] = row
     found.metrics |= likelihood(trained, records, max_tokens)
     places = [n for n, record in enumerate(records) if n in maps or is_known(record)]
     seen = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
@@ -83,7 +86,7 @@ def score_records(
     judged = judge([references_seen[n] for n in known], [records[n] for n in known])
     found.metrics |= judged.metrics
     for place, shares in zip(known, judged.shares, strict=True):
-        found.shares[place] = shares
+        found.sums[place].update(shares)
     for place, one in sorted(maps.items()):
         reference = references_seen.get(place)
         words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
@@ -91,6 +94,9 @@ def score_records(
     if isinstance(trained.codec, ImageCodec):
         found.metrics |= diversity(outputs)
         found.metrics |= objects_named([records[n] for n in known], outputs, references)
+        if "exact" in found.metrics:
+            for mine, text, several in zip(found.sums, outputs, references, strict=True):
+                mine["exact"] = (exact([text], [several]), 1)
     if trained.codec.documents:
         found.metrics |= extraction(sources, outputs, references)
         found.metrics |= own_words_said(trained, records, outputs)

@@ -71,7 +71,7 @@ def test_a_run_keeps_its_attention_and_what_figures_are_made_of(run: Path) -> No
         assert one.weights["cross.0"].mean(0) == pytest.approx(one.alignment, abs=0.005)
         assert one.reference is not None
         assert one.reference.shape == (len(row["references"][0].split()), len(row["source"].split()))
-    known = [row["known"]["aer"] for row in rows]
+    known = [row["sums"]["aer"] for row in rows]
     score = json.loads((run / "results.json").read_text())["test"]["aer"]["score"]
     assert score == pytest.approx(1 - sum(part for part, _ in known) / sum(whole for _, whole in known))
     frequencies = json.loads((run / "frequencies.json").read_text())

@@ -383,6 +383,6 @@ def test_gold_pairs_leave_what_their_figures_are_made_of(run: Path, tmp_path: Pa
     rows = [json.loads(line) for line in (out / "outputs" / "gold.jsonl").read_text().splitlines()]
     assert [row["source"].split() for row in rows] == [pair["src"] for pair in pairs]
     score = json.loads((out / "results.json").read_text())["gold"]["aer"]["score"]
-    parts = [row["known"]["aer"] for row in rows]
+    parts = [row["sums"]["aer"] for row in rows]
     assert score == pytest.approx(1 - sum(part for part, _ in parts) / sum(whole for _, whole in parts))
     assert (out / "attention" / "gold.npz").is_file()

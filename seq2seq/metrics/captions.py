@@ -99,8 +99,12 @@ class _Vector:
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """The mean of CIDEr-D over pictures."""
     check("CIDEr-D", hypotheses, references)
-    scores = CiderD(references).scores(range(len(hypotheses)), [words(text) for text in hypotheses])
-    return Score(fmean(scores), f"CIDEr-D|{TOKENS}|sigma:6")
+    return Score(fmean(cider_values(hypotheses, references)), f"CIDEr-D|{TOKENS}|sigma:6")
+
+
+def cider_values(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """CIDEr-D of each picture, n-grams being weighed by the references of all."""
+    return CiderD(references).scores(range(len(hypotheses)), [words(text) for text in hypotheses])
 
 
 def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
@@ -118,6 +122,12 @@ def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[
 def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """F = (1 + beta^2) P R / (R + beta^2 P), P and R the best of the longest common subsequence with any reference."""
     check("ROUGE-L of COCO", hypotheses, references)
+    values = rouge_l_coco_values(hypotheses, references)
+    return Score(fmean(values), f"ROUGE-L|{TOKENS}|beta:1.2|best precision, best recall")
+
+
+def rouge_l_coco_values(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """That of each picture, times 100."""
     scores = []
     for text, several in zip(hypotheses, references, strict=True):
         said, told = words(text), [words(reference) for reference in several]
@@ -125,8 +135,8 @@ def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
         precision = max(common) / max(1, len(said))
         recall = max(c / max(1, len(reference)) for c, reference in zip(common, told, strict=True))
         both = precision and recall
-        scores.append((1 + BETA**2) * precision * recall / (recall + BETA**2 * precision) if both else 0.0)
-    return Score(100.0 * fmean(scores), f"ROUGE-L|{TOKENS}|beta:1.2|best precision, best recall")
+        scores.append(100.0 * (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision) if both else 0.0)
+    return scores
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
