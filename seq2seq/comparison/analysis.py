@@ -1,0 +1,209 @@
+"""The whole comparison of one dataset, as plain figures: what tables, charts and the report are made of.
+
+Letters: E entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.comparison import slices
+from seq2seq.comparison.agreement import agreement
+from seq2seq.comparison.entries import Entry, alike
+from seq2seq.comparison.runs import Run
+from seq2seq.comparison.slices import Group, Sliced
+from seq2seq.comparison.statistics import (
+    Correction,
+    Difference,
+    Estimate,
+    Randomiser,
+    Resampler,
+    System,
+    compare,
+    estimate,
+    randomised_p,
+)
+from seq2seq.metrics.sums import lower_is_better
+
+TESTED = ("aer", "sentence_recall", "pointing")
+"""Metrics of attention that are tested beside the main one."""
+COSTS = {
+    "parameters": "parameters",
+    "flops_per_token": "FLOPs a token",
+    "tokens_per_second": "training tokens/s",
+    "peak_memory": "peak memory, MiB",
+    "sentences_per_second": "decoded sentences/s",
+    "seconds": "training s",
+    "seconds_to_quality": "s to quality",
+}
+SLICE_SAMPLES = 300
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for."""
+
+    metric: str
+    samples: int = 1000
+    level: float = 0.95
+    correction: Correction = "holm"
+    baseline: str | None = None
+    quality: float | None = None
+    seed: int = 12345
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Of one dataset."""
+
+    dataset: str
+    split: str
+    records: int
+    entries: Sequence[Entry]
+    metric: str
+    signatures: Mapping[str, str]  # of the metrics that have one for all entries
+    estimates: Mapping[str, Mapping[str, Estimate]]  # {metric: {entry: ...}}
+    plain: Mapping[str, Mapping[str, float]]  # {metric: {entry: mean over runs}} where there are no sums
+    differences: Mapping[str, Sequence[Difference]]  # {metric: pairs}
+    costs: Mapping[str, Mapping[str, float]]  # {entry: {cost: mean over runs}}
+    quality: tuple[str, float] | None  # validation metric and value that seconds_to_quality is of
+    lengths: Sequence[Group]
+    by_length: Mapping[str, Sequence[Sliced]]
+    by_place: Mapping[str, Sequence[tuple[Group, Sliced]]]
+    by_frequency: Mapping[str, Sequence[tuple[Group, Sliced]]]
+    common: NDArray[np.float64] | None  # (E, E) of attention
+    notes: Sequence[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the entries, best first on the main metric."""
+        lower = lower_is_better(self.metric)
+        scores = self.estimates[self.metric]
+        return sorted(scores, key=lambda name: scores[name].score if lower else -scores[name].score)
+
+
+def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysis:
+    """All figures; what can't be compared was refused before (``entries.check``)."""
+    first = entries[0].runs[0]
+    shared = [m for m in first.results if all(m in run.results for entry in entries for run in entry.runs)]
+    one_meaning = [m for m in shared if all(alike(m, first, run) for entry in entries for run in entry.runs)]
+    notes = [f"{m}: not of one signature, and not tested" for m in shared if m not in one_meaning]
+    resampler = Resampler.of(len(first.records), options.samples, options.seed)
+    estimates: dict[str, dict[str, Estimate]] = {}
+    differences: dict[str, list[Difference]] = {}
+    for metric in one_meaning:
+        rows = {entry.name: [run.rows(metric) for run in entry.runs] for entry in entries}
+        if any(row is None for several in rows.values() for row in several):
+            continue
+        known = {name: [row for row in several if row is not None] for name, several in rows.items()}
+        systems = [System.of(name, metric, several, resampler) for name, several in known.items()]
+        estimates[metric] = {system.name: estimate(system, options.level) for system in systems}
+        if metric == options.metric or metric in TESTED:
+            differences[metric] = _tested(metric, systems, known, options)
+    counted = slices.by_length(slices.source_lengths(first))
+    lengths = [group for group, _ in counted] if len(counted) > 1 else []
+    frequencies = slices.most_common([run for entry in entries for run in entry.runs])
+    worded = {
+        entry.name: slices.by_word(entry.runs[0], frequencies, SLICE_SAMPLES)
+        for entry in entries
+        if entry.runs[0].records and "hypothesis" in entry.runs[0].records[0]
+    }
+    quality = _quality(entries, options.quality)
+    return Analysis(
+        dataset,
+        first.split,
+        len(first.records),
+        entries,
+        options.metric,
+        {m: str(first.results[m]["signature"]) for m in one_meaning},
+        estimates,
+        {
+            m: {entry.name: fmean(run.results[m]["score"] for run in entry.runs) for entry in entries}
+            for m in shared
+            if m not in estimates
+        },
+        differences,
+        {entry.name: _costs(entry, quality) for entry in entries},
+        quality,
+        lengths,
+        {e.name: slices.of_length(e.runs[0], options.metric, counted, SLICE_SAMPLES) for e in entries if lengths},
+        {name: places for name, (places, _) in worded.items()},
+        {name: often for name, (_, often) in worded.items() if often},
+        agreement(entries),
+        notes,
+    )
+
+
+def _tested(
+    metric: str, systems: Sequence[System], rows: Mapping[str, Sequence[NDArray[np.float64]]], options: Options
+) -> list[Difference]:
+    """Pairs, those of one run each also by approximate randomisation."""
+    found = compare(systems, options.baseline, level=options.level, correction=options.correction, seed=options.seed)
+    alone = {name: several[0] for name, several in rows.items() if len(several) == 1}
+    if not alone:
+        return found
+    randomiser = Randomiser.of(len(next(iter(alone.values()))), options.samples, options.seed)
+    staying = {name: (one.sum(0), randomiser.staying(one)) for name, one in alone.items()}
+    return [
+        one
+        if one.seeds
+        else Difference(**{**vars(one), "randomised": randomised_p(metric, staying[one.a], staying[one.b])})
+        for one in found
+    ]
+
+
+def _costs(entry: Entry, quality: tuple[str, float] | None) -> dict[str, float]:
+    """Means over the runs that know them."""
+    found: dict[str, list[float]] = {}
+    for run in entry.runs:
+        training, decoding = run.about.get("training") or {}, run.about.get("decoding") or {}
+        known = {**{name: run.about.get(name) for name in ("parameters", "flops_per_token")}}
+        known |= {name: training.get(name) for name in ("tokens_per_second", "peak_memory", "seconds")}
+        known["sentences_per_second"] = decoding.get("sentences_per_second")
+        known["seconds_to_quality"] = None if quality is None else seconds_to(run, *quality)
+        for name, value in known.items():
+            if value is not None:
+                found.setdefault(name, []).append(float(value))
+    whole = {name: values for name, values in found.items() if len(values) == len(entry.runs)}
+    return {name: fmean(values) for name, values in whole.items()}
+
+
+def _quality(entries: Sequence[Entry], asked: float | None) -> tuple[str, float] | None:
+    """The validation metric that runs were chosen by, and a value of it: what all reach, unless asked."""
+    monitors = {(run.about.get("training") or {}).get("monitor") for entry in entries for run in entry.runs}
+    if len(monitors) != 1 or (monitor := monitors.pop()) is None:
+        return None
+    if asked is not None:
+        return str(monitor), asked
+    best = [_best(run, str(monitor)) for entry in entries for run in entry.runs]
+    known = [value for value in best if value is not None]
+    if len(known) < len(best) or not known:
+        return None
+    return str(monitor), min(known) if _higher(str(monitor)) else max(known)
+
+
+def seconds_to(run: Run, monitor: str, value: float) -> float | None:
+    """Seconds of training until a validation reached the value; None if none did. Updates take equally long."""
+    training: Mapping[str, Any] = run.about.get("training") or {}
+    if not training.get("steps"):
+        return None
+    name = f"validation/{monitor}"
+    for row in run.curves:
+        if name in row and (row[name] >= value if _higher(monitor) else row[name] <= value):
+            return float(row["step"] / training["steps"] * training["seconds"])
+    return None
+
+
+def _best(run: Run, monitor: str) -> float | None:
+    values = [row[f"validation/{monitor}"] for row in run.curves if f"validation/{monitor}" in row]
+    return (max(values) if _higher(monitor) else min(values)) if values else None
+
+
+def _higher(monitor: str) -> bool:
+    return monitor not in ("loss", "nll") and not lower_is_better(monitor)

@@ -1,0 +1,210 @@
+"""Charts as SVG text: no script, colours from the page's variables, legible without colour (labels and line styles)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from math import ceil, floor, isfinite, log10
+
+from seq2seq.comparison.ranks import Ranking
+
+WIDTH, HEIGHT = 720, 360
+LEFT, RIGHT, TOP, BOTTOM = 62, 230, 14, 46
+NAMED = 7
+"""Series that have a colour and a name; others are thin and grey, and named on hover."""
+DASHES = ("", "6 3", "2 3", "8 3 2 3", "", "6 3", "2 3")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in a chart; ``low`` to ``high`` is an interval of y."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    label: str = ""
+
+
+def lines(
+    series: Mapping[str, Sequence[Point]], x: str, y: str, *, ticks: Sequence[str] = (), log: bool = False
+) -> str:
+    """A line a series, those that come first named. ``ticks`` name x = 0, 1, ...; ``log`` is of y."""
+    known = {name: [p for p in points if isfinite(p.x) and isfinite(p.y)] for name, points in series.items()}
+    known = {name: points for name, points in known.items() if points}
+    if not known:
+        return ""
+    frame = _Frame.around([p for points in known.values() for p in points], log=log)
+    parts = frame.axes(x, y, ticks)
+    names = list(known)
+    for place in reversed(range(len(names))):  # named ones on top
+        name, points = names[place], known[names[place]]
+        path = "M" + "L".join(f"{frame.x(p.x):.1f} {frame.y(p.y):.1f}" for p in points)
+        kind = f"s{place}" if place < NAMED else "rest"
+        dash = f' stroke-dasharray="{DASHES[place]}"' if place < NAMED and DASHES[place] else ""
+        band = ""
+        if place < NAMED and all(p.low is not None and p.high is not None for p in points):
+            bars = (f"M{frame.x(p.x):.1f} {frame.y(p.low):.1f}V{frame.y(p.high):.1f}" for p in points)  # type: ignore[arg-type]
+            band = f'<path class="bar {kind}" d="{"".join(bars)}"/>'
+        title = f"<title>{escape(name)}</title>"
+        parts.append(f'<g>{band}<path class="line {kind}"{dash} d="{path}">{title}</path></g>')
+    ends = {name: frame.y(known[name][-1].y) for name in names[:NAMED]}
+    parts.append(_names(ends))
+    return frame.svg(parts, f"{y} over {x}: {', '.join(names[:NAMED])}")
+
+
+def scatter(points: Mapping[str, Point], x: str, y: str, *, log: bool = True) -> str:
+    """A point an entry, those that come first named; ``log`` is of x."""
+    known = {n: p for n, p in points.items() if isfinite(p.x) and isfinite(p.y) and (p.x > 0 or not log)}
+    if not known:
+        return ""
+    frame = _Frame.around(list(known.values()), log_x=log)
+    parts = frame.axes(x, y, ())
+    for place, (name, p) in reversed(list(enumerate(known.items()))):
+        kind = f"s{place}" if place < NAMED else "rest"
+        at = f"{frame.x(p.x):.1f}", f"{frame.y(p.y):.1f}"
+        bar = ""
+        if p.low is not None and p.high is not None:
+            bar = f'<path class="bar {kind}" d="M{at[0]} {frame.y(p.low):.1f}V{frame.y(p.high):.1f}"/>'
+        told = f"<title>{escape(name)}: {escape(p.label)}</title>"
+        parts.append(f'<g>{bar}<circle class="dot {kind}" cx="{at[0]}" cy="{at[1]}" r="4">{told}</circle></g>')
+    first = list(known)[:NAMED]
+    parts.append(_names({name: frame.y(known[name].y) for name in first}))
+    return frame.svg(parts, f"{y} against {x}: {', '.join(first)}")
+
+
+def critical_difference(ranking: Ranking) -> str:
+    """Mean ranks on a line, and bars over those that are not told apart."""
+    names = list(ranking.ranks)
+    wide, row = WIDTH - 40, 18
+    high = 60 + row * ((len(names) + 1) // 2) + 12 * len(ranking.groups())
+
+    def at(rank: float) -> float:
+        return 20 + (rank - 1) / max(1, len(names) - 1) * wide
+
+    parts = [f'<path class="axis" d="M{at(1):.1f} 40H{at(len(names)):.1f}"/>']
+    parts += [f'<text x="{at(n):.1f}" y="30" text-anchor="middle">{n}</text>' for n in range(1, len(names) + 1)]
+    bottom = 46
+    for first, last in ranking.groups():
+        parts.append(
+            f'<path class="group" d="M{at(ranking.ranks[first]) - 3:.1f} {bottom}H{at(ranking.ranks[last]) + 3:.1f}"/>'
+        )
+        bottom += 8
+    half = (len(names) + 1) // 2
+    for place, name in enumerate(names):
+        left = place < half
+        level = bottom + 14 + row * (place if left else len(names) - 1 - place)
+        end, anchor = (4, "start") if left else (WIDTH - 4, "end")
+        rank = at(ranking.ranks[name])
+        parts.append(f'<path class="tie" d="M{rank:.1f} 40V{level - 4}H{end}"/>')
+        text = f"{escape(name)} {ranking.ranks[name]:.2f}"
+        parts.append(f'<text x="{end}" y="{level - 7}" text-anchor="{anchor}">{text}</text>')
+    reach = at(1 + ranking.critical) if ranking.critical < len(names) - 1 else at(len(names))
+    parts.append(f'<path class="group" d="M20 12H{reach:.1f}"/><text x="24" y="9">CD {ranking.critical:.2f}</text>')
+    said = f"mean ranks: {', '.join(f'{n} {r:.2f}' for n, r in ranking.ranks.items())}; critical difference"
+    return _svg(parts, f"{said} {ranking.critical:.2f}", WIDTH, high)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """From values to pixels."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+    log_x: bool = False
+    log_y: bool = False
+
+    @staticmethod
+    def around(points: Sequence[Point], *, log: bool = False, log_x: bool = False) -> _Frame:
+        xs = [p.x for p in points]
+        ys = [v for p in points for v in (p.y, p.low, p.high) if v is not None and isfinite(v)]
+        left, right = min(xs), max(xs)
+        low, high = min(ys), max(ys)
+        if log:
+            low = max(low, high / 1e6)
+        edge = 0.04 * (high - low) or 0.5
+        if log_x:
+            left, right = (left / 1.15, right * 1.15)
+        elif left == right:
+            left, right = left - 0.5, right + 0.5
+        return _Frame(left, right, low if log else low - edge, high * 1.1 if log else high + edge, log_x, log)
+
+    def x(self, value: float) -> float:
+        return LEFT + _share(value, self.left, self.right, self.log_x) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - BOTTOM - _share(value, self.bottom, self.top, self.log_y) * (HEIGHT - TOP - BOTTOM)
+
+    def axes(self, x: str, y: str, names: Sequence[str]) -> list[str]:
+        across = [(float(n), name) for n, name in enumerate(names)]
+        found = []
+        for value, name in across or [(v, _short(v)) for v in _ticks(self.left, self.right, self.log_x)]:
+            at = self.x(value)
+            if LEFT - 1 <= at <= WIDTH - RIGHT + 1:
+                found.append(
+                    f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(name)}</text>'
+                )
+        for value in _ticks(self.bottom, self.top, self.log_y):
+            at = self.y(value)
+            found.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
+            found.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+        found.append(f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
+        middle = (LEFT + WIDTH - RIGHT) / 2
+        found.append(f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x)}</text>')
+        up = (HEIGHT - BOTTOM + TOP) / 2
+        found.append(f'<text transform="translate(14 {up}) rotate(-90)" text-anchor="middle">{escape(y)}</text>')
+        return found
+
+    def svg(self, parts: Sequence[str], said: str) -> str:
+        return _svg(parts, said, WIDTH, HEIGHT)
+
+
+def _svg(parts: Sequence[str], said: str, width: int, height: int) -> str:
+    head = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}">'
+    return head + "".join(parts) + "</svg>"
+
+
+def _names(ends: Mapping[str, float]) -> str:
+    """Names at the right, at the heights of what they name, none over another."""
+    placed, level = [], -1e9
+    for place, (name, at) in sorted(enumerate(ends.items()), key=lambda one: one[1][1]):
+        level = max(at, level + 14)
+        placed.append((place, name, level))
+    over = max(0.0, level - (HEIGHT - BOTTOM)) if placed else 0.0
+    return "".join(
+        f'<text class="name s{place}" x="{WIDTH - RIGHT + 8}" y="{at - over + 4:.1f}">{escape(_cut(name))}</text>'
+        for place, name, at in placed
+    )
+
+
+def _cut(name: str, size: int = 33) -> str:
+    return name if len(name) <= size else name[: size - 1] + "…"
+
+
+def _share(value: float, low: float, high: float, log: bool) -> float:
+    if log:
+        value, low, high = (log10(max(v, 1e-12)) for v in (value, low, high))
+    return (value - low) / (high - low) if high > low else 0.5
+
+
+def _ticks(low: float, high: float, log: bool, count: int = 5) -> list[float]:
+    if log:
+        powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+        few = [10.0**p * m for p in powers for m in ((1, 2, 5) if len(powers) < 4 else (1,))]
+        return [v for v in few if low <= v <= high]
+    rough = (high - low) / count
+    if rough <= 0:
+        return [low]
+    unit = 10 ** floor(log10(rough))
+    step = next((unit * m for m in (1, 2, 5, 10) if unit * m >= rough), unit * 10)
+    return [n * step for n in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
+
+
+def _short(value: float) -> str:
+    for size, mark in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{mark}"
+    return f"{value:.3g}"

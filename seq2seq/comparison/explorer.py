@@ -1,0 +1,156 @@
+"""The examples of the report: what each entry said and where it looked, packed for the page.
+
+Weights are in 8 bits, in steps of a slot's largest / 255, all of an example compressed together, so that a page decodes
+one example when it is looked at. All layers and heads for as many examples as fit, the last layer's mean for others.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from seq2seq.comparison.entries import Entry
+from seq2seq.comparison.runs import PICTURE, references
+from seq2seq.exhibits import Exhibit
+
+ROOM = 6_000_000  # characters of all examples together
+MEANS = 1_500_000  # of them kept for examples whose heads don't fit
+SIDE = 240  # pixels of a picture
+LONGEST = 4000  # pieces of a source that is shown
+
+
+@dataclass
+class Examples:
+    """``examples`` as the page reads them; pieces are in ``pools``, once each list."""
+
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    pools: list[list[str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def gather(entries: Sequence[Entry], count: int, order: Sequence[str]) -> Examples:
+    """The first ``count`` records of which every entry that kept attention kept it; the first run of each entry."""
+    chosen = {entry.name: entry.runs[0] for entry in entries}
+    kept = {name: {one.place: one for one in run.exhibits} for name, run in chosen.items()}
+    some = {name: maps for name, maps in kept.items() if maps}
+    found = Examples()
+    if missing := sorted(set(chosen) - set(some)):
+        found.notes.append(
+            f"No attention was kept of {', '.join(missing)}: evaluate.py checkpoint=RUN keeps it, and what it makes can "
+            "stand in runs=."
+        )
+    if not some:
+        return found
+    places = sorted(set.intersection(*(set(maps) for maps in some.values())))[:count]
+    pool = _Pool(found.pools)
+    room, whole, bare = ROOM, 0, 0
+    for place in places:
+        record = next(iter(chosen.values())).records[place]
+        made = None
+        for full in (True, False):
+            attempt = _example(place, record, some, chosen, order, pool, full)
+            size = sum(len(str(attempt[part])) for part in ("data", "image", "items"))
+            if size <= (room - MEANS if full else room):
+                made, room = attempt, room - size
+                whole, bare = whole + full, bare + (not full)
+                break
+        if made is None:
+            break
+        found.examples.append(made)
+    if bare:
+        found.notes.append(
+            f"{whole} examples have all layers and heads, {bare} more the mean over heads of the last layer: what else "
+            "there is of them would not fit into the page."
+        )
+    if len(found.examples) < len(places):
+        found.notes.append(f"{len(places) - len(found.examples)} further examples would not fit and are left out.")
+    return found
+
+
+class _Pool:
+    """Lists of pieces by number, each once."""
+
+    def __init__(self, pools: list[list[str]]) -> None:
+        self.pools, self.known = pools, dict[tuple[str, ...], int]()
+
+    def __call__(self, pieces: Sequence[str]) -> int:
+        key = tuple(pieces)
+        if key not in self.known:
+            self.known[key] = len(self.pools)
+            self.pools.append(list(key))
+        return self.known[key]
+
+
+def _example(
+    place: int,
+    record: Mapping[str, Any],
+    kept: Mapping[str, Mapping[int, Exhibit]],
+    chosen: Mapping[str, Any],
+    order: Sequence[str],
+    pool: _Pool,
+    full: bool,
+) -> dict[str, Any]:
+    items, packed = [], io.BytesIO()
+    for entry, name in enumerate(order):
+        if name not in kept:
+            continue
+        one = kept[name][place]
+        said = chosen[name].records[place]
+        slots = []
+        arrays = {"": one.alignment[None]} | (dict(one.weights) if full else {})
+        for slot, weights in arrays.items():
+            if weights.shape[-1] > LONGEST:
+                continue
+            steps, largest = _steps(weights)
+            slots.append([slot, *weights.shape[:2], weights.shape[2], packed.tell(), float(f"{largest:.4g}")])
+            packed.write(steps.tobytes())
+        item = {
+            "entry": entry,
+            "text": said.get("hypothesis") or references(said)[0],
+            "source": pool(one.source),
+            "target": pool(one.target),
+            "slots": slots,
+        }
+        if one.cells:
+            item |= {"cells": one.cells, "extent": list(one.extent)}
+        if one.sentences:
+            item["sentences"] = list(one.sentences)
+        items.append(item)
+    return {
+        "place": place,
+        "source": "" if PICTURE.search(str(record["source"])) else str(record["source"]),
+        "references": references(record),
+        "image": _picture(record),
+        "data": base64.b64encode(zlib.compress(packed.getvalue(), 9)).decode(),
+        "items": items,
+    }
+
+
+def _steps(weights: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
+    largest = float(weights.max(initial=0))
+    return np.rint(np.clip(weights, 0, None) * (255 / largest if largest else 0)).astype(np.uint8), largest
+
+
+def _picture(record: Mapping[str, Any]) -> str:
+    """The record's picture, small, as a data URI; empty where it is none or has gone."""
+    path = Path(str(record["source"]))
+    if not PICTURE.search(str(path)) or not path.exists():
+        return ""
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+            small.thumbnail((SIDE, SIDE))
+            file = io.BytesIO()
+            small.save(file, "JPEG", quality=80)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,291 @@
+"""The report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from seq2seq.comparison import charts, tables
+from seq2seq.comparison.analysis import COSTS, Analysis
+from seq2seq.comparison.charts import Point
+from seq2seq.comparison.explorer import Examples
+from seq2seq.comparison.ranks import Ranking
+from seq2seq.comparison.slices import Group, Sliced
+from seq2seq.comparison.statistics import Difference
+from seq2seq.comparison.tables import Cell
+from seq2seq.metrics.sums import lower_is_better
+
+FOLDER = Path(__file__).parent
+ALPHA = 0.05
+MEANING = {
+    "attention_entropy": "nats; 0 sharp",
+    "attention_effective_positions": "exp of the entropy",
+    "attention_sparsity": "share of weights that are exactly 0",
+    "attention_peak": "largest weight of a step",
+    "attention_monotonicity": "share of steps that do not go back",
+    "attention_coverage_min": "attention that the least attended position got",
+    "attention_disagreement": "between heads, 0 alike, 1 apart",
+    "attention_sentinel": "mass outside the source",
+    "cost_uniform": "nats a token lost with uniform weights",
+    "cost_permuted": "nats a token lost with weights dealt out anew",
+    "cost_frozen": "nats a token lost with the first step's weights",
+    "erased_attended": "nats lost without the most attended source word",
+    "erased_random": "nats lost without another source word",
+    "flips_attended": "predictions that change without the most attended word",
+    "flips_random": "predictions that change without another word",
+    "gradient_tau": "Kendall's tau with gradient x input",
+}
+
+
+def page(
+    title: str,
+    analyses: Sequence[Analysis],
+    examples: Sequence[Examples],
+    ranking: Ranking | None,
+    notes: Sequence[str],
+    command: str,
+) -> str:
+    """The whole file."""
+    sections = [
+        _section(n, analysis, found) for n, (analysis, found) in enumerate(zip(analyses, examples, strict=True))
+    ]
+    links = "".join(f'<a href="#d{n}">{escape(a.dataset)}</a>' for n, a in enumerate(analyses))
+    data = [
+        {"entries": a.names, "pools": found.pools, "examples": found.examples}
+        for a, found in zip(analyses, examples, strict=True)
+    ]
+    parts = {
+        "title": escape(title),
+        "style": (FOLDER / "report.css").read_text(encoding="utf-8"),
+        "script": (FOLDER / "report.js").read_text(encoding="utf-8"),
+        "links": f"<nav>{links}</nav>" if len(analyses) > 1 else "",
+        "ranking": "" if ranking is None else _ranking(ranking),
+        "sections": "\n".join(sections),
+        "notes": _list(notes),
+        "command": escape(command),
+        "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+    }
+    template = (FOLDER / "report.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+
+
+def _section(number: int, a: Analysis, examples: Examples) -> str:
+    """One dataset."""
+    one_each = all(len(entry.runs) == 1 for entry in a.entries)
+    runs = sum(len(entry.runs) for entry in a.entries)
+    facts = f"{a.records:,} records of {a.split}; {runs} runs of {len(a.entries)} configurations"
+    parts = [
+        f'<section id="d{number}"><h2>{escape(a.dataset)}</h2><p class="facts">{facts}. '
+        f"{escape(a.metric)}: <code>{escape(a.signatures[a.metric])}</code></p>",
+        f'<p class="said">{escape(tables.said(a))}</p>',
+        "<h3>Scores and costs</h3>",
+        "<p>In brackets 95 % intervals: "
+        + (
+            "over sentences, of one run each."
+            if one_each
+            else "over seeds and sentences together, or over sentences where there is one run. ± is the standard "
+            "deviation between seeds."
+        )
+        + " Best first; a heading sorts.</p>",
+        _table(tables.head(a), tables.rows(a), f"scores{number}"),
+        _charts(a),
+        _significance(a),
+        _attention(a, number),
+        _explorer(number, examples),
+        _list([*a.notes, *examples.notes]),
+        "</section>",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]], name: str) -> str:
+    """Sorted by its headings; names are row headings."""
+    titles = "".join(
+        f'<th scope="col"><button type="button">{escape(t) or "configuration"}</button></th>' for t in head
+    )
+    body = []
+    for row in rows:
+        cells = [f'<th scope="row">{escape(row[0].text)}</th>']
+        for cell in row[1:]:
+            value = "" if cell.value is None else f' data-v="{cell.value!r}"'
+            cells.append(f"<td{value}>{escape(cell.text)}</td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    inside = f"<table class=sortable><thead><tr>{titles}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    return f'<div class="wide" id="{name}" tabindex="0" role="region" aria-label="table">{inside}</div>'
+
+
+def _charts(a: Analysis) -> str:
+    scores = a.estimates[a.metric]
+    found = []
+    for which, label in COSTS.items():
+        points = {
+            name: Point(a.costs[name][which], e.score, e.low, e.high, tables.estimated(a.metric, e, "").text)
+            for name, e in ((name, scores[name]) for name in a.names)
+            if a.costs[name].get(which)
+        }
+        if len(points) > 1 and len({p.x for p in points.values()}) > 1:
+            if which == "seconds_to_quality" and a.quality is not None:
+                label = f"seconds until validation {a.quality[0]} was {a.quality[1]:.3g}"
+            found.append((f"{a.metric} against {label}", charts.scatter(points, label, a.metric)))
+    pictures = [*_curves(a), *_sliced(a)]
+    cost = _choices("Quality against cost", found)
+    return cost + "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in pictures if svg)
+
+
+def _choices(title: str, found: Sequence[tuple[str, str]]) -> str:
+    """Charts of which one is shown; on paper all."""
+    if not found:
+        return ""
+    first, *others = found
+    parts = [f"<h3>{title}</h3><figure><figcaption>{escape(first[0])}</figcaption>{first[1]}</figure>"]
+    if others:
+        inside = "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in others)
+        parts.append(f"<details><summary>Against other costs</summary>{inside}</details>")
+    return "".join(parts)
+
+
+def _curves(a: Analysis) -> list[tuple[str, str]]:
+    """Validation of the first run of each entry."""
+    by_name = {entry.name: entry.runs[0].curves for entry in a.entries}
+    names = {key for rows in by_name.values() for row in rows for key in row if key.startswith("validation/")}
+    found = []
+    for key in sorted(names & {f"validation/{m}" for m in ("nll", a.metric)}, reverse=True):
+        series = {
+            name: [Point(row["step"], row[key]) for row in by_name[name] if key in row and "step" in row]
+            for name in a.names
+        }
+        metric = key.removeprefix("validation/")
+        label = "nats a token" if metric == "nll" else metric
+        found.append(
+            (f"Learning curves: {key}", charts.lines(series, "updates", f"validation {label}", log=metric == "nll"))
+        )
+    return found
+
+
+def _sliced(a: Analysis) -> list[tuple[str, str]]:
+    found = []
+    if a.lengths:
+        series = {name: [Point(n, s.score, s.low, s.high) for n, s in enumerate(a.by_length[name])] for name in a.names}
+        ticks = [group.name for group in a.lengths]
+        svg = charts.lines(series, "words of the source", a.metric, ticks=ticks)
+        found.append((f"{a.metric} by length of the source", svg))
+    kinds: list[tuple[str, str, Mapping[str, Sequence[tuple[Group, Sliced]]]]] = [
+        ("place in the reference", "Recall of words by place in the reference", a.by_place),
+        ("times in the training targets", "Recall of words by frequency in training", a.by_frequency),
+    ]
+    for label, title, groups in kinds:
+        known = {name: groups[name] for name in a.names if name in groups}
+        if not known:
+            continue
+        ticks = [group.name for group, _ in next(iter(known.values()))]
+        series = {name: [Point(n, s.score, s.low, s.high) for n, (_, s) in enumerate(g)] for name, g in known.items()}
+        found.append((title, charts.lines(series, label, "recall", ticks=ticks)))
+    return found
+
+
+def _significance(a: Analysis) -> str:
+    parts = []
+    for metric, pairs in a.differences.items():
+        if not pairs:
+            continue
+        names = [n for n in a.names if any(n in (d.a, d.b) for d in pairs)]
+        known = {(d.a, d.b): d for d in pairs}
+        head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
+        body = []
+        for row in names:
+            cells = []
+            for column in names:
+                d, sign = known.get((row, column)), 1
+                if d is None:
+                    d, sign = known.get((column, row)), -1
+                cells.append(_cell(metric, d, sign))
+            body.append(f'<tr><th scope="row">{escape(row)}</th>{"".join(cells)}</tr>')
+        seeds = any(d.seeds for d in pairs)
+        how = (
+            "seeds and sentences drawn together, t-test"
+            if seeds
+            else "paired bootstrap over sentences, one run each: this is of these runs, not of what they are runs of"
+        )
+        parts.append(
+            f"<h3>{escape(metric)}: who differs from whom</h3><p>Row less column. <b class=up>▲</b> the row is better, "
+            f"<b class=down>▼</b> worse, p &lt; {ALPHA} after correction for {len(pairs)} pairs; · not told apart. "
+            f"{how}.</p>" + _matrix(head, body, "significance")
+        )
+    return "".join(parts)
+
+
+def _cell(metric: str, d: Difference | None, sign: int) -> str:
+    """What a pair came to, from the row's side."""
+    if d is None:
+        return "<td></td>"
+    value = sign * d.difference
+    better = value < 0 if lower_is_better(metric) else value > 0
+    mark, kind = ("·", "") if d.adjusted >= ALPHA else ("▲", "up") if better else ("▼", "down")
+    low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
+    said = f"{value:+.3g} [{low:.3g}, {high:.3g}], p {d.p:.3g}, corrected {d.adjusted:.3g}"
+    if d.randomised is not None:
+        said += f", approximate randomisation {d.randomised:.3g}"
+    word = {"·": "not told apart", "▲": "better", "▼": "worse"}[mark]
+    heard = f'<span class="hidden">{word}, {said}</span>'
+    return f'<td class="{kind}" title="{said}"><span aria-hidden="true">{mark}</span>{heard}</td>'
+
+
+def _matrix(head: str, body: Sequence[str], label: str, kind: str = "") -> str:
+    """Rows and columns are the same configurations."""
+    inside = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+    table = f'<table class="matrix {kind}">{inside}</table>'
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
+
+
+def _attention(a: Analysis, number: int) -> str:
+    head, rows = tables.about_attention(a)
+    if len(head) < 2:
+        return ""
+    known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain]
+    meaning = "; ".join(f"<b>{escape(m.removeprefix('attention_'))}</b> {escape(MEANING[m])}" for m in known)
+    parts = [
+        "<h3>Attention itself</h3><p>Last cross layer, of outputs; what is lost or erased, of references.</p>",
+        _table(head, rows, f"attention{number}"),
+        f'<p class="fine">{meaning}</p>',
+    ]
+    if a.common is not None:
+        order = [[entry.name for entry in a.entries].index(name) for name in a.names]
+        common = a.common[np.ix_(order, order)]
+        titles = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in a.names)
+        body = []
+        for name, row in zip(a.names, common, strict=True):
+            cells = "".join(
+                "<td></td>" if np.isnan(v) else f'<td style="--w:{v:.2f}">{100 * v:.0f}</td>' for v in row.tolist()
+            )
+            body.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+        parts.append(
+            "<h3>Do they look at the same words?</h3><p>Share of attention, in percent, that two have in common on the "
+            "same references, word by word.</p>" + _matrix(titles, body, "agreement", "shared")
+        )
+    return "".join(parts)
+
+
+def _explorer(number: int, examples: Examples) -> str:
+    if not examples.examples:
+        return ""
+    return (
+        f'<h3 id="explorer{number}">Explorer</h3><div class="explorer" data-set="{number}">'
+        "<noscript>The explorer needs a browser that runs scripts.</noscript></div>"
+    )
+
+
+def _ranking(ranking: Ranking) -> str:
+    return (
+        f"<section><h2>Over {ranking.datasets} datasets</h2><p>Mean ranks; a bar joins what is not told apart "
+        f"(Nemenyi, 0.05). Friedman: p = {ranking.p:.3g}.</p>"
+        f"<figure>{charts.critical_difference(ranking)}</figure></section>"
+    )
+
+
+def _list(notes: Sequence[str]) -> str:
+    return f"<ul class=notes>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>" if notes else ""

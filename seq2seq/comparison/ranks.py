@@ -1,0 +1,58 @@
+"""Systems over several datasets: mean ranks, and by how much they must differ (Demsar 2006, JMLR 7, section 3.2.2).
+
+Letters: k systems, N datasets. Rank 1 is the best, ties share the mean of their ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+FEWEST = 5
+"""Datasets that a ranking needs: with fewer hardly any difference could be critical."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """``critical`` is Nemenyi's CD = q_alpha sqrt(k (k + 1) / (6 N)): mean ranks closer than that are not told apart.
+    ``p`` is Friedman's, that all systems are alike.
+    """
+
+    ranks: Mapping[str, float]  # mean rank of each system, best first
+    critical: float
+    p: float
+    datasets: int
+
+    def groups(self) -> list[tuple[str, str]]:
+        """(first, last) of the longest stretches of systems that are not told apart."""
+        names, found = list(self.ranks), list[tuple[int, int]]()
+        for first in range(len(names)):
+            limit = self.ranks[names[first]] + self.critical
+            near = [n for n in range(first, len(names)) if self.ranks[names[n]] < limit]
+            if len(near) > 1 and (not found or near[-1] > found[-1][1]):
+                found.append((first, near[-1]))
+        return [(names[first], names[last]) for first, last in found]
+
+
+def ranking(names: Sequence[str], scores: ArrayLike, *, lower: bool = False, alpha: float = 0.05) -> Ranking:
+    """Of scores (N, k), better when higher unless ``lower``."""
+    values = np.asarray(scores, np.float64)
+    datasets, systems = values.shape
+    if systems < 2 or datasets < 2:
+        raise ValueError(f"a ranking needs two systems and two datasets, not {systems} and {datasets}")
+    ranks = stats.rankdata(values if lower else -values, axis=1)
+    mean = ranks.mean(0)
+    # Friedman's chi square, corrected for ties (Conover 1999, section 5.8); scipy's own needs three systems
+    spread = float(((ranks - (systems + 1) / 2) ** 2).sum())
+    square = datasets**2 * (systems - 1) * float(((mean - (systems + 1) / 2) ** 2).sum()) / spread if spread else 0.0
+    p = float(stats.chi2.sf(square, systems - 1))
+    q = float(stats.studentized_range.ppf(1 - alpha, systems, np.inf)) / sqrt(2)
+    order = np.argsort(mean, kind="stable")
+    return Ranking(
+        {names[n]: float(mean[n]) for n in order}, q * sqrt(systems * (systems + 1) / (6 * datasets)), p, datasets
+    )

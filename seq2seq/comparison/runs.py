@@ -1,0 +1,257 @@
+"""What finished runs left, read without opening a model: ``Run``; and outputs of other toolkits, as runs too."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from seq2seq import exhibits
+from seq2seq.errors import UserError
+from seq2seq.exhibits import Exhibit
+from seq2seq.metrics import sums
+from seq2seq.metrics.text import score
+
+RESULTS = "results.json"
+PICTURE = re.compile(r"^\S*\.(jpe?g|png|gif|webp|bmp|tiff?)$", re.IGNORECASE)
+PRIMARY = ("model", "attention")
+"""Groups that name a system wherever they differ; of others, what was typed."""
+BESIDE = {
+    *("seed", "logger", "debug", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
+    *(f"trainer.{name}" for name in ("accelerator", "devices", "enable_progress_bar", "log_every_n_steps")),
+    *(f"training.{name}" for name in ("save_steps", "save_minutes", "plots", "plots_every", "metrics")),
+    *(f"training.{name}" for name in ("examples", "faithfulness")),
+}
+"""Keys that change nothing in what is learnt."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One set of outputs of one split."""
+
+    path: Path
+    split: str
+    dataset: str
+    seed: int | None
+    facets: Mapping[str, str]  # what it was: {"model": "rnn", "attention": "local", "optimizer.lr": "0.001"}
+    key: str  # alike for runs that differ in seed alone
+    results: Mapping[str, Mapping[str, Any]]  # {metric: {"score", "signature"}}
+    about: Mapping[str, Any] = field(default_factory=dict)  # "run" of results.json
+    attention: Path | None = None  # a file of exhibits
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """Source, references, hypothesis, sums ... in the split's order."""
+        return list(_lines(self.path / "outputs" / f"{self.split}.jsonl"))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of sources and references: alike where the test set is."""
+        told = json.dumps([[shown(record), references(record)] for record in self.records])
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def rows(self, metric: str) -> NDArray[np.float64] | None:
+        """(N, K) of a metric, None where the outputs don't have it."""
+        some = [record.get("sums", {}).get(metric) for record in self.records]
+        known = [row for row in some if row is not None]
+        if not known and metric in self.results:  # of a version that did not keep them
+            texts = [record.get("hypothesis") or "" for record in self.records]
+            known = some = sums.rows([metric], texts, [references(r) for r in self.records]).get(metric, [])
+        if not known:
+            return None
+        nothing = [0.0] * len(known[0])
+        return np.array([nothing if row is None else row for row in some], np.float64)
+
+    @cached_property
+    def exhibits(self) -> list[Exhibit]:
+        """Outputs with their attention; [] where none was kept."""
+        path = self.attention or self.path / "attention" / f"{self.split}.npz"
+        return exhibits.load(path) if path.exists() else []
+
+    @cached_property
+    def curves(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv, as far as they are numbers; [] without."""
+        path = self.path / "metrics.csv"
+        if not path.exists():
+            return []
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{name: float(x) for name, x in row.items() if name and _number(x)} for row in csv.DictReader(file)]
+
+    @cached_property
+    def frequencies(self) -> dict[str, int]:
+        """How often words stand in the training targets; {} if nobody counted."""
+        path = self.path / "frequencies.json"
+        return _json(path) if path.exists() else {}
+
+
+def shown(record: Mapping[str, Any]) -> str:
+    """The source of a record: a text, or of a picture its file's name, wherever it lies."""
+    source = str(record["source"])
+    return Path(source).name if PICTURE.search(source) else source
+
+
+def references(record: Mapping[str, Any]) -> list[str]:
+    """Those of a record, one of which may be its target alone."""
+    return list(record.get("references") or [record["target"]])
+
+
+def find(paths: Iterable[str | Path], split: str) -> list[Run]:
+    """The finished runs at or below ``paths``, each once; a run's own later evaluations only where they are named."""
+    found: dict[Path, Run] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise UserError(f"runs: {path} does not exist")
+        below = [path / RESULTS] if (path / RESULTS).exists() else sorted(path.rglob(RESULTS))
+        below = [file for file in below if "evaluations" not in file.relative_to(path).parts]
+        if not below:
+            raise UserError(f"runs: no {RESULTS} in or below {path}: is the run finished?")
+        for file in below:
+            found.setdefault(file.parent.resolve(), read(file.parent, split))
+    return list(found.values())
+
+
+def unfinished(paths: Iterable[str | Path]) -> list[Path]:
+    """Directories at or below ``paths`` of runs that began and came to no results: failed, stopped or still at work."""
+    configs = [file for path in map(Path, paths) for file in sorted(path.rglob("config.yaml"))]
+    folders = [file.parent for file in configs if file.parent.name != ".hydra"]
+    return [folder for folder in dict.fromkeys(folders) if not (folder / RESULTS).exists()]
+
+
+def read(path: Path, split: str) -> Run:
+    """A run's directory, or that of an evaluation."""
+    results = _json(path / RESULTS)
+    if split not in results:
+        there = ", ".join(name for name in results if name != "run") or "none"
+        raise UserError(f"{path} has no results of split {split!r}; it has: {there} (split=...)")
+    about = results.get("run", {})
+    evaluated = "training" not in about
+    trained = _run_of(path, about) if evaluated else path
+    config = _config(trained)
+    if not (path / "outputs" / f"{split}.jsonl").exists():
+        raise UserError(f"{path}/outputs/{split}.jsonl is missing: evaluate.py checkpoint={path} makes it anew")
+    facets = {name: str(value) for name, value in _choices(trained).items() if name in PRIMARY and value}
+    facets |= _typed(trained)
+    if evaluated:
+        facets |= _evaluated(_config(path))
+    identity = json.dumps([_without_beside(config), facets if evaluated else {}], sort_keys=True, default=str)
+    data = config.get("data") or {}
+    return Run(
+        path,
+        split,
+        str(data.get("name") or split),
+        about.get("seed"),
+        facets,
+        hashlib.sha256(identity.encode()).hexdigest(),
+        results[split],
+        about,
+    )
+
+
+def outside(
+    name: str,
+    hypotheses: Sequence[str],
+    sources: Sequence[str],
+    references: Sequence[Sequence[str]],
+    metrics: Sequence[str],
+    like: Run | None = None,
+    attention: Path | None = None,
+) -> Run:
+    """Outputs of another toolkit, scored here; ``like`` is a run on the same data."""
+    if len(hypotheses) != len(references):
+        raise UserError(f"outputs.{name} has {len(hypotheses)} lines, but there are references for {len(references)}")
+    rows = sums.rows(metrics, hypotheses, references)
+    records: list[dict[str, Any]] = [
+        {"source": source, "references": list(several), "hypothesis": text, "sums": {m: rows[m][n] for m in rows}}
+        for n, (source, several, text) in enumerate(zip(sources, references, hypotheses, strict=True))
+    ]
+    results = {m: vars(found) for m, found in score(metrics, hypotheses, references).items()}
+    split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
+    run = Run(Path(name), split, dataset, None, {"system": name}, name, results, {}, attention)
+    run.__dict__["records"] = records
+    return run
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}: no JSON: {error}") from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read: {error}") from error
+
+
+def _number(text: str | None) -> bool:
+    try:
+        float(text or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _run_of(path: Path, about: Mapping[str, Any]) -> Path:
+    """The run that an evaluation is of: above it, or where its checkpoint is said to be."""
+    for folder in path.parents:
+        if (folder / "checkpoints").exists():
+            return folder
+    checkpoint = Path(about.get("checkpoint", ""))
+    return checkpoint.parent.parent if checkpoint.parent.parent.exists() else path
+
+
+def _config(path: Path) -> dict[str, Any]:
+    file = path / "config.yaml"
+    try:
+        return dict(OmegaConf.to_container(OmegaConf.load(file)) or {}) if file.exists() else {}  # type: ignore[arg-type]
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
+        raise UserError(f"{file} can't be read: {str(error).splitlines()[0]}") from error
+
+
+def _choices(path: Path) -> dict[str, Any]:
+    file = path / ".hydra" / "hydra.yaml"
+    return dict(OmegaConf.load(file).hydra.runtime.choices) if file.exists() else {}
+
+
+def _typed(path: Path) -> dict[str, str]:
+    """What was overridden, as far as it is part of the recipe."""
+    file = path / ".hydra" / "overrides.yaml"
+    lines = [str(line).lstrip("+").partition("=") for line in OmegaConf.load(file)] if file.exists() else []
+    return {key: value for key, _, value in lines if key not in BESIDE.union(PRIMARY, {"data"})}
+
+
+def _evaluated(config: Mapping[str, Any]) -> dict[str, str]:
+    """What an evaluation did otherwise than the run."""
+    decoding, control = config.get("decoding") or {}, (config.get("evaluation") or {}).get("control")
+    found = {f"decoding.{key}": str(value) for key, value in decoding.items() if not key.startswith("_")}
+    return found | ({"control": str(control)} if control else {})
+
+
+def _without_beside(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what changes nothing, and without the data, which is compared by what is in it."""
+    kept: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in BESIDE or key in ("task", "experiment"):
+            continue
+        below = [name.partition(".")[2] for name in BESIDE if name.startswith(f"{key}.")]
+        if isinstance(value, Mapping) and (below or key == "data"):
+            dropped = (*below, "reader", "name", "source", "target") if key == "data" else below
+            value = {name: one for name, one in value.items() if name not in dropped}
+        kept[str(key)] = value
+    return kept

@@ -1,0 +1,124 @@
+"""Where systems are good and where not: by length of the source, by place in the reference, by frequency of the word.
+
+Letters: N records, G groups, K numbers a record adds to a metric.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.comparison.runs import Run, references
+from seq2seq.comparison.statistics import Resampler
+from seq2seq.metrics import sums
+from seq2seq.metrics.words import spoken
+
+Array = NDArray[np.float64]
+LENGTHS = 5  # groups of records
+PLACES = 5
+FREQUENCIES = (0, 1, 2, 5, 10, 100, 1000)
+"""Least frequency of each group; a word that is as frequent or more, and less than the next."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some of the records, or words."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Sliced:
+    """A score of each group, with an interval over records, those of one run."""
+
+    score: float
+    low: float
+    high: float
+
+
+def by_length(lengths: Sequence[int]) -> list[tuple[Group, NDArray[np.int64]]]:
+    """Records in groups of like size by the length of their source: (group, places)."""
+    counts = np.asarray(lengths)
+    edges = np.unique(np.quantile(counts, np.linspace(0, 1, LENGTHS + 1)[1:], method="higher"))
+    found, below = [], -1
+    for edge in edges.astype(int).tolist():
+        places = np.flatnonzero((counts > below) & (counts <= edge))
+        if places.size:
+            first = int(counts[places].min())
+            found.append((Group(f"{first}" if first == edge else f"{first}-{edge}", len(places)), places))
+        below = edge
+    return found
+
+
+def of_length(run: Run, metric: str, groups: Sequence[tuple[Group, NDArray[np.int64]]], samples: int) -> list[Sliced]:
+    """The metric of each group of records."""
+    rows = run.rows(metric)
+    return [] if rows is None else [_interval(metric, rows[places], samples) for _, places in groups]
+
+
+def words_found(record: Mapping[str, object]) -> tuple[list[str], list[bool]]:
+    """The words of a record's first reference, and which of them the output has in the same order: those of the
+    matching blocks of the two (Ratcliff & Obershelp 1988).
+    """
+    expected, said = spoken(references(record)[0]), spoken(str(record.get("hypothesis") or ""))
+    hit = [False] * len(expected)
+    for block in SequenceMatcher(None, expected, said, autojunk=False).get_matching_blocks():
+        hit[block.a : block.a + block.size] = [True] * block.size
+    return expected, hit
+
+
+def by_word(
+    run: Run, frequencies: Mapping[str, int], samples: int
+) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
+    """Recall of reference words by their place in the reference, first to last fifth, and by how often they stand in
+    the training targets; the latter empty where nobody counted.
+    """
+    places = np.zeros((len(run.records), PLACES, 2))
+    counts = np.zeros((len(run.records), len(FREQUENCIES), 2))
+    edges = np.array(FREQUENCIES)
+    for n, record in enumerate(run.records):
+        words, hits = words_found(record)
+        for place, (word, hit) in enumerate(zip(words, hits, strict=True)):
+            places[n, place * PLACES // len(words)] += (hit, 1)
+            group = int(np.searchsorted(edges, frequencies.get(word, 0), "right")) - 1
+            counts[n, group] += (hit, 1)
+    names = [f"{100 * n // PLACES}-{100 * (n + 1) // PLACES} %" for n in range(PLACES)]
+    often = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(FREQUENCIES)]
+    often.append(f"{FREQUENCIES[-1]} or more")
+    return _shares(names, places, samples), _shares(often, counts, samples) if frequencies else []
+
+
+def source_lengths(run: Run) -> list[int]:
+    """Words of each source, between spaces."""
+    return [len(str(record["source"]).split()) for record in run.records]
+
+
+def most_common(runs: Sequence[Run]) -> dict[str, int]:
+    """The frequencies that all runs know: of words in one training set."""
+    known = [run.frequencies for run in runs if run.frequencies]
+    return dict(Counter(known[0])) if known else {}
+
+
+def _shares(names: Sequence[str], counted: Array, samples: int) -> list[tuple[Group, Sliced]]:
+    """(N, G, 2) hits and words."""
+    found = []
+    for place, name in enumerate(names):
+        rows = counted[:, place]
+        size = int(rows[:, 1].sum())
+        if size:
+            found.append((Group(name, size), _interval("recall", rows, samples)))
+    return found
+
+
+def _interval(metric: str, rows: Array, samples: int) -> Sliced:
+    scores = Resampler.of(len(rows), samples).scores(metric, rows)
+    scores = scores[~np.isnan(scores)]
+    low, high = np.quantile(scores, [0.025, 0.975]) if scores.size else (np.nan, np.nan)
+    return Sliced(float(sums.score(metric, rows.sum(0))), float(low), float(high))

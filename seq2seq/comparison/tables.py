@@ -1,0 +1,199 @@
+"""The comparison as a table: for people (Markdown), for papers (LaTeX), for programs (CSV)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seq2seq.comparison.analysis import COSTS, Analysis
+from seq2seq.comparison.statistics import Estimate
+from seq2seq.metrics.sums import lower_is_better
+
+MEBIBYTE = 2**20
+ATTENTION = (
+    "attention_entropy",
+    "attention_effective_positions",
+    "attention_sparsity",
+    "attention_peak",
+    "attention_monotonicity",
+    "attention_coverage_min",
+    "attention_disagreement",
+    "attention_sentinel",
+)
+FAITHFULNESS = (
+    "cost_uniform",
+    "cost_permuted",
+    "cost_frozen",
+    "erased_attended",
+    "erased_random",
+    "flips_attended",
+    "flips_random",
+    "gradient_tau",
+)
+PER_UNIT = ("aer", "pointing", "sentence_recall", "exact", "attributes", "accuracy", "cider", *ATTENTION, *FAITHFULNESS)
+"""Metrics that are shown with three digits."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows, and what it sorts by."""
+
+    text: str
+    value: float | None = None
+
+
+def columns(analysis: Analysis) -> list[str]:
+    """Metrics of outputs, the main one first, and those of attention that gold tells of."""
+    rest = [m for m in analysis.estimates if m != analysis.metric]
+    gold = [m for m in rest if m.startswith(("aer", "pointing", "sentence_recall"))]
+    return [analysis.metric, *(m for m in rest if m not in gold), *gold]
+
+
+def rows(analysis: Analysis, *, interval: str = "[{low}, {high}]") -> list[list[Cell]]:
+    """Name, seeds, metrics with intervals, costs; best first."""
+    seeds = {entry.name: len(entry.runs) for entry in analysis.entries}
+    costs = shown_costs(analysis)
+    found = []
+    for name in analysis.names:
+        row = [Cell(name), Cell(str(seeds[name]), seeds[name])]
+        row += [estimated(metric, analysis.estimates[metric][name], interval) for metric in columns(analysis)]
+        row += [cost(which, analysis.costs[name].get(which)) for which in costs]
+        found.append(row)
+    return found
+
+
+def head(analysis: Analysis) -> list[str]:
+    """Of ``rows``."""
+    return ["", "seeds", *columns(analysis), *(COSTS[which] for which in shown_costs(analysis))]
+
+
+def shown_costs(analysis: Analysis) -> list[str]:
+    """Those that anybody knows."""
+    return [which for which in COSTS if any(which in costs for costs in analysis.costs.values())]
+
+
+def estimated(metric: str, found: Estimate, interval: str) -> Cell:
+    """``98.7 ± 0.3 [97.9, 99.2]``: mean, standard deviation between seeds, confidence interval."""
+    digits = 3 if metric.startswith(PER_UNIT) else 1
+    spread = "" if found.sd is None else f" ± {found.sd:.{digits}f}"
+    around = interval.format(low=f"{found.low:.{digits}f}", high=f"{found.high:.{digits}f}")
+    return Cell(f"{found.score:.{digits}f}{spread} {around}".strip(), found.score)
+
+
+def cost(which: str, value: float | None) -> Cell:
+    """A cost, short."""
+    if value is None:
+        return Cell("–")
+    if which == "peak_memory":
+        return Cell(f"{value / MEBIBYTE:,.0f}", value)
+    return Cell(f"{value:,.1f}" if value < 100 else f"{value:,.0f}", value)
+
+
+def about_attention(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
+    """Head and rows of how attention behaves and whether it is faithful; means over runs."""
+    names = [m for m in (*ATTENTION, *FAITHFULNESS) if m in analysis.plain]
+    found = [
+        [Cell(name), *(Cell(f"{analysis.plain[m][name]:.3f}", analysis.plain[m][name]) for m in names)]
+        for name in analysis.names
+    ]
+    return ["", *(m.removeprefix("attention_") for m in names)], found
+
+
+def markdown(analyses: Sequence[Analysis]) -> str:
+    """A table a dataset."""
+    parts = []
+    for analysis in analyses:
+        titles = head(analysis)
+        lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *([c.text for c in row] for row in rows(analysis))]
+        table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        parts.append(
+            f"### {analysis.dataset}, {analysis.split}: {analysis.records} records\n\n{table}\n\n{said(analysis)}\n"
+        )
+    return "\n".join(parts)
+
+
+def latex(analyses: Sequence[Analysis]) -> str:
+    """For booktabs; intervals are left to the other forms, and what the best can't be told apart from is bold."""
+    parts = []
+    for analysis in analyses:
+        best = {analysis.names[0], *undecided(analysis, analysis.names[0])}
+        wanted = columns(analysis)
+        lines = [" & ".join(["", *(_tex(m) for m in wanted)]) + r" \\", r"\midrule"]
+        for name in analysis.names:
+            cells = [estimated(m, analysis.estimates[m][name], "").text.replace("±", r"$\pm$") for m in wanted]
+            cells[0] = rf"\textbf{{{cells[0]}}}" if name in best else cells[0]
+            lines.append(" & ".join([_tex(name), *cells]) + r" \\")
+        body = "\n".join(lines)
+        parts.append(
+            f"% {analysis.dataset}, {analysis.split}; bold: not told apart from the best\n"
+            rf"\begin{{tabular}}{{l{'r' * len(wanted)}}}" + "\n\\toprule\n" + body + "\n\\bottomrule\n\\end{tabular}\n"
+        )
+    return "\n".join(parts)
+
+
+def comma_separated(analyses: Sequence[Analysis]) -> str:
+    """A line for each entry and metric."""
+    file = io.StringIO()
+    write = csv.writer(file)
+    write.writerow(["dataset", "split", "entry", "seeds", "metric", "score", "low", "high", "sd", "signature"])
+    for a in analyses:
+        for metric, found in a.estimates.items():
+            for name in a.names:
+                e = found[name]
+                sd = "" if e.sd is None else e.sd
+                write.writerow(
+                    [a.dataset, a.split, name, e.runs, metric, e.score, e.low, e.high, sd, a.signatures[metric]]
+                )
+        for which in COSTS:
+            for name in a.names:
+                if (value := a.costs[name].get(which)) is not None:
+                    write.writerow([a.dataset, a.split, name, "", which, value, "", "", "", COSTS[which]])
+    return file.getvalue()
+
+
+def undecided(analysis: Analysis, name: str, alpha: float = 0.05) -> list[str]:
+    """The entries that ``name`` was tested against and is not told apart from."""
+    pairs = analysis.differences.get(analysis.metric, [])
+    mine = [d for d in pairs if name in (d.a, d.b) and d.adjusted >= alpha]
+    return [d.b if d.a == name else d.a for d in mine]
+
+
+def said(analysis: Analysis) -> str:
+    """What can honestly be said of the main metric, in a sentence or two."""
+    names = analysis.names
+    best, found = names[0], analysis.estimates[analysis.metric]
+    score = estimated(analysis.metric, found[best], "[{low}, {high}]").text
+    direction = "lowest" if lower_is_better(analysis.metric) else "highest"
+    text = f"{best} has the {direction} {analysis.metric}, {score}."
+    pairs = [d for d in analysis.differences.get(analysis.metric, []) if best in (d.a, d.b)]
+    if not pairs:
+        return text
+    apart, level = undecided(analysis, best), "after correction for the number of pairs"
+    if not apart:
+        text += f" It differs from each of the {len(pairs)} others (p < 0.05 {level})."
+    elif len(apart) == len(pairs):
+        text += f" It can't be told apart from any of the others (p >= 0.05 {level})."
+    else:
+        text += f" It can't be told apart from {', '.join(apart)} (p >= 0.05 {level})."
+    if not any(d.seeds for d in pairs):
+        text += " One run each: this is about these runs and not about what they are runs of; more seeds tell more."
+    return text
+
+
+def _tex(text: str) -> str:
+    for mark in "&%$#_{}":
+        text = text.replace(mark, "\\" + mark)
+    return text
+
+
+def brief(analysis: Analysis) -> str:
+    """For a terminal: the main metric and those of attention, in columns."""
+    wanted = columns(analysis)[:1] + [m for m in columns(analysis)[1:] if m in analysis.differences]
+    lines = [["", "seeds", *wanted]]
+    for row, name in zip(rows(analysis), analysis.names, strict=True):
+        cells = [estimated(m, analysis.estimates[m][name], "[{low}, {high}]").text for m in wanted]
+        lines.append([row[0].text, row[1].text, *cells])
+    wide = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines)

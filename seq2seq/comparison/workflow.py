@@ -1,0 +1,208 @@
+"""``compare.py``: reads runs, refuses what can't be compared, and writes tables and the report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from seq2seq import options as schema
+from seq2seq.comparison import tables
+from seq2seq.comparison.analysis import Analysis, Options, analyse
+from seq2seq.comparison.entries import check, datasets, entries
+from seq2seq.comparison.explorer import gather
+from seq2seq.comparison.page import page
+from seq2seq.comparison.ranks import FEWEST, Ranking, ranking
+from seq2seq.comparison.runs import Run, find, outside, references, unfinished
+from seq2seq.comparison.statistics import CORRECTIONS, Correction
+from seq2seq.config import plain
+from seq2seq.errors import UserError
+from seq2seq.lines import read_lines
+from seq2seq.metrics.sums import lower_is_better
+from seq2seq.metrics.text import SCORERS
+
+log = logging.getLogger(__name__)
+MARK = "comparison.json"
+"""What says that a directory is a report's, which a new one may take the place of."""
+MAIN = ("bleu", "rougeL", "cider")
+"""The metric that counts where none is chosen: the first that there is."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The options of ``compare.py``; ``conf/compare.yaml`` says what they mean."""
+
+    runs: str | Sequence[str]
+    split: str
+    metric: str | None
+    baseline: str | None
+    correction: Correction
+    level: float
+    samples: int
+    quality: float | None
+    examples: int
+    output: str
+    title: str | None
+    outputs: Mapping[str, str]
+    attention: Mapping[str, str]
+    references: str | Sequence[str] | None
+    sources: str | None
+
+
+def compare(config: DictConfig) -> Path:
+    """Writes the report; its path."""
+    schema.check_options("", plain(config), Comparison)
+    asked = Comparison(**plain(config))
+    _check(asked)
+    folder = _claimed(Path(asked.output))
+    paths = [asked.runs] if isinstance(asked.runs, str) else list(asked.runs)
+    runs = find(paths, asked.split) if paths else []
+    notes = [f"{path} has no results: it failed, was stopped, or is at work still." for path in unfinished(paths)]
+    runs += _others(asked, runs)
+    if not runs:
+        raise UserError("runs: name runs or sweeps to compare, or outputs.NAME=FILE of other toolkits")
+    analyses, examples = [], []
+    for dataset, mine in datasets(runs).items():
+        several = entries(mine)
+        metric = asked.metric or _main(mine)
+        check(several, metric)
+        if asked.baseline is not None and asked.baseline not in {entry.name for entry in several}:
+            names = ", ".join(entry.name for entry in several)
+            raise UserError(f"baseline={asked.baseline} is none of the configurations: {names}")
+        choices = Options(metric, asked.samples, asked.level, asked.correction, asked.baseline, asked.quality)
+        log.info("%s: %d runs of %d configurations", dataset, len(mine), len(several))
+        analyses.append(analyse(dataset, several, choices))
+        examples.append(gather(several, asked.examples, analyses[-1].names))
+    ranked = _ranked(analyses)
+    title = (
+        asked.title
+        or f"{', '.join(a.dataset for a in analyses)}: {sum(len(a.entries) for a in analyses)} configurations"
+    )
+    command = " ".join(shlex.quote(argument.lstrip("+")) for argument in sys.argv)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        "index.html": page(title, analyses, examples, ranked, notes, command),
+        "table.md": tables.markdown(analyses),
+        "table.tex": tables.latex(analyses),
+        "table.csv": tables.comma_separated(analyses),
+        MARK: json.dumps(_summary(analyses, ranked), indent=1, ensure_ascii=False),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for analysis in analyses:
+        print(f"{analysis.dataset}, {analysis.split}\n{tables.brief(analysis)}\n\n{tables.said(analysis)}\n")
+    for note in notes:
+        print(note)
+    print(f"report  {folder / 'index.html'}")
+    return folder / "index.html"
+
+
+def _check(asked: Comparison) -> None:
+    if asked.metric is not None and not isinstance(asked.metric, str):
+        raise UserError(f"metric={asked.metric} must be one metric")
+    if asked.correction not in CORRECTIONS:
+        raise UserError(f"correction={asked.correction} must be one of {', '.join(CORRECTIONS)}")
+    if not 0 < asked.level < 1:
+        raise UserError(f"level={asked.level} must lie between 0 and 1")
+    if asked.samples < 100:
+        raise UserError(f"samples={asked.samples}: fewer than 100 resamples tell nothing")
+    if asked.examples < 0:
+        raise UserError(f"examples={asked.examples} must be 0 or a number of examples")
+    if unknown := set(asked.attention) - set(asked.outputs):
+        raise UserError(f"attention.{min(unknown)} belongs to outputs.{min(unknown)}=FILE, which is missing")
+    for name, path in {**asked.outputs, **asked.attention}.items():
+        if not Path(path).exists():
+            raise UserError(f"outputs.{name}: {path} does not exist")
+
+
+def _claimed(folder: Path) -> Path:
+    """A new directory, or one that held a report before."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise UserError(f"output={folder} holds something else, which is not written over; choose another")
+    return folder
+
+
+def _others(asked: Comparison, runs: Sequence[Run]) -> list[Run]:
+    """Outputs of other toolkits."""
+    if not asked.outputs:
+        return []
+    like = runs[0] if runs else None
+    if asked.references is not None:
+        files = [asked.references] if isinstance(asked.references, str) else list(asked.references)
+        columns = [list(read_lines(file)) for file in files]
+        if len({len(column) for column in columns}) > 1:
+            raise UserError(
+                f"references: {', '.join(f'{f} has {len(c)}' for f, c in zip(files, columns, strict=True))} lines"
+            )
+        told = [list(several) for several in zip(*columns, strict=True)]
+    elif like is not None:
+        told = [references(record) for record in like.records]
+    else:
+        raise UserError("references=FILE is needed to score outputs.NAME=FILE without runs")
+    if asked.sources is not None:
+        sources = list(read_lines(asked.sources))
+    else:
+        sources = [str(record["source"]) for record in like.records] if like else [""] * len(told)
+    if len(sources) != len(told):
+        raise UserError(f"sources: {len(sources)} lines, but there are references for {len(told)}")
+    metrics = [asked.metric or "bleu"] if like is None else [m for m in like.results if m in SCORERS]
+    found = []
+    for name, path in asked.outputs.items():
+        attention = asked.attention.get(name)
+        given = outside(
+            name, list(read_lines(path)), sources, told, metrics, like, Path(attention) if attention else None
+        )
+        found.append(given)
+    return found
+
+
+def _main(runs: Sequence[Run]) -> str:
+    for metric in MAIN:
+        if all(metric in run.results for run in runs):
+            return metric
+    some = [m for m in runs[0].results if all(m in run.results for run in runs)]
+    if not some:
+        raise UserError(f"{runs[0].path} and others have no metric in common")
+    return some[0]
+
+
+def _ranked(analyses: Sequence[Analysis]) -> Ranking | None:
+    """Of what was run on all datasets, where there are enough of them."""
+    if len(analyses) < FEWEST:
+        return None
+    common = [name for name in analyses[0].names if all(name in a.names for a in analyses)]
+    lower = lower_is_better(analyses[0].metric)
+    if len(common) < 2 or any(lower_is_better(a.metric) != lower for a in analyses):
+        return None
+    scores = np.array([[a.estimates[a.metric][name].score for name in common] for a in analyses])
+    return ranking(common, scores, lower=lower)
+
+
+def _summary(analyses: Sequence[Analysis], ranked: Ranking | None) -> dict[str, Any]:
+    """All figures, for programs."""
+    return {
+        "datasets": {
+            a.dataset: {
+                "split": a.split,
+                "records": a.records,
+                "metric": a.metric,
+                "signatures": dict(a.signatures),
+                "runs": {entry.name: [str(run.path) for run in entry.runs] for entry in a.entries},
+                "estimates": {m: {n: vars(e) for n, e in found.items()} for m, found in a.estimates.items()},
+                "plain": {m: dict(found) for m, found in a.plain.items()},
+                "differences": {m: [vars(d) for d in found] for m, found in a.differences.items()},
+                "costs": {name: dict(costs) for name, costs in a.costs.items()},
+                "said": tables.said(a),
+            }
+            for a in analyses
+        },
+        **({"ranks": vars(ranked)} if ranked else {}),
+    }

@@ -1,0 +1,167 @@
+"""Statistics against sacreBLEU, against theory, and by simulated ties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest
+
+from seq2seq.comparison.ranks import ranking
+from seq2seq.comparison.statistics import (
+    Randomiser,
+    Resampler,
+    System,
+    compare,
+    corrected,
+    difference,
+    estimate,
+    randomised_p,
+    sacrebleu_p,
+)
+from seq2seq.metrics import sums
+from tests.metrics.test_sums import WORDS
+
+SAMPLES = 400
+
+
+def translations(seed: int, wrong: float, size: int = 60) -> tuple[list[str], list[list[str]]]:
+    """Outputs with a share of wrong words; references follow from nothing but their place."""
+    told, draw = np.random.default_rng(0), np.random.default_rng(seed)
+    references = [" ".join(told.choice(WORDS, told.integers(5, 15))) for _ in range(size)]
+    outputs = [
+        " ".join(str(draw.choice(WORDS)) if draw.random() < wrong else word for word in text.split())
+        for text in references
+    ]
+    return outputs, [[text] for text in references]
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf"])
+@pytest.mark.parametrize("wrong", [0.3, 0.33, 0.4])
+def test_the_paired_bootstrap_is_sacrebleu_s(metric: str, wrong: float) -> None:
+    (one, references), (other, _) = translations(1, 0.3), translations(2, wrong)
+    scorer = {"bleu": BLEU(force=True), "chrf": CHRF()}[metric]
+    test = PairedTest(
+        [("one", one), ("other", other)], {metric: scorer}, [[r[0] for r in references]], "bs", n_samples=SAMPLES
+    )
+    _, found = test()
+    theirs = next(results for name, results in found.items() if name != "System")
+    a, b = (np.array(sums.rows([metric], text, references)[metric]) for text in (one, other))
+    resampler = Resampler.of(len(a), SAMPLES)
+    ours = [System.of(name, metric, [rows], resampler) for name, rows in (("one", a), ("other", b))]
+    for system, result in zip(ours, theirs, strict=True):
+        assert system.scores[0] == pytest.approx(result.score, abs=1e-6)
+        assert system.resampled[0].mean() == pytest.approx(result.mean, abs=1e-3)  # sums there are of 32 bits
+    assert sacrebleu_p(*ours) == pytest.approx(theirs[1].p_value, abs=2 / SAMPLES)
+
+
+@pytest.mark.parametrize("wrong", [0.3, 0.36])
+def test_approximate_randomisation_is_sacrebleu_s(wrong: float) -> None:
+    (one, references), (other, _) = translations(1, 0.3), translations(2, wrong)
+    test = PairedTest(
+        [("one", one), ("other", other)],
+        {"BLEU": BLEU(force=True)},
+        [[r[0] for r in references]],
+        "ar",
+        n_samples=SAMPLES,
+    )
+    _, found = test()
+    a, b = (np.array(sums.rows(["bleu"], text, references)["bleu"]) for text in (one, other))
+    randomiser = Randomiser.of(len(a), SAMPLES)
+    ours = randomised_p("bleu", *((rows.sum(0), randomiser.staying(rows)) for rows in (a, b)))
+    assert ours == pytest.approx(found["BLEU"][1].p_value, abs=2 / SAMPLES)
+
+
+def ties(runs: int, of_seeds: float, of_both: float, records: int = 150, times: int = 1000) -> dict[str, float]:
+    """How often systems that are alike are said to differ, at 0.05."""
+    random, resampler = np.random.default_rng(3), Resampler.of(records, 300)
+    wrong = {"ours": 0, "sacrebleu": 0, "covered": 0}
+    for _ in range(times):
+        common = random.normal(0, 1, records)
+        systems = []
+        for name in ("a", "b"):
+            values = common + random.normal(0, of_seeds, (runs, 1)) + random.normal(0, of_both, (runs, records))
+            rows = [np.stack([v, np.ones(records)], 1) for v in values]
+            systems.append(System.of(name, "mean", rows, resampler))
+        found = difference(*systems)
+        wrong["ours"] += found.p < 0.05
+        wrong["covered"] += found.low <= 0 <= found.high
+        wrong["sacrebleu"] += runs == 1 and sacrebleu_p(*systems) < 0.05
+    return {name: count / times for name, count in wrong.items()}
+
+
+@pytest.mark.parametrize(("runs", "of_seeds"), [(1, 0.0), (3, 0.0), (3, 0.1), (3, 1.0), (5, 0.1)])
+def test_ties_are_called_differences_as_often_as_they_should(runs: int, of_seeds: float) -> None:
+    found = ties(runs, of_seeds, of_both=1.0)
+    assert 0.03 <= found["ours"] <= 0.07
+    assert 0.93 <= found["covered"] <= 0.97
+
+
+def test_sacrebleu_s_own_p_is_one_sided() -> None:
+    assert 0.08 < ties(1, 0.0, of_both=1.0)["sacrebleu"] < 0.13
+
+
+def of_means(name: str, *values: float) -> System:
+    """Runs whose records are all alike."""
+    rows = [np.stack([np.full(20, value), np.ones(20)], 1) for value in values]
+    return System.of(name, "mean", rows, Resampler.of(20, 4000))
+
+
+def test_where_sentences_do_not_matter_it_is_welch_s_test() -> None:
+    from scipy.stats import ttest_ind
+
+    one, other = (1.0, 1.4, 1.1), (1.9, 1.5, 1.6, 2.0)
+    found = difference(of_means("one", *one), of_means("other", *other))
+    expected = ttest_ind(one, other, equal_var=False)
+    assert found.p == pytest.approx(expected.pvalue, rel=0.1)  # which seeds were drawn is chance
+    assert found.seeds
+    assert estimate(of_means("one", *one)).sd == pytest.approx(np.std(one, ddof=1))
+
+
+def test_one_run_is_told_as_one() -> None:
+    found = difference(of_means("a", 1.0), of_means("b", 1.0))
+    assert (found.p, found.seeds) == (1.0, False)
+    assert estimate(of_means("a", 1.0)).sd is None
+
+
+def test_which_pairs() -> None:
+    systems = [of_means(name, value) for name, value in (("a", 1.0), ("b", 2.0), ("c", 3.0))]
+    assert [(d.a, d.b) for d in compare(systems)] == [("a", "b"), ("a", "c"), ("b", "c")]
+    against = compare(systems, "b")
+    assert [(d.a, d.b, d.difference) for d in against] == [("a", "b", -1.0), ("c", "b", 1.0)]
+
+
+def test_corrections_by_hand() -> None:
+    assert corrected([0.01, 0.04, 0.03, 0.005], "holm") == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert corrected([0.01, 0.4], "bonferroni") == pytest.approx([0.02, 0.8])
+    assert corrected([0.5, 0.6], "bonferroni") == [1, 1]
+    assert corrected([0.2, 0.1], "none") == [0.2, 0.1]
+
+
+def test_ranks_of_the_paper() -> None:
+    """Table 6 of Demsar 2006: four classifiers on fourteen datasets."""
+    auc = np.array(
+        [
+            *([0.763, 0.768, 0.771, 0.798], [0.599, 0.591, 0.590, 0.569], [0.954, 0.971, 0.968, 0.967]),
+            *([0.628, 0.661, 0.654, 0.657], [0.882, 0.888, 0.886, 0.898], [0.936, 0.931, 0.916, 0.931]),
+            *([0.661, 0.668, 0.609, 0.685], [0.583, 0.583, 0.563, 0.625], [0.775, 0.838, 0.866, 0.875]),
+            *([1.000, 1.000, 1.000, 1.000], [0.940, 0.962, 0.965, 0.962], [0.619, 0.666, 0.614, 0.669]),
+            *([0.972, 0.981, 0.9751, 0.975], [0.957, 0.978, 0.946, 0.970]),
+        ]
+    )
+    found = ranking(["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"], auc)
+    assert found.ranks == pytest.approx({"C4.5+m+cf": 1.964, "C4.5+m": 2.0, "C4.5+cf": 2.893, "C4.5": 3.143}, abs=2e-3)
+    assert found.critical == pytest.approx(1.25, abs=0.01)
+    assert found.p < 0.05
+    assert found.groups() == [("C4.5+m+cf", "C4.5")]
+
+
+def test_ranks_agree_with_scipy() -> None:
+    from scipy.stats import friedmanchisquare
+
+    scores = np.random.default_rng(0).integers(0, 5, (8, 4)).astype(float)
+    assert ranking(list("abcd"), scores).p == pytest.approx(friedmanchisquare(*scores.T).pvalue)
+    assert ranking(["a", "b"], [[1, 2], [1, 2]], lower=True).ranks == {"a": 1.0, "b": 2.0}
+    with pytest.raises(ValueError, match="two systems"):
+        ranking(["a"], [[1], [2]])
