@@ -45,8 +45,8 @@ def gather(entries: Sequence[Entry], count: int, order: Sequence[str]) -> Exampl
     found = Examples()
     if missing := sorted(set(chosen) - set(some)):
         found.notes.append(
-            f"No attention was kept of {', '.join(missing)}: evaluate.py checkpoint=RUN keeps it, and what it makes can "
-            "stand in runs=."
+            f"No attention was kept of {', '.join(missing)}: evaluate.py checkpoint=RUN keeps it, and its directory "
+            "can stand in runs=."
         )
     if not some:
         return found

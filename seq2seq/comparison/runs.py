@@ -144,7 +144,7 @@ def read(path: Path, split: str) -> Run:
     facets = {name: str(value) for name, value in _choices(trained).items() if name in PRIMARY and value}
     facets |= _typed(trained)
     if evaluated:
-        facets |= _evaluated(_config(path))
+        facets |= _evaluated(_config(path), config)
     identity = json.dumps([_without_beside(config), facets if evaluated else {}], sort_keys=True, default=str)
     data = config.get("data") or {}
     return Run(
@@ -236,10 +236,11 @@ def _typed(path: Path) -> dict[str, str]:
     return {key: value for key, _, value in lines if key not in BESIDE.union(PRIMARY, {"data"})}
 
 
-def _evaluated(config: Mapping[str, Any]) -> dict[str, str]:
+def _evaluated(config: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, str]:
     """What an evaluation did otherwise than the run."""
-    decoding, control = config.get("decoding") or {}, (config.get("evaluation") or {}).get("control")
-    found = {f"decoding.{key}": str(value) for key, value in decoding.items() if not key.startswith("_")}
+    control, usual = (config.get("evaluation") or {}).get("control"), trained.get("decoding") or {}
+    decoding = config.get("decoding") or {}
+    found = {f"decoding.{key}": str(value) for key, value in decoding.items() if value != usual.get(key)}
     return found | ({"control": str(control)} if control else {})
 
 

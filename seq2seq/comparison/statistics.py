@@ -140,7 +140,8 @@ def difference(a: System, b: System, level: float = 0.95, seed: int = 12345) -> 
     seeds = a.runs > 1 or b.runs > 1
     if not seeds:
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        p = float(2 * stats.norm.sf(abs(d) / drawn.std(ddof=1))) if d else 1.0
+        sd = float(drawn.std(ddof=1))
+        p = float(2 * stats.norm.sf(abs(d) / sd)) if sd > 0 else float(d == 0)
         return Difference(a.name, b.name, d, float(low), float(high), p, p, False)
     variance = _variance([a, b], drawn)
     half = _half_width(variance, [a, b], level)

@@ -1,0 +1,230 @@
+"""From runs to the report, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import re
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig
+
+from seq2seq import command, workflows
+from seq2seq.comparison import workflow
+from seq2seq.comparison.analysis import seconds_to
+from seq2seq.comparison.entries import entries
+from seq2seq.comparison.runs import find
+from seq2seq.comparison.slices import by_length, words_found
+from seq2seq.errors import UserError
+from seq2seq.exhibits import load
+
+NAMES = {"rnn additive", "rnn dot", "transformer multi_head"}
+
+
+def composed(*overrides: str) -> DictConfig:
+    (config,) = command.compose("compare", [command.forced(override) for override in overrides])
+    return config
+
+
+@pytest.fixture(scope="module")
+def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "report"
+    workflow.compare(composed(f"runs={sweep}", f"output={out}", "samples=100"))
+    return out
+
+
+def test_runs_of_one_configuration_are_one_row(sweep: Path) -> None:
+    found = {entry.name: entry.seeds for entry in entries(find([sweep], "test"))}
+    assert found == {"rnn additive": [1, 2], "rnn dot": [1, 2], "transformer multi_head": [1]}
+
+
+def test_figures_are_those_of_the_runs(sweep: Path, report: Path) -> None:
+    summary = json.loads((report / "comparison.json").read_text())["datasets"]["toy_translation"]
+    runs = [json.loads((sweep / str(n) / "results.json").read_text()) for n in range(5)]
+    for metric in ("bleu", "chrf", "ter", "aer"):
+        scores = [run["test"][metric]["score"] for run in runs]
+        found = summary["estimates"][metric]
+        assert found["rnn additive"]["score"] == pytest.approx(np.mean(scores[:2]))
+        assert found["rnn dot"]["sd"] == pytest.approx(np.std(scores[2:4], ddof=1))
+        assert found["transformer multi_head"]["score"] == pytest.approx(scores[4])
+        assert found["transformer multi_head"]["sd"] is None
+    assert {(d["a"], d["b"]) for d in summary["differences"]["aer"]} >= {("rnn additive", "rnn dot")}
+    costs = summary["costs"]["rnn dot"]
+    assert costs["parameters"] == runs[2]["run"]["parameters"]
+    assert costs.keys() >= {"flops_per_token", "tokens_per_second", "sentences_per_second", "peak_memory"}
+    assert summary["plain"].keys() >= {"gradient_tau", "cost_uniform", "attention_entropy"}
+
+
+def test_tables_in_three_forms(report: Path) -> None:
+    with (report / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["entry"] for row in rows} == NAMES
+    assert all(float(row["low"]) <= float(row["score"]) <= float(row["high"]) for row in rows if row["low"])
+    markdown = (report / "table.md").read_text()
+    assert all(f"| {name} |" in markdown for name in NAMES)
+    latex = (report / "table.tex").read_text()
+    assert r"transformer multi\_head & " in latex and r"\begin{tabular}" in latex
+
+
+def test_the_page_holds_the_attention_that_was_kept(sweep: Path, report: Path) -> None:
+    page = (report / "index.html").read_text()
+    assert not re.search(r'(src|href)="(?!#|data:)', page)
+    (data,) = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+    kept = load(sweep / "4" / "attention" / "test.npz")
+    assert len(data["examples"]) == len(kept) == 6
+    number = data["entries"].index("transformer multi_head")
+    for example, exhibit in zip(data["examples"], kept, strict=True):
+        (item,) = [item for item in example["items"] if item["entry"] == number]
+        assert data["pools"][item["target"]] == exhibit.target
+        values = np.frombuffer(zlib.decompress(base64.b64decode(example["data"])), np.uint8)
+        slots = {name: (shape, offset, top) for name, *shape, offset, top in item["slots"]}
+        assert slots.keys() == {"", *exhibit.weights}
+        for name, weights in {"": exhibit.alignment[None], **exhibit.weights}.items():
+            shape, offset, top = slots[name]
+            mine = values[offset : offset + weights.size].reshape(shape) * top / 255
+            assert np.abs(mine - weights).max() <= top / 255
+        assert item["text"] and example["references"]
+
+
+def test_text_of_the_data_is_text_on_the_page(sweep: Path, tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script><b>&amp;"
+    for n in range(5):
+        run = Path(shutil.copytree(sweep / str(n), tmp_path / "runs" / str(n)))
+        file = run / "outputs" / "test.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        rows[0] |= {"source": evil, "references": [evil], "hypothesis": evil}
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    workflow.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "alert(1)" in page
+    assert "<script>alert" not in page and "<b>&amp;" not in page
+
+
+def test_another_toolkit_stands_in_the_same_table(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.loads(line) for line in (sweep / "0" / "outputs" / "test.jsonl").read_text().splitlines()]
+    (tmp_path / "perfect.txt").write_text("".join(row["references"][0] + "\n" for row in rows))
+    options = [f"runs={sweep}", f"outputs.perfect={tmp_path / 'perfect.txt'}", f"output={tmp_path / 'out'}"]
+    workflow.compare(composed(*options, "samples=100"))
+    assert "perfect has the highest bleu, 100.0" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["toy_translation"]
+    assert summary["estimates"]["bleu"]["perfect"]["score"] == pytest.approx(100)
+    assert "aer" not in summary["estimates"]  # not known of all
+
+
+def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in (
+        ("ref", "a b c d e\nf g h i j\n"),
+        ("one", "a b c d e\nf g h i j\n"),
+        ("two", "a b\nf g h i k\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    files = [f"outputs.{name}={tmp_path / name}" for name in ("one", "two")]
+    workflow.compare(composed(*files, f"references={tmp_path / 'ref'}", f"output={tmp_path / 'out'}", "samples=100"))
+    assert re.search(r"one\s+1\s+100\.0", capsys.readouterr().out)
+
+
+def test_evaluations_can_be_compared_too(sweep: Path, tmp_path: Path) -> None:
+    for control in ("uniform", "frozen"):
+        options = [
+            f"checkpoint={sweep / '0'}",
+            f"output={tmp_path / control}",
+            f"evaluation.control={control}_attention",
+        ]
+        (config,) = command.compose("evaluate", [command.forced(option) for option in options])
+        workflows.evaluate(config)
+    names = [entry.name for entry in entries(find([sweep / "0", tmp_path / "uniform", tmp_path / "frozen"], "test"))]
+    assert sorted(names) == ["control=frozen_attention", "control=uniform_attention", "default"]
+
+
+def test_unfinished_runs_are_told(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    (runs / "4" / "results.json").unlink()
+    workflow.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
+    assert f"{runs / '4'} has no results" in capsys.readouterr().out
+
+
+def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
+    """The sweep with one run that is not like the others."""
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    results, outputs = runs / "1" / "results.json", runs / "1" / "outputs" / "test.jsonl"
+    told, lines = json.loads(results.read_text()), outputs.read_text().splitlines()
+    if what == "signature":
+        told["test"]["bleu"]["signature"] = told["test"]["bleu"]["signature"].replace("tok:13a", "tok:zh")
+    elif what == "metric":
+        del told["test"]["bleu"]
+    elif what == "records":
+        lines = lines[:-1]
+    elif what == "reference":
+        lines[0] = json.dumps({**json.loads(lines[0]), "references": ["another"]})
+    elif what == "broken":
+        lines[1] = "{"
+    results.write_text(json.dumps(told))
+    outputs.write_text("\n".join(lines) + "\n")
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "message"),
+    [
+        ("signature", [], r"can't be compared: their bleu is not the same: .*tok:zh"),
+        ("metric", ["metric=bleu"], r"has no bleu \(it has: chrf"),
+        ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
+        ("reference", [], "the references of record 1 is .* and 'another'"),
+        ("broken", [], r"test\.jsonl, line 2: no JSON"),
+        ("", ["split=valid"], r"has no results of split 'valid'; it has: test \(split=\.\.\.\)"),
+        ("", ["metric=meteor"], r"has no meteor"),
+        ("", ["baseline=nobody"], "none of the configurations: rnn additive, rnn dot, transformer multi_head"),
+        ("", ["correction=holms"], "must be one of holm, bonferroni, none"),
+        ("", ["samples=10"], "fewer than 100"),
+        ("", ["attention.x=y.npz"], r"attention\.x belongs to outputs\.x=FILE"),
+        ("", ["outputs.x=nowhere.txt"], r"outputs\.x: nowhere\.txt does not exist"),
+        ("", ["examples=-1"], "examples=-1 must be 0"),
+        ("", ["level=2"], "level=2 must lie between 0 and 1"),
+        ("", ["sample=3"], "sample"),
+    ],
+)
+def test_what_is_refused(sweep: Path, tmp_path: Path, what: str, options: list[str], message: str) -> None:
+    runs = changed(sweep, tmp_path, what) if what else sweep
+    with pytest.raises(UserError, match=message):
+        workflow.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100", *options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_compare_and_nothing_written_over(sweep: Path, tmp_path: Path) -> None:
+    for options, message in (
+        ([], "name runs or sweeps"),
+        ([f"runs={tmp_path / 'nowhere'}"], "nowhere does not exist"),
+        ([f"runs={tmp_path}"], "no results.json in or below"),
+    ):
+        with pytest.raises(UserError, match=message):
+            workflow.compare(composed(*options, f"output={tmp_path / 'out'}"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="holds something else"):
+        workflow.compare(composed(f"runs={sweep}", f"output={tmp_path / 'mine'}"))
+
+
+def test_lengths_and_words_by_hand() -> None:
+    groups = by_length([3, 3, 4, 5, 9, 9, 9, 12, 20, 20])
+    assert [(group.name, group.size) for group, _ in groups] == [("3-4", 3), ("5-9", 4), ("12-20", 3)]
+    record = {"references": ["The cat sat on the mat."], "hypothesis": "the cat lay on a mat"}
+    assert words_found(record) == (
+        ["the", "cat", "sat", "on", "the", "mat"],
+        [True, True, False, True, False, True],
+    )
+
+
+def test_seconds_to_a_quality(sweep: Path) -> None:
+    run = find([sweep / "0"], "test")[0]
+    rows = [{"step": 10.0, "validation/nll": 3.0}, {"step": 20.0, "validation/nll": 2.0}]
+    run.__dict__["curves"] = rows
+    run.about["training"].update(steps=40, seconds=8.0)  # type: ignore[index]
+    assert seconds_to(run, "nll", 2.5) == 4.0
+    assert seconds_to(run, "nll", 1.0) is None
