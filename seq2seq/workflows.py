@@ -188,7 +188,9 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     if asked.reverse:
         gold = [pair.swapped() for pair in gold]
     out = Path(asked.output) if asked.output else trained.run / "evaluations" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    report.claim(out, OmegaConf.merge(config, {"evaluation": dict(asked.evaluation)}))
+    told = config.copy()
+    told["evaluation"] = dict(asked.evaluation)
+    report.claim(out, told)
 
     results: dict[str, dict[str, Score]] = {}
     costs: dict[str, Any] = {}

@@ -47,6 +47,7 @@
     const {entries, pools, examples} = set;
     root.replaceChildren();
     let shown = 0, loaded = 0;
+    const together = [];  // panels on show: those that say the same are stepped through together
     const layers = new Set(), counts = new Map();
     for (const example of examples) for (const item of example.items) for (const [name, heads] of item.slots) {
       if (name.startsWith("cross.")) { layers.add(+name.slice(6)); counts.set(name, Math.max(heads, counts.get(name) || 0)); }
@@ -120,6 +121,7 @@
         ...(example.source && example.source.length < 600 ? [make("p", {dir: "auto"}, make("b", {textContent: "source "}), example.source)] : []),
         ...example.references.map(text => make("p", {dir: "auto"}, make("b", {textContent: "reference "}), text)));
       const chosen = new Set(boxes.filter(box => box.checked).map(box => +box.value));
+      together.length = 0;
       panels.replaceChildren(...example.items.filter(item => chosen.has(item.entry)).map(item => panel(example, item, bytes)));
       live.textContent = `example ${shown + 1} of ${examples.length}`;
       root.dataset.ready = shown + 1;
@@ -181,8 +183,9 @@
         status.textContent = `${t < 0 ? "all steps" : "\u2068" + buttons[t].textContent + "\u2069"} (${weights.what}): ${where.join(", ") || "nothing"}`;
         map.dataset.step = t;
       };
-      const choose = (t, focus) => {
+      const choose = (t, focus, alone) => {
         kept = t;
+        if (!alone) for (const other of together) if (other.target === item.target && other.choose !== choose) other.choose(t, false, true);
         buttons.forEach((button, n) => {
           button.setAttribute("aria-checked", n === t);
           button.tabIndex = n === Math.max(0, t) ? 0 : -1;
@@ -209,6 +212,7 @@
         choose(next[event.key], true);
       });
       look(-1);
+      together.push({target: item.target, choose});
       const part = text => make("p", {className: "label", textContent: text});
       return make("div", {className: "panel"}, title, part("output"), group, status,
         ...(picture ? [picture.element] : [part("source"), words]), part("all steps, from top to bottom"), map);

@@ -104,6 +104,19 @@ def test_steps_by_mouse_and_by_key(tab: Page) -> None:
     assert tab.run(chosen) == -1
 
 
+def test_panels_that_say_the_same_step_together(tab: Page) -> None:
+    tab.run("document.querySelector('.panel').scrollIntoView()")
+    tab.move(".panel .tokens button:nth-of-type(1)", click=True)
+    per_panel = (
+        "[...document.querySelectorAll('.panel')].map(p => [[...p.querySelectorAll('[role=radio]')].map(b => "
+        "b.textContent).join(' '), [...p.querySelectorAll('[role=radio]')].findIndex(b => "
+        "b.getAttribute('aria-checked') === 'true')])"
+    )
+    first, *others = json.loads(tab.run(f"JSON.stringify({per_panel})"))
+    assert first[1] == 0
+    assert all((step == 0) == (text == first[0]) for text, step in others)
+
+
 def test_what_is_shaded_is_what_was_kept(tab: Page, file: Path) -> None:
     """The share that the status names is the largest of the row that the page's own data hold."""
     tab.run("document.querySelector('.panel').scrollIntoView()")
