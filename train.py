@@ -8,14 +8,16 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from seq2seq import command
+from seq2seq import command, sweeps
 
 
-def train(config: DictConfig) -> None:
-    """Trains, then scores the test split."""
+def train(config: DictConfig) -> float | None:
+    """Trains, then scores the test split; returns the best of the validation metric that counts, for sweepers."""
     from seq2seq import workflows  # imports torch: --help need not wait for it
 
-    workflows.train(config, Path(HydraConfig.get().runtime.output_dir))
+    job = HydraConfig.get()
+    chosen = {"choices": dict(job.runtime.choices), "overrides": list(job.overrides.task)}
+    return workflows.run(config, Path(job.runtime.output_dir), chosen, again=sweeps.is_sweep())
 
 
 def check(config: DictConfig, typed: list[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
 import re
 import sys
@@ -17,13 +18,17 @@ from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq import sweeps
 from seq2seq.errors import UserError
 from seq2seq.options import in_slots, suggest
+
+log = logging.getLogger(__name__)
 
 CONF = Path(__file__).parent.parent / "conf"
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
@@ -36,19 +41,23 @@ def run(
 ) -> None:
     """Calls ``task`` with ``conf/CONFIG_NAME.yaml`` as the command line changes it; in a sweep, for each of its jobs.
 
-    Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed.
+    Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed. A job of a
+    sweep that fails is told and left, and the others go on; what it returns is what a sweeper optimises.
     """
     resolvers: dict[str, Callable[..., str]] = {"choices": choices, "options": own_options, "run_of": _run_of}
-    for name, resolver in resolvers.items():
+    for name, resolver in {**resolvers, "job_place": sweeps.place}.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
     sys.argv[1:] = [forced(argument) for argument in sys.argv[1:]]
     flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
     overrides = [argument for argument in sys.argv[1:] if argument not in flags]
 
     @functools.wraps(task)
-    def told(config: DictConfig) -> None:
+    def told(config: DictConfig) -> object:
+        if sweeps.is_sweep():
+            with _left(traceback_wanted):
+                return task(config)
         with _one_line(traceback_wanted):  # inside Hydra, which would add lines of its own
-            task(config)
+            return task(config)
 
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
@@ -56,6 +65,20 @@ def run(
         if check is not None and all(flag in ("-m", "--multirun") for flag in flags):
             checked(config_name, overrides, check)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+
+
+@contextmanager
+def _left(traceback_wanted: bool) -> Iterator[None]:
+    """A job's mistake is told at once, and handed to Hydra, which goes on with the next."""
+    try:
+        yield
+    except Exception as error:
+        job = HydraConfig.get()
+        mistake = isinstance(error, (UserError, OmegaConfBaseException))
+        reason = explain(error) if mistake else f"{type(error).__name__}: {explain(error)}"
+        sweeps.fail(Path(job.runtime.output_dir), reason)
+        log.error("job %s failed: %s", job.job.num, reason, exc_info=traceback_wanted or not mistake)
+        raise
 
 
 @contextmanager
@@ -83,9 +106,14 @@ def forced(argument: str) -> str:
 
 
 def checked(config_name: str, overrides: list[str], check: Callable[[DictConfig, list[str]], None]) -> None:
-    """Shows ``check`` each config that ``overrides`` ask for, and tells what it refuses by what was chosen."""
+    """Shows ``check`` each config that ``overrides`` ask for, and tells what it refuses by what was chosen. Where it
+    refuses some jobs of a sweep and not all, they are told, and will fail.
+    """
     keys = [override.lstrip("+").partition("=")[0] for override in overrides]
+    refused: list[UserError] = []
+    count = 0
     for job, config in _jobs(config_name, overrides):
+        count += 1
         try:
             check(config, keys)
         except UserError as error:
@@ -93,7 +121,13 @@ def checked(config_name: str, overrides: list[str], check: Callable[[DictConfig,
             if found := re.match(r"([\w.]+)\.\w+: (\w+) has no option", text):
                 name = _chosen(found[1], _choices(config_name, job))
                 text = text if name is None else text.replace(found[2], name, 1)
-            raise UserError(text) from error
+            refused.append(UserError(text))
+            refused[-1].__cause__ = error
+            refused[-1].add_note(f"job {count - 1} ({', '.join(job)}) will fail")
+    if refused and len(refused) == count:
+        raise refused[0]
+    for one in refused:
+        print(f"{Path(sys.argv[0]).name}: {one.__notes__[0]}: {one}", file=sys.stderr)
 
 
 def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
@@ -105,6 +139,7 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
     """Each config with overrides that ask for it alone."""
     axes = []
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = [*_params(config_name, overrides), *overrides]
         for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
             line = str(override.input_line)
             if override.is_sweep_override():
@@ -120,6 +155,19 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
             except ValueError as error:  # Hydra's word for a group that is given a number
                 raise UserError(explain(error)) from error
             yield job, config
+
+
+def _params(config_name: str, overrides: list[str]) -> list[str]:
+    """The axes that a config brings itself (``hydra.sweeper.params``), but for those that are typed."""
+    typed = {override.lstrip("+").partition("=")[0] for override in overrides}
+    chosen = [override for override in overrides if override.lstrip("+").startswith("experiment=")]
+    if not chosen or "," in chosen[-1]:
+        return []
+    try:
+        params = hydra.compose(config_name, chosen, return_hydra_config=True).hydra.sweeper.get("params") or {}
+    except (HydraException, OmegaConfBaseException):
+        return []  # the whole is composed below, and its mistakes are told then
+    return [forced(f"{key}={value}") for key, value in params.items() if key.lstrip("+") not in typed]
 
 
 def _choices(config_name: str, job: list[str]) -> dict[str, str | None]:

@@ -40,6 +40,7 @@ from seq2seq.metrics.words import spoken
 from seq2seq.outputs import Writer
 from seq2seq.scoring import Scored
 
+RESULTS = "results.json"
 COUNTED = 1_000_000  # training records whose words are counted
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import sys
 import time
@@ -40,6 +41,7 @@ from seq2seq.outputs import Writer
 from seq2seq.pictures import read_pictures
 from seq2seq.scoring import forced, score_records
 from seq2seq.search import Search
+from seq2seq.sweeps import FAILED
 from seq2seq.training.fit import OURS, FitResult, fit
 from seq2seq.training.options import Options
 
@@ -96,8 +98,29 @@ def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
             raise UserError("decoder.copy=true copies words of the source, of which pictures have none")
 
 
-def train(config: DictConfig, run: Path) -> dict[str, Score]:
-    """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split."""
+def run(config: DictConfig, folder: Path, chosen: Mapping[str, Any], *, again: bool = False) -> float | None:
+    """``train``, and the best validation score. ``again``, as the job of a sweep that may have been launched before:
+    what is finished is left, what was stopped goes on.
+    """
+    if again and (folder / report.RESULTS).exists():
+        log.info("finished before: %s", folder)
+    elif again and (last := folder / "checkpoints" / "last.ckpt").exists():
+        log.info("goes on: %s", folder)
+        train(OmegaConf.create({"resume": str(last)}), folder, chosen)
+    else:
+        if again and (folder / "config.yaml").exists():  # this job's own (``sweeps.place``), stopped before any update
+            (folder / "config.yaml").unlink()
+        train(config, folder, chosen)
+    (folder / FAILED).unlink(missing_ok=True)  # an earlier launch did
+    results = json.loads((folder / report.RESULTS).read_text(encoding="utf-8")) if again else {}
+    best: float | None = results.get("run", {}).get("training", {}).get("best_score")
+    return best
+
+
+def train(config: DictConfig, run: Path, chosen: Mapping[str, Any] | None = None) -> dict[str, Score]:
+    """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split.
+    ``chosen`` says how the config came about, for the record.
+    """
     check(config)
     started, resume = time.monotonic(), None
     if "resume" in config:
@@ -136,9 +159,9 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
         scored.metrics |= faithfulness(trained, records[: options.faithfulness], corpus.max_tokens)
         report.save_split(run, split, records, scored)
         report.save_frequencies(run, corpus)
-        costs = {"training": dataclasses.asdict(fitted), **cost(trained, records, scored)}
+        costs = {"chosen": chosen or {}, "training": dataclasses.asdict(fitted), **cost(trained, records, scored)}
         about = report.about(trained, time.monotonic() - started, **costs)
-        report.save_results(run / "results.json", {split: scored.metrics}, about)
+        report.save_results(run / report.RESULTS, {split: scored.metrics}, about)
         metrics.update(scored.metrics)
         return {f"{split}/{name}": found.score for name, found in metrics.items()}
 
@@ -219,7 +242,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
         judged = alignment_error(maps, gold)
         results[name] = judged.metrics
         report.save_gold(out, name, gold, maps, judged, plots=asked.plots, examples=asked.examples)
-    report.save_results(out / "results.json", results, report.about(trained, time.monotonic() - started, **costs))
+    report.save_results(out / report.RESULTS, results, report.about(trained, time.monotonic() - started, **costs))
     for name, metrics in results.items():
         print(f"{name}\n{report.table(metrics)}\n")
     print(f"results  {out}")
@@ -358,7 +381,7 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
                 f"{key} is fixed by the run: with resume=, only {' and '.join(RESUMABLE)} options can change"
             )
     path = checkpoint.find(config.resume, ("last.ckpt", "best.ckpt"))
-    if (checkpoint.run_of(path) / "results.json").exists():
+    if (checkpoint.run_of(path) / report.RESULTS).exists():
         raise UserError(f"{checkpoint.run_of(path)} is finished (it has results.json); start a new run instead")
     stored = OmegaConf.create(checkpoint.read(path)["config"])
     return path, _laid(stored, config, RESUMABLE)

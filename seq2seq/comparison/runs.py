@@ -23,6 +23,7 @@ from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
 from seq2seq.metrics import sums
 from seq2seq.metrics.text import score
+from seq2seq.sweeps import FAILED
 
 RESULTS = "results.json"
 PICTURE = re.compile(r"^\S*\.(jpe?g|png|gif|webp|bmp|tiff?)$", re.IGNORECASE)
@@ -122,11 +123,19 @@ def find(paths: Iterable[str | Path], split: str) -> list[Run]:
     return list(found.values())
 
 
-def unfinished(paths: Iterable[str | Path]) -> list[Path]:
-    """Directories at or below ``paths`` of runs that began and came to no results: failed, stopped or still at work."""
-    configs = [file for path in map(Path, paths) for file in sorted(path.rglob("config.yaml"))]
-    folders = [file.parent for file in configs if file.parent.name != ".hydra"]
-    return [folder for folder in dict.fromkeys(folders) if not (folder / RESULTS).exists()]
+def unfinished(paths: Iterable[str | Path]) -> list[str]:
+    """What to say of each run at or below ``paths`` that came to no results: failed, stopped or still at work."""
+    found: dict[Path, str] = {}
+    for path in map(Path, paths):
+        for file in sorted([*path.rglob("config.yaml"), *path.rglob(FAILED)]):
+            folder = file.parent
+            if folder.name == ".hydra" or (folder / RESULTS).exists():
+                continue
+            if (reason := folder / FAILED).exists():
+                found[folder] = f"{folder} failed: {reason.read_text(encoding='utf-8').strip()}"
+            else:
+                found[folder] = f"{folder} has no results: it was stopped, or is at work still."
+    return list(found.values())
 
 
 def read(path: Path, split: str) -> Run:
@@ -141,8 +150,9 @@ def read(path: Path, split: str) -> Run:
     config = _config(trained)
     if not (path / "outputs" / f"{split}.jsonl").exists():
         raise UserError(f"{path}/outputs/{split}.jsonl is missing: evaluate.py checkpoint={path} makes it anew")
-    facets = {name: str(value) for name, value in _choices(trained).items() if name in PRIMARY and value}
-    facets |= _typed(trained)
+    chosen = (about if trained == path else _told(trained)).get("chosen") or {}
+    facets = {name: str(value) for name, value in _choices(trained, chosen).items() if name in PRIMARY and value}
+    facets |= _typed(trained, chosen)
     if evaluated:
         facets |= _evaluated(_config(path), config)
     identity = json.dumps([_without_beside(config), facets if evaluated else {}], sort_keys=True, default=str)
@@ -216,6 +226,12 @@ def _run_of(path: Path, about: Mapping[str, Any]) -> Path:
     return checkpoint.parent.parent if checkpoint.parent.parent.exists() else path
 
 
+def _told(path: Path) -> dict[str, Any]:
+    """What a run says of itself."""
+    file = path / RESULTS
+    return dict(_json(file).get("run", {})) if file.exists() else {}
+
+
 def _config(path: Path) -> dict[str, Any]:
     file = path / "config.yaml"
     try:
@@ -224,15 +240,18 @@ def _config(path: Path) -> dict[str, Any]:
         raise UserError(f"{file} can't be read: {str(error).splitlines()[0]}") from error
 
 
-def _choices(path: Path) -> dict[str, Any]:
+def _choices(path: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """{group: file}, as the run tells, or Hydra in its directory."""
     file = path / ".hydra" / "hydra.yaml"
-    return dict(OmegaConf.load(file).hydra.runtime.choices) if file.exists() else {}
+    stored = OmegaConf.load(file).hydra.runtime.choices if not chosen and file.exists() else {}
+    return dict(chosen.get("choices") or stored)
 
 
-def _typed(path: Path) -> dict[str, str]:
+def _typed(path: Path, chosen: Mapping[str, Any]) -> dict[str, str]:
     """What was overridden, as far as it is part of the recipe."""
     file = path / ".hydra" / "overrides.yaml"
-    lines = [str(line).lstrip("+").partition("=") for line in OmegaConf.load(file)] if file.exists() else []
+    stored: Any = OmegaConf.load(file) if not chosen and file.exists() else []
+    lines = [str(line).lstrip("+").partition("=") for line in chosen.get("overrides") or stored]
     return {key: value for key, _, value in lines if key not in BESIDE.union(PRIMARY, {"data"})}
 
 

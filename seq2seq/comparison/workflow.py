@@ -65,7 +65,7 @@ def compare(config: DictConfig) -> Path:
     folder = _claimed(Path(asked.output))
     paths = [asked.runs] if isinstance(asked.runs, str) else list(asked.runs)
     runs = find(paths, asked.split) if paths else []
-    notes = [f"{path} has no results: it failed, was stopped, or is at work still." for path in unfinished(paths)]
+    notes = unfinished(paths)
     runs += _others(asked, runs)
     if not runs:
         raise UserError("runs: name runs or sweeps to compare, or outputs.NAME=FILE of other toolkits")

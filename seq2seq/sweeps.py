@@ -1,0 +1,40 @@
+"""Sweeps: the directory of each job, what an earlier launch finished, and what failed.
+
+A job is known by its composed config: launched again with ``hydra.sweep.dir=OLD``, it finds the directory that it had,
+whatever its number was, and a new job never gets another's.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+CONFIG, RESULTS, FAILED = "config.yaml", "results.json", "failed.txt"
+
+
+def is_sweep() -> bool:
+    """Whether this job is one of a sweep's."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def place(_root_: DictConfig) -> str:
+    """The name of a job's directory in its sweep's: that of the same config before, else N, or N_2 ... if N is
+    taken.
+    """
+    own = OmegaConf.to_yaml(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"]))
+    sweep, number = Path(_root_.hydra.sweep.dir), str(_root_.hydra.job.num)
+    for file in sorted(sweep.glob(f"*/{CONFIG}")):
+        if file.read_text(encoding="utf-8") == own:
+            return file.parent.name
+    names = (number if n == 1 else f"{number}_{n}" for n in count(1))
+    return next(name for name in names if not (sweep / name / CONFIG).exists())
+
+
+def fail(folder: Path, reason: str) -> None:
+    """Leaves word of a job that failed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FAILED).write_text(reason + "\n", encoding="utf-8")

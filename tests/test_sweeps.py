@@ -1,0 +1,80 @@
+"""A sweep from the command line: what fails is left behind, what is finished is not done again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seq2seq.comparison.runs import find, unfinished
+from tests.conftest import TINY
+
+ROOT = Path(__file__).parents[1]
+
+
+def swept(folder: Path, *axes: str) -> subprocess.CompletedProcess[str]:
+    options = [
+        *TINY,
+        f"data.cache={folder / 'cache'}",
+        "training.faithfulness=0",
+        f"hydra.sweep.dir={folder / 'sweep'}",
+    ]
+    line = [sys.executable, "train.py", "-m", *axes, *options]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sweeps")
+
+
+@pytest.fixture(scope="module")
+def first(base: Path) -> subprocess.CompletedProcess[str]:
+    return swept(base, "attention=multi_head", "attention.heads=1,3,2")
+
+
+def test_a_failed_job_does_not_end_the_sweep(base: Path, first: subprocess.CompletedProcess[str]) -> None:
+    assert first.returncode == 1
+    assert "job 1 (attention=multi_head, ++attention.heads=3" in first.stderr  # told before anything runs,
+    assert "job 1 failed: attention.heads=3 must divide the width 8" in first.stderr  # when it does,
+    assert first.stderr.rstrip().endswith("train.py: attention.heads=3 must divide the width 8")  # and at the end
+    assert [(base / "sweep" / str(n) / "results.json").exists() for n in range(3)] == [True, False, True]
+    assert "must divide" in (base / "sweep" / "1" / "failed.txt").read_text()
+
+
+def test_a_run_tells_how_its_config_came_about(base: Path, first: subprocess.CompletedProcess[str]) -> None:
+    told = json.loads((base / "sweep" / "2" / "results.json").read_text())["run"]["chosen"]
+    assert told["choices"]["attention"] == "multi_head"
+    assert "++attention.heads=2" in told["overrides"]
+    names = {run.facets["attention.heads"] for run in find([base / "sweep"], "test")}
+    assert names == {"1", "2"}
+    (note,) = unfinished([base / "sweep"])
+    assert note.endswith("failed: attention.heads=3 must divide the width 8")
+
+
+def test_finished_jobs_are_found_by_their_config(base: Path, first: subprocess.CompletedProcess[str]) -> None:
+    before = {n: (base / "sweep" / n / "results.json").stat().st_mtime_ns for n in ("0", "2")}
+    done = swept(base, "attention=multi_head", "attention.heads=2,4,1")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("finished before: ") == 2
+    assert before == {n: (base / "sweep" / n / "results.json").stat().st_mtime_ns for n in before}
+    assert (base / "sweep" / "1" / "results.json").exists()  # where nothing was left but the word of the failed one
+    assert not (base / "sweep" / "1" / "failed.txt").exists()
+
+
+def test_a_stopped_job_goes_on(base: Path, first: subprocess.CompletedProcess[str]) -> None:
+    (base / "sweep" / "0" / "results.json").unlink()
+    done = swept(base, "attention=multi_head", "attention.heads=1,2")
+    assert done.returncode == 0, done.stderr
+    assert f"goes on: {base / 'sweep' / '0'}" in done.stderr
+    assert (base / "sweep" / "0" / "results.json").exists()
+
+
+def test_a_sweep_of_mistakes_is_refused_at_once(base: Path) -> None:
+    done = swept(base / "none", "encoder.dropot=0.1,0.2")
+    assert done.returncode == 1
+    assert done.stderr.startswith("train.py: encoder.dropot") and done.stderr.count("\n") == 1
+    assert not (base / "none" / "sweep").exists()
