@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint, report
 from seq2seq import options as schema
+from seq2seq.budget import Budget
 from seq2seq.config import build_node, build_tool, locate, plain
 from seq2seq.controls import OF_ATTENTION, Control
 from seq2seq.cost import cost
@@ -52,7 +53,18 @@ COMPONENTS = ("data", "encoder", "decoder", "loss", "optimizer", "schedule", "tr
 """What a run's config must have chosen."""
 KEYS = (
     *COMPONENTS,
-    *("seed", "task", "model", "logger", "attention", "self_attention", "encoder_self", "decoder_self", "default_self"),
+    *(
+        "seed",
+        "task",
+        "model",
+        "budget",
+        "logger",
+        "attention",
+        "self_attention",
+        "encoder_self",
+        "decoder_self",
+        "default_self",
+    ),
 )
 """What it may have at its top."""
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch
@@ -65,6 +77,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
         _, config = _resumed(config)
         typed = ()
     schema.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
+    Budget.of(config)
     if not isinstance(config.seed, int):
         raise UserError(f"seed={config.seed}: must be int")
     if unknown := [name for name in config.task.metrics if name not in SCORERS]:
@@ -137,6 +150,9 @@ def train(config: DictConfig, run: Path, chosen: Mapping[str, Any] | None = None
             raise UserError(f"training.start_from={first}: that model is not of data={corpus.name}'s kind")
         corpus.use(start.codec.tokenizers)
     corpus.setup()
+    budget = Budget.of(config)
+    if resume is None:  # what goes on has its config from its checkpoint
+        config = budget.ended(budget.sized(config, corpus.codec.sizes), corpus)
     model = build(config, *corpus.codec.sizes)
     if start is not None and resume is None:
         start.load_into(model)

@@ -6,10 +6,11 @@ Shapes: T target tokens with ``</s>``, S cells of a picture's grid.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 import numpy as np
@@ -182,6 +183,15 @@ class CaptionCorpus(Corpus):
         codec = self.codec
         assert isinstance(codec, ImageCodec)
         return self._loader(Captions(self._file(split), codec, batches, choice, draw))
+
+    def epoch(self) -> tuple[int, int]:
+        """Batches and target tokens of an epoch; of one caption drawn of several, as many as are expected."""
+        lists = arrow.read(self._file("train")).column("captions").to_pylist()
+        of: dict[str, Callable[[list[int]], float]] = {"all": sum, "one": fmean, "first": lambda row: row[0]}
+        tokens = sum(of[self.captions]([len(ids) - 1 for ids in captions]) for captions in lists)
+        lengths = self._lengths("train", self.captions)
+        batches = random_batches(*lengths, self.max_tokens, self.max_sentences, seed=(0, 0))
+        return len(batches), round(tokens)
 
     def _lengths(self, split: str, choice: str) -> tuple[Lengths, Lengths]:
         """What a picture counts as, and the tokens of its captions: of all together, or of the longest."""

@@ -137,6 +137,14 @@ class Corpus:
         batches = sorted_batches(*encoded.lengths, self.max_tokens, self.max_sentences)
         return self._loader(Batches(encoded, shard(batches, rank, world_size)))
 
+    def epoch(self) -> tuple[int, int]:
+        """Batches and target tokens of an epoch."""
+        if self.streaming:
+            raise UserError("data.streaming=true knows no epochs: budget.tokens needs data.streaming=false")
+        source, target = self._encoded("train").lengths
+        batches = random_batches(source, target, self.max_tokens, self.max_sentences, seed=(0, 0))
+        return len(batches), int(target.sum())
+
     def train_loader(
         self, seed: int, epoch: int, start_batch: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterable[Batch]:

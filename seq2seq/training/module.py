@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -70,7 +71,8 @@ class Training(L.LightningModule):
         """Built when the parameters stand on their device."""
         optimizer = self.make_optimizer(parameter_groups(self, self.options.weight_decay_on))
         schedule = self.make_schedule(optimizer)
-        schedule.plan(self.trainer.estimated_stepping_batches)
+        timed = any(isinstance(callback, Timer) for callback in vars(self.trainer)["callbacks"])
+        schedule.plan(self.trainer.estimated_stepping_batches, timed=timed)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

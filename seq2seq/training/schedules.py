@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 class Schedule(LRScheduler):
     """Base: linear warm-up to the peak, then ``factor``."""
 
+    progress: float = 0.0  # of a training that time ends, 0 to 1
+
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
         if warmup_steps < 0:
             raise UserError(f"schedule.warmup_steps={warmup_steps} must be 0 or more")
@@ -32,8 +34,10 @@ class Schedule(LRScheduler):
     def factor(self, step: int) -> float:
         """What is left of the peak in the update ``step`` >= 1, warm-up aside."""
 
-    def plan(self, total_steps: float) -> None:
-        """Told once, before training, how many updates there will be (inf or -1 if unknown)."""
+    def plan(self, total_steps: float, *, timed: bool = False) -> None:
+        """Told once, before training, how many updates there will be (inf or -1 if unknown), and whether time says when
+        it ends: then ``progress`` is told before each update.
+        """
         if 0 < total_steps < self.warmup_steps:
             log.warning(
                 "training ends after %d updates, in the warm-up (schedule.warmup_steps=%d)",
@@ -83,19 +87,23 @@ class Cosine(Schedule):
         self.final = final
         super().__init__(optimizer, warmup_steps)
 
-    def plan(self, total_steps: float) -> None:
+    def plan(self, total_steps: float, *, timed: bool = False) -> None:
         """Takes the length of training where none was given."""
-        if self.total_steps is None:
-            if not 0 < total_steps < math.inf:
-                raise UserError("schedule=cosine needs an end: set trainer.max_steps (or schedule.total_steps)")
+        if self.total_steps is None and 0 < total_steps < math.inf:
             self.total_steps = int(total_steps)
-        super().plan(self.total_steps)
+        elif self.total_steps is None and not timed:
+            raise UserError(
+                "schedule=cosine needs an end: set trainer.max_steps or max_time, a budget, or schedule.total_steps"
+            )
+        super().plan(self.total_steps or total_steps)
 
     def factor(self, step: int) -> float:
         """final + (1 - final) (1 + cos(pi progress)) / 2."""
-        if self.total_steps is None or step <= self.warmup_steps:
+        if step <= self.warmup_steps:
             return 1.0
-        progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
+        progress = self.progress
+        if self.total_steps is not None:
+            progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
 
 

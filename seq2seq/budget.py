@@ -1,0 +1,110 @@
+"""Equal budgets: as many updates, target tokens, seconds or parameters for every mechanism that is compared.
+
+``budget.updates``, ``tokens`` and ``seconds`` say when training ends, in the place of ``trainer.max_epochs``;
+``budget.parameters`` how large the model is, by its widths.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from seq2seq.data.corpus import Corpus
+from seq2seq.errors import UserError
+from seq2seq.model import build
+
+log = logging.getLogger(__name__)
+WIDTHS = ("dim", "embedding_dim", "ff_dim")
+"""Keys of ``model`` that grow together."""
+NEAR = 0.1
+"""A share of the parameters asked for; who is further off is told."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is given; at most one of the first three."""
+
+    updates: int | None = None
+    tokens: int | None = None  # of targets, with </s>
+    seconds: float | None = None
+    parameters: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+                raise UserError(f"budget.{name}={value} must be a number above 0, or null")
+        if len(ends := [name for name in ("updates", "tokens", "seconds") if getattr(self, name) is not None]) > 1:
+            raise UserError(f"budget.{ends[0]} and budget.{ends[1]} both say when training ends; give one")
+
+    @staticmethod
+    def of(config: DictConfig) -> Budget:
+        """The ``budget`` node, if there is one."""
+        node: Mapping[str, Any] = config.get("budget") or {}
+        if unknown := sorted(set(map(str, node)) - set(Budget.__dataclass_fields__)):
+            raise UserError(f"budget.{unknown[0]}: there are {', '.join(Budget.__dataclass_fields__)}")
+        return Budget(**{str(name): value for name, value in node.items()})
+
+    def sized(self, config: DictConfig, sizes: tuple[int, int]) -> DictConfig:
+        """``config`` with the widths whose model, of these vocabularies, is nearest to ``parameters``."""
+        if self.parameters is None:
+            return config
+        step = 2 * int(config.model.get("heads") or 1)
+        usual = {name: int(config.model[name]) for name in WIDTHS if config.model.get(name)}
+
+        def widened(times: int) -> DictConfig:
+            changed = config.copy()
+            dim = times * step
+            for name, width in usual.items():
+                changed.model[name] = dim if name == "dim" else max(1, round(width * dim / usual["dim"]))
+            return changed
+
+        low, high = 1, 2
+        while _count(widened(high), sizes) < self.parameters and high * step < 2**16:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _count(widened(middle), sizes) < self.parameters else (low, middle)
+        target = self.parameters
+        nearest = min((low, high), key=lambda times: abs(_count(widened(times), sizes) - target))
+        found = widened(nearest)
+        for name in WIDTHS[1:]:  # in which the number of parameters is linear, and which heads don't divide
+            if name in usual:
+                count, more = _count(found, sizes), found.copy()
+                more.model[name] += 1
+                by = round((target - count) / (_count(more, sizes) - count))
+                found.model[name] = max(found.model[name] // 2, found.model[name] + by)
+        count = _count(found, sizes)
+        told = ", ".join(f"model.{name} {width} -> {found.model[name]}" for name, width in usual.items())
+        off = count / self.parameters - 1
+        say = log.warning if abs(off) > NEAR else log.info
+        say("budget.parameters=%d: %s; %d parameters (%+.1f %%)", self.parameters, told, count, 100 * off)
+        return found
+
+    def ended(self, config: DictConfig, corpus: Corpus) -> DictConfig:
+        """``config`` with a trainer that stops when the budget is spent."""
+        if self.updates is None and self.tokens is None and self.seconds is None:
+            return config
+        changed = config.copy()
+        changed.trainer.max_epochs, changed.trainer.max_steps, changed.trainer.max_time = -1, -1, None
+        if self.seconds is not None:
+            changed.trainer.max_time = {"seconds": self.seconds}
+            return changed
+        changed.trainer.max_steps = self.updates
+        if self.tokens is not None:
+            batches, tokens = corpus.epoch()
+            updates = batches / int(config.trainer.get("accumulate_grad_batches") or 1)
+            changed.trainer.max_steps = max(1, math.ceil(self.tokens / tokens * updates))
+            log.info("budget.tokens=%d: %d updates", self.tokens, changed.trainer.max_steps)
+        return changed
+
+
+def _count(config: DictConfig, sizes: tuple[int, int]) -> int:
+    with torch.device("meta"):
+        model = build(config, *sizes)
+    return sum(parameter.numel() for parameter in model.parameters())
