@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import log
 from random import Random
 
 import numpy as np
@@ -40,6 +41,7 @@ from seq2seq.scoring import forced, predicted
 from seq2seq.search.base import evaluating
 
 GREY = 128
+LEAST = log(1e-8)  # of log p: a word that could only be copied has none left once its source is gone
 LARGEST = 2**25  # log-probabilities at a time
 
 
@@ -73,7 +75,7 @@ def faithfulness(trained: Trained, records: Sequence[Record], max_tokens: int) -
         if seen is not None:
             _look(trained, record, seen, Random(place), max_tokens, steps)
     if steps.count:
-        n, erased = steps.count, f"one source word for each step|{how}"
+        n, erased = steps.count, f"one source word for each step|p at least 1e-8|{how}"
         found["erased_attended"] = Score(steps.lost / n, f"nats of log p(y_t) lost|the most attended|{erased}")
         found["erased_random"] = Score(steps.lost_random / n, f"nats of log p(y_t) lost|any other|{erased}")
         found["flips_attended"] = Score(steps.flipped / n, f"share of steps|the most attended|{erased}")
@@ -123,7 +125,8 @@ def _look(trained: Trained, record: Record, seen: AttentionMap, draw: Random, ma
                 with torch.no_grad():
                     results.append(_at(trained, trained.model(_without(trained, batch, seen, hidden)), batch, place))
         (lost, changed), (lost_random, changed_random) = (
-            (float((said - log_p).sum()), int((best != likeliest).sum())) for log_p, best in results
+            (float((said.clamp(min=LEAST) - log_p.clamp(min=LEAST)).sum()), int((best != likeliest).sum()))
+            for log_p, best in results
         )
         steps.count += len(chosen)
         steps.lost, steps.lost_random = steps.lost + lost, steps.lost_random + lost_random
