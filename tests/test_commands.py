@@ -189,3 +189,17 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     line = f'{sys.executable} -c "{code}" checkpoint=x | head -n 1'
     done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("a line\n", "")
+
+
+def test_a_paper_s_table_is_one_sweep() -> None:
+    jobs = list(command.compose("train", ["experiment=glob(luong2015_table4_*)", "data=toy_translation"]))
+    found = [tuple(job.attention[part]["_target_"].rpartition(".")[2] for part in ("window", "score")) for job in jobs]
+    assert sorted(found) == sorted(
+        [
+            *(("Global", "Dot"), ("Global", "General"), ("Global", "Location")),
+            *(("LocalM", "Dot"), ("LocalM", "General"), ("LocalP", "Dot"), ("LocalP", "General")),
+        ]
+    )
+    ladder = list(command.compose("train", ["experiment=glob(luong2015_ladder_*)", "data=toy_translation"]))
+    assert [job.model.dropout for job in ladder] == [0.0, 0.2, 0.2, 0.2, 0.2]
+    assert [job.decoder.get("input_feeding", True) for job in ladder] == [False, False, False, True, True]

@@ -92,7 +92,10 @@ def test_a_model_agrees_with_its_own_greedy_outputs(run: Path) -> None:
     assert likelihood(trained, records, 1024)["accuracy"].score > 0.7  # all but </s>, where the length ran out
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in (command.CONF / "experiment").glob("*.yaml")))
+EXPERIMENTS = command.CONF / "experiment"
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in EXPERIMENTS.glob("*.yaml")))
 def test_every_experiment_could_be_trained(name: str) -> None:
     (config,) = command.compose("train", [f"experiment={name}", "logger=csv"])
     workflows.check(config)
