@@ -142,6 +142,8 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
         overrides = [*_params(config_name, overrides), *overrides]
         for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
             line = str(override.input_line)
+            if override.is_sweep_override() and not (override.is_choice_sweep() or override.is_range_sweep()):
+                return  # interval(...), normal(...): a sweeper draws them, and each job is checked when it starts
             if override.is_sweep_override():
                 key = line.partition("=")[0]
                 axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
