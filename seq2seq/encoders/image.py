@@ -99,6 +99,23 @@ def cells(grid: Tensor, extent: Tensor) -> Memory:
     return Memory(values, real.gather(1, order), places, extent)
 
 
+class Places(nn.Module):
+    """Where each cell stands: half of the width tells the row and half the column, by sinusoids (Vaswani 2017,
+    section 3.5).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim % 4:
+            raise UserError(f"encoder.dim={dim} must be a multiple of 4: sines and cosines of a row and a column")
+        self.axis = Sinusoidal(dim // 2)
+
+    def forward(self, memory: Memory) -> Tensor:
+        """(N, S, D) of a memory with positions (N, S, 2)."""
+        row, column = (self.axis(memory.positions[..., axis], memory.values.dtype) for axis in (0, 1))
+        return torch.cat((row, column), -1)
+
+
 def _first_of(x: Tensor, rows: Tensor) -> Tensor:
     """(N,) -> (B,): what is reported of a picture counts once, for the first of its captions."""
     first = torch.cat((rows.new_ones(1, dtype=torch.bool), rows[1:] != rows[:-1]))
@@ -142,7 +159,9 @@ def _norm(width: int) -> nn.GroupNorm:
 class CNNEncoder(GridEncoder):
     """A residual network (He 2016), from scratch: a stage for each of ``channels``, each halving the grid's sides.
 
-    ``blocks`` is the number of residual blocks of a stage after the first, which is one convolution.
+    ``blocks`` is the number of residual blocks of a stage after the first, which is one convolution. ``positions`` adds
+    to each cell where it stands, which convolutions tell near the edges only: half of the width the row, half the
+    column, by sinusoids.
     """
 
     def __init__(
@@ -152,6 +171,7 @@ class CNNEncoder(GridEncoder):
         dim: int,
         channels: Sequence[int] = (32, 64, 128, 256),
         blocks: int = 2,
+        positions: bool = True,
         dropout: float = 0.0,
     ) -> None:
         if len(channels) < 2 or blocks < 1 or any(width < 1 for width in channels):
@@ -164,6 +184,7 @@ class CNNEncoder(GridEncoder):
         )
         self.norm = _norm(channels[-1])
         self.project = nn.Conv2d(channels[-1], dim, 1)
+        self.places = Places(dim) if positions else None
         self.dropout = Dropout(dropout)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -183,7 +204,8 @@ class CNNEncoder(GridEncoder):
                 x = block(x, mask, reduced)
                 mask = reduced
         memory = cells(self.project(torch.relu(self.norm(x))), sizes)
-        return self.dropout(memory.values), memory, ()
+        values = memory.values if self.places is None else memory.values + self.places(memory)
+        return self.dropout(values), memory, ()
 
 
 def _halved(sizes: Tensor) -> Tensor:
@@ -194,7 +216,7 @@ class PatchEncoder(GridEncoder):
     """Patches of ``patch`` x ``patch`` pixels, projected, with their places, through a Transformer
     (Dosovitskiy 2021, arXiv:2010.11929, section 3.1; without its class token, since cells are what is attended to).
 
-    Half of the width tells the row and half the column, by sinusoids, which any size of picture has.
+    ``Places`` tell where they are, which any size of picture has.
     """
 
     def __init__(
@@ -210,11 +232,11 @@ class PatchEncoder(GridEncoder):
         norm: str = "pre",
         activation: str = "relu",
     ) -> None:
-        if dim % 4 or patch < 1:
-            raise UserError(f"encoder.dim={dim} must be a multiple of 4, and encoder.patch={patch} at least 1")
+        if patch < 1:
+            raise UserError(f"encoder.patch={patch} must be at least 1")
         super().__init__(dim, patch)
         self.patches = nn.Conv2d(3, dim, patch, patch)
-        self.places = Sinusoidal(dim // 2)
+        self.places = Places(dim)
         self.dropout = Dropout(dropout)
         inner = SourceSpec(dim, axes=2, is_self=True)
         self.layers = Stack(
@@ -225,8 +247,7 @@ class PatchEncoder(GridEncoder):
     def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
         """Patches that attend to each other."""
         memory = cells(self.patches(x), -(-sizes // self.stride))
-        row, column = (self.places(memory.positions[..., axis], x.dtype) for axis in (0, 1))
-        values = self.dropout(memory.values + torch.cat((row, column), -1))
+        values = self.dropout(memory.values + self.places(memory))
         slots = []
         for layer in self.layers:
             values, attended = layer(values, memory, need_weights)
