@@ -1,19 +1,21 @@
-"""The embedded set for captioning: drawn scenes, captions with the region that each word names, novel pairs in test."""
+"""The embedded set for captioning: drawn scenes, captions with the region of each word, novel things in test."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
-from seq2seq.data.toy.scenes import Painter, Scene, held_out, regions, sentence
+from seq2seq.data.toy.scenes import NOVEL, Painter, Scene, check_novel, held_out, regions, sentence
 from seq2seq.errors import UserError
 
 
 @dataclass(frozen=True)
 class ToyCaptioning(Generated):
-    """``pairs`` of colour and shape occur in no scene of train and valid, and in each of test.
+    """A ``share`` of the combinations of the ``novel`` attributes occurs in no scene of train and valid, and in each of
+    test.
 
     A record's references are all that the grammar says of its scene, in an order of its own.
     """
@@ -23,20 +25,20 @@ class ToyCaptioning(Generated):
     test: int = 500
     seed: int = 1
     size: int = 64  # pixels of a side
-    pairs: int = 6  # of 30
+    novel: Sequence[str] = NOVEL
+    share: float = 0.2
     things: int = 3  # at most, of a scene
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        if not 1 <= self.pairs <= 15:
-            raise UserError(f"data.reader.pairs={self.pairs} must lie in 1..15: half of all pairs have to be learnt")
+        check_novel(self.novel, self.share)
         if not 1 <= self.things <= 3:
             raise UserError(f"data.reader.things={self.things} must lie in 1..3")
 
     def generate(self) -> dict[str, list[Record]]:
         """Drawn one after another."""
         random = Random(self.seed)
-        painter = Painter(random, held_out(random, self.pairs), self.things)
+        painter = Painter(random, held_out(random, self.novel, self.share), self.novel, self.things)
         counts = {"train": self.train, "valid": self.valid, "test": self.test}
         return {
             split: [

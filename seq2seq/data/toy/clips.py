@@ -11,7 +11,7 @@ from PIL import Image
 
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
-from seq2seq.data.toy.scenes import SIZES, Painter, Scene, Thing, held_out
+from seq2seq.data.toy.scenes import NOVEL, SIZES, Painter, Scene, Thing, check_novel, held_out
 from seq2seq.errors import UserError
 
 Said = list[tuple[str, int]]
@@ -31,7 +31,8 @@ class Moment:
 class ToyClips(Generated):
     """Clips of ``frames`` frames and two or three moments; a caption tells them in their order, or backwards.
 
-    ``pairs`` of colour and shape occur in no clip of train and valid, and in each of test.
+    A ``share`` of the combinations of the ``novel`` attributes occurs in no clip of train and valid, and in each of
+    test.
     """
 
     train: int = 1500
@@ -40,19 +41,19 @@ class ToyClips(Generated):
     seed: int = 1
     size: int = 32  # pixels of a side
     frames: int = 8
-    pairs: int = 6  # of 30
+    novel: Sequence[str] = NOVEL
+    share: float = 0.2
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        if not 1 <= self.pairs <= 15:
-            raise UserError(f"data.reader.pairs={self.pairs} must lie in 1..15: half of all pairs have to be learnt")
+        check_novel(self.novel, self.share)
         if self.frames < 3:
             raise UserError(f"data.reader.frames={self.frames} must be at least 3, for three moments")
 
     def generate(self) -> dict[str, list[Record]]:
         """Drawn one after another."""
         random = Random(self.seed)
-        painter = Painter(random, held_out(random, self.pairs), most=1)
+        painter = Painter(random, held_out(random, self.novel, self.share), self.novel, most=1)
         counts = {"train": self.train, "valid": self.valid, "test": self.test}
         return {
             split: [self._record(painter, random, split, number) for number in range(count)]

@@ -8,11 +8,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 from math import cos, pi, sin
 from random import Random
 
 from PIL import Image, ImageDraw
+
+from seq2seq.errors import UserError
 
 SHAPES = ("circle", "square", "triangle", "cross", "star")
 COLOURS = {
@@ -27,9 +29,13 @@ TEXTURES = ("plain", "striped", "dotted")
 MARKS = (25, 25, 25)  # stripes and dots
 SIZES = {"small": 0.11, "big": 0.19}
 """Half of an object's side."""
+ATTRIBUTES = {"size": tuple(SIZES), "texture": TEXTURES, "colour": tuple(COLOURS), "shape": SHAPES}
+NOVEL = ("texture", "colour", "shape")
+"""Attributes of which some combinations are held out, if nothing else is said: any two of them are learnt together."""
 SUPERSAMPLING = 4  # drawn larger and reduced: smooth edges
 
 Point = tuple[float, float]
+Combination = tuple[str, ...]
 Box = tuple[float, float, float, float]
 
 
@@ -57,8 +63,12 @@ class Thing:
 
     @property
     def kind(self) -> tuple[str, str]:
-        """What training may never have shown."""
+        """What tells it from the others of its scene."""
         return self.colour, self.shape
+
+    def combined(self, attributes: Sequence[str]) -> Combination:
+        """Its values of these attributes, which training may never have shown together."""
+        return tuple(str(getattr(self, attribute)) for attribute in attributes)
 
 
 Said = list[tuple[str, Thing | None]]
@@ -100,10 +110,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class Painter:
-    """Draws scenes at random. ``held_out`` (colour, shape) pairs are in every scene with ``novel``, in no other."""
+    """Draws scenes at random. ``held_out`` combinations of ``attributes`` are in every scene with ``novel``, in no
+    other.
+    """
 
     random: Random
-    held_out: frozenset[tuple[str, str]]
+    held_out: frozenset[Combination]
+    attributes: Sequence[str] = NOVEL
     most: int = 3  # objects of a scene
 
     def scene(self, *, novel: bool = False) -> Scene:
@@ -112,7 +125,8 @@ class Painter:
         while True:
             things = tuple(self._thing() for _ in range(count))
             kinds = {thing.kind for thing in things}
-            if len(kinds) == count and bool(kinds & self.held_out) is novel and _apart(things):
+            hidden = any(thing.combined(self.attributes) in self.held_out for thing in things)
+            if len(kinds) == count and hidden is novel and _apart(things):
                 return Scene(things, self.random.randint(190, 255))
 
     def _thing(self) -> Thing:
@@ -123,14 +137,29 @@ class Painter:
         return replace(thing, x=x, y=y)
 
 
-def held_out(random: Random, count: int) -> frozenset[tuple[str, str]]:
-    """Pairs of colour and shape that training shall not show; of each colour and shape it shows others."""
-    every = sorted(product(COLOURS, SHAPES))
+def held_out(random: Random, attributes: Sequence[str], share: float) -> frozenset[Combination]:
+    """A share of the combinations of attributes that training shall not show; of fewer attributes (each alone, and any
+    two of three) it shows all.
+    """
+    every = sorted(product(*(ATTRIBUTES[attribute] for attribute in attributes)))
+    count = max(1, round(share * len(every)))
+    parts = [chosen for chosen in combinations(range(len(attributes)), max(1, len(attributes) - 1))]
     while True:
-        chosen = frozenset(random.sample(every, count))
-        shown = [pair for pair in every if pair not in chosen]
-        if {colour for colour, _ in shown} == set(COLOURS) and {shape for _, shape in shown} == set(SHAPES):
-            return chosen
+        hidden = frozenset(random.sample(every, count))
+        shown = [one for one in every if one not in hidden]
+        if all(
+            len({tuple(o[n] for n in p) for o in shown}) == len({tuple(o[n] for n in p) for o in every}) for p in parts
+        ):
+            return hidden
+
+
+def check_novel(attributes: Sequence[str], share: float) -> None:
+    """Refuses what could not be held out."""
+    known = ", ".join(ATTRIBUTES)
+    if len(set(attributes)) != len(attributes) or len(attributes) < 2 or not set(attributes) <= set(ATTRIBUTES):
+        raise UserError(f"data.reader.novel={list(attributes)} must be two or more of: {known}")
+    if not 0 < share <= 0.4:
+        raise UserError(f"data.reader.share={share} must lie above 0 and at 0.4 at most: the rest has to be learnt")
 
 
 def sentence(said: Said) -> str:

@@ -45,7 +45,7 @@ def test_captions_tell_one_story_both_ways() -> None:
 
 
 def test_novel_pairs_are_in_test_alone() -> None:
-    made = ToyClips(train=200, valid=20, test=40).generate()
+    made = ToyClips(train=200, valid=20, test=40, novel=("colour", "shape")).generate()
 
     def pairs(text: str) -> set[tuple[str, str]]:
         words = text.split()
@@ -56,7 +56,7 @@ def test_novel_pairs_are_in_test_alone() -> None:
     assert np.all([len(record["references"]) == 2 for record in made["test"]])
 
 
-@pytest.mark.parametrize(("options", "message"), [({"frames": 2}, "frames=2"), ({"pairs": 0}, "pairs=0")])
+@pytest.mark.parametrize(("options", "message"), [({"frames": 2}, "frames=2"), ({"share": 0}, "share=0")])
 def test_refusals(options: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=rf"data\.reader\.{message}"):
         ToyClips(**options)

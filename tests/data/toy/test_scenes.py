@@ -11,7 +11,19 @@ import pytest
 from PIL import Image
 
 from seq2seq.data.toy.captioning import ToyCaptioning
-from seq2seq.data.toy.scenes import COLOURS, SHAPES, SIZES, Painter, Scene, Thing, held_out, regions, sentence
+from seq2seq.data.toy.scenes import (
+    COLOURS,
+    NOVEL,
+    SHAPES,
+    SIZES,
+    TEXTURES,
+    Painter,
+    Scene,
+    Thing,
+    held_out,
+    regions,
+    sentence,
+)
 from seq2seq.errors import UserError
 
 
@@ -69,15 +81,17 @@ def test_captions_by_hand() -> None:
     assert boxes[-1] == pytest.approx([0.09, 0.19, 0.31, 0.41])
 
 
-def test_scenes_can_be_told_apart_and_novel_pairs_are_where_they_belong() -> None:
+@pytest.mark.parametrize("novel_of", [NOVEL, ("colour", "shape"), ("size", "colour")])
+def test_scenes_can_be_told_apart_and_novel_things_are_where_they_belong(novel_of: tuple[str, ...]) -> None:
     random = Random(3)
-    hidden = held_out(random, 6)
-    painter = Painter(random, hidden)
+    hidden = held_out(random, novel_of, 0.2)
+    painter = Painter(random, hidden, novel_of)
     for novel in (False, True):
         for _ in range(200):
             scene = painter.scene(novel=novel)
             kinds = [thing.kind for thing in scene.things]
-            assert len(set(kinds)) == len(kinds) and any(kind in hidden for kind in kinds) is novel
+            assert len(set(kinds)) == len(kinds)
+            assert any(thing.combined(novel_of) in hidden for thing in scene.things) is novel
             for thing in scene.things:
                 assert min(thing.box) >= -1e-9 and max(thing.box) <= 1 + 1e-9
             for a, b in product(scene.things, scene.things):
@@ -85,19 +99,21 @@ def test_scenes_can_be_told_apart_and_novel_pairs_are_where_they_belong() -> Non
                 assert a is b or apart
 
 
-@pytest.mark.parametrize("count", [1, 6, 15])
-def test_every_colour_and_shape_is_learnt(count: int) -> None:
-    for seed in range(30):
-        hidden = held_out(Random(seed), count)
-        shown = set(product(COLOURS, SHAPES)) - hidden
-        assert len(hidden) == count
-        assert {c for c, _ in shown} == set(COLOURS) and {s for _, s in shown} == set(SHAPES)
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.4])
+def test_every_two_attributes_are_learnt_together(share: float) -> None:
+    every = set(product(TEXTURES, COLOURS, SHAPES))
+    for seed in range(10):
+        hidden = held_out(Random(seed), NOVEL, share)
+        shown = every - hidden
+        assert len(hidden) == max(1, round(share * 90))
+        for kept in ((0, 1), (0, 2), (1, 2)):
+            assert {tuple(one[n] for n in kept) for one in shown} == {tuple(one[n] for n in kept) for one in every}
 
 
 def test_the_set_follows_its_seed() -> None:
     small = ToyCaptioning(train=5, valid=2, test=3)
     assert small.generate() == ToyCaptioning(train=5, valid=2, test=3).generate()
     assert small.generate() != ToyCaptioning(train=5, valid=2, test=3, seed=2).generate()
-    for option in ({"pairs": 0}, {"pairs": 16}, {"things": 4}):
+    for option in ({"share": 0}, {"share": 0.5}, {"novel": ["colour"]}, {"novel": ["colour", "weight"]}, {"things": 4}):
         with pytest.raises(UserError, match=rf"data\.reader\.{next(iter(option))}="):
             ToyCaptioning(**option)
