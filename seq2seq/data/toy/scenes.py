@@ -143,13 +143,14 @@ def held_out(random: Random, attributes: Sequence[str], share: float) -> frozens
     """
     every = sorted(product(*(ATTRIBUTES[attribute] for attribute in attributes)))
     count = max(1, round(share * len(every)))
-    parts = [chosen for chosen in combinations(range(len(attributes)), max(1, len(attributes) - 1))]
+    fewer = list(combinations(range(len(attributes)), len(attributes) - 1))
+
+    def parts(of: Sequence[Combination]) -> list[set[Combination]]:
+        return [{tuple(one[n] for n in places) for one in of} for places in fewer]
+
     while True:
         hidden = frozenset(random.sample(every, count))
-        shown = [one for one in every if one not in hidden]
-        if all(
-            len({tuple(o[n] for n in p) for o in shown}) == len({tuple(o[n] for n in p) for o in every}) for p in parts
-        ):
+        if parts([one for one in every if one not in hidden]) == parts(every):
             return hidden
 
 
