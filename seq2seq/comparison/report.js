@@ -40,6 +40,7 @@
     return new Uint8Array(await new Response(stream).arrayBuffer());
   };
   const plain = piece => piece.replaceAll("\u2581", " ");
+  const apart = piece => piece.startsWith("\u2581") || /^<.*>$/.test(piece);  // from the piece before it
 
   for (const root of all(".explorer")) explorer(root, data[+root.dataset.set]);
 
@@ -157,7 +158,7 @@
         const button = make("button", {type: "button", textContent: plain(piece).trim() || "·", tabIndex: t ? -1 : 0});
         button.setAttribute("role", "radio");
         button.setAttribute("aria-checked", false);
-        if (t && piece.startsWith("\u2581")) group.append(" ");
+        if (t && apart(piece)) group.append(" ");
         group.append(button);
         return button;
       });
@@ -227,7 +228,7 @@
           while (blocks.length <= sentences[s]) { blocks.push(make("div", {className: "sentence", dir: "auto"})); words.append(blocks.at(-1)); }
           into = blocks[sentences[s]];
         }
-        if (piece.startsWith("\u2581") && into.childNodes.length) into.append(" ");
+        if (apart(piece) && into.childNodes.length) into.append(" ");
         into.append(span);
         return span;
       });

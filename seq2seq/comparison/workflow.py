@@ -32,7 +32,7 @@ from seq2seq.metrics.text import SCORERS
 log = logging.getLogger(__name__)
 MARK = "comparison.json"
 """What says that a directory is a report's, which a new one may take the place of."""
-MAIN = ("bleu", "rougeL", "cider")
+MAIN = ("cider", "rougeL", "bleu")
 """The metric that counts where none is chosen: the first that there is."""
 
 
