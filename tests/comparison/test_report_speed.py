@@ -1,0 +1,81 @@
+"""A report of 60 runs with 200 examples each: built in a minute, opened in seconds. `pytest -m slow -k report -s`"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from seq2seq import command, exhibits
+from seq2seq.comparison import workflow
+from seq2seq.exhibits import Exhibit
+from seq2seq.metrics import score, sums
+from tests.browser import CHROMIUM, chromium
+from tests.metrics.test_sums import WORDS
+
+RUNS, RECORDS, EXAMPLES, LAYERS, HEADS = 60, 500, 200, 2, 4
+METRICS = ("bleu", "chrf", "ter")
+
+
+def made(folder: Path, number: int) -> None:
+    """A run as ``train.py`` leaves it, with outputs as wrong as its number says."""
+    told, draw = np.random.default_rng(0), np.random.default_rng(number)
+    sources, references, outputs, kept = [], [], [], []
+    for place in range(RECORDS):
+        words = [str(word) for word in told.choice(WORDS, told.integers(5, 16))]
+        sources.append(" ".join(words))
+        references.append([" ".join(reversed(words))])
+        wrong = draw.random(len(words)) < 0.05 + 0.01 * number
+        outputs.append(" ".join("wrong" if w else word for w, word in zip(wrong, reversed(words), strict=True)))
+        if place < EXAMPLES:
+            size = len(words)
+            weights = {
+                f"cross.{layer}": draw.dirichlet(np.full(size + 1, 0.1), (HEADS, size + 1)).astype(np.float32)
+                for layer in range(LAYERS)
+            }
+            pieces = [*(f"▁{word}" for word in words), "</s>"]
+            at = [*range(size), -1]
+            last = weights[f"cross.{LAYERS - 1}"].mean(0)
+            kept.append(Exhibit(place, pieces, [*reversed(pieces[:-1]), "</s>"], at, at, last, weights, last[:-1, :-1]))
+    rows = sums.rows(METRICS, outputs, references)
+    (folder / "outputs").mkdir(parents=True)
+    with (folder / "outputs" / "test.jsonl").open("w") as file:
+        for n, (source, several, text) in enumerate(zip(sources, references, outputs, strict=True)):
+            entry = {"source": source, "references": several, "hypothesis": text}
+            file.write(json.dumps({**entry, "sums": {name: rows[name][n] for name in rows}}) + "\n")
+    exhibits.save(folder / "attention" / "test.npz", kept)
+    chosen = {"choices": {"model": "rnn", "attention": f"mechanism{number // 3}"}, "overrides": []}
+    training = {"steps": 100, "seconds": 60.0 + number, "tokens_per_second": 1000.0 + number, "monitor": "nll"}
+    about = {"seed": number % 3, "parameters": 10**6, "chosen": chosen, "training": training}
+    scores = {name: vars(found) for name, found in score(METRICS, outputs, references).items()}
+    (folder / "results.json").write_text(json.dumps({"test": scores, "run": about}))
+    OmegaConf.save({"attention": number // 3, "data": {"name": "made"}}, folder / "config.yaml")
+    (folder / "metrics.csv").write_text("step,validation/nll\n" + "".join(f"{n},{5 / n}\n" for n in range(1, 101)))
+
+
+@pytest.mark.slow
+def test_sixty_runs(tmp_path: Path) -> None:
+    for number in range(RUNS):
+        made(tmp_path / "runs" / str(number), number)
+    options = [f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'report'}"]
+    (config,) = command.compose("compare", [command.forced(option) for option in options])
+    began = time.monotonic()
+    page = workflow.compare(config)
+    built = time.monotonic() - began
+    size = page.stat().st_size / 2**20
+    print(f"\n{RUNS} runs, {EXAMPLES} examples: built in {built:.1f} s, {size:.1f} MiB")
+    assert built < 60
+    assert size < 10
+    if CHROMIUM is not None:
+        with chromium() as browser:
+            began = time.monotonic()
+            browser.open(page)
+            browser.wait("document.querySelector('.explorer').dataset.ready")
+            opened = time.monotonic() - began
+            print(f"opened in {opened:.1f} s")
+            assert not browser.problems
+        assert opened < 3
