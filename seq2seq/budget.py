@@ -98,10 +98,19 @@ class Budget:
         changed.trainer.max_steps = self.updates
         if self.tokens is not None:
             batches, tokens = corpus.epoch()
-            updates = batches / int(config.trainer.get("accumulate_grad_batches") or 1)
+            updates = batches / int(config.trainer.get("accumulate_grad_batches") or 1) / _processes(config)
             changed.trainer.max_steps = max(1, math.ceil(self.tokens / tokens * updates))
             log.info("budget.tokens=%d: %d updates", self.tokens, changed.trainer.max_steps)
         return changed
+
+
+def _processes(config: DictConfig) -> int:
+    """How many share an update."""
+    devices = config.trainer.get("devices", 1)
+    here = torch.cuda.device_count() or 1
+    if not isinstance(devices, int):
+        devices = int(devices) if str(devices).isdigit() else here if isinstance(devices, str) else len(devices)
+    return max(1, here if devices == -1 else devices) * int(config.trainer.get("num_nodes") or 1)
 
 
 def _count(config: DictConfig, sizes: tuple[int, int]) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,7 +60,7 @@ def save(path: Path, exhibits: Iterable[Exhibit]) -> None:
         index.append({name: getattr(exhibit, name) for name in TEXT} | {"shapes": {}})
         for name, array in arrays.items():
             index[-1]["shapes"][name] = array.shape
-            rounded, tops = quantised(array.reshape(-1, array.shape[-1]))
+            rounded, tops = quantised(array.reshape(int(np.prod(array.shape[:-1])), array.shape[-1]))
             steps.append(rounded.reshape(-1))
             largest.append(tops)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,19 +75,20 @@ def load(path: Path) -> list[Exhibit]:
     """What ``save`` wrote."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            index = json.loads(bytes(stored["index"]))
-            steps, largest = stored["steps"], stored["largest"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} can't be read as attention: {error}") from error
+            return _unpacked(json.loads(bytes(stored["index"])), stored["steps"], stored["largest"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise UserError(f"{path} can't be read as attention ({error}); evaluate.py makes it anew") from error
+
+
+def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Array) -> list[Exhibit]:
     found, at, row = [], 0, 0
     for entry in index:
         arrays = {}
         for name, shape in entry.pop("shapes").items():
-            size = int(np.prod(shape))
-            rows = size // shape[-1] if shape[-1] else 0
-            flat = steps[at : at + size].reshape(rows, -1)
+            rows = int(np.prod(shape[:-1]))
+            flat = steps[at : at + rows * shape[-1]].reshape(rows, shape[-1])
             arrays[name] = (flat * (largest[row : row + rows, None] / 255)).astype(np.float32).reshape(shape)
-            at, row = at + size, row + rows
+            at, row = at + rows * shape[-1], row + rows
         alignment, reference = arrays.pop("alignment"), arrays.pop("reference", None)
         found.append(Exhibit(**entry, alignment=alignment, weights=arrays, reference=reference))
     return found

@@ -39,8 +39,8 @@ from seq2seq.metrics.links import to_pharaoh
 from seq2seq.metrics.words import spoken
 from seq2seq.outputs import Writer
 from seq2seq.scoring import Scored
+from seq2seq.sweeps import RESULTS as RESULTS
 
-RESULTS = "results.json"
 COUNTED = 1_000_000  # training records whose words are counted
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
 
@@ -94,7 +94,10 @@ def save_gold(
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     for place, (pair, seen) in enumerate(zip(gold[:plots], maps, strict=False)):
         seen.save(directory / "attention" / name, place, pair)
-    kept = [seen.crossing().exhibit(place) for place, seen in enumerate(maps[:examples])]
+    kept = [
+        seen.crossing().exhibit(place, seen.between_words(*map(" ".join, (pair.source, pair.target))))
+        for place, (seen, pair) in enumerate(zip(maps[:examples], gold, strict=False))
+    ]
     exhibits.save(directory / "attention" / f"{name}.npz", kept)
 
 

@@ -6,6 +6,10 @@ whatever its number was, and a new job never gets another's.
 
 from __future__ import annotations
 
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-CONFIG, RESULTS, FAILED = "config.yaml", "results.json", "failed.txt"
+from seq2seq.errors import UserError
+
+CONFIG, RESULTS, FAILED, LOCK = "config.yaml", "results.json", "failed.txt", ".lock"
 
 
 def is_sweep() -> bool:
@@ -32,6 +38,39 @@ def place(_root_: DictConfig) -> str:
             return file.parent.name
     names = (number if n == 1 else f"{number}_{n}" for n in count(1))
     return next(name for name in names if not (sweep / name / CONFIG).exists())
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While it lasts, ``folder`` is this process's: another that wants it is refused. What a dead one left is taken."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, mine = folder / LOCK, f"{os.getpid()} {platform.node()}"
+    while True:
+        try:
+            with lock.open("x", encoding="utf-8") as file:
+                file.write(mine)
+            break
+        except FileExistsError:
+            process, _, node = lock.read_text(encoding="utf-8").partition(" ")
+            if node != platform.node() or (process.isdigit() and _lives(int(process))):
+                raise UserError(
+                    f"{folder} is at work in process {process} of {node}; if that has ended, remove {lock}"
+                ) from None
+            lock.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def fail(folder: Path, reason: str) -> None:

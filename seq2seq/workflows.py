@@ -42,7 +42,7 @@ from seq2seq.outputs import Writer
 from seq2seq.pictures import read_pictures
 from seq2seq.scoring import forced, score_records
 from seq2seq.search import Search
-from seq2seq.sweeps import FAILED
+from seq2seq.sweeps import FAILED, alone
 from seq2seq.training.fit import OURS, FitResult, fit
 from seq2seq.training.options import Options
 
@@ -117,17 +117,25 @@ def run(config: DictConfig, folder: Path, chosen: Mapping[str, Any], *, again: b
     """
     if again and (folder / report.RESULTS).exists():
         log.info("finished before: %s", folder)
-    elif again and (last := folder / "checkpoints" / "last.ckpt").exists():
-        log.info("goes on: %s", folder)
-        train(OmegaConf.create({"resume": str(last)}), folder, chosen)
+    elif again:
+        with alone(folder):
+            _job(config, folder, chosen)
+        (folder / FAILED).unlink(missing_ok=True)  # an earlier launch did
     else:
-        if again and (folder / "config.yaml").exists():  # this job's own (``sweeps.place``), stopped before any update
-            (folder / "config.yaml").unlink()
         train(config, folder, chosen)
-    (folder / FAILED).unlink(missing_ok=True)  # an earlier launch did
     results = json.loads((folder / report.RESULTS).read_text(encoding="utf-8")) if again else {}
     best: float | None = results.get("run", {}).get("training", {}).get("best_score")
     return best
+
+
+def _job(config: DictConfig, folder: Path, chosen: Mapping[str, Any]) -> None:
+    """A job of a sweep in a directory that an earlier launch may have left unfinished."""
+    if (last := folder / "checkpoints" / "last.ckpt").exists():
+        log.info("goes on: %s", folder)
+        train(OmegaConf.create({"resume": str(last)}), folder, chosen)
+    else:
+        (folder / "config.yaml").unlink(missing_ok=True)  # this job's own (``sweeps.place``), stopped before any update
+        train(config, folder, chosen)
 
 
 def train(config: DictConfig, run: Path, chosen: Mapping[str, Any] | None = None) -> dict[str, Score]:
@@ -214,6 +222,9 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
         config, [str(key) for key in config if key != "encoder"]
     )  # data's; ours is the run's
     asked = _asked(config, Evaluation, LAID)
+    for name in ("plots", "examples", "faithfulness"):
+        if getattr(asked, name) < 0:
+            raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
     trained = Trained.load(asked.checkpoint, asked.device)
     config = _laid(trained.config, config, LAID)
     trained = _seeing(trained, config)

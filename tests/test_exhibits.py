@@ -52,8 +52,16 @@ def test_empty_and_broken_files(tmp_path: Path) -> None:
     save(tmp_path / "none.npz", [])
     assert load(tmp_path / "none.npz") == []
     (tmp_path / "broken.npz").write_bytes(b"not a zip")
-    with pytest.raises(UserError, match=r"broken\.npz can't be read as attention"):
-        load(tmp_path / "broken.npz")
+    save(tmp_path / "cut.npz", [exhibit(0, np.random.default_rng(0))])
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-30])
+    (tmp_path / "nothing.npz").write_bytes(b"")
+    np.savez(tmp_path / "other.npz", weights=np.ones(3))
+    for name in ("broken", "cut", "nothing", "other"):
+        with pytest.raises(UserError, match=rf"{name}\.npz can't be read as attention"):
+            load(tmp_path / f"{name}.npz")
+    blank = Exhibit(0, ["▁a", "</s>"], ["</s>"], [0, -1], [-1], np.ones((1, 2), np.float32), {}, np.zeros((0, 1)))
+    save(tmp_path / "blank.npz", [blank])
+    assert load(tmp_path / "blank.npz")[0].reference.shape == (0, 1)
 
 
 def test_steps_by_hand() -> None:

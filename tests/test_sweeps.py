@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from seq2seq.comparison.runs import find, unfinished
+from seq2seq.errors import UserError
+from seq2seq.sweeps import alone
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -78,3 +81,17 @@ def test_a_sweep_of_mistakes_is_refused_at_once(base: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("train.py: encoder.dropot") and done.stderr.count("\n") == 1
     assert not (base / "none" / "sweep").exists()
+
+
+def test_a_directory_at_work_is_left_alone(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path / "job"),
+        pytest.raises(UserError, match="job is at work in process"),
+        alone(tmp_path / "job"),
+    ):
+        pass
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    (tmp_path / "job" / ".lock").write_text(f"{dead.stdout.strip()} {platform.node()}")
+    with alone(tmp_path / "job"):  # what a dead process left is taken
+        pass
+    assert not (tmp_path / "job" / ".lock").exists()

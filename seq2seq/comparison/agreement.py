@@ -14,16 +14,14 @@ Array = NDArray[np.float64]
 
 def agreement(entries: Sequence[Entry]) -> Array | None:
     """(E, E) the share of attention that two entries have in common, 1 - |p - q|_1 / 2 for each word of the references,
-    p and q what it gives the source words; the mean over words and over the examples that all kept, of the first run of
-    each entry. Words that either gives nothing are left out. None where there are none.
+    p and q what it gives the source words; the mean over words and over the examples that both kept, of the first run
+    of each. Words that either gives nothing are left out; not-a-number where nothing is left. None without examples.
     """
-    kept = [{one.place: one.reference for one in entry.runs[0].exhibits} for entry in entries]
-    places = sorted(set.intersection(*(set(maps) for maps in kept))) if kept else []
-    rows = [[_distributions(maps[place]) for place in places] for maps in kept]
+    rows = [{one.place: _distributions(one.reference) for one in entry.runs[0].exhibits} for entry in entries]
     found = np.full((len(entries), len(entries)), np.nan)
     for a in range(len(entries)):
         for b in range(a + 1):
-            common = [_common(p, q) for p, q in zip(rows[a], rows[b], strict=True)]
+            common = [_common(rows[a][place], rows[b][place]) for place in rows[a].keys() & rows[b].keys()]
             words = np.concatenate([c for c in common if c is not None] or [np.zeros(0)])
             if words.size:
                 found[a, b] = found[b, a] = words.mean()

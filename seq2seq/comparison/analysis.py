@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,6 @@ COSTS = {
     "seconds": "training s",
     "seconds_to_quality": "s to quality",
 }
-SLICE_SAMPLES = 300
 
 
 @dataclass(frozen=True)
@@ -60,16 +59,18 @@ class Options:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Of one dataset."""
+    """Of one dataset. What an entry does not have is missing from the mapping, not from others' figures."""
 
     dataset: str
     split: str
     records: int
     entries: Sequence[Entry]
-    metric: str
-    signatures: Mapping[str, str]  # of the metrics that have one for all entries
+    options: Options
+    signatures: Mapping[str, str]
     estimates: Mapping[str, Mapping[str, Estimate]]  # {metric: {entry: ...}}
-    plain: Mapping[str, Mapping[str, float]]  # {metric: {entry: mean over runs}} where there are no sums
+    plain: Mapping[
+        str, Mapping[str, tuple[float, float | None]]
+    ]  # {metric: {entry: mean and sd over runs}}, without sums
     differences: Mapping[str, Sequence[Difference]]  # {metric: pairs}
     costs: Mapping[str, Mapping[str, float]]  # {entry: {cost: mean over runs}}
     quality: tuple[str, float] | None  # validation metric and value that seconds_to_quality is of
@@ -79,6 +80,11 @@ class Analysis:
     by_frequency: Mapping[str, Sequence[tuple[Group, Sliced]]]
     common: NDArray[np.float64] | None  # (E, E) of attention
     notes: Sequence[str] = field(default_factory=list)
+
+    @property
+    def metric(self) -> str:
+        """The one that counts."""
+        return self.options.metric
 
     @property
     def names(self) -> list[str]:
@@ -91,26 +97,36 @@ class Analysis:
 def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysis:
     """All figures; what can't be compared was refused before (``entries.check``)."""
     first = entries[0].runs[0]
-    shared = [m for m in first.results if all(m in run.results for entry in entries for run in entry.runs)]
-    one_meaning = [m for m in shared if all(alike(m, first, run) for entry in entries for run in entry.runs)]
-    notes = [f"{m}: not of one signature, and not tested" for m in shared if m not in one_meaning]
+    metrics = list(dict.fromkeys(m for entry in entries for run in entry.runs for m in run.results))
     resampler = Resampler.of(len(first.records), options.samples, options.seed)
+    signatures: dict[str, str] = {}
     estimates: dict[str, dict[str, Estimate]] = {}
+    plain: dict[str, dict[str, tuple[float, float | None]]] = {}
     differences: dict[str, list[Difference]] = {}
-    for metric in one_meaning:
-        rows = {entry.name: [run.rows(metric) for run in entry.runs] for entry in entries}
+    notes = []
+    for metric in metrics:
+        having = [entry for entry in entries if all(metric in run.results for run in entry.runs)]
+        if not having:
+            continue
+        one = having[0].runs[0]
+        signatures[metric] = str(one.results[metric]["signature"])
+        same = all(alike(metric, one, run) for entry in having for run in entry.runs)
+        if not same:
+            notes.append(f"{metric} has several signatures: its figures stand beside each other and are not tested.")
+        rows = {entry.name: [run.rows(metric) for run in entry.runs] for entry in having}
         if any(row is None for several in rows.values() for row in several):
+            scores = {e.name: [float(run.results[metric]["score"]) for run in e.runs] for e in having}
+            plain[metric] = {n: (fmean(of), stdev(of) if len(of) > 1 else None) for n, of in scores.items()}
             continue
         known = {name: [row for row in several if row is not None] for name, several in rows.items()}
         systems = [System.of(name, metric, several, resampler) for name, several in known.items()]
         estimates[metric] = {system.name: estimate(system, options.level) for system in systems}
-        if metric == options.metric or metric in TESTED:
+        if same and (metric == options.metric or metric in TESTED):
             differences[metric] = _tested(metric, systems, known, options)
     counted = slices.by_length(slices.source_lengths(first))
     lengths = [group for group, _ in counted] if len(counted) > 1 else []
-    frequencies = slices.most_common([run for entry in entries for run in entry.runs])
     worded = {
-        entry.name: slices.by_word(entry.runs[0], frequencies, SLICE_SAMPLES)
+        entry.name: slices.by_word(entry.runs[0], options.level)
         for entry in entries
         if entry.runs[0].records and "hypothesis" in entry.runs[0].records[0]
     }
@@ -120,19 +136,15 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
         first.split,
         len(first.records),
         entries,
-        options.metric,
-        {m: str(first.results[m]["signature"]) for m in one_meaning},
+        options,
+        signatures,
         estimates,
-        {
-            m: {entry.name: fmean(run.results[m]["score"] for run in entry.runs) for entry in entries}
-            for m in shared
-            if m not in estimates
-        },
+        plain,
         differences,
         {entry.name: _costs(entry, quality) for entry in entries},
         quality,
         lengths,
-        {e.name: slices.of_length(e.runs[0], options.metric, counted, SLICE_SAMPLES) for e in entries if lengths},
+        {e.name: slices.of_length(e.runs[0], options.metric, counted, options.level) for e in entries if lengths},
         {name: places for name, (places, _) in worded.items()},
         {name: often for name, (_, often) in worded.items() if often},
         agreement(entries),
@@ -146,7 +158,7 @@ def _tested(
     """Pairs, those of one run each also by approximate randomisation."""
     found = compare(systems, options.baseline, level=options.level, correction=options.correction, seed=options.seed)
     alone = {name: several[0] for name, several in rows.items() if len(several) == 1}
-    if not alone:
+    if not alone or not found:
         return found
     randomiser = Randomiser.of(len(next(iter(alone.values()))), options.samples, options.seed)
     staying = {name: (one.sum(0), randomiser.staying(one)) for name, one in alone.items()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from seq2seq.comparison.runs import PRIMARY, Run, references, shown
+from seq2seq.comparison.runs import PRIMARY, SYSTEM, Run, references
 from seq2seq.errors import UserError
+from seq2seq.sweeps import RESULTS
 
 SHORT = 40  # characters of a text that is shown where test sets differ
 
@@ -32,56 +33,90 @@ def datasets(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def entries(runs: Sequence[Run]) -> list[Entry]:
-    """Of one dataset. Of two runs of one configuration and one seed the later one counts."""
+def entries(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[Entry]:
+    """Of one dataset, in the order of their ``names`` by key (``named``, unless given). Of two runs of one
+    configuration and one seed the later counts (``repeated`` tells the others).
+    """
     together: dict[str, dict[object, Run]] = {}
-    for run in sorted(runs, key=lambda run: str(run.path)):
+    for run in sorted(runs, key=_written):
         together.setdefault(run.key, {})[run.seed if run.seed is not None else run.path] = run
     groups = [sorted(group.values(), key=lambda run: (run.seed or 0, str(run.path))) for group in together.values()]
-    names = _names([group[0] for group in groups])
-    return sorted((Entry(name, group) for name, group in zip(names, groups, strict=True)), key=lambda one: one.name)
+    names = named(runs) if names is None else names
+    return sorted((Entry(names[group[0].key], group) for group in groups), key=lambda one: one.name)
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
-    """What each has that not all have: bare where it is the model or the mechanism, else KEY=VALUE."""
-    keys = list(dict.fromkeys([*PRIMARY, *(key for run in runs for key in run.facets)]))
-    differing = [key for key in keys if len({run.facets.get(key) for run in runs}) > 1]
-    shown = differing or [key for key in PRIMARY if any(key in run.facets for run in runs)]
-    found = []
-    for run in runs:
-        parts = [
-            run.facets[key] if key in (*PRIMARY, "system") else f"{key}={run.facets[key]}"
-            for key in shown
-            if key in run.facets
-        ]
-        found.append(" ".join(parts) or "default")
-    for name in {name for name in found if found.count(name) > 1}:  # they differ in what nobody typed
-        same = [place for place, other in enumerate(found) if other == name]
-        for place in same:
-            found[place] = f"{name} ({runs[place].path.name})"
+def repeated(runs: Sequence[Run]) -> list[str]:
+    """What to say of each run that another of the same configuration, seed and dataset takes the place of."""
+    found, last = [], dict[tuple[str, str, object], Run]()
+    for run in sorted(runs, key=_written):
+        place = (run.dataset, run.key, run.seed if run.seed is not None else run.path)
+        if place in last:
+            found.append(f"{last[place].path} is left out: {run.path} is the same configuration and seed, and later.")
+        last[place] = run
     return found
+
+
+def named(runs: Sequence[Run]) -> dict[str, str]:
+    """{key: name} of all configurations, of whatever dataset: what each has that not all have, bare where it is the
+    model or the mechanism, else KEY=VALUE. Those that differ in what nobody typed are told apart by their directories.
+    """
+    first = {run.key: run for run in reversed(runs)}
+    ours = [run for run in first.values() if SYSTEM not in run.facets]
+    keys = list(dict.fromkeys([*PRIMARY, *(key for run in ours for key in run.facets)]))
+    differing = [key for key in keys if len({run.facets.get(key) for run in ours}) > 1]
+    shown = differing or [key for key in PRIMARY if any(key in run.facets for run in first.values())]
+    found = {}
+    for one, run in first.items():
+        told = [key for key in shown if key in run.facets]
+        parts = [run.facets[key] if key in PRIMARY else f"{key}={run.facets[key]}" for key in told]
+        found[one] = run.facets.get(SYSTEM) or " ".join(parts) or "default"
+    for name in {name for name in found.values() if list(found.values()).count(name) > 1}:
+        same = [one for one, other in found.items() if other == name]
+        depth = 1
+        while len({first[one].path.parts[-depth:] for one in same}) < len(same):
+            depth += 1
+        for one in same:
+            found[one] = f"{name} ({'/'.join(first[one].path.parts[-depth:])})"
+    return found
+
+
+def _written(run: Run) -> tuple[float, str]:
+    file = run.path / RESULTS
+    return file.stat().st_mtime if file.exists() else 0.0, str(run.path)
 
 
 def check(entries: Sequence[Entry], metric: str) -> None:
     """Refuses what can't be compared on ``metric``, by the difference."""
-    first, *others = [run for entry in entries for run in entry.runs]
-    for other in others:
-        if (reason := _apart(first, other, metric)) is not None:
-            raise UserError(f"{first.path} and {other.path} can't be compared: {reason}")
+    runs = [run for entry in entries for run in entry.runs]
+    for run in runs:
+        if metric not in run.results:
+            raise UserError(f"{run.path} has no {metric}; metric=... chooses one of: {', '.join(_drawable(run))}")
+        if run.rows(metric) is None:
+            raise UserError(
+                f"metric={metric} is no sum over records that could be drawn anew; {run.path} has: "
+                f"{', '.join(_drawable(run))}"
+            )
+    for other in runs[1:]:
+        if (reason := _apart(runs[0], other, metric)) is not None:
+            raise UserError(f"{runs[0].path} and {other.path} can't be compared: {reason}")
+
+
+def _drawable(run: Run) -> list[str]:
+    return [metric for metric in run.results if run.rows(metric) is not None]
 
 
 def _apart(one: Run, other: Run, metric: str) -> str | None:
-    if one.fingerprint != other.fingerprint:
-        if len(one.records) != len(other.records):
-            return f"their test sets differ: {len(one.records)} and {len(other.records)} records of {one.dataset}"
-        for place, (a, b) in enumerate(zip(one.records, other.records, strict=True), 1):
-            for what, x, y in (("source", shown(a), shown(b)), ("references", references(a), references(b))):
+    if len(one.records) != len(other.records):
+        return f"their test sets differ: {len(one.records)} and {len(other.records)} records of {one.dataset}"
+    if not (one.control or other.control) and one.fingerprint != other.fingerprint:
+        for place, (a, b) in enumerate(zip(one.records, other.records, strict=True)):
+            sources = one.source(place), other.source(place)
+            for what, x, y in (("source", *sources), ("references", references(a), references(b))):
                 if x != y:
                     said = (str(text if isinstance(text, str) else text[0])[:SHORT] for text in (x, y))
-                    return "their test sets differ: the {} of record {} is {!r} and {!r}".format(what, place, *said)
-    for run in (one, other):
-        if metric not in run.results:
-            return f"{run.path} has no {metric} (it has: {', '.join(run.results)}); metric=... chooses another"
+                    return "their test sets differ: the {} of record {} is {!r} and {!r}".format(what, place + 1, *said)
+    if any(references(a) != references(b) for a, b in zip(one.records, other.records, strict=True)):
+        return "their test sets differ: not the same references"
     mine, theirs = (str(run.results[metric]["signature"]) for run in (one, other))
     if not alike(metric, one, other):
         parts = set(mine.split("|")) ^ set(theirs.split("|"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seq2seq.comparison.entries import Entry
-from seq2seq.comparison.runs import PICTURE, references
+from seq2seq.comparison.runs import references
 from seq2seq.exhibits import Exhibit
 
-ROOM = 6_000_000  # characters of all examples together
-MEANS = 1_500_000  # of them kept for examples whose heads don't fit
+ROOM = 8_000_000  # characters of all examples of a page together
 SIDE = 240  # pixels of a picture
 LONGEST = 4000  # pieces of a source that is shown
 
@@ -37,8 +37,10 @@ class Examples:
     notes: list[str] = field(default_factory=list)
 
 
-def gather(entries: Sequence[Entry], count: int, order: Sequence[str]) -> Examples:
-    """The first ``count`` records of which every entry that kept attention kept it; the first run of each entry."""
+def gather(entries: Sequence[Entry], count: int, order: Sequence[str], room: int = ROOM) -> Examples:
+    """The first ``count`` records of which every entry that kept attention kept it; the first run of each entry. What
+    they take, as characters, is ``room`` at most.
+    """
     chosen = {entry.name: entry.runs[0] for entry in entries}
     kept = {name: {one.place: one for one in run.exhibits} for name, run in chosen.items()}
     some = {name: maps for name, maps in kept.items() if maps}
@@ -52,25 +54,32 @@ def gather(entries: Sequence[Entry], count: int, order: Sequence[str]) -> Exampl
         return found
     places = sorted(set.intersection(*(set(maps) for maps in some.values())))[:count]
     pool = _Pool(found.pools)
-    room, whole, bare = ROOM, 0, 0
+    left, whole, bare, short = room, 0, 0, 0
+    means = room // 4  # kept for examples whose heads don't fit
     for place in places:
         record = next(iter(chosen.values())).records[place]
         made = None
         for full in (True, False):
+            before = pool.mark()
             attempt = _example(place, record, some, chosen, order, pool, full)
-            size = sum(len(str(attempt[part])) for part in ("data", "image", "items"))
-            if size <= (room - MEANS if full else room):
-                made, room = attempt, room - size
-                whole, bare = whole + full, bare + (not full)
+            size = len(json.dumps(attempt, ensure_ascii=False)) + pool.since(before)
+            if size <= (left - means if full else left):
+                made, left = attempt, left - size
+                complete = all(exhibits[place].weights for exhibits in some.values())
+                whole, bare = whole + (full and complete), bare + (not (full and complete))
                 break
+            pool.forget(before)
         if made is None:
             break
+        short += any(not item["slots"] for item in made["items"])
         found.examples.append(made)
     if bare:
         found.notes.append(
-            f"{whole} examples have all layers and heads, {bare} more the mean over heads of the last layer: what else "
-            "there is of them would not fit into the page."
+            f"{whole} examples have all layers and heads of all, {bare} only the mean over heads of the last layer of "
+            "some or all: what else there is of them would not fit."
         )
+    if short:
+        found.notes.append(f"Of {short} examples the source is over {LONGEST} pieces, which are not shown.")
     if len(found.examples) < len(places):
         found.notes.append(f"{len(places) - len(found.examples)} further examples would not fit and are left out.")
     return found
@@ -89,6 +98,20 @@ class _Pool:
             self.pools.append(list(key))
         return self.known[key]
 
+    def mark(self) -> int:
+        """How many there are."""
+        return len(self.pools)
+
+    def since(self, mark: int) -> int:
+        """The characters of those that came after."""
+        return sum(len(json.dumps(pieces, ensure_ascii=False)) for pieces in self.pools[mark:])
+
+    def forget(self, mark: int) -> None:
+        """Takes those away."""
+        for pieces in self.pools[mark:]:
+            del self.known[tuple(pieces)]
+        del self.pools[mark:]
+
 
 def _example(
     place: int,
@@ -100,6 +123,7 @@ def _example(
     full: bool,
 ) -> dict[str, Any]:
     items, packed = [], io.BytesIO()
+    pictures = any(exhibits[place].cells for exhibits in kept.values())
     for entry, name in enumerate(order):
         if name not in kept:
             continue
@@ -116,20 +140,20 @@ def _example(
         item = {
             "entry": entry,
             "text": said.get("hypothesis") or references(said)[0],
-            "source": pool(one.source),
+            "source": pool(one.source if slots else ()),
             "target": pool(one.target),
             "slots": slots,
         }
         if one.cells:
             item |= {"cells": one.cells, "extent": list(one.extent)}
-        if one.sentences:
+        if one.sentences and slots:
             item["sentences"] = list(one.sentences)
         items.append(item)
     return {
         "place": place,
-        "source": "" if PICTURE.search(str(record["source"])) else str(record["source"]),
+        "source": "" if pictures else str(record["source"])[:LONGEST],
         "references": references(record),
-        "image": _picture(record),
+        "image": _picture(record) if pictures else "",
         "data": base64.b64encode(zlib.compress(packed.getvalue(), 9)).decode(),
         "items": items,
     }
@@ -143,7 +167,7 @@ def _steps(weights: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
 def _picture(record: Mapping[str, Any]) -> str:
     """The record's picture, small, as a data URI; empty where it is none or has gone."""
     path = Path(str(record["source"]))
-    if not PICTURE.search(str(path)) or not path.exists():
+    if not path.exists():
         return ""
     try:
         with Image.open(path) as picture:

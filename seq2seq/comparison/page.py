@@ -84,7 +84,7 @@ def _section(number: int, a: Analysis, examples: Examples) -> str:
         f"{escape(a.metric)}: <code>{escape(a.signatures[a.metric])}</code></p>",
         f'<p class="said">{escape(tables.said(a))}</p>',
         "<h3>Scores and costs</h3>",
-        "<p>In brackets 95 % intervals: "
+        f"<p>In brackets {100 * a.options.level:g} % intervals: "
         + (
             "over sentences, of one run each."
             if one_each
@@ -93,6 +93,7 @@ def _section(number: int, a: Analysis, examples: Examples) -> str:
         )
         + " Best first; a heading sorts.</p>",
         _table(tables.head(a), tables.rows(a), f"scores{number}"),
+        _others(a, number),
         _charts(a),
         _significance(a),
         _attention(a, number),
@@ -117,6 +118,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]], name: str) -> st
         body.append(f"<tr>{''.join(cells)}</tr>")
     inside = f"<table class=sortable><thead><tr>{titles}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     return f'<div class="wide" id="{name}" tabindex="0" role="region" aria-label="table">{inside}</div>'
+
+
+def _others(a: Analysis, number: int) -> str:
+    head, rows = tables.others(a)
+    if len(head) < 2:
+        return ""
+    told = _table(head, rows, f"others{number}")
+    return f"<details><summary>Other figures: means, and ± standard deviations between seeds</summary>{told}</details>"
 
 
 def _charts(a: Analysis) -> str:
@@ -182,8 +191,11 @@ def _sliced(a: Analysis) -> list[tuple[str, str]]:
         known = {name: groups[name] for name in a.names if name in groups}
         if not known:
             continue
-        ticks = [group.name for group, _ in next(iter(known.values()))]
-        series = {name: [Point(n, s.score, s.low, s.high) for n, (_, s) in enumerate(g)] for name, g in known.items()}
+        ticks = list(dict.fromkeys(group.name for found in known.values() for group, _ in found))
+        series = {
+            name: [Point(ticks.index(group.name), s.score, s.low, s.high) for group, s in found]
+            for name, found in known.items()
+        }
         found.append((title, charts.lines(series, label, "recall", ticks=ticks)))
     return found
 
@@ -205,16 +217,20 @@ def _significance(a: Analysis) -> str:
                     d, sign = known.get((column, row)), -1
                 cells.append(_cell(metric, d, sign))
             body.append(f'<tr><th scope="row">{escape(row)}</th>{"".join(cells)}</tr>')
-        seeds = any(d.seeds for d in pairs)
-        how = (
-            "seeds and sentences drawn together, t-test"
-            if seeds
-            else "paired bootstrap over sentences, one run each: this is of these runs, not of what they are runs of"
-        )
+        alone = sum(not d.seeds for d in pairs)
+        hows = []
+        if alone < len(pairs):
+            hows.append("Seeds and sentences are drawn together (t-test) where one of two has several runs")
+        if alone:
+            hows.append(
+                "of one run each sentences are drawn alone (paired bootstrap; ▴ ▾): that is of these runs, not of what "
+                "they are runs of"
+            )
+        how = "; ".join(hows)
         parts.append(
             f"<h3>{escape(metric)}: who differs from whom</h3><p>Row less column. <b class=up>▲</b> the row is better, "
-            f"<b class=down>▼</b> worse, p &lt; {ALPHA} after correction for {len(pairs)} pairs; · not told apart. "
-            f"{how}.</p>" + _matrix(head, body, "significance")
+            f"<b class=down>▼</b> worse, p &lt; {ALPHA}{tables.how_corrected(a)}; · not told apart. {how}.</p>"
+            + _matrix(head, body, "significance")
         )
     return "".join(parts)
 
@@ -225,12 +241,14 @@ def _cell(metric: str, d: Difference | None, sign: int) -> str:
         return "<td></td>"
     value = sign * d.difference
     better = value < 0 if lower_is_better(metric) else value > 0
-    mark, kind = ("·", "") if d.adjusted >= ALPHA else ("▲", "up") if better else ("▼", "down")
+    marks = "▲▼" if d.seeds else "▴▾"
+    mark, kind = ("·", "") if d.adjusted >= ALPHA else (marks[0], "up") if better else (marks[1], "down")
     low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
     said = f"{value:+.3g} [{low:.3g}, {high:.3g}], p {d.p:.3g}, corrected {d.adjusted:.3g}"
+    said += "" if d.seeds else ", one run each"
     if d.randomised is not None:
         said += f", approximate randomisation {d.randomised:.3g}"
-    word = {"·": "not told apart", "▲": "better", "▼": "worse"}[mark]
+    word = {"": "not told apart", "up": "better", "down": "worse"}[kind]
     heard = f'<span class="hidden">{word}, {said}</span>'
     return f'<td class="{kind}" title="{said}"><span aria-hidden="true">{mark}</span>{heard}</td>'
 
@@ -246,7 +264,7 @@ def _attention(a: Analysis, number: int) -> str:
     head, rows = tables.about_attention(a)
     if len(head) < 2:
         return ""
-    known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain]
+    known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain or m in a.estimates]
     meaning = "; ".join(f"<b>{escape(m.removeprefix('attention_'))}</b> {escape(MEANING[m])}" for m in known)
     parts = [
         "<h3>Attention itself</h3><p>Last cross layer, of outputs; what is lost or erased, of references.</p>",

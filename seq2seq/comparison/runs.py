@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,14 @@ from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
 from seq2seq.metrics import sums
 from seq2seq.metrics.text import score
-from seq2seq.sweeps import FAILED
+from seq2seq.sweeps import FAILED, RESULTS
 
-RESULTS = "results.json"
-PICTURE = re.compile(r"^\S*\.(jpe?g|png|gif|webp|bmp|tiff?)$", re.IGNORECASE)
+SPLITS = ("train", "valid", "validation", "test")
+STATISTIC = "attention_"
 PRIMARY = ("model", "attention")
 """Groups that name a system wherever they differ; of others, what was typed."""
+SYSTEM = "system"
+"""The facet of another toolkit's outputs, which is their name."""
 BESIDE = {
     *("seed", "logger", "debug", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "devices", "enable_progress_bar", "log_every_n_steps")),
@@ -50,7 +52,9 @@ class Run:
     key: str  # alike for runs that differ in seed alone
     results: Mapping[str, Mapping[str, Any]]  # {metric: {"score", "signature"}}
     about: Mapping[str, Any] = field(default_factory=dict)  # "run" of results.json
-    attention: Path | None = None  # a file of exhibits
+    trained: Path | None = None  # the directory of the run that this is an evaluation of
+    pictures: bool = False  # whether sources are paths of pictures
+    control: str | None = None  # under which it was evaluated
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -59,15 +63,26 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of sources and references: alike where the test set is."""
-        told = json.dumps([[shown(record), references(record)] for record in self.records])
-        return hashlib.sha256(told.encode()).hexdigest()
+        """Of sources and references: alike where the test set is. (A control may have changed the sources.)"""
+        told = [[None if self.control else self.source(n), references(r)] for n, r in enumerate(self.records)]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def source(self, place: int) -> str:
+        """That of a record: a text, or of a picture its file's name, wherever it lies."""
+        text = str(self.records[place]["source"])
+        return Path(text).name if self.pictures else text
 
     def rows(self, metric: str) -> NDArray[np.float64] | None:
         """(N, K) of a metric, None where the outputs don't have it."""
-        some = [record.get("sums", {}).get(metric) for record in self.records]
+        if metric.startswith(STATISTIC):
+            values = [(record.get("attention") or {}).get(metric.removeprefix(STATISTIC)) for record in self.records]
+            some: Sequence[list[Any] | None] = [None if value is None else [value, 1.0] for value in values]
+        else:
+            some = [record.get("sums", {}).get(metric) for record in self.records]
         known = [row for row in some if row is not None]
-        if not known and metric in self.results:  # of a version that did not keep them
+        if (
+            not known and metric in self.results and "hypothesis" in self.records[0]
+        ):  # of a version that did not keep them
             texts = [record.get("hypothesis") or "" for record in self.records]
             known = some = sums.rows([metric], texts, [references(r) for r in self.records]).get(metric, [])
         if not known:
@@ -78,13 +93,16 @@ class Run:
     @cached_property
     def exhibits(self) -> list[Exhibit]:
         """Outputs with their attention; [] where none was kept."""
-        path = self.attention or self.path / "attention" / f"{self.split}.npz"
-        return exhibits.load(path) if path.exists() else []
+        path = self.path / "attention" / f"{self.split}.npz"
+        found = exhibits.load(path) if path.exists() else []
+        if found and max(one.place for one in found) >= len(self.records):
+            raise UserError(f"{path} is of more records than {self.path}/outputs/{self.split}.jsonl has")
+        return found
 
     @cached_property
     def curves(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, as far as they are numbers; [] without."""
-        path = self.path / "metrics.csv"
+        path = (self.trained or self.path) / "metrics.csv"
         if not path.exists():
             return []
         with path.open(encoding="utf-8", newline="") as file:
@@ -93,14 +111,8 @@ class Run:
     @cached_property
     def frequencies(self) -> dict[str, int]:
         """How often words stand in the training targets; {} if nobody counted."""
-        path = self.path / "frequencies.json"
+        path = (self.trained or self.path) / "frequencies.json"
         return _json(path) if path.exists() else {}
-
-
-def shown(record: Mapping[str, Any]) -> str:
-    """The source of a record: a text, or of a picture its file's name, wherever it lies."""
-    source = str(record["source"])
-    return Path(source).name if PICTURE.search(source) else source
 
 
 def references(record: Mapping[str, Any]) -> list[str]:
@@ -144,28 +156,28 @@ def read(path: Path, split: str) -> Run:
     if split not in results:
         there = ", ".join(name for name in results if name != "run") or "none"
         raise UserError(f"{path} has no results of split {split!r}; it has: {there} (split=...)")
-    about = results.get("run", {})
+    about = dict(results.get("run", {}))
     evaluated = "training" not in about
     trained = _run_of(path, about) if evaluated else path
-    config = _config(trained)
     if not (path / "outputs" / f"{split}.jsonl").exists():
         raise UserError(f"{path}/outputs/{split}.jsonl is missing: evaluate.py checkpoint={path} makes it anew")
-    chosen = (about if trained == path else _told(trained)).get("chosen") or {}
+    config, mine, told = _config(trained), _config(path), about if trained == path else _told(trained)
+    chosen = told.get("chosen") or {}
     facets = {name: str(value) for name, value in _choices(trained, chosen).items() if name in PRIMARY and value}
-    facets |= _typed(trained, chosen)
-    if evaluated:
-        facets |= _evaluated(_config(path), config)
-    identity = json.dumps([_without_beside(config), facets if evaluated else {}], sort_keys=True, default=str)
-    data = config.get("data") or {}
+    otherwise = _evaluated(mine, config) if evaluated else {}
+    data = mine.get("data") or {}
     return Run(
         path,
         split,
-        str(data.get("name") or split),
+        str(data.get("name") or split) if split in SPLITS else split,
         about.get("seed"),
-        facets,
-        hashlib.sha256(identity.encode()).hexdigest(),
+        facets | _typed(trained, chosen) | otherwise,
+        hashlib.sha256(json.dumps([_recipe(config), otherwise], sort_keys=True, default=str).encode()).hexdigest(),
         results[split],
-        about,
+        {**told, **about},
+        trained,
+        "images" in data,
+        otherwise.get("control"),
     )
 
 
@@ -178,7 +190,10 @@ def outside(
     like: Run | None = None,
     attention: Path | None = None,
 ) -> Run:
-    """Outputs of another toolkit, scored here; ``like`` is a run on the same data."""
+    """Outputs of another toolkit, scored here; ``like`` is a run on the same data. ``attention`` is an npz file with an
+    array (T, S) or (H, T, S) for each line that has one, named by its number from 0: rows are the words of the output,
+    columns those of the source, each perhaps with an end-of-sentence behind.
+    """
     if len(hypotheses) != len(references):
         raise UserError(f"outputs.{name} has {len(hypotheses)} lines, but there are references for {len(references)}")
     rows = sums.rows(metrics, hypotheses, references)
@@ -188,9 +203,44 @@ def outside(
     ]
     results = {m: vars(found) for m, found in score(metrics, hypotheses, references).items()}
     split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
-    run = Run(Path(name), split, dataset, None, {"system": name}, name, results, {}, attention)
+    run = Run(Path(name), split, dataset, None, {SYSTEM: name}, name, results, pictures=bool(like and like.pictures))
     run.__dict__["records"] = records
+    run.__dict__["exhibits"] = [] if attention is None else _plain(attention, records)
     return run
+
+
+def _plain(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Exhibit]:
+    """Attention of another toolkit, between words."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {int(name.removeprefix("arr_")): stored[name].astype(np.float32) for name in stored.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise UserError(f"{path} can't be read ({error}); its arrays are numbers, named 0, 1, ... by line") from error
+    found = []
+    for place, given in sorted(arrays.items()):
+        if not 0 <= place < len(records):
+            raise UserError(f"{path} has attention of line {place}, but there are {len(records)} from 0")
+        weights = given[None] if given.ndim == 2 else given
+        target, source = (str(records[place][side]).split() for side in ("hypothesis", "source"))
+        fits = weights.ndim == 3
+        fits = fits and weights.shape[1] - len(target) in (0, 1) and weights.shape[2] - len(source) in (0, 1)
+        if not fits:
+            raise UserError(
+                f"{path}: array {place} is {' x '.join(map(str, given.shape))}, but the output has {len(target)} words "
+                f"and the source {len(source)}; rows are output words, columns source words, each perhaps with </s>"
+            )
+        (rows, row_words), (columns, column_words) = (
+            _pieces(words, size) for words, size in ((target, weights.shape[1]), (source, weights.shape[2]))
+        )
+        heads = {"cross.0": weights} if len(weights) > 1 else {}
+        found.append(Exhibit(place, columns, rows, column_words, row_words, weights.mean(0), heads))
+    return found
+
+
+def _pieces(words: Sequence[str], size: int) -> tuple[list[str], list[int]]:
+    """Words as pieces, with ``</s>`` if there is one more, and the word of each."""
+    more = size - len(words)
+    return [*(f"\u2581{word}" for word in words), *["</s>"] * more], [*range(len(words)), *[-1] * more]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -263,15 +313,14 @@ def _evaluated(config: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[st
     return found | ({"control": str(control)} if control else {})
 
 
-def _without_beside(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what changes nothing, and without the data, which is compared by what is in it."""
+def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what changes nothing in what is learnt. Of the data, what is trained on stays."""
     kept: dict[str, Any] = {}
     for key, value in config.items():
         if key in BESIDE or key in ("task", "experiment"):
             continue
-        below = [name.partition(".")[2] for name in BESIDE if name.startswith(f"{key}.")]
-        if isinstance(value, Mapping) and (below or key == "data"):
-            dropped = (*below, "reader", "name", "source", "target") if key == "data" else below
-            value = {name: one for name, one in value.items() if name not in dropped}
+        below = {name.partition(".")[2] for name in BESIDE if name.startswith(f"{key}.")}
+        if isinstance(value, Mapping) and below:
+            value = {name: one for name, one in value.items() if name not in below}
         kept[str(key)] = value
     return kept

@@ -5,7 +5,6 @@ Letters: N records, G groups, K numbers a record adds to a metric.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -22,6 +21,7 @@ from seq2seq.metrics.words import spoken
 Array = NDArray[np.float64]
 LENGTHS = 5  # groups of records
 PLACES = 5
+SAMPLES = 300
 FREQUENCIES = (0, 1, 2, 5, 10, 100, 1000)
 """Least frequency of each group; a word that is as frequent or more, and less than the next."""
 
@@ -45,7 +45,9 @@ class Sliced:
 
 def by_length(lengths: Sequence[int]) -> list[tuple[Group, NDArray[np.int64]]]:
     """Records in groups of like size by the length of their source: (group, places)."""
-    counts = np.asarray(lengths)
+    counts = np.asarray(lengths, np.int64)
+    if not counts.size:
+        return []
     edges = np.unique(np.quantile(counts, np.linspace(0, 1, LENGTHS + 1)[1:], method="higher"))
     found, below = [], -1
     for edge in edges.astype(int).tolist():
@@ -57,10 +59,10 @@ def by_length(lengths: Sequence[int]) -> list[tuple[Group, NDArray[np.int64]]]:
     return found
 
 
-def of_length(run: Run, metric: str, groups: Sequence[tuple[Group, NDArray[np.int64]]], samples: int) -> list[Sliced]:
+def of_length(run: Run, metric: str, groups: Sequence[tuple[Group, NDArray[np.int64]]], level: float) -> list[Sliced]:
     """The metric of each group of records."""
     rows = run.rows(metric)
-    return [] if rows is None else [_interval(metric, rows[places], samples) for _, places in groups]
+    return [] if rows is None else [_interval(metric, rows[places], level) for _, places in groups]
 
 
 def words_found(record: Mapping[str, object]) -> tuple[list[str], list[bool]]:
@@ -74,9 +76,7 @@ def words_found(record: Mapping[str, object]) -> tuple[list[str], list[bool]]:
     return expected, hit
 
 
-def by_word(
-    run: Run, frequencies: Mapping[str, int], samples: int
-) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
+def by_word(run: Run, level: float) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
     """Recall of reference words by their place in the reference, first to last fifth, and by how often they stand in
     the training targets; the latter empty where nobody counted.
     """
@@ -87,38 +87,32 @@ def by_word(
         words, hits = words_found(record)
         for place, (word, hit) in enumerate(zip(words, hits, strict=True)):
             places[n, place * PLACES // len(words)] += (hit, 1)
-            group = int(np.searchsorted(edges, frequencies.get(word, 0), "right")) - 1
+            group = int(np.searchsorted(edges, run.frequencies.get(word, 0), "right")) - 1
             counts[n, group] += (hit, 1)
     names = [f"{100 * n // PLACES}-{100 * (n + 1) // PLACES} %" for n in range(PLACES)]
     often = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(FREQUENCIES)]
     often.append(f"{FREQUENCIES[-1]} or more")
-    return _shares(names, places, samples), _shares(often, counts, samples) if frequencies else []
+    return _shares(names, places, level), _shares(often, counts, level) if run.frequencies else []
 
 
 def source_lengths(run: Run) -> list[int]:
-    """Words of each source, between spaces."""
-    return [len(str(record["source"]).split()) for record in run.records]
+    """Words of each source, of any script; [] of pictures."""
+    return [] if run.pictures else [len(spoken(run.source(place))) for place in range(len(run.records))]
 
 
-def most_common(runs: Sequence[Run]) -> dict[str, int]:
-    """The frequencies that all runs know: of words in one training set."""
-    known = [run.frequencies for run in runs if run.frequencies]
-    return dict(Counter(known[0])) if known else {}
-
-
-def _shares(names: Sequence[str], counted: Array, samples: int) -> list[tuple[Group, Sliced]]:
+def _shares(names: Sequence[str], counted: Array, level: float) -> list[tuple[Group, Sliced]]:
     """(N, G, 2) hits and words."""
     found = []
     for place, name in enumerate(names):
         rows = counted[:, place]
         size = int(rows[:, 1].sum())
         if size:
-            found.append((Group(name, size), _interval("recall", rows, samples)))
+            found.append((Group(name, size), _interval("recall", rows, level)))
     return found
 
 
-def _interval(metric: str, rows: Array, samples: int) -> Sliced:
-    scores = Resampler.of(len(rows), samples).scores(metric, rows)
+def _interval(metric: str, rows: Array, level: float) -> Sliced:
+    scores = Resampler.of(len(rows), SAMPLES).scores(metric, rows)
     scores = scores[~np.isnan(scores)]
-    low, high = np.quantile(scores, [0.025, 0.975]) if scores.size else (np.nan, np.nan)
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2]) if scores.size else (np.nan, np.nan)
     return Sliced(float(sums.score(metric, rows.sum(0))), float(low), float(high))

@@ -10,14 +10,16 @@ is theta + a_seed + b_sentence + ab; between the mean scores of two systems on t
 
 Seeds and sentences are drawn together (the pigeonhole bootstrap; Owen 2007, arXiv:0712.1111), S - 1 seeds of S each
 time, so that their variance is not too small (McCarthy & Snowden 1985), and what this counts of ab twice over is taken
-off. t has the degrees of freedom of Welch and Satterthwaite. With one run each there is nothing to tell of seeds:
-sentences alone are drawn, and the answer is about these two runs.
+off. t has the degrees of freedom of Welch and Satterthwaite. A system of one run beside one of several is taken to vary
+as much between seeds. With one run each there is nothing to tell of seeds: sentences alone are drawn, and the answer is
+about these two runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 from typing import Literal
 
@@ -66,15 +68,18 @@ class Resampler:
 
     @staticmethod
     def of(records: int, samples: int = 1000, seed: int = 12345) -> Resampler:
-        """As sacreBLEU draws."""
-        index = np.random.default_rng(seed).choice(records, size=(samples, records), replace=True)
-        counts = np.zeros((samples, records))
-        np.add.at(counts, (np.arange(samples)[:, None], index), 1)
-        return Resampler(counts)
+        """As sacreBLEU draws; the same again for the same numbers."""
+        return _resampler(records, samples, seed)
 
     def scores(self, metric: str, rows: Array) -> Array:
         """(N, K) -> (R,) scores of the resamples."""
         return sums.score(metric, self.counts @ rows)
+
+
+@lru_cache(16)
+def _resampler(records: int, samples: int, seed: int) -> Resampler:
+    index = np.random.default_rng(seed).choice(records, size=(samples, records), replace=True)
+    return Resampler(np.stack([np.bincount(row, minlength=records) for row in index]).astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,9 @@ class System:
         return np.asarray(self.resampled[chosen, np.arange(samples)].mean(0))
 
     @property
-    def of_seeds(self) -> float:
-        """The variance of the mean that is between runs: s^2 / S."""
-        return float(self.scores.var(ddof=1) / self.runs) if self.runs > 1 else 0.0
+    def between(self) -> float:
+        """s^2, the variance between runs; 0 of one run."""
+        return float(self.scores.var(ddof=1)) if self.runs > 1 else 0.0
 
     @property
     def of_both(self) -> float:
@@ -124,7 +129,8 @@ def estimate(system: System, level: float = 0.95, seed: int = 12345) -> Estimate
     if system.runs == 1:
         low, high = np.quantile(system.resampled[0], [(1 - level) / 2, (1 + level) / 2])
         return Estimate(mean, float(low), float(high), None, 1)
-    half = _half_width(_variance([system], system.drawn(np.random.default_rng(seed))), [system], level)
+    variance, freedom = _variance([system], system.drawn(np.random.default_rng(seed)))
+    half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
     return Estimate(mean, mean - half, mean + half, float(system.scores.std(ddof=1)), system.runs)
 
 
@@ -143,10 +149,10 @@ def difference(a: System, b: System, level: float = 0.95, seed: int = 12345) -> 
         sd = float(drawn.std(ddof=1))
         p = float(2 * stats.norm.sf(abs(d) / sd)) if sd > 0 else float(d == 0)
         return Difference(a.name, b.name, d, float(low), float(high), p, p, False)
-    variance = _variance([a, b], drawn)
-    half = _half_width(variance, [a, b], level)
+    variance, freedom = _variance([a, b], drawn)
+    half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
     t = abs(d) / np.sqrt(variance) if variance > 0 else np.inf if d else 0.0
-    p = float(2 * stats.t.sf(t, _freedom(variance, [a, b])))
+    p = float(2 * stats.t.sf(t, freedom))
     return Difference(a.name, b.name, d, d - half, d + half, p, p, True)
 
 
@@ -180,12 +186,12 @@ class Randomiser:
 
 
 def randomised_p(metric: str, a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
-    """The share of trials that differ by more than the two systems do; of each its sums (K,) and ``staying`` (R, K)."""
+    """The share of trials that differ as much as the two systems do; of each its sums (K,) and ``staying`` (R, K)."""
     (all_a, stays_a), (all_b, stays_b) = a, b
     real = abs(float(sums.score(metric, all_a) - sums.score(metric, all_b)))
     one = sums.score(metric, stays_a + (all_b - stays_b))
     other = sums.score(metric, (all_a - stays_a) + stays_b)
-    return (1 + int((np.abs(one - other) > real).sum())) / (1 + len(one))
+    return (1 + int((np.abs(one - other) >= real - 1e-9).sum())) / (1 + len(one))
 
 
 def compare(
@@ -221,19 +227,19 @@ def corrected(p: Sequence[float], how: Correction = "holm") -> list[float]:
     return found.tolist()
 
 
-def _variance(systems: Sequence[System], drawn: Array) -> float:
-    """That of the joint resamples, less what they count of Var(ab) twice; not less than either part by itself."""
-    of_seeds, of_both = (sum(getattr(s, name) for s in systems) for name in ("of_seeds", "of_both"))
-    joint = float(drawn.var(ddof=1)) - 2 * of_both
-    sentences = joint - of_seeds + of_both
-    return max(joint, of_seeds, min(sentences, joint))
+def _variance(systems: Sequence[System], drawn: Array) -> tuple[float, float]:
+    """V, and its degrees of freedom (Welch and Satterthwaite; sentences are many).
 
-
-def _freedom(variance: float, systems: Sequence[System]) -> float:
-    """Welch and Satterthwaite; sentences are many."""
-    below = sum(s.of_seeds**2 / (s.runs - 1) for s in systems if s.runs > 1)
-    return variance**2 / below if below > 0 else np.inf
-
-
-def _half_width(variance: float, systems: Sequence[System], level: float) -> float:
-    return float(stats.t.ppf((1 + level) / 2, _freedom(variance, systems)) * np.sqrt(variance))
+    That of the joint resamples, less what they count of Var(ab) twice, and not less than that of the seeds. Where one
+    of two systems has one run, its seeds are taken to vary as the other's do; its own Var(ab) is in the resamples.
+    """
+    several = [system for system in systems if system.runs > 1]
+    of_seeds = [system.between / system.runs for system in several]
+    variance = float(drawn.var(ddof=1)) - 2 * sum(system.of_both for system in several)
+    if several and len(several) < len(systems):
+        (other,) = several
+        variance += max(0.0, other.between - other.of_both * other.runs)
+        of_seeds = [other.between * (1 + 1 / other.runs)]  # one estimate tells of both
+    variance = max(variance, sum(system.between / system.runs for system in several))
+    below = sum(part**2 / (system.runs - 1) for part, system in zip(of_seeds, several, strict=True))
+    return variance, variance**2 / below if below > 0 else np.inf

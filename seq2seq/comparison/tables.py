@@ -46,7 +46,8 @@ class Cell:
 
 def columns(analysis: Analysis) -> list[str]:
     """Metrics of outputs, the main one first, and those of attention that gold tells of."""
-    rest = [m for m in analysis.estimates if m != analysis.metric]
+    rest = [m for m in analysis.estimates if m != analysis.metric and m not in (*ATTENTION, *FAITHFULNESS)]
+    rest = [m for m in rest if not m.startswith("attention_")]
     gold = [m for m in rest if m.startswith(("aer", "pointing", "sentence_recall"))]
     return [analysis.metric, *(m for m in rest if m not in gold), *gold]
 
@@ -58,7 +59,7 @@ def rows(analysis: Analysis, *, interval: str = "[{low}, {high}]") -> list[list[
     found = []
     for name in analysis.names:
         row = [Cell(name), Cell(str(seeds[name]), seeds[name])]
-        row += [estimated(metric, analysis.estimates[metric][name], interval) for metric in columns(analysis)]
+        row += [figure(analysis, metric, name, interval) for metric in columns(analysis)]
         row += [cost(which, analysis.costs[name].get(which)) for which in costs]
         found.append(row)
     return found
@@ -74,12 +75,27 @@ def shown_costs(analysis: Analysis) -> list[str]:
     return [which for which in COSTS if any(which in costs for costs in analysis.costs.values())]
 
 
+def figure(analysis: Analysis, metric: str, name: str, interval: str = "[{low}, {high}]") -> Cell:
+    """What an entry has of a metric, as well as it is known."""
+    if (found := analysis.estimates.get(metric, {}).get(name)) is not None:
+        return estimated(metric, found, interval)
+    if (known := analysis.plain.get(metric, {}).get(name)) is None:
+        return Cell("–")
+    mean, sd = known
+    digits = _digits(metric)
+    return Cell(f"{mean:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}"), mean)
+
+
 def estimated(metric: str, found: Estimate, interval: str) -> Cell:
     """``98.7 ± 0.3 [97.9, 99.2]``: mean, standard deviation between seeds, confidence interval."""
-    digits = 3 if metric.startswith(PER_UNIT) else 1
+    digits = _digits(metric)
     spread = "" if found.sd is None else f" ± {found.sd:.{digits}f}"
     around = interval.format(low=f"{found.low:.{digits}f}", high=f"{found.high:.{digits}f}")
     return Cell(f"{found.score:.{digits}f}{spread} {around}".strip(), found.score)
+
+
+def _digits(metric: str) -> int:
+    return 3 if metric.startswith(PER_UNIT) else 1
 
 
 def cost(which: str, value: float | None) -> Cell:
@@ -92,25 +108,29 @@ def cost(which: str, value: float | None) -> Cell:
 
 
 def about_attention(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
-    """Head and rows of how attention behaves and whether it is faithful; means over runs."""
-    names = [m for m in (*ATTENTION, *FAITHFULNESS) if m in analysis.plain]
-    found = [
-        [Cell(name), *(Cell(f"{analysis.plain[m][name]:.3f}", analysis.plain[m][name]) for m in names)]
-        for name in analysis.names
-    ]
+    """Head and rows of how attention behaves and whether it is faithful."""
+    names = [m for m in (*ATTENTION, *FAITHFULNESS) if m in analysis.plain or m in analysis.estimates]
+    found = [[Cell(name), *(figure(analysis, m, name) for m in names)] for name in analysis.names]
     return ["", *(m.removeprefix("attention_") for m in names)], found
 
 
+def others(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
+    """Head and rows of what is in no other table: likelihood, what can't be drawn anew, what outputs are like."""
+    names = [m for m in analysis.plain if m not in (*ATTENTION, *FAITHFULNESS)]
+    return ["", *names], [[Cell(name), *(figure(analysis, m, name) for m in names)] for name in analysis.names]
+
+
 def markdown(analyses: Sequence[Analysis]) -> str:
-    """A table a dataset."""
+    """The tables of each dataset."""
     parts = []
     for analysis in analyses:
-        titles = head(analysis)
-        lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *([c.text for c in row] for row in rows(analysis))]
-        table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-        parts.append(
-            f"### {analysis.dataset}, {analysis.split}: {analysis.records} records\n\n{table}\n\n{said(analysis)}\n"
-        )
+        parts.append(f"### {analysis.dataset}, {analysis.split}: {analysis.records} records\n\n{said(analysis)}\n")
+        for titles, lines in ((head(analysis), rows(analysis)), about_attention(analysis), others(analysis)):
+            if len(titles) > 1:
+                ruler = ["---", *["---:"] * (len(titles) - 1)]
+                cells = [titles, ruler, *([cell.text for cell in line] for line in lines)]
+                escaped = ([cell.replace("|", "\\|") for cell in line] for line in cells)
+                parts.append("\n".join(f"| {' | '.join(line)} |" for line in escaped) + "\n")
     return "\n".join(parts)
 
 
@@ -119,15 +139,17 @@ def latex(analyses: Sequence[Analysis]) -> str:
     parts = []
     for analysis in analyses:
         best = {analysis.names[0], *undecided(analysis, analysis.names[0])}
+        against = analysis.options.baseline
+        bold = "not told apart from the best" if against is None else f"the best; others were tested against {against}"
         wanted = columns(analysis)
         lines = [" & ".join(["", *(_tex(m) for m in wanted)]) + r" \\", r"\midrule"]
         for name in analysis.names:
-            cells = [estimated(m, analysis.estimates[m][name], "").text.replace("±", r"$\pm$") for m in wanted]
+            cells = [figure(analysis, m, name, "").text.replace("±", r"$\pm$") for m in wanted]
             cells[0] = rf"\textbf{{{cells[0]}}}" if name in best else cells[0]
             lines.append(" & ".join([_tex(name), *cells]) + r" \\")
         body = "\n".join(lines)
         parts.append(
-            f"% {analysis.dataset}, {analysis.split}; bold: not told apart from the best\n"
+            f"% {analysis.dataset}, {analysis.split}; bold: {bold}\n"
             rf"\begin{{tabular}}{{l{'r' * len(wanted)}}}" + "\n\\toprule\n" + body + "\n\\bottomrule\n\\end{tabular}\n"
         )
     return "\n".join(parts)
@@ -139,9 +161,12 @@ def comma_separated(analyses: Sequence[Analysis]) -> str:
     write = csv.writer(file)
     write.writerow(["dataset", "split", "entry", "seeds", "metric", "score", "low", "high", "sd", "signature"])
     for a in analyses:
+        for metric, known in a.plain.items():
+            for name, (mean, spread) in known.items():
+                sd = "" if spread is None else spread
+                write.writerow([a.dataset, a.split, name, "", metric, mean, "", "", sd, a.signatures[metric]])
         for metric, found in a.estimates.items():
-            for name in a.names:
-                e = found[name]
+            for name, e in found.items():
                 sd = "" if e.sd is None else e.sd
                 write.writerow(
                     [a.dataset, a.split, name, e.runs, metric, e.score, e.low, e.high, sd, a.signatures[metric]]
@@ -162,7 +187,7 @@ def undecided(analysis: Analysis, name: str, alpha: float = 0.05) -> list[str]:
 
 def said(analysis: Analysis) -> str:
     """What can honestly be said of the main metric, in a sentence or two."""
-    names = analysis.names
+    names, against = analysis.names, analysis.options.baseline
     best, found = names[0], analysis.estimates[analysis.metric]
     score = estimated(analysis.metric, found[best], "[{low}, {high}]").text
     direction = "lowest" if lower_is_better(analysis.metric) else "highest"
@@ -170,16 +195,32 @@ def said(analysis: Analysis) -> str:
     pairs = [d for d in analysis.differences.get(analysis.metric, []) if best in (d.a, d.b)]
     if not pairs:
         return text
-    apart, level = undecided(analysis, best), "after correction for the number of pairs"
-    if not apart:
-        text += f" It differs from each of the {len(pairs)} others (p < 0.05 {level})."
+    apart, level = undecided(analysis, best), how_corrected(analysis)
+    if against is not None and against != best:
+        differs = "differs from" if not apart else "can't be told apart from"
+        text += (
+            f" It {differs} {against} (p {'<' if not apart else '>='} 0.05{level}); others were not tested against it."
+        )
+    elif not apart:
+        others = f"each of the {len(pairs)} others" if len(pairs) > 1 else "the other"
+        text += f" It differs from {others} (p < 0.05{level})."
     elif len(apart) == len(pairs):
-        text += f" It can't be told apart from any of the others (p >= 0.05 {level})."
+        text += f" It can't be told apart from any other (p >= 0.05{level})."
     else:
-        text += f" It can't be told apart from {', '.join(apart)} (p >= 0.05 {level})."
-    if not any(d.seeds for d in pairs):
+        text += f" It can't be told apart from {', '.join(apart)} (p >= 0.05{level})."
+    alone = sum(not d.seeds for d in pairs)
+    if alone == len(pairs):
         text += " One run each: this is about these runs and not about what they are runs of; more seeds tell more."
+    elif alone:
+        text += " Where there is one run each, this is about these runs and not about what they are runs of."
     return text
+
+
+def how_corrected(analysis: Analysis) -> str:
+    """What was done to p for the number of pairs."""
+    pairs = len(analysis.differences.get(analysis.metric, []))
+    how = analysis.options.correction
+    return f" after {how.capitalize()}'s correction for {pairs} pairs" if how != "none" else ", not corrected"
 
 
 def _tex(text: str) -> str:
@@ -193,7 +234,7 @@ def brief(analysis: Analysis) -> str:
     wanted = columns(analysis)[:1] + [m for m in columns(analysis)[1:] if m in analysis.differences]
     lines = [["", "seeds", *wanted]]
     for row, name in zip(rows(analysis), analysis.names, strict=True):
-        cells = [estimated(m, analysis.estimates[m][name], "[{low}, {high}]").text for m in wanted]
+        cells = [figure(analysis, m, name).text for m in wanted]
         lines.append([row[0].text, row[1].text, *cells])
     wide = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines)

@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from seq2seq import options as schema
 from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import Analysis, Options, analyse
-from seq2seq.comparison.entries import check, datasets, entries
-from seq2seq.comparison.explorer import gather
+from seq2seq.comparison.entries import check, datasets, entries, named, repeated
+from seq2seq.comparison.explorer import ROOM, gather
 from seq2seq.comparison.page import page
 from seq2seq.comparison.ranks import FEWEST, Ranking, ranking
 from seq2seq.comparison.runs import Run, find, outside, references, unfinished
@@ -69,19 +69,22 @@ def compare(config: DictConfig) -> Path:
     runs += _others(asked, runs)
     if not runs:
         raise UserError("runs: name runs or sweeps to compare, or outputs.NAME=FILE of other toolkits")
+    notes += repeated(runs)
+    names, several = named(runs), datasets(runs)
+    if asked.baseline is not None and asked.baseline not in names.values():
+        raise UserError(f"baseline={asked.baseline} is none of: {', '.join(sorted(names.values()))}")
     analyses, examples = [], []
-    for dataset, mine in datasets(runs).items():
-        several = entries(mine)
+    for dataset, mine in several.items():
+        compared = entries(mine, names)
         metric = asked.metric or _main(mine)
-        check(several, metric)
-        if asked.baseline is not None and asked.baseline not in {entry.name for entry in several}:
-            names = ", ".join(entry.name for entry in several)
-            raise UserError(f"baseline={asked.baseline} is none of the configurations: {names}")
+        check(compared, metric)
         choices = Options(metric, asked.samples, asked.level, asked.correction, asked.baseline, asked.quality)
-        log.info("%s: %d runs of %d configurations", dataset, len(mine), len(several))
-        analyses.append(analyse(dataset, several, choices))
-        examples.append(gather(several, asked.examples, analyses[-1].names))
+        log.info("%s: %d runs of %d configurations", dataset, len(mine), len(compared))
+        analyses.append(analyse(dataset, compared, choices))
+        examples.append(gather(compared, asked.examples, analyses[-1].names, ROOM // len(several)))
     ranked = _ranked(analyses)
+    if ranked is None and len(analyses) >= FEWEST:
+        notes.append("No ranking over datasets: fewer than two configurations were run on all of them.")
     title = (
         asked.title
         or f"{', '.join(a.dataset for a in analyses)}: {sum(len(a.entries) for a in analyses)} configurations"
@@ -197,7 +200,7 @@ def _summary(analyses: Sequence[Analysis], ranked: Ranking | None) -> dict[str, 
                 "signatures": dict(a.signatures),
                 "runs": {entry.name: [str(run.path) for run in entry.runs] for entry in a.entries},
                 "estimates": {m: {n: vars(e) for n, e in found.items()} for m, found in a.estimates.items()},
-                "plain": {m: dict(found) for m, found in a.plain.items()},
+                "plain": {m: {n: {"score": x, "sd": sd} for n, (x, sd) in of.items()} for m, of in a.plain.items()},
                 "differences": {m: [vars(d) for d in found] for m, found in a.differences.items()},
                 "costs": {name: dict(costs) for name, costs in a.costs.items()},
                 "said": tables.said(a),

@@ -73,15 +73,17 @@ def test_approximate_randomisation_is_sacrebleu_s(wrong: float) -> None:
     assert ours == pytest.approx(found["BLEU"][1].p_value, abs=2 / SAMPLES)
 
 
-def ties(runs: int, of_seeds: float, of_both: float, records: int = 150, times: int = 1000) -> dict[str, float]:
+def ties(
+    runs: int, of_seeds: float, of_both: float, records: int = 150, times: int = 1000, *, others: int | None = None
+) -> dict[str, float]:
     """How often systems that are alike are said to differ, at 0.05."""
     random, resampler = np.random.default_rng(3), Resampler.of(records, 300)
     wrong = {"ours": 0, "sacrebleu": 0, "covered": 0}
     for _ in range(times):
         common = random.normal(0, 1, records)
         systems = []
-        for name in ("a", "b"):
-            values = common + random.normal(0, of_seeds, (runs, 1)) + random.normal(0, of_both, (runs, records))
+        for name, count in (("a", runs), ("b", others or runs)):
+            values = common + random.normal(0, of_seeds, (count, 1)) + random.normal(0, of_both, (count, records))
             rows = [np.stack([v, np.ones(records)], 1) for v in values]
             systems.append(System.of(name, "mean", rows, resampler))
         found = difference(*systems)
@@ -96,6 +98,12 @@ def test_ties_are_called_differences_as_often_as_they_should(runs: int, of_seeds
     found = ties(runs, of_seeds, of_both=1.0)
     assert 0.03 <= found["ours"] <= 0.07
     assert 0.93 <= found["covered"] <= 0.97
+
+
+@pytest.mark.parametrize("of_seeds", [0.0, 0.1, 1.0])
+def test_one_run_beside_several_is_not_called_different_too_often(of_seeds: float) -> None:
+    found = ties(1, of_seeds, of_both=1.0, others=3)
+    assert 0.01 <= found["ours"] <= 0.07
 
 
 def test_sacrebleu_s_own_p_is_one_sided() -> None:
@@ -122,6 +130,9 @@ def test_where_sentences_do_not_matter_it_is_welch_s_test() -> None:
 def test_one_run_is_told_as_one() -> None:
     found = difference(of_means("a", 1.0), of_means("b", 1.0))
     assert (found.p, found.seeds) == (1.0, False)
+    rows = np.stack([np.arange(20.0), np.ones(20)], 1)
+    own = rows.sum(0), Randomiser.of(20, 50).staying(rows)
+    assert randomised_p("mean", own, own) == 1.0
     assert estimate(of_means("a", 1.0)).sd is None
 
 

@@ -57,7 +57,10 @@ def test_figures_are_those_of_the_runs(sweep: Path, report: Path) -> None:
     costs = summary["costs"]["rnn dot"]
     assert costs["parameters"] == runs[2]["run"]["parameters"]
     assert costs.keys() >= {"flops_per_token", "tokens_per_second", "sentences_per_second", "peak_memory"}
-    assert summary["plain"].keys() >= {"gradient_tau", "cost_uniform", "attention_entropy"}
+    assert summary["plain"].keys() >= {"gradient_tau", "cost_uniform", "perplexity"}
+    entropy = summary["estimates"]["attention_entropy"]["transformer multi_head"]
+    assert entropy["score"] == pytest.approx(runs[4]["test"]["attention_entropy"]["score"])
+    assert entropy["low"] <= entropy["score"] <= entropy["high"]
 
 
 def test_tables_in_three_forms(report: Path) -> None:
@@ -115,7 +118,71 @@ def test_another_toolkit_stands_in_the_same_table(
     assert "perfect has the highest bleu, 100.0" in capsys.readouterr().out
     summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["toy_translation"]
     assert summary["estimates"]["bleu"]["perfect"]["score"] == pytest.approx(100)
-    assert "aer" not in summary["estimates"]  # not known of all
+    assert summary["estimates"]["aer"].keys() == NAMES  # what one lacks is not taken from the others
+    assert {(d["a"], d["b"]) for d in summary["differences"]["aer"]} >= {("rnn additive", "rnn dot")}
+    assert re.search(r"\| perfect \| 1 \| 100\.0 .*\| – \|", (tmp_path / "out" / "table.md").read_text())
+
+
+def plain_attention(folder: Path, rows: list[dict[str, str]], *, wrong: int = 0) -> Path:
+    """As another toolkit might write it: between words, one of them with an end-of-sentence."""
+    draw, arrays = np.random.default_rng(0), {}
+    for place, row in enumerate(rows[:3]):
+        target, source = len(row["references"][0].split()), len(row["source"].split())
+        arrays[str(place)] = draw.dirichlet(np.ones(source + 1 + wrong), target + 1)
+    np.savez(folder / "theirs.npz", **arrays)
+    return folder / "theirs.npz"
+
+
+def test_another_toolkit_s_attention(sweep: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (sweep / "0" / "outputs" / "test.jsonl").read_text().splitlines()]
+    (tmp_path / "theirs.txt").write_text("".join(row["references"][0] + "\n" for row in rows))
+    outputs = f"outputs.theirs={tmp_path / 'theirs.txt'}"
+    options = [f"runs={sweep / '0'}", outputs, "samples=100", f"output={tmp_path / 'out'}"]
+    workflow.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows)}"))
+    page = (tmp_path / "out" / "index.html").read_text()
+    (data,) = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+    assert len(data["examples"]) == 3
+    item = next(i for i in data["examples"][0]["items"] if data["entries"][i["entry"]] == "theirs")
+    assert data["pools"][item["source"]][-1] == "</s>"
+    with pytest.raises(UserError, match=r"but the output has \d+ words and the source"):
+        workflow.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows, wrong=1)}"))
+
+
+def test_an_evaluation_of_a_run_stands_for_it(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (config,) = command.compose("evaluate", [f"++checkpoint={sweep / '0'}", f"++output={tmp_path / 'again'}"])
+    workflows.evaluate(config)
+    found = entries(find([sweep, tmp_path / "again"], "test"))
+    assert [(entry.name, len(entry.runs)) for entry in found] == [
+        (name, 1 + (name[:3] == "rnn")) for name in sorted(NAMES)
+    ]
+    (run,) = [run for entry in found for run in entry.runs if run.path == tmp_path / "again"]
+    assert run.curves and run.frequencies and run.about["training"]["steps"] == 3  # those of the run
+    options = [f"runs=[{sweep},{tmp_path / 'again'}]", f"output={tmp_path / 'out'}", "samples=100"]
+    workflow.compare(composed(*options))
+    assert f"{sweep / '0'} is left out" in capsys.readouterr().out
+
+
+def test_what_is_trained_on_is_part_of_a_configuration(sweep: Path, tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    config = runs / "1" / "config.yaml"
+    config.write_text(config.read_text().replace("train: 60", "train: 50"))
+    names = {entry.name: entry.seeds for entry in entries(find([runs / "0", runs / "1"], "test"))}
+    assert names == {"rnn additive (0)": [1], "rnn additive (1)": [2]}
+    other = Path(shutil.copytree(sweep / "0", tmp_path / "elsewhere" / "0"))
+    (other / "config.yaml").write_text(config.read_text().replace("train: 50", "train: 40"))
+    names = {entry.name for entry in entries(find([runs / "0", runs / "1", other], "test"))}
+    assert names == {"rnn additive (runs/0)", "rnn additive (runs/1)", "rnn additive (elsewhere/0)"}
+
+
+def test_against_a_baseline(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [f"runs={sweep}", f"output={tmp_path / 'out'}", "samples=100", "correction=none", "level=0.8"]
+    workflow.compare(composed(*options, "baseline='transformer multi_head'"))
+    said = capsys.readouterr().out
+    assert "transformer multi_head (p" in said and "others were not tested against it" in said
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "In brackets 80 % intervals" in page and "correction for" not in page
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["toy_translation"]
+    assert {d["b"] for d in summary["differences"]["bleu"]} == {"transformer multi_head"}
 
 
 def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,13 +241,14 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
     ("what", "options", "message"),
     [
         ("signature", [], r"can't be compared: their bleu is not the same: .*tok:zh"),
-        ("metric", ["metric=bleu"], r"has no bleu \(it has: chrf"),
+        ("metric", ["metric=bleu"], r"has no bleu; metric=\.\.\. chooses one of: chrf"),
+        ("", ["metric=perplexity"], "no sum over records that could be drawn anew"),
         ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
         ("reference", [], "the references of record 1 is .* and 'another'"),
         ("broken", [], r"test\.jsonl, line 2: no JSON"),
         ("", ["split=valid"], r"has no results of split 'valid'; it has: test \(split=\.\.\.\)"),
         ("", ["metric=meteor"], r"has no meteor"),
-        ("", ["baseline=nobody"], "none of the configurations: rnn additive, rnn dot, transformer multi_head"),
+        ("", ["baseline=nobody"], "none of: rnn additive, rnn dot, transformer multi_head"),
         ("", ["correction=holms"], "must be one of holm, bonferroni, none"),
         ("", ["samples=10"], "fewer than 100"),
         ("", ["attention.x=y.npz"], r"attention\.x belongs to outputs\.x=FILE"),
