@@ -26,7 +26,7 @@ class ToyCaptioning(Generated):
     seed: int = 1
     size: int = 64  # pixels of a side
     novel: Sequence[str] = NOVEL
-    share: float = 0.2
+    share: float = 0.1
     things: int = 3  # at most, of a scene
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ class ToyClips(Generated):
     size: int = 32  # pixels of a side
     frames: int = 8
     novel: Sequence[str] = NOVEL
-    share: float = 0.2
+    share: float = 0.1
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
