@@ -45,8 +45,8 @@ class Annealing(Callback):
         if self.timer is not None:
             elapsed, left = self.timer.time_elapsed(), max(self.timer.time_remaining() or 0.0, 0.0)
             progress = processes.from_first(max(progress, elapsed / (elapsed + left)))  # clocks differ
-            assert isinstance(pl_module, Training)
-            pl_module.schedule.progress = progress
+            if isinstance(pl_module, Training):
+                pl_module.schedule.progress = progress
         for module in self.told:
             if isinstance(module, Criterion):
                 module.anneal(progress, trainer.global_step)
