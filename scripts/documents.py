@@ -44,7 +44,8 @@ def measure(
 def grown(seen: Sequence[Figures], length: int) -> float:
     """Bytes of the process at ``length``: an update's share grows as from the last length but one to the last.
 
-    After one length, as S^2 at worst; after none nothing is known, and 0 is told.
+    After one length, as S^2 at worst; after none nothing is known, and 0 is told. What the process held beyond what was
+    allocated (kernels' own memory, gaps) grows likewise.
     """
     if not seen:
         return 0.0
@@ -52,7 +53,8 @@ def grown(seen: Sequence[Figures], length: int) -> float:
     power = 2.0
     if len(seen) > 1:
         power = log(last["peak"] / seen[-2]["peak"]) / log(last["length"] / seen[-2]["length"])
-    return float(last["before"] + last["peak"] * (length / last["length"]) ** power)
+    update = max(last["peak"], last.get("resident", 0) - last["before"])
+    return float(last["before"] + update * (length / last["length"]) ** power)
 
 
 def table(results: Sequence[Figures]) -> str:
