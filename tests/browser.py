@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,13 +123,15 @@ def chromium() -> Iterator[Page]:
     """A page of a browser of its own."""
     theirs, ours = os.pipe()
     mine, said = os.pipe()
-    with TemporaryDirectory() as home:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as home:  # its other processes may still write as they end
         command = f'exec "{CHROMIUM}" {FLAGS} --user-data-dir="{home}" 3<&{theirs} 4>&{said}'
-        process = subprocess.Popen(["bash", "-c", command], pass_fds=(theirs, said), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            ["bash", "-c", command], pass_fds=(theirs, said), stderr=subprocess.DEVNULL, start_new_session=True
+        )
         os.close(theirs)
         os.close(said)
         try:
             yield Page(ours, mine)
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
