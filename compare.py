@@ -9,9 +9,9 @@ from seq2seq import command
 
 def compare(config: DictConfig) -> None:
     """Tables, tests and the report."""
-    from seq2seq.comparison import workflow  # imports numpy and scipy: --help need not wait for them
+    from seq2seq import workflows  # imports torch: --help need not wait for it
 
-    workflow.compare(config)
+    workflows.compare(config)
 
 
 if __name__ == "__main__":

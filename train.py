@@ -15,9 +15,7 @@ def train(config: DictConfig) -> float | None:
     """Trains, then scores the test split; returns the best of the validation metric that counts, for sweepers."""
     from seq2seq import workflows  # imports torch: --help need not wait for it
 
-    job = HydraConfig.get()
-    chosen = {"choices": dict(job.runtime.choices), "overrides": list(job.overrides.task)}
-    return workflows.run(config, Path(job.runtime.output_dir), chosen, again=sweeps.is_sweep())
+    return workflows.run(config, Path(HydraConfig.get().runtime.output_dir), again=sweeps.is_sweep())
 
 
 def check(config: DictConfig, typed: list[str]) -> None:

@@ -18,13 +18,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from benchmark import cores, machine, positive
 from omegaconf import OmegaConf
-from table import found, summary
 
 from seq2seq.command import CONF
+from seq2seq.comparison.runs import find
 from seq2seq.errors import UserError
 
 Figures = dict[str, Any]
@@ -35,9 +36,8 @@ MODELS["transformer"] = {"attention": "multi_head", "self_attention": "multi_hea
 """What each model has in each slot unless told otherwise."""
 MAIN, PROBES = "toy_translation", ("copy", "reverse", "sort", "insert", "needle")
 METRICS = ("bleu", "aer", "attention_entropy", "accuracy")
-RECIPE = {"attention", "self_attention", "model", "data", "seed", "logger", "trainer", "training.metrics"}
-RECIPE |= {"training.plots", "data.cache", "trainer.enable_progress_bar", "hydra.sweep.dir", "hydra.run.dir"}
-"""What may be overridden in a run whose figures are compared."""
+RECIPE = {"attention", "self_attention", "model", "trainer"}
+"""What may differ between runs whose figures are compared, beside what changes nothing (``comparison.runs.BESIDE``)."""
 MEBIBYTE = 2**20
 FOR = "# For: "
 MARK = r"<!-- table: (?P<region>[\w ]+) -->"
@@ -68,24 +68,20 @@ def entries(slot: str) -> list[Entry]:
     return [Entry.read(file) for file in sorted((CONF / slot).glob("*.yaml"))]
 
 
-def runs(directories: Iterable[Path]) -> Iterator[tuple[tuple[str, str, str, str], Figures]]:
+def runs(directories: Sequence[Path]) -> Iterator[tuple[tuple[str, str, str, str], Figures]]:
     """(data, slot, model, name) and figures of each run below the directories that followed the recipe."""
-    for path in found(directories):
-        run = path.parent
-        typed = [str(line).lstrip("+").partition("=") for line in OmegaConf.load(run / ".hydra" / "overrides.yaml")]
-        choices = OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
-        if other := [f"{key}={value}" for key, _, value in typed if key not in RECIPE]:
-            print(f"left out: {run} ({', '.join(other)}: not the common recipe)", file=sys.stderr)
+    for run in find(directories, "test"):
+        if other := [f"{key}={value}" for key, value in run.facets.items() if key not in RECIPE]:
+            print(f"left out: {run.path} ({', '.join(other)}: not the common recipe)", file=sys.stderr)
             continue
-        results = json.loads(path.read_text(encoding="utf-8"))
-        scores = {name: results["test"][name]["score"] for name in METRICS if name in results["test"]}
-        about = results["run"]
-        figures = {"seed": about["seed"], "parameters": about["parameters"], **scores}
-        slots = placed(choices.model, choices.attention, choices.get("self_attention"))
+        scores = {name: run.results[name]["score"] for name in METRICS if name in run.results}
+        figures = {"seed": run.seed, "parameters": run.about["parameters"], **scores}
+        model = run.facets["model"]
+        slots = placed(model, run.facets["attention"], run.facets.get("self_attention"))
         if not slots:
-            print(f"left out: {run} (attention and self_attention are both not the default)", file=sys.stderr)
+            print(f"left out: {run.path} (attention and self_attention are both not the default)", file=sys.stderr)
         for slot, name in slots.items():
-            yield (choices.data, slot, choices.model, name), figures
+            yield (run.dataset, slot, model, name), figures
 
 
 def placed(model: str, attention: str, self_attention: str | None) -> dict[str, str]:
@@ -96,8 +92,10 @@ def placed(model: str, attention: str, self_attention: str | None) -> dict[str, 
     return {slot: name for slot, other in pairs if (name := chosen[slot]) and chosen[other] == usual[other]}
 
 
-def add_runs(store: Figures, directories: Iterable[Path]) -> None:
+def add_runs(store: Figures, directories: Sequence[Path]) -> None:
     """Keeps the figures of runs, one a seed."""
+    if not directories:
+        return
     for (data, slot, model, name), figures in runs(directories):
         node = store.setdefault("runs", {}).setdefault(data, {}).setdefault(slot, {}).setdefault(model, {})
         others = [run for run in node.get(name, []) if run["seed"] != figures["seed"]]
@@ -192,8 +190,13 @@ def probes(store: Figures, model: str) -> str:
 
 
 def mean(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """Mean ± sd over seeds."""
-    return summary([{"score": run[metric]} if metric in run else None for run in runs])
+    """Mean ± sd over seeds, or a dash where a run has no such figure."""
+    values = [run[metric] for run in runs if metric in run]
+    if len(values) < len(runs):
+        return "–"
+    digits = 1 if max(values) > 10 else 3
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{fmean(values):.{digits}f}{spread}"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> str:

@@ -39,7 +39,6 @@ from seq2seq.metrics.links import to_pharaoh
 from seq2seq.metrics.words import spoken
 from seq2seq.outputs import Writer
 from seq2seq.scoring import Scored
-from seq2seq.sweeps import RESULTS as RESULTS
 
 COUNTED = 1_000_000  # training records whose words are counted
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
@@ -103,7 +102,7 @@ def save_gold(
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Mapping[str, Any]) -> None:
     """Writes results.json."""
-    scores = {split: {name: vars(score) for name, score in metrics.items()} for split, metrics in splits.items()}
+    scores = {split: {name: score.told() for name, score in metrics.items()} for split, metrics in splits.items()}
     text = json.dumps({**scores, "run": run}, indent=2, ensure_ascii=False, default=str)
     path.write_text(text + "\n", encoding="utf-8")
 

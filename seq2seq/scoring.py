@@ -27,7 +27,7 @@ from seq2seq.inference import Generation, Trained
 from seq2seq.judgement import is_known, judge
 from seq2seq.loss import Criterion
 from seq2seq.maps import AttentionMap
-from seq2seq.metrics import Score, score, sums
+from seq2seq.metrics import Score, score
 from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.captions import diversity
 from seq2seq.metrics.extraction import extraction
@@ -35,7 +35,7 @@ from seq2seq.metrics.extractive import baselines
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
 from seq2seq.metrics.pointing import attributes, exact
-from seq2seq.metrics.sentences import copy_accuracy
+from seq2seq.metrics.sentences import copied_words
 from seq2seq.search import Hypothesis, Search
 from seq2seq.search.base import evaluating
 
@@ -75,9 +75,6 @@ def score_records(
     references = [list(record.get("references") or [record["target"]]) for record in records]
     outputs = [one.text for one in found.generations]
     found.metrics |= score(task["metrics"], outputs, references)
-    for name, rows in sums.rows(task["metrics"], outputs, references).items():
-        for mine, row in zip(found.sums, rows, strict=True):
-            mine[name] = row
     found.metrics |= likelihood(trained, records, max_tokens)
     places = [n for n, record in enumerate(records) if n in maps or is_known(record)]
     seen = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
@@ -94,13 +91,13 @@ def score_records(
     if isinstance(trained.codec, ImageCodec):
         found.metrics |= diversity(outputs)
         found.metrics |= objects_named([records[n] for n in known], outputs, references)
-        if "exact" in found.metrics:
-            for mine, text, several in zip(found.sums, outputs, references, strict=True):
-                mine["exact"] = (exact([text], [several]), 1)
     if trained.codec.documents:
         found.metrics |= extraction(sources, outputs, references)
         found.metrics |= own_words_said(trained, records, outputs)
         found.metrics |= copied_sentences(sources, references, task)
+    for name, figure in found.metrics.items():
+        for mine, row in zip(found.sums, figure.rows or (), strict=figure.rows is not None):
+            mine[name] = row
     signature = "last cross layer, mean over outputs"
     for name, value in behaviour.average(row for row in found.statistics if row).items():
         found.metrics[f"attention_{name}"] = Score(value, signature)
@@ -163,12 +160,14 @@ def objects_named(
         for word, boxes in zip(record["target"].split(), record.get("regions", []), strict=False)
         if boxes
     }
-    share = attributes(outputs, references, naming)
-    if share is None:
+    rows = attributes(outputs, references, naming)
+    if not (words := sum(total for _, total in rows)):
         return {}
+    share = sum(right for right, _ in rows) / words
+    how = "share of words that name objects, by the nearest reference, place by place"
     return {
-        "exact": Score(exact(outputs, references), "share of outputs that are a reference, word for word"),
-        "attributes": Score(share, "share of words that name objects, by the nearest reference, place by place"),
+        "exact": Score.mean(exact(outputs, references), "share of outputs that are a reference, word for word"),
+        "attributes": Score(share, how, rows),
     }
 
 
@@ -180,8 +179,11 @@ def own_words_said(trained: Trained, records: Sequence[Record], outputs: Sequenc
         return UNK not in target.encode(word)
 
     sources, targets = ([record["source"] for record in records], [record["target"] for record in records])
-    share = copy_accuracy(sources, targets, outputs, known)
-    return {} if share is None else {"copy_accuracy": Score(share, "source words that the target vocabulary lacks")}
+    rows = copied_words(sources, targets, outputs, known)
+    if not (words := sum(total for _, total in rows)):
+        return {}
+    share = sum(said for said, _ in rows) / words
+    return {"copy_accuracy": Score(share, "source words that the target vocabulary lacks", rows)}
 
 
 def copied_sentences(
@@ -193,7 +195,7 @@ def copied_sentences(
         return {}
     copied = baselines(sources, references, sentences=task.get("lead_sentences"), words=task.get("lead_words"))
     return {
-        f"{metric}_{name}": replace(value, signature=f"baseline|{value.signature}")
+        f"{metric}_{name}": Score(value.score, f"baseline|{value.signature}")
         for name, texts in copied.items()
         for metric, value in score(metrics, texts, references).items()
     }

@@ -21,6 +21,7 @@ from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.scoring import likelihood
 from seq2seq.search import Greedy
+from seq2seq.workflows import generating
 
 SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
 
@@ -270,7 +271,7 @@ def test_evaluation_refuses_in_one_line_and_leaves_nothing(copy: Path, options: 
 def test_output_lines_keep_to_input_lines(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(workflows, "GROUP", 2)  # more than one group
+    monkeypatch.setattr(generating, "GROUP", 2)  # more than one group
     text = "\n".join(SENTENCES).encode() + b"\r\na \xe2\x80\xa8 b\n"  # U+2028 ends no line here
     pharaoh, plots = tmp_path / "a.pharaoh", tmp_path / "plots"
     generated(monkeypatch, text, f"checkpoint={run}", f"alignments={pharaoh}", f"plots={plots}")
@@ -329,7 +330,7 @@ def test_samples_do_not_depend_on_how_lines_are_grouped(
 ) -> None:
     outputs = []
     for size in (1, 3):
-        monkeypatch.setattr(workflows, "GROUP", size)
+        monkeypatch.setattr(generating, "GROUP", size)
         generated(monkeypatch, b"the bird\n" * 3, f"checkpoint={run}", "decoding=sample")
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]

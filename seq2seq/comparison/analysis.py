@@ -68,9 +68,7 @@ class Analysis:
     options: Options
     signatures: Mapping[str, str]
     estimates: Mapping[str, Mapping[str, Estimate]]  # {metric: {entry: ...}}
-    plain: Mapping[
-        str, Mapping[str, tuple[float, float | None]]
-    ]  # {metric: {entry: mean and sd over runs}}, without sums
+    plain: Mapping[str, Mapping[str, tuple[float, float | None]]]  # {metric without sums: {entry: mean, sd over runs}}
     differences: Mapping[str, Sequence[Difference]]  # {metric: pairs}
     costs: Mapping[str, Mapping[str, float]]  # {entry: {cost: mean over runs}}
     quality: tuple[str, float] | None  # validation metric and value that seconds_to_quality is of
@@ -132,23 +130,25 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
     }
     quality = _quality(entries, options.quality)
     return Analysis(
-        dataset,
-        first.split,
-        len(first.records),
-        entries,
-        options,
-        signatures,
-        estimates,
-        plain,
-        differences,
-        {entry.name: _costs(entry, quality) for entry in entries},
-        quality,
-        lengths,
-        {e.name: slices.of_length(e.runs[0], options.metric, counted, options.level) for e in entries if lengths},
-        {name: places for name, (places, _) in worded.items()},
-        {name: often for name, (_, often) in worded.items() if often},
-        agreement(entries),
-        notes,
+        dataset=dataset,
+        split=first.split,
+        records=len(first.records),
+        entries=entries,
+        options=options,
+        signatures=signatures,
+        estimates=estimates,
+        plain=plain,
+        differences=differences,
+        costs={entry.name: _costs(entry, quality) for entry in entries},
+        quality=quality,
+        lengths=lengths,
+        by_length={
+            e.name: slices.of_length(e.runs[0], options.metric, counted, options.level) for e in entries if lengths
+        },
+        by_place={name: places for name, (places, _) in worded.items()},
+        by_frequency={name: often for name, (_, often) in worded.items() if often},
+        common=agreement(entries),
+        notes=notes,
     )
 
 

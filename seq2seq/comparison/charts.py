@@ -44,8 +44,9 @@ def lines(
         kind = f"s{place}" if place < NAMED else "rest"
         dash = f' stroke-dasharray="{DASHES[place]}"' if place < NAMED and DASHES[place] else ""
         band = ""
-        if place < NAMED and all(p.low is not None and p.high is not None for p in points):
-            bars = (f"M{frame.x(p.x):.1f} {frame.y(p.low):.1f}V{frame.y(p.high):.1f}" for p in points)  # type: ignore[arg-type]
+        ranges = [(p.x, p.low, p.high) for p in points if p.low is not None and p.high is not None]
+        if place < NAMED and len(ranges) == len(points):
+            bars = (f"M{frame.x(x):.1f} {frame.y(low):.1f}V{frame.y(high):.1f}" for x, low, high in ranges)
             band = f'<path class="bar {kind}" d="{"".join(bars)}"/>'
         title = f"<title>{escape(name)}</title>"
         parts.append(f'<g>{band}<path class="line {kind}"{dash} d="{path}">{title}</path></g>')

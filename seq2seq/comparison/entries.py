@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from seq2seq.comparison.runs import PRIMARY, SYSTEM, Run, references
+from seq2seq.comparison.outside import SYSTEM
+from seq2seq.comparison.runs import PRIMARY, Run, references
 from seq2seq.errors import UserError
 from seq2seq.sweeps import RESULTS
 
@@ -108,15 +109,15 @@ def _drawable(run: Run) -> list[str]:
 def _apart(one: Run, other: Run, metric: str) -> str | None:
     if len(one.records) != len(other.records):
         return f"their test sets differ: {len(one.records)} and {len(other.records)} records of {one.dataset}"
-    if not (one.control or other.control) and one.fingerprint != other.fingerprint:
-        for place, (a, b) in enumerate(zip(one.records, other.records, strict=True)):
-            sources = one.source(place), other.source(place)
-            for what, x, y in (("source", *sources), ("references", references(a), references(b))):
-                if x != y:
-                    said = (str(text if isinstance(text, str) else text[0])[:SHORT] for text in (x, y))
-                    return "their test sets differ: the {} of record {} is {!r} and {!r}".format(what, place + 1, *said)
-    if any(references(a) != references(b) for a, b in zip(one.records, other.records, strict=True)):
-        return "their test sets differ: not the same references"
+    alone = not (one.control or other.control)  # a control may have changed the sources
+    for place, (a, b) in enumerate(zip(one.records, other.records, strict=True)):
+        told = {"references": (references(a), references(b))}
+        if alone:
+            told["source"] = [one.source(place)], [other.source(place)]
+        for what, (x, y) in told.items():
+            if x != y:
+                said = "{!r} and {!r}".format(*(text[0][:SHORT] for text in (x, y)))
+                return f"their test sets differ: the {what} of record {place + 1} is {said}"
     mine, theirs = (str(run.results[metric]["signature"]) for run in (one, other))
     if not alike(metric, one, other):
         parts = set(mine.split("|")) ^ set(theirs.split("|"))

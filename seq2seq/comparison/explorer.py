@@ -15,13 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from seq2seq.comparison.entries import Entry
 from seq2seq.comparison.runs import references
-from seq2seq.exhibits import Exhibit
+from seq2seq.exhibits import Exhibit, quantised
 
 ROOM = 8_000_000  # characters of all examples of a page together
 SIDE = 240  # pixels of a picture
@@ -134,8 +132,8 @@ def _example(
         for slot, weights in arrays.items():
             if weights.shape[-1] > LONGEST:
                 continue
-            steps, largest = _steps(weights)
-            slots.append([slot, *weights.shape[:2], weights.shape[2], packed.tell(), float(f"{largest:.4g}")])
+            steps, (largest,) = quantised(weights.reshape(1, -1))
+            slots.append([slot, *weights.shape, packed.tell(), float(f"{largest:.4g}")])
             packed.write(steps.tobytes())
         item = {
             "entry": entry,
@@ -157,11 +155,6 @@ def _example(
         "data": base64.b64encode(zlib.compress(packed.getvalue(), 9)).decode(),
         "items": items,
     }
-
-
-def _steps(weights: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
-    largest = float(weights.max(initial=0))
-    return np.rint(np.clip(weights, 0, None) * (255 / largest if largest else 0)).astype(np.uint8), largest
 
 
 def _picture(record: Mapping[str, Any]) -> str:

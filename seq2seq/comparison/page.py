@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -207,16 +208,6 @@ def _significance(a: Analysis) -> str:
             continue
         names = [n for n in a.names if any(n in (d.a, d.b) for d in pairs)]
         known = {(d.a, d.b): d for d in pairs}
-        head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
-        body = []
-        for row in names:
-            cells = []
-            for column in names:
-                d, sign = known.get((row, column)), 1
-                if d is None:
-                    d, sign = known.get((column, row)), -1
-                cells.append(_cell(metric, d, sign))
-            body.append(f'<tr><th scope="row">{escape(row)}</th>{"".join(cells)}</tr>')
         alone = sum(not d.seeds for d in pairs)
         hows = []
         if alone < len(pairs):
@@ -230,13 +221,15 @@ def _significance(a: Analysis) -> str:
         parts.append(
             f"<h3>{escape(metric)}: who differs from whom</h3><p>Row less column. <b class=up>▲</b> the row is better, "
             f"<b class=down>▼</b> worse, p &lt; {ALPHA}{tables.how_corrected(a)}; · not told apart. {how}.</p>"
-            + _matrix(head, body, "significance")
+            + _matrix(names, partial(_cell, metric, known), "significance")
         )
     return "".join(parts)
 
 
-def _cell(metric: str, d: Difference | None, sign: int) -> str:
+def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, column: str) -> str:
     """What a pair came to, from the row's side."""
+    sign = 1 if (row, column) in known else -1
+    d = known.get((row, column), known.get((column, row)))
     if d is None:
         return "<td></td>"
     value = sign * d.difference
@@ -253,10 +246,13 @@ def _cell(metric: str, d: Difference | None, sign: int) -> str:
     return f'<td class="{kind}" title="{said}"><span aria-hidden="true">{mark}</span>{heard}</td>'
 
 
-def _matrix(head: str, body: Sequence[str], label: str, kind: str = "") -> str:
-    """Rows and columns are the same configurations."""
-    inside = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
-    table = f'<table class="matrix {kind}">{inside}</table>'
+def _matrix(names: Sequence[str], cell: Callable[[str, str], str], label: str, kind: str = "") -> str:
+    """Rows and columns are the same configurations; ``cell`` of a row's name and a column's is a ``<td>``."""
+    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
+    rows = (f'<tr><th scope="row">{escape(r)}</th>{"".join(cell(r, c) for c in names)}</tr>' for r in names)
+    table = (
+        f'<table class="matrix {kind}"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
     return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
 
 
@@ -272,18 +268,16 @@ def _attention(a: Analysis, number: int) -> str:
         f'<p class="fine">{meaning}</p>',
     ]
     if a.common is not None:
-        order = [[entry.name for entry in a.entries].index(name) for name in a.names]
-        common = a.common[np.ix_(order, order)]
-        titles = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in a.names)
-        body = []
-        for name, row in zip(a.names, common, strict=True):
-            cells = "".join(
-                "<td></td>" if np.isnan(v) else f'<td style="--w:{v:.2f}">{100 * v:.0f}</td>' for v in row.tolist()
-            )
-            body.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+        place = {entry.name: n for n, entry in enumerate(a.entries)}
+        common = a.common
+
+        def cell(row: str, column: str) -> str:
+            share = common[place[row], place[column]]
+            return "<td></td>" if np.isnan(share) else f'<td style="--w:{share:.2f}">{100 * share:.0f}</td>'
+
         parts.append(
             "<h3>Do they look at the same words?</h3><p>Share of attention, in percent, that two have in common on the "
-            "same references, word by word.</p>" + _matrix(titles, body, "agreement", "shared")
+            "same references, word by word.</p>" + _matrix(a.names, cell, "agreement", "shared")
         )
     return "".join(parts)
 

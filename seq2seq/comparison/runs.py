@@ -1,4 +1,4 @@
-"""What finished runs left, read without opening a model: ``Run``; and outputs of other toolkits, as runs too."""
+"""What finished runs left, read without opening a model."""
 
 from __future__ import annotations
 
@@ -10,27 +10,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from seq2seq import exhibits
+from seq2seq.config import plain
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
-from seq2seq.metrics import sums
-from seq2seq.metrics.text import score
 from seq2seq.sweeps import FAILED, RESULTS
 
 SPLITS = ("train", "valid", "validation", "test")
 STATISTIC = "attention_"
 PRIMARY = ("model", "attention")
 """Groups that name a system wherever they differ; of others, what was typed."""
-SYSTEM = "system"
-"""The facet of another toolkit's outputs, which is their name."""
 BESIDE = {
     *("seed", "logger", "debug", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "devices", "enable_progress_bar", "log_every_n_steps")),
@@ -59,13 +55,10 @@ class Run:
     @cached_property
     def records(self) -> list[dict[str, Any]]:
         """Source, references, hypothesis, sums ... in the split's order."""
-        return list(_lines(self.path / "outputs" / f"{self.split}.jsonl"))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Of sources and references: alike where the test set is. (A control may have changed the sources.)"""
-        told = [[None if self.control else self.source(n), references(r)] for n, r in enumerate(self.records)]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        file = self.path / "outputs" / f"{self.split}.jsonl"
+        if not file.exists():
+            raise UserError(f"{file} is missing: evaluate.py checkpoint={self.path} makes it anew")
+        return list(_lines(file))
 
     def source(self, place: int) -> str:
         """That of a record: a text, or of a picture its file's name, wherever it lies."""
@@ -80,11 +73,6 @@ class Run:
         else:
             some = [record.get("sums", {}).get(metric) for record in self.records]
         known = [row for row in some if row is not None]
-        if (
-            not known and metric in self.results and "hypothesis" in self.records[0]
-        ):  # of a version that did not keep them
-            texts = [record.get("hypothesis") or "" for record in self.records]
-            known = some = sums.rows([metric], texts, [references(r) for r in self.records]).get(metric, [])
         if not known:
             return None
         nothing = [0.0] * len(known[0])
@@ -159,11 +147,7 @@ def read(path: Path, split: str) -> Run:
     about = dict(results.get("run", {}))
     evaluated = "training" not in about
     trained = _run_of(path, about) if evaluated else path
-    if not (path / "outputs" / f"{split}.jsonl").exists():
-        raise UserError(f"{path}/outputs/{split}.jsonl is missing: evaluate.py checkpoint={path} makes it anew")
     config, mine, told = _config(trained), _config(path), about if trained == path else _told(trained)
-    chosen = told.get("chosen") or {}
-    facets = {name: str(value) for name, value in _choices(trained, chosen).items() if name in PRIMARY and value}
     otherwise = _evaluated(mine, config) if evaluated else {}
     data = mine.get("data") or {}
     return Run(
@@ -171,7 +155,7 @@ def read(path: Path, split: str) -> Run:
         split,
         str(data.get("name") or split) if split in SPLITS else split,
         about.get("seed"),
-        facets | _typed(trained, chosen) | otherwise,
+        _chosen(trained) | otherwise,
         hashlib.sha256(json.dumps([_recipe(config), otherwise], sort_keys=True, default=str).encode()).hexdigest(),
         results[split],
         {**told, **about},
@@ -179,68 +163,6 @@ def read(path: Path, split: str) -> Run:
         "images" in data,
         otherwise.get("control"),
     )
-
-
-def outside(
-    name: str,
-    hypotheses: Sequence[str],
-    sources: Sequence[str],
-    references: Sequence[Sequence[str]],
-    metrics: Sequence[str],
-    like: Run | None = None,
-    attention: Path | None = None,
-) -> Run:
-    """Outputs of another toolkit, scored here; ``like`` is a run on the same data. ``attention`` is an npz file with an
-    array (T, S) or (H, T, S) for each line that has one, named by its number from 0: rows are the words of the output,
-    columns those of the source, each perhaps with an end-of-sentence behind.
-    """
-    if len(hypotheses) != len(references):
-        raise UserError(f"outputs.{name} has {len(hypotheses)} lines, but there are references for {len(references)}")
-    rows = sums.rows(metrics, hypotheses, references)
-    records: list[dict[str, Any]] = [
-        {"source": source, "references": list(several), "hypothesis": text, "sums": {m: rows[m][n] for m in rows}}
-        for n, (source, several, text) in enumerate(zip(sources, references, hypotheses, strict=True))
-    ]
-    results = {m: vars(found) for m, found in score(metrics, hypotheses, references).items()}
-    split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
-    run = Run(Path(name), split, dataset, None, {SYSTEM: name}, name, results, pictures=bool(like and like.pictures))
-    run.__dict__["records"] = records
-    run.__dict__["exhibits"] = [] if attention is None else _plain(attention, records)
-    return run
-
-
-def _plain(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Exhibit]:
-    """Attention of another toolkit, between words."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {int(name.removeprefix("arr_")): stored[name].astype(np.float32) for name in stored.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path} can't be read ({error}); its arrays are numbers, named 0, 1, ... by line") from error
-    found = []
-    for place, given in sorted(arrays.items()):
-        if not 0 <= place < len(records):
-            raise UserError(f"{path} has attention of line {place}, but there are {len(records)} from 0")
-        weights = given[None] if given.ndim == 2 else given
-        target, source = (str(records[place][side]).split() for side in ("hypothesis", "source"))
-        fits = weights.ndim == 3
-        fits = fits and weights.shape[1] - len(target) in (0, 1) and weights.shape[2] - len(source) in (0, 1)
-        if not fits:
-            raise UserError(
-                f"{path}: array {place} is {' x '.join(map(str, given.shape))}, but the output has {len(target)} words "
-                f"and the source {len(source)}; rows are output words, columns source words, each perhaps with </s>"
-            )
-        (rows, row_words), (columns, column_words) = (
-            _pieces(words, size) for words, size in ((target, weights.shape[1]), (source, weights.shape[2]))
-        )
-        heads = {"cross.0": weights} if len(weights) > 1 else {}
-        found.append(Exhibit(place, columns, rows, column_words, row_words, weights.mean(0), heads))
-    return found
-
-
-def _pieces(words: Sequence[str], size: int) -> tuple[list[str], list[int]]:
-    """Words as pieces, with ``</s>`` if there is one more, and the word of each."""
-    more = size - len(words)
-    return [*(f"\u2581{word}" for word in words), *["</s>"] * more], [*range(len(words)), *[-1] * more]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -285,24 +207,25 @@ def _told(path: Path) -> dict[str, Any]:
 def _config(path: Path) -> dict[str, Any]:
     file = path / "config.yaml"
     try:
-        return dict(OmegaConf.to_container(OmegaConf.load(file)) or {}) if file.exists() else {}  # type: ignore[arg-type]
+        stored = OmegaConf.load(file) if file.exists() else OmegaConf.create()
     except (OmegaConfBaseException, YAMLError, OSError) as error:
         raise UserError(f"{file} can't be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(stored, DictConfig):
+        raise UserError(f"{file} can't be read: it holds no options")
+    return plain(stored)
 
 
-def _choices(path: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """{group: file}, as the run tells, or Hydra in its directory."""
-    file = path / ".hydra" / "hydra.yaml"
-    stored = OmegaConf.load(file).hydra.runtime.choices if not chosen and file.exists() else {}
-    return dict(chosen.get("choices") or stored)
-
-
-def _typed(path: Path, chosen: Mapping[str, Any]) -> dict[str, str]:
-    """What was overridden, as far as it is part of the recipe."""
-    file = path / ".hydra" / "overrides.yaml"
-    stored: Any = OmegaConf.load(file) if not chosen and file.exists() else []
-    lines = [str(line).lstrip("+").partition("=") for line in chosen.get("overrides") or stored]
-    return {key: value for key, _, value in lines if key not in BESIDE.union(PRIMARY, {"data"})}
+def _chosen(path: Path) -> dict[str, str]:
+    """How a run's config came about, as Hydra keeps it: the groups that name a system, and what was typed of the
+    recipe.
+    """
+    folder = path / ".hydra"
+    if not (folder / "hydra.yaml").exists():
+        return {}
+    choices = OmegaConf.load(folder / "hydra.yaml").hydra.runtime.choices
+    groups = {name: str(choices[name]) for name in PRIMARY if choices.get(name)}
+    typed = [str(line).lstrip("+").partition("=") for line in OmegaConf.load(folder / "overrides.yaml")]
+    return groups | {key: value for key, _, value in typed if key not in BESIDE.union(PRIMARY, {"data"})}
 
 
 def _evaluated(config: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, str]:

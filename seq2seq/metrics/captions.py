@@ -20,7 +20,7 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.translation import Score, check
+from seq2seq.metrics.translation import Score, check, counted
 
 ORDERS = (1, 2, 3, 4)
 SIGMA = 6.0  # of CIDEr-D's penalty for lengths
@@ -99,35 +99,27 @@ class _Vector:
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """The mean of CIDEr-D over pictures."""
     check("CIDEr-D", hypotheses, references)
-    return Score(fmean(cider_values(hypotheses, references)), f"CIDEr-D|{TOKENS}|sigma:6")
-
-
-def cider_values(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """CIDEr-D of each picture, n-grams being weighed by the references of all."""
-    return CiderD(references).scores(range(len(hypotheses)), [words(text) for text in hypotheses])
+    scores = CiderD(references).scores(range(len(hypotheses)), [words(text) for text in hypotheses])
+    return Score.mean(scores, f"CIDEr-D|{TOKENS}|sigma:6")
 
 
 def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """BLEU of n-grams up to ``order`` of the whole corpus, by the reference of the closest length."""
     name = f"BLEU-{order}"
     check(name, hypotheses, references)
-    most = max(map(len, references))
     spaced = [[" ".join(words(text)) for text in several] for several in references]
-    streams: list[Any] = [[several[k] if k < len(several) else None for several in spaced] for k in range(most)]
-    scorer = BLEU(max_ngram_order=order, tokenize="none", smooth_method="none", force=True)
-    result = scorer.corpus_score([" ".join(words(text)) for text in hypotheses], streams)
-    return Score(float(result.score), f"{name}|{TOKENS}|smooth:none")
+    found, rows = counted(counter(order), [" ".join(words(text)) for text in hypotheses], spaced)
+    return Score(found, f"{name}|{TOKENS}|smooth:none", rows)
+
+
+def counter(order: int) -> BLEU:
+    """What counts the n-grams of words that are split already."""
+    return BLEU(max_ngram_order=order, tokenize="none", smooth_method="none", force=True)
 
 
 def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """F = (1 + beta^2) P R / (R + beta^2 P), P and R the best of the longest common subsequence with any reference."""
     check("ROUGE-L of COCO", hypotheses, references)
-    values = rouge_l_coco_values(hypotheses, references)
-    return Score(fmean(values), f"ROUGE-L|{TOKENS}|beta:1.2|best precision, best recall")
-
-
-def rouge_l_coco_values(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """That of each picture, times 100."""
     scores = []
     for text, several in zip(hypotheses, references, strict=True):
         said, told = words(text), [words(reference) for reference in several]
@@ -136,7 +128,7 @@ def rouge_l_coco_values(hypotheses: Sequence[str], references: Sequence[Sequence
         recall = max(c / max(1, len(reference)) for c, reference in zip(common, told, strict=True))
         both = precision and recall
         scores.append(100.0 * (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision) if both else 0.0)
-    return scores
+    return Score.mean(scores, f"ROUGE-L|{TOKENS}|beta:1.2|best precision, best recall")
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:

@@ -63,17 +63,21 @@ def overlapping(cells: ArrayLike, extent: Sequence[float], boxes: Boxes) -> NDAr
     return found
 
 
-def exact(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Share of outputs that are one of their references, word for word."""
-    same = (text.split() in [reference.split() for reference in r] for text, r in zip(outputs, references, strict=True))
-    return sum(same) / max(1, len(outputs))
+def exact(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """1 for each output that is one of its references, word for word."""
+    return [
+        float(text.split() in [reference.split() for reference in several])
+        for text, several in zip(outputs, references, strict=True)
+    ]
 
 
-def attributes(outputs: Sequence[str], references: Sequence[Sequence[str]], naming: Iterable[str]) -> float | None:
-    """Share, of the words of references that are among ``naming``, that stand in the output at their place; by the
-    reference that it agrees with most. None where there are no such words.
+def attributes(
+    outputs: Sequence[str], references: Sequence[Sequence[str]], naming: Iterable[str]
+) -> list[tuple[int, int]]:
+    """(right, all) of each output: the words of a reference that are among ``naming``, and those of them that stand in
+    the output at their place; by the reference that it agrees with most.
     """
-    wanted, right, total = frozenset(naming), 0, 0
+    wanted, found = frozenset(naming), []
     for text, several in zip(outputs, references, strict=True):
         said, best = text.split(), (-1.0, 0, 0)
         for reference in several:
@@ -81,5 +85,5 @@ def attributes(outputs: Sequence[str], references: Sequence[Sequence[str]], nami
             hits = sum(n < len(said) and said[n] == reference.split()[n] for n in places)
             if places:
                 best = max(best, (hits / len(places), hits, len(places)))
-        right, total = right + best[1], total + best[2]
-    return right / total if total else None
+        found.append(best[1:])
+    return found

@@ -55,24 +55,23 @@ def uniform_recall(documents: Sequence[str], origins: Sequence[Sequence[int]]) -
     return found / words if words else None
 
 
-def copy_accuracy(
+def copied_words(
     sources: Sequence[str],
     targets: Sequence[str],
     hypotheses: Sequence[str],
     known: Callable[[str], bool],
     *,
     words: Callable[[str], list[str]] = str.split,
-) -> float | None:
-    """Share, 0-1, of the words that only copying can say which are said, over all documents; None without any.
+) -> list[tuple[int, int]]:
+    """(said, all) of each document's words that only copying can say.
 
     Those are the words of the target that stand in the source but aren't ``known``, that is in the model's target
-    vocabulary. As multisets, wherever they stand: Σ_w min(count in hypothesis, count in target) / Σ_w count in
-    target. ``words`` splits a text.
+    vocabulary. As multisets, wherever they stand: Σ_w min(count in hypothesis, count in target), Σ_w count in target.
+    ``words`` splits a text.
     """
-    said = wanted = 0
+    found = []
     for source, target, hypothesis in zip(sources, targets, hypotheses, strict=True):
         shown = set(words(source))
         gold = Counter(word for word in words(target) if word in shown and not known(word))
-        said += (gold & Counter(words(hypothesis))).total()
-        wanted += gold.total()
-    return said / wanted if wanted else None
+        found.append(((gold & Counter(words(hypothesis))).total(), gold.total()))
+    return found

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from importlib.metadata import version
-from math import fsum
 from typing import Protocol
 
 import regex
@@ -75,7 +74,7 @@ def rouge(
     if "rougeLsum" in signatures:
         signatures["rougeLsum"] += f"|sents:lines or sentencex.{language}.{version('sentencex')}"
     values = rouge_values(names, hypotheses, references, tokenize=tokenize, language=language)
-    return {name: Score(fsum(values[name]) / len(hypotheses), signatures[name]) for name in names}
+    return {name: Score.mean(values[name], signatures[name]) for name in names}
 
 
 def rouge_values(
@@ -86,7 +85,7 @@ def rouge_values(
     tokenize: str = "rouge",
     language: str = "en",
 ) -> dict[str, list[float]]:
-    """{name: the F1 of each document, times 100}, which ``bootstrap`` takes.
+    """{name: the F1 of each document, times 100}.
 
     ``rougeLsum`` needs sentences: a text's lines, where it has several, else those that ``sentencex`` finds by
     the rules of ``language``.

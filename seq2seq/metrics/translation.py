@@ -8,8 +8,10 @@ better when lower.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
+from statistics import fmean
+from typing import Any
 
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
@@ -18,13 +20,28 @@ from sacrebleu.metrics.ter import TER
 
 from seq2seq.errors import UserError
 
+Rows = Sequence[Sequence[float]]
+
 
 @dataclass(frozen=True)
 class Score:
-    """A figure and the signature that says how to get it again."""
+    """A figure and the signature that says how to get it again.
+
+    ``rows`` are what each record adds to the sums that the figure is a function of, where it is one (``metrics.sums``).
+    """
 
     score: float
     signature: str
+    rows: Rows | None = field(default=None, repr=False, compare=False)
+
+    @staticmethod
+    def mean(values: Sequence[float], signature: str) -> Score:
+        """Of one value a record."""
+        return Score(fmean(values), signature, [(value, 1.0) for value in values])
+
+    def told(self) -> dict[str, Any]:
+        """As results.json has it."""
+        return {"score": self.score, "signature": self.signature}
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> Score:
@@ -53,9 +70,17 @@ def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score
 
 def _score(name: str, scorer: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     check(name, hypotheses, references)
+    found, rows = counted(scorer, hypotheses, references)
+    return Score(found, f"{name}|{scorer.get_signature()}", rows)
+
+
+def counted(
+    scorer: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[float, list[list[float]]]:
+    """The score of a corpus, and the counts of each sentence that it is made of, in one pass."""
     streams = list(zip_longest(*references))  # the k-th reference of every sentence, None where there are fewer
-    result = scorer.corpus_score(list(hypotheses), streams)
-    return Score(float(result.score), f"{name}|{scorer.get_signature()}")
+    rows = scorer._extract_corpus_statistics(list(hypotheses), streams)
+    return float(scorer._aggregate_and_compute(rows).score), [[float(x) for x in row] for row in rows]
 
 
 def check(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import command
-from seq2seq.comparison import workflow
+from seq2seq import command, workflows
 from tests.browser import CHROMIUM, Page, chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
@@ -20,7 +19,7 @@ def file(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "report"
     options = [f"runs={sweep}", f"output={out}", "samples=100"]
     (config,) = command.compose("compare", [command.forced(option) for option in options])
-    return workflow.compare(config)
+    return workflows.compare(config)
 
 
 @pytest.fixture(scope="module")

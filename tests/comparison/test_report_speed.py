@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from seq2seq import command, exhibits
-from seq2seq.comparison import workflow
+from seq2seq import command, exhibits, workflows
 from seq2seq.exhibits import Exhibit
-from seq2seq.metrics import score, sums
+from seq2seq.metrics import score
 from tests.browser import CHROMIUM, chromium
 from tests.metrics.test_sums import WORDS
 
@@ -41,17 +40,17 @@ def made(folder: Path, number: int) -> None:
             at = [*range(size), -1]
             last = weights[f"cross.{LAYERS - 1}"].mean(0)
             kept.append(Exhibit(place, pieces, [*reversed(pieces[:-1]), "</s>"], at, at, last, weights, last[:-1, :-1]))
-    rows = sums.rows(METRICS, outputs, references)
+    found = score(METRICS, outputs, references)
     (folder / "outputs").mkdir(parents=True)
     with (folder / "outputs" / "test.jsonl").open("w") as file:
         for n, (source, several, text) in enumerate(zip(sources, references, outputs, strict=True)):
             entry = {"source": source, "references": several, "hypothesis": text}
-            file.write(json.dumps({**entry, "sums": {name: rows[name][n] for name in rows}}) + "\n")
+            file.write(json.dumps({**entry, "sums": {name: figure.rows[n] for name, figure in found.items()}}) + "\n")
     exhibits.save(folder / "attention" / "test.npz", kept)
     chosen = {"choices": {"model": "rnn", "attention": f"mechanism{number // 3}"}, "overrides": []}
     training = {"steps": 100, "seconds": 60.0 + number, "tokens_per_second": 1000.0 + number, "monitor": "nll"}
     about = {"seed": number % 3, "parameters": 10**6, "chosen": chosen, "training": training}
-    scores = {name: vars(found) for name, found in score(METRICS, outputs, references).items()}
+    scores = {name: figure.told() for name, figure in found.items()}
     (folder / "results.json").write_text(json.dumps({"test": scores, "run": about}))
     OmegaConf.save({"attention": number // 3, "data": {"name": "made"}}, folder / "config.yaml")
     (folder / "metrics.csv").write_text("step,validation/nll\n" + "".join(f"{n},{5 / n}\n" for n in range(1, 101)))
@@ -64,7 +63,7 @@ def test_sixty_runs(tmp_path: Path) -> None:
     options = [f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'report'}"]
     (config,) = command.compose("compare", [command.forced(option) for option in options])
     began = time.monotonic()
-    page = workflow.compare(config)
+    page = workflows.compare(config)
     built = time.monotonic() - began
     size = page.stat().st_size / 2**20
     print(f"\n{RUNS} runs, {EXAMPLES} examples: built in {built:.1f} s, {size:.1f} MiB")

@@ -20,7 +20,7 @@ from seq2seq.comparison.statistics import (
     randomised_p,
     sacrebleu_p,
 )
-from seq2seq.metrics import sums
+from seq2seq.metrics import score
 from tests.metrics.test_sums import WORDS
 
 SAMPLES = 400
@@ -47,7 +47,7 @@ def test_the_paired_bootstrap_is_sacrebleu_s(metric: str, wrong: float) -> None:
     )
     _, found = test()
     theirs = next(results for name, results in found.items() if name != "System")
-    a, b = (np.array(sums.rows([metric], text, references)[metric]) for text in (one, other))
+    a, b = (np.array(score([metric], text, references)[metric].rows) for text in (one, other))
     resampler = Resampler.of(len(a), SAMPLES)
     ours = [System.of(name, metric, [rows], resampler) for name, rows in (("one", a), ("other", b))]
     for system, result in zip(ours, theirs, strict=True):
@@ -67,7 +67,7 @@ def test_approximate_randomisation_is_sacrebleu_s(wrong: float) -> None:
         n_samples=SAMPLES,
     )
     _, found = test()
-    a, b = (np.array(sums.rows(["bleu"], text, references)["bleu"]) for text in (one, other))
+    a, b = (np.array(score(["bleu"], text, references)["bleu"].rows) for text in (one, other))
     randomiser = Randomiser.of(len(a), SAMPLES)
     ours = randomised_p("bleu", *((rows.sum(0), randomiser.staying(rows)) for rows in (a, b)))
     assert ours == pytest.approx(found["BLEU"][1].p_value, abs=2 / SAMPLES)
@@ -108,6 +108,31 @@ def test_one_run_beside_several_is_not_called_different_too_often(of_seeds: floa
 
 def test_sacrebleu_s_own_p_is_one_sided() -> None:
     assert 0.08 < ties(1, 0.0, of_both=1.0)["sacrebleu"] < 0.13
+
+
+def of_values(name: str, values: np.ndarray, samples: int = 1000) -> System:
+    """One run, a value a record."""
+    rows = np.stack([values, np.ones(len(values))], 1)
+    return System.of(name, "mean", [rows], Resampler.of(len(values), samples))
+
+
+def test_interval_of_many_values_is_the_normal_one() -> None:
+    values = np.random.default_rng(0).gamma(2, size=800)
+    error = values.std() / np.sqrt(len(values))
+    found = estimate(of_values("one", values, 4000))
+    expected = (values.mean() - 1.96 * error, values.mean() + 1.96 * error)
+    assert (found.low, found.high) == pytest.approx(expected, abs=0.15 * error)
+    assert estimate(of_values("one", np.full(7, 3.0))).low == estimate(of_values("one", np.full(7, 3.0))).high == 3
+
+
+def test_a_paired_difference_knows_what_documents_have_in_common() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 10, 400)  # how hard a document is
+    a, b = (of_values(name, hard + gain + rng.normal(0, 1, 400)) for name, gain in (("a", 0.5), ("b", 0.0)))
+    found, back = difference(a, b), difference(b, a)
+    assert 0 < found.low < found.difference < found.high < 1
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+    assert estimate(a).low < estimate(b).high  # apart, the two can't be told from one another
 
 
 def of_means(name: str, *values: float) -> System:

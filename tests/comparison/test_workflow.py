@@ -15,7 +15,6 @@ import pytest
 from omegaconf import DictConfig
 
 from seq2seq import command, workflows
-from seq2seq.comparison import workflow
 from seq2seq.comparison.analysis import seconds_to
 from seq2seq.comparison.entries import entries
 from seq2seq.comparison.runs import find
@@ -34,7 +33,7 @@ def composed(*overrides: str) -> DictConfig:
 @pytest.fixture(scope="module")
 def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "report"
-    workflow.compare(composed(f"runs={sweep}", f"output={out}", "samples=100"))
+    workflows.compare(composed(f"runs={sweep}", f"output={out}", "samples=100"))
     return out
 
 
@@ -102,7 +101,7 @@ def test_text_of_the_data_is_text_on_the_page(sweep: Path, tmp_path: Path) -> No
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         rows[0] |= {"source": evil, "references": [evil], "hypothesis": evil}
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    workflow.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
+    workflows.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
     page = (tmp_path / "out" / "index.html").read_text()
     assert "alert(1)" in page
     assert "<script>alert" not in page and "<b>&amp;" not in page
@@ -114,7 +113,7 @@ def test_another_toolkit_stands_in_the_same_table(
     rows = [json.loads(line) for line in (sweep / "0" / "outputs" / "test.jsonl").read_text().splitlines()]
     (tmp_path / "perfect.txt").write_text("".join(row["references"][0] + "\n" for row in rows))
     options = [f"runs={sweep}", f"outputs.perfect={tmp_path / 'perfect.txt'}", f"output={tmp_path / 'out'}"]
-    workflow.compare(composed(*options, "samples=100"))
+    workflows.compare(composed(*options, "samples=100"))
     assert "perfect has the highest bleu, 100.0" in capsys.readouterr().out
     summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["toy_translation"]
     assert summary["estimates"]["bleu"]["perfect"]["score"] == pytest.approx(100)
@@ -138,14 +137,14 @@ def test_another_toolkit_s_attention(sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs.txt").write_text("".join(row["references"][0] + "\n" for row in rows))
     outputs = f"outputs.theirs={tmp_path / 'theirs.txt'}"
     options = [f"runs={sweep / '0'}", outputs, "samples=100", f"output={tmp_path / 'out'}"]
-    workflow.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows)}"))
+    workflows.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows)}"))
     page = (tmp_path / "out" / "index.html").read_text()
     (data,) = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
     assert len(data["examples"]) == 3
     item = next(i for i in data["examples"][0]["items"] if data["entries"][i["entry"]] == "theirs")
     assert data["pools"][item["source"]][-1] == "</s>"
     with pytest.raises(UserError, match=r"but the output has \d+ words and the source"):
-        workflow.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows, wrong=1)}"))
+        workflows.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows, wrong=1)}"))
 
 
 def test_an_evaluation_of_a_run_stands_for_it(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +157,7 @@ def test_an_evaluation_of_a_run_stands_for_it(sweep: Path, tmp_path: Path, capsy
     (run,) = [run for entry in found for run in entry.runs if run.path == tmp_path / "again"]
     assert run.curves and run.frequencies and run.about["training"]["steps"] == 3  # those of the run
     options = [f"runs=[{sweep},{tmp_path / 'again'}]", f"output={tmp_path / 'out'}", "samples=100"]
-    workflow.compare(composed(*options))
+    workflows.compare(composed(*options))
     assert f"{sweep / '0'} is left out" in capsys.readouterr().out
 
 
@@ -176,7 +175,7 @@ def test_what_is_trained_on_is_part_of_a_configuration(sweep: Path, tmp_path: Pa
 
 def test_against_a_baseline(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [f"runs={sweep}", f"output={tmp_path / 'out'}", "samples=100", "correction=none", "level=0.8"]
-    workflow.compare(composed(*options, "baseline='transformer multi_head'"))
+    workflows.compare(composed(*options, "baseline='transformer multi_head'"))
     said = capsys.readouterr().out
     assert "transformer multi_head (p" in said and "others were not tested against it" in said
     page = (tmp_path / "out" / "index.html").read_text()
@@ -193,7 +192,7 @@ def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ):
         (tmp_path / name).write_text(text)
     files = [f"outputs.{name}={tmp_path / name}" for name in ("one", "two")]
-    workflow.compare(composed(*files, f"references={tmp_path / 'ref'}", f"output={tmp_path / 'out'}", "samples=100"))
+    workflows.compare(composed(*files, f"references={tmp_path / 'ref'}", f"output={tmp_path / 'out'}", "samples=100"))
     assert re.search(r"one\s+1\s+100\.0", capsys.readouterr().out)
 
 
@@ -213,7 +212,7 @@ def test_evaluations_can_be_compared_too(sweep: Path, tmp_path: Path) -> None:
 def test_unfinished_runs_are_told(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
     (runs / "4" / "results.json").unlink()
-    workflow.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
+    workflows.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
     assert f"{runs / '4'} has no results" in capsys.readouterr().out
 
 
@@ -261,7 +260,7 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
 def test_what_is_refused(sweep: Path, tmp_path: Path, what: str, options: list[str], message: str) -> None:
     runs = changed(sweep, tmp_path, what) if what else sweep
     with pytest.raises(UserError, match=message):
-        workflow.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100", *options))
+        workflows.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100", *options))
     assert not (tmp_path / "out").exists()
 
 
@@ -272,11 +271,11 @@ def test_nothing_to_compare_and_nothing_written_over(sweep: Path, tmp_path: Path
         ([f"runs={tmp_path}"], "no results.json in or below"),
     ):
         with pytest.raises(UserError, match=message):
-            workflow.compare(composed(*options, f"output={tmp_path / 'out'}"))
+            workflows.compare(composed(*options, f"output={tmp_path / 'out'}"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="holds something else"):
-        workflow.compare(composed(f"runs={sweep}", f"output={tmp_path / 'mine'}"))
+        workflows.compare(composed(f"runs={sweep}", f"output={tmp_path / 'mine'}"))
 
 
 def test_lengths_and_words_by_hand() -> None:
@@ -293,6 +292,6 @@ def test_seconds_to_a_quality(sweep: Path) -> None:
     run = find([sweep / "0"], "test")[0]
     rows = [{"step": 10.0, "validation/nll": 3.0}, {"step": 20.0, "validation/nll": 2.0}]
     run.__dict__["curves"] = rows
-    run.about["training"].update(steps=40, seconds=8.0)  # type: ignore[index]
+    run.about["training"].update(steps=40, seconds=8.0)
     assert seconds_to(run, "nll", 2.5) == 4.0
     assert seconds_to(run, "nll", 1.0) is None

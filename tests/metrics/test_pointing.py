@@ -48,9 +48,9 @@ def test_a_word_without_attention_is_a_miss() -> None:
 def test_what_was_said() -> None:
     references = [["a red dog", "there is a red dog"], ["a blue cat above a red dog", "a red dog below a blue cat"]]
     naming = {"red", "blue", "dog", "cat"}
-    assert exact(["there is a red dog", "a blue cat above a red cat"], references) == 0.5
+    assert exact(["there is a red dog", "a blue cat above a red cat"], references) == [1, 0]
     # 2 of 2; of "a blue cat above a red dog" 3 of 4
-    assert attributes(["there is a red dog", "a blue cat above a red cat"], references, naming) == 5 / 6
-    assert attributes(["a red dog", "a red dog"], references, naming) == (2 + 2) / 6
-    assert attributes(["", "x"], references, naming) == 0
-    assert attributes(["x"], [["y"]], naming) is None
+    assert attributes(["there is a red dog", "a blue cat above a red cat"], references, naming) == [(2, 2), (3, 4)]
+    assert attributes(["a red dog", "a red dog"], references, naming) == [(2, 2), (2, 4)]
+    assert attributes(["", "x"], references, naming) == [(0, 2), (0, 4)]
+    assert attributes(["x"], [["y"]], naming) == [(0, 0)]

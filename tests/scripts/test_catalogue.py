@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scr
 
 import catalogue
 import pace
-import table
 
 TINY = ["data.reader.train=40", "data.reader.valid=4", "data.reader.test=4", "model.dim=8", "data.max_tokens=64"]
 
@@ -48,6 +47,7 @@ def run(folder: Path, *overrides: str, bleu: float = 50.0, seed: int = 1, **chos
     about = {"seed": seed, "parameters": 1234, "training": {"seconds": 9.0}}
     results = {"test": {name: {"score": score, "signature": ""} for name, score in scores.items()}, "run": about}
     (folder / "results.json").write_text(json.dumps(results))
+    (folder / "config.yaml").write_text(json.dumps({"data": {"name": picked["data"]}, "overrides": overrides}))
     return folder
 
 
@@ -166,10 +166,3 @@ def test_a_model_that_is_refused_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     overrides = [*TINY, "model.embedding_dim=8", f"data.cache={tmp_path}"]
     found = pace.measure("attention", "rnn", ["additive"], 1, overrides)
     assert found["additive"] == {"refused": "not here"} and found["dot"]["relative"] == 1.0
-
-
-def test_the_table_of_runs_names_both_slots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = run(tmp_path / "0", attention="dot", self_attention="linear", model="transformer")
-    assert table.name(folder) == ("toy_translation", "transformer", "dot", "linear")
-    with pytest.raises(SystemExit, match=r"no results\.json below"):
-        table.found([tmp_path / "0" / ".hydra"])

@@ -19,9 +19,10 @@ from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import Analysis, Options, analyse
 from seq2seq.comparison.entries import check, datasets, entries, named, repeated
 from seq2seq.comparison.explorer import ROOM, gather
+from seq2seq.comparison.outside import outside
 from seq2seq.comparison.page import page
 from seq2seq.comparison.ranks import FEWEST, Ranking, ranking
-from seq2seq.comparison.runs import Run, find, outside, references, unfinished
+from seq2seq.comparison.runs import Run, find, references, unfinished
 from seq2seq.comparison.statistics import CORRECTIONS, Correction
 from seq2seq.config import plain
 from seq2seq.errors import UserError

@@ -1,0 +1,43 @@
+"""What commands that start from a run share: their own options, and those that are laid over the run's config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq import options
+from seq2seq.config import build_node, plain
+from seq2seq.errors import UserError
+from seq2seq.search import Search
+
+T = TypeVar("T")
+
+
+def search_of(config: DictConfig) -> Search:
+    """That of the config's ``decoding``."""
+    search = build_node(config.decoding)
+    if not isinstance(search, Search):
+        raise UserError(f"decoding._target_={config.decoding._target_} is no way to decode")
+    return search
+
+
+def asked(config: DictConfig, kind: type[T], groups: Iterable[str]) -> T:
+    """A command's own options."""
+    own = {key: value for key, value in plain(config).items() if key not in groups}
+    options.check_options("", own, kind, beside=groups)
+    return kind(**own)
+
+
+def laid(stored: DictConfig, typed: DictConfig, groups: Iterable[str]) -> DictConfig:
+    """The run's config with what was typed: a group chosen anew takes the place of the run's, options are changed."""
+    config = stored.copy()
+    for group in groups:
+        if (node := typed.get(group)) is None:
+            continue
+        if not OmegaConf.is_dict(node):
+            raise UserError(f"{group}={node}: choose one of the group's files (--help lists them)")
+        config[group] = node if "_target_" in node else OmegaConf.merge(config.get(group) or {}, node)
+        options.check_nodes(group, plain(config[group]))
+    return config

@@ -1,0 +1,145 @@
+"""``evaluate.py``: a checkpoint's scores on a split, on new files, on gold alignments."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq import options, report
+from seq2seq.config import build_node, plain
+from seq2seq.controls import OF_ATTENTION, Control
+from seq2seq.cost import cost
+from seq2seq.data.captions import ImageCodec
+from seq2seq.data.corpus import Corpus
+from seq2seq.data.records import Record
+from seq2seq.errors import UserError
+from seq2seq.faithfulness import faithfulness
+from seq2seq.inference import Trained
+from seq2seq.judgement import alignment_error, record_of
+from seq2seq.lines import read_lines
+from seq2seq.metrics import Score
+from seq2seq.metrics.gold import read_gold
+from seq2seq.scoring import forced, score_records
+from seq2seq.sweeps import RESULTS
+from seq2seq.workflows.asking import asked as own_options
+from seq2seq.workflows.asking import laid, search_of
+
+LAID = ("task", "data", "decoding")  # groups that evaluation may choose anew
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The options of ``evaluate.py`` beside the groups; ``conf/evaluate.yaml`` says what they mean."""
+
+    checkpoint: str
+    split: str | None
+    source_file: str | None
+    target_file: str | None
+    alignment: str | None
+    reverse: bool
+    plots: int
+    examples: int
+    faithfulness: int
+    max_tokens: int
+    device: str
+    output: str | None
+    evaluation: Mapping[str, Any]
+
+
+def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
+    """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
+    started = time.monotonic()
+    config = OmegaConf.masked_copy(
+        config, [str(key) for key in config if key != "encoder"]
+    )  # data's; ours is the run's
+    asked = own_options(config, Evaluation, LAID)
+    for name in ("plots", "examples", "faithfulness"):
+        if getattr(asked, name) < 0:
+            raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
+    trained = Trained.load(asked.checkpoint, asked.device)
+    config = laid(trained.config, config, LAID)
+    trained = _seeing(trained, config)
+    search = search_of(config)
+    options.check_options("evaluation", asked.evaluation, Control)
+    control = Control(**asked.evaluation)
+    sets = {name: control(records, trained.codec) for name, records in _record_sets(trained, config, asked).items()}
+    if asked.alignment and isinstance(trained.codec, ImageCodec):
+        raise UserError("alignment= is of words in a source text; the model reads pictures")
+    gold = read_gold(asked.alignment) if asked.alignment else []
+    if asked.reverse:
+        gold = [pair.swapped() for pair in gold]
+    out = Path(asked.output) if asked.output else trained.run / "evaluations" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    told = config.copy()
+    told["evaluation"] = dict(asked.evaluation)
+    report.claim(out, told)
+
+    results: dict[str, dict[str, Score]] = {}
+    costs: dict[str, Any] = {}
+    for name, records in sets.items():
+        with control.around(trained.model):
+            scored = score_records(
+                trained,
+                records,
+                search,
+                plain(config.task),
+                max_tokens=asked.max_tokens,
+                plots=asked.plots,
+                examples=asked.examples,
+            )
+        if control.control not in OF_ATTENTION:  # which looks at attention as it is
+            scored.metrics |= faithfulness(trained, records[: asked.faithfulness], asked.max_tokens)
+        report.save_split(out, name, records, scored)
+        results[name] = scored.metrics
+        costs = cost(trained, records, scored)
+    if asked.alignment:
+        name = Path(asked.alignment).stem
+        with control.around(trained.model):
+            kept = max(asked.plots, asked.examples)
+            found = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=kept)
+        maps = [seen for seen in found if seen is not None]  # all: text can always be read
+        judged = alignment_error(maps, gold)
+        results[name] = judged.metrics
+        report.save_gold(out, name, gold, maps, judged, plots=asked.plots, examples=asked.examples)
+    report.save_results(out / RESULTS, results, report.about(trained, time.monotonic() - started, **costs))
+    for name, metrics in results.items():
+        print(f"{name}\n{report.table(metrics)}\n")
+    print(f"results  {out}")
+    return results
+
+
+def _seeing(trained: Trained, config: DictConfig) -> Trained:
+    """The model as it opens pictures by the data's options, and not by those that it was trained with."""
+    shows = "images" in (config.get("data") or {})
+    if shows != isinstance(trained.codec, ImageCodec):
+        kinds = ("pictures", "text") if shows else ("text", "pictures")
+        raise UserError(f"data={config.data.name} is {kinds[0]}, but the model reads {kinds[1]}")
+    if not isinstance(trained.codec, ImageCodec):
+        return trained
+    return dataclasses.replace(trained, codec=dataclasses.replace(trained.codec, images=build_node(config.data.images)))
+
+
+def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dict[str, Sequence[Record]]:
+    """The records to score: two files, or a split of the run's corpus (or of one laid over it)."""
+    if asked.source_file or asked.target_file:
+        if not (asked.source_file and asked.target_file):
+            raise UserError("source_file and target_file go together; to translate without scoring, use generate.py")
+        sources, targets = list(read_lines(asked.source_file)), list(read_lines(asked.target_file))
+        if len(sources) != len(targets):
+            raise UserError(
+                f"{asked.source_file} has {len(sources)} lines but {asked.target_file} {len(targets)}: "
+                "line i of one must be the translation of line i of the other"
+            )
+        pairs = zip(sources, targets, strict=True)
+        return {Path(asked.source_file).stem: [Record(source=source, target=target) for source, target in pairs]}
+    if asked.split is None:
+        return {}
+    corpus: Corpus = build_node(config.data)
+    corpus.use(trained.codec.tokenizers)
+    return {asked.split: corpus.records(asked.split)}

@@ -1,0 +1,191 @@
+"""``train.py``: a config to a finished run, or a stopped run to its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+import lightning
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq import checkpoint, report
+from seq2seq import options as schema
+from seq2seq.budget import Budget
+from seq2seq.config import build_node, build_tool, locate, plain
+from seq2seq.cost import cost
+from seq2seq.data.captions import CaptionCorpus
+from seq2seq.data.corpus import Corpus
+from seq2seq.data.records import Record
+from seq2seq.encoders.image import ClipEncoder, GridEncoder
+from seq2seq.errors import UserError
+from seq2seq.faithfulness import faithfulness
+from seq2seq.inference import Trained
+from seq2seq.metrics import Score
+from seq2seq.metrics.text import SCORERS
+from seq2seq.model import build
+from seq2seq.scoring import score_records
+from seq2seq.sweeps import FAILED, RESULTS, alone
+from seq2seq.training.fit import OURS, FitResult, fit
+from seq2seq.training.options import Options
+from seq2seq.workflows.asking import laid, search_of
+
+log = logging.getLogger(__name__)
+
+COMPONENTS = ("data", "encoder", "decoder", "loss", "optimizer", "schedule", "trainer", "training", "decoding")
+"""What a run's config must have chosen."""
+SLOTS = ("attention", "self_attention", "encoder_self", "decoder_self", "default_self")
+KEYS = (*COMPONENTS, *SLOTS, "seed", "task", "model", "budget", "logger")
+"""What it may have at its top."""
+RESUMABLE = ("trainer", "logger")
+
+
+def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
+    """Refuses what could not be trained, before any data is read: names, types, and what constructors refuse."""
+    if "resume" in config:
+        _, config = _resumed(config)
+        typed = ()
+    schema.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
+    Budget.of(config)
+    if not isinstance(config.seed, int):
+        raise UserError(f"seed={config.seed}: must be int")
+    if unknown := [name for name in config.task.metrics if name not in SCORERS]:
+        raise UserError(f"task.metrics: no metric {unknown[0]}; there are {', '.join(SCORERS)}")
+    if taken := sorted(set(config.trainer) & set(OURS)):
+        raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advice on loggers and devices
+    build_tool(config.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
+    with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
+        build(config, 8, 8)
+    build_tool(config.schedule, build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
+    for node in (config.loss, config.decoding, config.training):
+        build_node(node)
+    _check_kinds(build_node(config.data), config)
+
+
+def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
+    """Refuses an encoder of text for pictures, of pictures for text, of stills for clips."""
+    kind = locate(config.encoder._target_)
+    grid, clip = (isinstance(kind, type) and issubclass(kind, of) for of in (GridEncoder, ClipEncoder))
+    looks = grid or clip
+    if looks != isinstance(corpus, CaptionCorpus):
+        wanted = "text: choose encoder=rnn or transformer" if looks else "pictures: choose encoder=cnn, patches or clip"
+        raise UserError(
+            f"encoder: {config.encoder._target_.split('.')[-1]} can't read data={corpus.name}, which is {wanted}"
+        )
+    if isinstance(corpus, CaptionCorpus):
+        if (corpus.images.frames is not None) != clip:
+            raise UserError("data.images.frames=N goes with encoder=clip, and data.images.frames=null with all others")
+        if config.decoder.get("copy"):
+            raise UserError("decoder.copy=true copies words of the source, of which pictures have none")
+
+
+def run(config: DictConfig, folder: Path, *, again: bool = False) -> float | None:
+    """``train``, and the best validation score. ``again``, as the job of a sweep that may have been launched before:
+    what is finished is left, what was stopped goes on.
+    """
+    if again and (folder / RESULTS).exists():
+        log.info("finished before: %s", folder)
+    elif again:
+        with alone(folder):
+            _job(config, folder)
+        (folder / FAILED).unlink(missing_ok=True)  # an earlier launch did
+    else:
+        train(config, folder)
+    results = json.loads((folder / RESULTS).read_text(encoding="utf-8")) if again else {}
+    best: float | None = results.get("run", {}).get("training", {}).get("best_score")
+    return best
+
+
+def _job(config: DictConfig, folder: Path) -> None:
+    """A job of a sweep in a directory that an earlier launch may have left unfinished."""
+    if (last := folder / "checkpoints" / "last.ckpt").exists():
+        log.info("goes on: %s", folder)
+        train(OmegaConf.create({"resume": str(last)}), folder)
+    else:
+        (folder / "config.yaml").unlink(missing_ok=True)  # this job's own (``sweeps.place``), stopped before any update
+        train(config, folder)
+
+
+def train(config: DictConfig, run: Path) -> dict[str, Score]:
+    """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split."""
+    check(config)
+    started, resume = time.monotonic(), None
+    if "resume" in config:
+        resume, config = _resumed(config)
+        run = checkpoint.run_of(resume)
+    else:
+        report.claim(run, config)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    corpus: Corpus = build_node(config.data)
+    first = resume or config.training.get("start_from")  # a run that goes on has the tokenizers of its start
+    start = checkpoint.load(first) if first and config.training.get("start_from") else None
+    if start is not None:
+        if start.codec.tokenizers.keys() != set(corpus.sides):
+            raise UserError(f"training.start_from={first}: that model is not of data={corpus.name}'s kind")
+        corpus.use(start.codec.tokenizers)
+    corpus.setup()
+    budget = Budget.of(config)
+    if resume is None:  # what goes on has its config from its checkpoint
+        config = budget.ended(budget.sized(config, corpus.codec.sizes), corpus)
+    model = build(config, *corpus.codec.sizes)
+    if start is not None and resume is None:
+        start.load_into(model)
+    split = "test" if corpus.has("test") else "valid"
+    options: Options = build_node(config.training)
+    metrics: dict[str, Score] = {}
+
+    def score(fitted: FitResult) -> dict[str, float]:
+        trained = Trained.load(fitted.best)
+        records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
+        scored = score_records(
+            trained,
+            records,
+            search_of(config),
+            plain(config.task),
+            max_tokens=corpus.max_tokens,
+            plots=options.plots,
+            examples=options.examples,
+        )
+        scored.metrics |= faithfulness(trained, records[: options.faithfulness], corpus.max_tokens)
+        report.save_split(run, split, records, scored)
+        report.save_frequencies(run, corpus)
+        costs = {"training": dataclasses.asdict(fitted), **cost(trained, records, scored)}
+        about = report.about(trained, time.monotonic() - started, **costs)
+        report.save_results(run / RESULTS, {split: scored.metrics}, about)
+        metrics.update(scored.metrics)
+        return {f"{split}/{name}": found.score for name, found in metrics.items()}
+
+    fit(config, corpus, model, run, resume, score=score)
+    if metrics:  # one process of several tells
+        print(report.table(metrics))
+        print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.plots else ""))
+    return metrics
+
+
+def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record]:
+    """All records of a split, or those of its first batches (``debug=batch``)."""
+    records = corpus.records(split)
+    if batches is None:
+        return records
+    places = [place for batch in islice(corpus.loader(split), batches) for place in batch.index.tolist()]
+    return [records[place] for place in places if place >= 0]
+
+
+def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
+    """The checkpoint to go on from, and its config with the trainer and logger options that were typed."""
+    for key in map(str, config):
+        if key not in ("resume", *RESUMABLE):
+            raise UserError(
+                f"{key} is fixed by the run: with resume=, only {' and '.join(RESUMABLE)} options can change"
+            )
+    path = checkpoint.find(config.resume, ("last.ckpt", "best.ckpt"))
+    if (checkpoint.run_of(path) / RESULTS).exists():
+        raise UserError(f"{checkpoint.run_of(path)} is finished (it has results.json); start a new run instead")
+    stored = OmegaConf.create(checkpoint.read(path)["config"])
+    return path, laid(stored, config, RESUMABLE)
