@@ -186,9 +186,7 @@ def _without(trained: Trained, batch: Batch, seen: AttentionMap, hidden: Tensor)
 
 
 def _greyed(trained: Trained, pictures: Pictures, seen: AttentionMap, hidden: Tensor) -> Pictures:
-    """A picture a row, with its hidden cells (of a clip, frames) grey. It has no file's name: what was kept of a file
-    is not of this picture.
-    """
+    """A picture a row, with its hidden cells (of a clip, frames) grey."""
     assert seen.cells is not None
     pixels = pictures.pixels[pictures.rows].clone()
     encoder = trained.model.encoder

@@ -58,13 +58,15 @@ def repeated(runs: Sequence[Run]) -> list[str]:
 
 
 def named(runs: Sequence[Run]) -> dict[str, str]:
-    """{key: name} of all configurations, of whatever dataset: what each has that not all have, bare where it is the
-    model or the mechanism, else KEY=VALUE. Those that differ in what nobody typed are told apart by their directories.
+    """{key: name} of all configurations: what each has that not all of its dataset have, bare where it is the model or
+    the mechanism, else KEY=VALUE; so that they have one name on all datasets. Those of one dataset that differ in what
+    nobody typed are told apart by their directories.
     """
     first = {run.key: run for run in reversed(runs)}
     ours = [run for run in first.values() if SYSTEM not in run.facets]
     keys = list(dict.fromkeys([*PRIMARY, *(key for run in ours for key in run.facets)]))
-    differing = [key for key in keys if len({run.facets.get(key) for run in ours}) > 1]
+    together = datasets(ours).values()
+    differing = [key for key in keys if any(len({run.facets.get(key) for run in those}) > 1 for those in together)]
     shown = differing or [key for key in PRIMARY if any(key in run.facets for run in first.values())]
     found = {}
     for one, run in first.items():
@@ -73,6 +75,8 @@ def named(runs: Sequence[Run]) -> dict[str, str]:
         found[one] = run.facets.get(SYSTEM) or " ".join(parts) or "default"
     for name in {name for name in found.values() if list(found.values()).count(name) > 1}:
         same = [one for one, other in found.items() if other == name]
+        if len({first[one].dataset for one in same}) == len(same):
+            continue
         depth = 1
         while len({first[one].path.parts[-depth:] for one in same}) < len(same):
             depth += 1

@@ -295,3 +295,29 @@ def test_seconds_to_a_quality(sweep: Path) -> None:
     run.about["training"].update(steps=40, seconds=8.0)
     assert seconds_to(run, "nll", 2.5) == 4.0
     assert seconds_to(run, "nll", 1.0) is None
+
+
+def test_five_datasets_are_ranked(sweep: Path, tmp_path: Path) -> None:
+    """Outputs of ``rnn dot`` are made perfect everywhere: it is first of three on each."""
+    for letter in "abcde":
+        for n in range(5):
+            run = Path(shutil.copytree(sweep / str(n), tmp_path / "runs" / letter / str(n)))
+            config = run / "config.yaml"
+            config.write_text(config.read_text().replace("name: toy_translation", f"name: corpus_{letter}"))
+            results, file = json.loads((run / "results.json").read_text()), run / "outputs" / "test.jsonl"
+            if n in (2, 3):
+                results["test"]["bleu"]["score"] = 100.0
+                rows = [json.loads(line) for line in file.read_text().splitlines()]
+                for row in rows:
+                    words = len(row["references"][0].split())
+                    counts = [max(0, words - order) for order in range(4)]
+                    row["sums"]["bleu"] = [words, words, *counts, *counts]
+                file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            (run / "results.json").write_text(json.dumps(results))
+    workflows.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert list(summary["datasets"]) == [f"corpus_{letter}" for letter in "abcde"]
+    assert set(summary["datasets"]["corpus_a"]["runs"]) == NAMES
+    assert summary["ranks"]["datasets"] == 5
+    assert summary["ranks"]["ranks"]["rnn dot"] == 1
+    assert "Over 5 datasets" in (tmp_path / "out" / "index.html").read_text()
