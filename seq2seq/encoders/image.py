@@ -131,7 +131,7 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(_norm(width) for width in (inputs, outputs))
+        self.norms = nn.ModuleList(LayerNorm2d(width) for width in (inputs, outputs))
         self.convolutions = nn.ModuleList((_convolution(inputs, outputs, stride), _convolution(outputs, outputs, 1)))
         plain = inputs == outputs and stride == 1
         self.shortcut: nn.Module = nn.Identity()
@@ -151,9 +151,17 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 2 + stride, stride, 1, bias=False)
 
 
-def _norm(width: int) -> nn.GroupNorm:
-    """Of groups of channels of one picture (Wu & He 2018), so that it does not matter what shares a batch."""
-    return nn.GroupNorm(max(1, width // 16), width)
+class LayerNorm2d(nn.LayerNorm):
+    """Normalises the channels of each place by themselves (Ba 2016; Liu 2022, arXiv:2201.03545, section 2.5):
+    (N, C, h, w) -> the same shape.
+
+    Statistics of a whole picture would tell each cell what else is in it, and of a batch what shares it: attention is
+    learnt where a cell knows its surroundings alone.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """On channels last, which is how convolutions leave them."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class CNNEncoder(GridEncoder):
@@ -182,7 +190,7 @@ class CNNEncoder(GridEncoder):
             Stack(Residual(width if block else before, width, 1 if block else 2) for block in range(blocks))
             for before, width in pairwise(channels)
         )
-        self.norm = _norm(channels[-1])
+        self.norm = LayerNorm2d(channels[-1])
         self.project = nn.Conv2d(channels[-1], dim, 1)
         self.places = Places(dim) if positions else None
         self.dropout = Dropout(dropout)

@@ -91,9 +91,6 @@ def test_captions_of_one_picture_share_it(name: str) -> None:
 def test_a_cell_of_the_network_sees_its_surroundings() -> None:
     """At stride 8 of one block a stage: what changes at one corner does not reach the other."""
     ours, data = encoder("cnn8", "encoder.blocks=1"), shown((64, 64), side=64)
-    for module in ours.modules():  # norms would tell every cell about all others
-        if isinstance(module, torch.nn.GroupNorm):
-            module.forward = lambda x: x
     pixels = data.pictures.pixels.clone()
     pixels[0, :, :, :4, :4] = 255 - pixels[0, :, :, :4, :4]
     changed = (
@@ -110,9 +107,6 @@ def test_a_cell_is_in_the_middle_of_its_pixels(channels: list[int]) -> None:
     for seed in range(12):
         torch.manual_seed(seed)
         ours = CNNEncoder(None, dim=8, channels=channels, blocks=1).double().eval()
-        for module in ours.modules():
-            if isinstance(module, torch.nn.GroupNorm):
-                module.forward = lambda x: x
         x = torch.randn(1, 3, side, side).double().requires_grad_()
         cells = ours.encode(x, torch.tensor([[side, side]]))[0]
         (grad,) = torch.autograd.grad(cells[0, 16 * 8 + 8].square().sum(), x)

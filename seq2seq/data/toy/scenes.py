@@ -27,7 +27,7 @@ COLOURS = {
 }
 TEXTURES = ("plain", "striped", "dotted")
 MARKS = (25, 25, 25)  # stripes and dots
-SIZES = {"small": 0.11, "big": 0.19}
+SIZES = {"small": 0.13, "big": 0.2}
 """Half of an object's side."""
 ATTRIBUTES = {"size": tuple(SIZES), "texture": TEXTURES, "colour": tuple(COLOURS), "shape": SHAPES}
 NOVEL = tuple(ATTRIBUTES)
@@ -238,7 +238,7 @@ def _star() -> list[Point]:
 
 _ARM = 0.38
 _OUTLINES: dict[str, list[Point]] = {
-    "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
+    "square": [(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)],
     "triangle": [(0.0, -0.95), (0.95, 0.85), (-0.95, 0.85)],
     "cross": [
         *((-_ARM, -1.0), (_ARM, -1.0), (_ARM, -_ARM), (1.0, -_ARM), (1.0, _ARM), (_ARM, _ARM)),

@@ -77,8 +77,8 @@ def test_captions_by_hand() -> None:
     ]
     said = Scene((two, one), 255).captions()[0]
     boxes = regions(said)
-    assert boxes[0] == boxes[5] == [] and boxes[1:5] == [[0.61, 0.31, 0.99, 0.69]] * 4
-    assert boxes[-1] == pytest.approx([0.09, 0.19, 0.31, 0.41])
+    assert boxes[0] == boxes[5] == [] and boxes[1:5] == [[0.6, 0.3, 1.0, 0.7]] * 4
+    assert boxes[-1] == pytest.approx([0.07, 0.17, 0.33, 0.43])
 
 
 @pytest.mark.parametrize("novel_of", [NOVEL, ("texture", "colour", "shape"), ("size", "colour")])
