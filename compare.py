@@ -9,9 +9,9 @@ from seq2seq import command
 
 def compare(config: DictConfig) -> None:
     """Tables, tests and the report."""
-    from seq2seq import workflows  # imports torch: --help need not wait for it
+    from seq2seq.workflows import comparing  # imports torch: --help need not wait for it
 
-    workflows.compare(config)
+    comparing.compare(config)
 
 
 if __name__ == "__main__":

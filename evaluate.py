@@ -9,9 +9,9 @@ from seq2seq import command
 
 def evaluate(config: DictConfig) -> None:
     """Scores a split, new files, or gold alignments."""
-    from seq2seq import workflows  # imports torch: --help need not wait for it
+    from seq2seq.workflows import evaluating  # imports torch: --help need not wait for it
 
-    workflows.evaluate(config)
+    evaluating.evaluate(config)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from seq2seq import command
 
 def generate(config: DictConfig) -> None:
     """From lines to lines."""
-    from seq2seq import workflows  # imports torch: --help need not wait for it
+    from seq2seq.workflows import generating  # imports torch: --help need not wait for it
 
-    workflows.generate(config)
+    generating.generate(config)
 
 
 if __name__ == "__main__":

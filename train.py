@@ -13,16 +13,16 @@ from seq2seq import command, sweeps
 
 def train(config: DictConfig) -> float | None:
     """Trains, then scores the test split; returns the best of the validation metric that counts, for sweepers."""
-    from seq2seq import workflows  # imports torch: --help need not wait for it
+    from seq2seq.workflows import fitting  # imports torch: --help need not wait for it
 
-    return workflows.run(config, Path(HydraConfig.get().runtime.output_dir), again=sweeps.is_sweep())
+    return fitting.run(config, Path(HydraConfig.get().runtime.output_dir), again=sweeps.is_sweep())
 
 
 def check(config: DictConfig, typed: list[str]) -> None:
     """Refuses what could not be trained, while nothing has been made."""
-    from seq2seq import workflows
+    from seq2seq.workflows import fitting
 
-    workflows.check(config, typed)
+    fitting.check(config, typed)
 
 
 if __name__ == "__main__":

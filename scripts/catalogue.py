@@ -94,8 +94,6 @@ def placed(model: str, attention: str, self_attention: str | None) -> dict[str, 
 
 def add_runs(store: Figures, directories: Sequence[Path]) -> None:
     """Keeps the figures of runs, one a seed."""
-    if not directories:
-        return
     for (data, slot, model, name), figures in runs(directories):
         node = store.setdefault("runs", {}).setdefault(data, {}).setdefault(slot, {}).setdefault(model, {})
         others = [run for run in node.get(name, []) if run["seed"] != figures["seed"]]

@@ -186,7 +186,9 @@ def _without(trained: Trained, batch: Batch, seen: AttentionMap, hidden: Tensor)
 
 
 def _greyed(trained: Trained, pictures: Pictures, seen: AttentionMap, hidden: Tensor) -> Pictures:
-    """A picture a row, with its hidden cells (of a clip, frames) grey."""
+    """A picture a row, with its hidden cells (of a clip, frames) grey. Of no ``files``: a backbone would answer with
+    what it keeps of the picture as it was.
+    """
     assert seen.cells is not None
     pixels = pictures.pixels[pictures.rows].clone()
     encoder = trained.model.encoder

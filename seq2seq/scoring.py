@@ -49,7 +49,7 @@ class Scored:
     generations: list[Generation]  # attention is kept for the first ``plots`` alone
     statistics: list[dict[str, float]]  # of attention, a sentence each
     links: list[frozenset[Link]]  # between the words of source and output
-    sums: list[dict[str, Sequence[float]]]  # what each record adds to figures: ``metrics.sums``, ``judgement``
+    sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure: ``Score.rows``, ``Judged.shares``
     metrics: dict[str, Score] = field(default_factory=dict)
     exhibits: list[Exhibit] = field(default_factory=list)  # of the first ``examples``
     seconds: float = 0.0  # that search took, attention included
@@ -161,14 +161,11 @@ def objects_named(
         if boxes
     }
     rows = attributes(outputs, references, naming)
-    if not (words := sum(total for _, total in rows)):
+    named = Score.share(rows, "share of words that name objects, by the nearest reference, place by place")
+    if named is None:
         return {}
-    share = sum(right for right, _ in rows) / words
-    how = "share of words that name objects, by the nearest reference, place by place"
-    return {
-        "exact": Score.mean(exact(outputs, references), "share of outputs that are a reference, word for word"),
-        "attributes": Score(share, how, rows),
-    }
+    whole = Score.mean(exact(outputs, references), "share of outputs that are a reference, word for word")
+    return {"exact": whole, "attributes": named}
 
 
 def own_words_said(trained: Trained, records: Sequence[Record], outputs: Sequence[str]) -> dict[str, Score]:
@@ -180,10 +177,8 @@ def own_words_said(trained: Trained, records: Sequence[Record], outputs: Sequenc
 
     sources, targets = ([record["source"] for record in records], [record["target"] for record in records])
     rows = copied_words(sources, targets, outputs, known)
-    if not (words := sum(total for _, total in rows)):
-        return {}
-    share = sum(said for said, _ in rows) / words
-    return {"copy_accuracy": Score(share, "source words that the target vocabulary lacks", rows)}
+    said = Score.share(rows, "source words that the target vocabulary lacks")
+    return {} if said is None else {"copy_accuracy": said}
 
 
 def copied_sentences(

@@ -28,10 +28,37 @@ def seeded() -> None:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished run; tests that write into it work on a copy."""
-    from seq2seq import command, workflows
+    from seq2seq import command
+    from seq2seq.workflows import fitting
 
     base = tmp_path_factory.mktemp("runs")
     overrides = [command.forced(override) for override in [*TINY, f"data.cache={base / 'cache'}"]]
     (config,) = command.compose("train", overrides)
-    workflows.train(config, base / "run")
+    fitting.train(config, base / "run")
     return base / "run"
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two mechanisms, two seeds each, and a Transformer with one, as a sweep leaves them."""
+    from omegaconf import OmegaConf
+
+    from seq2seq import command
+    from seq2seq.workflows import fitting
+
+    base = tmp_path_factory.mktemp("sweep")
+    jobs = [("rnn", attention, seed) for attention in ("additive", "dot") for seed in (1, 2)]
+    for number, (model, attention, seed) in enumerate([*jobs, ("transformer", "multi_head", 1)]):
+        own = [option for option in TINY if model == "rnn" or not option.startswith("model.embedding_dim")]
+        chosen = [f"model={model}", f"attention={attention}", f"seed={seed}"]
+        beside = ["training.faithfulness=2", f"data.cache={base / 'cache'}"]
+        options = [command.forced(option) for option in [*chosen, *own, *beside]]
+        (config,) = command.compose("train", options)
+        run = base / "multirun" / str(number)
+        fitting.train(config, run)
+        (run / ".hydra").mkdir()
+        choices = {"data": "toy_translation", "model": model, "attention": attention}
+        OmegaConf.save({"hydra": {"runtime": {"choices": choices}}}, run / ".hydra" / "hydra.yaml")
+        typed = [*chosen, *beside, *(option for option in own if "embedding_dim" not in option)]
+        OmegaConf.save(OmegaConf.create(typed), run / ".hydra" / "overrides.yaml")
+    return base / "multirun"

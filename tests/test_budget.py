@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from seq2seq import command, workflows
+from seq2seq import command
 from seq2seq.budget import Budget
 from seq2seq.config import build_node
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
 from seq2seq.model import build
+from seq2seq.workflows import fitting
 from tests.conftest import TINY
 
 SIZES = (544, 544)
@@ -29,7 +30,7 @@ def trained(tmp_path: Path, run: Path, *overrides: str) -> dict[str, object]:
     small = [option for option in TINY if not option.startswith("trainer.max_steps")]
     cache = f"data.cache={run.parent / 'cache'}"
     config = composed(*small, cache, "training.faithfulness=0", "training.plots=0", *overrides)
-    workflows.train(config, tmp_path / "run")
+    fitting.train(config, tmp_path / "run")
     told: dict[str, object] = json.loads((tmp_path / "run" / "results.json").read_text())["run"]
     return told
 
@@ -86,4 +87,4 @@ def test_a_budget_of_seconds_anneals_by_the_clock(run: Path, tmp_path: Path) -> 
 )
 def test_what_is_refused(options: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        workflows.check(composed(*options))
+        fitting.check(composed(*options))

@@ -13,9 +13,10 @@ import torch
 from omegaconf import DictConfig
 
 import seq2seq
-from seq2seq import command, workflows
+from seq2seq import command
 from seq2seq.data.toy.scenes import COLOURS, SHAPES, TEXTURES
 from seq2seq.scoring import score_records
+from seq2seq.workflows import evaluating, fitting, generating
 from tests.encoders.test_image import shown
 
 SMALL = (
@@ -33,7 +34,7 @@ def composed(name: str, *lines: str) -> DictConfig:
 def train(directory: Path, *overrides: str) -> Path:
     lines = [*SMALL, f"data.cache={directory / 'cache'}", *overrides]
     (config,) = command.compose("train", [command.forced(line) for line in lines])
-    workflows.train(config, directory / "run")
+    fitting.train(config, directory / "run")
     return directory / "run"
 
 
@@ -84,7 +85,7 @@ def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> 
     lines = [*SMALL, f"attention={attention}"]
     (config,) = command.compose("train", [command.forced(line) for line in lines])
     with pytest.raises(seq2seq.errors.UserError, match=r"regions|time"):
-        workflows.check(config)
+        fitting.check(config)
 
 
 def test_clips(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_clips(tmp_path: Path) -> None:
         *("training.plots=1", "decoding.beam_size=2", "task.max_length=12", f"data.cache={tmp_path}"),
     ]
     for attention in ("temporal", "monotonic"):
-        workflows.train(composed("train", *lines, f"attention={attention}"), tmp_path / attention)
+        fitting.train(composed("train", *lines, f"attention={attention}"), tmp_path / attention)
         scores = json.loads((tmp_path / attention / "results.json").read_text())["test"]
         assert 0 < scores["pointing_uniform"]["score"] < 1
         seen = np.load(tmp_path / attention / "attention" / "test" / "00000_sheet.npz")
@@ -151,22 +152,22 @@ def test_new_pictures_from_the_command_line(
     expected = [rows[0]["hypothesis"], "", rows[2]["hypothesis"]]
     (tmp_path / "list.txt").write_text("".join(f"{tmp_path / f'{n}.png'}\n" for n in range(3)))
     for given in (tmp_path, tmp_path / "*.png", tmp_path / "list.txt"):
-        workflows.generate(composed("generate", f"checkpoint={captions}", f"input={given}"))
+        generating.generate(composed("generate", f"checkpoint={captions}", f"input={given}"))
         assert capsys.readouterr().out.splitlines() == expected
     assert "1.png: not a picture; left out" in caplog.text
     options = [f"output={tmp_path / 'out.jsonl'}", f"plots={tmp_path / 'plots'}"]
-    workflows.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path / '2.png'}", *options))
+    generating.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path / '2.png'}", *options))
     (entry,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert entry["file"].endswith("2.png") and entry["hypothesis"] == expected[2]
     assert (tmp_path / "plots" / "00000_sheet.png").exists()
     with pytest.raises(seq2seq.errors.UserError, match=r"\*\.bmp has no pictures"):
-        workflows.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path}/*.bmp"))
+        generating.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path}/*.bmp"))
 
 
 def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
     out = tmp_path / "control"
     asked = [f"checkpoint={captions}", f"output={out}", "evaluation.control=shuffled_images"]
-    workflows.evaluate(composed("evaluate", *asked))
+    evaluating.evaluate(composed("evaluate", *asked))
     rows, mine = (
         [json.loads(line) for line in (folder / "outputs" / "test.jsonl").read_text().splitlines()]
         for folder in (captions, out)
@@ -180,12 +181,12 @@ def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
     assert {"pointing", "exact", "attributes"} <= scores.keys()
     for control, message in (("noise", "none of: shuffled_images"),):
         with pytest.raises(seq2seq.errors.UserError, match=message):
-            workflows.evaluate(composed("evaluate", f"checkpoint={captions}", f"evaluation.control={control}"))
+            evaluating.evaluate(composed("evaluate", f"checkpoint={captions}", f"evaluation.control={control}"))
 
 
 def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
     with pytest.raises(seq2seq.errors.UserError, match="for models that caption pictures"):
-        workflows.evaluate(composed("evaluate", f"checkpoint={run}", "evaluation.control=shuffled_images"))
+        evaluating.evaluate(composed("evaluate", f"checkpoint={run}", "evaluation.control=shuffled_images"))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
 )
 def test_what_does_not_go_together_is_refused_before_data_are_read(lines: list[str], message: str) -> None:
     with pytest.raises(seq2seq.errors.UserError, match=message):
-        workflows.check(composed("train", "logger=csv", *lines))
+        fitting.check(composed("train", "logger=csv", *lines))
 
 
 def test_evaluation_on_other_pictures_and_sizes_but_not_on_text(captions: Path, tmp_path: Path) -> None:
@@ -212,17 +213,17 @@ def test_evaluation_on_other_pictures_and_sizes_but_not_on_text(captions: Path, 
     results = {}
     for size in (64, 32):
         out = [f"output={tmp_path / str(size)}", f"data.images.size={size}"]
-        results[size] = workflows.evaluate(composed("evaluate", *small, *out))["test"]
+        results[size] = evaluating.evaluate(composed("evaluate", *small, *out))["test"]
     assert results[64]["perplexity"].score != results[32]["perplexity"].score
     with pytest.raises(seq2seq.errors.UserError, match="data=toy_translation is text, but the model reads pictures"):
-        workflows.evaluate(composed("evaluate", f"checkpoint={captions}", "data=toy_translation"))
+        evaluating.evaluate(composed("evaluate", f"checkpoint={captions}", "data=toy_translation"))
     with pytest.raises(seq2seq.errors.UserError, match="alignment= is of words in a source text"):
-        workflows.evaluate(composed("evaluate", f"checkpoint={captions}", "alignment=gold.jsonl"))
+        evaluating.evaluate(composed("evaluate", f"checkpoint={captions}", "alignment=gold.jsonl"))
 
 
 def test_a_text_model_on_pictures_is_refused(run: Path) -> None:
     with pytest.raises(seq2seq.errors.UserError, match="data=toy_captioning is pictures, but the model reads text"):
-        workflows.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
+        evaluating.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
 
 
 def test_one_batch_by_heart(tmp_path: Path) -> None:

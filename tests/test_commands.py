@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import command, workflows
+from seq2seq import command
 from seq2seq.errors import UserError
+from seq2seq.workflows import fitting
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,7 +47,7 @@ def test_a_sweep_is_all_its_jobs() -> None:
 
 def told(*typed: str, name: str = "train") -> None:
     """A command line, checked as ``train.py`` checks it."""
-    command.checked(name, [command.forced(argument) for argument in typed], workflows.check)
+    command.checked(name, [command.forced(argument) for argument in typed], fitting.check)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import seq2seq
-from seq2seq import command, workflows
+from seq2seq import command
 from seq2seq import faithfulness as module
 from seq2seq.batch import UNK, Batch
 from seq2seq.data.collate import collate
@@ -20,6 +20,7 @@ from seq2seq.data.records import Record
 from seq2seq.faithfulness import faithfulness, kendall
 from seq2seq.inference import Trained
 from seq2seq.scoring import forced
+from seq2seq.workflows import fitting
 from tests.conftest import TINY
 
 TOKENS = 4096
@@ -103,7 +104,7 @@ def test_gradients_by_differences(trained: Trained, record: Record) -> None:
 def test_what_attention_is_worth_nothing_where_it_chooses_nothing(run: Path, tmp_path: Path) -> None:
     options = [*TINY, "attention=uniform", f"data.cache={run.parent / 'cache'}"]
     (config,) = command.compose("train", [command.forced(option) for option in options])
-    scores = workflows.train(config, tmp_path / "run")
+    scores = fitting.train(config, tmp_path / "run")
     for name in ("uniform", "permuted", "frozen"):
         assert scores[f"cost_{name}"].score == pytest.approx(0, abs=1e-6)
     assert "gradient_tau" in scores or scores["attention_normalized_entropy"].score == pytest.approx(1)

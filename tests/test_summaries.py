@@ -10,7 +10,8 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 import seq2seq
-from seq2seq import command, workflows
+from seq2seq import command
+from seq2seq.workflows import fitting, generating
 
 SMALL = (
     "data=toy_summarisation",
@@ -33,7 +34,7 @@ def summaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("documents")
     overrides = [*SMALL, f"data.cache={run / 'cache'}"]
     (config,) = command.compose("train", [command.forced(override) for override in overrides])
-    workflows.train(config, run / "run")
+    fitting.train(config, run / "run")
     return run / "run"
 
 
@@ -63,7 +64,7 @@ def test_new_documents(summaries: Path, tmp_path: Path, capsys: pytest.CaptureFi
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
     options = [f"checkpoint={summaries}", f"input={tmp_path}", "mark_copied=true"]
     (config,) = command.compose("generate", [command.forced(option) for option in options])
-    workflows.generate(config)
+    generating.generate(config)
     first, second = capsys.readouterr().out.splitlines()
     assert first == "" and second
     trained = seq2seq.load(summaries)

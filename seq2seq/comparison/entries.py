@@ -58,30 +58,31 @@ def repeated(runs: Sequence[Run]) -> list[str]:
 
 
 def named(runs: Sequence[Run]) -> dict[str, str]:
-    """{key: name} of all configurations: what each has that not all of its dataset have, bare where it is the model or
-    the mechanism, else KEY=VALUE; so that they have one name on all datasets. Those of one dataset that differ in what
-    nobody typed are told apart by their directories.
+    """{key: name} of all configurations: what each has that not all have, bare where it is the model or the mechanism,
+    else KEY=VALUE where that differs within a dataset; so that a configuration has one name on all datasets. Those of
+    one dataset that differ in what nobody typed are told apart by their directories.
     """
-    first = {run.key: run for run in reversed(runs)}
-    ours = [run for run in first.values() if SYSTEM not in run.facets]
-    keys = list(dict.fromkeys([*PRIMARY, *(key for run in ours for key in run.facets)]))
-    together = datasets(ours).values()
-    differing = [key for key in keys if any(len({run.facets.get(key) for run in those}) > 1 for those in together)]
-    shown = differing or [key for key in PRIMARY if any(key in run.facets for run in first.values())]
-    found = {}
-    for one, run in first.items():
-        told = [key for key in shown if key in run.facets]
-        parts = [run.facets[key] if key in PRIMARY else f"{key}={run.facets[key]}" for key in told]
-        found[one] = run.facets.get(SYSTEM) or " ".join(parts) or "default"
-    for name in {name for name in found.values() if list(found.values()).count(name) > 1}:
-        same = [one for one, other in found.items() if other == name]
-        if len({first[one].dataset for one in same}) == len(same):
-            continue
-        depth = 1
-        while len({first[one].path.parts[-depth:] for one in same}) < len(same):
-            depth += 1
-        for one in same:
-            found[one] = f"{name} ({'/'.join(first[one].path.parts[-depth:])})"
+    ours = [run for run in runs if SYSTEM not in run.facets]
+    primary = [key for key in PRIMARY if len({run.facets.get(key) for run in ours}) > 1]
+    typed = dict.fromkeys(key for run in ours for key in run.facets if key not in PRIMARY)
+    sets = datasets(ours).values()
+    differing = [key for key in typed if any(len({run.facets.get(key) for run in some}) > 1 for some in sets)]
+    shown = primary + differing or [key for key in PRIMARY if any(key in run.facets for run in ours)]
+    plain = {}
+    for run in runs:
+        told = [(key, run.facets[key]) for key in shown if key in run.facets]
+        parts = [value if key in PRIMARY else f"{key}={value}" for key, value in told]
+        plain[run.key] = run.facets.get(SYSTEM) or " ".join(parts) or "default"
+    found = dict(plain)
+    for some in datasets(runs).values():
+        paths = {run.key: run.path for run in reversed(some)}
+        for name in {plain[key] for key in paths}:
+            same = [key for key in paths if plain[key] == name]
+            depth = 1
+            while len({paths[key].parts[-depth:] for key in same}) < len(same):
+                depth += 1
+            if len(same) > 1:
+                found |= {key: f"{name} ({'/'.join(paths[key].parts[-depth:])})" for key in same}
     return found
 
 
@@ -115,18 +116,23 @@ def _apart(one: Run, other: Run, metric: str) -> str | None:
         return f"their test sets differ: {len(one.records)} and {len(other.records)} records of {one.dataset}"
     alone = not (one.control or other.control)  # a control may have changed the sources
     for place, (a, b) in enumerate(zip(one.records, other.records, strict=True)):
-        told = {"references": (references(a), references(b))}
-        if alone:
-            told["source"] = [one.source(place)], [other.source(place)]
-        for what, (x, y) in told.items():
+        for what, x, y in (
+            ("source", [one.source(place)] * alone, [other.source(place)] * alone),
+            ("reference", references(a), references(b)),
+        ):
             if x != y:
-                said = "{!r} and {!r}".format(*(text[0][:SHORT] for text in (x, y)))
-                return f"their test sets differ: the {what} of record {place + 1} is {said}"
+                said = next((pair for pair in zip(x, y, strict=False) if pair[0] != pair[1]), None)
+                told = "{!r} and {!r}".format(*map(_short, said)) if said else f"one of {len(x)} and of {len(y)}"
+                return f"their test sets differ: a {what} of record {place + 1} is {told}"
     mine, theirs = (str(run.results[metric]["signature"]) for run in (one, other))
     if not alike(metric, one, other):
         parts = set(mine.split("|")) ^ set(theirs.split("|"))
         return f"their {metric} is not the same: {mine} and {theirs} ({', '.join(sorted(parts))})"
     return None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHORT else text[:SHORT] + "..."
 
 
 def alike(metric: str, one: Run, other: Run) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -28,7 +28,7 @@ STATISTIC = "attention_"
 PRIMARY = ("model", "attention")
 """Groups that name a system wherever they differ; of others, what was typed."""
 BESIDE = {
-    *("seed", "logger", "debug", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
+    *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "devices", "enable_progress_bar", "log_every_n_steps")),
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "plots", "plots_every", "metrics")),
     *(f"training.{name}" for name in ("examples", "faithfulness")),
@@ -207,12 +207,9 @@ def _told(path: Path) -> dict[str, Any]:
 def _config(path: Path) -> dict[str, Any]:
     file = path / "config.yaml"
     try:
-        stored = OmegaConf.load(file) if file.exists() else OmegaConf.create()
-    except (OmegaConfBaseException, YAMLError, OSError) as error:
-        raise UserError(f"{file} can't be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(stored, DictConfig):
-        raise UserError(f"{file} can't be read: it holds no options")
-    return plain(stored)
+        return plain(_yaml(file)) if file.exists() else {}
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
 
 
 def _chosen(path: Path) -> dict[str, str]:
@@ -220,12 +217,19 @@ def _chosen(path: Path) -> dict[str, str]:
     recipe.
     """
     folder = path / ".hydra"
-    if not (folder / "hydra.yaml").exists():
+    if not folder.exists():
         return {}
-    choices = OmegaConf.load(folder / "hydra.yaml").hydra.runtime.choices
+    choices = _yaml(folder / "hydra.yaml").hydra.runtime.choices
     groups = {name: str(choices[name]) for name in PRIMARY if choices.get(name)}
-    typed = [str(line).lstrip("+").partition("=") for line in OmegaConf.load(folder / "overrides.yaml")]
+    typed = [str(line).lstrip("+").partition("=") for line in _yaml(folder / "overrides.yaml")]
     return groups | {key: value for key, _, value in typed if key not in BESIDE.union(PRIMARY, {"data"})}
+
+
+def _yaml(file: Path) -> Any:
+    try:
+        return OmegaConf.load(file)
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
+        raise UserError(f"{file} can't be read: {str(error).splitlines()[0]}") from error
 
 
 def _evaluated(config: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, str]:

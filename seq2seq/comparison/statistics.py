@@ -72,7 +72,7 @@ class Resampler:
         return _resampler(records, samples, seed)
 
     def scores(self, metric: str, rows: Array) -> Array:
-        """(N, K) -> (R,) scores of the resamples."""
+        """(N, K) -> (R,) scores of the resamples; nan of one without any record that counts, which tells nothing."""
         return sums.score(metric, self.counts @ rows)
 
 
@@ -120,14 +120,14 @@ class System:
         if self.runs == 1:
             return 0.0
         apart = self.resampled - self.resampled.mean(0)
-        return float(apart.var(1, ddof=1).mean() / (self.runs - 1))
+        return float(np.nanvar(apart, 1, ddof=1).mean() / (self.runs - 1))
 
 
 def estimate(system: System, level: float = 0.95, seed: int = 12345) -> Estimate:
     """The mean, with a percentile interval over sentences for one run and one over seeds and sentences for several."""
     mean = float(system.scores.mean())
     if system.runs == 1:
-        low, high = np.quantile(system.resampled[0], [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.nanquantile(system.resampled[0], [(1 - level) / 2, (1 + level) / 2])
         return Estimate(mean, float(low), float(high), None, 1)
     variance, freedom = _variance([system], system.drawn(np.random.default_rng(seed)))
     half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
@@ -145,8 +145,8 @@ def difference(a: System, b: System, level: float = 0.95, seed: int = 12345) -> 
     drawn = a.drawn(random) - b.drawn(random)
     seeds = a.runs > 1 or b.runs > 1
     if not seeds:
-        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        sd = float(drawn.std(ddof=1))
+        low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+        sd = float(np.nanstd(drawn, ddof=1))
         p = float(2 * stats.norm.sf(abs(d) / sd)) if sd > 0 else float(d == 0)
         return Difference(a.name, b.name, d, float(low), float(high), p, p, False)
     variance, freedom = _variance([a, b], drawn)
@@ -235,7 +235,7 @@ def _variance(systems: Sequence[System], drawn: Array) -> tuple[float, float]:
     """
     several = [system for system in systems if system.runs > 1]
     of_seeds = [system.between / system.runs for system in several]
-    variance = float(drawn.var(ddof=1)) - 2 * sum(system.of_both for system in several)
+    variance = float(np.nanvar(drawn, ddof=1)) - 2 * sum(system.of_both for system in several)
     if several and len(several) < len(systems):
         (other,) = several
         variance += max(0.0, other.between - other.of_both * other.runs)

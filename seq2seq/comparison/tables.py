@@ -32,7 +32,10 @@ FAITHFULNESS = (
     "flips_random",
     "gradient_tau",
 )
-PER_UNIT = ("aer", "pointing", "sentence_recall", "exact", "attributes", "accuracy", "cider", *ATTENTION, *FAITHFULNESS)
+PER_UNIT = (
+    *("aer", "pointing", "sentence_recall", "exact", "attributes", "accuracy", "copy_accuracy", "cider"),
+    *(*ATTENTION, *FAITHFULNESS),
+)
 """Metrics that are shown with three digits."""
 
 

@@ -131,7 +131,7 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(LayerNorm2d(width) for width in (inputs, outputs))
+        self.layer_norms = nn.ModuleList(LayerNorm2d(width) for width in (inputs, outputs))
         self.convolutions = nn.ModuleList((_convolution(inputs, outputs, stride), _convolution(outputs, outputs, 1)))
         plain = inputs == outputs and stride == 1
         self.shortcut: nn.Module = nn.Identity()
@@ -140,9 +140,9 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, reduced: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', h', w'); ``mask`` (N, 1, h, w) and ``reduced`` (N, 1, h', w') keep padding at 0."""
-        y = torch.relu(self.norms[0](x)) * mask
+        y = torch.relu(self.layer_norms[0](x)) * mask
         short = self.shortcut(x if isinstance(self.shortcut, nn.Identity) else y)
-        y = torch.relu(self.norms[1](self.convolutions[0](y) * reduced)) * reduced
+        y = torch.relu(self.layer_norms[1](self.convolutions[0](y) * reduced)) * reduced
         return (short + self.convolutions[1](y)) * reduced
 
 
@@ -152,8 +152,8 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Normalises the channels of each place by themselves (Ba 2016; Liu 2022, arXiv:2201.03545, section 2.5):
-    (N, C, h, w) -> the same shape.
+    """Normalises the channels of each place by themselves (Ba 2016, arXiv:1607.06450; for pictures Liu 2022,
+    arXiv:2201.03545, section 2.6): (N, C, h, w) -> the same shape.
 
     Statistics of a whole picture would tell each cell what else is in it, and of a batch what shares it: attention is
     learnt where a cell knows its surroundings alone.
@@ -190,7 +190,7 @@ class CNNEncoder(GridEncoder):
             Stack(Residual(width if block else before, width, 1 if block else 2) for block in range(blocks))
             for before, width in pairwise(channels)
         )
-        self.norm = LayerNorm2d(channels[-1])
+        self.layer_norm = LayerNorm2d(channels[-1])
         self.project = nn.Conv2d(channels[-1], dim, 1)
         self.places = Places(dim) if positions else None
         self.dropout = Dropout(dropout)
@@ -211,7 +211,7 @@ class CNNEncoder(GridEncoder):
                 reduced = mask if place else inside(sizes, *(-(-side // 2) for side in x.shape[2:])).unsqueeze(1)
                 x = block(x, mask, reduced)
                 mask = reduced
-        memory = cells(self.project(torch.relu(self.norm(x))), sizes)
+        memory = cells(self.project(torch.relu(self.layer_norm(x))), sizes)
         values = memory.values if self.places is None else memory.values + self.places(memory)
         return self.dropout(values), memory, ()
 

@@ -39,6 +39,12 @@ class Score:
         """Of one value a record."""
         return Score(fmean(values), signature, [(value, 1.0) for value in values])
 
+    @staticmethod
+    def share(rows: Rows, signature: str) -> Score | None:
+        """Of (part, whole) a record, over all of them; None where there is nothing to share."""
+        part, whole = map(sum, zip(*rows, strict=True))
+        return Score(part / whole, signature, rows) if whole else None
+
     def told(self) -> dict[str, Any]:
         """As results.json has it."""
         return {"score": self.score, "signature": self.signature}

@@ -1,4 +1,4 @@
-"""What commands that start from a run share: their own options, and those that are laid over the run's config."""
+"""What the commands share: their own options, and those that are laid over a run's config."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def search_of(config: DictConfig) -> Search:
     return search
 
 
-def asked(config: DictConfig, kind: type[T], groups: Iterable[str]) -> T:
+def own_options(config: DictConfig, kind: type[T], groups: Iterable[str]) -> T:
     """A command's own options."""
     own = {key: value for key, value in plain(config).items() if key not in groups}
     options.check_options("", own, kind, beside=groups)

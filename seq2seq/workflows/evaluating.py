@@ -28,8 +28,7 @@ from seq2seq.metrics import Score
 from seq2seq.metrics.gold import read_gold
 from seq2seq.scoring import forced, score_records
 from seq2seq.sweeps import RESULTS
-from seq2seq.workflows.asking import asked as own_options
-from seq2seq.workflows.asking import laid, search_of
+from seq2seq.workflows.asking import laid, own_options, search_of
 
 LAID = ("task", "data", "decoding")  # groups that evaluation may choose anew
 

@@ -16,8 +16,7 @@ from seq2seq.inference import Trained
 from seq2seq.lines import decoded, prompted, read_lines
 from seq2seq.outputs import Writer
 from seq2seq.pictures import read_pictures
-from seq2seq.workflows.asking import asked as own_options
-from seq2seq.workflows.asking import laid, search_of
+from seq2seq.workflows.asking import laid, own_options, search_of
 
 T = TypeVar("T")
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import command, workflows
+from seq2seq import command
+from seq2seq.workflows import comparing
 from tests.browser import CHROMIUM, Page, chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
@@ -19,7 +20,7 @@ def file(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "report"
     options = [f"runs={sweep}", f"output={out}", "samples=100"]
     (config,) = command.compose("compare", [command.forced(option) for option in options])
-    return workflows.compare(config)
+    return comparing.compare(config)
 
 
 @pytest.fixture(scope="module")

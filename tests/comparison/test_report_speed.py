@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from seq2seq import command, exhibits, workflows
+from seq2seq import command, exhibits
 from seq2seq.exhibits import Exhibit
 from seq2seq.metrics import score
+from seq2seq.workflows import comparing
 from tests.browser import CHROMIUM, chromium
 from tests.metrics.test_sums import WORDS
 
@@ -47,12 +48,16 @@ def made(folder: Path, number: int) -> None:
             entry = {"source": source, "references": several, "hypothesis": text}
             file.write(json.dumps({**entry, "sums": {name: figure.rows[n] for name, figure in found.items()}}) + "\n")
     exhibits.save(folder / "attention" / "test.npz", kept)
-    chosen = {"choices": {"model": "rnn", "attention": f"mechanism{number // 3}"}, "overrides": []}
     training = {"steps": 100, "seconds": 60.0 + number, "tokens_per_second": 1000.0 + number, "monitor": "nll"}
-    about = {"seed": number % 3, "parameters": 10**6, "chosen": chosen, "training": training}
+    about = {"seed": number % 3, "parameters": 10**6, "training": training}
     scores = {name: figure.told() for name, figure in found.items()}
     (folder / "results.json").write_text(json.dumps({"test": scores, "run": about}))
-    OmegaConf.save({"attention": number // 3, "data": {"name": "made"}}, folder / "config.yaml")
+    (config,) = command.compose("train", ["data=toy_translation"])
+    OmegaConf.save(OmegaConf.merge(config, {"seed": number % 3, "note": number // 3}), folder / "config.yaml")
+    (folder / ".hydra").mkdir()
+    choices = {"model": "rnn", "attention": f"mechanism{number // 3}"}
+    OmegaConf.save({"hydra": {"runtime": {"choices": choices}}}, folder / ".hydra" / "hydra.yaml")
+    OmegaConf.save([f"seed={number % 3}"], folder / ".hydra" / "overrides.yaml")
     (folder / "metrics.csv").write_text("step,validation/nll\n" + "".join(f"{n},{5 / n}\n" for n in range(1, 101)))
 
 
@@ -63,8 +68,9 @@ def test_sixty_runs(tmp_path: Path) -> None:
     options = [f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'report'}"]
     (config,) = command.compose("compare", [command.forced(option) for option in options])
     began = time.monotonic()
-    page = workflows.compare(config)
+    page = comparing.compare(config)
     built = time.monotonic() - began
+    assert "mechanism19" in page.read_text(encoding="utf-8")
     size = page.stat().st_size / 2**20
     print(f"\n{RUNS} runs, {EXAMPLES} examples: built in {built:.1f} s, {size:.1f} MiB")
     assert built < 60

@@ -201,3 +201,19 @@ def test_ranks_agree_with_scipy() -> None:
     assert ranking(["a", "b"], [[1, 2], [1, 2]], lower=True).ranks == {"a": 1.0, "b": 2.0}
     with pytest.raises(ValueError, match="two systems"):
         ranking(["a"], [[1], [2]])
+
+
+def test_resamples_without_any_record_that_counts_tell_nothing() -> None:
+    """A share of which two records of 200 know something: 0.37 of the resamples draw neither."""
+    rows = np.zeros((200, 2))
+    rows[3], rows[7] = (1, 1), (0, 2)
+    resampler = Resampler.of(200, 1000)
+    one = System.of("one", "copy_accuracy", [rows], resampler)
+    assert 50 < np.isnan(one.resampled).sum() < 250
+    found = estimate(one)
+    assert found.score == pytest.approx(1 / 3) and (found.low, found.high) == (0, 1)
+    other = System.of("other", "copy_accuracy", [rows * (0.5, 1)], resampler)
+    apart = difference(one, other)
+    assert 0 < apart.p < 1 and apart.low <= apart.difference <= apart.high
+    several = System.of("several", "copy_accuracy", [rows, rows * (0.5, 1), rows], resampler)
+    assert np.isfinite([estimate(several).low, estimate(several).high, difference(several, one).p]).all()

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from seq2seq import command, workflows
+from seq2seq import command
 from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
+from seq2seq.workflows import fitting
 from tests.encoders.test_image import shown
 
 
@@ -86,7 +87,7 @@ def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
         f"encoder.cache={tmp_path / 'kept'}",
     ]
     (config,) = command.compose("train", [command.forced(line) for line in lines])
-    workflows.train(config, tmp_path / "run")
+    fitting.train(config, tmp_path / "run")
     assert len(list((tmp_path / "kept").iterdir())) == 18
 
 

@@ -47,7 +47,7 @@ def run(folder: Path, *overrides: str, bleu: float = 50.0, seed: int = 1, **chos
     about = {"seed": seed, "parameters": 1234, "training": {"seconds": 9.0}}
     results = {"test": {name: {"score": score, "signature": ""} for name, score in scores.items()}, "run": about}
     (folder / "results.json").write_text(json.dumps(results))
-    (folder / "config.yaml").write_text(json.dumps({"data": {"name": picked["data"]}, "overrides": overrides}))
+    (folder / "config.yaml").write_text(json.dumps({"data": {"name": picked["data"]}}))
     return folder
 
 
@@ -94,6 +94,7 @@ def test_runs_are_kept_one_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture[
     run(tmp_path / "a" / "0", "attention=local", "++seed=2", attention="local", bleu=40.0, seed=2)
     run(tmp_path / "a" / "1", "attention=local", attention="local", bleu=10.0)
     run(tmp_path / "a" / "2", "attention=local", "++model.dim=8", attention="local", bleu=0.0)
+    run(tmp_path / "a" / "3", "attention=local", "debug=batch", attention="local", bleu=0.0)
     run(tmp_path / "b", "data=probe_copy", attention="dot", data="probe_copy", bleu=99.0)
     store: dict[str, Any] = {}
     catalogue.add_runs(store, [tmp_path / "a"])
@@ -101,7 +102,8 @@ def test_runs_are_kept_one_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture[
         (1, 10.0),
         (2, 40.0),
     ]
-    assert "2 (model.dim=8: not the common recipe)" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "2 (model.dim=8: not the common recipe)" in told and "3 (debug=batch: not the common recipe)" in told
     run(tmp_path / "c", "attention=local", attention="local", bleu=30.0)
     catalogue.add_runs(store, [tmp_path / "b", tmp_path / "c"])
     assert [r["bleu"] for r in store["runs"]["toy_translation"]["attention"]["rnn"]["local"]] == [30.0, 40.0]

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq import checkpoint, command, workflows
+from seq2seq import checkpoint, command
 from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.errors import UserError
 from seq2seq.metrics.rewards import reward
 from seq2seq.search import Greedy
 from seq2seq.training.options import Options
 from seq2seq.training.self_critical import SelfCritical
+from seq2seq.workflows import fitting
 from tests.catalogue import batch, model
 
 
@@ -140,7 +141,7 @@ def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share:
         f"training.reward_share={share}",
     ]
     (config,) = command.compose("train", [command.forced(line) for line in lines])
-    workflows.train(config, tmp_path / "second")
+    fitting.train(config, tmp_path / "second")
     second = checkpoint.load(tmp_path / "second")
     assert second.codec.target.model == first.codec.target.model
     for name, weight in second.weights.items():
@@ -154,5 +155,5 @@ def test_weights_of_another_size_are_refused_in_one_line(run: Path, tmp_path: Pa
     lines = [f"training.start_from={run}", "model.dim=12", "logger=csv", f"data.cache={tmp_path}"]
     (config,) = command.compose("train", [command.forced(line) for line in lines])
     with pytest.raises(UserError, match="the weights don't fit the config: size mismatch") as refused:
-        workflows.train(config, tmp_path / "second")
+        fitting.train(config, tmp_path / "second")
     assert "\n" not in str(refused.value)

@@ -13,7 +13,7 @@ from seq2seq.data.records import Record, Row
 
 
 class Generated(Reader):
-    """A reader that needs no files; it takes a second or less."""
+    """A reader that needs no files; it takes seconds."""
 
     @abstractmethod
     def generate(self) -> dict[str, list[Record]]:

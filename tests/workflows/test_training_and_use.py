@@ -15,13 +15,13 @@ import torch
 from omegaconf import DictConfig
 
 import seq2seq
-from seq2seq import checkpoint, command, workflows
+from seq2seq import checkpoint, command
 from seq2seq.batch import EOS
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.scoring import likelihood
 from seq2seq.search import Greedy
-from seq2seq.workflows import generating
+from seq2seq.workflows import evaluating, fitting, generating
 
 SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
 
@@ -38,7 +38,7 @@ def copy(run: Path, tmp_path: Path) -> Path:
 
 def generated(monkeypatch: pytest.MonkeyPatch, text: bytes, *overrides: str) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
-    workflows.generate(composed("generate", *overrides))
+    generating.generate(composed("generate", *overrides))
 
 
 # --- what a run leaves ---
@@ -99,14 +99,14 @@ EXPERIMENTS = command.CONF / "experiment"
 @pytest.mark.parametrize("name", sorted(file.stem for file in EXPERIMENTS.glob("*.yaml")))
 def test_every_experiment_could_be_trained(name: str) -> None:
     (config,) = command.compose("train", [f"experiment={name}", "logger=csv"])
-    workflows.check(config)
+    fitting.check(config)
 
 
 def test_results_are_never_written_over(run: Path) -> None:
     with pytest.raises(UserError, match="already holds results"):
-        workflows.train(composed("train", "logger=csv"), run)
+        fitting.train(composed("train", "logger=csv"), run)
     with pytest.raises(UserError, match="is finished"):
-        workflows.check(composed("resume", f"resume={run}", "trainer.max_steps=5"))
+        fitting.check(composed("resume", f"resume={run}", "trainer.max_steps=5"))
 
 
 # --- resume ---
@@ -114,7 +114,7 @@ def test_results_are_never_written_over(run: Path) -> None:
 
 def test_an_unfinished_run_goes_on(copy: Path) -> None:
     (copy / "results.json").unlink()
-    workflows.train(composed("resume", f"resume={copy}", "trainer.max_steps=5"), copy)
+    fitting.train(composed("resume", f"resume={copy}", "trainer.max_steps=5"), copy)
     assert json.loads((copy / "results.json").read_text())["run"]["training"]["steps"] == 5
 
 
@@ -129,7 +129,7 @@ def test_an_unfinished_run_goes_on(copy: Path) -> None:
 def test_what_a_resumed_run_can_not_change_is_named(copy: Path, override: str, message: str) -> None:
     (copy / "results.json").unlink()
     with pytest.raises(UserError, match=message):
-        workflows.check(composed("resume", f"resume={copy}", override))
+        fitting.check(composed("resume", f"resume={copy}", override))
 
 
 # --- checkpoints ---
@@ -210,7 +210,7 @@ def test_a_wrong_decoding_option_names_the_right_ones(run: Path) -> None:
 def test_evaluation_starts_from_the_run_and_changes_what_is_typed(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = workflows.evaluate(composed("evaluate", f"checkpoint={copy}", "split=val", "decoding=greedy", "plots=1"))
+    results = evaluating.evaluate(composed("evaluate", f"checkpoint={copy}", "split=val", "decoding=greedy", "plots=1"))
     (directory,) = (copy / "evaluations").iterdir()
     assert set(results) == {"val"}
     assert "Greedy" in (directory / "config.yaml").read_text()
@@ -220,7 +220,7 @@ def test_evaluation_starts_from_the_run_and_changes_what_is_typed(
 
 
 def test_evaluation_repeats_the_run_s_own_figures(copy: Path) -> None:
-    again = workflows.evaluate(composed("evaluate", f"checkpoint={copy}", "plots=0"))["test"]
+    again = evaluating.evaluate(composed("evaluate", f"checkpoint={copy}", "plots=0"))["test"]
     told = json.loads((copy / "results.json").read_text())["test"]
     assert {name: score.score for name, score in again.items()} == pytest.approx(
         {name: entry["score"] for name, entry in told.items()}, rel=1e-5
@@ -233,7 +233,7 @@ def test_new_files_and_gold_alignments_are_scored(run: Path, tmp_path: Path) -> 
     (tmp_path / "new.en").write_text("the bird\n\n")
     (tmp_path / "new.toy").write_text("kio ka\nkio\n")
     options = [f"{name}={tmp_path / file}" for name, file in FILES.items()]
-    results = workflows.evaluate(composed("evaluate", f"checkpoint={run}", *options))
+    results = evaluating.evaluate(composed("evaluate", f"checkpoint={run}", *options))
     assert set(results) == {"new", "gold"}
     # two target words, one link each, I = 2: E|A∩S| = 1/2, E|A∩P| = 3/2, |A| + |S| = 3
     assert results["gold"]["aer_uniform"].score == pytest.approx(1 - (1 / 2 + 3 / 2) / 3)
@@ -260,7 +260,7 @@ FILES = {"source_file": "new.en", "target_file": "new.toy", "alignment": "gold.j
 )
 def test_evaluation_refuses_in_one_line_and_leaves_nothing(copy: Path, options: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        workflows.evaluate(composed("evaluate", f"checkpoint={copy}", *options))
+        evaluating.evaluate(composed("evaluate", f"checkpoint={copy}", *options))
     assert "\n" not in str(caught.value)
     assert not (copy / "evaluations").exists()
 
@@ -291,7 +291,7 @@ def test_json_lines_carry_alternatives_and_statistics(run: Path, tmp_path: Path)
     (tmp_path / "in.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
     out = tmp_path / "out.jsonl"
     options = [f"checkpoint={run}", f"input={tmp_path / 'in.txt'}", f"output={out}", "decoding.n_best=2"]
-    workflows.generate(composed("generate", *options))
+    generating.generate(composed("generate", *options))
     entries: list[dict[str, Any]] = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [entry["source"] for entry in entries] == SENTENCES
     assert [len(entry["n_best"]) for entry in entries] == [2, 0, 2]
@@ -320,7 +320,7 @@ def test_a_terminal_is_prompted_on_stderr(
             return True
 
     monkeypatch.setattr("sys.stdin", Terminal("the bird\n"))
-    workflows.generate(composed("generate", f"checkpoint={run}"))
+    generating.generate(composed("generate", f"checkpoint={run}"))
     printed = capsys.readouterr()
     assert printed.err.startswith("> ") and len(printed.out.splitlines()) == 1
 
@@ -348,13 +348,13 @@ def test_samples_do_not_depend_on_how_lines_are_grouped(
 )
 def test_generation_refuses_in_one_line(run: Path, option: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        workflows.generate(composed("generate", f"checkpoint={run}", option))
+        generating.generate(composed("generate", f"checkpoint={run}", option))
 
 
 @pytest.mark.parametrize("name", ["uniform", "permuted", "frozen"])
 def test_controls_change_where_attention_looks(run: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / name
-    workflows.evaluate(
+    evaluating.evaluate(
         composed("evaluate", f"checkpoint={run}", f"output={out}", f"evaluation.control={name}_attention")
     )
     found = json.loads((out / "results.json").read_text())["test"]
@@ -383,7 +383,7 @@ def test_gold_pairs_leave_what_their_figures_are_made_of(run: Path, tmp_path: Pa
     gold.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     out = tmp_path / "out"
     asked = [f"checkpoint={run}", f"output={out}", "split=null", f"alignment={gold}"]
-    workflows.evaluate(composed("evaluate", *asked))
+    evaluating.evaluate(composed("evaluate", *asked))
     rows = [json.loads(line) for line in (out / "outputs" / "gold.jsonl").read_text().splitlines()]
     assert [row["source"].split() for row in rows] == [pair["src"] for pair in pairs]
     score = json.loads((out / "results.json").read_text())["gold"]["aer"]["score"]

@@ -8,19 +8,21 @@ import json
 import re
 import shutil
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from seq2seq import command, workflows
+from seq2seq import command
 from seq2seq.comparison.analysis import seconds_to
-from seq2seq.comparison.entries import entries
+from seq2seq.comparison.entries import entries, named
 from seq2seq.comparison.runs import find
 from seq2seq.comparison.slices import by_length, words_found
 from seq2seq.errors import UserError
 from seq2seq.exhibits import load
+from seq2seq.workflows import comparing, evaluating
 
 NAMES = {"rnn additive", "rnn dot", "transformer multi_head"}
 
@@ -33,7 +35,7 @@ def composed(*overrides: str) -> DictConfig:
 @pytest.fixture(scope="module")
 def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "report"
-    workflows.compare(composed(f"runs={sweep}", f"output={out}", "samples=100"))
+    comparing.compare(composed(f"runs={sweep}", f"output={out}", "samples=100"))
     return out
 
 
@@ -101,7 +103,7 @@ def test_text_of_the_data_is_text_on_the_page(sweep: Path, tmp_path: Path) -> No
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         rows[0] |= {"source": evil, "references": [evil], "hypothesis": evil}
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    workflows.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
+    comparing.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
     page = (tmp_path / "out" / "index.html").read_text()
     assert "alert(1)" in page
     assert "<script>alert" not in page and "<b>&amp;" not in page
@@ -113,7 +115,7 @@ def test_another_toolkit_stands_in_the_same_table(
     rows = [json.loads(line) for line in (sweep / "0" / "outputs" / "test.jsonl").read_text().splitlines()]
     (tmp_path / "perfect.txt").write_text("".join(row["references"][0] + "\n" for row in rows))
     options = [f"runs={sweep}", f"outputs.perfect={tmp_path / 'perfect.txt'}", f"output={tmp_path / 'out'}"]
-    workflows.compare(composed(*options, "samples=100"))
+    comparing.compare(composed(*options, "samples=100"))
     assert "perfect has the highest bleu, 100.0" in capsys.readouterr().out
     summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["toy_translation"]
     assert summary["estimates"]["bleu"]["perfect"]["score"] == pytest.approx(100)
@@ -137,19 +139,19 @@ def test_another_toolkit_s_attention(sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs.txt").write_text("".join(row["references"][0] + "\n" for row in rows))
     outputs = f"outputs.theirs={tmp_path / 'theirs.txt'}"
     options = [f"runs={sweep / '0'}", outputs, "samples=100", f"output={tmp_path / 'out'}"]
-    workflows.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows)}"))
+    comparing.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows)}"))
     page = (tmp_path / "out" / "index.html").read_text()
     (data,) = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
     assert len(data["examples"]) == 3
     item = next(i for i in data["examples"][0]["items"] if data["entries"][i["entry"]] == "theirs")
     assert data["pools"][item["source"]][-1] == "</s>"
     with pytest.raises(UserError, match=r"but the output has \d+ words and the source"):
-        workflows.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows, wrong=1)}"))
+        comparing.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows, wrong=1)}"))
 
 
 def test_an_evaluation_of_a_run_stands_for_it(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config,) = command.compose("evaluate", [f"++checkpoint={sweep / '0'}", f"++output={tmp_path / 'again'}"])
-    workflows.evaluate(config)
+    evaluating.evaluate(config)
     found = entries(find([sweep, tmp_path / "again"], "test"))
     assert [(entry.name, len(entry.runs)) for entry in found] == [
         (name, 1 + (name[:3] == "rnn")) for name in sorted(NAMES)
@@ -157,7 +159,7 @@ def test_an_evaluation_of_a_run_stands_for_it(sweep: Path, tmp_path: Path, capsy
     (run,) = [run for entry in found for run in entry.runs if run.path == tmp_path / "again"]
     assert run.curves and run.frequencies and run.about["training"]["steps"] == 3  # those of the run
     options = [f"runs=[{sweep},{tmp_path / 'again'}]", f"output={tmp_path / 'out'}", "samples=100"]
-    workflows.compare(composed(*options))
+    comparing.compare(composed(*options))
     assert f"{sweep / '0'} is left out" in capsys.readouterr().out
 
 
@@ -175,7 +177,7 @@ def test_what_is_trained_on_is_part_of_a_configuration(sweep: Path, tmp_path: Pa
 
 def test_against_a_baseline(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [f"runs={sweep}", f"output={tmp_path / 'out'}", "samples=100", "correction=none", "level=0.8"]
-    workflows.compare(composed(*options, "baseline='transformer multi_head'"))
+    comparing.compare(composed(*options, "baseline='transformer multi_head'"))
     said = capsys.readouterr().out
     assert "transformer multi_head (p" in said and "others were not tested against it" in said
     page = (tmp_path / "out" / "index.html").read_text()
@@ -192,7 +194,7 @@ def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ):
         (tmp_path / name).write_text(text)
     files = [f"outputs.{name}={tmp_path / name}" for name in ("one", "two")]
-    workflows.compare(composed(*files, f"references={tmp_path / 'ref'}", f"output={tmp_path / 'out'}", "samples=100"))
+    comparing.compare(composed(*files, f"references={tmp_path / 'ref'}", f"output={tmp_path / 'out'}", "samples=100"))
     assert re.search(r"one\s+1\s+100\.0", capsys.readouterr().out)
 
 
@@ -204,7 +206,7 @@ def test_evaluations_can_be_compared_too(sweep: Path, tmp_path: Path) -> None:
             f"evaluation.control={control}_attention",
         ]
         (config,) = command.compose("evaluate", [command.forced(option) for option in options])
-        workflows.evaluate(config)
+        evaluating.evaluate(config)
     names = [entry.name for entry in entries(find([sweep / "0", tmp_path / "uniform", tmp_path / "frozen"], "test"))]
     assert sorted(names) == ["control=frozen_attention", "control=uniform_attention", "default"]
 
@@ -212,7 +214,7 @@ def test_evaluations_can_be_compared_too(sweep: Path, tmp_path: Path) -> None:
 def test_unfinished_runs_are_told(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
     (runs / "4" / "results.json").unlink()
-    workflows.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
+    comparing.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
     assert f"{runs / '4'} has no results" in capsys.readouterr().out
 
 
@@ -243,7 +245,7 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
         ("metric", ["metric=bleu"], r"has no bleu; metric=\.\.\. chooses one of: chrf"),
         ("", ["metric=perplexity"], "no sum over records that could be drawn anew"),
         ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
-        ("reference", [], "the references of record 1 is .* and 'another'"),
+        ("reference", [], "a reference of record 1 is .* and 'another'"),
         ("broken", [], r"test\.jsonl, line 2: no JSON"),
         ("", ["split=valid"], r"has no results of split 'valid'; it has: test \(split=\.\.\.\)"),
         ("", ["metric=meteor"], r"has no meteor"),
@@ -260,7 +262,7 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
 def test_what_is_refused(sweep: Path, tmp_path: Path, what: str, options: list[str], message: str) -> None:
     runs = changed(sweep, tmp_path, what) if what else sweep
     with pytest.raises(UserError, match=message):
-        workflows.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100", *options))
+        comparing.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100", *options))
     assert not (tmp_path / "out").exists()
 
 
@@ -271,11 +273,11 @@ def test_nothing_to_compare_and_nothing_written_over(sweep: Path, tmp_path: Path
         ([f"runs={tmp_path}"], "no results.json in or below"),
     ):
         with pytest.raises(UserError, match=message):
-            workflows.compare(composed(*options, f"output={tmp_path / 'out'}"))
+            comparing.compare(composed(*options, f"output={tmp_path / 'out'}"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="holds something else"):
-        workflows.compare(composed(f"runs={sweep}", f"output={tmp_path / 'mine'}"))
+        comparing.compare(composed(f"runs={sweep}", f"output={tmp_path / 'mine'}"))
 
 
 def test_lengths_and_words_by_hand() -> None:
@@ -314,10 +316,38 @@ def test_five_datasets_are_ranked(sweep: Path, tmp_path: Path) -> None:
                     row["sums"]["bleu"] = [words, words, *counts, *counts]
                 file.write_text("".join(json.dumps(row) + "\n" for row in rows))
             (run / "results.json").write_text(json.dumps(results))
-    workflows.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
+    comparing.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
     summary = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert list(summary["datasets"]) == [f"corpus_{letter}" for letter in "abcde"]
     assert set(summary["datasets"]["corpus_a"]["runs"]) == NAMES
     assert summary["ranks"]["datasets"] == 5
     assert summary["ranks"]["ranks"]["rnn dot"] == 1
     assert "Over 5 datasets" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_systems_of_other_datasets_are_not_taken_for_one(sweep: Path, tmp_path: Path) -> None:
+    """Of two sets one has RNNs and the other Transformers: names tell which."""
+    for letter, model in (("a", "rnn"), ("b", "transformer")):
+        for n in (0, 2):
+            run = Path(shutil.copytree(sweep / str(n), tmp_path / letter / str(n)))
+            for file in (run / "config.yaml", run / ".hydra" / "hydra.yaml"):
+                text = file.read_text().replace("name: toy_translation", f"name: corpus_{letter}")
+                file.write_text(text.replace("model: rnn", f"model: {model}"))
+    assert {run.facets["model"] for run in find([tmp_path], "test")} == {"rnn", "transformer"}
+    names = named(find([tmp_path], "test"))
+    assert sorted(names.values()) == ["rnn additive", "rnn dot", "transformer additive", "transformer dot"]
+
+
+def test_evaluations_on_another_dataset_are_told_apart(sweep: Path, tmp_path: Path) -> None:
+    """Two learning rates that differ on the second dataset alone, where one is an evaluation of the first's run."""
+    several = find([sweep / "0"], "test")
+    (one,) = several
+    facets = {"model": "rnn", "attention": "dot"}
+    runs = [
+        replace(one, dataset="a", key="1", facets=facets | {"optimizer.lr": "1"}),
+        replace(one, dataset="b", key="1", facets=facets | {"optimizer.lr": "1"}),
+        replace(one, dataset="b", key="2", facets=facets | {"optimizer.lr": "2"}),
+    ]
+    assert named(runs) == {"1": "optimizer.lr=1", "2": "optimizer.lr=2"}
+    untyped = [replace(run, facets=facets, path=Path(f"{run.dataset}/{run.key}")) for run in runs]
+    assert named(untyped) == {"1": "rnn dot (1)", "2": "rnn dot (2)"}
