@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 import seq2seq
 from seq2seq import command
 from seq2seq.data.toy.scenes import COLOURS, SHAPES, TEXTURES
+from seq2seq.metrics import sums
 from seq2seq.scoring import score_records
 from seq2seq.workflows import evaluating, fitting, generating
 from tests.encoders.test_image import shown
@@ -49,6 +50,16 @@ def test_what_a_run_leaves(captions: Path) -> None:
     assert {"exact", "attributes", "unique_captions", "perplexity", "attention_entropy"} <= scores.keys()
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
     assert len(rows) == 6 and all(Path(row["source"]).is_file() and len(row["references"]) > 1 for row in rows)
+    for name in (
+        "cider",
+        "bleu4",
+        "rougeL_coco",
+        "pointing",
+        "exact",
+        "attributes",
+    ):  # outputs tell how figures come about
+        told = sums.score(name, np.sum([row["sums"][name] for row in rows if name in row["sums"]], axis=0))
+        assert told == pytest.approx(scores[name]["score"], nan_ok=True), name
     for folder in (captions / "attention" / "test", *(captions / "attention" / "validation").iterdir()):
         assert {"00000_sheet.png", "00000_sheet.npz"} <= {path.name for path in folder.iterdir()}
 

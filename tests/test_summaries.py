@@ -47,6 +47,8 @@ def test_scores_are_those_of_the_library_on_what_was_saved(summaries: Path) -> N
     for kind in kinds:
         assert scores[kind]["score"] == pytest.approx(100 * np.mean([one[kind].fmeasure for one in found]), abs=1e-9)
     assert {"novelty_2", "repetition", "length_ratio", "sentence_recall", "copy_accuracy"} <= scores.keys()
+    said, whole = np.sum([row["sums"]["copy_accuracy"] for row in rows], axis=0)
+    assert scores["copy_accuracy"]["score"] == said / whole
     assert {"rougeL_lead_1", "rougeL_random_1", "rougeL_oracle"} <= scores.keys()
     assert scores["rougeL_oracle"]["score"] > scores["rougeL_random_1"]["score"]
     assert all(len(row["copied"]) == len(row["hypothesis"].split(" ")) for row in rows)
