@@ -96,8 +96,9 @@ def score_records(
         found.metrics |= own_words_said(trained, records, outputs)
         found.metrics |= copied_sentences(sources, references, task)
     for name, figure in found.metrics.items():
-        for mine, row in zip(found.sums, figure.rows or (), strict=figure.rows is not None):
-            mine[name] = row
+        if figure.rows is not None:
+            for mine, row in zip(found.sums, figure.rows, strict=True):
+                mine[name] = row
     signature = "last cross layer, mean over outputs"
     for name, value in behaviour.average(row for row in found.statistics if row).items():
         found.metrics[f"attention_{name}"] = Score(value, signature)

@@ -155,8 +155,8 @@ class LayerNorm2d(nn.LayerNorm):
     """Normalises the channels of each place by themselves (Ba 2016, arXiv:1607.06450; for pictures Liu 2022,
     arXiv:2201.03545, section 2.6): (N, C, h, w) -> the same shape.
 
-    Statistics of a whole picture would tell each cell what else is in it, and of a batch what shares it: attention is
-    learnt where a cell knows its surroundings alone.
+    Statistics of a whole picture would tell each cell what else is in it, and of a batch what shares it; so a cell
+    knows its surroundings alone.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,9 +31,7 @@ SIZES = {"small": 0.13, "big": 0.2}
 """Half of an object's side."""
 ATTRIBUTES = {"size": tuple(SIZES), "texture": TEXTURES, "colour": tuple(COLOURS), "shape": SHAPES}
 NOVEL = tuple(ATTRIBUTES)
-"""Attributes of which some combinations are held out, if nothing else is said: any three of them are learnt together.
-Of fewer a network learns that the combination does not occur, and never says it.
-"""
+"""Attributes of which some combinations are held out, if nothing else is said: any three of them are seen together."""
 SUPERSAMPLING = 4  # drawn larger and reduced: smooth edges
 
 Point = tuple[float, float]
