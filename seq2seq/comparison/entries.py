@@ -121,8 +121,8 @@ def _apart(one: Run, other: Run, metric: str) -> str | None:
             ("reference", references(a), references(b)),
         ):
             if x != y:
-                said = next((pair for pair in zip(x, y, strict=False) if pair[0] != pair[1]), None)
-                told = "{!r} and {!r}".format(*map(_short, said)) if said else f"one of {len(x)} and of {len(y)}"
+                pair = next(((p, q) for p, q in zip(x, y, strict=False) if p != q), None)
+                told = _difference(*pair) if pair else f"one of {len(x)} and of {len(y)}"
                 return f"their test sets differ: a {what} of record {place + 1} is {told}"
     mine, theirs = (str(run.results[metric]["signature"]) for run in (one, other))
     if not alike(metric, one, other):
@@ -131,8 +131,14 @@ def _apart(one: Run, other: Run, metric: str) -> str | None:
     return None
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= SHORT else text[:SHORT] + "..."
+def _difference(one: str, other: str) -> str:
+    """Both, from shortly before they part."""
+    parting = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    start = max(0, parting - SHORT // 2)
+    before = "..." if start else ""
+    return " and ".join(
+        repr(before + text[start : start + SHORT] + "..." * (len(text) > start + SHORT)) for text in (one, other)
+    )
 
 
 def alike(metric: str, one: Run, other: Run) -> bool:

@@ -206,8 +206,9 @@ def _told(path: Path) -> dict[str, Any]:
 
 def _config(path: Path) -> dict[str, Any]:
     file = path / "config.yaml"
+    stored = _yaml(file) if file.exists() else {}
     try:
-        return plain(_yaml(file)) if file.exists() else {}
+        return plain(stored)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
 

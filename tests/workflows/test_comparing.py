@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from seq2seq import command
 from seq2seq.comparison.analysis import seconds_to
-from seq2seq.comparison.entries import entries, named
+from seq2seq.comparison.entries import Entry, check, entries, named
 from seq2seq.comparison.runs import find
 from seq2seq.comparison.slices import by_length, words_found
 from seq2seq.errors import UserError
@@ -351,3 +351,19 @@ def test_evaluations_on_another_dataset_are_told_apart(sweep: Path, tmp_path: Pa
     assert named(runs) == {"1": "optimizer.lr=1", "2": "optimizer.lr=2"}
     untyped = [replace(run, facets=facets, path=Path(f"{run.dataset}/{run.key}")) for run in runs]
     assert named(untyped) == {"1": "rnn dot (1)", "2": "rnn dot (2)"}
+
+
+def test_texts_that_part_late_are_shown_from_there(sweep: Path) -> None:
+    (run,) = find([sweep / "0"], "test")
+    other = replace(run, path=Path("other"))
+    long = " ".join(["word"] * 30)
+    for one, last in ((run, " here"), (other, " there")):
+        one.__dict__["records"] = [{**run.records[0], "references": ["same", long + last]}, *run.records[1:]]
+    pair = [Entry(one.path.name, [one]) for one in (run, other)]
+    with pytest.raises(
+        UserError, match=r"a reference of record 1 is '\.\.\.word word word word here' and '\.\.\.word.* there'"
+    ):
+        check(pair, "bleu")
+    run.__dict__["records"] = [{**run.records[0], "references": ["same"]}, *run.records[1:]]
+    with pytest.raises(UserError, match="a reference of record 1 is one of 1 and of 2"):
+        check(pair, "bleu")
