@@ -20,6 +20,7 @@ from seq2seq.errors import UserError
 from seq2seq.model import build
 
 log = logging.getLogger(__name__)
+SLOTS = ("attention", "self_attention", "encoder_self", "decoder_self")
 WIDTHS = ("dim", "embedding_dim", "ff_dim")
 """Keys of ``model`` that grow together."""
 NEAR = 0.1
@@ -54,7 +55,8 @@ class Budget:
         """``config`` with the widths whose model, of these vocabularies, is nearest to ``parameters``."""
         if self.parameters is None:
             return config
-        step = 2 * int(config.model.get("heads") or 1)
+        heads = (config[slot].get("heads") for slot in ("model", *SLOTS) if config.get(slot))
+        step = 2 * math.lcm(*(int(number) for number in heads if number))
         usual = {name: int(config.model[name]) for name in WIDTHS if config.model.get(name)}
 
         def widened(times: int) -> DictConfig:
@@ -77,7 +79,9 @@ class Budget:
             if name in usual:
                 count, more = _count(found, sizes), found.copy()
                 more.model[name] += 1
-                by = round((target - count) / (_count(more, sizes) - count))
+                if not (gained := _count(more, sizes) - count):
+                    continue  # of a part that this model does not have
+                by = round((target - count) / gained)
                 found.model[name] = max(found.model[name] // 2, found.model[name] + by)
         count = _count(found, sizes)
         told = ", ".join(f"model.{name} {width} -> {found.model[name]}" for name, width in usual.items())

@@ -51,16 +51,32 @@ def alone(folder: Path) -> Iterator[None]:
                 file.write(mine)
             break
         except FileExistsError:
-            process, _, node = lock.read_text(encoding="utf-8").partition(" ")
+            try:
+                held = lock.read_text(encoding="utf-8")
+            except FileNotFoundError:  # given back meanwhile
+                continue
+            process, _, node = held.partition(" ")
             if node != platform.node() or (process.isdigit() and _lives(int(process))):
                 raise UserError(
                     f"{folder} is at work in process {process} of {node}; if that has ended, remove {lock}"
                 ) from None
-            lock.unlink(missing_ok=True)
+            _take_away(lock, held)
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)
+
+
+def _take_away(lock: Path, held: str) -> None:
+    """Of several that find a dead process' lock one takes it away; not what another has put in its place meanwhile."""
+    aside = lock.with_name(f"{lock.name}-{os.getpid()}")
+    try:
+        lock.rename(aside)
+    except FileNotFoundError:
+        return
+    if aside.read_text(encoding="utf-8") != held and not lock.exists():
+        aside.rename(lock)
+    aside.unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:

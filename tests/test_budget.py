@@ -46,6 +46,21 @@ def test_models_of_one_size(model: str, attention: str) -> None:
     assert made.model.dim != config.model.dim
 
 
+@pytest.mark.parametrize(
+    ("overrides", "heads"),
+    [
+        (["model=transformer", "encoder=rnn", "decoder=rnn"], 4),  # nothing has a feed-forward layer
+        (["model=rnn", "encoder=transformer", "decoder=transformer"], 4),  # nor a width of embeddings
+        (["model=rnn", "attention=multi_head", "attention.heads=3"], 3),
+    ],
+)
+def test_models_of_parts(overrides: list[str], heads: int) -> None:
+    made = Budget.of(config := composed(*overrides, "budget.parameters=700000")).sized(config, SIZES)
+    count = sum(parameter.numel() for parameter in build(made, *SIZES).parameters())
+    assert count == pytest.approx(700_000, rel=0.1)
+    assert made.model.dim % heads == 0
+
+
 def test_a_budget_of_target_tokens(run: Path, tmp_path: Path) -> None:
     told = trained(tmp_path, run, "budget.tokens=3000")
     corpus: Corpus = build_node(composed(*TINY, f"data.cache={run.parent / 'cache'}").data)

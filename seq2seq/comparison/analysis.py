@@ -121,10 +121,13 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
         estimates[metric] = {system.name: estimate(system, options.level) for system in systems}
         if same and (metric == options.metric or metric in TESTED):
             differences[metric] = _tested(metric, systems, known, options)
+    machines = {_machine(run) for entry in entries for run in entry.runs if run.about.get("hardware")}
+    if len(machines) > 1:
+        notes.append(f"Speeds were measured on different machines, and don't compare: {'; '.join(sorted(machines))}.")
     counted = slices.by_length(slices.source_lengths(first))
     lengths = [group for group, _ in counted] if len(counted) > 1 else []
     worded = {
-        entry.name: slices.by_word(entry.runs[0], options.level)
+        entry.name: slices.by_word(entry.runs, options.level)
         for entry in entries
         if entry.runs[0].records and "hypothesis" in entry.runs[0].records[0]
     }
@@ -143,7 +146,7 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
         quality=quality,
         lengths=lengths,
         by_length={
-            e.name: slices.of_length(e.runs[0], options.metric, counted, options.level) for e in entries if lengths
+            e.name: slices.of_length(e.runs, options.metric, counted, options.level) for e in entries if lengths
         },
         by_place={name: places for name, (places, _) in worded.items()},
         by_frequency={name: often for name, (_, often) in worded.items() if often},
@@ -170,6 +173,13 @@ def _tested(
     ]
 
 
+def _machine(run: Run) -> str:
+    """What a run's speeds hang on."""
+    about = run.about["hardware"]
+    parts = [about.get("cpu"), f"{about.get('cores')} cores", *dict.fromkeys(about.get("gpu") or [])]
+    return ", ".join(str(part) for part in parts if part)
+
+
 def _costs(entry: Entry, quality: tuple[str, float] | None) -> dict[str, float]:
     """Means over the runs that know them."""
     found: dict[str, list[float]] = {}
@@ -187,13 +197,16 @@ def _costs(entry: Entry, quality: tuple[str, float] | None) -> dict[str, float]:
 
 
 def _quality(entries: Sequence[Entry], asked: float | None) -> tuple[str, float] | None:
-    """The validation metric that runs were chosen by, and a value of it: what all reach, unless asked."""
-    monitors = {(run.about.get("training") or {}).get("monitor") for entry in entries for run in entry.runs}
+    """The validation metric that runs were chosen by, and a value of it: what all that were trained here reach, unless
+    asked.
+    """
+    ours = [run for entry in entries for run in entry.runs if run.about.get("training")]
+    monitors = {run.about["training"].get("monitor") for run in ours}
     if len(monitors) != 1 or (monitor := monitors.pop()) is None:
         return None
     if asked is not None:
         return str(monitor), asked
-    best = [_best(run, str(monitor)) for entry in entries for run in entry.runs]
+    best = [_best(run, str(monitor)) for run in ours]
     known = [value for value in best if value is not None]
     if len(known) < len(best) or not known:
         return None

@@ -78,8 +78,8 @@ def named(runs: Sequence[Run]) -> dict[str, str]:
         paths = {run.key: run.path for run in reversed(some)}
         for name in {plain[key] for key in paths}:
             same = [key for key in paths if plain[key] == name]
-            depth = 1
-            while len({paths[key].parts[-depth:] for key in same}) < len(same):
+            depth, most = 1, max(len(paths[key].parts) for key in same)
+            while len({paths[key].parts[-depth:] for key in same}) < len(same) and depth < most:
                 depth += 1
             if len(same) > 1:
                 found |= {key: f"{name} ({'/'.join(paths[key].parts[-depth:])})" for key in same}

@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,6 @@ from seq2seq.comparison.entries import Entry
 from seq2seq.comparison.runs import references
 from seq2seq.exhibits import Exhibit, quantised
 
-ROOM = 8_000_000  # characters of all examples of a page together
 SIDE = 240  # pixels of a picture
 LONGEST = 4000  # pieces of a source that is shown
 
@@ -35,9 +35,14 @@ class Examples:
     notes: list[str] = field(default_factory=list)
 
 
-def gather(entries: Sequence[Entry], count: int, order: Sequence[str], room: int = ROOM) -> Examples:
-    """The first ``count`` records of which every entry that kept attention kept it; the first run of each entry. What
-    they take, as characters, is ``room`` at most.
+def written(value: object) -> str:
+    """As it stands in the page, where no ``<`` may end its element."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def gather(entries: Sequence[Entry], count: int, order: Sequence[str], room: int) -> Examples:
+    """``count`` records, those first of which most entries kept attention; the first run of each entry. What they take
+    in the page, in bytes, is ``room`` at most.
     """
     chosen = {entry.name: entry.runs[0] for entry in entries}
     kept = {name: {one.place: one for one in run.exhibits} for name, run in chosen.items()}
@@ -50,7 +55,10 @@ def gather(entries: Sequence[Entry], count: int, order: Sequence[str], room: int
         )
     if not some:
         return found
-    places = sorted(set.intersection(*(set(maps) for maps in some.values())))[:count]
+    having = Counter(place for maps in some.values() for place in maps)
+    places = sorted(sorted(having, key=lambda place: (-having[place], place))[:count])
+    if partly := sum(having[place] < len(some) for place in places):
+        found.notes.append(f"Of {partly} examples some configurations kept no attention; they are not shown there.")
     pool = _Pool(found.pools)
     left, whole, bare, short = room, 0, 0, 0
     means = room // 4  # kept for examples whose heads don't fit
@@ -60,10 +68,10 @@ def gather(entries: Sequence[Entry], count: int, order: Sequence[str], room: int
         for full in (True, False):
             before = pool.mark()
             attempt = _example(place, record, some, chosen, order, pool, full)
-            size = len(json.dumps(attempt, ensure_ascii=False)) + pool.since(before)
+            size = _size(attempt) + pool.since(before)
             if size <= (left - means if full else left):
                 made, left = attempt, left - size
-                complete = all(exhibits[place].weights for exhibits in some.values())
+                complete = all(exhibits[place].weights for exhibits in some.values() if place in exhibits)
                 whole, bare = whole + (full and complete), bare + (not (full and complete))
                 break
             pool.forget(before)
@@ -101,8 +109,8 @@ class _Pool:
         return len(self.pools)
 
     def since(self, mark: int) -> int:
-        """The characters of those that came after."""
-        return sum(len(json.dumps(pieces, ensure_ascii=False)) for pieces in self.pools[mark:])
+        """The bytes of those that came after."""
+        return sum(_size(pieces) for pieces in self.pools[mark:])
 
     def forget(self, mark: int) -> None:
         """Takes those away."""
@@ -121,11 +129,12 @@ def _example(
     full: bool,
 ) -> dict[str, Any]:
     items, packed = [], io.BytesIO()
-    pictures = any(exhibits[place].cells for exhibits in kept.values())
+    shown = {name: exhibits[place] for name, exhibits in kept.items() if place in exhibits}
+    pictures = any(one.cells for one in shown.values())
     for entry, name in enumerate(order):
-        if name not in kept:
+        if name not in shown:
             continue
-        one = kept[name][place]
+        one = shown[name]
         said = chosen[name].records[place]
         slots = []
         arrays = {"": one.alignment[None]} | (dict(one.weights) if full else {})
@@ -137,7 +146,7 @@ def _example(
             packed.write(steps.tobytes())
         item = {
             "entry": entry,
-            "text": said.get("hypothesis") or references(said)[0],
+            "text": said.get("hypothesis", references(said)[0]),
             "source": pool(one.source if slots else ()),
             "target": pool(one.target),
             "slots": slots,
@@ -155,6 +164,11 @@ def _example(
         "data": base64.b64encode(zlib.compress(packed.getvalue(), 9)).decode(),
         "items": items,
     }
+
+
+def _size(value: object) -> int:
+    """Bytes, with a comma."""
+    return len(written(value).encode()) + 1
 
 
 def _picture(record: Mapping[str, Any]) -> str:

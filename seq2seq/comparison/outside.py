@@ -41,8 +41,18 @@ def outside(
     ]
     results = {name: found.told() for name, found in scores.items()}
     split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
-    run = Run(Path(name), split, dataset, None, {SYSTEM: name}, name, results, pictures=bool(like and like.pictures))
+    run = Run(
+        Path(f"outputs.{name}"),
+        split,
+        dataset,
+        None,
+        {SYSTEM: name},
+        name,
+        results,
+        pictures=bool(like and like.pictures),
+    )
     run.__dict__["records"] = records
+    run.__dict__["curves"], run.__dict__["frequencies"] = [], {}
     run.__dict__["exhibits"] = [] if attention is None else _attention(attention, records)
     return run
 
@@ -59,6 +69,8 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Exhibit
         if not 0 <= place < len(records):
             raise UserError(f"{path} has attention of line {place}, but there are {len(records)} from 0")
         weights = given[None] if given.ndim == 2 else given
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise UserError(f"{path}: array {place} has weights that are negative or no numbers")
         target, source = (str(records[place][side]).split() for side in ("hypothesis", "source"))
         fits = weights.ndim == 3
         fits = fits and weights.shape[1] - len(target) in (0, 1) and weights.shape[2] - len(source) in (0, 1)
@@ -67,6 +79,8 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Exhibit
                 f"{path}: array {place} is {' x '.join(map(str, given.shape))}, but the output has {len(target)} words "
                 f"and the source {len(source)}; rows are output words, columns source words, each perhaps with </s>"
             )
+        if not weights.size:
+            continue  # nothing was said, or there was nothing to say it of
         (rows, row_words), (columns, column_words) = (
             _pieces(words, size) for words, size in ((target, weights.shape[1]), (source, weights.shape[2]))
         )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
 from seq2seq.comparison import charts, tables
 from seq2seq.comparison.analysis import COSTS, Analysis
 from seq2seq.comparison.charts import Point
-from seq2seq.comparison.explorer import Examples
+from seq2seq.comparison.explorer import Examples, written
 from seq2seq.comparison.ranks import Ranking
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.statistics import Difference
@@ -69,7 +69,7 @@ def page(
         "sections": "\n".join(sections),
         "notes": _list(notes),
         "command": escape(command),
-        "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "data": written(data),
     }
     template = (FOLDER / "report.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
@@ -126,7 +126,7 @@ def _others(a: Analysis, number: int) -> str:
     if len(head) < 2:
         return ""
     told = _table(head, rows, f"others{number}")
-    return f"<details><summary>Other figures: means, and ± standard deviations between seeds</summary>{told}</details>"
+    return f"<details><summary>Other figures</summary>{told}</details>"
 
 
 def _charts(a: Analysis) -> str:
@@ -160,8 +160,8 @@ def _choices(title: str, found: Sequence[tuple[str, str]]) -> str:
 
 
 def _curves(a: Analysis) -> list[tuple[str, str]]:
-    """Validation of the first run of each entry."""
-    by_name = {entry.name: entry.runs[0].curves for entry in a.entries}
+    """Validation, the mean over the runs of each entry, where all were validated."""
+    by_name = {entry.name: _mean_curve([run.curves for run in entry.runs]) for entry in a.entries}
     names = {key for rows in by_name.values() for row in rows for key in row if key.startswith("validation/")}
     found = []
     for key in sorted(names & {f"validation/{m}" for m in ("nll", a.metric)}, reverse=True):
@@ -174,6 +174,20 @@ def _curves(a: Analysis) -> list[tuple[str, str]]:
         found.append(
             (f"Learning curves: {key}", charts.lines(series, "updates", f"validation {label}", log=metric == "nll"))
         )
+    return found
+
+
+def _mean_curve(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """Of rows with a step and the same validation figures."""
+    by_step = [
+        {row["step"]: row for row in rows if "step" in row and any(key.startswith("validation/") for key in row)}
+        for rows in runs
+    ]
+    found = []
+    for step in sorted(set.intersection(*map(set, by_step))):
+        rows = [steps[step] for steps in by_step]
+        keys = set.intersection(*map(set, rows)) - {"step"}
+        found.append({"step": step} | {key: fmean(row[key] for row in rows) for key in keys})
     return found
 
 
@@ -220,7 +234,7 @@ def _significance(a: Analysis) -> str:
         how = "; ".join(hows)
         parts.append(
             f"<h3>{escape(metric)}: who differs from whom</h3><p>Row less column. <b class=up>▲</b> the row is better, "
-            f"<b class=down>▼</b> worse, p &lt; {ALPHA}{tables.how_corrected(a)}; · not told apart. {how}.</p>"
+            f"<b class=down>▼</b> worse, p &lt; {ALPHA}{tables.how_corrected(a, metric)}; · not told apart. {how}.</p>"
             + _matrix(names, partial(_cell, metric, known), "significance")
         )
     return "".join(parts)
@@ -243,7 +257,7 @@ def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, co
         said += f", approximate randomisation {d.randomised:.3g}"
     word = {"": "not told apart", "up": "better", "down": "worse"}[kind]
     heard = f'<span class="hidden">{word}, {said}</span>'
-    return f'<td class="{kind}" title="{said}"><span aria-hidden="true">{mark}</span>{heard}</td>'
+    return f'<td class="{kind}"><span aria-hidden="true">{mark}</span>{heard}</td>'  # the script makes a title of it
 
 
 def _matrix(names: Sequence[str], cell: Callable[[str, str], str], label: str, kind: str = "") -> str:

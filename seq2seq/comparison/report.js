@@ -30,6 +30,11 @@
     }));
   }
 
+  for (const cell of all(".significance td")) {
+    const told = cell.querySelector(".hidden");
+    if (told) cell.title = told.textContent;
+  }
+
   // --- the explorer ---
 
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -95,7 +100,8 @@
     number.addEventListener("change", () => go(Math.round(+number.value || 1) - 1));
     layer.addEventListener("change", () => { fillHeads(); show(); });
     head.addEventListener("change", show);
-    search.addEventListener("change", () => {
+    search.addEventListener("keydown", event => {
+      if (event.key !== "Enter") return;
       const wanted = search.value.trim().toLowerCase();
       if (!wanted) return;
       for (let k = 1; k <= examples.length; k++) {
@@ -147,7 +153,7 @@
     function panel(example, item, bytes) {
       const target = pools[item.target], source = pools[item.source], weights = weightsOf(item, bytes);
       const title = make("h4", {textContent: entries[item.entry]});
-      const status = make("p", {className: "status"});
+      const status = make("p", {className: "status", ariaLive: "polite"});
       if (!weights) return make("div", {className: "panel"}, title, make("p", {dir: "auto", textContent: item.text}), "its source is too long to show");
       const rows = [...Array(weights.rows).keys()].map(weights.row);
       const mean = rows[0].map((_, s) => rows.reduce((sum, row) => sum + row[s], 0) / rows.length);
@@ -247,7 +253,7 @@
     }
 
     function overlay(example, item, columns) {
-      const [height, width] = item.extent.map(Math.ceil), canvas = make("canvas", {width: width * 8, height: height * 8});
+      const [height, width] = item.extent.map(Math.ceil), canvas = make("canvas", {width: Math.round(item.extent[1] * 8), height: Math.round(item.extent[0] * 8)});
       const small = make("canvas", {width, height}), context = canvas.getContext("2d");
       const element = make("div", {className: "picture"}, ...(example.image ? [make("img", {src: example.image, alt: "the picture"})] : []), canvas);
       if (!example.image) { element.style.width = "240px"; element.style.aspectRatio = `${width} / ${height}`; }
@@ -260,7 +266,8 @@
         context.clearRect(0, 0, canvas.width, canvas.height);
         context.imageSmoothingEnabled = true;
         context.imageSmoothingQuality = "high";
-        context.drawImage(small, 0, 0, canvas.width, canvas.height);
+        const [rows, columns] = item.extent;  // the last cells may be part padding, which the picture does not show
+        context.drawImage(small, 0, 0, columns, rows, 0, 0, canvas.width, canvas.height);
       }};
     }
   }

@@ -29,11 +29,16 @@ PRIMARY = ("model", "attention")
 """Groups that name a system wherever they differ; of others, what was typed."""
 BESIDE = {
     *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
-    *(f"trainer.{name}" for name in ("accelerator", "devices", "enable_progress_bar", "log_every_n_steps")),
+    *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "plots", "plots_every", "metrics")),
     *(f"training.{name}" for name in ("examples", "faithfulness")),
 }
 """Keys that change nothing in what is learnt."""
+READING = {
+    f"data.{name}"
+    for name in ("path", "cache", "workers", "pin_memory", "max_tokens", "max_sentences", "reader", "tokenizer")
+}
+"""Keys of data that change nothing in what is scored."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,8 @@ def read(path: Path, split: str) -> Run:
     evaluated = "training" not in about
     trained = _run_of(path, about) if evaluated else path
     config, mine, told = _config(trained), _config(path), about if trained == path else _told(trained)
-    otherwise = _evaluated(mine, config) if evaluated else {}
+    otherwise = _evaluated(mine, config, about, told) if evaluated else {}
+    learnt = json.dumps([_recipe(config), _trained_on(trained, config), otherwise], sort_keys=True, default=str)
     data = mine.get("data") or {}
     return Run(
         path,
@@ -156,7 +162,7 @@ def read(path: Path, split: str) -> Run:
         str(data.get("name") or split) if split in SPLITS else split,
         about.get("seed"),
         _chosen(trained) | otherwise,
-        hashlib.sha256(json.dumps([_recipe(config), otherwise], sort_keys=True, default=str).encode()).hexdigest(),
+        hashlib.sha256(learnt.encode()).hexdigest(),
         results[split],
         {**told, **about},
         trained,
@@ -190,12 +196,15 @@ def _number(text: str | None) -> bool:
 
 
 def _run_of(path: Path, about: Mapping[str, Any]) -> Path:
-    """The run that an evaluation is of: above it, or where its checkpoint is said to be."""
-    for folder in path.parents:
-        if (folder / "checkpoints").exists():
+    """The run that an evaluation is of: the one whose ``evaluations`` it stands in, or where its checkpoint is said to
+    be, or above it.
+    """
+    said = Path(about.get("checkpoint", "")).parent.parent
+    own = [path.parent.parent] if path.parent.name == "evaluations" else []
+    for folder in (*own, said, *path.parents):
+        if (folder / "checkpoints").exists() and (folder / "config.yaml").exists():
             return folder
-    checkpoint = Path(about.get("checkpoint", ""))
-    return checkpoint.parent.parent if checkpoint.parent.parent.exists() else path
+    return path
 
 
 def _told(path: Path) -> dict[str, Any]:
@@ -233,12 +242,35 @@ def _yaml(file: Path) -> Any:
         raise UserError(f"{file} can't be read: {str(error).splitlines()[0]}") from error
 
 
-def _evaluated(config: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, str]:
+def _evaluated(
+    config: Mapping[str, Any], trained: Mapping[str, Any], about: Mapping[str, Any], told: Mapping[str, Any]
+) -> dict[str, str]:
     """What an evaluation did otherwise than the run."""
-    control, usual = (config.get("evaluation") or {}).get("control"), trained.get("decoding") or {}
-    decoding = config.get("decoding") or {}
-    found = {f"decoding.{key}": str(value) for key, value in decoding.items() if value != usual.get(key)}
+    found: dict[str, str] = {}
+    for node in ("decoding", *(["data"] if _name(config) == _name(trained) else [])):
+        mine, usual = config.get(node) or {}, trained.get(node) or {}
+        known = ((f"{node}.{key}", value, usual.get(key)) for key, value in mine.items())
+        found |= {key: str(value) for key, value, before in known if value != before and key not in READING}
+    scored, best = (Path(str(one.get("checkpoint", ""))).name for one in (about, told))
+    if best and scored != best:
+        found["checkpoint"] = scored
+    control = (config.get("evaluation") or {}).get("control")
     return found | ({"control": str(control)} if control else {})
+
+
+def _name(config: Mapping[str, Any]) -> object:
+    """Of the dataset."""
+    return (config.get("data") or {}).get("name")
+
+
+def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
+    """What tells training data apart, wherever they lie: how often each word stands in their targets, or without that
+    the path.
+    """
+    counted = path / "frequencies.json"
+    if counted.exists():
+        return hashlib.sha256(counted.read_bytes()).hexdigest()
+    return str((config.get("data") or {}).get("path"))
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:

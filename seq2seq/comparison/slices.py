@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.comparison.runs import Run, references
-from seq2seq.comparison.statistics import Resampler
-from seq2seq.metrics import sums
+from seq2seq.comparison.statistics import Resampler, System, estimate
 from seq2seq.metrics.words import spoken
 
 Array = NDArray[np.float64]
@@ -36,7 +35,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Sliced:
-    """A score of each group, with an interval over records, those of one run."""
+    """A score of each group, the mean over runs, with an interval as ``statistics.estimate`` has it."""
 
     score: float
     low: float
@@ -59,10 +58,14 @@ def by_length(lengths: Sequence[int]) -> list[tuple[Group, NDArray[np.int64]]]:
     return found
 
 
-def of_length(run: Run, metric: str, groups: Sequence[tuple[Group, NDArray[np.int64]]], level: float) -> list[Sliced]:
+def of_length(
+    runs: Sequence[Run], metric: str, groups: Sequence[tuple[Group, NDArray[np.int64]]], level: float
+) -> list[Sliced]:
     """The metric of each group of records."""
-    rows = run.rows(metric)
-    return [] if rows is None else [_interval(metric, rows[places], level) for _, places in groups]
+    several = [rows for run in runs if (rows := run.rows(metric)) is not None]
+    if len(several) < len(runs):
+        return []
+    return [_interval(metric, [rows[places] for rows in several], level) for _, places in groups]
 
 
 def words_found(record: Mapping[str, object]) -> tuple[list[str], list[bool]]:
@@ -76,10 +79,20 @@ def words_found(record: Mapping[str, object]) -> tuple[list[str], list[bool]]:
     return expected, hit
 
 
-def by_word(run: Run, level: float) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
+def by_word(runs: Sequence[Run], level: float) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
     """Recall of reference words by their place in the reference, first to last fifth, and by how often they stand in
     the training targets; the latter empty where nobody counted.
     """
+    places, counts = zip(*map(_hits, runs), strict=True)
+    names = [f"{100 * n // PLACES}-{100 * (n + 1) // PLACES} %" for n in range(PLACES)]
+    often = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(FREQUENCIES)]
+    often.append(f"{FREQUENCIES[-1]} or more")
+    counted = all(run.frequencies for run in runs)
+    return _shares(names, places, level), _shares(often, counts, level) if counted else []
+
+
+def _hits(run: Run) -> tuple[Array, Array]:
+    """(N, G, 2) hits and words of each record, by place and by frequency."""
     places = np.zeros((len(run.records), PLACES, 2))
     counts = np.zeros((len(run.records), len(FREQUENCIES), 2))
     edges = np.array(FREQUENCIES)
@@ -89,10 +102,7 @@ def by_word(run: Run, level: float) -> tuple[list[tuple[Group, Sliced]], list[tu
             places[n, place * PLACES // len(words)] += (hit, 1)
             group = int(np.searchsorted(edges, run.frequencies.get(word, 0), "right")) - 1
             counts[n, group] += (hit, 1)
-    names = [f"{100 * n // PLACES}-{100 * (n + 1) // PLACES} %" for n in range(PLACES)]
-    often = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(FREQUENCIES)]
-    often.append(f"{FREQUENCIES[-1]} or more")
-    return _shares(names, places, level), _shares(often, counts, level) if run.frequencies else []
+    return places, counts
 
 
 def source_lengths(run: Run) -> list[int]:
@@ -100,19 +110,17 @@ def source_lengths(run: Run) -> list[int]:
     return [] if run.pictures else [len(spoken(run.source(place))) for place in range(len(run.records))]
 
 
-def _shares(names: Sequence[str], counted: Array, level: float) -> list[tuple[Group, Sliced]]:
-    """(N, G, 2) hits and words."""
+def _shares(names: Sequence[str], counted: Sequence[Array], level: float) -> list[tuple[Group, Sliced]]:
+    """Of each run (N, G, 2) hits and words."""
     found = []
     for place, name in enumerate(names):
-        rows = counted[:, place]
-        size = int(rows[:, 1].sum())
+        rows = [one[:, place] for one in counted]
+        size = int(rows[0][:, 1].sum())  # the same of all runs
         if size:
             found.append((Group(name, size), _interval("recall", rows, level)))
     return found
 
 
-def _interval(metric: str, rows: Array, level: float) -> Sliced:
-    scores = Resampler.of(len(rows), SAMPLES).scores(metric, rows)
-    scores = scores[~np.isnan(scores)]
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2]) if scores.size else (np.nan, np.nan)
-    return Sliced(float(sums.score(metric, rows.sum(0))), float(low), float(high))
+def _interval(metric: str, runs: Sequence[Array], level: float) -> Sliced:
+    found = estimate(System.of("", metric, runs, Resampler.of(len(runs[0]), SAMPLES)), level)
+    return Sliced(found.score, found.low, found.high)

@@ -32,7 +32,9 @@ FAITHFULNESS = (
     "flips_random",
     "gradient_tau",
 )
+LIKELIHOOD = ("perplexity", "accuracy")
 PER_UNIT = (
+    *("repetition", "length_ratio", "novelty", "extractive", "distinct", "unique_captions"),
     *("aer", "pointing", "sentence_recall", "exact", "attributes", "accuracy", "copy_accuracy", "cider"),
     *(*ATTENTION, *FAITHFULNESS),
 )
@@ -49,8 +51,8 @@ class Cell:
 
 def columns(analysis: Analysis) -> list[str]:
     """Metrics of outputs, the main one first, and those of attention that gold tells of."""
-    rest = [m for m in analysis.estimates if m != analysis.metric and m not in (*ATTENTION, *FAITHFULNESS)]
-    rest = [m for m in rest if not m.startswith("attention_")]
+    elsewhere = (analysis.metric, *LIKELIHOOD, *ATTENTION, *FAITHFULNESS)
+    rest = [m for m in analysis.estimates if m not in elsewhere and not m.startswith("attention_")]
     gold = [m for m in rest if m.startswith(("aer", "pointing", "sentence_recall"))]
     return [analysis.metric, *(m for m in rest if m not in gold), *gold]
 
@@ -119,7 +121,8 @@ def about_attention(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
 
 def others(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
     """Head and rows of what is in no other table: likelihood, what can't be drawn anew, what outputs are like."""
-    names = [m for m in analysis.plain if m not in (*ATTENTION, *FAITHFULNESS)]
+    names = [m for m in LIKELIHOOD if m in analysis.estimates and m != analysis.metric]
+    names += [m for m in analysis.plain if m not in (*ATTENTION, *FAITHFULNESS)]
     return ["", *names], [[Cell(name), *(figure(analysis, m, name) for m in names)] for name in analysis.names]
 
 
@@ -198,7 +201,7 @@ def said(analysis: Analysis) -> str:
     pairs = [d for d in analysis.differences.get(analysis.metric, []) if best in (d.a, d.b)]
     if not pairs:
         return text
-    apart, level = undecided(analysis, best), how_corrected(analysis)
+    apart, level = undecided(analysis, best), how_corrected(analysis, analysis.metric)
     if against is not None and against != best:
         differs = "differs from" if not apart else "can't be told apart from"
         text += (
@@ -219,17 +222,17 @@ def said(analysis: Analysis) -> str:
     return text
 
 
-def how_corrected(analysis: Analysis) -> str:
-    """What was done to p for the number of pairs."""
-    pairs = len(analysis.differences.get(analysis.metric, []))
+def how_corrected(analysis: Analysis, metric: str) -> str:
+    """What was done to p for the number of pairs that were tested on a metric."""
+    pairs = len(analysis.differences.get(metric, []))
     how = analysis.options.correction
     return f" after {how.capitalize()}'s correction for {pairs} pairs" if how != "none" else ", not corrected"
 
 
 def _tex(text: str) -> str:
-    for mark in "&%$#_{}":
-        text = text.replace(mark, "\\" + mark)
-    return text
+    marks = {mark: "\\" + mark for mark in "&%$#_{}"}
+    marks |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(marks.get(letter, letter) for letter in text)
 
 
 def brief(analysis: Analysis) -> str:

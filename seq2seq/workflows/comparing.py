@@ -18,7 +18,7 @@ from seq2seq import options as schema
 from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import Analysis, Options, analyse
 from seq2seq.comparison.entries import check, datasets, entries, named, repeated
-from seq2seq.comparison.explorer import ROOM, gather
+from seq2seq.comparison.explorer import Examples, gather
 from seq2seq.comparison.outside import outside
 from seq2seq.comparison.page import page
 from seq2seq.comparison.ranks import FEWEST, Ranking, ranking
@@ -33,6 +33,8 @@ from seq2seq.metrics.text import SCORERS
 log = logging.getLogger(__name__)
 MARK = "comparison.json"
 """What says that a directory is a report's, which a new one may take the place of."""
+LARGEST = 9_900_000
+"""Bytes of a report: under 10 MB, with what is said of examples that are left out."""
 MAIN = ("cider", "rougeL", "bleu")
 """The metric that counts where none is chosen: the first that there is."""
 
@@ -74,7 +76,7 @@ def compare(config: DictConfig) -> Path:
     names, several = named(runs), datasets(runs)
     if asked.baseline is not None and asked.baseline not in names.values():
         raise UserError(f"baseline={asked.baseline} is none of: {', '.join(sorted(names.values()))}")
-    analyses, examples = [], []
+    analyses, compared_in = [], []
     for dataset, mine in several.items():
         compared = entries(mine, names)
         metric = asked.metric or _main(mine)
@@ -82,7 +84,7 @@ def compare(config: DictConfig) -> Path:
         choices = Options(metric, asked.samples, asked.level, asked.correction, asked.baseline, asked.quality)
         log.info("%s: %d runs of %d configurations", dataset, len(mine), len(compared))
         analyses.append(analyse(dataset, compared, choices))
-        examples.append(gather(compared, asked.examples, analyses[-1].names, ROOM // len(several)))
+        compared_in.append(compared)
     ranked = _ranked(analyses)
     if ranked is None and len(analyses) >= FEWEST:
         notes.append("No ranking over datasets: fewer than two configurations were run on all of them.")
@@ -91,9 +93,15 @@ def compare(config: DictConfig) -> Path:
         or f"{', '.join(a.dataset for a in analyses)}: {sum(len(a.entries) for a in analyses)} configurations"
     )
     command = " ".join(shlex.quote(argument.lstrip("+")) for argument in sys.argv)
+    told = (ranked, notes, command)
+    room = LARGEST - len(page(title, analyses, [Examples()] * len(analyses), *told).encode())
+    examples = [
+        gather(compared, asked.examples, analysis.names, max(0, room) // len(analyses))
+        for analysis, compared in zip(analyses, compared_in, strict=True)
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        "index.html": page(title, analyses, examples, ranked, notes, command),
+        "index.html": page(title, analyses, examples, *told),
         "table.md": tables.markdown(analyses),
         "table.tex": tables.latex(analyses),
         "table.csv": tables.comma_separated(analyses),
@@ -122,13 +130,16 @@ def _check(asked: Comparison) -> None:
         raise UserError(f"examples={asked.examples} must be 0 or a number of examples")
     if unknown := set(asked.attention) - set(asked.outputs):
         raise UserError(f"attention.{min(unknown)} belongs to outputs.{min(unknown)}=FILE, which is missing")
-    for name, path in {**asked.outputs, **asked.attention}.items():
-        if not Path(path).exists():
-            raise UserError(f"outputs.{name}: {path} does not exist")
+    for option, files in (("outputs", asked.outputs), ("attention", asked.attention)):
+        for name, path in files.items():
+            if not Path(path).is_file():
+                raise UserError(f"{option}.{name}: {path} does not exist, or is no file")
 
 
 def _claimed(folder: Path) -> Path:
     """A new directory, or one that held a report before."""
+    if folder.is_file():
+        raise UserError(f"output={folder} is a file; a report is a directory")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise UserError(f"output={folder} holds something else, which is not written over; choose another")
     return folder

@@ -76,8 +76,14 @@ def test_examples_panels_layers_and_heads(tab: Page) -> None:
     tab.run(f"({change})('input[type=number]', 6)")
     tab.wait("document.querySelector('.explorer').dataset.ready === '6'")
     assert tab.run("document.querySelector('.explorer .bar button:last-of-type').disabled")
-    tab.run(f"({change})('input[type=search]', 'the')")
-    tab.wait("document.querySelector('.explorer').dataset.ready !== '6'")
+    find = "const e = document.querySelector('input[type=search]'); e.value = 'the'; "
+    find += "e.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter'})); "
+    shown = ["6"]
+    for _ in range(2):  # each time the next hit
+        tab.run(f"(() => {{ {find} }})()")
+        tab.wait(f"document.querySelector('.explorer').dataset.ready !== '{shown[-1]}'")
+        shown.append(tab.run("document.querySelector('.explorer').dataset.ready"))
+    assert len(set(shown)) == 3
 
 
 def test_steps_by_mouse_and_by_key(tab: Page) -> None:

@@ -19,7 +19,7 @@ from seq2seq import command
 from seq2seq.comparison.analysis import seconds_to
 from seq2seq.comparison.entries import Entry, check, entries, named
 from seq2seq.comparison.runs import find
-from seq2seq.comparison.slices import by_length, words_found
+from seq2seq.comparison.slices import by_length, by_word, of_length, source_lengths, words_found
 from seq2seq.errors import UserError
 from seq2seq.exhibits import load
 from seq2seq.workflows import comparing, evaluating
@@ -58,7 +58,11 @@ def test_figures_are_those_of_the_runs(sweep: Path, report: Path) -> None:
     costs = summary["costs"]["rnn dot"]
     assert costs["parameters"] == runs[2]["run"]["parameters"]
     assert costs.keys() >= {"flops_per_token", "tokens_per_second", "sentences_per_second", "peak_memory"}
-    assert summary["plain"].keys() >= {"gradient_tau", "cost_uniform", "perplexity"}
+    for metric in ("gradient_tau", "cost_uniform", "perplexity", "accuracy"):  # of which intervals are known too
+        found = summary["estimates"][metric]["transformer multi_head"]
+        assert found["score"] == pytest.approx(runs[4]["test"][metric]["score"])
+        assert found["low"] <= found["score"] <= found["high"]
+    assert summary["plain"].keys() >= {"aer_diagonal", "aer_uniform"}
     entropy = summary["estimates"]["attention_entropy"]["transformer multi_head"]
     assert entropy["score"] == pytest.approx(runs[4]["test"]["attention_entropy"]["score"])
     assert entropy["low"] <= entropy["score"] <= entropy["high"]
@@ -142,9 +146,14 @@ def test_another_toolkit_s_attention(sweep: Path, tmp_path: Path) -> None:
     comparing.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows)}"))
     page = (tmp_path / "out" / "index.html").read_text()
     (data,) = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
-    assert len(data["examples"]) == 3
+    assert len(data["examples"]) == 6 and [len(example["items"]) for example in data["examples"]] == [2] * 3 + [1] * 3
+    assert "Of 3 examples some configurations kept no attention" in page
     item = next(i for i in data["examples"][0]["items"] if data["entries"][i["entry"]] == "theirs")
     assert data["pools"][item["source"]][-1] == "</s>"
+    arrays = dict(np.load(tmp_path / "theirs.npz"))
+    np.savez(tmp_path / "broken.npz", **{**arrays, "1": arrays["1"] * np.nan})
+    with pytest.raises(UserError, match="array 1 has weights that are negative or no numbers"):
+        comparing.compare(composed(*options, f"attention.theirs={tmp_path / 'broken.npz'}"))
     with pytest.raises(UserError, match=r"but the output has \d+ words and the source"):
         comparing.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows, wrong=1)}"))
 
@@ -243,7 +252,7 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
     [
         ("signature", [], r"can't be compared: their bleu is not the same: .*tok:zh"),
         ("metric", ["metric=bleu"], r"has no bleu; metric=\.\.\. chooses one of: chrf"),
-        ("", ["metric=perplexity"], "no sum over records that could be drawn anew"),
+        ("", ["metric=aer_uniform"], "no sum over records that could be drawn anew"),
         ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
         ("reference", [], "a reference of record 1 is .* and 'another'"),
         ("broken", [], r"test\.jsonl, line 2: no JSON"),
@@ -288,6 +297,41 @@ def test_lengths_and_words_by_hand() -> None:
         ["the", "cat", "sat", "on", "the", "mat"],
         [True, True, False, True, False, True],
     )
+
+
+def test_slices_are_of_all_runs_of_a_configuration(sweep: Path) -> None:
+    runs = find([sweep / "0", sweep / "1"], "test")
+    (group, *_), places = zip(*by_length(source_lengths(runs[0])), strict=True)
+    together = of_length(runs, "bleu", [(group, places[0])], 0.95)[0]
+    alone = [of_length([run], "bleu", [(group, places[0])], 0.95)[0].score for run in runs]
+    assert together.score == pytest.approx(np.mean(alone))
+    words = [by_word([run], 0.95)[0] for run in runs]
+    for (name, one), (_, first), (_, second) in zip(by_word(runs, 0.95)[0], *words, strict=True):
+        assert one.score == pytest.approx((first.score + second.score) / 2), name
+
+
+def test_training_data_are_known_by_their_words(sweep: Path, tmp_path: Path) -> None:
+    """Wherever they lie; and others at the same place are others."""
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    config = runs / "1" / "config.yaml"
+    config.write_text(config.read_text().replace("path: null", "path: /elsewhere"))
+    assert len(entries(find([runs / "0", runs / "1"], "test"))) == 1
+    frequencies = runs / "1" / "frequencies.json"
+    frequencies.write_text(frequencies.read_text().replace(":", ": 1", 1).replace(": 1 ", ": 1"))
+    assert len(entries(find([runs / "0", runs / "1"], "test"))) == 2
+
+
+def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: Path) -> None:
+    """Wherever it was written, ``checkpoints`` of somebody else above it."""
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("best", "last"):
+        options = [f"checkpoint={sweep / '0' / 'checkpoints' / name}.ckpt", f"output={tmp_path / name}"]
+        (config,) = command.compose("evaluate", [command.forced(option) for option in options])
+        evaluating.evaluate(config)
+    found = entries(find([sweep / "0", tmp_path / "best", tmp_path / "last"], "test"))
+    assert sorted(len(entry.runs) for entry in found) == [1, 1]
+    assert {run.trained.resolve() for entry in found for run in entry.runs} == {(sweep / "0").resolve()}
+    assert {entry.name for entry in found} == {"default", "checkpoint=last.ckpt"}
 
 
 def test_seconds_to_a_quality(sweep: Path) -> None:
