@@ -37,7 +37,7 @@ from seq2seq.inference import Trained
 from seq2seq.maps import AttentionMap
 from seq2seq.metrics import Score
 from seq2seq.metrics.words import summed
-from seq2seq.scoring import forced, predicted
+from seq2seq.scoring import forced, predicted, spelling
 from seq2seq.search.base import evaluating
 
 GREY = 128
@@ -47,7 +47,7 @@ LARGEST = 2**25  # log-probabilities at a time
 
 @dataclass
 class Steps:
-    """Sums over steps."""
+    """Sums over the steps of a record."""
 
     count: int = 0
     lost: float = 0.0
@@ -62,33 +62,30 @@ def faithfulness(trained: Trained, records: Sequence[Record], max_tokens: int) -
     """The figures of these records; {} where there are none that can be read."""
     if not records:
         return {}
-    how = f"references forced|{len(records)} records"
-    plain = nats_a_token(trained, records, max_tokens)
-    found = {}
+    how = f"references forced|{len(records)} records|{spelling(trained)}"
+    nll, tokens = predicted(trained, records, max_tokens).T[:2]
+    shares = {}
     for name, change in INTERVENTIONS.items():
         with intervened(trained.model, change):
-            dearer = nats_a_token(trained, records, max_tokens) - plain
-        found[f"cost_{name}"] = Score(dearer, f"nats a token more|attention {name}|{how}")
-    steps = Steps()
+            dearer = predicted(trained, records, max_tokens).T[0] - nll
+        rows = list(zip(dearer.tolist(), tokens.tolist(), strict=True))
+        shares[f"cost_{name}"] = Score.share(rows, f"nats a token more|attention {name}|{how}")
+    steps = [Steps() for _ in records]
     maps = forced(trained, records, max_tokens)
     for place, (record, seen) in enumerate(zip(records, maps, strict=True)):
         if seen is not None:
-            _look(trained, record, seen, Random(place), max_tokens, steps)
-    if steps.count:
-        n, erased = steps.count, f"one source word for each step|p at least 1e-8|{how}"
-        found["erased_attended"] = Score(steps.lost / n, f"nats of log p(y_t) lost|the most attended|{erased}")
-        found["erased_random"] = Score(steps.lost_random / n, f"nats of log p(y_t) lost|any other|{erased}")
-        found["flips_attended"] = Score(steps.flipped / n, f"share of steps|the most attended|{erased}")
-        found["flips_random"] = Score(steps.flipped_random / n, f"share of steps|any other|{erased}")
-    if steps.compared:
-        found["gradient_tau"] = Score(steps.tau / steps.compared, f"Kendall tau-b|weights, gradient x input|{how}")
-    return found
-
-
-def nats_a_token(trained: Trained, records: Sequence[Record], max_tokens: int) -> float:
-    """-log p of the references over their tokens."""
-    nll, tokens, _ = predicted(trained, records, max_tokens)
-    return nll / max(1, tokens)
+            _look(trained, record, seen, Random(place), max_tokens, steps[place])
+    erased = f"one source word for each step|p at least 1e-8|{how}"
+    for name, rows, what in (
+        ("erased_attended", [(one.lost, one.count) for one in steps], "nats of log p(y_t) lost|the most attended"),
+        ("erased_random", [(one.lost_random, one.count) for one in steps], "nats of log p(y_t) lost|any other"),
+        ("flips_attended", [(one.flipped, one.count) for one in steps], "share of steps|the most attended"),
+        ("flips_random", [(one.flipped_random, one.count) for one in steps], "share of steps|any other"),
+    ):
+        shares[name] = Score.share(rows, f"{what}|{erased}")
+    rows = [(one.tau, one.compared) for one in steps]
+    shares["gradient_tau"] = Score.share(rows, f"Kendall tau-b|weights, gradient x input|{how}")
+    return {name: score for name, score in shares.items() if score is not None}
 
 
 def kendall(a: ArrayLike, b: ArrayLike) -> float | None:

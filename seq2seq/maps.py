@@ -74,7 +74,7 @@ class AttentionMap:
     def statistics(self) -> dict[str, float]:
         """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
         found = statistics(self.weights[self.last], self.sentinels.get(self.last))
-        if self.cells is not None and self.extent[0] > 1:
+        if self.picture is not None and self.picture.images.frames is None:
             del found["monotonicity"]  # cells of a grid follow each other in no order
         return found
 

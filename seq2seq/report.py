@@ -28,14 +28,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import exhibits
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.records import Record
+from seq2seq.data.records import Record, regions_of
 from seq2seq.errors import UserError
 from seq2seq.inference import Trained
-from seq2seq.judgement import Judged, gold_of, record_of
+from seq2seq.judgement import gold_of, record_of
 from seq2seq.maps import AttentionMap
 from seq2seq.metrics import Score
 from seq2seq.metrics.gold import Gold
-from seq2seq.metrics.links import to_pharaoh
+from seq2seq.metrics.links import Link, to_pharaoh
+from seq2seq.metrics.sums import by_record
 from seq2seq.metrics.words import spoken
 from seq2seq.outputs import Writer
 from seq2seq.scoring import Scored
@@ -69,7 +70,8 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: S
             # gold links are between the words of the reference: they hold for an output that says the same
             same = found.text.split() == record["target"].split()
             gold = gold_of(record) if same and record.get("alignment") else None
-            writer.draw(place, found, gold, *((record.get("origins"), record.get("regions")) if same else ()))
+            origins = record.get("origins") if same else None
+            writer.draw(place, found, gold, origins, regions_of(record, found.text))
     if scored.exhibits:
         exhibits.save(directory / "attention" / f"{split}.npz", scored.exhibits)
 
@@ -79,7 +81,8 @@ def save_gold(
     name: str,
     gold: Sequence[Gold],
     maps: Sequence[AttentionMap],
-    judged: Judged,
+    links: Sequence[frozenset[Link]],
+    metrics: Mapping[str, Score],
     *,
     plots: int,
     examples: int,
@@ -88,8 +91,8 @@ def save_gold(
     path = directory / "outputs" / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        for pair, links, known in zip(gold, judged.links, judged.shares, strict=True):
-            entry = {**record_of(pair), "alignment": to_pharaoh(links), "sums": known}
+        for pair, found, sums in zip(gold, links, by_record(metrics, len(gold)), strict=True):
+            entry = {**record_of(pair), "alignment": to_pharaoh(found), "sums": sums}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     for place, (pair, seen) in enumerate(zip(gold[:plots], maps, strict=False)):
         seen.save(directory / "attention" / name, place, pair)

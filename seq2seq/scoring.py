@@ -5,13 +5,16 @@ Letters: T target pieces, S source pieces, I source words, J target words.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seq2seq.batch import EOS, UNK, Batch
@@ -36,6 +39,7 @@ from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
 from seq2seq.metrics.pointing import attributes, exact
 from seq2seq.metrics.sentences import copied_words
+from seq2seq.metrics.sums import by_record
 from seq2seq.search import Hypothesis, Search
 from seq2seq.search.base import evaluating
 
@@ -49,10 +53,17 @@ class Scored:
     generations: list[Generation]  # attention is kept for the first ``plots`` alone
     statistics: list[dict[str, float]]  # of attention, a sentence each
     links: list[frozenset[Link]]  # between the words of source and output
-    sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure: ``Score.rows``, ``Judged.shares``
+    sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure (``metrics.sums``)
     metrics: dict[str, Score] = field(default_factory=dict)
     exhibits: list[Exhibit] = field(default_factory=list)  # of the first ``examples``
     seconds: float = 0.0  # that search took, attention included
+
+    def add(self, metrics: Mapping[str, Score], places: Sequence[int] | None = None) -> None:
+        """Figures of all records, or of those at ``places``."""
+        self.metrics |= metrics
+        places = range(len(self.sums)) if places is None else places
+        for place, mine in zip(places, by_record(metrics, len(places)), strict=True):
+            self.sums[place] |= mine
 
 
 def score_records(
@@ -74,31 +85,24 @@ def score_records(
     found, maps = translate(trained, sources, search, max_tokens=max_tokens, plots=plots, examples=examples)
     references = [list(record.get("references") or [record["target"]]) for record in records]
     outputs = [one.text for one in found.generations]
-    found.metrics |= score(task["metrics"], outputs, references)
-    found.metrics |= likelihood(trained, records, max_tokens)
+    found.add(score(task["metrics"], outputs, references))
+    found.add(likelihood(trained, records, max_tokens))
     places = [n for n, record in enumerate(records) if n in maps or is_known(record)]
     seen = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
     references_seen = {n: one for n, one in seen.items() if one is not None}
-    known = [n for n in references_seen if is_known(records[n])]
-    judged = judge([references_seen[n] for n in known], [records[n] for n in known])
-    found.metrics |= judged.metrics
-    for place, shares in zip(known, judged.shares, strict=True):
-        found.sums[place].update(shares)
+    for those, figures in judge(references_seen, records):
+        found.add(figures, those)
     for place, one in sorted(maps.items()):
         reference = references_seen.get(place)
         words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
         found.exhibits.append(one.exhibit(place, words))
     if isinstance(trained.codec, ImageCodec):
-        found.metrics |= diversity(outputs)
-        found.metrics |= objects_named([records[n] for n in known], outputs, references)
+        found.add(diversity(outputs))
+        found.add(objects_named([records[n] for n in references_seen], outputs, references))
     if trained.codec.documents:
-        found.metrics |= extraction(sources, outputs, references)
-        found.metrics |= own_words_said(trained, records, outputs)
-        found.metrics |= copied_sentences(sources, references, task)
-    for name, figure in found.metrics.items():
-        if figure.rows is not None:
-            for mine, row in zip(found.sums, figure.rows, strict=True):
-                mine[name] = row
+        found.add(extraction(sources, outputs, references))
+        found.add(own_words_said(trained, records, outputs))
+        found.add(copied_sentences(sources, references, task))
     signature = "last cross layer, mean over outputs"
     for name, value in behaviour.average(row for row in found.statistics if row).items():
         found.metrics[f"attention_{name}"] = Score(value, signature)
@@ -130,25 +134,37 @@ def translate(
 
 def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> dict[str, Score]:
     """How well the references are predicted, teacher-forced and without smoothing."""
-    nll, tokens, correct = predicted(trained, records, max_tokens)
+    rows = predicted(trained, records, max_tokens)
+    nll, tokens, correct = rows.sum(0).tolist()
     if not tokens:
         raise UserError("there is nothing to score: no record has a target that can be read with its source")
-    signature = f"teacher-forced|{tokens} tokens with </s>|vocabulary {len(trained.codec.target)}"
+    signature = f"teacher-forced|{tokens:.0f} tokens with </s>|{spelling(trained)}"
     return {
-        "perplexity": Score(perplexity(nll, tokens), signature),
-        "accuracy": Score(token_accuracy(correct, tokens), signature),
+        "perplexity": Score(perplexity(nll, tokens), signature, rows[:, :2].tolist()),
+        "accuracy": Score(token_accuracy(correct, tokens), signature, rows[:, [2, 1]].tolist()),
     }
 
 
-def predicted(trained: Trained, records: Sequence[Record], max_tokens: int) -> tuple[float, int, int]:
-    """Of the references: -log p, in nats, tokens, and how many of them the model ranks first."""
+def spelling(trained: Trained) -> str:
+    """What figures a token hang on: the vocabulary, by its size and content, and whether words beyond it are copied."""
+    target = trained.codec.target
+    copying = "|copying" if trained.model.decoder.pointer is not None else ""
+    return f"vocabulary {len(target)} {hashlib.sha256(target.model).hexdigest()[:8]}{copying}"
+
+
+def predicted(trained: Trained, records: Sequence[Record], max_tokens: int) -> NDArray[np.float64]:
+    """(N, 3) of the references: -log p, in nats, tokens, and how many of them the model ranks first; 0 of what can't be
+    read.
+    """
     criterion: Criterion = build_node(trained.config.loss).eval()  # it knows what its mechanisms report
-    nll, tokens, correct = 0.0, 0, 0
+    found = np.zeros((len(records), 3))
     with torch.inference_mode(), evaluating(trained.model):
         for batch in batches(trained, records, max_tokens):
             losses = criterion(trained.model, batch)
-            nll, tokens, correct = nll + float(losses.nll), tokens + losses.tokens, correct + int(losses.correct)
-    return nll, tokens, correct
+            columns = (losses.each, batch.target_mask, losses.hits)
+            sums = torch.stack([column.double().sum(1) for column in columns], 1)
+            found[batch.index.cpu()] = sums.cpu()
+    return found
 
 
 def objects_named(
@@ -158,7 +174,8 @@ def objects_named(
     naming = {
         word
         for record in known
-        for word, boxes in zip(record["target"].split(), record.get("regions", []), strict=False)
+        for text, regions in zip(record.get("references", []), record.get("regions", []), strict=False)
+        for word, boxes in zip(text.split(), regions, strict=False)
         if boxes
     }
     rows = attributes(outputs, references, naming)

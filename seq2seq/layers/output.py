@@ -22,11 +22,11 @@ LEAST = -69.0  # log-probability: below, nothing is learnt, and a loss stays fin
 
 
 class TokenLoss(NamedTuple):
-    """Sums over tokens. Only ``smoothed`` carries a gradient; ``correct`` counts argmax hits, in evaluation."""
+    """Sums over tokens, and what each of them is. Only ``smoothed`` carries a gradient."""
 
     smoothed: Tensor
     nll: Tensor
-    correct: Tensor
+    hits: Tensor  # (N,) bool, whether the argmax is the target; looked at in evaluation alone
     each: Tensor  # (N,) of what ``smoothed`` is the sum, which no gradient reaches; (N, J) of sampled alternatives
 
 
@@ -123,10 +123,8 @@ class OutputLayer(nn.Module):
             parts = () if generated is None or copied is None else (generated[block], copied[block])
             one = checkpoint(self._mixed, rows, targets[block], smoothing, *parts, use_reentrant=False)
             found.append(TokenLoss(*one))
-        smoothed, nll, correct, each = zip(*found, strict=True)
-        return TokenLoss(
-            torch.stack(smoothed).sum(), torch.stack(nll).sum(), torch.stack(correct).sum(), torch.cat(each)
-        )
+        smoothed, nll, hits, each = zip(*found, strict=True)
+        return TokenLoss(torch.stack(smoothed).sum(), torch.stack(nll).sum(), torch.cat(hits), torch.cat(each))
 
     def _mixed(self, rows: Mixture, targets: Tensor, smoothing: float, *parts: Tensor) -> tuple[Tensor, ...]:
         log_p = self.log_probs(rows.features)  # (n, J, V)
@@ -137,7 +135,7 @@ class OutputLayer(nn.Module):
         if parts:
             generated, copied = parts
             picked = (generated * picked.exp() * known + copied).clamp(min=math.exp(LEAST)).log()
-        hits = (picked >= mixed.amax(1)).sum()
+        hits = picked >= mixed.amax(1)
         each = (smoothing - 1.0) * picked - smoothing * mixed.mean(-1)
         smoothed = each.sum()
         if rows.kind == "sampled":
@@ -182,7 +180,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             rows = max(1, (2**22 if device == "cpu" else 2**26) // len(weight))
             nll = features.new_zeros(len(features), dtype=wide)
             spread = torch.zeros_like(nll)
-            correct = torch.zeros((), dtype=torch.long, device=features.device)
+            hits = torch.zeros_like(nll, dtype=torch.bool)
             d_x = torch.empty_like(x) if train else None
             d_w = torch.zeros_like(weight, dtype=wide) if train else None
             d_b = torch.zeros_like(bias, dtype=wide) if train and bias is not None else None
@@ -207,7 +205,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     share, picked = per * g * p, both.clamp(min=least).log()
                 nll[block] = -(picked * real).squeeze(1)
                 if not train:
-                    correct += ((picked >= log_p.amax(1, keepdim=True)) & real).sum()
+                    hits[block] = ((picked >= log_p.amax(1, keepdim=True)) & real).squeeze(1)
                 if smoothing:
                     spread[block] = -(log_p.mean(1, keepdim=True) * real).squeeze(1)
                 if d_x is not None and d_w is not None:
@@ -235,8 +233,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             )
         each = (1 - smoothing) * nll + smoothing * spread
         total = nll.sum()
-        ctx.mark_non_differentiable(total, correct, each)
-        return each.sum(), total, correct, each
+        ctx.mark_non_differentiable(total, hits, each)
+        return each.sum(), total, hits, each
 
     @staticmethod
     @once_differentiable

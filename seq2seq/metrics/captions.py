@@ -26,6 +26,7 @@ ORDERS = (1, 2, 3, 4)
 SIGMA = 6.0  # of CIDEr-D's penalty for lengths
 BETA = 1.2  # of COCO's ROUGE-L: recall counts more
 TOKENS = "case:lc|tok:ptb-like"
+IN_JAVA = ("meteor", "spice")
 
 NGrams = Counter[tuple[str, ...]]
 _CONTRACTION = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))(?!\w)")

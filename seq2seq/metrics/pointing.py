@@ -6,7 +6,7 @@ Letters: J target words, T target pieces, S cells of a grid of (rows, columns).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,39 +17,36 @@ Boxes = Sequence[float]
 """left, top, right, bottom of one box after the other, as shares of the picture's sides."""
 
 
-@dataclass
-class Pointing:
-    """Hits among the words that name something: the cell that a word attends most overlaps one of its boxes. A word
-    that attends nothing is a miss.
+class Pointing(NamedTuple):
+    """Hits among the words of a caption that name something: the cell that a word attends most overlaps one of its
+    boxes. A word that attends nothing is a miss.
     """
 
-    words: int = 0
-    hits: int = 0
-    uniform: float = 0.0  # expected, of a cell drawn at random
-    centre: int = 0  # of the cell in the middle
+    words: int
+    hits: int
+    uniform: float  # expected, of a cell drawn at random
+    centre: int  # of the cell in the middle
 
-    def add(
-        self,
-        weights: ArrayLike,
-        cells: ArrayLike,
-        extent: Sequence[float],
-        target: ArrayLike,
-        regions: Sequence[Boxes],
-    ) -> None:
-        """A caption: ``weights`` (T, S), ``cells`` (S, 2) row and column of each, ``extent`` how many rows and columns
-        the picture has room for, ``target`` whose word each piece is (``words.merge``), ``regions`` (J,) the boxes of
-        each word.
-        """
-        places = np.asarray(cells)
-        by_word = merge(weights, np.arange(len(places)), target)
-        middle = int(np.abs((places + 0.5) / np.asarray(extent) - 0.5).sum(1).argmin())
-        for row, boxes in zip(by_word, regions, strict=True):
-            if len(boxes):
-                inside = overlapping(places, extent, boxes)
-                self.words += 1
-                self.hits += bool(row.max(initial=0.0) > 0 and inside[row.argmax()])
-                self.uniform += float(inside.mean())
-                self.centre += bool(inside[middle])
+
+def pointing(
+    weights: ArrayLike, cells: ArrayLike, extent: Sequence[float], target: ArrayLike, regions: Sequence[Boxes]
+) -> Pointing:
+    """A caption: ``weights`` (T, S), ``cells`` (S, 2) row and column of each, ``extent`` how many rows and columns the
+    picture has room for, ``target`` whose word each piece is (``words.merge``), ``regions`` (J,) the boxes of each
+    word.
+    """
+    places = np.asarray(cells)
+    by_word = merge(weights, np.arange(len(places)), target)
+    middle = int(np.abs((places + 0.5) / np.asarray(extent) - 0.5).sum(1).argmin())
+    words, hits, uniform, centre = 0, 0, 0.0, 0
+    for row, boxes in zip(by_word, regions, strict=True):
+        if len(boxes):
+            inside = overlapping(places, extent, boxes)
+            words += 1
+            hits += bool(row.max(initial=0.0) > 0 and inside[row.argmax()])
+            uniform += float(inside.mean())
+            centre += bool(inside[middle])
+    return Pointing(words, hits, uniform, centre)
 
 
 def overlapping(cells: ArrayLike, extent: Sequence[float], boxes: Boxes) -> NDArray[np.bool_]:

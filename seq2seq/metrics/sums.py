@@ -2,12 +2,13 @@
 
 A metric has K numbers a record (``Score.rows``), N records make (N, K), and the score of any set of them, with
 repetition, is a function of the sum of its rows: BLEU of counts and lengths, chrF of n-gram counts, TER of edits,
-others of (part, whole) alone.
+others of (part, whole) alone: perplexity is exp(part / whole), what begins with ``ERRORS`` 1 - part / whole, and the
+rest part / whole. A row of zeros adds nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -19,9 +20,11 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
 from seq2seq.metrics import captions
+from seq2seq.metrics.translation import Score
 
-ERRORS = ("aer",)  # what begins so is 1 - part / whole, and better when lower
+ERRORS = ("aer",)
 LOWER = (*ERRORS, "ter", "perplexity")
+"""What begins so is better when lower."""
 
 
 def score(name: str, sums: ArrayLike) -> NDArray[np.float64]:
@@ -29,8 +32,10 @@ def score(name: str, sums: ArrayLike) -> NDArray[np.float64]:
     s = np.asarray(sums, np.float64)
     counter = _counter(name)
     if counter is None:
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             share = s[..., 0] / s[..., 1]
+            if name == "perplexity":
+                return np.asarray(np.exp(share))
         return np.asarray(1 - share if name.startswith(ERRORS) else share)
     if isinstance(counter, BLEU):
         return _bleu(counter, s)
@@ -41,6 +46,16 @@ def score(name: str, sums: ArrayLike) -> NDArray[np.float64]:
 def lower_is_better(name: str) -> bool:
     """Whether less is better."""
     return name.startswith(LOWER)
+
+
+def by_record(metrics: Mapping[str, Score], records: int) -> list[dict[str, Sequence[float]]]:
+    """What each of the records adds to the figures; those that have fewer rows are of the first."""
+    found: list[dict[str, Sequence[float]]] = [{} for _ in range(records)]
+    for name, figure in metrics.items():
+        for mine, row in zip(found, figure.rows or (), strict=False):
+            if any(row):
+                mine[name] = row
+    return found
 
 
 @cache

@@ -21,6 +21,15 @@ SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Score]] = 
 }
 
 
+def check_metrics(names: Iterable[str], option: str) -> None:
+    """Refuses what ``score`` does not know, or can't compute here."""
+    for name in names:
+        if name not in SCORERS:
+            raise UserError(f"{option}: no metric {name}; there are {', '.join(SCORERS)}")
+        if name in captions.IN_JAVA and (missing := captions.missing_for(name)):
+            raise UserError(f"{option}: {name}: {missing}")
+
+
 def score(names: Iterable[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Score]:
     """{name: Score} of N detokenised hypotheses, each with its own list of references."""
     names = list(names)

@@ -26,6 +26,7 @@ from seq2seq.judgement import alignment_error, record_of
 from seq2seq.lines import read_lines
 from seq2seq.metrics import Score
 from seq2seq.metrics.gold import read_gold
+from seq2seq.metrics.text import check_metrics
 from seq2seq.scoring import forced, score_records
 from seq2seq.sweeps import RESULTS
 from seq2seq.workflows.asking import laid, own_options, search_of
@@ -64,6 +65,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
             raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
     trained = Trained.load(asked.checkpoint, asked.device)
     config = laid(trained.config, config, LAID)
+    check_metrics(config.task.metrics, "task.metrics")
     trained = _seeing(trained, config)
     search = search_of(config)
     options.check_options("evaluation", asked.evaluation, Control)
@@ -93,7 +95,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
                 examples=asked.examples,
             )
         if control.control not in OF_ATTENTION:  # which looks at attention as it is
-            scored.metrics |= faithfulness(trained, records[: asked.faithfulness], asked.max_tokens)
+            scored.add(faithfulness(trained, records[: asked.faithfulness], asked.max_tokens))
         report.save_split(out, name, records, scored)
         results[name] = scored.metrics
         costs = cost(trained, records, scored)
@@ -103,9 +105,8 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
             kept = max(asked.plots, asked.examples)
             found = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=kept)
         maps = [seen for seen in found if seen is not None]  # all: text can always be read
-        judged = alignment_error(maps, gold)
-        results[name] = judged.metrics
-        report.save_gold(out, name, gold, maps, judged, plots=asked.plots, examples=asked.examples)
+        results[name], links = alignment_error(maps, gold)
+        report.save_gold(out, name, gold, maps, links, results[name], plots=asked.plots, examples=asked.examples)
     report.save_results(out / RESULTS, results, report.about(trained, time.monotonic() - started, **costs))
     for name, metrics in results.items():
         print(f"{name}\n{report.table(metrics)}\n")

@@ -27,7 +27,7 @@ from seq2seq.errors import UserError
 from seq2seq.faithfulness import faithfulness
 from seq2seq.inference import Trained
 from seq2seq.metrics import Score
-from seq2seq.metrics.text import SCORERS
+from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
 from seq2seq.scoring import score_records
 from seq2seq.sweeps import FAILED, RESULTS, alone
@@ -54,8 +54,8 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     Budget.of(config)
     if not isinstance(config.seed, int):
         raise UserError(f"seed={config.seed}: must be int")
-    if unknown := [name for name in config.task.metrics if name not in SCORERS]:
-        raise UserError(f"task.metrics: no metric {unknown[0]}; there are {', '.join(SCORERS)}")
+    check_metrics(config.task.metrics, "task.metrics")
+    check_metrics(config.training.metrics, "training.metrics")
     if taken := sorted(set(config.trainer) & set(OURS)):
         raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advice on loggers and devices
@@ -81,6 +81,13 @@ def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
     if isinstance(corpus, CaptionCorpus):
         if (corpus.images.frames is not None) != clip:
             raise UserError("data.images.frames=N goes with encoder=clip, and data.images.frames=null with all others")
+        changed = [name for name in ("flip", "colour") if getattr(corpus.images, name)]
+        changed += ["crop"] * (corpus.images.crop < 1)
+        if changed and config.encoder.get("cache"):
+            raise UserError(
+                f"encoder.cache keeps what is said of each picture, but data.images.{changed[0]} makes other pictures "
+                "each time: set it to null"
+            )
         if config.decoder.get("copy"):
             raise UserError("decoder.copy=true copies words of the source, of which pictures have none")
 
@@ -152,7 +159,7 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
             plots=options.plots,
             examples=options.examples,
         )
-        scored.metrics |= faithfulness(trained, records[: options.faithfulness], corpus.max_tokens)
+        scored.add(faithfulness(trained, records[: options.faithfulness], corpus.max_tokens))
         report.save_split(run, split, records, scored)
         report.save_frequencies(run, corpus)
         costs = {"training": dataclasses.asdict(fitted), **cost(trained, records, scored)}

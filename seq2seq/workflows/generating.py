@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from seq2seq.data.captions import ImageCodec
 from seq2seq.documents import columns_of, read_documents
+from seq2seq.errors import UserError
 from seq2seq.inference import Trained
 from seq2seq.lines import decoded, prompted, read_lines
 from seq2seq.outputs import Writer
@@ -43,6 +44,8 @@ def generate(config: DictConfig) -> None:
     asked = own_options(config, Generating, ("decoding",))
     trained = Trained.load(asked.checkpoint, asked.device)
     search = search_of(laid(trained.config, config, ("decoding",)))
+    if asked.alignments and isinstance(trained.codec, ImageCodec):
+        raise UserError("alignments= are links between words, which a picture has none of; plots=DIR draws attention")
     interactive = asked.input is None and sys.stdin.isatty()
     inputs = _inputs(trained, asked.input, interactive)
     size = 1 if interactive else DOCUMENTS if trained.codec.documents else GROUP

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seq2seq.metrics.pointing import Pointing, attributes, exact, overlapping
+from seq2seq.metrics.pointing import attributes, exact, overlapping, pointing
 
 GRID = [(row, column) for row in range(2) for column in range(3)]
 
@@ -28,21 +28,15 @@ def test_pointing() -> None:
         [0.5, 0.3, 0.0, 0.2, 0.0, 0.0],
         [0.0, 0.0, 0.0, 0.0, 0.0, 1.0],  # </s>
     ])  # fmt: skip
-    found = Pointing()
     regions = [[0.7, 0.0, 1.0, 0.4], [], [0.0, 0.0, 0.3, 0.4]]
-    found.add(weights, GRID, (2, 3), [0, 1, 2, 2, -1], regions)
-    assert (found.words, found.hits) == (2, 1)
-    assert found.uniform == pytest.approx(1 / 6 + 1 / 6)
-    assert found.centre == 0
-    found.add(weights[:1], GRID, (2, 3), [0], [[0.34, 0.0, 0.6, 1.0]])  # both cells of the middle column
-    assert (found.words, found.hits, found.centre) == (3, 1, 1)
-    assert found.uniform == pytest.approx(2 / 6 + 2 / 6)
+    found = pointing(weights, GRID, (2, 3), [0, 1, 2, 2, -1], regions)
+    assert found == (2, 1, pytest.approx(1 / 6 + 1 / 6), 0)
+    middle = pointing(weights[:1], GRID, (2, 3), [0], [[0.34, 0.0, 0.6, 1.0]])  # both cells of the middle column
+    assert middle == (1, 0, pytest.approx(2 / 6), 1)
 
 
 def test_a_word_without_attention_is_a_miss() -> None:
-    found = Pointing()
-    found.add(np.zeros((1, 6)), GRID, (2, 3), [0], [[0, 0, 1, 1]])
-    assert (found.words, found.hits, found.uniform) == (1, 0, 1.0)
+    assert pointing(np.zeros((1, 6)), GRID, (2, 3), [0], [[0, 0, 1, 1]]) == (1, 0, 1.0, 1)
 
 
 def test_what_was_said() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from seq2seq.metrics import Score, sums
 from seq2seq.metrics import score as scored
-from seq2seq.metrics import sums
 from seq2seq.metrics.text import SCORERS
 
 WORDS = ["a", "the", "cat", "dog", "sat", "on", "red", "mat", "big", "small", "ran", "to", "it", "was", "near"]
@@ -50,9 +50,17 @@ def test_bleu_where_orders_are_missing(name: str, text: str) -> None:
     assert sums.score(name, rows.sum(0)) == pytest.approx(scored([name], [text], references)[name].score, abs=1e-9)
 
 
+def test_what_records_add() -> None:
+    """Rows of the first records alone, and rows that add nothing."""
+    figures = {"a": Score(0.5, "", [(1, 2), (0, 0)]), "b": Score(1.0, "")}
+    assert sums.by_record(figures, 3) == [{"a": (1, 2)}, {}, {}]
+
+
 def test_shares_and_errors() -> None:
     assert sums.score("pointing", [3, 4]) == 0.75
     assert sums.score("aer_layer1", [[3, 4], [0, 2]]).tolist() == [0.25, 1.0]
     assert np.isnan(sums.score("pointing", [0, 0]))
+    assert sums.score("perplexity", [6.0, 3]) == pytest.approx(np.exp(2))
+    assert sums.score("perplexity", [[1e6, 3], [0, 2]]).tolist() == [np.inf, 1]
     assert sums.lower_is_better("aer_layers") and sums.lower_is_better("ter")
     assert not sums.lower_is_better("bleu")
