@@ -27,9 +27,11 @@ class Losses:
     total: Tensor  # what is minimised: smoothed cross-entropy + weighted terms
     nll: Tensor  # plain negative log-likelihood, for perplexity
     tokens: int
-    correct: Tensor  # tokens whose argmax is right (counted in evaluation, 0 in training)
+    each: Tensor  # (B, T) what each token costs, without a gradient; 0 where there is none
+    hits: Tensor  # (B, T) bool, tokens whose argmax is right; looked at in evaluation alone
     terms: Mapping[str, Tensor] = field(default_factory=dict)  # each term, summed and unweighted
     costs: Tensor | None = None  # (2,) where something was drawn: sum_b C_b, and the number of sentences with a target
+    figures: Mapping[str, Tensor] = field(default_factory=dict)  # to be told, times ``tokens``
 
 
 class Criterion(nn.Module):
@@ -42,10 +44,15 @@ class Criterion(nn.Module):
 
     - ``reinforce``: sum_b (C_b - b) sum_t log a_t[s_t], whose gradient is that of the expected cost by what was drawn
       (Xu 2015, equation 11; Williams 1992). C_b is the cost of sentence b, smoothed as what is minimised, no gradient
-      flows through it, and the baseline b is a buffer, moved by ``settle`` once an update.
+      flows through it, and the baseline b is a buffer, moved by ``settle`` once an update. ``reinforce_variance`` is
+      told beside it: that of C_b - b, which multiplies the gradient.
     - ``doubly_stochastic``: sum_b sum_i (1 - sum_t alpha_ti)^2 over real source and target positions (Xu 2015,
       equation 14), alpha the last cross layer's alignment, which has to be differentiable. A sum over sentences as the
       cost is, so that the coefficient is the paper's.
+    - ``word_prediction``: -sum_t log softmax(W m + b)[y_t] with m the mean of the source's memory and W, b the output
+      layer's: the source as a whole shall know the words of its target, in whatever order (Weng 2017, D17-1013,
+      section 3, where it is the decoder's first state that tells them). An encoder of pictures that starts from nothing
+      learns from it what there is to see before attention has learnt to look.
 
     Sampled alternatives bring their own: sum_t (C_tj - C_t) log q(z_tj), the baseline C_t being the cost under the
     expected context (Deng 2018, section 3); its coefficient is 1, as it completes a gradient.
@@ -127,26 +134,30 @@ class Criterion(nn.Module):
         doubly = self.training and bool(self.coefficients.get("doubly_stochastic"))
         decoded = model(batch, need_weights=doubly)
         mask = batch.target_mask
-        loss, surrogate, each = self._cross_entropy(model, decoded, batch)
+        loss, surrogate = self._cross_entropy(model, decoded, batch)
         terms = {name: (value * mask).sum() for name, value in decoded.penalties.items()}
-        costs = None
+        costs, figures = None, {}
         if self.training and decoded.log_prob is not None:
-            cost = each.sum(1)
+            cost = loss.each.sum(1)
             terms["reinforce"] = ((cost - self.baseline) * (decoded.log_prob * mask).sum(1)).sum()
-            costs = torch.stack((cost.sum(), mask.any(1).sum()))
+            has_target = mask.any(1)
+            costs = torch.stack((cost.sum(), has_target.sum()))
+            figures["reinforce_variance"] = batch.target_tokens * _variance(cost - self.baseline, has_target)
         if doubly:
             covered = (_alignment(model, decoded) * mask.unsqueeze(2)).sum(1)  # (B, S)
             assert decoded.memory is not None
             real = decoded.memory.mask & mask.any(1, keepdim=True)
             terms["doubly_stochastic"] = ((1 - covered).square() * real).sum()
+        if self.training and self.coefficients.get("word_prediction"):
+            terms["word_prediction"] = _word_prediction(model, decoded, batch)
         self.accept(terms)
         total, weights = loss.smoothed + surrogate, self.weights
         for name, value in terms.items():
             total = total + weights[name] * value
-        return Losses(total, loss.nll, batch.target_tokens, loss.correct, terms, costs)
+        return Losses(total, loss.nll, batch.target_tokens, loss.each, loss.hits, terms, costs, figures)
 
-    def _cross_entropy(self, model: Seq2Seq, decoded: Decoded, batch: Batch) -> tuple[TokenLoss, Tensor, Tensor]:
-        """The loss, the surrogate of sampled alternatives, and the cost of each token (B, T), no gradient in it."""
+    def _cross_entropy(self, model: Seq2Seq, decoded: Decoded, batch: Batch) -> tuple[TokenLoss, Tensor]:
+        """The loss, of tokens as (B, T), and the surrogate of sampled alternatives."""
         output, smoothing = model.decoder.output, self.label_smoothing if self.training else 0.0
         features, targets, mask = decoded.features.flatten(0, 1), batch.target_out.flatten(), batch.target_mask
         rows: Tensor | slice = slice(None)
@@ -156,8 +167,7 @@ class Criterion(nn.Module):
         copied: tuple[Tensor, ...] = ()
         if decoded.copying is not None:
             if not self.training:
-                whole = _likelihood(model, decoded, batch)
-                return whole, surrogate, whole.each
+                return _likelihood(model, decoded, batch), surrogate
             copied = decoded.copying.generated.flatten()[rows], decoded.copying.of(batch.target_out).flatten()[rows]
         if decoded.mixture is None:
             loss = output.loss(features[rows], targets[rows], smoothing, *copied)
@@ -171,12 +181,19 @@ class Criterion(nn.Module):
                     expected = output.loss(features[rows], targets[rows], smoothing).each.unsqueeze(1)
                 surrogate = ((loss.each - expected) * mixture.log_weights).mean(1).sum()
                 of_tokens = loss.each.mean(1)
-        each = of_tokens.new_zeros(len(targets))
-        each[rows] = of_tokens
-        return loss, surrogate, each.view_as(mask)
+        each, hits = of_tokens.new_zeros(len(targets)), loss.hits.new_zeros(len(targets))
+        each[rows], hits[rows] = of_tokens, loss.hits
+        return loss._replace(each=each.view_as(mask), hits=hits.view_as(mask)), surrogate
 
     def _known(self, missing: str = "NAME") -> str:
         return f"loss.weights.{missing}=NUMBER (there are: {', '.join(sorted(self.coefficients)) or 'none'})"
+
+
+def _variance(x: Tensor, real: Tensor) -> Tensor:
+    """Of the values x (B,) where ``real``."""
+    count = real.sum().clamp(min=1)
+    mean = (x * real).sum() / count
+    return ((x - mean).square() * real).sum() / count
 
 
 def _is_number(value: object) -> bool:
@@ -194,14 +211,31 @@ def _alignment(model: Seq2Seq, decoded: Decoded) -> Tensor:
     return model.alignment(decoded.weights)
 
 
+def _word_prediction(model: Seq2Seq, decoded: Decoded, batch: Batch) -> Tensor:
+    """What the words of the targets cost, told from the mean of the memory; those that only copying can say do not."""
+    assert decoded.memory is not None
+    memory, output = decoded.memory, model.decoder.output
+    (vocabulary, width), given = output.weight.shape, memory.values.shape[-1]
+    if given != width:
+        raise UserError(
+            f"loss.weights.word_prediction reads the source through the output layer, which takes {width} numbers, but "
+            f"a place of the source has {given}: make them equal (model.dim, model.embedding_dim, decoder.tie_output)"
+        )
+    real = memory.mask.unsqueeze(2)
+    mean = (memory.values * real).sum(1) / real.sum(1).clamp(min=1)
+    said = batch.target_mask & (batch.target_out < vocabulary)
+    log_p = output.log_probs(mean).gather(1, batch.target_out.masked_fill(~said, 0))
+    return -(log_p * said).sum()
+
+
 def _likelihood(model: Seq2Seq, decoded: Decoded, batch: Batch) -> TokenLoss:
     """From p whole, a sentence at a time: what a vocabulary and copied words together make most probable."""
     each = torch.zeros_like(batch.target_out, dtype=torch.float32)
-    correct = torch.zeros((), dtype=torch.long, device=each.device)
+    hits = torch.zeros_like(batch.target_mask)
     for row in range(len(batch)):
         log_p = model.decoder.log_probs(decoded.row(row))[0]  # (T, W)
         picked = log_p.gather(1, batch.target_out[row, :, None]).squeeze(1).clamp(min=LEAST)
         each[row] = -picked * batch.target_mask[row]
-        correct += ((picked >= log_p.amax(1)) & batch.target_mask[row]).sum()
+        hits[row] = (picked >= log_p.amax(1)) & batch.target_mask[row]
     total = each.sum()
-    return TokenLoss(total, total, correct, each)
+    return TokenLoss(total, total, hits, each)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Query
+from seq2seq.attention.base import Attended, Memory, Query
 from seq2seq.batch import PAD, Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
@@ -50,7 +50,8 @@ def test_evaluation_is_unsmoothed_and_counts_hits() -> None:
         losses = Criterion(0.3).eval()(probe, data)
     assert losses.total == losses.nll
     hits = probe.log_probs(data).argmax(-1) == data.target_out
-    assert losses.correct == hits[data.target_mask].sum()
+    assert torch.equal(losses.hits, hits & data.target_mask)
+    close(losses.each.sum(), losses.nll)
 
 
 @every_family
@@ -180,6 +181,8 @@ def test_reinforce_with_a_baseline(smoothing: float) -> None:
     expected = sum((c - 3.0) * p for c, p in zip(cost, drawn, strict=True))
     assert losses.terms["reinforce"].item() == pytest.approx(expected)
     assert losses.costs.tolist() == pytest.approx([sum(cost), 2])
+    variance = losses.figures["reinforce_variance"] / losses.tokens
+    assert variance.item() == pytest.approx(((cost[0] - cost[1]) / 2) ** 2)
     (gradient,) = torch.autograd.grad(losses.total, [log_prob])
     close(gradient, 0.1 * (torch.tensor(cost, dtype=torch.float64)[:, None] - 3.0) * data.target_mask)
     assert "reinforce" not in criterion.eval()(Told(output, decoded), data).terms
@@ -189,6 +192,29 @@ def costs(log_p: Tensor, data: Batch, smoothing: float) -> Tensor:
     """(B,) the smoothed cross-entropy of each sentence."""
     options = {"label_smoothing": smoothing, "ignore_index": PAD, "reduction": "none"}
     return F.cross_entropy(log_p.mT, data.target_out, **options).sum(1)
+
+
+def test_word_prediction_by_hand() -> None:
+    """-log softmax(W m + b) of every target word, m the mean of the real places; what only copying says is left out."""
+    data, output = batch(targets=(2, 3)), OutputLayer(4, 12).double()
+    data = replace(data, target=data.target.clone())
+    data.target[1, 2] = 15  # an own word
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    memory = Memory.of(noise(2, 3, 4, seed=7), mask)
+    decoded = Decoded(noise(2, 3, 4), memory=memory)
+    criterion = Criterion(0.0, {"word_prediction": 0.5})
+    expected = 0.0
+    for row in range(2):
+        mean = memory.values[row][mask[row]].mean(0)
+        log_p = (output.weight @ mean + output.bias).log_softmax(0).detach()
+        expected -= sum(float(log_p[word]) for word in data.target_out[row].tolist() if word != PAD and word < 12)
+    losses = criterion(Told(output, decoded), data)
+    assert losses.terms["word_prediction"].item() == pytest.approx(expected)
+    assert losses.total.item() == pytest.approx(losses.nll.item() + 0.5 * expected)
+    assert not criterion.eval()(Told(output, decoded), data).terms
+    wide = replace(decoded, memory=Memory.of(noise(2, 3, 5), mask))
+    with pytest.raises(UserError, match=r"word_prediction .* takes 4 numbers, but a place of the source has 5"):
+        criterion.train()(Told(output, wide), data)
 
 
 def test_the_baseline_moves_once_an_update() -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -150,6 +150,13 @@ class Attended:
     log_prob: Tensor | None = None  # (B, T) of sampled choices, summed over heads
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted
     alternatives: Alternatives | None = None  # read in the last layer only; earlier ones go on with ``context``
+
+    def gated(self, share: Tensor) -> Attended:
+        """Contexts, and those that could have been the one, times ``share`` (B, T, 1)."""
+        offered = self.alternatives
+        if offered is not None:
+            offered = replace(offered, contexts=offered.contexts * share.unsqueeze(2))
+        return replace(self, context=self.context * share, alternatives=offered)
 
 
 def reported(answers: Iterable[Attended]) -> tuple[dict[str, Tensor], Tensor | None]:

@@ -216,7 +216,7 @@ class _Attending:
         state, *rest = self.states
         answers = [self.cross(query, self.memory, state, need_weights=self.need_weights or self.copies)]
         if self.gate is not None:
-            answers = [_gated(answers[0], torch.sigmoid(self.gate(query.vector)))]
+            answers = [answers[0].gated(torch.sigmoid(self.gate(query.vector)))]
         if self.own is not None:
             start = sum(answer[0].context.shape[1] for answer in self.answers)
             real = self.real[:, start : start + query.vector.shape[1]]
@@ -234,14 +234,6 @@ class _Attending:
     def slots(self) -> dict[str, Attended]:
         """What each slot attended to in all T steps together."""
         return dict(zip(("cross.0", "decoder_self.0"), map(_join, zip(*self.answers, strict=True)), strict=False))
-
-
-def _gated(attended: Attended, share: Tensor) -> Attended:
-    """Contexts (B, T, C), and those that could have been the one, times ``share`` (B, T, 1)."""
-    offered = attended.alternatives
-    if offered is not None:
-        offered = replace(offered, contexts=offered.contexts * share.unsqueeze(2))
-    return replace(attended, context=attended.context * share, alternatives=offered)
 
 
 def _ask(stepper: Stepper, asking: Query) -> Query:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, AttentionFactory, Memory, Query, SourceSpec, State, fill_slot
@@ -34,12 +35,14 @@ class DecoderLayer(nn.Module):
         dropout: float,
         norm: str,
         activation: str,
+        gate: bool,
     ) -> None:
         super().__init__()
         self.feed_forward = FeedForward(dim, ff_dim, dropout, activation)
         initialise(self.feed_forward)
         self.self_attention = fill_slot(self_attention, dim, past)
         self.attention = fill_slot(attention, dim, source)
+        self.gate = nn.Linear(dim, 1) if gate else None
         width = self.attention.context_dim
         self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
         self.around_self = Residual(dim, dropout, norm)
@@ -68,6 +71,8 @@ class DecoderLayer(nn.Module):
         x = self.around_self.leave(x, own.context)
         query = replace(asking, vector=self.around_cross.enter(x))
         seen = self.attention(query, cross, states[0], need_weights=need_weights or copied)
+        if self.gate is not None:
+            seen = seen.gated(torch.sigmoid(self.gate(query.vector)))
         return x, grown, seen, own
 
     def leave(self, x: Tensor, context: Tensor) -> Tensor:
@@ -77,7 +82,11 @@ class DecoderLayer(nn.Module):
 
 
 class TransformerDecoder(Decoder):
-    """``layers`` decoder layers over token embeddings; weights of every layer's slots on request."""
+    """``layers`` decoder layers over token embeddings; weights of every layer's slots on request.
+
+    With ``gate``, what the source gives a layer is scaled by beta = sigmoid(f_beta(x)), x the vector that asked
+    (Xu 2015, section 4.2.1, of an RNN's state).
+    """
 
     def __init__(
         self,
@@ -97,6 +106,7 @@ class TransformerDecoder(Decoder):
         embedding_dropout: float | None = None,
         tie_output: bool = True,
         copy: bool = False,
+        gate: bool = False,
     ) -> None:
         super().__init__()
         self.embedding = TokenEmbedding(
@@ -120,6 +130,7 @@ class TransformerDecoder(Decoder):
                 dropout,
                 norm,
                 activation,
+                gate,
             )
             for layer in range(layers)
         )

@@ -9,6 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,14 @@ class BackboneEncoder(GridEncoder):
     """The last feature map of a network trained on other pictures, projected to the memory's width.
 
     ``name`` is a model of the Hugging Face hub that has a backbone, or a folder with one (``library: transformers``),
-    or a model of ``timm``. It is trained from the share ``train_from`` of training on, or never where that is None.
-    With ``cache``, what a network that is never trained makes of a picture is kept in that folder, once for all runs;
-    pictures that are changed at random are others each time, and are better not kept. ``pretrained=false`` starts from
+    or a model of ``timm``. It is trained from the share ``train_from`` of training on (below 1), or from that update on
+    (1 or more), or never where that is None. With ``cache``, what a network that is never trained makes of a picture is
+    kept in that folder, once for all runs, by its weights and the picture's pixels. ``pretrained=false`` starts from
     random weights.
     """
 
     progress: Tensor
+    updates: Tensor
 
     def __init__(
         self,
@@ -60,27 +62,39 @@ class BackboneEncoder(GridEncoder):
     ) -> None:
         if library not in LIBRARIES:
             raise UserError(f"encoder.library={library} is none of: {', '.join(LIBRARIES)}")
-        if train_from is not None and not 0.0 <= train_from < 1.0:
-            raise UserError(f"encoder.train_from={train_from} is a share of training, 0 or more and below 1, or null")
+        if train_from is not None and not (0.0 <= train_from < 1.0 or train_from == int(max(train_from, 1))):
+            raise UserError(
+                f"encoder.train_from={train_from} must be a share of training (0 or more and below 1), a number of "
+                "updates, or null"
+            )
         if cache is not None and (train_from is not None or not pretrained):
             raise UserError("encoder.cache keeps what a pretrained network says that is never trained: train_from=null")
         found = LIBRARIES[library](name, pretrained)
-        with torch.no_grad():
-            probe = found.features(found.network.eval(), torch.zeros(1, 3, PROBED, PROBED))
+        try:
+            with torch.no_grad():
+                probe = found.features(found.network.eval(), torch.zeros(1, 3, PROBED, PROBED))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"encoder.name={name} does not take pictures of {PROBED} x {PROBED} pixels ({reason}); choose a "
+                "network for pictures of any size"
+            ) from error
         super().__init__(dim, PROBED // probe.shape[2])
         self.network, self.features = found.network, found.features
         self.mean.copy_(torch.tensor(found.mean).view(3, 1, 1))
         self.std.copy_(torch.tensor(found.std).view(3, 1, 1))
-        self.train_from, self.key = train_from, f"{library} {name}"
+        self.train_from = train_from
         self.cache = None if cache is None else Path(cache)
         self.project = nn.Linear(probe.shape[1], dim)
         self.dropout = Dropout(dropout)
         self.network.requires_grad_(train_from is not None)
         self.register_buffer("progress", torch.zeros(()), persistent=False)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long), persistent=False)
 
-    def anneal(self, progress: float) -> None:
-        """How far training has come, from 0 to 1."""
+    def anneal(self, progress: float, updates: int) -> None:
+        """How far training has come, from 0 to 1, and after how many updates."""
         self.progress.fill_(progress)
+        self.updates.fill_(updates)
 
     def train(self, mode: bool = True) -> BackboneEncoder:
         """What is not trained stays in evaluation mode: its norms keep the statistics that they came with."""
@@ -90,7 +104,18 @@ class BackboneEncoder(GridEncoder):
 
     @property
     def _learns(self) -> bool:
-        return self.train_from is not None and bool(self.progress >= self.train_from)
+        if self.train_from is None:
+            return False
+        return bool((self.progress if self.train_from < 1 else self.updates) >= self.train_from)
+
+    @cached_property
+    def key(self) -> bytes:
+        """What is kept hangs on it: the network's weights, and how pixels are made its."""
+        found = hashlib.sha256()
+        for name, tensor in [*self.network.state_dict().items(), ("mean", self.mean), ("std", self.std)]:
+            found.update(f"{name} {tuple(tensor.shape)} ".encode())
+            found.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return found.digest()
 
     def look(self, pictures: Pictures, need_weights: bool) -> tuple[Tensor, Memory, Sequence[Attended]]:
         """The first of the pictures that the network learns from turns its training mode on."""
@@ -114,14 +139,14 @@ class BackboneEncoder(GridEncoder):
         """(N, F, rows, columns), from the files of ``folder``; what is not there is computed and put there."""
         places = []
         for pixels, size in zip(pictures.pixels.cpu(), pictures.sizes.tolist(), strict=True):
-            about = f"{self.key} {size} ".encode()  # what is padding the pixels don't tell
+            about = self.key + f"{size} ".encode()  # what is padding the pixels don't tell
             places.append(folder / hashlib.sha256(about + pixels.numpy().tobytes()).hexdigest()[:32])
         missing = [n for n, place in enumerate(places) if not place.exists()]
         if missing:
             chosen = torch.tensor(missing, device=pictures.sizes.device)
             some = Pictures(pictures.pixels[chosen], pictures.sizes[chosen], chosen)
             with torch.no_grad():
-                made = self.features(self.network, self.normalised(some, 0))
+                made = self.features(self.network, self.normalised(some))
             folder.mkdir(parents=True, exist_ok=True)
             for n, grid in zip(missing, made.half().cpu(), strict=True):
                 with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
@@ -174,7 +199,14 @@ def _timm(name: str, pretrained: bool) -> Backbone:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"encoder.name={name} can't be loaded as features of timm: {reason}") from error
     about = getattr(network, "pretrained_cfg", None) or {}
-    return Backbone(network, lambda network, x: network(x)[-1], about.get("mean", MEAN), about.get("std", STD))
+    width = network.feature_info.channels()[-1]
+    return Backbone(network, partial(_last_map, width), about.get("mean", MEAN), about.get("std", STD))
+
+
+def _last_map(width: int, network: nn.Module, x: Tensor) -> Tensor:
+    """(N, F, rows, columns), F = ``width``, of networks that give (N, rows, columns, F) too."""
+    grid: Tensor = network(x)[-1]
+    return grid if grid.shape[1] == width else grid.permute(0, 3, 1, 2)
 
 
 LIBRARIES: dict[str, Callable[[str, bool], Backbone]] = {"transformers": _transformers, "timm": _timm}

@@ -48,16 +48,22 @@ class Annealing(Callback):
             if isinstance(pl_module, Training):
                 pl_module.schedule.progress = progress
         for module in self.told:
-            if isinstance(module, Criterion):
-                module.anneal(progress, trainer.global_step)
-            else:
+            if isinstance(module, Attention):
                 module.anneal(progress)
+            else:
+                module.anneal(progress, trainer.global_step)
 
     def _refuse(self, pl_module: L.LightningModule) -> None:
         """What changes as training goes; terms of the loss are refused when a mechanism reports them."""
         for module in self.told:
             if isinstance(module, Criterion):
                 module.endless = True
+            if isinstance(module, BackboneEncoder) and 0 < (module.train_from or 0) < 1:
+                raise UserError(
+                    f"nothing says when this run ends, so that encoder.train_from={module.train_from}, a share of it, "
+                    "would never come: set trainer.max_steps or trainer.max_time, or encoder.train_from to a number of "
+                    "updates"
+                )
         if names := sorted(set(_annealed(pl_module))):
             raise UserError(
                 f"nothing says when this run ends, but {', '.join(names)} should change as it goes: set "

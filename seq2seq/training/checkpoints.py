@@ -59,7 +59,7 @@ class Checkpoints(Checkpoint):
             return
         assert isinstance(pl_module, Training)
         scores = pl_module.validation.scores
-        score = scores[self.options.monitor]
+        score = scores[self.options.monitored]
         is_best = self.options.better(score, self.best_score)
         if is_best:
             self.best_score, self.best_step = score, trainer.global_step

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq.config import build_node, build_tool, plain
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
+from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
 from seq2seq.kernels import avoid_wrong_ones
 from seq2seq.memory import keep_freed, peak, reset_peak
@@ -103,7 +104,7 @@ def fit(
     options: Options = build_node(config.training)
     validation = Validation(corpus, options)
     if config.trainer.get("limit_val_batches") != 0:
-        validation.check(options.monitor)
+        validation.check(options.monitored)
     with _quiet():
         session = _Session(config, options, corpus, model, validation, run_dir)
         devices = session.trainer.num_devices * session.trainer.num_nodes
@@ -152,7 +153,7 @@ class _Session:
         self.interruption = Interruption(self.position)
         self.checkpoints = Checkpoints(run_dir / "checkpoints", self.position, options)
         self.early_stopping = EarlyStopping(
-            f"validation/{options.monitor}",
+            f"validation/{options.monitored}",
             mode=options.direction,
             patience=options.patience or NEVER,
             check_finite=False,  # not-a-number is no new best; the run may come back from it
@@ -178,7 +179,7 @@ class _Session:
         return FitResult(
             best=best if best.exists() else c.last,
             last=c.last,
-            monitor=self.options.monitor,
+            monitor=self.options.monitored,
             best_score=c.best_score,
             best_step=c.best_step,
             steps=self.trainer.global_step,
@@ -210,9 +211,10 @@ class _Session:
             raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
         strategy = chosen.get("strategy", "auto")
         if strategy == "ddp":
-            # buffers are alike in all processes: they follow from the update's number, or from sums that all were told
-            # (``processes.total``); sending them in validation would need equal batches
-            strategy = DDPStrategy(broadcast_buffers=False)
+            # buffers are alike in all processes: they follow from the update's number, or from what all were told
+            # (``processes``); sending them in validation would need equal batches
+            waiting = any(isinstance(m, BackboneEncoder) and m.train_from for m in self.module.modules())
+            strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=waiting)
         phases = Phases() if self.options.profile else None
         trainer: L.Trainer = build_tool(
             config.trainer,

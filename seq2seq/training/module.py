@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seq2seq.attention.base import Attention
@@ -48,6 +48,7 @@ class Training(L.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.options, self.validation, self.extra = options, validation, dict(extra)
         self.mechanisms = [module for module in model.modules() if isinstance(module, Attention)]
+        self.norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         self.self_critical = self_critical
         self.guard = Guard(options.nonfinite)
         self.sums = Sums()  # since the curves were last drawn
@@ -83,7 +84,7 @@ class Training(L.LightningModule):
         if self.self_critical is None or self.options.reward_share < 1:
             losses = self.criterion(self.model, batch)
             total, tokens = losses.total, losses.tokens
-            figures = {"nll": losses.nll, **losses.terms}
+            figures = {"nll": losses.nll, **losses.terms, **losses.figures}
             if losses.costs is not None:
                 self._costs = losses.costs if self._costs is None else self._costs + losses.costs
         if self.self_critical is not None:
@@ -144,8 +145,12 @@ class Training(L.LightningModule):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """The step, after which mechanisms put their parameters back into their set."""
+        """The step, after which mechanisms put their parameters back into their set, and batch norms have the same
+        statistics in all processes.
+        """
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        learning = [buffer for norm in self.norms if norm.training for buffer in norm.buffers()]
+        processes.average([buffer for buffer in learning if buffer.is_floating_point()])
         for mechanism in self.mechanisms:
             mechanism.constrain()
 
@@ -164,7 +169,7 @@ class Training(L.LightningModule):
         give_back()
         self.log_dict({f"validation/{name}": score for name, score in scores.items()}, logger=False)
         if not self.trainer.sanity_checking:
-            score = scores[self.options.monitor]
+            score = scores[self.options.monitored]
             self.schedule.observe(score if self.options.direction == "max" else -score)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ HIGHER_IS_BETTER = ("accuracy", *(name for name in SCORERS if name not in LOWER_
 class Options:
     """Checked when made, so a wrong value fails before any data is read."""
 
-    monitor: str = "nll"  # the validation metric that says which checkpoint is best
+    monitor: str | None = None  # the validation metric that says which checkpoint is best; null: ``monitored``
     mode: Literal["min", "max"] | None = None  # its better direction; null: by its name
     patience: int | None = None  # stop after so many validations without a new best; null: never
     validate_every: int | None = None  # optimiser steps; null: at the end of every epoch
@@ -83,13 +83,20 @@ class Options:
             raise UserError(f"training.ema_decay={self.ema_decay} must lie between 0 and 1")
         if (self.metrics or self.plots) and self.decoding is None:
             raise UserError("training.metrics and training.plots need text: set training.decoding, such as greedy")
-        if self.mode is None and self.monitor not in LOWER_IS_BETTER + HIGHER_IS_BETTER:
-            raise UserError(f"training.mode=min or max is needed: which {self.monitor} is better can't be told by name")
+        if self.mode is None and self.monitored not in LOWER_IS_BETTER + HIGHER_IS_BETTER:
+            raise UserError(
+                f"training.mode=min or max is needed: which {self.monitored} is better can't be told by name"
+            )
+
+    @property
+    def monitored(self) -> str:
+        """``monitor``; where none is chosen the ``reward``, which makes likelihoods worse, or without one ``nll``."""
+        return self.monitor or self.reward or "nll"
 
     @property
     def direction(self) -> Literal["min", "max"]:
         """What is better in the monitored metric: less or more."""
-        return self.mode or ("min" if self.monitor in LOWER_IS_BETTER else "max")
+        return self.mode or ("min" if self.monitored in LOWER_IS_BETTER else "max")
 
     def better(self, score: float, best: float | None) -> bool:
         """Whether ``score`` of the monitored metric beats ``best``; not-a-number never does."""

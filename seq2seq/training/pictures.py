@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
 from seq2seq.data.collate import batches_of
+from seq2seq.data.records import regions_of
 from seq2seq.maps import attention_maps
 from seq2seq.search import Search
 from seq2seq.training.module import Training
@@ -59,7 +60,8 @@ class Pictures(Callback):
                 place = int(batch.index[row])
                 record = records[place]
                 # gold links are those of the reference
-                right = self.validation.text(found[row], batch.words(row)).split() == record["target"].split()
+                said = self.validation.text(found[row], batch.words(row))
+                right = said.split() == record["target"].split()
                 gold = self.validation.gold(place) if right and self.validation.has_gold else None
-                known = (record.get("origins"), record.get("regions")) if right else ()
-                yield from seen.save(directory, place, gold, *known)
+                origins = record.get("origins") if right else None
+                yield from seen.save(directory, place, gold, origins, regions_of(record, said))

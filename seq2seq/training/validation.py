@@ -67,7 +67,7 @@ class Validation:
     def step(self, model: Seq2Seq, criterion: Criterion, batch: Batch) -> None:
         """Takes in one batch; rows whose index is negative only fill it up."""
         losses = criterion(model, batch)
-        self.sums.add(nll=losses.nll, tokens=losses.tokens, correct=losses.correct, **losses.terms)
+        self.sums.add(nll=losses.nll, tokens=losses.tokens, correct=losses.hits.sum(), **losses.terms)
         places = batch.index.tolist()
         if self.search is not None:
             for row, found in enumerate(self.search(model, batch)):

@@ -45,11 +45,18 @@ def test_a_folder_gives_its_network_its_pixels_and_its_stride(folder: Path) -> N
         BackboneEncoder(None, dim=12, name=str(folder))
 
 
-def test_frozen_or_trained_from_a_share_of_training_on(folder: Path) -> None:
+def test_frozen_or_trained_from_some_time_on(folder: Path) -> None:
     data = shown((64, 64), (64, 40), side=64)
-    for train_from, progress, learns in ((None, 1.0, False), (0.5, 0.4, False), (0.5, 0.5, True), (0.0, 0.0, True)):
+    for train_from, progress, updates, learns in (
+        (None, 1.0, 9, False),
+        (0.5, 0.4, 9, False),
+        (0.5, 0.5, 0, True),
+        (0.0, 0.0, 0, True),
+        (7, 1.0, 6, False),
+        (7, 0.1, 7, True),
+    ):
         ours = BackboneEncoder(None, dim=12, name=str(folder), train_from=train_from).train()
-        ours.anneal(progress)
+        ours.anneal(progress, updates)
         ours(data).memory.values.square().sum().backward()
         grads = [p.grad is not None and bool(p.grad.any()) for p in ours.network.parameters()]
         assert any(grads) is learns and ours.project.weight.grad is not None
@@ -98,8 +105,8 @@ def test_what_is_missing_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_
             BackboneEncoder(None, dim=12, name="x", library=library)
     with pytest.raises(UserError, match="none of: transformers, timm"):
         BackboneEncoder(None, dim=12, name="x", library="keras")
-    with pytest.raises(UserError, match=r"train_from=1\.0"):
-        BackboneEncoder(None, dim=12, name="x", train_from=1.0)
+    with pytest.raises(UserError, match=r"train_from=1\.5"):
+        BackboneEncoder(None, dim=12, name="x", train_from=1.5)
     with pytest.raises(UserError, match=r"encoder\.cache .*train_from=null"):
         BackboneEncoder(None, dim=12, name="x", train_from=0.0, cache="x")
 

@@ -11,7 +11,8 @@ import torch
 from seq2seq.batch import Batch, Pictures
 from seq2seq.command import compose
 from seq2seq.config import build_node
-from seq2seq.encoders.image import CNNEncoder, cells, inside
+from seq2seq.data.collate import filler
+from seq2seq.encoders.image import CNNEncoder, Padding, cells, inside
 from seq2seq.errors import UserError
 from seq2seq.model import build
 from tests.attention.walk import close
@@ -43,7 +44,7 @@ def encoder(name: str, *overrides: str) -> Any:
     return build_node(config.encoder, 0).double().eval()
 
 
-grids = pytest.mark.parametrize("name", ["cnn8", "patches"])
+grids = pytest.mark.parametrize("name", ["cnn", "cnn8", "patches"])  # norms of the batch and of each place
 
 
 @grids
@@ -86,6 +87,25 @@ def test_captions_of_one_picture_share_it(name: str) -> None:
     for row, picture in enumerate([2, 0, 0, 2, 1]):
         close(shared.memory.values[row], once.memory.values[picture])
         close(shared.hidden[row], once.hidden[picture])
+
+
+def test_pictures_that_are_whole_are_not_masked_for_nothing() -> None:
+    """The same cells whether it is known that nothing is padded or not."""
+    ours, data = encoder("cnn"), shown((32, 32), (32, 32))
+    x, sizes = ours.normalised(data.pictures), data.pictures.sizes[:, 1:]
+    assert Padding.of(sizes, 32, 32).real is None and Padding.of(sizes - 1, 32, 32).real is not None
+    assert Padding.of(sizes, 40, 40).halved().real.sum() == 2 * 16 * 16
+    plain = ours.encode(x, sizes)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Padding, "of", lambda sizes, h, w: Padding(sizes, inside(sizes, h, w).unsqueeze(1)))
+        close(ours.encode(x, sizes)[0], plain)
+
+
+def test_a_filler_is_learnt_from_by_a_batch_norm() -> None:
+    ours = encoder("cnn").train()
+    assert ours(filler(pictured=True)).memory.values.isfinite().all()
+    with pytest.raises(UserError, match=r"encoder\.norm=group is none of: batch, layer"):
+        CNNEncoder(None, dim=8, norm="group")
 
 
 def test_a_cell_of_the_network_sees_its_surroundings() -> None:

@@ -38,6 +38,8 @@ def test_direction_is_inferred_or_given() -> None:
     assert Options(monitor="cider").direction == Options(monitor="rougeL").direction == "max"
     assert Options(monitor="ter").direction == "min"
     assert Options(monitor="kl", mode="max").direction == "max"
+    assert Options().monitored == "nll" and Options(reward="rougeL").monitored == "rougeL"
+    assert Options(reward="cider").direction == "max" and Options(reward="cider", monitor="nll").direction == "min"
 
 
 def test_better() -> None:
