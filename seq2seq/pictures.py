@@ -27,10 +27,10 @@ def read_pictures(path: str | None) -> Iterator[str]:
         found = [str(file) for file in sorted(place.iterdir()) if file.suffix.lower() in SUFFIXES]
     elif place.suffix in LISTS:
         return (line.strip() for line in read_lines(path))
-    elif glob.has_magic(path):
-        found = [name for name in sorted(glob.glob(path, recursive=True)) if Path(name).suffix.lower() in SUFFIXES]
     elif place.is_file():
         found = [path]
+    elif glob.has_magic(path):
+        found = [name for name in sorted(glob.glob(path, recursive=True)) if Path(name).suffix.lower() in SUFFIXES]
     else:
         raise UserError(f"{path}: no such file")
     if not found:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 import seq2seq
 from seq2seq import command
+from seq2seq.data.records import regions_of
 from seq2seq.data.toy.scenes import COLOURS, SHAPES, TEXTURES
 from seq2seq.metrics import sums
 from seq2seq.scoring import score_records
@@ -130,19 +131,25 @@ def test_scenes_are_told_truly_and_novel_things_are_in_test_alone(captions: Path
     records = corpus.reader.generate()
     learnt = set().union(*(things(record["target"]) for split in ("train", "valid") for record in records[split]))
     for record in records["test"]:
-        words = record["target"].split()
-        assert things(record["target"]) - learnt
-        assert len(record["regions"]) == len(words)
-        named = [word for word, boxes in zip(words, record["regions"], strict=True) if boxes]
-        assert all(word not in ("a", "and", ",", "left", "of", "above") for word in named)
+        assert things(record["target"]) - learnt and record["references"][0] == record["target"]
+        for text, regions in zip(record["references"], record["regions"], strict=True):
+            named = [word for word, boxes in zip(text.split(), regions, strict=True) if boxes]
+            assert named and not {"a", "and", ",", "left", "of", "above"} & set(named)
+            assert regions_of(record, text) == regions
+        assert regions_of(record, "something else") is None
 
 
-def test_the_gate_scales_what_the_source_gives() -> None:
-    (config,) = command.compose("train", [command.forced(line) for line in (*SMALL, "decoder.gate=true")])
+@pytest.mark.parametrize("family", ["rnn", "transformer"])
+def test_the_gate_scales_what_the_source_gives(family: str) -> None:
+    lines = [line for line in SMALL if family == "rnn" or not line.startswith("model.embedding_dim")]
+    lines += ["decoder.gate=true", f"model={family}"]
+    (config,) = command.compose("train", [command.forced(line) for line in lines])
     torch.manual_seed(0)
     model = seq2seq.model.build(config, 0, 20)
-    shut = {"gate.weight": torch.zeros(1, 16), "gate.bias": torch.full((1,), -1e4)}
-    model.decoder.load_state_dict(shut, strict=False)
+    gates = {name: value for name, value in model.decoder.named_parameters() if ".gate." in f".{name}"}
+    assert gates
+    for name, value in gates.items():
+        value.data.fill_(0.0 if name.endswith("weight") else -1e4)  # shut
     model.eval()
     batch = shown((64, 64), (64, 64), side=64)
     batch = replace(batch, target=torch.tensor([[2, 5, 6, 3]] * 2), target_tokens=6)
@@ -171,8 +178,24 @@ def test_new_pictures_from_the_command_line(
     (entry,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert entry["file"].endswith("2.png") and entry["hypothesis"] == expected[2]
     assert (tmp_path / "plots" / "00000_sheet.png").exists()
+    (tmp_path / "2[1].png").write_bytes((tmp_path / "2.png").read_bytes())
+    generating.generate(composed("generate", f"checkpoint={captions}", f"input='{tmp_path / '2[1].png'}'"))
+    assert capsys.readouterr().out.splitlines() == expected[2:]
     with pytest.raises(seq2seq.errors.UserError, match=r"\*\.bmp has no pictures"):
         generating.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path}/*.bmp"))
+    with pytest.raises(seq2seq.errors.UserError, match="alignments= are links between words"):
+        generating.generate(composed("generate", f"checkpoint={captions}", f"alignments={tmp_path / 'a'}"))
+
+
+def test_a_grid_of_one_row_is_no_order_in_time(captions: Path) -> None:
+    """Which a clip is: its frames follow each other."""
+    model = seq2seq.load(captions)
+    rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
+    seen = model.generate([rows[0]["source"]], return_attention=True)[0].attention
+    flat = replace(seen, extent=(1, 64), cells=np.stack([np.zeros(64, int), np.arange(64)], 1))
+    assert "monotonicity" not in flat.statistics()
+    clip = replace(flat, picture=replace(seen.picture, images=replace(seen.picture.images, frames=64)))
+    assert "monotonicity" in clip.statistics()
 
 
 def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
@@ -250,7 +273,7 @@ def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path
         {"source": row["source"], "target": row["references"][0], "references": row["references"]} for row in rows
     ]
     for record in records:
-        record["regions"] = [[0.0, 0.0, 1.0, 1.0]] * len(record["target"].split())
+        record["regions"] = [[[0.0, 0.0, 1.0, 1.0]] * len(text.split()) for text in record["references"]]
     records[1] = {**records[1], "source": str(tmp_path / "gone.png")}
     task = {"metrics": ["cider"]}
     scored = score_records(trained, records, trained.search(), task, max_tokens=512, plots=0)

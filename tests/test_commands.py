@@ -97,6 +97,7 @@ def test_right_command_lines_pass(typed: list[str]) -> None:
         ("trainer.accelerator=tpuu", "tpuu"),
         ("trainer.logger=true", "trainer.logger is set by the application"),
         ("task.metrics=[bleuu]", "no metric bleuu; there are bleu"),
+        ("task.metrics=[spice]", r"task\.metrics: spice: .*"),
         ("data=parallel_text", r"required, but not given: .*data\.source"),
         ("loss._target_=os.system", "os.system is refused"),
         ("loss=null", "loss is not chosen"),

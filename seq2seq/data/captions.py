@@ -224,17 +224,29 @@ class CaptionCorpus(Corpus):
         return (self.cache / "pictures").resolve()
 
     def _stale(self, report: Report) -> bool:
-        """Pictures that could not be read may have been mended."""
-        return "unreadable picture" in report.counts
+        """Where a picture that could not be read is another file now."""
+        return any(_state(Path(file)) != state for file, state in report.unread.items())
 
     def _rows(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
-        """A record a picture: neighbouring rows of the same one are joined."""
-        for _, rows in groupby(super()._rows(split, report), key=lambda row: row[1].get("image") or row[1]["source"]):
-            (place, record), *more = rows
-            references = [text for _, r in [(place, record), *more] for text in r.get("references") or [r["target"]]]
-            joined = {**record, "references": list(dict.fromkeys(references)), "source": self._file_of(record)}
-            joined.pop("image", None)
-            yield place, cast(Record, joined)
+        """A record a picture: rows of the same file are joined, wherever they stand, and neighbours that bring the same
+        content.
+        """
+        of_file: dict[str, list[tuple[str, Record]]] = {}
+        for content, rows in groupby(super()._rows(split, report), key=lambda row: row[1].get("image")):
+            if content is not None:
+                yield self._joined(list(rows))
+                continue
+            for place, record in rows:
+                of_file.setdefault(record["source"], []).append((place, record))
+        yield from map(self._joined, of_file.values())
+
+    def _joined(self, rows: Sequence[tuple[str, Record]]) -> tuple[str, Record]:
+        """The first, with the captions of all."""
+        place, record = rows[0]
+        references = [text for _, other in rows for text in other.get("references") or [other["target"]]]
+        joined = {**record, "references": list(dict.fromkeys(references)), "source": self._file_of(record)}
+        joined.pop("image", None)
+        return place, cast(Record, joined)
 
     def _file_of(self, record: Record) -> str:
         """The file of a picture; one that is in none yet is written into the cache."""
@@ -256,10 +268,12 @@ class CaptionCorpus(Corpus):
             Picture(Path(record["source"]), self.images).pixels()
         except BadImage as error:
             report.add("unreadable picture", f"{place} {record['source']} ({error})", self.policy)
+            report.unread[record["source"]] = _state(Path(record["source"]))
             return None
-        regions = record.get("regions")
-        if regions is not None and len(regions) != len(record["target"].split()):
-            report.add("malformed", f"{place} ({len(regions)} regions of other words)", self.policy)
+        words = [len(text.split()) for text in record["references"]]
+        boxes = [len(of) for of in record.get("regions", [])] or words
+        if len(boxes) != len(words) or any(b not in (0, w) for b, w in zip(boxes, words, strict=True)):
+            report.add("malformed", f"{place} (regions of {boxes} words, references of {words})", self.policy)
             return None
         examples = [Example((), codec.caption(text)) for text in record["references"]]
         if split == "train":  # each caption by itself is what may be too long
@@ -267,3 +281,12 @@ class CaptionCorpus(Corpus):
             examples = [example for example in fit if example is not None]
         captions = [list(example.target) for example in examples if example.target is not None]
         return {"target_ids": captions[0], "captions": captions} if captions else None
+
+
+def _state(file: Path) -> list[int] | None:
+    """What changes where a file is written anew; None where there is none."""
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return [about.st_size, about.st_mtime_ns]

@@ -47,8 +47,10 @@ def filler(*, pictured: bool = False) -> Batch:
     """A batch that counts for nothing: one row, index -1, its target all padding."""
     index, target = torch.tensor([-1]), torch.tensor([[PAD, PAD]])
     if pictured:
-        pixels = torch.zeros(1, 1, 3, 1, 1, dtype=torch.uint8)
-        return Batch(None, index, target, pictures=Pictures(pixels, torch.tensor([[1, 1, 1]]), torch.tensor([0])))
+        side = 64  # several cells: of one alone a batch norm can't take the variance
+        pixels = torch.zeros(1, 1, 3, side, side, dtype=torch.uint8)
+        sizes = torch.tensor([[1, side, side]])
+        return Batch(None, index, target, pictures=Pictures(pixels, sizes, torch.tensor([0])))
     nothing = Copies(torch.tensor([[PAD]]), 0)
     return Batch(torch.tensor([[EOS]]), index, target, segments=torch.tensor([[0]]), copies=nothing)
 

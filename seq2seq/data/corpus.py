@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 Side = Literal["source", "target"]
 
-FORM = 3  # of the cached files: a new number makes old ones unused
+FORM = 4  # of the cached files: a new number makes old ones unused
 
 
 class Corpus:

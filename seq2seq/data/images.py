@@ -19,7 +19,7 @@ from seq2seq.errors import UserError
 
 Pixels = NDArray[np.uint8]
 FITS = ("pad", "crop", "stretch")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
 """Files of a folder that are taken for pictures."""
 
 
@@ -85,27 +85,41 @@ class Images:
     def frames_of(self, file: Path) -> Iterator[Image.Image]:
         """The frames that are wanted, upright and in RGB, at least ``size`` large if the file is."""
         try:
-            with warnings.catch_warnings(), _without_pillows_limit():
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on odd metadata
-                with Image.open(file) as picture:
-                    width, height = picture.size
-                    if width * height > self.max_pixels:
-                        raise BadImage(f"{width} x {height} pixels, over data.images.max_pixels={self.max_pixels}")
-                    there = getattr(picture, "n_frames", 1)
-                    wanted = 1 if self.frames is None else self.frames
-                    if there == 1 and picture.format == "JPEG":
-                        enough = round(self.size / self.crop**0.5)  # of which a random part still has ``size``
-                        picture.draft(picture.mode, (enough, enough))  # unpacked small, where that costs nothing
-                    for place in range(wanted):
-                        picture.seek(place * there // wanted)
+                with _pillows_limit(None):
+                    opened = Image.open(file)
+                with opened as picture, _pillows_limit(self.max_pixels):
+                    self._check_size(picture)
+                    if self.frames is None:
+                        if picture.format == "JPEG":
+                            enough = round(self.size / self.crop**0.5)  # of which a random part still has ``size``
+                            picture.draft(picture.mode, (enough, enough))  # unpacked small, where that costs nothing
                         yield _rgb(picture)
+                        return
+                    there, size = getattr(picture, "n_frames", 1), None
+                    for place in range(self.frames):
+                        picture.seek(place * there // self.frames)
+                        self._check_size(picture)
+                        frame = _rgb(picture)
+                        if frame.size != (size := size or frame.size):
+                            raise BadImage(f"frames of {size[0]} x {size[1]} and {frame.width} x {frame.height} pixels")
+                        yield frame
         except UnidentifiedImageError as error:
             raise BadImage("not a picture") from error
         except BadImage:
             raise
+        except Image.DecompressionBombError as error:  # a later frame that makes the whole larger
+            raise BadImage(f"a frame is over data.images.max_pixels={self.max_pixels}") from error
         except Exception as error:  # Pillow's readers raise whatever they stumble over in broken files
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise BadImage(reason.splitlines()[0]) from error
+
+    def _check_size(self, picture: Image.Image) -> None:
+        """Before it is unpacked."""
+        width, height = picture.size
+        if width * height > self.max_pixels:
+            raise BadImage(f"{width} x {height} pixels, over data.images.max_pixels={self.max_pixels}")
 
     def _fitted(self, picture: Image.Image) -> Image.Image:
         square = self.size, self.size
@@ -173,9 +187,9 @@ class _Changes:
 
 
 @contextmanager
-def _without_pillows_limit() -> Iterator[None]:
-    """``max_pixels`` is ours."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+def _pillows_limit(pixels: int | None) -> Iterator[None]:
+    """Pillow refuses what has more, whose own limit is half of that."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels and -(-pixels // 2)
     try:
         yield
     finally:

@@ -36,9 +36,15 @@ class Record(TypedDict):
     alignment: NotRequired[list[list[int]]]  # sure links: [source word, target word]
     possible: NotRequired[list[list[int]]]  # links that are not wrong
     origins: NotRequired[list[int]]  # the source sentence that each target word comes from; -1 = none
-    regions: NotRequired[list[list[float]]]  # for each target word the boxes of a picture that it names: left, top,
-    # right, bottom of one after the other, 0-1
+    regions: NotRequired[list[list[list[float]]]]  # of each reference, for each of its words, the boxes of the picture
+    # that it names: left, top, right, bottom of one after the other, 0-1; [] of a reference of which nothing is known
     image: NotRequired[bytes]  # a picture that is in no file yet; the source is its name
+
+
+def regions_of(record: Record, text: str) -> list[list[float]] | None:
+    """The regions of the first reference that says ``text``; None where they are not known."""
+    known = zip(record.get("references") or [record["target"]], record.get("regions", []), strict=False)
+    return next((boxes for said, boxes in known if boxes and said.split() == text.split()), None)
 
 
 Problem = Literal["empty", "not UTF-8", "malformed", "without a counterpart", "too long", "unreadable picture"]
@@ -97,6 +103,9 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)  # problem, or what was cut -> records
     places: dict[str, list[str]] = field(default_factory=dict)  # the first places of each
     actions: dict[str, str] = field(default_factory=dict)  # what was done about each
+    unread: dict[str, list[int] | None] = field(
+        default_factory=dict
+    )  # size and time of each picture that can't be read
 
     def add(self, problem: Problem, place: str, policy: Policy) -> None:
         """Notes a problem; raises where the policy says ``error``."""

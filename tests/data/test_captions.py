@@ -162,6 +162,9 @@ def test_mended_pictures_come_back_and_a_moved_cache_is_made_anew(make: Make, fo
     picture = (folder / "images" / "train1.png").read_bytes()
     (folder / "images" / "train1.png").unlink()
     assert len(make().records("train")) == 5
+    file = make()._file("train")
+    written = file.stat().st_mtime_ns
+    assert make()._file("train") == file and file.stat().st_mtime_ns == written  # nothing was mended
     (folder / "images" / "train1.png").write_bytes(picture)
     assert len(make().records("train")) == 6
     toy = ToyCaptioning(train=3, valid=1, test=1)
@@ -186,8 +189,8 @@ def test_long_captions_by_policy(make: Make, caplog: pytest.LogCaptureFixture, o
 
 
 def test_rows_of_one_picture_are_joined(folder: Path, make: Make) -> None:
-    """A caption a line, as Flickr's own files have it."""
-    lines = ["image,caption", *(f"images/train{n}.png,say {k} of {n}" for n in range(2) for k in range(3))]
+    """A caption a line, as Flickr's own files have it, in any order."""
+    lines = ["image,caption", *(f"images/train{n}.png,say {k} of {n}" for k in range(3) for n in range(2))]
     for split in ("train", "val"):
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
     words = TokenizerOptions(type="word", vocab_size=40, joint=False)

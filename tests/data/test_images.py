@@ -124,6 +124,20 @@ def test_enormous_pictures_are_refused_before_they_are_unpacked(tmp_path: Path) 
         Images(max_pixels=1999).open(tmp_path / "large.png")
 
 
+def test_frames_that_are_no_clip(tmp_path: Path) -> None:
+    """Pages of several sizes, and a later one that is enormous."""
+    pages = [Image.new("RGB", (100, 50)), Image.new("RGB", (50, 100))]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(BadImage, match="frames of 100 x 50 and 50 x 100 pixels"):
+        Images(frames=2).open(tmp_path / "pages.tif")
+    assert PLAIN.open(tmp_path / "pages.tif").shape == (1, 3, 16, 16)
+    small, large = Image.new("RGB", (20, 20)), Image.new("RGB", (300, 200))
+    small.save(tmp_path / "grows.tif", save_all=True, append_images=[large])
+    with pytest.raises(BadImage, match=r"300 x 200 pixels, over data\.images\.max_pixels=1000"):
+        Images(frames=2, max_pixels=1000).open(tmp_path / "grows.tif")
+    assert Images(size=16, max_pixels=1000).open(tmp_path / "grows.tif").shape == (1, 3, 16, 16)
+
+
 def test_what_can_not_be_read_says_why(tmp_path: Path) -> None:
     halves((200, 200)).save(tmp_path / "whole.jpg")
     content = (tmp_path / "whole.jpg").read_bytes()

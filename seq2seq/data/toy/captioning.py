@@ -55,6 +55,6 @@ class ToyCaptioning(Generated):
             source=name,
             target=sentence(captions[0]),
             references=[sentence(said) for said in captions],
-            regions=regions(captions[0]),
+            regions=[regions(said) for said in captions],
             image=scene.draw(self.size),
         )

@@ -72,7 +72,7 @@ class ToyClips(Generated):
             source=f"{split}/{number:05d}.png",
             target=" ".join(word for word, _ in captions[0]),
             references=[" ".join(word for word, _ in said) for said in captions],
-            regions=[self._box(moments[place]) if place >= 0 else [] for _, place in captions[0]],
+            regions=[[self._box(moments[place]) if place >= 0 else [] for _, place in said] for said in captions],
             image=self._draw(moments, random),
         )
 

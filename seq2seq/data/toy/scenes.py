@@ -32,6 +32,7 @@ SIZES = {"small": 0.13, "big": 0.2}
 ATTRIBUTES = {"size": tuple(SIZES), "texture": TEXTURES, "colour": tuple(COLOURS), "shape": SHAPES}
 NOVEL = tuple(ATTRIBUTES)
 """Attributes of which some combinations are held out, if nothing else is said: any three of them are seen together."""
+TRIES = 10_000  # draws of what to hold out
 SUPERSAMPLING = 4  # drawn larger and reduced: smooth edges
 
 Point = tuple[float, float]
@@ -146,10 +147,14 @@ def held_out(random: Random, attributes: Sequence[str], share: float) -> frozens
     def parts(of: Sequence[Combination]) -> list[set[Combination]]:
         return [{tuple(one[n] for n in places) for one in of} for places in fewer]
 
-    while True:
+    for _ in range(TRIES):
         hidden = frozenset(random.sample(every, count))
         if parts([one for one in every if one not in hidden]) == parts(every):
             return hidden
+    raise UserError(
+        f"data.reader.share={share}: so many of {len(every)} combinations of {', '.join(attributes)} can't be held out "
+        "and all of one attribute fewer be seen; take a smaller share"
+    )
 
 
 def check_novel(attributes: Sequence[str], share: float) -> None:

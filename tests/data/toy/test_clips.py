@@ -22,8 +22,7 @@ def test_words_name_the_frames_that_show_them(tmp_path: Path) -> None:
         frames = Images(size=32, frames=8).open(file)
         assert frames.shape == (8, 3, 32, 32)
         words = record["target"].split()
-        assert len(record["regions"]) == len(words)
-        for word, box in zip(words, record["regions"], strict=True):
+        for word, box in zip(words, record["regions"][0], strict=True):
             if word not in COLOURS:
                 assert bool(box) is (word in (*SHAPES, "small", "big", "striped", "dotted"))
                 continue

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seq2seq.data.toy import scenes
 from seq2seq.data.toy.captioning import ToyCaptioning
 from seq2seq.data.toy.scenes import (
     COLOURS,
@@ -97,6 +98,13 @@ def test_scenes_can_be_told_apart_and_novel_things_are_where_they_belong(novel_o
             for a, b in product(scene.things, scene.things):
                 apart = a.box[2] < b.box[0] or b.box[2] < a.box[0] or a.box[3] < b.box[1] or b.box[3] < a.box[1]
                 assert a is b or apart
+
+
+def test_what_can_not_be_held_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 180 combinations 72, of which no two may differ in their size alone: by chance hardly ever."""
+    monkeypatch.setattr(scenes, "TRIES", 20)
+    with pytest.raises(UserError, match=r"data\.reader\.share=0\.4: so many of 180 .* smaller share"):
+        held_out(Random(1), NOVEL, 0.4)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.4])
