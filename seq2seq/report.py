@@ -134,6 +134,7 @@ def about(trained: Trained, seconds: float, **costs: Any) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "hardware": {"machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count(), "gpu": gpu},
         "seconds": round(seconds, 1),
+        "model": OmegaConf.to_container(trained.config.model),  # widths that a budget chose among them
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         **costs,
     }

@@ -103,9 +103,8 @@ def score_records(
         found.add(extraction(sources, outputs, references))
         found.add(own_words_said(trained, records, outputs))
         found.add(copied_sentences(sources, references, task))
-    signature = "last cross layer, mean over outputs"
     for name, value in behaviour.average(row for row in found.statistics if row).items():
-        found.metrics[f"attention_{name}"] = Score(value, signature)
+        found.metrics[f"attention_{name}"] = Score(value, behaviour.HOW)
     return found
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from seq2seq.comparison.runs import Run
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
+from seq2seq.metrics import Score
+from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.text import score
 
 SYSTEM = "system"
@@ -39,6 +41,11 @@ def outside(
         {"source": source, "references": list(several), "hypothesis": text, "sums": {m: rows[m][n] for m in rows}}
         for n, (source, several, text) in enumerate(zip(sources, references, hypotheses, strict=True))
     ]
+    exhibits = [] if attention is None else _attention(attention, records)
+    for one in exhibits:
+        records[one.place]["attention"] = behaviour.statistics(one.weights.get("cross.0", one.alignment))
+    known = behaviour.average(record["attention"] for record in records if "attention" in record)
+    scores |= {f"attention_{name}": Score(value, behaviour.HOW) for name, value in known.items()}
     results = {name: found.told() for name, found in scores.items()}
     split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
     run = Run(
@@ -53,7 +60,7 @@ def outside(
     )
     run.__dict__["records"] = records
     run.__dict__["curves"], run.__dict__["frequencies"] = [], {}
-    run.__dict__["exhibits"] = [] if attention is None else _attention(attention, records)
+    run.__dict__["exhibits"] = exhibits
     return run
 
 

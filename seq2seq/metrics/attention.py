@@ -14,6 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
+HOW = "last cross layer, mean over outputs"
+"""The signature of what a run tells of ``average``."""
+
+
 def statistics(weights: ArrayLike, sentinel: ArrayLike | None = None) -> dict[str, float]:
     """The behaviour of one layer in one sentence, ``weights`` (T, S) or (H, T, S); means over heads and rows.
 

@@ -1,7 +1,8 @@
 """Scores of captions on one tokenisation: CIDEr-D, BLEU-1 to 4, ROUGE-L as COCO counts it, METEOR, SPICE, diversity.
 
 Hypotheses are N strings; references are N lists of strings. Words are those of COCO's evaluation (Chen 2015,
-arXiv:1504.00325): Penn Treebank's, in lower case, marks dropped. METEOR and SPICE are ``pycocoevalcap``'s, in Java.
+arXiv:1504.00325): Penn Treebank's, in lower case, marks dropped (brackets too; abbreviations such as "mr." lose their
+point). METEOR and SPICE are ``pycocoevalcap``'s, in Java.
 """
 
 from __future__ import annotations
@@ -30,13 +31,18 @@ IN_JAVA = ("meteor", "spice")
 
 NGrams = Counter[tuple[str, ...]]
 _CONTRACTION = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))(?!\w)")
-_WORD = re.compile(r"n't(?!\w)|'(?:s|re|ve|ll|d|m)(?!\w)|\w+(?:[-/.,:&]\w+)*")
+_TOGETHER = re.compile(r"\b(can(?=not\b)|(?:gon|wan)(?=na\b)|got(?=ta\b))")
+_WORD = re.compile(
+    r"n't(?!\w)|'(?:s|re|ve|ll|d|m)(?!\w)"
+    r"|(?:[^\W\d_]\.){2,}"  # u.s.
+    r"|\w+(?:[-/.&]\w+|(?<=\d)[,:](?=\d)\w+)*|[&$%#*+=]"
+)
 
 
 def words(caption: str) -> list[str]:
     """``A man's T-shirt isn't red.`` -> a man 's t-shirt is n't red."""
     text = caption.lower().replace("\u2019", "'")
-    return _WORD.findall(_CONTRACTION.sub(r" \1 ", text))
+    return _WORD.findall(_CONTRACTION.sub(r" \1 ", _TOGETHER.sub(r"\1 ", text)))
 
 
 class CiderD:

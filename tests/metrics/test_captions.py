@@ -90,6 +90,8 @@ def test_words_are_nearly_those_of_the_treebank_tokenizer() -> None:
     texts = [text for several in REFERENCES for text in several] + [
         "A dog , and a cat ; they're here - now !",
         "It's 5.",
+        "a black & white dog,cat in the U.S. for $1,000 at 3:30 #1 or 50% more",
+        "he cannot stop, and/or is gonna want a*b = c at AT&T",
     ]
     theirs = PTBTokenizer().tokenize({n: [{"caption": text}] for n, text in enumerate(texts)})
     assert [" ".join(words(text)) for text in texts] == [theirs[n][0] for n in range(len(texts))]
