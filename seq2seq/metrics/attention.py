@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
 HOW = "last cross layer, mean over outputs"
 """The signature of what a run tells of ``average``."""
 
