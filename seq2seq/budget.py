@@ -18,9 +18,9 @@ from omegaconf import DictConfig
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
 from seq2seq.model import build
+from seq2seq.options import SLOTS
 
 log = logging.getLogger(__name__)
-SLOTS = ("attention", "self_attention", "encoder_self", "decoder_self")
 WIDTHS = ("dim", "embedding_dim", "ff_dim")
 """Keys of ``model`` that grow together."""
 NEAR = 0.1

@@ -51,8 +51,7 @@ class Criterion(nn.Module):
       cost is, so that the coefficient is the paper's.
     - ``word_prediction``: -sum_t log softmax(W m + b)[y_t] with m the mean of the source's memory and W, b the output
       layer's: the source as a whole shall know the words of its target, in whatever order (Weng 2017, D17-1013,
-      section 3, where it is the decoder's first state that tells them). An encoder of pictures that starts from nothing
-      learns from it what there is to see before attention has learnt to look.
+      section 3, where it is the decoder's first state that tells them). It reaches an encoder past attention.
 
     Sampled alternatives bring their own: sum_t (C_tj - C_t) log q(z_tj), the baseline C_t being the cost under the
     expected context (Deng 2018, section 3); its coefficient is 1, as it completes a gradient.

@@ -35,7 +35,7 @@ def check(
     for key in map(str, config):
         if key not in set(keys):
             raise UserError(f"unknown option {key}{suggest(key, keys)}; there are: {', '.join(sorted(keys))}")
-    for key in (*components, *_SLOTS):
+    for key in (*components, *SLOTS):
         node = config.get(key)
         if (key in components or node is not None) and not (isinstance(node, DictConfig) and "_target_" in node):
             group = f"self_attention@{key}" if key in ("encoder_self", "decoder_self") else key
@@ -183,18 +183,19 @@ def _nodes(value: Any, path: str = "") -> Iterable[tuple[str, Mapping[str, Any]]
 
 
 _READ_BY_BUILD = {"model.share_embeddings"}
-_SLOTS = {
+SLOTS = {
     "attention": "the decoder attends to no source",
     "self_attention": "neither encoder nor decoder attends to itself",
     "encoder_self": "the encoder does not attend to itself",
     "decoder_self": "the decoder does not attend to itself",
 }
+"""Where mechanisms stand in a config, and what to say of one that nothing mentions."""
 
 
 def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
     """Slots and sizes reach components by interpolation: what none of them mentions has no effect."""
     mentioned = set(re.findall(r"\$\{(?:[\w.]+:)?([\w.]+)", OmegaConf.to_yaml(config, resolve=False)))
-    for slot, reason in _SLOTS.items():
+    for slot, reason in SLOTS.items():
         if config.get(slot) is not None and slot not in mentioned:
             raise UserError(f"{slot} has no effect here: {reason}")
     sizes = {name.removeprefix("model.") for name in mentioned | _READ_BY_BUILD if name.startswith("model.")}

@@ -22,7 +22,8 @@ from seq2seq.cost import cost
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
-from seq2seq.encoders.image import ClipEncoder, GridEncoder
+from seq2seq.encoders.clip import ClipEncoder
+from seq2seq.encoders.image import GridEncoder
 from seq2seq.errors import UserError
 from seq2seq.faithfulness import faithfulness
 from seq2seq.inference import Trained
@@ -39,8 +40,7 @@ log = logging.getLogger(__name__)
 
 COMPONENTS = ("data", "encoder", "decoder", "loss", "optimizer", "schedule", "trainer", "training", "decoding")
 """What a run's config must have chosen."""
-SLOTS = ("attention", "self_attention", "encoder_self", "decoder_self", "default_self")
-KEYS = (*COMPONENTS, *SLOTS, "seed", "task", "model", "budget", "logger")
+KEYS = (*COMPONENTS, *schema.SLOTS, "default_self", "seed", "task", "model", "budget", "logger")
 """What it may have at its top."""
 RESUMABLE = ("trainer", "logger")
 

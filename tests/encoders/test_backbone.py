@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from seq2seq import command
-from seq2seq.encoders.backbone import BackboneEncoder
+from seq2seq.encoders.backbone import BackboneEncoder, _last_map
 from seq2seq.errors import UserError
 from seq2seq.workflows import fitting
 from tests.encoders.test_image import shown
@@ -96,6 +96,16 @@ def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
     (config,) = command.compose("train", [command.forced(line) for line in lines])
     fitting.train(config, tmp_path / "run")
     assert len(list((tmp_path / "kept").iterdir())) == 18
+    (changing,) = command.compose("train", [command.forced(line) for line in (*lines, "data.images.flip=0.5")])
+    with pytest.raises(UserError, match=r"encoder\.cache .* data\.images\.flip makes other pictures"):
+        fitting.check(changing)
+
+
+def test_maps_with_channels_last_are_turned() -> None:
+    """As timm's Swin networks give them."""
+    grid = torch.randn(2, 5, 3, 4)  # N, F, rows, columns
+    for given in (grid, grid.permute(0, 2, 3, 1)):
+        assert _last_map(5, lambda x, given=given: [x, given], torch.zeros(1)).equal(grid)
 
 
 def test_what_is_missing_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from seq2seq.batch import Batch, Pictures
 from seq2seq.command import compose
 from seq2seq.config import build_node
 from seq2seq.data.collate import filler
-from seq2seq.encoders.image import CNNEncoder, Padding, cells, inside
+from seq2seq.encoders.cnn import CNNEncoder, Padding
+from seq2seq.encoders.image import cells, inside
 from seq2seq.errors import UserError
 from seq2seq.model import build
 from tests.attention.walk import close

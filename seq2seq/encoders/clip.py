@@ -1,0 +1,45 @@
+"""Frames in time, each told by one vector.
+
+Shapes: B captions, F frames, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
+
+import torch
+
+from seq2seq.attention.base import Memory, SourceSpec
+from seq2seq.batch import Batch
+from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.encoders.image import GridEncoder, for_captions, shown
+
+GridFactory = Callable[[int | None], GridEncoder]
+
+
+class ClipEncoder(Encoder):
+    """A vector a frame, the mean of its grid, in their order: what temporal attention reads (Yao 2015,
+    section 3.1).
+    """
+
+    def __init__(self, vocabulary: int | None, *, frames: GridFactory) -> None:
+        super().__init__()
+        self.frames = frames(vocabulary)
+        dim = self.frames.source.width
+        self.source = SourceSpec(dim)
+        self.final_dim, self.final_layers = dim, 1
+
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+        """Memory (B, F, D) along time; hidden (B, 1, D), the mean of the frames."""
+        pictures = shown(batch)
+        alone = torch.arange(len(pictures.pixels), device=pictures.rows.device)
+        stills = (replace(pictures, pixels=frame, rows=alone) for frame in pictures.pixels.split(1, 1))
+        each = [self.frames(replace(batch, pictures=still)) for still in stills]
+        values = torch.cat([frame.hidden for frame in each], 1)
+        real = torch.arange(values.shape[1], device=values.device) < pictures.sizes[:, :1]
+        values = values * real.unsqueeze(-1)
+        mean = values.sum(1, keepdim=True) / real.sum(1).clamp(min=1)[:, None, None]
+        found = reduce(Encoded.reporting, each, Encoded(Memory.of(values, real), mean))
+        return for_captions(found, pictures.rows)

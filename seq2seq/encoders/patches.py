@@ -1,0 +1,60 @@
+"""Patches of a picture through a Transformer.
+
+Shapes: N pictures, h rows and w columns of pixels, S cells of the grid, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Attended, AttentionFactory, Memory, SourceSpec
+from seq2seq.encoders.image import GridEncoder, Places, cells
+from seq2seq.encoders.transformer import EncoderLayer
+from seq2seq.errors import UserError
+from seq2seq.layers.dropout import Dropout
+from seq2seq.layers.stack import Stack
+
+
+class PatchEncoder(GridEncoder):
+    """Patches of ``patch`` x ``patch`` pixels, projected, with their places, through a Transformer
+    (Dosovitskiy 2021, arXiv:2010.11929, section 3.1; without its class token, since cells are what is attended to).
+
+    ``Places`` tell where they are, which any size of picture has.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int | None,
+        *,
+        dim: int,
+        self_attention: AttentionFactory,
+        patch: int = 16,
+        layers: int = 3,
+        ff_dim: int = 1024,
+        dropout: float = 0.1,
+        norm: str = "pre",
+        activation: str = "relu",
+    ) -> None:
+        if patch < 1:
+            raise UserError(f"encoder.patch={patch} must be at least 1")
+        super().__init__(dim, patch)
+        self.patches = nn.Conv2d(3, dim, patch, patch)
+        self.places = Places(dim)
+        self.dropout = Dropout(dropout)
+        inner = SourceSpec(dim, axes=2, is_self=True)
+        self.layers = Stack(
+            EncoderLayer(inner, self_attention, ff_dim, dropout, norm, activation) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
+
+    def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
+        """Patches that attend to each other."""
+        memory = cells(self.patches(x), -(-sizes // self.stride))
+        values = self.dropout(memory.values + self.places(memory))
+        slots = []
+        for layer in self.layers:
+            values, attended = layer(values, memory, need_weights)
+            slots.append(attended)
+        return self.norm(values), memory, slots
