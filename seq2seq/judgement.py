@@ -15,7 +15,7 @@ from seq2seq.metrics.alignment import Agreement, agreement, align, counts, diago
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.links import Link
 from seq2seq.metrics.pointing import Pointing, pointing
-from seq2seq.metrics.sentences import attended_sentences, uniform_recall
+from seq2seq.metrics.sentences import attended_sentences, recalled, uniform_recall
 from seq2seq.metrics.translation import Rows
 from seq2seq.metrics.words import overlap
 
@@ -84,8 +84,7 @@ def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> 
     for one, record in zip(maps, records, strict=True):
         real = [n if word >= 0 else -1 for n, word in zip(one.sentences, one.source_words, strict=True)]
         attended = attended_sentences(one.alignment, real, overlap(one.target, record["target"].split()))
-        pairs = [(a, o) for a, o in zip(attended, record["origins"], strict=True) if o >= 0]
-        rows.append((sum(a == o for a, o in pairs), len(pairs)))
+        rows.append(recalled(attended, record["origins"]))
     found = Score.share(rows, "share of target words|most attended sentence|last cross layer, heads:mean")
     expected = uniform_recall([record["source"] for record in records], [record["origins"] for record in records])
     if found is None or expected is None:

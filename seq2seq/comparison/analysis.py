@@ -71,6 +71,7 @@ class Analysis:
     plain: Mapping[str, Mapping[str, tuple[float, float | None]]]  # {metric without sums: {entry: mean, sd over runs}}
     differences: Mapping[str, Sequence[Difference]]  # {metric: pairs}
     costs: Mapping[str, Mapping[str, float]]  # {entry: {cost: mean over runs}}
+    curves: Mapping[str, Sequence[Mapping[str, float]]]  # {entry: rows with a step, means over runs}
     quality: tuple[str, float] | None  # validation metric and value that seconds_to_quality is of
     lengths: Sequence[Group]
     by_length: Mapping[str, Sequence[Sliced]]
@@ -143,6 +144,7 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
         plain=plain,
         differences=differences,
         costs={entry.name: _costs(entry, quality) for entry in entries},
+        curves={entry.name: mean_curve([run.curves for run in entry.runs]) for entry in entries},
         quality=quality,
         lengths=lengths,
         by_length={
@@ -194,6 +196,20 @@ def _costs(entry: Entry, quality: tuple[str, float] | None) -> dict[str, float]:
                 found.setdefault(name, []).append(float(value))
     whole = {name: values for name, values in found.items() if len(values) == len(entry.runs)}
     return {name: fmean(values) for name, values in whole.items()}
+
+
+def mean_curve(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """The steps at which all runs were validated, and what all have of them."""
+    by_step = [
+        {row["step"]: row for row in rows if "step" in row and any(key.startswith("validation/") for key in row)}
+        for rows in runs
+    ]
+    found = []
+    for step in sorted(set.intersection(*map(set, by_step))):
+        rows = [steps[step] for steps in by_step]
+        keys = set.intersection(*map(set, rows)) - {"step"}
+        found.append({"step": step} | {key: fmean(row[key] for row in rows) for key in keys})
+    return found
 
 
 def _quality(entries: Sequence[Entry], asked: float | None) -> tuple[str, float] | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
@@ -160,13 +159,12 @@ def _choices(title: str, found: Sequence[tuple[str, str]]) -> str:
 
 
 def _curves(a: Analysis) -> list[tuple[str, str]]:
-    """Validation, the mean over the runs of each entry, where all were validated."""
-    by_name = {entry.name: _mean_curve([run.curves for run in entry.runs]) for entry in a.entries}
-    names = {key for rows in by_name.values() for row in rows for key in row if key.startswith("validation/")}
+    """Validation, by likelihood and by the main metric."""
+    names = {key for rows in a.curves.values() for row in rows for key in row if key.startswith("validation/")}
     found = []
     for key in sorted(names & {f"validation/{m}" for m in ("nll", a.metric)}, reverse=True):
         series = {
-            name: [Point(row["step"], row[key]) for row in by_name[name] if key in row and "step" in row]
+            name: [Point(row["step"], row[key]) for row in a.curves[name] if key in row and "step" in row]
             for name in a.names
         }
         metric = key.removeprefix("validation/")
@@ -174,20 +172,6 @@ def _curves(a: Analysis) -> list[tuple[str, str]]:
         found.append(
             (f"Learning curves: {key}", charts.lines(series, "updates", f"validation {label}", log=metric == "nll"))
         )
-    return found
-
-
-def _mean_curve(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
-    """Of rows with a step and the same validation figures."""
-    by_step = [
-        {row["step"]: row for row in rows if "step" in row and any(key.startswith("validation/") for key in row)}
-        for rows in runs
-    ]
-    found = []
-    for step in sorted(set.intersection(*map(set, by_step))):
-        rows = [steps[step] for steps in by_step]
-        keys = set.intersection(*map(set, rows)) - {"step"}
-        found.append({"step": step} | {key: fmean(row[key] for row in rows) for key in keys})
     return found
 
 

@@ -248,14 +248,21 @@ def _evaluated(
     """What an evaluation did otherwise than the run."""
     found: dict[str, str] = {}
     for node in ("decoding", *(["data"] if _name(config) == _name(trained) else [])):
-        mine, usual = config.get(node) or {}, trained.get(node) or {}
-        known = ((f"{node}.{key}", value, usual.get(key)) for key, value in mine.items())
-        found |= {key: str(value) for key, value, before in known if value != before and key not in READING}
+        mine, usual = (_flat(node, one.get(node)) for one in (config, trained))
+        changed = (key for key in mine if mine[key] != usual.get(key))
+        found |= {key: str(mine[key]) for key in changed if READING.isdisjoint((key, ".".join(key.split(".")[:2])))}
     scored, best = (Path(str(one.get("checkpoint", ""))).name for one in (about, told))
     if best and scored != best:
         found["checkpoint"] = scored
     control = (config.get("evaluation") or {}).get("control")
     return found | ({"control": str(control)} if control else {})
+
+
+def _flat(place: str, value: Any) -> dict[str, Any]:
+    """{data.images.size: 224, ...}."""
+    if not isinstance(value, Mapping):
+        return {place: value}
+    return {k: v for key, below in value.items() for k, v in _flat(f"{place}.{key}", below).items()}
 
 
 def _name(config: Mapping[str, Any]) -> object:

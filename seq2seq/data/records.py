@@ -103,9 +103,7 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)  # problem, or what was cut -> records
     places: dict[str, list[str]] = field(default_factory=dict)  # the first places of each
     actions: dict[str, str] = field(default_factory=dict)  # what was done about each
-    unread: dict[str, list[int] | None] = field(
-        default_factory=dict
-    )  # size and time of each picture that can't be read
+    unread: dict[str, list[int] | None] = field(default_factory=dict)  # {picture that can't be read: its size, time}
 
     def add(self, problem: Problem, place: str, policy: Policy) -> None:
         """Notes a problem; raises where the policy says ``error``."""

@@ -26,19 +26,14 @@ def attended_sentences(
     return [int(row.argmax()) if row.size and row.max() > 0 else -1 for row in masses]
 
 
-def sentence_recall(attended: Sequence[Sequence[int]], origins: Sequence[Sequence[int]]) -> float | None:
-    """Share, 0-1, of all target words with an origin whose most attended sentence is that origin.
-
-    ``origins`` gives each document's target words the sentence that they come from, -1 for none; None where no
-    word has one.
+def recalled(attended: Sequence[int], origins: Sequence[int]) -> tuple[int, int]:
+    """Of a document's target words with an origin how many have it as their most attended sentence, and how many there
+    are. ``origins`` gives each word the sentence that it comes from, -1 for none.
     """
-    found = words = 0
-    for chosen, gold in zip(attended, origins, strict=True):
-        if len(chosen) != len(gold):
-            raise ValueError(f"attention of {len(chosen)} target words, origins of {len(gold)}")
-        pairs = [(a, o) for a, o in zip(chosen, gold, strict=True) if o >= 0]
-        found, words = found + sum(a == o for a, o in pairs), words + len(pairs)
-    return found / words if words else None
+    if len(attended) != len(origins):
+        raise ValueError(f"attention of {len(attended)} target words, origins of {len(origins)}")
+    pairs = [(a, o) for a, o in zip(attended, origins, strict=True) if o >= 0]
+    return sum(a == o for a, o in pairs), len(pairs)
 
 
 def uniform_recall(documents: Sequence[str], origins: Sequence[Sequence[int]]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seq2seq.metrics.sentences import attended_sentences, copied_words, sentence_recall, uniform_recall
+from seq2seq.metrics.sentences import attended_sentences, copied_words, recalled, uniform_recall
 
 SENTENCES = [0, 0, 1, 1, 1, -1]  # two sentences and </s>
 
@@ -26,11 +26,12 @@ def test_a_sentence_gathers_the_mass_of_its_pieces():
     assert attended_sentences(np.zeros((1, 1)), [-1], [0]) == [-1]
 
 
-def test_recall_counts_words_with_an_origin_over_all_documents():
-    assert sentence_recall([[0, 1, 0], [1]], [[0, 0, -1], [1]]) == pytest.approx(2 / 3)
-    assert sentence_recall([[0]], [[-1]]) is None
+def test_recall_counts_words_with_an_origin():
+    assert recalled([0, 1, 0], [0, 0, -1]) == (1, 2)
+    assert recalled([1], [1]) == (1, 1)
+    assert recalled([0], [-1]) == (0, 0)
     with pytest.raises(ValueError, match="1 target words, origins of 2"):
-        sentence_recall([[0]], [[0, 0]])
+        recalled([0], [0, 0])
 
 
 def test_recall_of_uniform_attention():
@@ -39,8 +40,8 @@ def test_recall_of_uniform_attention():
     assert uniform_recall(["a"], [[-1]]) is None
     rng = np.random.default_rng(1)  # each target word attends one word, drawn
     places = np.array([0, 0, 0, 1])
-    drawn = [sentence_recall([places[rng.integers(4, size=2)].tolist()], [[1, 0]]) for _ in range(4000)]
-    assert np.mean(drawn) == pytest.approx(1 / 2, abs=0.02)
+    drawn = [recalled(places[rng.integers(4, size=2)].tolist(), [1, 0])[0] for _ in range(4000)]
+    assert np.mean(drawn) / 2 == pytest.approx(1 / 2, abs=0.02)
 
 
 def test_copied_words_are_those_that_only_copying_can_say():

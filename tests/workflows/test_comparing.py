@@ -16,7 +16,7 @@ import pytest
 from omegaconf import DictConfig
 
 from seq2seq import command
-from seq2seq.comparison.analysis import seconds_to
+from seq2seq.comparison.analysis import mean_curve, seconds_to
 from seq2seq.comparison.entries import Entry, check, entries, named
 from seq2seq.comparison.runs import find
 from seq2seq.comparison.slices import by_length, by_word, of_length, source_lengths, words_found
@@ -332,6 +332,27 @@ def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: P
     assert sorted(len(entry.runs) for entry in found) == [1, 1]
     assert {run.trained.resolve() for entry in found for run in entry.runs} == {(sweep / "0").resolve()}
     assert {entry.name for entry in found} == {"default", "checkpoint=last.ckpt"}
+
+
+def test_curves_are_means_where_all_were_validated() -> None:
+    one = [{"step": 5.0, "train/nll": 9.0}, {"step": 10.0, "validation/nll": 3.0, "validation/bleu": 1.0}]
+    other = [{"step": 10.0, "validation/nll": 5.0}, {"step": 20.0, "validation/nll": 2.0}]
+    assert mean_curve([one, other]) == [{"step": 10.0, "validation/nll": 4.0}]
+    assert mean_curve([one]) == one[1:]
+
+
+def test_other_machines_and_other_pictures_are_told(sweep: Path, tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    results = json.loads((runs / "1" / "results.json").read_text())
+    results["run"]["hardware"]["cpu"] = "an abacus"
+    (runs / "1" / "results.json").write_text(json.dumps(results))
+    comparing.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
+    assert "different machines, and don&#x27;t compare: " in (tmp_path / "out" / "index.html").read_text()
+    asked = [f"checkpoint={sweep / '0'}", f"output={tmp_path / 'cut'}", "data.max_source_tokens=5"]
+    (config,) = command.compose("evaluate", [command.forced(option) for option in asked])
+    evaluating.evaluate(config)
+    names = {entry.name for entry in entries(find([sweep / "0", tmp_path / "cut"], "test"))}
+    assert names == {"default", "data.max_source_tokens=5"}
 
 
 def test_seconds_to_a_quality(sweep: Path) -> None:
