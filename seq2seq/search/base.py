@@ -56,10 +56,12 @@ class Search(ABC):
         require("max_length_offset", self.max_length_offset, self.max_length_offset >= 0, "must be at least 0")
         require("no_repeat_ngram_size", self.no_repeat_ngram_size, self.no_repeat_ngram_size >= 0, "must be 0 or more")
 
-    def __call__(self, model: Seq2Seq, batch: Batch) -> list[list[Hypothesis]]:
-        """Hypotheses of each sentence of the batch, best first. Runs with dropout off and no gradients."""
+    def __call__(self, model: Seq2Seq, batch: Batch, encoded: Encoded | None = None) -> list[list[Hypothesis]]:
+        """Hypotheses of each sentence of the batch, best first. Runs with dropout off and no gradients; ``encoded`` is
+        the batch's, where it is there already.
+        """
         with torch.inference_mode(), evaluating(model):
-            return self.search(model, model.encode(batch), batch)
+            return self.search(model, model.encode(batch) if encoded is None else encoded, batch)
 
     @abstractmethod
     def search(self, model: Seq2Seq, encoded: Encoded, batch: Batch) -> list[list[Hypothesis]]:

@@ -21,7 +21,7 @@ from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
-from seq2seq.kernels import avoid_wrong_ones
+from seq2seq.kernels import avoid_wrong_ones, bf16_is_slow
 from seq2seq.memory import keep_freed, peak, reset_peak
 from seq2seq.model import Seq2Seq
 from seq2seq.training import launch
@@ -160,6 +160,9 @@ class _Session:
             check_on_train_epoch_end=False,
         )
         self.trainer = self._trainer(config)
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        if on_cpu and str(self.trainer.precision).startswith("bf16") and bf16_is_slow():
+            log.warning("this CPU has no unit for bf16 (AMX): trainer.precision=32-true is about twice as fast here")
 
     def run(self, resume: Path | None) -> FitResult:
         """Trains to the end."""

@@ -5,7 +5,8 @@ Shapes: B records, K samples of each, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,18 +71,21 @@ class SelfCritical:
         real = (once.index >= 0).unsqueeze(1)  # a row that only fills up is drawn for, and counts for nothing
         once = replace(once, index=once.index.clamp(min=0))
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
-        drawn = Sample(samples=self.samples, seed=seed, max_length=self.max_length)(model, once)
+        with _differentiable(model):
+            encoded = model.encode(once)  # for all that follows
+        drawn = Sample(samples=self.samples, seed=seed, max_length=self.max_length)(model, once, encoded)
         rewards = self._rewards(once, drawn)  # (B, K)
         if self.baseline == "greedy":
-            baseline = self._rewards(once, Greedy(max_length=self.max_length)(model, once))
+            baseline = self._rewards(once, Greedy(max_length=self.max_length)(model, once, encoded))
         else:
             baseline = (rewards.sum(1, keepdim=True) - rewards) / (self.samples - 1)
         advantage = (rewards - baseline) * real
         flat = [hypothesis for several in drawn for hypothesis in several]
         rows = torch.arange(len(once), device=once.index.device).repeat_interleave(self.samples)
         said = saying(once.select(rows), flat)
-        with evaluating(model):
-            log_probs = model.log_probs(said).gather(2, said.target_out.unsqueeze(2)).squeeze(2)
+        with _differentiable(model):
+            decoded, _ = model.decoder(said.target_in, model.decoder.start(encoded.select(rows)))
+            log_probs = model.decoder.log_probs(decoded).gather(2, said.target_out.unsqueeze(2)).squeeze(2)
         log_p = torch.where(_drawn(said, flat), log_probs, 0.0).sum(1).view_as(advantage)
         tokens = max(1, round(int((said.target_mask * real.repeat_interleave(self.samples, 0)).sum()) / self.samples))
         worth, level = (x.expand_as(rewards)[real.squeeze(1)] for x in (rewards, baseline))
@@ -103,6 +107,13 @@ class SelfCritical:
         ended = [hypothesis.finished for several in found for hypothesis in several]
         rewards = torch.tensor(self.reward(places, texts, ended), dtype=torch.float32, device=batch.index.device)
         return rewards.view(len(found), -1)
+
+
+@contextmanager
+def _differentiable(model: Seq2Seq) -> Iterator[None]:
+    """Dropout off, and RNNs whose gradients cuDNN would give in training mode only."""
+    with evaluating(model), torch.backends.cudnn.flags(enabled=False):
+        yield
 
 
 def _drawn(said: Batch, flat: Sequence[Hypothesis]) -> Tensor:

@@ -54,6 +54,7 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
         loss = critic(worth, samples=40)(ours, data, seed).loss
         for place, grad in enumerate(torch.autograd.grad(loss, list(ours.parameters()), allow_unused=True)):
             total[place] = total[place] if grad is None else total[place] + grad / 200
+    assert [isinstance(t, torch.Tensor) for t in total] == [g is not None for g in exact]  # the encoder learns too
     mine = torch.cat([g.flatten() for g in total if isinstance(g, torch.Tensor)])
     wanted = torch.cat([g.flatten() for g, t in zip(exact, total, strict=True) if isinstance(t, torch.Tensor)])
     assert (mine - wanted).norm() < 0.1 * wanted.norm()
