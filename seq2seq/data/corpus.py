@@ -94,6 +94,11 @@ class Corpus:
         """Whether there is such a split."""
         return canonical(split) in map(canonical, self.reader.splits(self.at))
 
+    @property
+    def held_out(self) -> str:
+        """The split that figures are of unless another is asked for: test, or valid where there is none."""
+        return "test" if self.has("test") else "valid"
+
     def use(self, tokenizers: Mapping[str, Tokenizer]) -> None:
         """Takes these (a checkpoint's) instead of training any, so that no training split is needed."""
         rate = self.options.sampling  # of this corpus, not of the tokenizers' former life
@@ -222,6 +227,10 @@ class Corpus:
             log.info("%s: %d records", split, self.report[split].kept)
             for line in self.report[split].lines():
                 log.warning("%s", line)
+            if not self.report[split].kept:
+                raise UserError(
+                    f"{self.reader.files(found, self.at)} has no record that can be used (data.path={self.at.path})"
+                )
             self._files[split] = file
         return self._files[split]
 

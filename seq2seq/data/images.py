@@ -62,6 +62,11 @@ class Images:
         """What a picture counts as, in tokens of a batch: its squares of 16 x 16."""
         return max(1, self.size // 16) ** 2 * (self.frames or 1)
 
+    def otherwise(self, other: Images) -> list[str]:
+        """What a model that learnt from pictures as ``other`` opens them sees differently here."""
+        names = [name for name in ("size", "fit", "frames") if getattr(self, name) != getattr(other, name)]
+        return [f"data.images.{name}={getattr(self, name)}, then {getattr(other, name)}" for name in names]
+
     def open(self, file: Path, draw: tuple[int, ...] | None = None) -> Pixels:
         """(F, 3, h, w), h and w at most ``size``, of which one is, and F = 1 without ``frames``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from seq2seq.controls import OF_ATTENTION, Control
 from seq2seq.cost import cost
 from seq2seq.data.captions import ImageCodec
 from seq2seq.data.corpus import Corpus
+from seq2seq.data.images import Images
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.faithfulness import faithfulness
@@ -30,6 +32,8 @@ from seq2seq.metrics.text import check_metrics
 from seq2seq.scoring import forced, score_records
 from seq2seq.sweeps import RESULTS
 from seq2seq.workflows.asking import laid, own_options, search_of
+
+log = logging.getLogger(__name__)
 
 LAID = ("task", "data", "decoding")  # groups that evaluation may choose anew
 
@@ -122,7 +126,10 @@ def _seeing(trained: Trained, config: DictConfig) -> Trained:
         raise UserError(f"data={config.data.name} is {kinds[0]}, but the model reads {kinds[1]}")
     if not isinstance(trained.codec, ImageCodec):
         return trained
-    return dataclasses.replace(trained, codec=dataclasses.replace(trained.codec, images=build_node(config.data.images)))
+    images: Images = build_node(config.data.images)
+    if others := images.otherwise(trained.codec.images):
+        log.warning("pictures are opened otherwise than in training: %s", "; ".join(others))
+    return dataclasses.replace(trained, codec=dataclasses.replace(trained.codec, images=images))
 
 
 def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dict[str, Sequence[Record]]:
@@ -142,4 +149,5 @@ def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dic
         return {}
     corpus: Corpus = build_node(config.data)
     corpus.use(trained.codec.tokenizers)
-    return {asked.split: corpus.records(asked.split)}
+    split = corpus.held_out if asked.split == "auto" else asked.split
+    return {split: corpus.records(split)}

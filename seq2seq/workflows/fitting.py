@@ -19,7 +19,7 @@ from seq2seq import options as schema
 from seq2seq.budget import Budget
 from seq2seq.config import build_node, build_tool, locate, plain
 from seq2seq.cost import cost
-from seq2seq.data.captions import CaptionCorpus
+from seq2seq.data.captions import CaptionCorpus, ImageCodec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.encoders.clip import ClipEncoder
@@ -136,6 +136,9 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
         if start.codec.tokenizers.keys() != set(corpus.sides):
             raise UserError(f"training.start_from={first}: that model is not of data={corpus.name}'s kind")
         corpus.use(start.codec.tokenizers)
+        if isinstance(corpus, CaptionCorpus) and isinstance(start.codec, ImageCodec):
+            for other in corpus.images.otherwise(start.codec.images):
+                log.warning("training.start_from learnt from other pictures: %s", other)
     corpus.setup()
     budget = Budget.of(config)
     if resume is None:  # what goes on has its config from its checkpoint
@@ -143,7 +146,7 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     model = build(config, *corpus.codec.sizes)
     if start is not None and resume is None:
         start.load_into(model)
-    split = "test" if corpus.has("test") else "valid"
+    split = corpus.held_out
     options: Options = build_node(config.training)
     metrics: dict[str, Score] = {}
 
