@@ -76,7 +76,7 @@ class Trained:
 
     def generate(
         self,
-        inputs: str | Sequence[str],
+        inputs: str | Path | Sequence[str | Path],
         *,
         return_attention: bool = False,
         search: Search | None = None,
@@ -84,11 +84,12 @@ class Trained:
         first: int = 0,
         **decoding: Any,
     ) -> list[Generation]:
-        """One ``Generation`` for each input, in their order; ``max_tokens`` and ``first`` as for ``stream``.
+        """One ``Generation`` for each input (a text, or the file of a picture), in their order.
 
-        ``search`` is how; without it, the run's own way with ``decoding`` changed (``beam_size=5``, ``n_best=3``).
+        ``max_tokens`` and ``first`` as for ``stream``. ``search`` is how; without it, the run's own way with
+        ``decoding`` changed (``beam_size=5``, ``n_best=3``).
         """
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        texts = [str(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
         found = [Generation(text, []) for text in texts]
         search = self.search(**decoding) if search is None else search
         stream = self.stream(texts, search, return_attention=return_attention, max_tokens=max_tokens, first=first)

@@ -68,7 +68,7 @@ def test_what_a_run_leaves(captions: Path) -> None:
 def test_new_pictures(captions: Path) -> None:
     model = seq2seq.load(captions)
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
-    found = model.generate([row["source"] for row in rows], return_attention=True)
+    found = model.generate([Path(row["source"]) for row in rows], return_attention=True)
     assert [one.text for one in found] == [row["hypothesis"] for row in rows]
     seen = found[0].attention
     assert seen.extent == (8, 8) and seen.alignment.shape[1] == 64 and len(seen.words) == len(found[0].text.split())
@@ -216,6 +216,36 @@ def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
     for control, message in (("noise", "none of: shuffled_images"),):
         with pytest.raises(seq2seq.errors.UserError, match=message):
             evaluating.evaluate(composed("evaluate", f"checkpoint={captions}", f"evaluation.control={control}"))
+
+
+def test_other_sizes_of_pictures_are_told(captions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked = [f"checkpoint={captions}", f"output={tmp_path / 'out'}", "data.images.size=32", "plots=0", "faithfulness=0"]
+    with caplog.at_level("WARNING"):
+        evaluating.evaluate(composed("evaluate", *asked))
+    assert "pictures are opened otherwise than in training: data.images.size=32, then 64" in caplog.text
+
+
+def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
+    for split in ("train", "val"):
+        lines = (json.dumps({"image": row["source"], "captions": row["references"]}) for row in rows[:3])
+        (tmp_path / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    asked = [f"checkpoint={captions}", "data=captions", f"data.path={tmp_path}", "data.images.size=64"]
+    asked += [f"output={tmp_path / 'out'}", f"data.cache={tmp_path / 'cache'}", "plots=0", "faithfulness=0"]
+    assert set(evaluating.evaluate(composed("evaluate", *asked))) == {"valid"}
+
+
+def test_self_critical_training_on_pictures(captions: Path, tmp_path: Path) -> None:
+    """With batch norms, whose statistics stay as they are, and all captions of a picture in a batch."""
+    start = train(tmp_path / "first", "encoder.norm=batch")
+    second = ["training.reward=cider", f"training.start_from={start}", "encoder.norm=batch", "data.captions=all"]
+    run = train(tmp_path / "second", *second, "training.reward_baseline=others", "training.reward_samples=2")
+    before, after = (
+        torch.load(one / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for one in (start, run)
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("model.encoder.stages") for name in changed)
+    assert not any("running_" in name for name in changed)
 
 
 def test_text_has_no_pictures_to_shuffle(run: Path) -> None:

@@ -116,7 +116,8 @@ class CaptionCorpus(Corpus):
 
     ``captions`` says which of them train: ``all`` of a picture together, ``one`` an epoch, the ``first`` alone. A
     picture counts as its squares of 16 x 16 in ``max_tokens``, and every file is opened once while its split is
-    encoded: what can't be read is a bad record. The target of a record is its first caption.
+    encoded: what can't be read is a bad record. A cell may hold several captions, as a list or a line each; the target
+    of a record is the first.
     """
 
     sides: tuple[Side, ...] = ("target",)
@@ -211,12 +212,13 @@ class CaptionCorpus(Corpus):
 
     @property
     def _form(self) -> tuple[object, ...]:
-        return "captions", self.images.frames, self.images.max_pixels, str(self._root), str(self._kept)
+        cropped = self.images.fit == "crop"  # which regions forbid
+        return "captions", cropped, self.images.frames, self.images.max_pixels, str(self._root), str(self._kept)
 
     @property
     def _root(self) -> Path | None:
         """Where paths of pictures start from."""
-        return self.at.path and self.at.path.resolve()
+        return self.at.path and self.at.folder.resolve()
 
     @property
     def _kept(self) -> Path:
@@ -241,10 +243,15 @@ class CaptionCorpus(Corpus):
         yield from map(self._joined, of_file.values())
 
     def _joined(self, rows: Sequence[tuple[str, Record]]) -> tuple[str, Record]:
-        """The first, with the captions of all."""
+        """The first, with the captions of all, and what is known of their words."""
         place, record = rows[0]
-        references = [text for _, other in rows for text in other.get("references") or [other["target"]]]
-        joined = {**record, "references": list(dict.fromkeys(references)), "source": self._file_of(record)}
+        known: dict[str, list[list[float]]] = {}
+        for _, other in rows:
+            for text, boxes in _captions(other):
+                known[text] = known.get(text) or boxes
+        joined = {**record, "source": self._file_of(record), "target": next(iter(known)), "references": list(known)}
+        if any(known.values()):
+            joined["regions"] = list(known.values())
         joined.pop("image", None)
         return place, cast(Record, joined)
 
@@ -270,6 +277,8 @@ class CaptionCorpus(Corpus):
             report.add("unreadable picture", f"{place} {record['source']} ({error})", self.policy)
             report.unread[record["source"]] = _state(Path(record["source"]))
             return None
+        if any(record.get("regions", [])) and self.images.fit == "crop":
+            raise UserError(f"{place}: regions are shares of the whole picture: set data.images.fit=pad or stretch")
         words = [len(text.split()) for text in record["references"]]
         boxes = [len(of) for of in record.get("regions", [])] or words
         if len(boxes) != len(words) or any(b not in (0, w) for b, w in zip(boxes, words, strict=True)):
@@ -281,6 +290,16 @@ class CaptionCorpus(Corpus):
             examples = [example for example in fit if example is not None]
         captions = [list(example.target) for example in examples if example.target is not None]
         return {"target_ids": captions[0], "captions": captions} if captions else None
+
+
+def _captions(record: Record) -> Iterator[tuple[str, list[list[float]]]]:
+    """Each caption with the regions of its words, [] where none are known; every line of a cell is one."""
+    cells = record.get("references") or [record["target"]]
+    texts = list(dict.fromkeys(line for cell in cells for line in cell.split("\n") if line.strip()))
+    regions = record.get("regions") or [[]] * len(texts)
+    if len(regions) != len(texts):  # of another number of words each, which is refused as malformed
+        regions = [[[]] * (len(text.split()) + 1) for text in texts]
+    return zip(texts, regions, strict=True)
 
 
 def _state(file: Path) -> list[int] | None:

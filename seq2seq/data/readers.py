@@ -29,7 +29,7 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class Location:
-    """What the user says of where to read: a folder (of a local copy), and two languages or columns."""
+    """What the user says of where to read: a folder (of a local copy) or one table, and two languages or columns."""
 
     path: Path | None
     source: str
@@ -37,11 +37,24 @@ class Location:
 
     @property
     def folder(self) -> Path:
-        """``path``, which has to be there."""
+        """``path``, which has to be there; that of a file, where it is one."""
         if self.path is None:
             raise UserError("this dataset is read from a folder: say data.path=DIR")
-        if not self.path.is_dir():
+        if not self.path.exists():
             raise UserError(f"{self.path}: no such folder (data.path)")
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def table(self) -> Path | None:
+        """``path``, where it is a table by itself.
+
+        Raises:
+            UserError: it is a file of another kind.
+        """
+        if self.path is None or not self.path.is_file():
+            return None
+        if self.path.suffix[1:] not in FORMATS:
+            raise UserError(f"{self.path} is neither a folder nor a {', '.join(FORMATS)} file (data.path)")
         return self.path
 
 
@@ -147,7 +160,10 @@ class Tabular(Reader):
 
 @dataclass(frozen=True)
 class Table(Tabular):
-    """A folder of ``SPLIT.FORMAT`` files (or ``SPLIT-00000-of-00002.FORMAT``), one record a row."""
+    """A folder of ``SPLIT.FORMAT`` files (or ``SPLIT-00000-of-00002.FORMAT``), one record a row; or one such file,
+    whose rows are of the split that their column ``split`` names, or else, by a hash of their sources, a tenth each of
+    valid and of test.
+    """
 
     format: str = "any"  # jsonl | csv | tsv | parquet; any = the first of these that the folder has
 
@@ -158,11 +174,16 @@ class Table(Tabular):
             raise UserError(f"data.reader.format={self.format} is none of: any, {', '.join(FORMATS)}")
 
     def splits(self, at: Location) -> list[str]:
-        """The names of the files of the format."""
+        """The names of the files of the format; of one file, those that its rows are of."""
+        if at.table is not None:
+            return sorted({split for split, _ in self._parts(at.table, at)})
         return sorted({_split_of(file) for file in at.folder.glob(f"*.{self._format(at)}")})
 
     def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
         """One a row of the file."""
+        if at.table is not None:
+            yield from (row for part, row in self._parts(at.table, at) if part == split)
+            return
         columns, form = self.columns(at), self._format(at)
         for file in self._files(split, at):
             for number, entry in FORMATS[form](file):
@@ -174,9 +195,23 @@ class Table(Tabular):
 
     def files(self, split: str, at: Location) -> str:
         """The file, or the first part of it."""
+        if at.table is not None:
+            return f"split {split} in {at.table}"
         return str(at.folder / f"{split}.{self._format(at)}")
 
+    def _parts(self, table: Path, at: Location) -> Iterator[tuple[str, Row]]:
+        """Each row with the split that it is of; what is wrong is told of train."""
+        columns = self.columns(at)
+        for number, entry in FORMATS[table.suffix[1:]](table):
+            row = columns.row(entry, f"{table.name}:{number}")
+            if isinstance(entry, Mapping) and entry.get("split"):
+                yield canonical(str(entry["split"])), row
+            else:
+                yield _part(row.record["source"]) if row.record else "train", row
+
     def _files(self, split: str, at: Location) -> list[Path]:
+        if at.table is not None:
+            return [at.table]
         return sorted(file for file in at.folder.glob(f"*.{self._format(at)}") if _split_of(file) == split)
 
     def _format(self, at: Location) -> str:
@@ -286,6 +321,11 @@ def _lines(path: Path) -> Iterator[str | bytes]:
                 yield line.decode("utf-8" if number else "utf-8-sig")
             except UnicodeDecodeError:
                 yield line
+
+
+def _part(source: str) -> str:
+    """Of ten sources one is valid and one is test, the same wherever they stand."""
+    return {0: "valid", 1: "test"}.get(hashlib.sha256(source.encode()).digest()[0] % 10, "train")
 
 
 def _split_of(file: Path) -> str:

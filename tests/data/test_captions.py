@@ -17,7 +17,7 @@ from PIL import Image
 from seq2seq.batch import PAD
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.images import Images
-from seq2seq.data.readers import Table
+from seq2seq.data.readers import Location, Table
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.toy.captioning import ToyCaptioning
 from seq2seq.errors import UserError
@@ -45,10 +45,8 @@ def make(folder: Path) -> Make:
     def made(**options: Any) -> CaptionCorpus:
         words = TokenizerOptions(type="word", vocab_size=40, joint=False)
         settings = {"images": Images(size=32), "max_tokens": 64, "tokenizer": words, "cache": str(folder / "cache")}
-        reader = Table(references=["captions"])
-        return CaptionCorpus(
-            name="mine", source="image", target="captions.0", reader=reader, path=str(folder), **{**settings, **options}
-        )
+        settings |= {"reader": Table(references=["captions"]), "path": str(folder)}
+        return CaptionCorpus(name="mine", source="image", target="captions.0", **{**settings, **options})
 
     return made
 
@@ -200,6 +198,72 @@ def test_rows_of_one_picture_are_joined(folder: Path, make: Make) -> None:
     )  # fmt: skip
     records = corpus.records("train")
     assert [record["references"] for record in records] == [[f"say {k} of {n}" for k in range(3)] for n in range(2)]
+
+
+def test_a_list_is_several_captions(make: Make, folder: Path) -> None:
+    """Whatever columns are named; an empty one is no caption, and takes no other with it."""
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    rows[5]["captions"][0] = " "
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = [[text for text in row["captions"] if text.strip()] for row in rows]
+    for reader in (Table(), Table(references=["captions"])):
+        corpus = CaptionCorpus(
+            name="mine", source="image", target="captions", reader=reader, path=str(folder), images=Images(size=32),
+            tokenizer=TokenizerOptions(type="word", vocab_size=40, joint=False), cache=str(folder / "cache"),
+        )  # fmt: skip
+        records = corpus.records("train")
+        assert [record["references"] for record in records] == wanted
+        assert [record["target"] for record in records] == [texts[0] for texts in wanted]
+
+
+def test_regions_go_with_their_captions(make: Make, folder: Path) -> None:
+    """A caption a row, each with what its words name; one of which nothing is known stands between."""
+    box, none = [0.0, 0.0, 0.5, 0.5], []
+    rows = [
+        {"image": "images/train0.png", "captions": ["a red"], "regions": [[none, box]]},
+        {"image": "images/train0.png", "captions": ["all of it"]},
+        {"image": "images/train0.png", "captions": ["red"], "regions": [[box]]},
+        {"image": "images/train1.png", "captions": ["a green"], "regions": [[box]]},  # of one word, and there are two
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = make()
+    (record,) = corpus.records("train")
+    assert record["references"] == ["a red", "all of it", "red"]
+    assert record["regions"] == [[none, box], [], [box]]
+    assert corpus.report["train"].counts == {"malformed": 1}
+    with pytest.raises(UserError, match=r"train\.jsonl:1: regions are shares .*data\.images\.fit=pad"):
+        make(images=Images(size=32, fit="crop")).setup(("train",))
+
+
+def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
+    """By a column, or by a hash of the picture's path, so that all captions of a picture stay together."""
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    for row, split in zip(rows, ["train", "train", "val", "train", "test", "dev"], strict=True):
+        row["split"] = split
+    one = folder / "all.jsonl"
+    one.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = make(path=str(one))
+    found = {split: len(corpus.records(split)) for split in ("train", "valid", "test")}
+    assert found == {"train": 3, "valid": 2, "test": 1}
+    many = folder / "many.csv"
+    lines = [f"images/train0.png?{n},a {k}" for n in range(400) for k in range(2)]
+    many.write_text("\n".join(["image,caption", *lines]) + "\n")
+    at, reader = Location(many, "image", "caption"), Table()
+    assert reader.splits(at) == ["test", "train", "valid"]
+    of = {split: [row.record["source"] for row in reader.rows(split, at)] for split in reader.splits(at)}
+    assert sum(map(len, of.values())) == 800 and len(set().union(*of.values())) == 400
+    assert sum(len(set(sources)) for sources in of.values()) == 400  # none is in two
+    assert all(40 < len(of[split]) < 130 for split in ("valid", "test"))
+    with pytest.raises(UserError, match=r"all\.txt is neither a folder nor a jsonl, csv, tsv, parquet file"):
+        one.rename(folder / "all.txt")
+        make(path=str(folder / "all.txt")).setup(("train",))
+
+
+def test_a_split_without_a_picture_is_told(make: Make, folder: Path) -> None:
+    for file in (folder / "images").glob("train*.png"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"train\.jsonl has no record that can be used"):
+        make().setup(("train",))
 
 
 @pytest.mark.parametrize(

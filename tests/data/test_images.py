@@ -79,6 +79,25 @@ def test_cameras_that_were_turned(tmp_path: Path, orientation: int, back: int) -
     assert looks_like_halves(PLAIN.open(tmp_path / "turned.jpg"))
 
 
+@pytest.mark.parametrize(
+    ("orientation", "taken"),
+    [
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+        (4, Image.Transpose.FLIP_TOP_BOTTOM),
+        (5, Image.Transpose.TRANSPOSE),
+        (7, Image.Transpose.TRANSVERSE),
+    ],
+)
+def test_cameras_that_mirror(tmp_path: Path, orientation: int, taken: Image.Transpose) -> None:
+    """Four corners of four greys tell all eight ways apart; each of these ways undoes itself."""
+    corners = Image.fromarray(np.array([[0, 80], [160, 240]], np.uint8)).resize((32, 32), Image.Resampling.NEAREST)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    corners.transpose(taken).save(tmp_path / "mirrored.png", exif=exif)
+    found = Images(size=32).open(tmp_path / "mirrored.png")[0, 0]
+    assert found[[8, 8, 24, 24], [8, 24, 8, 24]].tolist() == [0, 80, 160, 240]
+
+
 @pytest.mark.parametrize("tag", [0x0100, 0x011A, 0x0112])
 def test_metadata_that_are_broken_do_not_matter(tmp_path: Path, tag: int) -> None:
     """A size, a resolution or an orientation in letters."""
