@@ -235,11 +235,15 @@ def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp
     assert set(evaluating.evaluate(composed("evaluate", *asked))) == {"valid"}
 
 
-def test_self_critical_training_on_pictures(captions: Path, tmp_path: Path) -> None:
-    """With batch norms, whose statistics stay as they are, and all captions of a picture in a batch."""
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> None:
+    """With batch norms, whose statistics stay as they are beside the likelihood too: gradients under the statistics of
+    a batch and under the running ones would pull the network in two directions.
+    """
     start = train(tmp_path / "first", "encoder.norm=batch")
     second = ["training.reward=cider", f"training.start_from={start}", "encoder.norm=batch", "data.captions=all"]
-    run = train(tmp_path / "second", *second, "training.reward_baseline=others", "training.reward_samples=2")
+    second += ["training.reward_baseline=others", "training.reward_samples=2", f"training.reward_share={share}"]
+    run = train(tmp_path / "second", *second)
     before, after = (
         torch.load(one / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for one in (start, run)
     )

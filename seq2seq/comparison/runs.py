@@ -147,7 +147,7 @@ def read(path: Path, split: str) -> Run:
     """A run's directory, or that of an evaluation; ``auto`` is its test split, or valid where it has no test."""
     results = _json(path / RESULTS)
     if split == "auto":
-        split = next((name for name in ("test", "valid") if name in results), "test")
+        split = next((name for name in ("test", "valid", "validation") if name in results), "test")
     if split not in results:
         there = ", ".join(name for name in results if name != "run") or "none"
         raise UserError(f"{path} has no results of split {split!r}; it has: {there} (split=...)")

@@ -218,7 +218,7 @@ class CaptionCorpus(Corpus):
     @property
     def _root(self) -> Path | None:
         """Where paths of pictures start from."""
-        return self.at.path and self.at.folder.resolve()
+        return self.at.path and self.at.root.resolve()
 
     @property
     def _kept(self) -> Path:
@@ -247,11 +247,18 @@ class CaptionCorpus(Corpus):
         place, record = rows[0]
         known: dict[str, list[list[float]]] = {}
         for _, other in rows:
-            for text, boxes in _captions(other):
+            texts = _captions(other)
+            regions = other.get("regions") or [[]] * len(texts)
+            if len(regions) != len(texts):  # which is refused as malformed
+                known = {text: [] for text in texts}
+                break
+            for text, boxes in zip(texts, regions, strict=True):
                 known[text] = known.get(text) or boxes
+        else:
+            regions = list(known.values())
         joined = {**record, "source": self._file_of(record), "target": next(iter(known)), "references": list(known)}
-        if any(known.values()):
-            joined["regions"] = list(known.values())
+        if len(regions) != len(known) or any(regions):
+            joined["regions"] = regions
         joined.pop("image", None)
         return place, cast(Record, joined)
 
@@ -292,14 +299,10 @@ class CaptionCorpus(Corpus):
         return {"target_ids": captions[0], "captions": captions} if captions else None
 
 
-def _captions(record: Record) -> Iterator[tuple[str, list[list[float]]]]:
-    """Each caption with the regions of its words, [] where none are known; every line of a cell is one."""
+def _captions(record: Record) -> list[str]:
+    """Every line of a cell is one."""
     cells = record.get("references") or [record["target"]]
-    texts = list(dict.fromkeys(line for cell in cells for line in cell.split("\n") if line.strip()))
-    regions = record.get("regions") or [[]] * len(texts)
-    if len(regions) != len(texts):  # of another number of words each, which is refused as malformed
-        regions = [[[]] * (len(text.split()) + 1) for text in texts]
-    return zip(texts, regions, strict=True)
+    return list(dict.fromkeys(line for cell in cells for line in cell.split("\n") if line.strip()))
 
 
 def _state(file: Path) -> list[int] | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -19,6 +21,8 @@ from seq2seq.data.columns import Columns
 from seq2seq.data.records import Record, Row
 from seq2seq.data.tables import FORMATS
 from seq2seq.errors import UserError
+
+log = logging.getLogger(__name__)
 
 ALIASES = {
     "train": ("train", "training"),
@@ -37,12 +41,13 @@ class Location:
 
     @property
     def folder(self) -> Path:
-        """``path``, which has to be there; that of a file, where it is one."""
+        """``path``, which has to be there."""
         if self.path is None:
             raise UserError("this dataset is read from a folder: say data.path=DIR")
-        if not self.path.exists():
-            raise UserError(f"{self.path}: no such folder (data.path)")
-        return self.path if self.path.is_dir() else self.path.parent
+        if not self.path.is_dir():
+            there = "a file, and this dataset is read from a folder" if self.path.is_file() else "no such folder"
+            raise UserError(f"{self.path}: {there} (data.path)")
+        return self.path
 
     @property
     def table(self) -> Path | None:
@@ -56,6 +61,11 @@ class Location:
         if self.path.suffix[1:] not in FORMATS:
             raise UserError(f"{self.path} is neither a folder nor a {', '.join(FORMATS)} file (data.path)")
         return self.path
+
+    @property
+    def root(self) -> Path:
+        """Where paths in a table start from."""
+        return self.folder if self.table is None else self.table.parent
 
 
 def canonical(split: str) -> str:
@@ -162,7 +172,7 @@ class Tabular(Reader):
 class Table(Tabular):
     """A folder of ``SPLIT.FORMAT`` files (or ``SPLIT-00000-of-00002.FORMAT``), one record a row; or one such file,
     whose rows are of the split that their column ``split`` names, or else, by a hash of their sources, a tenth each of
-    valid and of test.
+    valid and of test. Its split ``all`` is the whole of it.
     """
 
     format: str = "any"  # jsonl | csv | tsv | parquet; any = the first of these that the folder has
@@ -176,13 +186,13 @@ class Table(Tabular):
     def splits(self, at: Location) -> list[str]:
         """The names of the files of the format; of one file, those that its rows are of."""
         if at.table is not None:
-            return sorted({split for split, _ in self._parts(at.table, at)})
+            return list(_splits_in(at.table, at.table.stat().st_mtime_ns))
         return sorted({_split_of(file) for file in at.folder.glob(f"*.{self._format(at)}")})
 
     def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
         """One a row of the file."""
         if at.table is not None:
-            yield from (row for part, row in self._parts(at.table, at) if part == split)
+            yield from (row for part, row in self._parts(at.table, at) if split in ("all", part))
             return
         columns, form = self.columns(at), self._format(at)
         for file in self._files(split, at):
@@ -191,7 +201,8 @@ class Table(Tabular):
 
     def fingerprint(self, split: str, at: Location) -> str:
         """Of the files' content."""
-        return digest(self._files(split, at)) + self.options
+        part = "" if at.table is None else f" {split}"
+        return digest(self._files(split, at)) + self.options + part
 
     def files(self, split: str, at: Location) -> str:
         """The file, or the first part of it."""
@@ -204,10 +215,14 @@ class Table(Tabular):
         columns = self.columns(at)
         for number, entry in FORMATS[table.suffix[1:]](table):
             row = columns.row(entry, f"{table.name}:{number}")
-            if isinstance(entry, Mapping) and entry.get("split"):
+            if row.record is None or isinstance(entry, str):
+                yield "train", row
+            elif "split" not in entry:
+                yield _part(row.record), row
+            elif entry["split"]:
                 yield canonical(str(entry["split"])), row
             else:
-                yield _part(row.record["source"]) if row.record else "train", row
+                raise UserError(f"{table}:{number}: the column split says nothing (it is train, valid, test ...)")
 
     def _files(self, split: str, at: Location) -> list[Path]:
         if at.table is not None:
@@ -323,9 +338,23 @@ def _lines(path: Path) -> Iterator[str | bytes]:
                 yield line
 
 
-def _part(source: str) -> str:
+def _part(record: Record) -> str:
     """Of ten sources one is valid and one is test, the same wherever they stand."""
-    return {0: "valid", 1: "test"}.get(hashlib.sha256(source.encode()).digest()[0] % 10, "train")
+    content = record.get("image") or record["source"].encode()
+    return {0: "valid", 1: "test"}.get(hashlib.sha256(content).digest()[0] % 10, "train")
+
+
+@lru_cache
+def _splits_in(table: Path, changed: int) -> tuple[str, ...]:
+    """Those of one table, last ``changed`` then; said once where nobody says them."""
+    named: set[str] = set()
+    for _, entry in FORMATS[table.suffix[1:]](table):
+        if isinstance(entry, Mapping) and "split" not in entry:
+            log.info("%s has no column split: by a hash of its sources a tenth each is valid and test", table)
+            return "all", "test", "train", "valid"
+        if isinstance(entry, Mapping) and entry["split"]:
+            named.add(canonical(str(entry["split"])))
+    return "all", *sorted(named)
 
 
 def _split_of(file: Path) -> str:

@@ -94,19 +94,28 @@ class Averaging(Callback):
 class MovingAverage(Averaging):
     """a <- d a + (1 - d) w after each update t, d = min(``decay``, (1 + t) / (10 + t)).
 
-    The smaller d at the start keeps the initial weights from lingering.
+    The smaller d at the start keeps random weights from lingering. Weights that were ``trained`` before shall linger:
+    the average starts with them, and d is ``decay``. Between what was learnt first and what was learnt then lie weights
+    that do better than either (Wortsman 2022, arXiv:2109.01903).
     """
 
-    def __init__(self, decay: float) -> None:
+    def __init__(self, decay: float, trained: bool = False) -> None:
         super().__init__()
-        self.decay = decay
+        self.decay, self.trained = decay, trained
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The weights to start with, unless training goes on."""
+        super().on_train_start(trainer, pl_module)
+        if self.trained and not self.average:
+            self.average = [weight.detach().clone() for weight in pl_module.parameters()]
 
     def update(self, weights: Weights, step: int) -> None:
         """One step of the average."""
         if not self.average:
             self.average = [weight.detach().clone() for weight in weights]
         else:
-            torch._foreach_lerp_(self.average, weights, 1 - min(self.decay, (1 + step) / (10 + step)))
+            decay = self.decay if self.trained else min(self.decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self.average, weights, 1 - decay)
 
 
 class LastAverage(Averaging):
@@ -141,5 +150,5 @@ class LastAverage(Averaging):
 def averaging(options: Options) -> list[Callback]:
     """What ``training.averaging`` asks for."""
     if options.averaging == "ema":
-        return [MovingAverage(options.ema_decay)]
+        return [MovingAverage(options.ema_decay, trained=options.start_from is not None)]
     return [LastAverage(options.average_last)] if options.averaging == "last" else []

@@ -79,6 +79,9 @@ class Training(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The summed loss of one micro-batch; ``configure_gradient_clipping`` divides."""
         self._records.append(batch.index)
+        if self.self_critical is not None:  # which scores with the statistics as they are: one model, not two
+            for norm in self.norms:
+                norm.eval()
         total = torch.zeros((), device=self.device)
         figures: dict[str, Tensor] = {}
         if self.self_critical is None or self.options.reward_share < 1:
@@ -149,7 +152,7 @@ class Training(L.LightningModule):
         statistics in all processes.
         """
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        learning = [buffer for norm in self.norms if norm.training for buffer in norm.buffers()]
+        learning = [b for norm in self.norms if norm.training and not self.self_critical for b in norm.buffers()]
         processes.average([buffer for buffer in learning if buffer.is_floating_point()])
         for mechanism in self.mechanisms:
             mechanism.constrain()

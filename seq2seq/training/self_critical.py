@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seq2seq.attention.selections import Gumbel, Hard
 from seq2seq.batch import Batch
@@ -111,8 +111,11 @@ class SelfCritical:
 
 @contextmanager
 def _differentiable(model: Seq2Seq) -> Iterator[None]:
-    """Dropout off, and RNNs whose gradients cuDNN would give in training mode only."""
-    with evaluating(model), torch.backends.cudnn.flags(enabled=False):
+    """Dropout off; RNNs, which have none inside, as in training, since cuDNN gives their gradients only then."""
+    with evaluating(model):
+        for module in model.modules():
+            if isinstance(module, nn.RNNBase):
+                module.train()
         yield
 
 

@@ -63,8 +63,14 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
         build(config, 8, 8)
     build_tool(config.schedule, build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
-    for node in (config.loss, config.decoding, config.training):
+    for node in (config.loss, config.decoding):
         build_node(node)
+    options: Options = build_node(config.training)
+    if options.reward and options.reward_share == 1 and options.start_from is None:
+        raise UserError(
+            f"training.reward={options.reward} alone teaches random weights nothing: set training.start_from=RUN, or "
+            "training.reward_share below 1"
+        )
     _check_kinds(build_node(config.data), config)
 
 

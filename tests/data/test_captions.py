@@ -200,7 +200,7 @@ def test_rows_of_one_picture_are_joined(folder: Path, make: Make) -> None:
     assert [record["references"] for record in records] == [[f"say {k} of {n}" for k in range(3)] for n in range(2)]
 
 
-def test_a_list_is_several_captions(make: Make, folder: Path) -> None:
+def test_a_list_is_several_captions(folder: Path) -> None:
     """Whatever columns are named; an empty one is no caption, and takes no other with it."""
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     rows[5]["captions"][0] = " "
@@ -224,13 +224,15 @@ def test_regions_go_with_their_captions(make: Make, folder: Path) -> None:
         {"image": "images/train0.png", "captions": ["all of it"]},
         {"image": "images/train0.png", "captions": ["red"], "regions": [[box]]},
         {"image": "images/train1.png", "captions": ["a green"], "regions": [[box]]},  # of one word, and there are two
+        {"image": "images/train2.png", "captions": ["a blue"], "regions": [[none, box], []]},  # of two captions
     ]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     corpus = make()
     (record,) = corpus.records("train")
     assert record["references"] == ["a red", "all of it", "red"]
     assert record["regions"] == [[none, box], [], [box]]
-    assert corpus.report["train"].counts == {"malformed": 1}
+    assert corpus.report["train"].counts == {"malformed": 2}
+    assert "train.jsonl:5 (regions of [2, 0] words, references of [2])" in corpus.report["train"].places["malformed"]
     with pytest.raises(UserError, match=r"train\.jsonl:1: regions are shares .*data\.images\.fit=pad"):
         make(images=Images(size=32, fit="crop")).setup(("train",))
 
@@ -249,11 +251,17 @@ def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
     lines = [f"images/train0.png?{n},a {k}" for n in range(400) for k in range(2)]
     many.write_text("\n".join(["image,caption", *lines]) + "\n")
     at, reader = Location(many, "image", "caption"), Table()
-    assert reader.splits(at) == ["test", "train", "valid"]
-    of = {split: [row.record["source"] for row in reader.rows(split, at)] for split in reader.splits(at)}
+    assert reader.splits(at) == ["all", "test", "train", "valid"]
+    assert len(list(reader.rows("all", at))) == 800
+    assert len({reader.fingerprint(split, at) for split in reader.splits(at)}) == 4
+    of = {split: [row.record["source"] for row in reader.rows(split, at)] for split in reader.splits(at)[1:]}
     assert sum(map(len, of.values())) == 800 and len(set().union(*of.values())) == 400
     assert sum(len(set(sources)) for sources in of.values()) == 400  # none is in two
     assert all(40 < len(of[split]) < 130 for split in ("valid", "test"))
+    rows[2]["split"] = ""
+    one.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"all\.jsonl:3: the column split says nothing"):
+        make(path=str(one)).setup(("train",))
     with pytest.raises(UserError, match=r"all\.txt is neither a folder nor a jsonl, csv, tsv, parquet file"):
         one.rename(folder / "all.txt")
         make(path=str(folder / "all.txt")).setup(("train",))

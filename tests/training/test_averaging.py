@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,17 @@ def test_moving_average_is_the_weighted_sum() -> None:
     expected = sum(
         (w * (1 - decays[t]) * torch.tensor(decays[t + 1 :]).prod() for t, w in enumerate(weights)), torch.zeros(3)
     )
+    torch.testing.assert_close(average.average[0], expected)
+
+
+def test_trained_weights_linger() -> None:
+    """a_n = d^n w_0 + sum_t w_t (1 - d) d^(n - t)."""
+    start, after = torch.randn(3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    average, module = MovingAverage(decay=0.9, trained=True), torch.nn.ParameterList([start.clone()])
+    average.on_train_start(None, SimpleNamespace(device="cpu", parameters=module.parameters))  # type: ignore[arg-type]
+    for step, w in enumerate(after, 1):
+        average.update([w], step)
+    expected = 0.9**5 * start + sum(w * 0.1 * 0.9 ** (5 - t) for t, w in enumerate(after, 1))
     torch.testing.assert_close(average.average[0], expected)
 
 

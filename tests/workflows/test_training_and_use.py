@@ -99,6 +99,10 @@ EXPERIMENTS = command.CONF / "experiment"
 @pytest.mark.parametrize("name", sorted(file.stem for file in EXPERIMENTS.glob("*.yaml")))
 def test_every_experiment_could_be_trained(name: str) -> None:
     (config,) = command.compose("train", [f"experiment={name}", "logger=csv"])
+    if config.training.reward:
+        with pytest.raises(UserError, match=r"teaches random weights nothing: set training\.start_from=RUN"):
+            fitting.check(config)
+        config.training.start_from = "RUN"
     fitting.check(config)
 
 
