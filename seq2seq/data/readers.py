@@ -45,7 +45,8 @@ class Location:
         if self.path is None:
             raise UserError("this dataset is read from a folder: say data.path=DIR")
         if not self.path.is_dir():
-            there = "a file, and this dataset is read from a folder" if self.path.is_file() else "no such folder"
+            missing = f"no such {'file' if self.path.suffix[1:] in FORMATS else 'folder'}"
+            there = "a file, and this dataset is read from a folder" if self.path.is_file() else missing
             raise UserError(f"{self.path}: {there} (data.path)")
         return self.path
 

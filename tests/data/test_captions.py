@@ -262,6 +262,8 @@ def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
     one.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match=r"all\.jsonl:3: the column split says nothing"):
         make(path=str(one)).setup(("train",))
+    with pytest.raises(UserError, match=r"none\.csv: no such file \(data\.path\)"):
+        make(path=str(folder / "none.csv")).setup(("train",))
     with pytest.raises(UserError, match=r"all\.txt is neither a folder nor a jsonl, csv, tsv, parquet file"):
         one.rename(folder / "all.txt")
         make(path=str(folder / "all.txt")).setup(("train",))
