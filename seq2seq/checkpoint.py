@@ -15,8 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from seq2seq.config import build_node, plain
-from seq2seq.data.captions import ImageCodec
-from seq2seq.data.codec import Codec, TextCodec
+from seq2seq.data.codec import Codec, ImageCodec, TextCodec
 from seq2seq.data.records import Policy
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError

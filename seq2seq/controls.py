@@ -11,8 +11,7 @@ from typing import cast
 from torch import nn
 
 from seq2seq.attention.interventions import INTERVENTIONS, intervened
-from seq2seq.data.captions import ImageCodec
-from seq2seq.data.codec import Codec
+from seq2seq.data.codec import Codec, ImageCodec
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 

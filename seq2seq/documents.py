@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from seq2seq.config import build_node
+from seq2seq.data.base import Location, Tabular
 from seq2seq.data.columns import Columns
-from seq2seq.data.readers import Location, Tabular
 from seq2seq.data.tables import jsonl
 from seq2seq.errors import UserError
 from seq2seq.lines import decoded

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from seq2seq.batch import EOS, UNK, Batch
 from seq2seq.config import build_node
 from seq2seq.data.batching import sorted_batches
-from seq2seq.data.captions import ImageCodec
+from seq2seq.data.codec import ImageCodec
 from seq2seq.data.collate import collate
 from seq2seq.data.loading import lengths
 from seq2seq.data.records import Record

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -16,53 +15,20 @@ from typing import Any, cast
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from seq2seq.batch import BOS, EOS, Batch
+from seq2seq.batch import Batch
 from seq2seq.data import arrow, cache
+from seq2seq.data.base import Reader
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard, sorted_batches
-from seq2seq.data.codec import Codec, Example, Sample
+from seq2seq.data.codec import Example, ImageCodec
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.corpus import Corpus, Side
 from seq2seq.data.images import SUFFIXES, BadImage, Images, Picture
 from seq2seq.data.loading import fitting
-from seq2seq.data.readers import Reader
-from seq2seq.data.records import Policy, Record, Report
+from seq2seq.data.records import Record, Report
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
 
 CHOICES = ("all", "one", "first")
-
-
-@dataclass(frozen=True)
-class ImageCodec(Codec):
-    """A record's picture, which is opened when its batch is made, and its caption's ids."""
-
-    images: Images
-    target: Tokenizer
-    policy: Policy = field(default_factory=Policy)
-
-    def __call__(
-        self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
-    ) -> Example:
-        """``sample`` changes the picture at random."""
-        example = self.input(record["source"], sample, place, report)
-        return Example((), self.caption(record["target"]), picture=example.picture)
-
-    def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
-        """The picture in the file that ``text`` names."""
-        return Example((), picture=Picture(Path(text), self.images, sample))
-
-    def caption(self, text: str) -> list[int]:
-        """``<s> y_1 .. </s>``."""
-        return [BOS, *self.target.encode(text), EOS]
-
-    @property
-    def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """The target's."""
-        return {"target": self.target}
-
-    def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
-        """Cells have no spelling and belong to no word."""
-        return [""] * size, [-1] * size
 
 
 class Captions(Dataset[Batch]):

@@ -8,12 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
-from seq2seq.data.images import Picture
+from seq2seq.data.images import Images, Picture
 from seq2seq.data.records import Policy, Record, Report
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.truncation import cut_sizes, source_limit
@@ -175,3 +176,36 @@ class TextCodec(Codec):
                 if example.target is not None:
                     example = replace(example, target=[i if i < known else UNK for i in example.target])
         return super().cut(example, target=target)
+
+
+@dataclass(frozen=True)
+class ImageCodec(Codec):
+    """A record's picture, which is opened when its batch is made, and its caption's ids."""
+
+    images: Images
+    target: Tokenizer
+    policy: Policy = field(default_factory=Policy)
+
+    def __call__(
+        self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
+    ) -> Example:
+        """``sample`` changes the picture at random."""
+        example = self.input(record["source"], sample, place, report)
+        return Example((), self.caption(record["target"]), picture=example.picture)
+
+    def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
+        """The picture in the file that ``text`` names."""
+        return Example((), picture=Picture(Path(text), self.images, sample))
+
+    def caption(self, text: str) -> list[int]:
+        """``<s> y_1 .. </s>``."""
+        return [BOS, *self.target.encode(text), EOS]
+
+    @property
+    def tokenizers(self) -> Mapping[str, Tokenizer]:
+        """The target's."""
+        return {"target": self.target}
+
+    def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
+        """Cells have no spelling and belong to no word."""
+        return [""] * size, [-1] * size

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 
 from seq2seq.batch import Batch
 from seq2seq.data import arrow, cache
+from seq2seq.data.base import Location, Reader, canonical
 from seq2seq.data.batching import random_batches, shard, sorted_batches
 from seq2seq.data.codec import Codec, TextCodec
 from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Stream, fitting
-from seq2seq.data.readers import Location, Reader, canonical
 from seq2seq.data.records import Policy, Record, Report, accepted
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seq2seq.data.readers import Location, Tabular, digest
+from seq2seq.data.base import Location, Tabular, digest
 from seq2seq.data.records import Record, Row
 from seq2seq.data.tables import FORMATS
 from seq2seq.errors import UserError

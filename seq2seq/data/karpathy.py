@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seq2seq.data.readers import Location, Reader, digest
+from seq2seq.data.base import Location, Reader, digest
 from seq2seq.data.records import Record, Row
 from seq2seq.errors import UserError
 

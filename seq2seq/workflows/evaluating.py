@@ -17,7 +17,7 @@ from seq2seq import options, report
 from seq2seq.config import build_node, plain
 from seq2seq.controls import OF_ATTENTION, Control
 from seq2seq.cost import cost
-from seq2seq.data.captions import ImageCodec
+from seq2seq.data.codec import ImageCodec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.images import Images
 from seq2seq.data.records import Record

@@ -19,7 +19,8 @@ from seq2seq import options as schema
 from seq2seq.budget import Budget
 from seq2seq.config import build_node, build_tool, locate, plain
 from seq2seq.cost import cost
-from seq2seq.data.captions import CaptionCorpus, ImageCodec
+from seq2seq.data.captions import CaptionCorpus
+from seq2seq.data.codec import ImageCodec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.encoders.clip import ClipEncoder

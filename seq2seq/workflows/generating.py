@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from omegaconf import DictConfig
 
-from seq2seq.data.captions import ImageCodec
+from seq2seq.data.codec import ImageCodec
 from seq2seq.documents import columns_of, read_documents
 from seq2seq.errors import UserError
 from seq2seq.inference import Trained

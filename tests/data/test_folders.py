@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from seq2seq.data.base import Location
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.folders import ImageFolder
 from seq2seq.data.images import Images
-from seq2seq.data.readers import Location
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.errors import UserError
 

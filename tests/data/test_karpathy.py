@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from seq2seq.data.base import Location
 from seq2seq.data.karpathy import Karpathy
-from seq2seq.data.readers import Location
 from seq2seq.errors import UserError
 
 READER = Karpathy("dataset_x.json", "{filepath}/{filename}")

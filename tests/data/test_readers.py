@@ -12,7 +12,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from seq2seq.data.readers import Hub, Location, ParallelText, Table, canonical
+from seq2seq.data.base import Location, canonical
+from seq2seq.data.readers import Hub, ParallelText, Table
 from seq2seq.errors import UserError
 
 
