@@ -38,7 +38,7 @@ from seq2seq.maps import AttentionMap
 from seq2seq.metrics import Score
 from seq2seq.metrics.words import summed
 from seq2seq.scoring import forced, predicted, spelling
-from seq2seq.search.base import evaluating
+from seq2seq.search.base import differentiable, evaluating
 
 GREY = 128
 LEAST = log(1e-8)  # of log p: a word that could only be copied has none left once its source is gone
@@ -143,7 +143,7 @@ def _at(trained: Trained, decoded: Decoded, batch: Batch, place: Tensor) -> tupl
 
 def _gradients(trained: Trained, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
     """``_at`` of the rows as they are, and (R, S) x . d log p(y_t) / dx."""
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # cuDNN's RNNs go back in training only
+    with torch.enable_grad(), differentiable(trained.model):
         with _first_output(getattr(getattr(trained.model.encoder, "embedding", None), "table", None)) as embedded:
             decoded = trained.model(batch)
         assert decoded.memory is not None

@@ -200,7 +200,7 @@ class CaptionCorpus(Corpus):
         content.
         """
         of_file: dict[str, list[tuple[str, Record]]] = {}
-        for content, rows in groupby(super()._rows(split, report), key=lambda row: row[1].get("image")):
+        for content, rows in groupby(self._aligned(split, report), key=lambda row: row[1].get("image")):
             if content is not None:
                 yield self._joined(list(rows))
                 continue
@@ -208,23 +208,28 @@ class CaptionCorpus(Corpus):
                 of_file.setdefault(record["source"], []).append((place, record))
         yield from map(self._joined, of_file.values())
 
+    def _aligned(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
+        """The rows whose regions, if they have some, are of as many captions as they have."""
+        for place, record in super()._rows(split, report):
+            told, there = len(record.get("regions", [])), len(_captions(record))
+            if told in (0, there):
+                yield place, record
+            else:
+                report.add(
+                    "malformed", f"{place} (regions of {told} captions, of which there are {there})", self.policy
+                )
+
     def _joined(self, rows: Sequence[tuple[str, Record]]) -> tuple[str, Record]:
         """The first, with the captions of all, and what is known of their words."""
         place, record = rows[0]
         known: dict[str, list[list[float]]] = {}
         for _, other in rows:
             texts = _captions(other)
-            regions = other.get("regions") or [[]] * len(texts)
-            if len(regions) != len(texts):  # which is refused as malformed
-                known = {text: [] for text in texts}
-                break
-            for text, boxes in zip(texts, regions, strict=True):
+            for text, boxes in zip(texts, other.get("regions") or [[]] * len(texts), strict=True):
                 known[text] = known.get(text) or boxes
-        else:
-            regions = list(known.values())
         joined = {**record, "source": self._file_of(record), "target": next(iter(known)), "references": list(known)}
-        if len(regions) != len(known) or any(regions):
-            joined["regions"] = regions
+        if any(known.values()):
+            joined["regions"] = list(known.values())
         joined.pop("image", None)
         return place, cast(Record, joined)
 

@@ -84,13 +84,24 @@ def require(option: str, value: object, holds: bool, must: str) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off inside; the model's mode is as before afterwards."""
-    mode = model.training
+    """Dropout off inside; the mode of each module is as before afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(mode)
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """``evaluating``, but for RNNs, which have no dropout inside: cuDNN gives their gradients in training mode only."""
+    with evaluating(model):
+        for module in model.modules():
+            if isinstance(module, nn.RNNBase):
+                module.train()
+        yield
 
 
 def hypothesis(said: list[int], score: float, log_prob: float, limit: int) -> Hypothesis:

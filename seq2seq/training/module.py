@@ -76,12 +76,15 @@ class Training(L.LightningModule):
         schedule.plan(self.trainer.estimated_stepping_batches, timed=timed)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_epoch_start(self) -> None:
+        """Rewards are of the model with its norms' statistics as they are, and so is all that is learnt beside."""
+        if self.self_critical is not None:
+            for norm in self.norms:
+                norm.eval()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The summed loss of one micro-batch; ``configure_gradient_clipping`` divides."""
         self._records.append(batch.index)
-        if self.self_critical is not None:  # which scores with the statistics as they are: one model, not two
-            for norm in self.norms:
-                norm.eval()
         total = torch.zeros((), device=self.device)
         figures: dict[str, Tensor] = {}
         if self.self_critical is None or self.options.reward_share < 1:
@@ -152,7 +155,7 @@ class Training(L.LightningModule):
         statistics in all processes.
         """
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        learning = [b for norm in self.norms if norm.training and not self.self_critical for b in norm.buffers()]
+        learning = [b for norm in self.norms if norm.training for b in norm.buffers()]
         processes.average([buffer for buffer in learning if buffer.is_floating_point()])
         for mechanism in self.mechanisms:
             mechanism.constrain()

@@ -5,13 +5,12 @@ Shapes: B records, K samples of each, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2seq.attention.selections import Gumbel, Hard
 from seq2seq.batch import Batch
@@ -20,7 +19,7 @@ from seq2seq.errors import UserError
 from seq2seq.metrics.rewards import Reward, reward
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Greedy, Hypothesis, Sample
-from seq2seq.search.base import evaluating
+from seq2seq.search.base import differentiable
 from seq2seq.search.forced import saying
 from seq2seq.training.options import Options
 
@@ -71,7 +70,7 @@ class SelfCritical:
         real = (once.index >= 0).unsqueeze(1)  # a row that only fills up is drawn for, and counts for nothing
         once = replace(once, index=once.index.clamp(min=0))
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
-        with _differentiable(model):
+        with differentiable(model):
             encoded = model.encode(once)  # for all that follows
         drawn = Sample(samples=self.samples, seed=seed, max_length=self.max_length)(model, once, encoded)
         rewards = self._rewards(once, drawn)  # (B, K)
@@ -83,7 +82,7 @@ class SelfCritical:
         flat = [hypothesis for several in drawn for hypothesis in several]
         rows = torch.arange(len(once), device=once.index.device).repeat_interleave(self.samples)
         said = saying(once.select(rows), flat)
-        with _differentiable(model):
+        with differentiable(model):
             decoded, _ = model.decoder(said.target_in, model.decoder.start(encoded.select(rows)))
             log_probs = model.decoder.log_probs(decoded).gather(2, said.target_out.unsqueeze(2)).squeeze(2)
         log_p = torch.where(_drawn(said, flat), log_probs, 0.0).sum(1).view_as(advantage)
@@ -107,16 +106,6 @@ class SelfCritical:
         ended = [hypothesis.finished for several in found for hypothesis in several]
         rewards = torch.tensor(self.reward(places, texts, ended), dtype=torch.float32, device=batch.index.device)
         return rewards.view(len(found), -1)
-
-
-@contextmanager
-def _differentiable(model: Seq2Seq) -> Iterator[None]:
-    """Dropout off; RNNs, which have none inside, as in training, since cuDNN gives their gradients only then."""
-    with evaluating(model):
-        for module in model.modules():
-            if isinstance(module, nn.RNNBase):
-                module.train()
-        yield
 
 
 def _drawn(said: Batch, flat: Sequence[Hypothesis]) -> Tensor:

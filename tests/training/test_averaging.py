@@ -34,7 +34,7 @@ def test_trained_weights_linger() -> None:
     """a_n = d^n w_0 + sum_t w_t (1 - d) d^(n - t)."""
     start, after = torch.randn(3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
     average, module = MovingAverage(decay=0.9, trained=True), torch.nn.ParameterList([start.clone()])
-    average.on_train_start(None, SimpleNamespace(device="cpu", parameters=module.parameters))  # type: ignore[arg-type]
+    average.on_train_start(None, SimpleNamespace(device="cpu", parameters=module.parameters))
     for step, w in enumerate(after, 1):
         average.update([w], step)
     expected = 0.9**5 * start + sum(w * 0.1 * 0.9 ** (5 - t) for t, w in enumerate(after, 1))
