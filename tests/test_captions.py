@@ -244,6 +244,8 @@ def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> Non
     second = ["training.reward=cider", f"training.start_from={start}", "encoder.norm=batch", "data.captions=all"]
     second += ["training.reward_baseline=others", "training.reward_samples=2", f"training.reward_share={share}"]
     run = train(tmp_path / "second", *second)
+    (run / "results.json").unlink()
+    fitting.train(composed("resume", f"resume={run}", "trainer.max_steps=5"), run)  # in the middle of an epoch
     before, after = (
         torch.load(one / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for one in (start, run)
     )

@@ -76,7 +76,7 @@ class Training(L.LightningModule):
         schedule.plan(self.trainer.estimated_stepping_batches, timed=timed)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
         """Rewards are of the model with its norms' statistics as they are, and so is all that is learnt beside."""
         if self.self_critical is not None:
             for norm in self.norms:
@@ -155,7 +155,7 @@ class Training(L.LightningModule):
         statistics in all processes.
         """
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        learning = [b for norm in self.norms if norm.training for b in norm.buffers()]
+        learning = [buffer for norm in self.norms if norm.training for buffer in norm.buffers()]
         processes.average([buffer for buffer in learning if buffer.is_floating_point()])
         for mechanism in self.mechanisms:
             mechanism.constrain()
