@@ -20,6 +20,16 @@ TINY = [
 """A run of a second: three updates of a model of width 8."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, help="a folder for the pictures that tests of pages take")
+
+
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where a page's picture goes."""
+    return request.config.getoption("--pictures") or tmp_path
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -40,6 +41,7 @@ class Options:
     reward: str | None = None  # a metric of outputs to train by (``SelfCritical``); null: by likelihood alone
     reward_samples: int = 5  # outputs that are drawn of each record
     reward_baseline: Literal["greedy", "others"] = "greedy"  # what a sample has to beat
+    reward_contrast: float = 0.0  # of what an output would be worth elsewhere, which is taken off its reward
     reward_share: float = 1.0  # of the loss; the rest is the likelihood's
     overfit: float | None = None  # debug: repeat one batch until its nats a token fall below this
     profile: int | None = None  # debug: measure so many steps and say where their time went
@@ -70,6 +72,8 @@ class Options:
                 raise UserError(f"training.{name}={getattr(self, name)} must be one of {', '.join(map(str, choices))}")
         if self.reward_samples < (2 if self.reward_baseline == "others" else 1):
             raise UserError(f"training.reward_samples={self.reward_samples}: at least 1, and 2 with baseline others")
+        if not 0 <= self.reward_contrast < math.inf:
+            raise UserError(f"training.reward_contrast={self.reward_contrast} must be 0 or a number above it")
         if not 0 < self.reward_share <= 1:
             raise UserError(f"training.reward_share={self.reward_share} must be above 0 and at most 1")
         if self.reward is not None:

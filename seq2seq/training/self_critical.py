@@ -45,6 +45,10 @@ class SelfCritical:
     (Kool 2019, "Buy 4 REINFORCE samples"). Samples are drawn with dropout off, and their probabilities are computed so
     too, which keeps the estimate unbiased. Reported are ``reward``, ``reward_baseline`` and ``advantage_variance``, the
     variance of what multiplies the gradient.
+
+    ``contrast`` c makes of a measure m the reward r(w) = m(w, x) - c m(w, x') with x' the next record of the batch: no
+    merit is what could be said of any. (Luo 2018, arXiv:1803.04376, rewards what tells a picture from others too, and
+    asks a retrieval network for it.)
     """
 
     def __init__(self, options: Options, corpus: Corpus, model: Seq2Seq, seed: int) -> None:
@@ -61,6 +65,7 @@ class SelfCritical:
         references = [record.get("references") or [record["target"]] for record in records]
         self.reward: Reward = reward(options.reward, references)
         self.samples, self.baseline = options.reward_samples, options.reward_baseline
+        self.contrast = options.reward_contrast
         self.seed = seed
         self.corpus, self.max_length = corpus, getattr(options.decoding, "max_length", None)
 
@@ -97,15 +102,24 @@ class SelfCritical:
 
     def _rewards(self, batch: Batch, found: Sequence[Sequence[Hypothesis]]) -> Tensor:
         """(B, outputs of each)."""
-        places = [place for place, several in zip(batch.index.tolist(), found, strict=True) for _ in several]
+        worth = self._worth(batch, batch.index, found)
+        if not self.contrast:
+            return worth
+        others = batch.index.roll(-1)
+        there_are = (others != batch.index).unsqueeze(1)
+        return worth - self.contrast * there_are * self._worth(batch, others, found)
+
+    def _worth(self, batch: Batch, index: Tensor, found: Sequence[Sequence[Hypothesis]]) -> Tensor:
+        """(B, outputs of each): by the references of the records ``index`` (B,)."""
+        places = [place for place, several in zip(index.tolist(), found, strict=True) for _ in several]
         texts = [
             self.corpus.codec.text(hypothesis.tokens, batch.words(row))
             for row, several in enumerate(found)
             for hypothesis in several
         ]
         ended = [hypothesis.finished for several in found for hypothesis in several]
-        rewards = torch.tensor(self.reward(places, texts, ended), dtype=torch.float32, device=batch.index.device)
-        return rewards.view(len(found), -1)
+        worth = torch.tensor(self.reward(places, texts, ended), dtype=torch.float32, device=index.device)
+        return worth.view(len(found), -1)
 
 
 def _drawn(said: Batch, flat: Sequence[Hypothesis]) -> Tensor:

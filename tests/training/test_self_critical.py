@@ -24,12 +24,13 @@ from tests.catalogue import batch, model
 
 
 def critic(
-    worth: Callable[[str], float], *, samples: int = 5, baseline: str = "greedy", longest: int = 1
+    worth: Callable[[str], float], *, samples: int = 5, baseline: str = "greedy", longest: int = 1, contrast: float = 0
 ) -> SelfCritical:
     """Outputs are spelt as their ids; ``worth`` is their reward."""
     made = SelfCritical.__new__(SelfCritical)
     made.reward = lambda places, texts, finished: [worth(text) for text in texts]
     made.seed, made.samples, made.baseline, made.max_length = 1, samples, baseline, longest
+    made.contrast = contrast
     made.corpus = SimpleNamespace(codec=SimpleNamespace(text=lambda tokens, own: " ".join(map(str, tokens))))
     return made
 
@@ -71,6 +72,29 @@ def test_figures_and_baselines() -> None:
     figures = {name: value.item() / others.tokens for name, value in others.figures.items()}
     assert figures["reward"] == pytest.approx(figures["reward_baseline"])  # each is the other's
     assert figures["advantage_variance"] > 0
+
+
+def test_what_is_worth_as_much_elsewhere_is_no_merit() -> None:
+    """Outputs of length l are worth place + l to a record: with contrast 1 places alone remain, which are no gain."""
+    ours, data = model("model=rnn"), batch()
+    count = len(data)
+
+    def figures(contrast: float, given: Batch) -> dict[str, float]:
+        made = critic(len, samples=2, baseline="others", longest=6, contrast=contrast)
+        made.reward = lambda places, texts, finished: [
+            place + len(text) for place, text in zip(places, texts, strict=True)
+        ]
+        gain = made(ours, given, 1)
+        return {name: value.item() / gain.tokens for name, value in gain.figures.items()}
+
+    alone, contrasted = figures(0.0, data), figures(1.0, data)
+    assert alone["advantage_variance"] > 0.1 and contrasted["advantage_variance"] == pytest.approx(0.0, abs=1e-6)
+    assert contrasted["reward"] == pytest.approx(0.0)  # sum of place - next place, round the batch
+    half = figures(0.5, data)
+    assert half["advantage_variance"] == pytest.approx(alone["advantage_variance"] / 4)
+    assert half["reward"] == pytest.approx(alone["reward"] / 2)
+    one = data.select(torch.tensor([count - 1]))  # there is no other record
+    assert figures(1.0, one) == pytest.approx(figures(0.0, one))
 
 
 def test_a_record_is_drawn_for_once_and_fillers_teach_nothing() -> None:
