@@ -56,7 +56,7 @@ def claim(directory: Path, config: DictConfig) -> None:
         with (directory / "config.yaml").open("x", encoding="utf-8") as file:
             file.write(OmegaConf.to_yaml(config))
     except FileExistsError as error:
-        raise UserError(f"{directory} already holds results, which are not written over; choose another") from error
+        raise UserError(f"{directory} already holds a run, which is not written over; choose another") from error
 
 
 def save_split(directory: Path, split: str, records: Sequence[Record], scored: Scored) -> None:

@@ -100,7 +100,7 @@ class LocalM(_Centred):
         super().__init__(query_dim, heads, source, reach=reach)
         if source.axes != 1:
             raise UserError(
-                "the local_m window moves on with time; image regions have no such order: use window=local_p"
+                "the local_m window moves on with time; image regions have no such order: use attention/window=local_p"
             )
         self.needed = 0, reach
 

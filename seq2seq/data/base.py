@@ -34,7 +34,7 @@ class Location:
     def folder(self) -> Path:
         """``path``, which has to be there."""
         if self.path is None:
-            raise UserError("this dataset is read from a folder: say data.path=DIR")
+            raise UserError("this dataset is read from a folder: say data.path=DIR (of tables also data.path=FILE)")
         if not self.path.is_dir():
             missing = f"no such {'file' if self.path.suffix[1:] in FORMATS else 'folder'}"
             there = "a file, and this dataset is read from a folder" if self.path.is_file() else missing

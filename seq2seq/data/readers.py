@@ -57,7 +57,7 @@ class Table(Tabular):
     by itself.
     """
 
-    format: str = "any"  # jsonl | csv | tsv | parquet; any = the first of these that the folder has
+    format: str = "any"  # jsonl | csv | tsv | parquet; any = the first of these that there is of a split
 
     def __post_init__(self) -> None:
         """Checks the format."""
@@ -69,16 +69,19 @@ class Table(Tabular):
         """The names of the files of the format."""
         if (one := self._one(at)) is not None:
             return one.splits(at)
-        return sorted({_split_of(file) for file in at.folder.glob(f"*.{self._format(at)}")})
+        found = {_split_of(file) for form in self._formats for file in at.folder.glob(f"*.{form}")}
+        if not found:
+            raise UserError(f"{at.folder} has no SPLIT.{{{','.join(self._formats)}}} files (data.path)")
+        return sorted(found)
 
     def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
         """One a row of the file."""
         if (one := self._one(at)) is not None:
             yield from one.rows(split, at)
             return
-        columns, form = self.columns(at), self._format(at)
+        columns = self.columns(at)
         for file in self._files(split, at):
-            for number, entry in FORMATS[form](file):
+            for number, entry in FORMATS[file.suffix[1:]](file):
                 yield columns.row(entry, f"{file.name}:{number}")
 
     def fingerprint(self, split: str, at: Location) -> str:
@@ -91,7 +94,7 @@ class Table(Tabular):
         """The file, or the first part of it."""
         if (one := self._one(at)) is not None:
             return one.files(split, at)
-        return str(at.folder / f"{split}.{self._format(at)}")
+        return str(next(iter(self._files(split, at)), at.folder / split))
 
     def _one(self, at: Location) -> OneTable | None:
         """What reads ``data.path`` where it is a file."""
@@ -100,15 +103,14 @@ class Table(Tabular):
         return OneTable(at.table, column=self.column, references=self.references, language=self.language)
 
     def _files(self, split: str, at: Location) -> list[Path]:
-        return sorted(file for file in at.folder.glob(f"*.{self._format(at)}") if _split_of(file) == split)
+        several = (
+            sorted(file for file in at.folder.glob(f"*.{form}") if _split_of(file) == split) for form in self._formats
+        )
+        return next(filter(None, several), [])
 
-    def _format(self, at: Location) -> str:
-        if self.format != "any":
-            return self.format
-        for name in FORMATS:
-            if any(at.folder.glob(f"*.{name}")):
-                return name
-        raise UserError(f"{at.folder} has no SPLIT.{{{','.join(FORMATS)}}} files (data.path)")
+    @property
+    def _formats(self) -> Sequence[str]:
+        return list(FORMATS) if self.format == "any" else [self.format]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ from seq2seq.plots.fonts import families, label, quiet
 from seq2seq.plots.heatmap import DPI
 
 Array = NDArray[np.float64]
-PANEL, GAP, NAME = 1.7, 0.14, 0.34  # inches
+PANEL, GAP, NAME, LINE = 1.7, 0.14, 0.34, 0.17  # inches
+LETTERS = 13  # of a title, an inch
 ACROSS = 6  # panels side by side
 BAR = 0.07  # inches
 DIM = 0.35  # brightness of what was not looked at
@@ -107,16 +109,20 @@ def draw(
     count = len(looks.words) + 1
     across = min(max(1, int(ACROSS * PANEL / wide)), count)
     down = ceil(count / across)
-    size = GAP + across * (wide + GAP), 0.4 + down * (high + NAME + BAR + GAP)
+    width = GAP + across * (wide + GAP)
+    head = wrap(title, max(20, int(LETTERS * width)))
+    top = 0.4 + LINE * (len(head) - 1)
+    size = width, top + down * (high + NAME + BAR + GAP)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     fonts = families([*looks.words, title])
-    figure.text(GAP / size[0], 1 - 0.26 / size[1], title, family=fonts, fontsize=9, parse_math=False)
+    for line, text in enumerate(head):
+        figure.text(GAP / size[0], 1 - (0.26 + line * LINE) / size[1], text, family=fonts, fontsize=9, parse_math=False)
     colours = np.asarray(picture.convert("RGB"), np.float64) / 255.0
     for place in range(count):
         row, column = divmod(place, across)
         left = GAP + column * (wide + GAP)
-        bottom = size[1] - 0.4 - row * (high + NAME + BAR + GAP) - NAME - high
+        bottom = size[1] - top - row * (high + NAME + BAR + GAP) - NAME - high
         axes = figure.add_axes((left / size[0], bottom / size[1], wide / size[0], high / size[1]))
         word = place - 1
         name = label(looks.words[word]) if place else "picture"

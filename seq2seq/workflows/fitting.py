@@ -180,7 +180,7 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
 
     fit(config, corpus, model, run, resume, score=score)
     if metrics:  # one process of several tells
-        print(report.table(metrics))
+        print(f"{split}\n{report.table(metrics)}")
         print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.plots else ""))
     return metrics
 

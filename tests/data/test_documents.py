@@ -107,6 +107,16 @@ def test_lists_of_sentences_come_from_parquet_too(tmp_path):
     assert row.record == {"source": "One.\nTwo.", "target": "both", "references": ["both", "each"]}
 
 
+def test_splits_may_be_of_different_formats(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"text": "a.", "summary": "b"}\n')
+    (tmp_path / "valid.csv").write_text("text,summary\nc.,d\n")
+    (tmp_path / "train.csv").write_text("text,summary\nlater,unread\n")
+    at = Location(tmp_path, "text", "summary")
+    assert Table().splits(at) == ["train", "valid"]
+    assert [[row.record["target"] for row in Table().rows(split, at)] for split in ("train", "valid")] == [["b"], ["d"]]
+    assert Table().files("valid", at).endswith("valid.csv")
+
+
 def test_a_folder_without_tables_is_named(tmp_path):
     with pytest.raises(UserError, match=r"has no SPLIT\.\{jsonl,csv,tsv,parquet\} files \(data\.path\)"):
         Table().find("train", Location(tmp_path, "text", "summary"))

@@ -61,6 +61,16 @@ def test_gold_is_dashed_and_a_sentinel_is_a_bar() -> None:
     assert GOLD != CHOSEN
 
 
+def test_a_long_title_stays_on_the_sheet() -> None:
+    title = "record 7, a-name.jpg: " + "a very long caption indeed " * 6
+    figure = draw(PICTURE, looks([1 / 6] * 6), CELLS, (2, 3), title=title)
+    figure.draw_without_rendering()
+    assert " ".join(text.get_text() for text in figure.texts) == " ".join(title.split())
+    assert len(figure.texts) > 1 and all(text.get_window_extent().x1 < figure.bbox.x1 for text in figure.texts)
+    panels = max(axes.get_tightbbox().y1 for axes in figure.axes)
+    assert panels < min(text.get_window_extent().y0 for text in figure.texts)
+
+
 @pytest.mark.parametrize("size", [(60, 40), (40, 90), (8, 8)])
 def test_files(tmp_path: Path, size: tuple[int, int]) -> None:
     alignment = np.random.default_rng(0).dirichlet(np.ones(6), 4).astype(np.float32)

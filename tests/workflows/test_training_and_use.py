@@ -107,7 +107,7 @@ def test_every_experiment_could_be_trained(name: str) -> None:
 
 
 def test_results_are_never_written_over(run: Path) -> None:
-    with pytest.raises(UserError, match="already holds results"):
+    with pytest.raises(UserError, match="already holds a run"):
         fitting.train(composed("train", "logger=csv"), run)
     with pytest.raises(UserError, match="is finished"):
         fitting.check(composed("resume", f"resume={run}", "trainer.max_steps=5"))
