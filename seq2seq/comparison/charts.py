@@ -194,8 +194,10 @@ def _share(value: float, low: float, high: float, log: bool) -> float:
 def _ticks(low: float, high: float, log: bool, count: int = 5) -> list[float]:
     if log:
         powers = range(floor(log10(low)), ceil(log10(high)) + 1)
-        few = [10.0**p * m for p in powers for m in ((1, 2, 5) if len(powers) < 4 else (1,))]
-        return [v for v in few if low <= v <= high]
+        for steps in ((1,), (1, 2, 5)):
+            if len(found := [v for p in powers for m in steps if low <= (v := 10.0**p * m) <= high]) > 2:
+                return found
+        # less than a decade, where even steps do
     rough = (high - low) / count
     if rough <= 0:
         return [low]
