@@ -135,7 +135,7 @@ class AttentionMap:
                 self.target_words,
                 sentinel=None if outside is None else outside.mean(0),
                 regions=regions,
-                title=f"record {record}, {self.picture.file.name}: {' '.join(self.words)}",
+                title=f"{', '.join(filter(None, (f'record {record}', self.picture.name)))}: {' '.join(self.words)}",
             )
         if not self.sentences:
             return save_sentence(directory, record, self.weights, self.source, self.target, gold=gold)

@@ -27,7 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where a page's picture goes."""
-    return request.config.getoption("--pictures") or tmp_path
+    folder: Path = request.config.getoption("--pictures") or tmp_path
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -243,6 +243,7 @@ def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> Non
     start = train(tmp_path / "first", "encoder.norm=batch")
     second = ["training.reward=cider", f"training.start_from={start}", "encoder.norm=batch", "data.captions=all"]
     second += ["training.reward_baseline=others", "training.reward_samples=2", f"training.reward_share={share}"]
+    second += ["training.reward_contrast=1"]
     run = train(tmp_path / "second", *second)
     (run / "results.json").unlink()
     fitting.train(composed("resume", f"resume={run}", "trainer.max_steps=5"), run)  # in the middle of an epoch

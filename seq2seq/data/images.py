@@ -5,6 +5,7 @@ Letters: F frames, h rows and w columns of pixels.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,6 +145,11 @@ class Picture:
     file: Path
     images: Images
     draw: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """What its owner calls it; "" of one that came as bytes, whose file is named by its content."""
+        return "" if re.fullmatch("[0-9a-f]{32}", self.file.stem) else self.file.name
 
     def pixels(self) -> Pixels:
         """(F, 3, h, w).

@@ -94,7 +94,8 @@ class Table(Tabular):
         """The file, or the first part of it."""
         if (one := self._one(at)) is not None:
             return one.files(split, at)
-        return str(next(iter(self._files(split, at)), at.folder / split))
+        there = self._files(split, at)
+        return str(there[0] if there else at.folder / f"{split}.{'|'.join(self._formats)}")
 
     def _one(self, at: Location) -> OneTable | None:
         """What reads ``data.path`` where it is a file."""

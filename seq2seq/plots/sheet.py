@@ -14,6 +14,7 @@ from math import ceil
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ from seq2seq.plots.heatmap import DPI
 
 Array = NDArray[np.float64]
 PANEL, GAP, NAME, LINE = 1.7, 0.14, 0.34, 0.17  # inches
-LETTERS = 13  # of a title, an inch
+LETTERS = 13  # of a title, an inch; those of East Asia are twice as wide
 ACROSS = 6  # panels side by side
 BAR = 0.07  # inches
 DIM = 0.35  # brightness of what was not looked at
@@ -110,7 +111,7 @@ def draw(
     across = min(max(1, int(ACROSS * PANEL / wide)), count)
     down = ceil(count / across)
     width = GAP + across * (wide + GAP)
-    head = wrap(title, max(20, int(LETTERS * width)))
+    head = _lines(title, int(LETTERS * width))
     top = 0.4 + LINE * (len(head) - 1)
     size = width, top + down * (high + NAME + BAR + GAP)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
@@ -163,6 +164,13 @@ def light(weights: Array, cells: NDArray[np.int64], extent: Sequence[float], hei
     glow = Image.fromarray((grid / full).astype(np.float32))
     smooth = glow.resize((width, height), Image.Resampling.BICUBIC, box=seen)
     return np.asarray(smooth, np.float64).clip(0.0, 1.0)
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """Of ``width`` letters at most, broken between words, or within one where it is longer than a line."""
+    wide = "\N{ZERO WIDTH SPACE}"  # stands beside a letter that counts twice
+    spread = "".join(letter + wide * (east_asian_width(letter) in "WF") for letter in text)
+    return [line.replace(wide, "") for line in wrap(spread, max(1, width))]
 
 
 def _word(axes: Axes, colours: Array, weights: Array, cells: NDArray[np.int64], extent: Sequence[float]) -> None:

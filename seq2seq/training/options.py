@@ -41,7 +41,7 @@ class Options:
     reward: str | None = None  # a metric of outputs to train by (``SelfCritical``); null: by likelihood alone
     reward_samples: int = 5  # outputs that are drawn of each record
     reward_baseline: Literal["greedy", "others"] = "greedy"  # what a sample has to beat
-    reward_contrast: float = 0.0  # of what an output would be worth elsewhere, which is taken off its reward
+    reward_contrast: float = 0.0  # how many times an output's worth for the next record is taken off its reward
     reward_share: float = 1.0  # of the loss; the rest is the likelihood's
     overfit: float | None = None  # debug: repeat one batch until its nats a token fall below this
     profile: int | None = None  # debug: measure so many steps and say where their time went

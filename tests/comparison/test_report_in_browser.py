@@ -134,9 +134,10 @@ def test_what_is_shaded_is_what_was_kept(tab: Page, file: Path) -> None:
     assert f"{max(shares):g}" in said.replace("\u00a0", " ")
 
 
-def test_small_dark_and_printed(tab: Page, tmp_path: Path) -> None:
+def test_small_dark_and_printed(tab: Page, pictures: Path) -> None:
     for width, dark in ((390, False), (390, True), (1200, True)):
         tab.resize(width, 844, dark=dark)
+        tab.screenshot(pictures / f"report_{width}_{'dark' if dark else 'light'}.png")
         assert tab.run("document.documentElement.scrollWidth <= innerWidth + 1")
     light = tab.run("getComputedStyle(document.body).backgroundColor")
     tab.resize(1200, 844)

@@ -115,6 +115,11 @@ def test_splits_may_be_of_different_formats(tmp_path):
     assert Table().splits(at) == ["train", "valid"]
     assert [[row.record["target"] for row in Table().rows(split, at)] for split in ("train", "valid")] == [["b"], ["d"]]
     assert Table().files("valid", at).endswith("valid.csv")
+    assert Table("csv").splits(at) == ["train", "valid"] and Table("jsonl").splits(at) == ["train"]
+    with pytest.raises(UserError, match=r"there is no .*valid\.jsonl, only the splits: train"):
+        Table("jsonl").find("valid", at)
+    with pytest.raises(UserError, match=r"there is no .*test\.jsonl\|csv\|tsv\|parquet, only the splits: train, valid"):
+        Table().find("test", at)
 
 
 def test_a_folder_without_tables_is_named(tmp_path):

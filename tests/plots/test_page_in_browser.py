@@ -78,10 +78,11 @@ def test_keys_step_through_the_words(tab: Page) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_phone_scrolls_one_way_only(tab: Page, dark: bool, tmp_path: Path) -> None:
+def test_a_phone_scrolls_one_way_only(tab: Page, dark: bool, pictures: Path) -> None:
     tab.resize(360, 700, dark=dark)
     assert tab.run("document.documentElement.scrollWidth") <= 360
     ground = tab.run("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(22, 24, 28)" if dark else "rgb(255, 255, 255)")
-    tab.screenshot(tmp_path / "phone.png")
-    assert (tmp_path / "phone.png").stat().st_size > 1000
+    picture = pictures / f"document_phone_{'dark' if dark else 'light'}.png"
+    tab.screenshot(picture)
+    assert picture.stat().st_size > 1000

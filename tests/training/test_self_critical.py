@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from math import inf, nan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,26 +77,36 @@ def test_figures_and_baselines() -> None:
 
 
 def test_what_is_worth_as_much_elsewhere_is_no_merit() -> None:
-    """Outputs of length l are worth place + l to a record: with contrast 1 places alone remain, which are no gain."""
+    """An output of length l is worth 10^place l to a record."""
     ours, data = model("model=rnn"), batch()
-    count = len(data)
+    asked: list[tuple[list[int], list[str]]] = []
 
-    def figures(contrast: float, given: Batch) -> dict[str, float]:
+    def worth(places: list[int], texts: list[str], finished: list[bool]) -> list[float]:
+        asked.append((places, texts))
+        return [10.0**place * len(text) for place, text in zip(places, texts, strict=True)]
+
+    def reward(contrast: float, given: Batch) -> float:
+        asked.clear()
         made = critic(len, samples=2, baseline="others", longest=6, contrast=contrast)
-        made.reward = lambda places, texts, finished: [
-            place + len(text) for place, text in zip(places, texts, strict=True)
-        ]
+        made.reward = worth
         gain = made(ours, given, 1)
-        return {name: value.item() / gain.tokens for name, value in gain.figures.items()}
+        return gain.figures["reward"].item() / gain.tokens
 
-    alone, contrasted = figures(0.0, data), figures(1.0, data)
-    assert alone["advantage_variance"] > 0.1 and contrasted["advantage_variance"] == pytest.approx(0.0, abs=1e-6)
-    assert contrasted["reward"] == pytest.approx(0.0)  # sum of place - next place, round the batch
-    half = figures(0.5, data)
-    assert half["advantage_variance"] == pytest.approx(alone["advantage_variance"] / 4)
-    assert half["reward"] == pytest.approx(alone["reward"] / 2)
-    one = data.select(torch.tensor([count - 1]))  # there is no other record
-    assert figures(1.0, one) == pytest.approx(figures(0.0, one))
+    reward(0.0, data)
+    ((own, texts),) = asked
+    told = reward(0.5, data)
+    (places, again), (others, same) = asked
+    assert places == own and again == same == texts and len(set(map(len, texts))) > 1
+    following = {place: follower for place, follower in zip(own[::2], own[2::2] + own[:1], strict=True)}
+    assert others == [following[place] for place in own]
+    by_hand = [
+        (10.0**place - 0.5 * 10.0 ** following[place]) * len(text) for place, text in zip(own, texts, strict=True)
+    ]
+    assert told == pytest.approx(sum(by_hand) / len(by_hand))
+    one = data.select(torch.tensor([len(data) - 1]))  # there is no other record
+    assert reward(1.0, one) == pytest.approx(reward(0.0, one))
+    filler = replace(data, index=torch.full_like(data.index, -1))
+    assert critic(len, longest=5, contrast=1.0)(ours, filler, 3).loss.item() == 0
 
 
 def test_a_record_is_drawn_for_once_and_fillers_teach_nothing() -> None:
@@ -136,7 +148,8 @@ def test_rewards_of_outputs() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"reward": "sense"}, "training.reward=sense is none of"), ({"reward_share": 0.0}, "above 0 and at most 1"),
-     ({"reward_samples": 1, "reward_baseline": "others"}, "2 with baseline others")],
+     ({"reward_samples": 1, "reward_baseline": "others"}, "2 with baseline others"),
+     *(({"reward_contrast": bad}, "reward_contrast=.* must be 0 or a number above it") for bad in (-1.0, inf, nan))],
 )  # fmt: skip
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
