@@ -74,6 +74,8 @@ class Options:
             raise UserError(f"training.reward_samples={self.reward_samples}: at least 1, and 2 with baseline others")
         if not 0 <= self.reward_contrast < math.inf:
             raise UserError(f"training.reward_contrast={self.reward_contrast} must be 0 or a number above it")
+        if self.reward_contrast and self.reward is None:
+            raise UserError(f"training.reward_contrast={self.reward_contrast} has no reward: set training.reward")
         if not 0 < self.reward_share <= 1:
             raise UserError(f"training.reward_share={self.reward_share} must be above 0 and at most 1")
         if self.reward is not None:

@@ -102,24 +102,24 @@ class SelfCritical:
 
     def _rewards(self, batch: Batch, found: Sequence[Sequence[Hypothesis]]) -> Tensor:
         """(B, outputs of each)."""
-        worth = self._worth(batch, batch.index, found)
-        if not self.contrast:
-            return worth
-        others = batch.index.roll(-1)
-        there_are = (others != batch.index).unsqueeze(1)
-        return worth - self.contrast * there_are * self._worth(batch, others, found)
-
-    def _worth(self, batch: Batch, index: Tensor, found: Sequence[Sequence[Hypothesis]]) -> Tensor:
-        """(B, outputs of each): by the references of the records ``index`` (B,)."""
-        places = [place for place, several in zip(index.tolist(), found, strict=True) for _ in several]
+        each = len(found[0])
         texts = [
             self.corpus.codec.text(hypothesis.tokens, batch.words(row))
             for row, several in enumerate(found)
             for hypothesis in several
         ]
         ended = [hypothesis.finished for several in found for hypothesis in several]
-        worth = torch.tensor(self.reward(places, texts, ended), dtype=torch.float32, device=index.device)
-        return worth.view(len(found), -1)
+
+        def worth(index: Tensor) -> Tensor:
+            """By the references of the records ``index`` (B,)."""
+            told = self.reward(index.repeat_interleave(each).tolist(), texts, ended)
+            return torch.tensor(told, dtype=torch.float32, device=index.device).view(len(found), each)
+
+        own = worth(batch.index)
+        if not self.contrast:
+            return own
+        others = batch.index.roll(-1)
+        return own - self.contrast * (others != batch.index).unsqueeze(1) * worth(others)
 
 
 def _drawn(said: Batch, flat: Sequence[Hypothesis]) -> Tensor:
