@@ -22,10 +22,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmark import cores, machine, positive
-from omegaconf import OmegaConf
 
-from seq2seq.command import CONF
 from seq2seq.comparison.runs import find
+from seq2seq.config import CONF, synonym_of
 from seq2seq.errors import UserError
 
 Figures = dict[str, Any]
@@ -58,9 +57,7 @@ class Entry:
         idea, purpose, *_ = [*file.read_text(encoding="utf-8").splitlines(), "", ""]
         if not idea.startswith("# ") or not purpose.startswith(FOR):
             raise UserError(f"{file}: line 1 must be '# Name: idea (paper)', line 2 '{FOR}what it is for'")
-        node = OmegaConf.load(file)
-        only = list(node) == ["defaults"] and len(node.defaults) == 1 and isinstance(node.defaults[0], str)
-        return Entry(file.stem, idea[2:], purpose.removeprefix(FOR), node.defaults[0] if only else None)
+        return Entry(file.stem, idea[2:], purpose.removeprefix(FOR), synonym_of(file.parent.name, file.stem))
 
 
 def entries(slot: str) -> list[Entry]:

@@ -25,12 +25,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq import sweeps
+from seq2seq.config import CONF
 from seq2seq.errors import UserError
 from seq2seq.options import in_slots, suggest
 
 log = logging.getLogger(__name__)
 
-CONF = Path(__file__).parent.parent / "conf"
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
 
 

@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seq2seq.errors import UserError
 
 PACKAGE = "seq2seq"
+CONF = Path(__file__).parent.parent / "conf"
 
 TOOLS = frozenset(
     [
@@ -34,6 +36,14 @@ TOOLS = frozenset(
     ]
 )
 """What may be built from outside this package while training: optimisers, schedulers, loggers, callbacks."""
+
+
+def synonym_of(group: str, name: str) -> str | None:
+    """The choice of ``group`` that ``name`` is just another name of: its file has that default, and nothing else."""
+    file = CONF / group / f"{name}.yaml"
+    node = OmegaConf.load(file) if file.exists() else OmegaConf.create()
+    only = list(node) == ["defaults"] and len(node.defaults) == 1 and isinstance(node.defaults[0], str)
+    return node.defaults[0] if only else None
 
 
 def locate(path: str, *, tools: bool = False) -> Callable[..., Any]:

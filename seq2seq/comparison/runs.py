@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from seq2seq import exhibits
-from seq2seq.config import plain
+from seq2seq.config import plain, synonym_of
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
 from seq2seq.sweeps import FAILED, RESULTS
@@ -226,13 +226,13 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _chosen(path: Path) -> dict[str, str]:
     """How a run's config came about, as Hydra keeps it: the groups that name a system, and what was typed of the
-    recipe.
+    recipe. A synonym goes by the name of what it is, so that one configuration has one name.
     """
     folder = path / ".hydra"
     if not folder.exists():
         return {}
     choices = _yaml(folder / "hydra.yaml").hydra.runtime.choices
-    groups = {name: str(choices[name]) for name in PRIMARY if choices.get(name)}
+    groups = {name: synonym_of(name, choices[name]) or str(choices[name]) for name in PRIMARY if choices.get(name)}
     typed = [str(line).lstrip("+").partition("=") for line in _yaml(folder / "overrides.yaml")]
     return groups | {key: value for key, _, value in typed if key not in BESIDE.union(PRIMARY, {"data"})}
 

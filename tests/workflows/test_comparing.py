@@ -418,6 +418,15 @@ def test_evaluations_on_another_dataset_are_told_apart(sweep: Path, tmp_path: Pa
     assert named(untyped) == {"1": "rnn dot (1)", "2": "rnn dot (2)"}
 
 
+@pytest.mark.parametrize(("typed", "name"), [("soft", "additive"), ("concat", "additive"), ("global", "general")])
+def test_a_synonym_goes_by_the_name_of_what_it_is(sweep: Path, tmp_path: Path, typed: str, name: str) -> None:
+    run = Path(shutil.copytree(sweep / "0", tmp_path / "0"))
+    file = run / ".hydra" / "hydra.yaml"
+    file.write_text(file.read_text().replace("attention: additive", f"attention: {typed}"))
+    (read,) = find([run], "test")
+    assert read.facets["attention"] == name
+
+
 def test_texts_that_part_late_are_shown_from_there(sweep: Path) -> None:
     (run,) = find([sweep / "0"], "test")
     other = replace(run, path=Path("other"))

@@ -1,0 +1,48 @@
+"""The report that the README shows, and its pictures: `make test ARGS="-m browser --pictures=docs"`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seq2seq.config import synonym_of
+from tests.browser import CHROMIUM, Page, chromium
+from tests.catalogue import choices
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
+REPORT = Path(__file__).parents[2] / "docs" / "toy_translation" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Page]:
+    with chromium() as page:
+        page.resize(1200, 900)
+        page.open(REPORT)
+        page.wait("document.querySelector('.explorer').dataset.ready")
+        yield page
+        assert not page.problems
+
+
+def test_the_whole_catalogue_is_in_it(tab: Page) -> None:
+    rows = "[...document.querySelectorAll('#scores0 tbody th')].map(e => e.textContent)"
+    names = json.loads(tab.run(f"JSON.stringify({rows})"))
+    mechanisms = [name for name in choices("attention") if synonym_of("attention", name) is None]
+    assert {*names} == {f"{model} {name}" for model in ("rnn", "transformer") for name in mechanisms}
+
+
+def test_its_pictures(tab: Page, pictures: Path) -> None:
+    """The table, and what three mechanisms say of one sentence, at one word."""
+    tab.screenshot(pictures / "report.png")
+    names = ("rnn additive", "rnn local", "transformer multi_head")
+    boxes = "[...document.querySelectorAll('.explorer fieldset label')]"
+    for name in json.loads(tab.run(f"JSON.stringify({boxes}.map(label => label.textContent.trim()))")):
+        box = f"{boxes}.find(label => label.textContent.trim() === {json.dumps(name)}).querySelector('input')"
+        tab.run(f"(box => box.disabled || box.checked === {json.dumps(name in names)} || box.click())({box})")
+    tab.wait("document.querySelectorAll('.panel').length === 3")
+    tab.run("document.querySelector('.panel').scrollIntoView()")
+    tab.move(".panel .tokens button:nth-of-type(2)", click=True)
+    tab.screenshot(pictures / "explorer.png")
+    assert all((pictures / name).stat().st_size > 20_000 for name in ("report.png", "explorer.png"))
