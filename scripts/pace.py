@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 import lightning
-from peers.meter import peak, seconds
+from peers.meter import seconds
 
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch
@@ -20,6 +20,7 @@ from seq2seq.command import compose, forced
 from seq2seq.config import build_node, build_tool
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
+from seq2seq.memory import allocated
 from seq2seq.model import build
 from seq2seq.training.gradients import regularise, rescale
 
@@ -79,7 +80,7 @@ def measure(
             found[name] = {"refused": str(error)}
             continue
         trainees[name] = trainee
-        found[name] = {"parameters": trainee.parameters, "peak": peak(lambda t=trainee, b=largest: t.update(b))}
+        found[name] = {"parameters": trainee.parameters, "peak": allocated(lambda t=trainee, b=largest: t.update(b))}
     times: dict[str, list[float]] = {name: [] for name in trainees}
     for number in range(rounds + 1):
         print(f"{slot} {model}: round {number} of {rounds}", file=sys.stderr)

@@ -1,17 +1,21 @@
-"""What a model takes: arithmetic of its passes, and how fast it decodes. Time and memory of training are ``fit``'s."""
+"""What a model takes: arithmetic and memory of its passes, and how fast it decodes. Training's time is ``fit``'s."""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from seq2seq.config import build_node
 from seq2seq.data.records import Record
 from seq2seq.inference import Trained
+from seq2seq.memory import allocated, allocated_on_gpu
 from seq2seq.scoring import Scored, batches
 from seq2seq.search.base import evaluating
 
@@ -30,11 +34,11 @@ def cost(trained: Trained, records: Sequence[Record], scored: Scored) -> dict[st
 
 def flops_per_token(trained: Trained, records: Sequence[Record]) -> float | None:
     """Floating-point operations of the teacher-forced forward pass, output layer included, over target tokens,
-    one record at a time: those of matrix products, convolutions and fused attention, a multiplication and an addition
-    being two. What goes number by number (tanh, softmax) is not counted. None without a record that can be read.
+    one record at a time: those of matrix products and convolutions, a multiplication and an addition being two. What
+    goes number by number (tanh, softmax) is not counted. None without a record that can be read.
     """
     counter, tokens = FlopCounterMode(display=False), 0
-    with torch.no_grad(), evaluating(trained.model), _without_onednn(), counter:
+    with torch.no_grad(), evaluating(trained.model), _countable(), counter:
         for record in records:
             for batch in batches(trained, [record], max_tokens=1):
                 trained.model.decoder.log_probs(trained.model(batch))
@@ -42,10 +46,26 @@ def flops_per_token(trained: Trained, records: Sequence[Record]) -> float | None
     return counter.get_total_flops() / tokens if tokens else None
 
 
+def update_memory(trained: Trained, records: Sequence[Record], max_tokens: int) -> int | None:
+    """Bytes that the forward and backward pass of one batch, of the longest ``records``, allocate where most are alive
+    at once, in fp32: activations and gradients, neither weights nor the optimiser's state. None without a batch.
+    """
+    batch = next(batches(trained, records, max_tokens), None)
+    if batch is None:
+        return None
+    model, criterion = copy.deepcopy(trained.model).train(), build_node(trained.config.loss)
+
+    def passes() -> None:
+        criterion(model, batch).total.backward()
+
+    with torch.random.fork_rng():
+        return allocated(passes) if trained.device.type == "cpu" else allocated_on_gpu(passes)
+
+
 @contextmanager
-def _without_onednn() -> Iterator[None]:
-    """So that an LSTM is made of the products that are counted."""
+def _countable() -> Iterator[None]:
+    """So that an LSTM and fused attention are made of the products that are counted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TF32 on Intel's GPUs
-        with torch.backends.mkldnn.flags(enabled=False):
+        with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
             yield

@@ -6,8 +6,8 @@ interventions  how much dearer references become, in nats a token, where attenti
                anew or stay those of the first step (``attention/interventions.py``; Jain & Wallace 2019,
                arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626)
 erasing        what log p(y_t) loses, in nats, and how often the likeliest word changes, if the source word that step t
-               attends most is replaced by <unk> (a cell or a frame of a picture by grey), beside any other word, drawn
-               (Serrano & Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4)
+               attends most is replaced by <unk> (a cell or a frame of a picture by grey), beside any other word, drawn;
+               of several attended alike one is drawn, and steps that attend no source word are left out (Serrano & Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4)
 gradients      Kendall's tau-b between a step's weights and |x . d log p(y_t) / dx| over source words, x the embedding
                of a word or what the encoder made of a cell (Jain & Wallace 2019, section 4.1)
 
@@ -42,6 +42,7 @@ from seq2seq.search.base import differentiable, evaluating
 
 GREY = 128
 LEAST = log(1e-8)  # of log p: a word that could only be copied has none left once its source is gone
+TIED = 1e-6  # weights that differ by less, relatively, are alike
 LARGEST = 2**25  # log-probabilities at a time
 
 
@@ -49,7 +50,7 @@ LARGEST = 2**25  # log-probabilities at a time
 class Steps:
     """Sums over the steps of a record."""
 
-    count: int = 0
+    count: int = 0  # steps that attend a source word
     lost: float = 0.0
     lost_random: float = 0.0
     flipped: int = 0
@@ -75,7 +76,7 @@ def faithfulness(trained: Trained, records: Sequence[Record], max_tokens: int) -
     for place, (record, seen) in enumerate(zip(records, maps, strict=True)):
         if seen is not None:
             _look(trained, record, seen, Random(place), max_tokens, steps[place])
-    erased = f"one source word for each step|p at least 1e-8|{how}"
+    erased = f"one source word for each step that attends any|p at least 1e-8|{how}"
     for name, rows, what in (
         ("erased_attended", [(one.lost, one.count) for one in steps], "nats of log p(y_t) lost|the most attended"),
         ("erased_random", [(one.lost_random, one.count) for one in steps], "nats of log p(y_t) lost|any other"),
@@ -104,7 +105,8 @@ def _look(trained: Trained, record: Record, seen: AttentionMap, draw: Random, ma
     if count < 2:
         return
     weights = summed(seen.alignment.T, words, count).T  # (T, I)
-    top = weights.argmax(1)
+    attending = torch.from_numpy(weights.sum(1) > 0)
+    top = np.array([_one_of(np.flatnonzero(row >= row.max() * (1 - TIED)), draw) for row in weights])
     other = np.array([draw.choice([word for word in range(count) if word != chosen]) for chosen in top])
     base = collate([trained.codec(record)], [0]).to(trained.device)
     length = base.target_out.shape[1]
@@ -121,17 +123,25 @@ def _look(trained: Trained, record: Record, seen: AttentionMap, draw: Random, ma
                 hidden = torch.from_numpy(words[None] == erased[:, None]).to(trained.device)
                 with torch.no_grad():
                     results.append(_at(trained, trained.model(_without(trained, batch, seen, hidden)), batch, place))
+        counted = attending[chosen].to(trained.device)
         (lost, changed), (lost_random, changed_random) = (
-            (float((said.clamp(min=LEAST) - log_p.clamp(min=LEAST)).sum()), int((best != likeliest).sum()))
+            (
+                float((said.clamp(min=LEAST) - log_p.clamp(min=LEAST))[counted].sum()),
+                int((best != likeliest)[counted].sum()),
+            )
             for log_p, best in results
         )
-        steps.count += len(chosen)
+        steps.count += int(counted.sum())
         steps.lost, steps.lost_random = steps.lost + lost, steps.lost_random + lost_random
         steps.flipped, steps.flipped_random = steps.flipped + changed, steps.flipped_random + changed_random
         importance = summed(gradient.T, words, count).T
         for t, row in zip(chosen, importance, strict=True):
             if (tau := kendall(weights[t], np.abs(row))) is not None:
                 steps.tau, steps.compared = steps.tau + tau, steps.compared + 1
+
+
+def _one_of(places: NDArray[np.intp], draw: Random) -> int:
+    return int(places[0] if len(places) == 1 else draw.choice(places.tolist()))
 
 
 def _at(trained: Trained, decoded: Decoded, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -49,6 +51,29 @@ def peak() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def allocated(work: Callable[[], object]) -> int:
+    """Bytes of what ``work`` allocates in main memory, where most of it is alive at once. Counted where torch allocates,
+    so that a busy machine, freed pages, imports and what ran before don't blur it.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    assert profiler.profiler is not None
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    alive = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        alive += event.nbytes()  # negative where memory is freed
+        most = max(most, alive)
+    return most
+
+
+def allocated_on_gpu(work: Callable[[], object]) -> int:
+    """Likewise of the current GPU's memory."""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    work()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def _glibc(name: str, *args: int) -> None:

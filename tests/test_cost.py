@@ -11,10 +11,15 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import seq2seq
-from seq2seq.cost import flops_per_token
+from seq2seq import command
+from seq2seq.config import build_node
+from seq2seq.cost import flops_per_token, update_memory
 from seq2seq.data.records import Record
+from seq2seq.inference import Trained
 from seq2seq.memory import give_back, peak, reset_peak
+from seq2seq.model import build
 from seq2seq.scoring import batches
+from tests.conftest import TINY
 
 
 def test_arithmetic_is_what_the_profiler_counts(run: Path) -> None:
@@ -37,8 +42,44 @@ def test_arithmetic_is_what_the_profiler_counts(run: Path) -> None:
     assert flops_per_token(trained, []) is None
 
 
+@pytest.mark.parametrize("length", [3, 9])
+def test_arithmetic_of_a_transformer_by_hand(tmp_path: Path, length: int) -> None:
+    """Fused attention counts like any other, and grows with what is attended to."""
+    options = ["model=transformer", "attention=multi_head", f"data.cache={tmp_path / 'cache'}"]
+    (config,) = command.compose("train", [command.forced(option) for option in (*TINY, *options)])
+    corpus = build_node(config.data)
+    corpus.setup()
+    model = build(config, *corpus.codec.sizes)
+    trained = Trained(model, corpus.codec, config, tmp_path, torch.device("cpu"))
+    record = Record(source=" ".join(["the"] * (length - 1)), target=" ".join(["x"] * (length - 1)))
+    (batch,) = batches(trained, [record], 1)
+    n, d, f, layers = length, config.model.dim, config.model.ff_dim, config.model.layers
+    assert (batch.source.shape[1], batch.target_tokens) == (n, n)  # with </s>
+    projections, attended, feed_forward = 4 * n * d * d, 2 * n * n * d, 2 * n * d * f
+    encoder, decoder = projections + attended + feed_forward, 2 * (projections + attended) + feed_forward
+    products = layers * (encoder + decoder) + n * d * corpus.codec.sizes[1]
+    assert flops_per_token(trained, [record]) == pytest.approx(2 * products / n)
+
+
+def test_memory_of_an_update_does_not_hang_on_what_ran_before(run: Path) -> None:
+    trained = seq2seq.load(run)
+    rows = [json.loads(line) for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
+    records = [Record(source=row["source"], target=row["references"][0]) for row in rows]
+    state = torch.get_rng_state()
+    first = update_memory(trained, records, 1024)
+    held = np.ones(2**22)  # more than the model
+    del held
+    assert update_memory(trained, records, 1024) == first
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in trained.model.parameters())
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in trained.model.parameters())
+    assert first is not None and first > weights  # their gradients, and what passes through
+    assert update_memory(trained, [], 1024) is None
+
+
 @pytest.mark.skipif(peak() is None, reason="this system does not tell")
 def test_peak_of_memory() -> None:
+    give_back()
     reset_peak()
     before = peak()
     held = np.ones(2**25)  # 256 MiB
@@ -55,7 +96,7 @@ def test_peak_of_memory() -> None:
 def test_a_run_tells_its_costs(run: Path) -> None:
     about = json.loads((run / "results.json").read_text())["run"]
     assert about["flops_per_token"] > 0
-    assert about["training"]["peak_memory"] > 2**20
+    assert about["training"]["peak_memory"] > about["update_memory"] > 2**14
     decoding = about["decoding"]
     assert decoding["sentences"] == 6
     assert decoding["sentences_per_second"] == pytest.approx(6 / decoding["seconds"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 import torch
+from pytest import MonkeyPatch
 from torch import Tensor, nn
 
 import seq2seq
@@ -108,6 +110,27 @@ def test_what_attention_is_worth_nothing_where_it_chooses_nothing(run: Path, tmp
     for name in ("uniform", "permuted", "frozen"):
         assert scores[f"cost_{name}"].score == pytest.approx(0, abs=1e-6)
     assert "gradient_tau" in scores or scores["attention_normalized_entropy"].score == pytest.approx(1)
+
+
+def test_steps_that_attend_no_word_are_not_counted(trained: Trained, record: Record, monkeypatch: MonkeyPatch) -> None:
+    """All weight of every other step on ``</s>``, none of the rest: as if the others alone had been."""
+    (seen,) = forced(trained, [record], TOKENS)
+    assert seen is not None
+    weights = seen.alignment.copy()
+    weights[::2], weights[::2, -1] = 0, 1
+    monkeypatch.setattr(module, "forced", lambda *_: [replace(seen, layers=[weights])])
+    found = faithfulness(trained, [record], TOKENS)
+    for name in ("erased_attended", "erased_random", "flips_attended", "flips_random"):
+        ((_, count),) = found[name].rows or ()
+        assert count == len(weights) // 2
+    weights[:], weights[:, -1] = 0, 1
+    assert not {"erased_attended", "flips_random"} & faithfulness(trained, [record], TOKENS).keys()
+
+
+def test_of_words_attended_alike_any_may_be_erased() -> None:
+    tied = np.array([1, 2, 5])
+    assert {module._one_of(tied, Random(seed)) for seed in range(20)} == {1, 2, 5}
+    assert module._one_of(np.array([4]), Random(0)) == 4
 
 
 def test_nothing_to_measure(trained: Trained) -> None:

@@ -1,10 +1,13 @@
-"""What a process holds after a large tensor was freed, as the system counts it."""
+"""What a process holds after a large tensor was freed, as the system counts it; what a piece of work allocates."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
+
+from seq2seq.memory import allocated
 
 SIZE = 64 << 20  # bytes
 HELD = f"""
@@ -35,3 +38,15 @@ def test_freed_memory_stays_with_the_process_once_asked_until_given_back():
     before, after, given_back = map(int, done.stdout.split())
     assert before < SIZE // 2 < after
     assert given_back < -SIZE // 2
+
+
+def test_what_is_allocated_is_counted_where_most_is_alive_at_once() -> None:
+    x = torch.zeros(250_000)  # a megabyte
+
+    def work() -> None:
+        y = x + 1
+        z = y + 1
+        del y
+        _ = z + 1
+
+    assert allocated(work) == pytest.approx(2e6, rel=0.01)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from peers.gate import Gate
-from peers.meter import Work, peak, repeats, saved, seconds
+from peers.meter import Work, repeats, saved, seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +22,7 @@ from seq2seq.attention.base import Attention, Memory, Query, SourceSpec
 from seq2seq.attention.composed import Composed
 from seq2seq.command import compose
 from seq2seq.config import build_node
-from seq2seq.memory import keep_freed
+from seq2seq.memory import allocated, keep_freed
 
 Task = dict[str, Any]
 Job = tuple[dict[str, Work], list[Tensor]]
@@ -150,7 +150,7 @@ def work(gate: Gate, name: str) -> None:
     (_, forward), (step, _) = list(jobs.items())[:2]
     context = forward().detach()
     gate.say(
-        peak={figure: peak(job) for figure, job in jobs.items() if figure.endswith("step")},
+        peak={figure: allocated(job) for figure, job in jobs.items() if figure.endswith("step")},
         saved=saved(forward, inputs),
         context=context.flatten()[:8].tolist(),
         threads=torch.get_num_threads(),

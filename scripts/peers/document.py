@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from pace import Trainee
 from peers.gate import Gate
-from peers.meter import peak, seconds
+from peers.meter import seconds
 
 from seq2seq.batch import BOS, EOS, SPECIALS, Batch, Copies
-from seq2seq.memory import keep_freed
+from seq2seq.memory import allocated, keep_freed
 
 SENTENCE = 25  # tokens
 SMALL = 256  # tokens of the document that warms up
@@ -50,7 +50,7 @@ def work(gate: Gate, line: str) -> None:
     before = resident()
     gate.say(
         parameters=trainee.parameters,
-        peak=peak(lambda: trainee.update(long)),
+        peak=allocated(lambda: trainee.update(long)),
         resident=resident(),
         before=before,
         threads=torch.get_num_threads(),

@@ -1,7 +1,4 @@
-"""What a piece of work costs: time, the memory that it holds at once, the memory that it keeps for backward.
-
-Memory is counted where torch allocates it, so that a busy machine, freed pages and imports don't blur it.
-"""
+"""What a piece of work costs: time, and the memory that it keeps for backward."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage
-from torch.profiler import ProfilerActivity, profile
 
 Work = Callable[[], Any]
 
@@ -28,19 +24,6 @@ def repeats(work: Work, least: float) -> int:
     """Calls that take ``least`` seconds together; the first of all is left out, which warms up."""
     work()
     return max(1, round(least / seconds(work)))
-
-
-def peak(work: Work) -> int:
-    """Bytes of what ``work`` allocates, where most of it is alive at once."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        work()
-    assert profiler.profiler is not None
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    alive = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        alive += event.nbytes()  # negative where memory is freed
-        most = max(most, alive)
-    return most
 
 
 def saved(work: Work, beside: Iterable[Tensor] = ()) -> int:

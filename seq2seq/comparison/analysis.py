@@ -37,7 +37,7 @@ COSTS = {
     "parameters": "parameters",
     "flops_per_token": "FLOPs a token",
     "tokens_per_second": "training tokens/s",
-    "peak_memory": "peak memory, MiB",
+    "update_memory": "memory of an update, MiB",
     "sentences_per_second": "decoded sentences/s",
     "seconds": "training s",
     "seconds_to_quality": "s to quality",
@@ -187,8 +187,8 @@ def _costs(entry: Entry, quality: tuple[str, float] | None) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for run in entry.runs:
         training, decoding = run.about.get("training") or {}, run.about.get("decoding") or {}
-        known = {**{name: run.about.get(name) for name in ("parameters", "flops_per_token")}}
-        known |= {name: training.get(name) for name in ("tokens_per_second", "peak_memory", "seconds")}
+        known = {**{name: run.about.get(name) for name in ("parameters", "flops_per_token", "update_memory")}}
+        known |= {name: training.get(name) for name in ("tokens_per_second", "seconds")}
         known["sentences_per_second"] = decoding.get("sentences_per_second")
         known["seconds_to_quality"] = None if quality is None else seconds_to(run, *quality)
         for name, value in known.items():

@@ -107,7 +107,7 @@ def cost(which: str, value: float | None) -> Cell:
     """A cost, short."""
     if value is None:
         return Cell("–")
-    if which == "peak_memory":
+    if which == "update_memory":
         return Cell(f"{value / MEBIBYTE:,.0f}", value)
     return Cell(f"{value:,.1f}" if value < 100 else f"{value:,.0f}", value)
 

@@ -75,7 +75,7 @@ class FitResult:
     tokens: int  # target tokens trained on, likewise
     seconds: float  # spent training on them
     tokens_per_second: float
-    peak_memory: int | None  # bytes, of the process or on the GPU
+    peak_memory: int | None  # bytes: on the GPU, or of the process with what ran in it before
     skipped: int  # updates left out because they were not finite
     stopped_early: bool
 

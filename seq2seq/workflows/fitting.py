@@ -18,7 +18,7 @@ from seq2seq import checkpoint, report
 from seq2seq import options as schema
 from seq2seq.budget import Budget
 from seq2seq.config import build_node, build_tool, locate, plain
-from seq2seq.cost import cost
+from seq2seq.cost import cost, update_memory
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.corpus import Corpus
@@ -172,7 +172,8 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
         scored.add(faithfulness(trained, records[: options.faithfulness], corpus.max_tokens))
         report.save_split(run, split, records, scored)
         report.save_frequencies(run, corpus)
-        costs = {"training": dataclasses.asdict(fitted), **cost(trained, records, scored)}
+        memory = update_memory(trained, records, corpus.max_tokens)
+        costs = {"training": dataclasses.asdict(fitted), "update_memory": memory, **cost(trained, records, scored)}
         about = report.about(trained, time.monotonic() - started, **costs)
         report.save_results(run / RESULTS, {split: scored.metrics}, about)
         metrics.update(scored.metrics)
