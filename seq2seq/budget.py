@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 WIDTHS = ("dim", "embedding_dim", "ff_dim")
 """Keys of ``model`` that grow together."""
 NEAR = 0.1
-"""A share of the parameters asked for; who is further off is told."""
+"""A share of the parameters asked for; what is further off is refused."""
+PARTS = ("encoder", "decoder")
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,13 @@ class Budget:
         count = _count(found, sizes)
         told = ", ".join(f"model.{name} {width} -> {found.model[name]}" for name, width in usual.items())
         off = count / self.parameters - 1
-        say = log.warning if abs(off) > NEAR else log.info
-        say("budget.parameters=%d: %s; %d parameters (%+.1f %%)", self.parameters, told, count, 100 * off)
+        if abs(off) > NEAR:
+            stay = [
+                f"{part}.{key}={config[part][key]}" for part in PARTS for key in WIDTHS if _stays(config[part], key)
+            ]
+            why = f"; {', '.join(stay)} stays as it is (null follows model.dim)" if stay else ""
+            raise UserError(f"budget.parameters={self.parameters} can't be met: {told} has {count}, the nearest{why}")
+        log.info("budget.parameters=%d: %s; %d parameters (%+.1f %%)", self.parameters, told, count, 100 * off)
         return found
 
     def ended(self, config: DictConfig, corpus: Corpus) -> DictConfig:
@@ -121,3 +127,8 @@ def _count(config: DictConfig, sizes: tuple[int, int]) -> int:
     with torch.device("meta"):
         model = build(config, *sizes)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _stays(part: DictConfig, key: str) -> bool:
+    """Whether a width of its own does not follow the model's."""
+    return part.get(key) is not None and not OmegaConf.is_interpolation(part, key)

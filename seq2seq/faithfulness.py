@@ -7,7 +7,8 @@ interventions  how much dearer references become, in nats a token, where attenti
                arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626)
 erasing        what log p(y_t) loses, in nats, and how often the likeliest word changes, if the source word that step t
                attends most is replaced by <unk> (a cell or a frame of a picture by grey), beside any other word, drawn;
-               of several attended alike one is drawn, and steps that attend no source word are left out (Serrano & Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4)
+               of several attended alike one is drawn, and steps that attend no source word are left out (Serrano &
+               Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4)
 gradients      Kendall's tau-b between a step's weights and |x . d log p(y_t) / dx| over source words, x the embedding
                of a word or what the encoder made of a cell (Jain & Wallace 2019, section 4.1)
 

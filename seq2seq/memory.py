@@ -54,8 +54,8 @@ def peak() -> int | None:
 
 
 def allocated(work: Callable[[], object]) -> int:
-    """Bytes of what ``work`` allocates in main memory, where most of it is alive at once. Counted where torch allocates,
-    so that a busy machine, freed pages, imports and what ran before don't blur it.
+    """Bytes of what ``work`` allocates in main memory, where most of it is alive at once. Counted where torch
+    allocates, so that a busy machine, freed pages, imports and what ran before don't blur it.
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()

@@ -61,6 +61,18 @@ def test_models_of_parts(overrides: list[str], heads: int) -> None:
     assert made.model.dim % heads == 0
 
 
+def test_a_size_that_fixed_widths_forbid_is_refused() -> None:
+    config = composed("experiment=bahdanau2015", "data=toy_translation", "budget.parameters=2000000")
+    with pytest.raises(UserError, match=r"budget\.parameters=2000000 can't be met: .*encoder\.dim=2000 stays"):
+        Budget.of(config).sized(config, SIZES)
+
+
+@pytest.mark.parametrize("debug", ["batch", "overfit", "profile"])
+def test_debugging_ends_when_it_says(debug: str) -> None:
+    config = composed("experiment=tatoeba", "data.path=.", f"debug={debug}", "logger=csv")
+    assert not {"updates", "tokens", "seconds"} & {name for name, value in config.budget.items() if value is not None}
+
+
 def test_a_budget_of_target_tokens(run: Path, tmp_path: Path) -> None:
     told = trained(tmp_path, run, "budget.tokens=3000")
     corpus: Corpus = build_node(composed(*TINY, f"data.cache={run.parent / 'cache'}").data)

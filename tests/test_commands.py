@@ -10,6 +10,7 @@ import pytest
 
 from seq2seq import command
 from seq2seq.errors import UserError
+from seq2seq.model import build
 from seq2seq.workflows import fitting
 
 ROOT = Path(__file__).parents[1]
@@ -205,3 +206,20 @@ def test_a_paper_s_table_is_one_sweep() -> None:
     ladder = list(command.compose("train", ["experiment=glob(luong2015_ladder_*)", "data=toy_translation"]))
     assert [job.model.dropout for job in ladder] == [0.0, 0.2, 0.2, 0.2, 0.2]
     assert [job.decoder.get("input_feeding", True) for job in ladder] == [False, False, False, True, True]
+    assert [job.trainer.max_epochs for job in ladder] == [10, 12, 12, 12, 12]
+    assert [(job.schedule.epochs, job.schedule.after) for job in ladder] == [(10, 5), *[(12, 8)] * 4]
+
+
+def test_see_s_model_has_the_widths_that_the_paper_counts() -> None:
+    """256 a direction: coverage adds 512 parameters (w_c), copying 1153 (w_h*, w_s, w_x and b; section 5), of which 256
+    are of the decoder's cell, which is not read here.
+    """
+    jobs = command.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"])
+    plain, pointer, coverage = (build(job, 50, 50) for job in jobs)
+    sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (plain, pointer, coverage)]
+    assert (sizes[1] - sizes[0], sizes[2] - sizes[1]) == (1153 - 256, 512)
+
+
+def test_see_s_ladder_may_repeat_itself() -> None:
+    for job in command.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"]):
+        assert (job.decoding.no_repeat_ngram_size, job.decoding.max_length) == (0, 120)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seq2seq.comparison import slices
 from seq2seq.comparison.agreement import agreement
-from seq2seq.comparison.entries import Entry, alike
+from seq2seq.comparison.entries import Entry, alike, meaning
 from seq2seq.comparison.runs import Run
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.statistics import (
@@ -108,7 +108,8 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
         if not having:
             continue
         one = having[0].runs[0]
-        signatures[metric] = str(one.results[metric]["signature"])
+        told = [meaning(run.results[metric]["signature"]) for entry in having for run in entry.runs]
+        signatures[metric] = " or ".join(dict.fromkeys(told))
         same = all(alike(metric, one, run) for entry in having for run in entry.runs)
         if not same:
             notes.append(f"{metric} has several signatures: its figures stand beside each other and are not tested.")
@@ -133,6 +134,13 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
         if entry.runs[0].records and "hypothesis" in entry.runs[0].records[0]
     }
     quality = _quality(entries, options.quality)
+    costs = {entry.name: _costs(entry, quality) for entry in entries}
+    if options.quality is not None and not any("seconds_to_quality" in known for known in costs.values()):
+        what = (
+            "runs were chosen by several metrics" if quality is None else f"none has a validation {quality[0]} so good"
+        )
+        notes.append(f"quality={options.quality:g} says nothing: {what}.")
+    notes += filter(None, map(_partly, entries))
     return Analysis(
         dataset=dataset,
         split=first.split,
@@ -143,7 +151,7 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
         estimates=estimates,
         plain=plain,
         differences=differences,
-        costs={entry.name: _costs(entry, quality) for entry in entries},
+        costs=costs,
         curves={entry.name: mean_curve([run.curves for run in entry.runs]) for entry in entries},
         quality=quality,
         lengths=lengths,
@@ -169,10 +177,21 @@ def _tested(
     staying = {name: (one.sum(0), randomiser.staying(one)) for name, one in alone.items()}
     return [
         one
-        if one.seeds
+        if one.seeds or not staying.keys() >= {one.a, one.b}
         else Difference(**{**vars(one), "randomised": randomised_p(metric, staying[one.a], staying[one.b])})
         for one in found
     ]
+
+
+def _partly(entry: Entry) -> str | None:
+    """What to say where attention was kept of some records alone."""
+    having = [sum("attention" in record for record in run.records) for run in entry.runs]
+    total = sum(len(run.records) for run in entry.runs)
+    if not 0 < sum(having) < total:
+        return None
+    return (
+        f"How attention of {entry.name} behaves is told by {sum(having):,} of {total:,} outputs, of which there is any."
+    )
 
 
 def _machine(run: Run) -> str:

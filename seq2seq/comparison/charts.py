@@ -11,6 +11,8 @@ from seq2seq.comparison.ranks import Ranking
 
 WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 62, 230, 14, 46
+ROW = 14
+"""Pixels from name to name."""
 NAMED = 7
 """Series that have a colour and a name; others are thin and grey, and named on hover."""
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "", "6 3", "2 3")
@@ -49,7 +51,11 @@ def lines(
             bars = (f"M{frame.x(x):.1f} {frame.y(low):.1f}V{frame.y(high):.1f}" for x, low, high in ranges)
             band = f'<path class="bar {kind}" d="{"".join(bars)}"/>'
         title = f"<title>{escape(name)}</title>"
-        parts.append(f'<g>{band}<path class="line {kind}"{dash} d="{path}">{title}</path></g>')
+        drawn = f'<path class="line {kind}"{dash} d="{path}">{title}</path>'
+        if len(points) == 1:
+            x_at, y_at = frame.x(points[0].x), frame.y(points[0].y)
+            drawn = f'<circle class="dot {kind}" cx="{x_at:.1f}" cy="{y_at:.1f}" r="4">{title}</circle>'
+        parts.append(f"<g>{band}{drawn}</g>")
     ends = {name: frame.y(known[name][-1].y) for name in names[:NAMED]}
     parts.append(_names(ends))
     return frame.svg(parts, f"{y} over {x}: {', '.join(names[:NAMED])}")
@@ -131,7 +137,10 @@ class _Frame:
             left, right = (left / 1.15, right * 1.15)
         elif left == right:
             left, right = left - 0.5, right + 0.5
-        return _Frame(left, right, low if log else low - edge, high * 1.1 if log else high + edge, log_x, log)
+        if log:
+            edge = (high / low) ** 0.04 if high > low else 1.1
+            return _Frame(left, right, low / edge, high * edge, log_x, log)
+        return _Frame(left, right, low - edge, high + edge, log_x, log)
 
     def x(self, value: float) -> float:
         return LEFT + _share(value, self.left, self.right, self.log_x) * (WIDTH - LEFT - RIGHT)
@@ -169,20 +178,24 @@ def _svg(parts: Sequence[str], said: str, width: int, height: int) -> str:
 
 
 def _names(ends: Mapping[str, float]) -> str:
-    """Names at the right, at the heights of what they name, none over another."""
-    placed, level = [], -1e9
-    for place, (name, at) in sorted(enumerate(ends.items()), key=lambda one: one[1][1]):
-        level = max(at, level + 14)
-        placed.append((place, name, level))
-    over = max(0.0, level - (HEIGHT - BOTTOM)) if placed else 0.0
+    """Names at the right, at the heights of what they name or as near as may be, none over another."""
+    order = sorted(enumerate(ends), key=lambda one: ends[one[1]])
+    levels: list[float] = []
+    for _, name in order:  # down from one that is too near,
+        levels.append(max(ends[name], levels[-1] + ROW if levels else ends[name]))
+    lowest = float(HEIGHT - BOTTOM)
+    for n in reversed(range(len(levels))):  # and up again from the edge
+        levels[n] = min(levels[n], lowest)
+        lowest = levels[n] - ROW
     return "".join(
-        f'<text class="name s{place}" x="{WIDTH - RIGHT + 8}" y="{at - over + 4:.1f}">{escape(_cut(name))}</text>'
-        for place, name, at in placed
+        f'<text class="name s{place}" x="{WIDTH - RIGHT + 8}" y="{at + 4:.1f}">{escape(_cut(name))}</text>'
+        for (place, name), at in zip(order, levels, strict=True)
     )
 
 
 def _cut(name: str, size: int = 33) -> str:
-    return name if len(name) <= size else name[: size - 1] + "…"
+    """What tells names apart stands at either end."""
+    return name if len(name) <= size else f"{name[: size // 2]}…{name[-(size // 2) :]}"
 
 
 def _share(value: float, low: float, high: float, log: bool) -> float:

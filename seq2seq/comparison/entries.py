@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from seq2seq.comparison.outside import SYSTEM
-from seq2seq.comparison.runs import PRIMARY, Run, references
+from seq2seq.comparison.runs import CONTROL, PRIMARY, Run, references
 from seq2seq.errors import UserError
 from seq2seq.sweeps import RESULTS
 
@@ -59,15 +59,19 @@ def repeated(runs: Sequence[Run]) -> list[str]:
 
 def named(runs: Sequence[Run]) -> dict[str, str]:
     """{key: name} of all configurations: what each has that not all have, bare where it is the model or the mechanism,
-    else KEY=VALUE where that differs within a dataset; so that a configuration has one name on all datasets. Those of
-    one dataset that differ in what nobody typed are told apart by their directories.
+    else KEY=VALUE where that differs within a dataset; so that a configuration has one name on all datasets. Model and
+    mechanism are said of all where one has nothing else, and a control always. Those of one dataset that differ in what
+    nobody typed are told apart by their directories.
     """
     ours = [run for run in runs if SYSTEM not in run.facets]
     primary = [key for key in PRIMARY if len({run.facets.get(key) for run in ours}) > 1]
     typed = dict.fromkeys(key for run in ours for key in run.facets if key not in PRIMARY)
     sets = datasets(ours).values()
     differing = [key for key in typed if any(len({run.facets.get(key) for run in some}) > 1 for some in sets)]
-    shown = primary + differing or [key for key in PRIMARY if any(key in run.facets for run in ours)]
+    controls = [key for key in (CONTROL,) if key not in differing and any(key in run.facets for run in ours)]
+    shown = primary + differing + controls
+    if any(set(shown).isdisjoint(run.facets) for run in ours) or shown == controls:
+        shown = [key for key in PRIMARY if any(key in run.facets for run in ours)] + differing + controls
     plain = {}
     for run in runs:
         told = [(key, run.facets[key]) for key in shown if key in run.facets]
@@ -91,9 +95,8 @@ def _written(run: Run) -> tuple[float, str]:
     return file.stat().st_mtime if file.exists() else 0.0, str(run.path)
 
 
-def check(entries: Sequence[Entry], metric: str) -> None:
+def check(runs: Sequence[Run], metric: str) -> None:
     """Refuses what can't be compared on ``metric``, by the difference."""
-    runs = [run for entry in entries for run in entry.runs]
     for run in runs:
         if metric not in run.results:
             raise UserError(f"{run.path} has no {metric}; metric=... chooses one of: {', '.join(_drawable(run))}")
@@ -112,6 +115,8 @@ def _drawable(run: Run) -> list[str]:
 
 
 def _apart(one: Run, other: Run, metric: str) -> str | None:
+    if one.split != other.split:
+        return f"the first is of split {one.split}, the second of {other.split} (split=... chooses)"
     if len(one.records) != len(other.records):
         return f"their test sets differ: {len(one.records)} and {len(other.records)} records of {one.dataset}"
     alone = not (one.control or other.control)  # a control may have changed the sources
@@ -143,9 +148,9 @@ def _difference(one: str, other: str) -> str:
 
 def alike(metric: str, one: Run, other: Run) -> bool:
     """Whether both give the metric one meaning."""
-    return _meaning(one.results[metric]["signature"]) == _meaning(other.results[metric]["signature"])
+    return meaning(one.results[metric]["signature"]) == meaning(other.results[metric]["signature"])
 
 
-def _meaning(signature: str) -> list[str]:
+def meaning(signature: str) -> str:
     """A signature without what is a result."""
-    return [part for part in signature.split("|") if not part.startswith(("precision:", "recall:"))]
+    return "|".join(part for part in signature.split("|") if not part.startswith(("precision:", "recall:")))

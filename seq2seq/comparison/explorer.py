@@ -51,7 +51,7 @@ def gather(entries: Sequence[Entry], count: int, order: Sequence[str], room: int
     if missing := sorted(set(chosen) - set(some)):
         found.notes.append(
             f"No attention was kept of {', '.join(missing)}: evaluate.py checkpoint=RUN keeps it, and its directory "
-            "can stand in runs=."
+            "can stand in runs=; of other toolkits attention.NAME=FILE.npz brings it."
         )
     if not some:
         return found

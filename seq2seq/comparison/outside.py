@@ -8,6 +8,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from seq2seq.comparison.runs import Run
 from seq2seq.errors import UserError
@@ -18,6 +19,8 @@ from seq2seq.metrics.text import score
 
 SYSTEM = "system"
 """The facet that names them."""
+SLACK = 0.02
+"""By which rounded weights may sum to more than 1."""
 
 
 def outside(
@@ -67,10 +70,15 @@ def outside(
 def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Exhibit]:
     """Attention of another toolkit, between words."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, NpzFile):
+            raise ValueError("one array, no .npz file")
+        with opened as stored:
             arrays = {int(name.removeprefix("arr_")): stored[name].astype(np.float32) for name in stored.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path} can't be read ({error}); its arrays are numbers, named 0, 1, ... by line") from error
+    if not arrays:
+        raise UserError(f"{path} holds no arrays")
     found = []
     for place, given in sorted(arrays.items()):
         if not 0 <= place < len(records):
@@ -78,6 +86,10 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Exhibit
         weights = given[None] if given.ndim == 2 else given
         if not np.isfinite(weights).all() or (weights < 0).any():
             raise UserError(f"{path}: array {place} has weights that are negative or no numbers")
+        if weights.size and (most := float(weights.sum(-1).max())) > 1 + SLACK:
+            raise UserError(
+                f"{path}: array {place} has a row that sums to {most:.3g}; an output word's weights sum to 1"
+            )
         target, source = (str(records[place][side]).split() for side in ("hypothesis", "source"))
         fits = weights.ndim == 3
         fits = fits and weights.shape[1] - len(target) in (0, 1) and weights.shape[2] - len(source) in (0, 1)

@@ -17,11 +17,11 @@ from seq2seq.comparison.explorer import Examples, written
 from seq2seq.comparison.ranks import Ranking
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.statistics import Difference
-from seq2seq.comparison.tables import Cell
+from seq2seq.comparison.tables import ALPHA, Cell
 from seq2seq.metrics.sums import lower_is_better
 
 FOLDER = Path(__file__).parent
-ALPHA = 0.05
+LEAST_P = 0.001
 MEANING = {
     "attention_entropy": "nats; 0 sharp",
     "attention_effective_positions": "exp of the entropy",
@@ -77,8 +77,10 @@ def page(
 def _section(number: int, a: Analysis, examples: Examples) -> str:
     """One dataset."""
     one_each = all(len(entry.runs) == 1 for entry in a.entries)
-    runs = sum(len(entry.runs) for entry in a.entries)
-    facts = f"{a.records:,} records of {a.split}; {runs} runs of {len(a.entries)} configurations"
+    runs = tables.counted(sum(len(entry.runs) for entry in a.entries), "run")
+    of = f"{tables.counted(a.records, 'record')} of {escape(a.split)}"
+    facts = f"{of}; {runs} of {tables.counted(len(a.entries), 'configuration')}"
+    order = "Lowest" if lower_is_better(a.metric) else "Highest"
     parts = [
         f'<section id="d{number}"><h2>{escape(a.dataset)}</h2><p class="facts">{facts}. '
         f"{escape(a.metric)}: <code>{escape(a.signatures[a.metric])}</code></p>",
@@ -91,7 +93,7 @@ def _section(number: int, a: Analysis, examples: Examples) -> str:
             else "over seeds and sentences together, or over sentences where there is one run. ± is the standard "
             "deviation between seeds."
         )
-        + " Best first; a heading sorts.</p>",
+        + f" {order} {escape(a.metric)} first; a heading sorts.</p>",
         _table(tables.head(a), tables.rows(a), f"scores{number}"),
         _others(a, number),
         _charts(a),
@@ -131,15 +133,14 @@ def _others(a: Analysis, number: int) -> str:
 def _charts(a: Analysis) -> str:
     scores = a.estimates[a.metric]
     found = []
-    for which, label in COSTS.items():
+    for which in COSTS:
+        label = tables.cost_title(a, which)
         points = {
             name: Point(a.costs[name][which], e.score, e.low, e.high, tables.estimated(a.metric, e, "").text)
             for name, e in ((name, scores[name]) for name in a.names)
             if a.costs[name].get(which)
         }
         if len(points) > 1 and len({p.x for p in points.values()}) > 1:
-            if which == "seconds_to_quality" and a.quality is not None:
-                label = f"seconds until validation {a.quality[0]} was {a.quality[1]:.3g}"
             found.append((f"{a.metric} against {label}", charts.scatter(points, label, a.metric)))
     pictures = [*_curves(a), *_sliced(a)]
     cost = _choices("Quality against cost", found)
@@ -209,19 +210,31 @@ def _significance(a: Analysis) -> str:
         alone = sum(not d.seeds for d in pairs)
         hows = []
         if alone < len(pairs):
-            hows.append("Seeds and sentences are drawn together (t-test) where one of two has several runs")
+            hows.append("▲ ▼: seeds and sentences are drawn together, and t is tested.")
         if alone:
             hows.append(
-                "of one run each sentences are drawn alone (paired bootstrap; ▴ ▾): that is of these runs, not of what "
-                "they are runs of"
+                "▴ ▾: one run, beside another or two. Sentences alone are drawn (paired bootstrap, whose standard "
+                "deviation z is tested with), so that this holds for these runs; other seeds may turn it. Approximate "
+                "randomisation, where given, is not corrected."
             )
-        how = "; ".join(hows)
+        how = " ".join(hows)
+        up, down = _words(metric)
         parts.append(
-            f"<h3>{escape(metric)}: who differs from whom</h3><p>Row less column. <b class=up>▲</b> the row is better, "
-            f"<b class=down>▼</b> worse, p &lt; {ALPHA}{tables.how_corrected(a, metric)}; · not told apart. {how}.</p>"
-            + _matrix(names, partial(_cell, metric, known), "significance")
+            f"<h3>{escape(metric)}: who differs from whom</h3><p>Row less column. <b class=up>▲ ▴</b> the row is "
+            f"{up}, <b class=down>▼ ▾</b> {down}, p &lt; {ALPHA}{tables.how_corrected(a, metric)}; · not told apart. "
+            f"{how}</p>" + _matrix(names, partial(_cell, metric, known), "significance")
         )
     return "".join(parts)
+
+
+def _words(metric: str) -> tuple[str, str]:
+    """Of what is up and of what is down."""
+    return ("higher", "lower") if metric.startswith(tables.NEUTRAL) else ("better", "worse")
+
+
+def _p(value: float) -> str:
+    """A normal's far tail is not known to more."""
+    return f"p {value:.3g}" if value >= LEAST_P else f"p < {LEAST_P}"
 
 
 def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, column: str) -> str:
@@ -235,12 +248,13 @@ def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, co
     marks = "▲▼" if d.seeds else "▴▾"
     mark, kind = ("·", "") if d.adjusted >= ALPHA else (marks[0], "up") if better else (marks[1], "down")
     low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
-    said = f"{value:+.3g} [{low:.3g}, {high:.3g}], p {d.p:.3g}, corrected {d.adjusted:.3g}"
-    said += "" if d.seeds else ", one run each"
+    said = f"{value:+.3g} [{low:.3g}, {high:.3g}], {_p(d.p)}, corrected {_p(d.adjusted)}"
+    said += "" if d.seeds else ", of these runs"
     if d.randomised is not None:
-        said += f", approximate randomisation {d.randomised:.3g}"
-    word = {"": "not told apart", "up": "better", "down": "worse"}[kind]
-    heard = f'<span class="hidden">{word}, {said}</span>'
+        said += f", approximate randomisation p {d.randomised:.3g}, not corrected"
+    up, down = _words(metric)
+    word = {"": "not told apart", "up": up, "down": down}[kind]
+    heard = f'<span class="hidden">{word}, {escape(said)}</span>'
     return f'<td class="{kind}"><span aria-hidden="true">{mark}</span>{heard}</td>'  # the script makes a title of it
 
 

@@ -147,7 +147,14 @@
         }
         return out;
       };
-      return {rows, columns, row, what: (name ? `layer ${+name.slice(6) + 1}, ` : "last layer, ") + (one.length > 1 || !name ? "mean of heads" : `head ${one[0] + 1}`)};
+      const sentinels = item.slots.filter(([slot]) => slot.startsWith("sentinel."));
+      const beside = layer.value ? sentinels.find(([slot]) => slot === "sentinel." + layer.value) : sentinels.at(-1);
+      const outside = t => {  // what a sentinel takes, of the heads that are shown
+        const [, count, steps, , start, most] = beside, heads = one.length === 1 && count > 1 ? one : [...Array(count).keys()];
+        const from = t < 0 ? [...Array(steps).keys()] : [t];
+        return heads.reduce((sum, h) => sum + from.reduce((all, n) => all + bytes[start + h * steps + n], 0), 0) / 255 * most / heads.length / from.length;
+      };
+      return {rows, columns, row, outside: beside ? outside : null, what: (name ? `layer ${+name.slice(6) + 1}, ` : "last layer, ") + (one.length > 1 || !name ? "mean of heads" : `head ${one[0] + 1}`)};
     }
 
     function panel(example, item, bytes) {
@@ -187,6 +194,7 @@
         if (picture) picture.light(row);
         const order = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 3).filter(s => row[s] > .005);
         const where = order.map(s => (item.cells ? `row ${item.cells[s][0] + 1}, column ${item.cells[s][1] + 1}` : `\u2068${plain(source[s]).trim()}\u2069`) + ` ${percent(row[s])}`);
+        if (weights.outside) where.push(`outside the source ${percent(weights.outside(t))}`);
         status.textContent = `${t < 0 ? "all steps" : "\u2068" + buttons[t].textContent + "\u2069"} (${weights.what}): ${where.join(", ") || "nothing"}`;
         map.dataset.step = t;
       };

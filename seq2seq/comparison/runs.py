@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ SPLITS = ("train", "valid", "validation", "test")
 STATISTIC = "attention_"
 PRIMARY = ("model", "attention")
 """Groups that name a system wherever they differ; of others, what was typed."""
+CONTROL = "control"
+"""What an evaluation was under, which its name always says."""
 BESIDE = {
     *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "plots", "plots_every", "metrics")),
-    *(f"training.{name}" for name in ("examples", "faithfulness")),
+    *(f"training.{name}" for name in ("examples", "faithfulness", "start_from")),
 }
 """Keys that change nothing in what is learnt."""
 READING = {
@@ -94,9 +97,9 @@ class Run:
 
     @cached_property
     def curves(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv, as far as they are numbers; [] without."""
+        """The rows of metrics.csv, as far as they are numbers; [] without, and of a control, which wasn't trained."""
         path = (self.trained or self.path) / "metrics.csv"
-        if not path.exists():
+        if self.control or not path.exists():
             return []
         with path.open(encoding="utf-8", newline="") as file:
             return [{name: float(x) for name, x in row.items() if name and _number(x)} for row in csv.DictReader(file)]
@@ -113,10 +116,19 @@ def references(record: Mapping[str, Any]) -> list[str]:
     return list(record.get("references") or [record["target"]])
 
 
-def find(paths: Iterable[str | Path], split: str) -> list[Run]:
+def meant(paths: Iterable[str]) -> list[Path]:
+    """Paths, or what patterns such as ``multirun/*`` match."""
+    found = []
+    for path in map(str, paths):
+        matched = [] if Path(path).exists() else sorted(glob(path))
+        found += [Path(one) for one in matched or [path]]
+    return found
+
+
+def find(paths: Iterable[Path], split: str) -> list[Run]:
     """The finished runs at or below ``paths``, each once; a run's own later evaluations only where they are named."""
     found: dict[Path, Run] = {}
-    for path in map(Path, paths):
+    for path in paths:
         if not path.exists():
             raise UserError(f"runs: {path} does not exist")
         below = [path / RESULTS] if (path / RESULTS).exists() else sorted(path.rglob(RESULTS))
@@ -128,10 +140,10 @@ def find(paths: Iterable[str | Path], split: str) -> list[Run]:
     return list(found.values())
 
 
-def unfinished(paths: Iterable[str | Path]) -> list[str]:
+def unfinished(paths: Iterable[Path]) -> list[str]:
     """What to say of each run at or below ``paths`` that came to no results: failed, stopped or still at work."""
     found: dict[Path, str] = {}
-    for path in map(Path, paths):
+    for path in paths:
         for file in sorted([*path.rglob("config.yaml"), *path.rglob(FAILED)]):
             folder = file.parent
             if folder.name == ".hydra" or (folder / RESULTS).exists():
@@ -156,8 +168,8 @@ def read(path: Path, split: str) -> Run:
     trained = _run_of(path, about) if evaluated else path
     config, mine, told = _config(trained), _config(path), about if trained == path else _told(trained)
     otherwise = _evaluated(mine, config, about, told) if evaluated else {}
-    learnt = json.dumps([_recipe(config), _trained_on(trained, config), otherwise], sort_keys=True, default=str)
-    data = mine.get("data") or {}
+    learnt = json.dumps([_learnt(trained, config), otherwise], sort_keys=True, default=str)
+    data, control = mine.get("data") or {}, otherwise.get(CONTROL)
     return Run(
         path,
         split,
@@ -166,10 +178,10 @@ def read(path: Path, split: str) -> Run:
         _chosen(trained) | otherwise,
         hashlib.sha256(learnt.encode()).hexdigest(),
         results[split],
-        {**told, **about},
+        {name: value for name, value in {**told, **about}.items() if name != "training" or not control},
         trained,
         "images" in data,
-        otherwise.get("control"),
+        control,
     )
 
 
@@ -257,7 +269,7 @@ def _evaluated(
     if best and scored != best:
         found["checkpoint"] = scored
     control = (config.get("evaluation") or {}).get("control")
-    return found | ({"control": str(control)} if control else {})
+    return found | ({CONTROL: str(control)} if control else {})
 
 
 def _flat(place: str, value: Any) -> dict[str, Any]:
@@ -280,6 +292,15 @@ def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
     if counted.exists():
         return hashlib.sha256(counted.read_bytes()).hexdigest()
     return str((config.get("data") or {}).get("path"))
+
+
+def _learnt(path: Path, config: Mapping[str, Any]) -> list[Any]:
+    """What made a model: the recipe, what it was trained on, and likewise the run that it started from."""
+    start = (config.get("training") or {}).get("start_from")
+    folders = (Path(str(start)), Path(str(start)).parent.parent) if start else ()
+    before = next((folder for folder in folders if (folder / "config.yaml").exists()), None)
+    began = start if before is None else _learnt(before, _config(before))
+    return [_recipe(config), _trained_on(path, config), began]
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:

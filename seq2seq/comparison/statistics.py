@@ -138,12 +138,13 @@ def difference(a: System, b: System, level: float = 0.95, seed: int = 12345) -> 
     """``a`` less ``b`` on the same resamples of sentences; p is two-sided (``sacrebleu_p`` is sacreBLEU's own).
 
     Of one run each z = difference / sd of the resampled difference is held against the normal distribution, so that p
-    is not bounded by the number of resamples, as a share of them would be, and can be corrected for many pairs.
+    is not bounded by the number of resamples, as a share of them would be, and can be corrected for many pairs. So it
+    is of one run beside two, which tell too little of seeds: what is said then is said of these runs.
     """
     random = np.random.default_rng(seed)
     d = float(a.scores.mean() - b.scores.mean())
-    drawn = a.drawn(random) - b.drawn(random)
-    seeds = a.runs > 1 or b.runs > 1
+    seeds = min(a.runs, b.runs) > 1 or max(a.runs, b.runs) > 2
+    drawn = a.drawn(random) - b.drawn(random) if seeds else a.resampled.mean(0) - b.resampled.mean(0)
     if not seeds:
         low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
         sd = float(np.nanstd(drawn, ddof=1))

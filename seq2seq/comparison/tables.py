@@ -12,6 +12,7 @@ from seq2seq.comparison.statistics import Estimate
 from seq2seq.metrics.sums import lower_is_better
 
 MEBIBYTE = 2**20
+ALPHA = 0.05
 ATTENTION = (
     "attention_entropy",
     "attention_effective_positions",
@@ -39,6 +40,8 @@ PER_UNIT = (
     *(*ATTENTION, *FAITHFULNESS),
 )
 """Metrics that are shown with three digits."""
+NEUTRAL = ("attention_", "length_ratio")
+"""Metrics of which neither more nor less is better."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,19 @@ def rows(analysis: Analysis, *, interval: str = "[{low}, {high}]") -> list[list[
 
 def head(analysis: Analysis) -> list[str]:
     """Of ``rows``."""
-    return ["", "seeds", *columns(analysis), *(COSTS[which] for which in shown_costs(analysis))]
+    return ["", "seeds", *columns(analysis), *(cost_title(analysis, which) for which in shown_costs(analysis))]
+
+
+def cost_title(analysis: Analysis, which: str) -> str:
+    """What a cost is, and of seconds to a quality, to which."""
+    if which == "seconds_to_quality" and analysis.quality is not None:
+        return f"s to validation {analysis.quality[0]} {analysis.quality[1]:.3g}"
+    return COSTS[which]
+
+
+def counted(number: int, what: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def shown_costs(analysis: Analysis) -> list[str]:
@@ -130,12 +145,15 @@ def markdown(analyses: Sequence[Analysis]) -> str:
     """The tables of each dataset."""
     parts = []
     for analysis in analyses:
-        parts.append(f"### {analysis.dataset}, {analysis.split}: {analysis.records} records\n\n{said(analysis)}\n")
+        title = f"{_marked(analysis.dataset)}, {_marked(analysis.split)}: {counted(analysis.records, 'record')}"
+        lower = [m for m in (*analysis.estimates, *analysis.plain) if lower_is_better(m)]
+        smaller = f" Lower is better: {', '.join(lower)}." if lower else ""
+        parts.append(f"### {title}\n\n{_marked(said(analysis))}{smaller}\n")
         for titles, lines in ((head(analysis), rows(analysis)), about_attention(analysis), others(analysis)):
             if len(titles) > 1:
                 ruler = ["---", *["---:"] * (len(titles) - 1)]
                 cells = [titles, ruler, *([cell.text for cell in line] for line in lines)]
-                escaped = ([cell.replace("|", "\\|") for cell in line] for line in cells)
+                escaped = (list(map(_marked, line)) for line in cells)
                 parts.append("\n".join(f"| {' | '.join(line)} |" for line in escaped) + "\n")
     return "\n".join(parts)
 
@@ -147,6 +165,7 @@ def latex(analyses: Sequence[Analysis]) -> str:
         best = {analysis.names[0], *undecided(analysis, analysis.names[0])}
         against = analysis.options.baseline
         bold = "not told apart from the best" if against is None else f"the best; others were tested against {against}"
+        told = _tex(" ".join(f"{analysis.dataset}, {analysis.split}; bold {analysis.metric}: {bold}".split()))
         wanted = columns(analysis)
         lines = [" & ".join(["", *(_tex(m) for m in wanted)]) + r" \\", r"\midrule"]
         for name in analysis.names:
@@ -155,7 +174,7 @@ def latex(analyses: Sequence[Analysis]) -> str:
             lines.append(" & ".join([_tex(name), *cells]) + r" \\")
         body = "\n".join(lines)
         parts.append(
-            f"% {analysis.dataset}, {analysis.split}; bold: {bold}\n"
+            f"% {told}; intervals are in table.md; needs \\usepackage{{booktabs}}\n"
             rf"\begin{{tabular}}{{l{'r' * len(wanted)}}}" + "\n\\toprule\n" + body + "\n\\bottomrule\n\\end{tabular}\n"
         )
     return "\n".join(parts)
@@ -165,26 +184,37 @@ def comma_separated(analyses: Sequence[Analysis]) -> str:
     """A line for each entry and metric."""
     file = io.StringIO()
     write = csv.writer(file)
+    safe = {name: _no_formula(name) for a in analyses for name in a.names}
     write.writerow(["dataset", "split", "entry", "seeds", "metric", "score", "low", "high", "sd", "signature"])
     for a in analyses:
         for metric, known in a.plain.items():
             for name, (mean, spread) in known.items():
                 sd = "" if spread is None else spread
-                write.writerow([a.dataset, a.split, name, "", metric, mean, "", "", sd, a.signatures[metric]])
+                write.writerow([a.dataset, a.split, safe[name], "", metric, mean, "", "", sd, a.signatures[metric]])
         for metric, found in a.estimates.items():
             for name, e in found.items():
                 sd = "" if e.sd is None else e.sd
                 write.writerow(
-                    [a.dataset, a.split, name, e.runs, metric, e.score, e.low, e.high, sd, a.signatures[metric]]
+                    [a.dataset, a.split, safe[name], e.runs, metric, e.score, e.low, e.high, sd, a.signatures[metric]]
                 )
         for which in COSTS:
             for name in a.names:
                 if (value := a.costs[name].get(which)) is not None:
-                    write.writerow([a.dataset, a.split, name, "", which, value, "", "", "", COSTS[which]])
+                    write.writerow([a.dataset, a.split, safe[name], "", which, value, "", "", "", cost_title(a, which)])
     return file.getvalue()
 
 
-def undecided(analysis: Analysis, name: str, alpha: float = 0.05) -> list[str]:
+def _no_formula(text: str) -> str:
+    """As a spreadsheet takes it for text."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _marked(text: str) -> str:
+    """As Markdown takes it for text, in a line and in a table."""
+    return "".join("\\" + mark if mark in "\\|`<" else mark for mark in " ".join(text.split()))
+
+
+def undecided(analysis: Analysis, name: str, alpha: float = ALPHA) -> list[str]:
     """The entries that ``name`` was tested against and is not told apart from."""
     pairs = analysis.differences.get(analysis.metric, [])
     mine = [d for d in pairs if name in (d.a, d.b) and d.adjusted >= alpha]
@@ -197,6 +227,8 @@ def said(analysis: Analysis) -> str:
     best, found = names[0], analysis.estimates[analysis.metric]
     score = estimated(analysis.metric, found[best], "[{low}, {high}]").text
     direction = "lowest" if lower_is_better(analysis.metric) else "highest"
+    if len(names) == 1:
+        return f"{best} has {analysis.metric} {score}."
     text = f"{best} has the {direction} {analysis.metric}, {score}."
     pairs = [d for d in analysis.differences.get(analysis.metric, []) if best in (d.a, d.b)]
     if not pairs:
@@ -216,17 +248,17 @@ def said(analysis: Analysis) -> str:
         text += f" It can't be told apart from {', '.join(apart)} (p >= 0.05{level})."
     alone = sum(not d.seeds for d in pairs)
     if alone == len(pairs):
-        text += " One run each: this is about these runs and not about what they are runs of; more seeds tell more."
+        text += " One run each: this holds for these runs, and other seeds of the same may turn it."
     elif alone:
-        text += " Where there is one run each, this is about these runs and not about what they are runs of."
+        text += " Where one side has a single run, and the other two at most, this holds for these runs alone."
     return text
 
 
 def how_corrected(analysis: Analysis, metric: str) -> str:
     """What was done to p for the number of pairs that were tested on a metric."""
-    pairs = len(analysis.differences.get(metric, []))
+    pairs = counted(len(analysis.differences.get(metric, [])), "pair")
     how = analysis.options.correction
-    return f" after {how.capitalize()}'s correction for {pairs} pairs" if how != "none" else ", not corrected"
+    return f" after {how.capitalize()}'s correction for {pairs}" if how != "none" else ", not corrected"
 
 
 def _tex(text: str) -> str:

@@ -107,6 +107,32 @@ class Cosine(Schedule):
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
 
 
+class Halving(Schedule):
+    """factor = 1 for the first ``after`` of ``epochs`` equal parts of the training, then halved once a part (Luong et
+    al. 2015, section 4.1: 12 epochs, from the 8th on): 1/2 in the part that comes next, 1/4, ...
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 0, epochs: int = 12, after: int = 8) -> None:
+        if not 0 <= after < epochs:
+            raise UserError(f"schedule.after={after} must be 0 or more, and less than schedule.epochs={epochs}")
+        self.epochs, self.after = epochs, after
+        self.total_steps = 0.0
+        super().__init__(optimizer, warmup_steps)
+
+    def plan(self, total_steps: float, *, timed: bool = False) -> None:
+        """Takes the length of training."""
+        if 0 < total_steps < math.inf:
+            self.total_steps = total_steps
+        elif not timed:
+            raise UserError("schedule=halving needs an end: set trainer.max_epochs, max_steps or max_time, or a budget")
+        super().plan(total_steps, timed=timed)
+
+    def factor(self, step: int) -> float:
+        """0.5^max(0, parts done - after + 1)."""
+        progress = (step - 1) / self.total_steps if self.total_steps else self.progress
+        return 0.5 ** max(0, math.floor(progress * self.epochs + 1e-9) - self.after + 1)
+
+
 class Plateau(Schedule):
     """factor is multiplied by ``reduce`` after ``patience`` validations without a new best, down to ``final``."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,9 @@ from seq2seq.comparison.explorer import Examples, gather
 from seq2seq.comparison.outside import outside
 from seq2seq.comparison.page import page
 from seq2seq.comparison.ranks import FEWEST, Ranking, ranking
-from seq2seq.comparison.runs import Run, find, references, unfinished
+from seq2seq.comparison.runs import Run, find, meant, references, unfinished
 from seq2seq.comparison.statistics import CORRECTIONS, Correction
+from seq2seq.comparison.tables import counted
 from seq2seq.config import plain
 from seq2seq.errors import UserError
 from seq2seq.lines import read_lines
@@ -62,11 +64,14 @@ class Comparison:
 
 def compare(config: DictConfig) -> Path:
     """Writes the report; its path."""
+    for option in ("outputs", "attention"):
+        if isinstance(given := config.get(option), str):
+            raise UserError(f"{option}={given}: write {option}.NAME=FILE, with the name that it gets in the table")
     schema.check_options("", plain(config), Comparison)
     asked = Comparison(**plain(config))
     _check(asked)
     folder = _claimed(Path(asked.output))
-    paths = [asked.runs] if isinstance(asked.runs, str) else list(asked.runs)
+    paths = meant([asked.runs] if isinstance(asked.runs, str) else asked.runs)
     runs = find(paths, asked.split) if paths else []
     notes = unfinished(paths)
     runs += _others(asked, runs)
@@ -74,24 +79,23 @@ def compare(config: DictConfig) -> Path:
         raise UserError("runs: name runs or sweeps to compare, or outputs.NAME=FILE of other toolkits")
     notes += repeated(runs)
     names, several = named(runs), datasets(runs)
-    if asked.baseline is not None and asked.baseline not in names.values():
-        raise UserError(f"baseline={asked.baseline} is none of: {', '.join(sorted(names.values()))}")
+    if asked.baseline is not None and asked.baseline not in (known := sorted(set(names.values()))):
+        raise UserError(
+            f"baseline={asked.baseline}{schema.suggest(asked.baseline, known)}; there are {', '.join(known)}"
+        )
     analyses, compared_in = [], []
     for dataset, mine in several.items():
-        compared = entries(mine, names)
         metric = asked.metric or _main(mine)
-        check(compared, metric)
+        check(mine, metric)
+        compared = entries(mine, names)
         choices = Options(metric, asked.samples, asked.level, asked.correction, asked.baseline, asked.quality)
-        log.info("%s: %d runs of %d configurations", dataset, len(mine), len(compared))
+        log.info("%s: %s of %s", dataset, counted(len(mine), "run"), counted(len(compared), "configuration"))
         analyses.append(analyse(dataset, compared, choices))
         compared_in.append(compared)
     ranked = _ranked(analyses)
     if ranked is None and len(analyses) >= FEWEST:
         notes.append("No ranking over datasets: fewer than two configurations were run on all of them.")
-    title = (
-        asked.title
-        or f"{', '.join(a.dataset for a in analyses)}: {sum(len(a.entries) for a in analyses)} configurations"
-    )
+    title = asked.title or f"{', '.join(several)}: {counted(sum(len(a.entries) for a in analyses), 'configuration')}"
     command = " ".join(shlex.quote(argument.lstrip("+")) for argument in sys.argv)
     told = (ranked, notes, command)
     room = LARGEST - len(page(title, analyses, [Examples()] * len(analyses), *told).encode())
@@ -99,7 +103,6 @@ def compare(config: DictConfig) -> Path:
         gather(compared, asked.examples, analysis.names, max(0, room) // len(analyses))
         for analysis, compared in zip(analyses, compared_in, strict=True)
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     files = {
         "index.html": page(title, analyses, examples, *told),
         "table.md": tables.markdown(analyses),
@@ -107,8 +110,12 @@ def compare(config: DictConfig) -> Path:
         "table.csv": tables.comma_separated(analyses),
         MARK: json.dumps(_summary(analyses, ranked), indent=1, ensure_ascii=False),
     }
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"output={folder} can't be written: {error.strerror}") from error
     for analysis in analyses:
         print(f"{analysis.dataset}, {analysis.split}\n{tables.brief(analysis)}\n\n{tables.said(analysis)}\n")
     for note in notes:
@@ -126,6 +133,8 @@ def _check(asked: Comparison) -> None:
         raise UserError(f"level={asked.level} must lie between 0 and 1")
     if asked.samples < 100:
         raise UserError(f"samples={asked.samples}: fewer than 100 resamples tell nothing")
+    if not asked.outputs and (beside := [n for n in ("references", "sources") if getattr(asked, n) is not None]):
+        raise UserError(f"{beside[0]} is for outputs.NAME=FILE, of which there is none; runs have their own")
     if asked.examples < 0:
         raise UserError(f"examples={asked.examples} must be 0 or a number of examples")
     if unknown := set(asked.attention) - set(asked.outputs):
@@ -138,8 +147,11 @@ def _check(asked: Comparison) -> None:
 
 def _claimed(folder: Path) -> Path:
     """A new directory, or one that held a report before."""
-    if folder.is_file():
-        raise UserError(f"output={folder} is a file; a report is a directory")
+    if (file := next((path for path in (folder, *folder.parents) if path.is_file()), None)) is not None:
+        raise UserError(f"output={folder}: {file} is a file; a report is a directory")
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(above, os.W_OK):
+        raise UserError(f"output={folder} can't be written: no permission for {above}")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise UserError(f"output={folder} holds something else, which is not written over; choose another")
     return folder
@@ -166,15 +178,18 @@ def _others(asked: Comparison, runs: Sequence[Run]) -> list[Run]:
         sources = list(read_lines(asked.sources))
     else:
         sources = [str(record["source"]) for record in like.records] if like else [""] * len(told)
+    if asked.attention and not any(sources):
+        raise UserError(f"sources=FILE is needed to place the columns of attention.{min(asked.attention)}")
     if len(sources) != len(told):
         raise UserError(f"sources: {len(sources)} lines, but there are references for {len(told)}")
     metrics = [asked.metric or "bleu"] if like is None else [m for m in like.results if m in SCORERS]
     found = []
     for name, path in asked.outputs.items():
         attention = asked.attention.get(name)
-        given = outside(
-            name, list(read_lines(path)), sources, told, metrics, like, Path(attention) if attention else None
-        )
+        hypotheses = list(read_lines(path))
+        if empty := sum(not line.strip() for line in hypotheses):
+            log.warning("outputs.%s: %d of %d lines are empty", name, empty, len(hypotheses))
+        given = outside(name, hypotheses, sources, told, metrics, like, Path(attention) if attention else None)
         found.append(given)
     return found
 

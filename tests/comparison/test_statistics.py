@@ -106,6 +106,23 @@ def test_one_run_beside_several_is_not_called_different_too_often(of_seeds: floa
     assert 0.01 <= found["ours"] <= 0.07
 
 
+def test_one_run_beside_two_tells_of_these_runs() -> None:
+    """Two are too few to tell how seeds vary: as one run, and as the mean of two, on the same sentences."""
+    random, resampler = np.random.default_rng(3), Resampler.of(150, 300)
+    one, *two = (np.stack([random.normal(0, 1, 150), np.ones(150)], 1) for _ in range(3))
+    a, b = System.of("a", "mean", [one], resampler), System.of("b", "mean", two, resampler)
+    found = difference(a, b)
+    as_one = difference(a, System.of("b", "mean", [np.mean(two, 0)], resampler))
+    assert not found.seeds
+    assert (found.difference, found.p) == (pytest.approx(as_one.difference), pytest.approx(as_one.p))
+    assert difference(a, System.of("b", "mean", [one, *two], resampler)).seeds
+
+
+@pytest.mark.parametrize("of_seeds", [0.0, 0.1, 0.3])
+def test_two_seeds_each_are_not_called_different_too_often(of_seeds: float) -> None:
+    assert ties(2, of_seeds, of_both=1.0)["ours"] <= 0.07
+
+
 def test_sacrebleu_s_own_p_is_one_sided() -> None:
     assert 0.08 < ties(1, 0.0, of_both=1.0)["sacrebleu"] < 0.13
 

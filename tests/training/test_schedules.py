@@ -9,7 +9,7 @@ import torch
 from torch.optim import SGD, Optimizer
 
 from seq2seq.errors import UserError
-from seq2seq.training.schedules import Constant, Cosine, InverseSquareRoot, Plateau, Schedule
+from seq2seq.training.schedules import Constant, Cosine, Halving, InverseSquareRoot, Plateau, Schedule
 
 
 def optimizer(lr: float = 1.0) -> Optimizer:
@@ -57,6 +57,21 @@ def test_cosine_takes_its_length_from_the_training() -> None:
     assert rates(schedule, 10)[4::5] == pytest.approx([0.5, 0.0])
     with pytest.raises(UserError, match=r"trainer\.max_steps"):
         Cosine(optimizer()).plan(math.inf)
+
+
+def test_halving_is_luongs() -> None:
+    """12 epochs of 2 updates: the peak for 8 of them, then a half, a quarter, an eighth, a sixteenth."""
+    schedule = Halving(optimizer())
+    schedule.plan(24.0)
+    assert rates(schedule, 24) == [1.0] * 16 + [0.5] * 2 + [0.25] * 2 + [0.125] * 2 + [0.0625] * 2
+    timed = Halving(optimizer(), epochs=10, after=5)
+    timed.plan(math.inf, timed=True)
+    timed.progress = 0.65
+    assert timed.factor(1) == 0.25
+    with pytest.raises(UserError, match=r"trainer\.max_epochs"):
+        Halving(optimizer()).plan(math.inf)
+    with pytest.raises(UserError, match=r"schedule\.after=12 must be 0 or more, and less than schedule\.epochs=12"):
+        Halving(optimizer(), after=12)
 
 
 def test_plateau_reduces_after_patience() -> None:

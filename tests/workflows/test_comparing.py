@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from seq2seq import command
 from seq2seq.comparison.analysis import mean_curve, seconds_to
-from seq2seq.comparison.entries import Entry, check, entries, named
+from seq2seq.comparison.entries import check, entries, named
 from seq2seq.comparison.runs import find
 from seq2seq.comparison.slices import by_length, by_word, of_length, source_lengths, words_found
 from seq2seq.errors import UserError
@@ -29,6 +29,12 @@ NAMES = {"rnn additive", "rnn dot", "transformer multi_head"}
 
 def composed(*overrides: str) -> DictConfig:
     (config,) = command.compose("compare", [command.forced(override) for override in overrides])
+    return config
+
+
+def evaluation(run: Path, output: Path, *options: str) -> DictConfig:
+    asked = [f"checkpoint={run}", f"output={output}", *options]
+    (config,) = command.compose("evaluate", [command.forced(option) for option in asked])
     return config
 
 
@@ -154,13 +160,22 @@ def test_another_toolkit_s_attention(sweep: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "broken.npz", **{**arrays, "1": arrays["1"] * np.nan})
     with pytest.raises(UserError, match="array 1 has weights that are negative or no numbers"):
         comparing.compare(composed(*options, f"attention.theirs={tmp_path / 'broken.npz'}"))
+    for arrays, message in (
+        ({}, "holds no arrays"),
+        ({"1": 5 * np.ones((2, 2))}, "array 1 has a row that sums to 10"),
+    ):
+        np.savez(tmp_path / "odd.npz", **arrays)
+        with pytest.raises(UserError, match=message):
+            comparing.compare(composed(*options, f"attention.theirs={tmp_path / 'odd.npz'}"))
+    np.save(tmp_path / "single.npy", np.ones((2, 2)))
+    with pytest.raises(UserError, match="one array, no"):
+        comparing.compare(composed(*options, f"attention.theirs={tmp_path / 'single.npy'}"))
     with pytest.raises(UserError, match=r"but the output has \d+ words and the source"):
         comparing.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows, wrong=1)}"))
 
 
 def test_an_evaluation_of_a_run_stands_for_it(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (config,) = command.compose("evaluate", [f"++checkpoint={sweep / '0'}", f"++output={tmp_path / 'again'}"])
-    evaluating.evaluate(config)
+    evaluating.evaluate(evaluation(sweep / "0", tmp_path / "again"))
     found = entries(find([sweep, tmp_path / "again"], "test"))
     assert [(entry.name, len(entry.runs)) for entry in found] == [
         (name, 1 + (name[:3] == "rnn")) for name in sorted(NAMES)
@@ -209,15 +224,30 @@ def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_evaluations_can_be_compared_too(sweep: Path, tmp_path: Path) -> None:
     for control in ("uniform", "frozen"):
-        options = [
-            f"checkpoint={sweep / '0'}",
-            f"output={tmp_path / control}",
-            f"evaluation.control={control}_attention",
-        ]
-        (config,) = command.compose("evaluate", [command.forced(option) for option in options])
-        evaluating.evaluate(config)
+        evaluating.evaluate(evaluation(sweep / "0", tmp_path / control, f"evaluation.control={control}_attention"))
     names = [entry.name for entry in entries(find([sweep / "0", tmp_path / "uniform", tmp_path / "frozen"], "test"))]
-    assert sorted(names) == ["control=frozen_attention", "control=uniform_attention", "default"]
+    controls = [f"rnn additive control={control}_attention" for control in ("frozen", "uniform")]
+    assert sorted(names) == ["rnn additive", *controls]
+
+
+def test_runs_may_be_a_pattern(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    comparing.compare(composed(f"runs='{sweep}/[02]'", f"output={tmp_path / 'out'}", "samples=100"))
+    assert "rnn" not in (said := capsys.readouterr().out) and "additive" in said and "dot" in said
+
+
+def test_what_is_said_of_a_quality_that_nobody_reached(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparing.compare(composed(f"runs={sweep}", f"output={tmp_path / 'out'}", "samples=100", "quality=0.001"))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "quality=0.001 says nothing: none has a validation nll so good." in page
+
+
+def test_a_signature_holds_no_results(report: Path) -> None:
+    with (report / "table.csv").open(newline="") as file:
+        signatures = {row["signature"] for row in csv.DictReader(file) if row["metric"] == "aer"}
+    (signature,) = signatures
+    assert "rows:predicted" in signature and "precision" not in signature
 
 
 def test_unfinished_runs_are_told(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,6 +264,9 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
     told, lines = json.loads(results.read_text()), outputs.read_text().splitlines()
     if what == "signature":
         told["test"]["bleu"]["signature"] = told["test"]["bleu"]["signature"].replace("tok:13a", "tok:zh")
+    elif what == "split":
+        told["valid"] = told.pop("test")
+        outputs = outputs.rename(outputs.with_name("valid.jsonl"))
     elif what == "metric":
         del told["test"]["bleu"]
     elif what == "records":
@@ -258,7 +291,11 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
         ("broken", [], r"test\.jsonl, line 2: no JSON"),
         ("", ["split=valid"], r"has no results of split 'valid'; it has: test \(split=\.\.\.\)"),
         ("", ["metric=meteor"], r"has no meteor"),
-        ("", ["baseline=nobody"], "none of: rnn additive, rnn dot, transformer multi_head"),
+        ("", ["baseline=nobody"], "there are rnn additive, rnn dot, transformer multi_head"),
+        ("", ["baseline='rnn aditive'"], "did you mean rnn additive"),
+        ("", ["outputs=file.txt"], r"write outputs\.NAME=FILE"),
+        ("", ["references=file.txt"], r"references is for outputs\.NAME=FILE, of which there is none"),
+        ("split", [], r"the first is of split test, the second of valid \(split=\.\.\. chooses\)"),
         ("", ["correction=holms"], "must be one of holm, bonferroni, none"),
         ("", ["samples=10"], "fewer than 100"),
         ("", ["attention.x=y.npz"], r"attention\.x belongs to outputs\.x=FILE"),
@@ -283,6 +320,10 @@ def test_nothing_to_compare_and_nothing_written_over(sweep: Path, tmp_path: Path
     ):
         with pytest.raises(UserError, match=message):
             comparing.compare(composed(*options, f"output={tmp_path / 'out'}"))
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/report"):
+        with pytest.raises(UserError, match="file is a file; a report is a directory"):
+            comparing.compare(composed(f"runs={sweep}", f"output={tmp_path / place}"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="holds something else"):
@@ -331,7 +372,7 @@ def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: P
     found = entries(find([sweep / "0", tmp_path / "best", tmp_path / "last"], "test"))
     assert sorted(len(entry.runs) for entry in found) == [1, 1]
     assert {run.trained.resolve() for entry in found for run in entry.runs} == {(sweep / "0").resolve()}
-    assert {entry.name for entry in found} == {"default", "checkpoint=last.ckpt"}
+    assert {entry.name for entry in found} == {"rnn additive", "rnn additive checkpoint=last.ckpt"}
 
 
 def test_curves_are_means_where_all_were_validated() -> None:
@@ -352,7 +393,7 @@ def test_other_machines_and_other_pictures_are_told(sweep: Path, tmp_path: Path)
     (config,) = command.compose("evaluate", [command.forced(option) for option in asked])
     evaluating.evaluate(config)
     names = {entry.name for entry in entries(find([sweep / "0", tmp_path / "cut"], "test"))}
-    assert names == {"default", "data.max_source_tokens=5"}
+    assert names == {"rnn additive", "rnn additive data.max_source_tokens=5"}
 
 
 def test_seconds_to_a_quality(sweep: Path) -> None:
@@ -418,6 +459,38 @@ def test_evaluations_on_another_dataset_are_told_apart(sweep: Path, tmp_path: Pa
     assert named(untyped) == {"1": "rnn dot (1)", "2": "rnn dot (2)"}
 
 
+def test_an_evaluation_of_other_records_does_not_take_the_place_of_its_run(sweep: Path, tmp_path: Path) -> None:
+    evaluated = evaluating.evaluate(evaluation(sweep / "0", tmp_path / "other", "data.reader.test=3"))
+    assert evaluated
+    with pytest.raises(UserError, match="can't be compared: their test sets differ: 6 and 3 records"):
+        comparing.compare(composed(f"runs=[{sweep / '0'},{tmp_path / 'other'}]", f"output={tmp_path / 'report'}"))
+
+
+def test_a_control_is_named_and_was_not_trained(sweep: Path, tmp_path: Path) -> None:
+    evaluating.evaluate(evaluation(sweep / "0", tmp_path / "control", "evaluation.control=uniform_attention"))
+    (alone,) = named(find([tmp_path / "control"], "test")).values()
+    assert alone == "rnn additive control=uniform_attention"
+    runs = find([sweep / "0", tmp_path / "control"], "test")
+    assert sorted(named(runs).values()) == ["rnn additive", "rnn additive control=uniform_attention"]
+    control = next(run for run in runs if run.control)
+    assert not control.curves and "training" not in control.about and control.about["parameters"]
+
+
+def test_seeds_of_two_phases_are_one_configuration(sweep: Path, tmp_path: Path) -> None:
+    """Two seeds, each started from the first phase of its own seed; and one from another mechanism's."""
+    for second, first in ((0, 0), (1, 1), (2, 2)):
+        run = Path(shutil.copytree(sweep / str(second), tmp_path / str(second)))
+        for file in (run / "config.yaml",):
+            text = file.read_text()
+            file.write_text(text.replace("start_from: null", f"start_from: {sweep / str(first)}"))
+        (run / ".hydra" / "overrides.yaml").write_text(f"- training.start_from={sweep / str(first)}\n")
+    assert [entry.seeds for entry in entries(find([tmp_path], "test"))] == [[1, 2], [1]]
+    for place in (0, 1):
+        file = tmp_path / str(place) / "config.yaml"
+        file.write_text(file.read_text().replace(f"start_from: {sweep}/{place}", f"start_from: {sweep}/{2 * place}"))
+    assert len(entries(find([tmp_path / "0", tmp_path / "1"], "test"))) == 2
+
+
 @pytest.mark.parametrize(("typed", "name"), [("soft", "additive"), ("concat", "additive"), ("global", "general")])
 def test_a_synonym_goes_by_the_name_of_what_it_is(sweep: Path, tmp_path: Path, typed: str, name: str) -> None:
     run = Path(shutil.copytree(sweep / "0", tmp_path / "0"))
@@ -433,7 +506,7 @@ def test_texts_that_part_late_are_shown_from_there(sweep: Path) -> None:
     long = " ".join(["word"] * 30)
     for one, last in ((run, " here"), (other, " there")):
         one.__dict__["records"] = [{**run.records[0], "references": ["same", long + last]}, *run.records[1:]]
-    pair = [Entry(one.path.name, [one]) for one in (run, other)]
+    pair = [run, other]
     with pytest.raises(
         UserError, match=r"a reference of record 1 is '\.\.\.word word word word here' and '\.\.\.word.* there'"
     ):
