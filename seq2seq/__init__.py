@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # read when torch is imported: its profiler tells when it starts
 
 if TYPE_CHECKING:
     from pathlib import Path
