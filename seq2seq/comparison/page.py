@@ -287,9 +287,11 @@ def _attention(a: Analysis, number: int) -> str:
             share = common[place[row], place[column]]
             return "<td></td>" if np.isnan(share) else f'<td style="--w:{share:.2f}">{100 * share:.0f}</td>'
 
+        empty = " Empty: nothing to compare (other toolkits keep attention of their outputs)."
+        empty *= bool(np.isnan(common).any())
         parts.append(
             "<h3>Do they look at the same words?</h3><p>Share of attention, in percent, that two have in common on the "
-            "same references, word by word.</p>" + _matrix(a.names, cell, "agreement", "shared")
+            f"same references, word by word.{empty}</p>" + _matrix(a.names, cell, "agreement", "shared")
         )
     return "".join(parts)
 
