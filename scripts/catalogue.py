@@ -57,7 +57,7 @@ class Entry:
         idea, purpose, *_ = [*file.read_text(encoding="utf-8").splitlines(), "", ""]
         if not idea.startswith("# ") or not purpose.startswith(FOR):
             raise UserError(f"{file}: line 1 must be '# Name: idea (paper)', line 2 '{FOR}what it is for'")
-        return Entry(file.stem, idea[2:], purpose.removeprefix(FOR), synonym_of(file.parent.name, file.stem))
+        return Entry(file.stem, idea[2:], purpose.removeprefix(FOR), synonym_of(file))
 
 
 def entries(slot: str) -> list[Entry]:

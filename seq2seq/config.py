@@ -38,9 +38,8 @@ TOOLS = frozenset(
 """What may be built from outside this package while training: optimisers, schedulers, loggers, callbacks."""
 
 
-def synonym_of(group: str, name: str) -> str | None:
-    """The choice of ``group`` that ``name`` is just another name of: its file has that default, and nothing else."""
-    file = CONF / group / f"{name}.yaml"
+def synonym_of(file: Path) -> str | None:
+    """The choice that ``file``, of the same group, is just another name of: it has that default, and nothing else."""
     node = OmegaConf.load(file) if file.exists() else OmegaConf.create()
     only = list(node) == ["defaults"] and len(node.defaults) == 1 and isinstance(node.defaults[0], str)
     return node.defaults[0] if only else None

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from seq2seq import exhibits
-from seq2seq.config import plain, synonym_of
+from seq2seq.config import CONF, plain, synonym_of
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
 from seq2seq.sweeps import FAILED, RESULTS
@@ -244,7 +244,8 @@ def _chosen(path: Path) -> dict[str, str]:
     if not folder.exists():
         return {}
     choices = _yaml(folder / "hydra.yaml").hydra.runtime.choices
-    groups = {name: synonym_of(name, choices[name]) or str(choices[name]) for name in PRIMARY if choices.get(name)}
+    chosen = {name: str(choices[name]) for name in PRIMARY if choices.get(name)}
+    groups = {group: synonym_of(CONF / group / f"{name}.yaml") or name for group, name in chosen.items()}
     typed = [str(line).lstrip("+").partition("=") for line in _yaml(folder / "overrides.yaml")]
     return groups | {key: value for key, _, value in typed if key not in BESIDE.union(PRIMARY, {"data"})}
 
