@@ -40,6 +40,10 @@ def place(_root_: DictConfig) -> str:
     return next(name for name in names if not (sweep / name / CONFIG).exists())
 
 
+class AtWork(UserError):
+    """A directory is another process's."""
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """While it lasts, ``folder`` is this process's: another that wants it is refused. What a dead one left is taken."""
@@ -57,7 +61,7 @@ def alone(folder: Path) -> Iterator[None]:
                 continue
             process, _, node = held.partition(" ")
             if node != platform.node() or (process.isdigit() and _lives(int(process))):
-                raise UserError(
+                raise AtWork(
                     f"{folder} is at work in process {process} of {node}; if that has ended, remove {lock}"
                 ) from None
             _take_away(lock, held)

@@ -73,6 +73,21 @@ def test_a_stopped_job_goes_on(base: Path, first: subprocess.CompletedProcess[st
     assert (base / "sweep" / "0" / "results.json").exists()
 
 
+def test_a_job_that_is_at_work_already_is_left_to_whom_it_is_with(
+    base: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    """As of two synonyms of which one has begun."""
+    results = base / "sweep" / "0" / "results.json"
+    kept = results.read_text()
+    results.unlink()
+    with alone(base / "sweep" / "0"):
+        done = swept(base, "attention=multi_head", "attention.heads=1,2")
+    assert done.returncode == 0, done.stderr
+    assert f"left to whom it is with: {base / 'sweep' / '0'} is at work" in done.stderr
+    assert not results.exists() and not (base / "sweep" / "0" / "failed.txt").exists()
+    results.write_text(kept)
+
+
 def test_a_sweep_of_mistakes_is_refused_at_once(base: Path) -> None:
     done = swept(base / "none", "encoder.dropot=0.1,0.2")
     assert done.returncode == 1

@@ -32,7 +32,7 @@ from seq2seq.metrics import Score
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
 from seq2seq.scoring import score_records
-from seq2seq.sweeps import FAILED, RESULTS, alone
+from seq2seq.sweeps import FAILED, RESULTS, AtWork, alone
 from seq2seq.training.fit import OURS, FitResult, fit
 from seq2seq.training.options import Options
 from seq2seq.workflows.asking import laid, search_of
@@ -101,13 +101,17 @@ def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
 
 def run(config: DictConfig, folder: Path, *, again: bool = False) -> float | None:
     """``train``, and the best validation score. ``again``, as the job of a sweep that may have been launched before:
-    what is finished is left, what was stopped goes on.
+    what is finished or at work elsewhere is left, what was stopped goes on.
     """
     if again and (folder / RESULTS).exists():
         log.info("finished before: %s", folder)
     elif again:
-        with alone(folder):
-            _job(config, folder)
+        try:
+            with alone(folder):
+                _job(config, folder)
+        except AtWork as held:  # under a synonym, or by a second launch
+            log.warning("left to whom it is with: %s", held)
+            return None
         (folder / FAILED).unlink(missing_ok=True)  # an earlier launch did
     else:
         train(config, folder)
