@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # read when torch is imported: its profiler tells when it starts
+# torch reads it when it is imported: its profiler, which measures memory, would tell of each start
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 if TYPE_CHECKING:
     from pathlib import Path
