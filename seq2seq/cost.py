@@ -48,18 +48,20 @@ def flops_per_token(trained: Trained, records: Sequence[Record]) -> float | None
 
 def update_memory(trained: Trained, records: Sequence[Record], max_tokens: int) -> int | None:
     """Bytes that the forward and backward pass of one batch, of the longest ``records``, allocate where most are alive
-    at once, in fp32: activations and gradients, neither weights nor the optimiser's state. None without a batch.
+    at once, in fp32: activations and gradients, neither weights nor the optimiser's state. None without a batch,
+    or without room for it beside what training still holds.
     """
     batch = next(batches(trained, records, max_tokens), None)
     if batch is None:
         return None
-    model, criterion = copy.deepcopy(trained.model).train(), build_node(trained.config.loss)
-
-    def passes() -> None:
-        criterion(model, batch).total.backward()
-
-    with torch.random.fork_rng():
-        return allocated(passes) if trained.device.type == "cpu" else allocated_on_gpu(passes)
+    criterion = build_node(trained.config.loss)
+    measure = allocated if trained.device.type == "cpu" else allocated_on_gpu
+    try:
+        model = copy.deepcopy(trained.model).train()
+        with torch.random.fork_rng():
+            return measure(lambda: criterion(model, batch).total.backward())
+    except torch.OutOfMemoryError:  # no reason to lose a run's results
+        return None
 
 
 @contextmanager

@@ -77,6 +77,14 @@ def test_memory_of_an_update_does_not_hang_on_what_ran_before(run: Path) -> None
     assert update_memory(trained, [], 1024) is None
 
 
+def test_no_room_for_a_measurement_loses_no_results(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(work: object) -> int:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("seq2seq.cost.allocated", full)
+    assert update_memory(seq2seq.load(run), [Record(source="a bird .", target="la bird .")], 1024) is None
+
+
 @pytest.mark.skipif(peak() is None, reason="this system does not tell")
 def test_peak_of_memory() -> None:
     give_back()
