@@ -90,7 +90,8 @@ def check_options(
             if "_target_" not in value:  # a node is held against its target
                 check_options(place, value, hint)
         elif not fits(value, hint) and (value is not None or parameter.default is not None):
-            raise UserError(f"{place}={value}: must be {describe(hint)}")
+            named = typing.get_origin(hint) in (dict, Mapping)
+            raise UserError(f"{place}={value}: must be {f'{place}.NAME=VALUE' if named else describe(hint)}")
 
 
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Parameter, Any]], bool]:

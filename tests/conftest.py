@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="offline", OMP_NUM_THREADS="1")
-os.environ["KINETO_LOG_LEVEL"] = "6"  # as seq2seq/__init__.py, but before torch is imported
 
 from pathlib import Path
 

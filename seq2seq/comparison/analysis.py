@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seq2seq.comparison import slices
 from seq2seq.comparison.agreement import agreement
-from seq2seq.comparison.entries import Entry, alike, meaning
+from seq2seq.comparison.entries import Entry, meaning
 from seq2seq.comparison.runs import Run
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.statistics import (
@@ -107,10 +107,8 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
         having = [entry for entry in entries if all(metric in run.results for run in entry.runs)]
         if not having:
             continue
-        one = having[0].runs[0]
-        told = [meaning(run.results[metric]["signature"]) for entry in having for run in entry.runs]
-        signatures[metric] = " or ".join(dict.fromkeys(told))
-        same = all(alike(metric, one, run) for entry in having for run in entry.runs)
+        meanings = dict.fromkeys(meaning(metric, run) for entry in having for run in entry.runs)
+        signatures[metric], same = " or ".join(meanings), len(meanings) == 1
         if not same:
             notes.append(f"{metric} has several signatures: its figures stand beside each other and are not tested.")
         rows = {entry.name: [run.rows(metric) for run in entry.runs] for entry in having}

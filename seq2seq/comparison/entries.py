@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from seq2seq.comparison.outside import SYSTEM
-from seq2seq.comparison.runs import CONTROL, PRIMARY, Run, references
+from seq2seq.comparison.recipes import CONTROL, PRIMARY
+from seq2seq.comparison.runs import Run, references
 from seq2seq.errors import UserError
 from seq2seq.sweeps import RESULTS
 
@@ -67,11 +68,12 @@ def named(runs: Sequence[Run]) -> dict[str, str]:
     primary = [key for key in PRIMARY if len({run.facets.get(key) for run in ours}) > 1]
     typed = dict.fromkeys(key for run in ours for key in run.facets if key not in PRIMARY)
     sets = datasets(ours).values()
-    differing = [key for key in typed if any(len({run.facets.get(key) for run in some}) > 1 for some in sets)]
-    controls = [key for key in (CONTROL,) if key not in differing and any(key in run.facets for run in ours)]
-    shown = primary + differing + controls
-    if any(set(shown).isdisjoint(run.facets) for run in ours) or shown == controls:
-        shown = [key for key in PRIMARY if any(key in run.facets for run in ours)] + differing + controls
+    differing = [
+        key for key in typed if key == CONTROL or any(len({run.facets.get(key) for run in some}) > 1 for some in sets)
+    ]
+    shown = primary + differing
+    if set(shown) <= {CONTROL} or any(set(shown).isdisjoint(run.facets) for run in ours):
+        shown = [key for key in PRIMARY if any(key in run.facets for run in ours)] + differing
     plain = {}
     for run in runs:
         told = [(key, run.facets[key]) for key in shown if key in run.facets]
@@ -130,7 +132,7 @@ def _apart(one: Run, other: Run, metric: str) -> str | None:
                 told = _difference(*pair) if pair else f"one of {len(x)} and of {len(y)}"
                 return f"their test sets differ: a {what} of record {place + 1} is {told}"
     mine, theirs = (str(run.results[metric]["signature"]) for run in (one, other))
-    if not alike(metric, one, other):
+    if meaning(metric, one) != meaning(metric, other):
         parts = set(mine.split("|")) ^ set(theirs.split("|"))
         return f"their {metric} is not the same: {mine} and {theirs} ({', '.join(sorted(parts))})"
     return None
@@ -146,11 +148,7 @@ def _difference(one: str, other: str) -> str:
     )
 
 
-def alike(metric: str, one: Run, other: Run) -> bool:
-    """Whether both give the metric one meaning."""
-    return meaning(one.results[metric]["signature"]) == meaning(other.results[metric]["signature"])
-
-
-def meaning(signature: str) -> str:
-    """A signature without what is a result."""
-    return "|".join(part for part in signature.split("|") if not part.startswith(("precision:", "recall:")))
+def meaning(metric: str, run: Run) -> str:
+    """The signature of a run's metric, without what is a result."""
+    parts = str(run.results[metric]["signature"]).split("|")
+    return "|".join(part for part in parts if not part.startswith(("precision:", "recall:")))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -15,13 +14,12 @@ from seq2seq.comparison.analysis import COSTS, Analysis
 from seq2seq.comparison.charts import Point
 from seq2seq.comparison.explorer import Examples, written
 from seq2seq.comparison.ranks import Ranking
+from seq2seq.comparison.significance import matrix, significance
 from seq2seq.comparison.slices import Group, Sliced
-from seq2seq.comparison.statistics import Difference
-from seq2seq.comparison.tables import ALPHA, Cell
+from seq2seq.comparison.tables import Cell
 from seq2seq.metrics.sums import lower_is_better
 
 FOLDER = Path(__file__).parent
-LEAST_P = 0.001
 MEANING = {
     "attention_entropy": "nats; 0 sharp",
     "attention_effective_positions": "exp of the entropy",
@@ -97,7 +95,7 @@ def _section(number: int, a: Analysis, examples: Examples) -> str:
         _table(tables.head(a), tables.rows(a), f"scores{number}"),
         _others(a, number),
         _charts(a),
-        _significance(a),
+        significance(a),
         _attention(a, number),
         _explorer(number, examples),
         _list([*a.notes, *examples.notes]),
@@ -200,74 +198,6 @@ def _sliced(a: Analysis) -> list[tuple[str, str]]:
     return found
 
 
-def _significance(a: Analysis) -> str:
-    parts = []
-    for metric, pairs in a.differences.items():
-        if not pairs:
-            continue
-        names = [n for n in a.names if any(n in (d.a, d.b) for d in pairs)]
-        known = {(d.a, d.b): d for d in pairs}
-        alone = sum(not d.seeds for d in pairs)
-        hows = []
-        if alone < len(pairs):
-            hows.append("▲ ▼: seeds and sentences are drawn together, and t is tested.")
-        if alone:
-            hows.append(
-                "▴ ▾: one run, beside another or two. Sentences alone are drawn (paired bootstrap, whose standard "
-                "deviation z is tested with), so that this holds for these runs; other seeds may turn it. Approximate "
-                "randomisation, where given, is not corrected."
-            )
-        how = " ".join(hows)
-        up, down = _words(metric)
-        parts.append(
-            f"<h3>{escape(metric)}: who differs from whom</h3><p>Row less column. <b class=up>▲ ▴</b> the row is "
-            f"{up}, <b class=down>▼ ▾</b> {down}, p &lt; {ALPHA}{tables.how_corrected(a, metric)}; · not told apart. "
-            f"{how}</p>" + _matrix(names, partial(_cell, metric, known), "significance")
-        )
-    return "".join(parts)
-
-
-def _words(metric: str) -> tuple[str, str]:
-    """Of what is up and of what is down."""
-    return ("higher", "lower") if metric.startswith(tables.NEUTRAL) else ("better", "worse")
-
-
-def _p(value: float) -> str:
-    """A normal's far tail is not known to more."""
-    return f"p {value:.3g}" if value >= LEAST_P else f"p < {LEAST_P}"
-
-
-def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, column: str) -> str:
-    """What a pair came to, from the row's side."""
-    sign = 1 if (row, column) in known else -1
-    d = known.get((row, column), known.get((column, row)))
-    if d is None:
-        return "<td></td>"
-    value = sign * d.difference
-    better = value < 0 if lower_is_better(metric) else value > 0
-    marks = "▲▼" if d.seeds else "▴▾"
-    mark, kind = ("·", "") if d.adjusted >= ALPHA else (marks[0], "up") if better else (marks[1], "down")
-    low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
-    said = f"{value:+.3g} [{low:.3g}, {high:.3g}], {_p(d.p)}, corrected {_p(d.adjusted)}"
-    said += "" if d.seeds else ", of these runs"
-    if d.randomised is not None:
-        said += f", approximate randomisation p {d.randomised:.3g}, not corrected"
-    up, down = _words(metric)
-    word = {"": "not told apart", "up": up, "down": down}[kind]
-    heard = f'<span class="hidden">{word}, {escape(said)}</span>'
-    return f'<td class="{kind}"><span aria-hidden="true">{mark}</span>{heard}</td>'  # the script makes a title of it
-
-
-def _matrix(names: Sequence[str], cell: Callable[[str, str], str], label: str, kind: str = "") -> str:
-    """Rows and columns are the same configurations; ``cell`` of a row's name and a column's is a ``<td>``."""
-    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
-    rows = (f'<tr><th scope="row">{escape(r)}</th>{"".join(cell(r, c) for c in names)}</tr>' for r in names)
-    table = (
-        f'<table class="matrix {kind}"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    )
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
-
-
 def _attention(a: Analysis, number: int) -> str:
     head, rows = tables.about_attention(a)
     if len(head) < 2:
@@ -287,11 +217,12 @@ def _attention(a: Analysis, number: int) -> str:
             share = common[place[row], place[column]]
             return "<td></td>" if np.isnan(share) else f'<td style="--w:{share:.2f}">{100 * share:.0f}</td>'
 
-        empty = " Empty: nothing to compare (other toolkits keep attention of their outputs)."
-        empty *= bool(np.isnan(common).any())
+        empty = ""
+        if np.isnan(common).any():
+            empty = " Empty: nothing to compare (other toolkits keep attention of their outputs)."
         parts.append(
             "<h3>Do they look at the same words?</h3><p>Share of attention, in percent, that two have in common on the "
-            f"same references, word by word.{empty}</p>" + _matrix(a.names, cell, "agreement", "shared")
+            f"same references, word by word.{empty}</p>" + matrix(a.names, cell, "agreement", "shared")
         )
     return "".join(parts)
 

@@ -14,34 +14,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from seq2seq import exhibits
-from seq2seq.config import CONF, plain, synonym_of
+from seq2seq.comparison.recipes import CONTROL, chosen, config_of, evaluated, learnt
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
 from seq2seq.sweeps import FAILED, RESULTS
 
 SPLITS = ("train", "valid", "validation", "test")
 STATISTIC = "attention_"
-PRIMARY = ("model", "attention")
-"""Groups that name a system wherever they differ; of others, what was typed."""
-CONTROL = "control"
-"""What an evaluation was under, which its name always says."""
-BESIDE = {
-    *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
-    *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
-    *(f"training.{name}" for name in ("save_steps", "save_minutes", "plots", "plots_every", "metrics")),
-    *(f"training.{name}" for name in ("examples", "faithfulness", "start_from")),
-}
-"""Keys that change nothing in what is learnt."""
-READING = {
-    f"data.{name}"
-    for name in ("path", "cache", "workers", "pin_memory", "max_tokens", "max_sentences", "reader", "tokenizer")
-}
-"""Keys of data that change nothing in what is scored."""
 
 
 @dataclass(frozen=True)
@@ -164,19 +145,19 @@ def read(path: Path, split: str) -> Run:
         there = ", ".join(name for name in results if name != "run") or "none"
         raise UserError(f"{path} has no results of split {split!r}; it has: {there} (split=...)")
     about = dict(results.get("run", {}))
-    evaluated = "training" not in about
-    trained = _run_of(path, about) if evaluated else path
-    config, mine, told = _config(trained), _config(path), about if trained == path else _told(trained)
-    otherwise = _evaluated(mine, config, about, told) if evaluated else {}
-    learnt = json.dumps([_learnt(trained, config), otherwise], sort_keys=True, default=str)
+    later = "training" not in about
+    trained = _run_of(path, about) if later else path
+    config, mine, told = config_of(trained), config_of(path), about if trained == path else _told(trained)
+    otherwise = evaluated(mine, config, about, told) if later else {}
+    key = json.dumps([learnt(trained, config), otherwise], sort_keys=True, default=str)
     data, control = mine.get("data") or {}, otherwise.get(CONTROL)
     return Run(
         path,
         split,
         str(data.get("name") or split) if split in SPLITS else split,
         about.get("seed"),
-        _chosen(trained) | otherwise,
-        hashlib.sha256(learnt.encode()).hexdigest(),
+        chosen(trained) | otherwise,
+        hashlib.sha256(key.encode()).hexdigest(),
         results[split],
         {name: value for name, value in {**told, **about}.items() if name != "training" or not control},
         trained,
@@ -225,93 +206,3 @@ def _told(path: Path) -> dict[str, Any]:
     """What a run says of itself."""
     file = path / RESULTS
     return dict(_json(file).get("run", {})) if file.exists() else {}
-
-
-def _config(path: Path) -> dict[str, Any]:
-    file = path / "config.yaml"
-    stored = _yaml(file) if file.exists() else {}
-    try:
-        return plain(stored)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
-
-
-def _chosen(path: Path) -> dict[str, str]:
-    """How a run's config came about, as Hydra keeps it: the groups that name a system, and what was typed of the
-    recipe. A synonym goes by the name of what it is, so that one configuration has one name.
-    """
-    folder = path / ".hydra"
-    if not folder.exists():
-        return {}
-    choices = _yaml(folder / "hydra.yaml").hydra.runtime.choices
-    chosen = {name: str(choices[name]) for name in PRIMARY if choices.get(name)}
-    groups = {group: synonym_of(CONF / group / f"{name}.yaml") or name for group, name in chosen.items()}
-    typed = [str(line).lstrip("+").partition("=") for line in _yaml(folder / "overrides.yaml")]
-    return groups | {key: value for key, _, value in typed if key not in BESIDE.union(PRIMARY, {"data"})}
-
-
-def _yaml(file: Path) -> Any:
-    try:
-        return OmegaConf.load(file)
-    except (OmegaConfBaseException, YAMLError, OSError) as error:
-        raise UserError(f"{file} can't be read: {str(error).splitlines()[0]}") from error
-
-
-def _evaluated(
-    config: Mapping[str, Any], trained: Mapping[str, Any], about: Mapping[str, Any], told: Mapping[str, Any]
-) -> dict[str, str]:
-    """What an evaluation did otherwise than the run."""
-    found: dict[str, str] = {}
-    for node in ("decoding", *(["data"] if _name(config) == _name(trained) else [])):
-        mine, usual = (_flat(node, one.get(node)) for one in (config, trained))
-        changed = (key for key in mine if mine[key] != usual.get(key))
-        found |= {key: str(mine[key]) for key in changed if READING.isdisjoint((key, ".".join(key.split(".")[:2])))}
-    scored, best = (Path(str(one.get("checkpoint", ""))).name for one in (about, told))
-    if best and scored != best:
-        found["checkpoint"] = scored
-    control = (config.get("evaluation") or {}).get("control")
-    return found | ({CONTROL: str(control)} if control else {})
-
-
-def _flat(place: str, value: Any) -> dict[str, Any]:
-    """{data.images.size: 224, ...}."""
-    if not isinstance(value, Mapping):
-        return {place: value}
-    return {k: v for key, below in value.items() for k, v in _flat(f"{place}.{key}", below).items()}
-
-
-def _name(config: Mapping[str, Any]) -> object:
-    """Of the dataset."""
-    return (config.get("data") or {}).get("name")
-
-
-def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
-    """What tells training data apart, wherever they lie: how often each word stands in their targets, or without that
-    the path.
-    """
-    counted = path / "frequencies.json"
-    if counted.exists():
-        return hashlib.sha256(counted.read_bytes()).hexdigest()
-    return str((config.get("data") or {}).get("path"))
-
-
-def _learnt(path: Path, config: Mapping[str, Any]) -> list[Any]:
-    """What made a model: the recipe, what it was trained on, and likewise the run that it started from."""
-    start = (config.get("training") or {}).get("start_from")
-    folders = (Path(str(start)), Path(str(start)).parent.parent) if start else ()
-    before = next((folder for folder in folders if (folder / "config.yaml").exists()), None)
-    began = start if before is None else _learnt(before, _config(before))
-    return [_recipe(config), _trained_on(path, config), began]
-
-
-def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what changes nothing in what is learnt. Of the data, what is trained on stays."""
-    kept: dict[str, Any] = {}
-    for key, value in config.items():
-        if key in BESIDE or key in ("task", "experiment"):
-            continue
-        below = {name.partition(".")[2] for name in BESIDE if name.startswith(f"{key}.")}
-        if isinstance(value, Mapping) and below:
-            value = {name: one for name, one in value.items() if name not in below}
-        kept[str(key)] = value
-    return kept

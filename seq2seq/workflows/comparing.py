@@ -64,9 +64,6 @@ class Comparison:
 
 def compare(config: DictConfig) -> Path:
     """Writes the report; its path."""
-    for option in ("outputs", "attention"):
-        if isinstance(given := config.get(option), str):
-            raise UserError(f"{option}={given}: write {option}.NAME=FILE, with the name that it gets in the table")
     schema.check_options("", plain(config), Comparison)
     asked = Comparison(**plain(config))
     _check(asked)

@@ -293,7 +293,7 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
         ("", ["metric=meteor"], r"has no meteor"),
         ("", ["baseline=nobody"], "there are rnn additive, rnn dot, transformer multi_head"),
         ("", ["baseline='rnn aditive'"], "did you mean rnn additive"),
-        ("", ["outputs=file.txt"], r"write outputs\.NAME=FILE"),
+        ("", ["outputs=file.txt"], r"outputs=file\.txt: must be outputs\.NAME=VALUE"),
         ("", ["references=file.txt"], r"references is for outputs\.NAME=FILE, of which there is none"),
         ("split", [], r"the first is of split test, the second of valid \(split=\.\.\. chooses\)"),
         ("", ["correction=holms"], "must be one of holm, bonferroni, none"),
