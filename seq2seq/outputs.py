@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import combinations
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from seq2seq.errors import UserError
-from seq2seq.files import FULL, growing
+from seq2seq.files import FULL, growing, is_same
 from seq2seq.inference import Generation
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.links import Link, to_pharaoh
@@ -98,6 +100,30 @@ class Writer:
             if self._paths[place] is None or error.errno not in FULL:
                 raise
             raise UserError(f"{self._paths[place]} can't be written ({error.strerror})") from error
+
+
+def check_outputs(outputs: Mapping[str, str | Path], inputs: Iterable[tuple[str, str | Path]]) -> None:
+    """Refuse to write over what is read, or two outputs into one file, whatever names they go by.
+
+    Args:
+        outputs: {option: the file or the directory that it names}.
+        inputs: (option, file) of everything that is read.
+
+    Raises:
+        UserError: Nothing has been opened.
+    """
+    for (option, path), (other, beside) in combinations(outputs.items(), 2):
+        if is_same(path, beside) and not _is_device(path):
+            raise UserError(f"{option}={path} is also {other}={beside}; choose another file for one of them")
+    for name, file in inputs:
+        for option, path in outputs.items():
+            if is_same(path, file) and not _is_device(file):
+                raise UserError(f"{option}={path} is also read ({name}={file}); choose another file")
+
+
+def _is_device(path: str | Path) -> bool:
+    """Whether it is a terminal, a pipe or the like, which can be read and written at once."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def json_line(generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any) -> str:
