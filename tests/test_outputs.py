@@ -78,7 +78,7 @@ def test_an_open_descriptor_is_the_file_behind_it(run: Path, folder: Path, monke
 def test_files_of_the_run_are_no_outputs(run: Path, folder: Path, name: str) -> None:
     copy = Path(shutil.copytree(run, folder / "run"))
     before = content(copy)
-    with pytest.raises(UserError, match="run; choose another file|is also read"):
+    with pytest.raises(UserError, match=r"run; choose another file|is also read"):
         generate("checkpoint=run", "input=in.txt", f"output=run/{name}")
     assert content(copy) == before
     generate("checkpoint=run", "input=in.txt", "output=run/mine.txt")  # beside them it may be
