@@ -18,7 +18,7 @@ def compare(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    interrupts.take_over()
-    from seq2seq import command  # imports much, in which Ctrl-C is handled already
+    with interrupts.stopping():
+        from seq2seq import command  # imports much, in which Ctrl-C is handled already
 
-    command.run(compare, "compare")
+        command.run(compare, "compare")

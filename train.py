@@ -30,8 +30,8 @@ def check(config: DictConfig, typed: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    interrupts.take_over()
-    from seq2seq import command  # imports much, in which Ctrl-C is handled already
+    with interrupts.stopping():
+        from seq2seq import command  # imports much, in which Ctrl-C is handled already
 
-    resuming = any(argument.startswith("resume=") for argument in sys.argv)
-    command.run(train, "resume" if resuming else "train", check)
+        resuming = any(argument.startswith("resume=") for argument in sys.argv)
+        command.run(train, "resume" if resuming else "train", check)

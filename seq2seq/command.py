@@ -94,9 +94,8 @@ def _left(config: DictConfig, traceback_wanted: bool) -> Iterator[None]:
 def _one_line(traceback_wanted: bool) -> Iterator[None]:
     """Ends the program quietly where the user stopped it, with one line where the user has something to mend."""
     try:
-        with _stoppable():
-            yield
-            sys.stdout.flush()
+        yield
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has gone
         _drop_output()
         sys.exit(1)
@@ -109,17 +108,6 @@ def _one_line(traceback_wanted: bool) -> Iterator[None]:
         if traceback_wanted:
             raise
         sys.exit(f"{Path(sys.argv[0]).name}: {explain(error)}")
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Ends the program with the code for Ctrl-C after one, whatever exception that has become on its way."""
-    try:
-        yield
-    except BaseException as error:
-        if interrupts.received() or isinstance(error, KeyboardInterrupt):
-            sys.exit(interrupts.INTERRUPTED)
-        raise
 
 
 def _drop_output() -> None:

@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
@@ -20,6 +22,18 @@ PATIENCE = 3.0  # seconds that a program has to clean up
 
 _process = 0
 _received = False
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """End the program quietly, with the code for Ctrl-C, if one came while the block ran, whatever became of it."""
+    take_over()
+    try:
+        yield
+    except BaseException as error:
+        if _received or isinstance(error, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        raise
 
 
 def take_over() -> None:

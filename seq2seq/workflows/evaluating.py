@@ -82,6 +82,9 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     if asked.reverse:
         gold = [pair.swapped() for pair in gold]
     out = Path(asked.output) if asked.output else _new(trained.run / "evaluations")
+    for option in ("source_file", "target_file", "alignment"):
+        if (file := getattr(asked, option)) and Path(file).resolve().is_relative_to(out.resolve()):
+            raise UserError(f"output={out} holds {option}={file}; choose another directory")
     told = config.copy()
     told["evaluation"] = dict(asked.evaluation)
     with claimed(out, told):
@@ -91,8 +94,15 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
 def _new(folder: Path) -> Path:
     """A directory named by the time, which no other evaluation of this second has."""
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    names = (now if n == 1 else f"{now}_{n}" for n in count(1))
-    return next(folder / name for name in names if not (folder / name).exists())
+    for name in (now if n == 1 else f"{now}_{n}" for n in count(1)):
+        try:
+            (folder / name).mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{folder} can't be written ({error.strerror}): set output=DIR") from error
+    return folder / name
 
 
 def _scored(
