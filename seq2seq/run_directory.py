@@ -201,7 +201,8 @@ class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """Say once that the log ends."""
         logging.getLogger().removeHandler(self)
-        log.warning("%s can't be written (%s) and ends here", self.baseFilename, sys.exc_info()[1])
+        error = sys.exc_info()[1]
+        log.warning("%s can't be written (%s) and ends here", self.baseFilename, getattr(error, "strerror", error))
 
 
 @contextmanager

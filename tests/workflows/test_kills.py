@@ -107,7 +107,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DictConfig, Path]]:
-    """The config, and an uninterrupted run of it; what the model costs, which takes most of the time, is not counted."""
+    """The config, and an uninterrupted run of it, without what the model costs: that takes most of the time."""
     base = tmp_path_factory.mktemp("kills")
     config = composed(base / "cache")
     with pytest.MonkeyPatch.context() as patch:
