@@ -19,7 +19,7 @@ from seq2seq import exhibits
 from seq2seq.comparison.recipes import CONTROL, chosen, config_of, evaluated, learnt
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
-from seq2seq.sweeps import FAILED, RESULTS
+from seq2seq.run_directory import FAILED, RESULTS
 
 SPLITS = ("train", "valid", "validation", "test")
 STATISTIC = "attention_"

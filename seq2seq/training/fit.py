@@ -186,7 +186,7 @@ class _Session:
             best_score=c.best_score,
             best_step=c.best_step,
             steps=self.trainer.global_step,
-            epochs=self.trainer.current_epoch,
+            epochs=self.position.epochs,
             tokens=int(self.curves.tokens),
             seconds=self.curves.seconds,
             tokens_per_second=self.curves.speed,

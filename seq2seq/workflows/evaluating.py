@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ from seq2seq.inference import Trained
 from seq2seq.judgement import alignment_error, record_of
 from seq2seq.lines import read_lines
 from seq2seq.metrics import Score
-from seq2seq.metrics.gold import read_gold
+from seq2seq.metrics.gold import Gold, read_gold
 from seq2seq.metrics.text import check_metrics
+from seq2seq.run_directory import RESULTS, claimed
 from seq2seq.scoring import forced, score_records
-from seq2seq.sweeps import RESULTS
 from seq2seq.workflows.asking import laid, own_options, search_of
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     config = laid(trained.config, config, LAID)
     check_metrics(config.task.metrics, "task.metrics")
     trained = _seeing(trained, config)
-    search = search_of(config)
+    search_of(config)  # refused before anything is read
     options.check_options("evaluation", asked.evaluation, Control)
     control = Control(**asked.evaluation)
     sets = {name: control(records, trained.codec) for name, records in _record_sets(trained, config, asked).items()}
@@ -80,11 +81,42 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     gold = read_gold(asked.alignment) if asked.alignment else []
     if asked.reverse:
         gold = [pair.swapped() for pair in gold]
-    out = Path(asked.output) if asked.output else trained.run / "evaluations" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    out = Path(asked.output) if asked.output else _new(trained.run / "evaluations")
+    for option in ("source_file", "target_file", "alignment"):
+        if (file := getattr(asked, option)) and Path(file).resolve().is_relative_to(out.resolve()):
+            raise UserError(f"output={out} holds {option}={file}; choose another directory")
     told = config.copy()
     told["evaluation"] = dict(asked.evaluation)
-    report.claim(out, told)
+    with claimed(out, told):
+        return _scored(trained, config, asked, control, sets, gold, out, started)
 
+
+def _new(folder: Path) -> Path:
+    """A directory named by the time, which no other evaluation of this second has."""
+    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for name in (now if n == 1 else f"{now}_{n}" for n in count(1)):
+        try:
+            (folder / name).mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{folder} can't be written ({error.strerror}): set output=DIR") from error
+    return folder / name
+
+
+def _scored(
+    trained: Trained,
+    config: DictConfig,
+    asked: Evaluation,
+    control: Control,
+    sets: Mapping[str, Sequence[Record]],
+    gold: Sequence[Gold],
+    out: Path,
+    started: float,
+) -> dict[str, dict[str, Score]]:
+    """Scores the records of each set and the gold alignments, and writes what is found into ``out``."""
+    search = search_of(config)
     results: dict[str, dict[str, Score]] = {}
     costs: dict[str, Any] = {}
     for name, records in sets.items():

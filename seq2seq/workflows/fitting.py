@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -31,8 +30,8 @@ from seq2seq.inference import Trained
 from seq2seq.metrics import Score
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
+from seq2seq.run_directory import RESULTS, AtWork, Taken, claimed, composed_config, has_checkpoint, held, results
 from seq2seq.scoring import score_records
-from seq2seq.sweeps import FAILED, RESULTS, AtWork, alone
 from seq2seq.training.fit import OURS, FitResult, fit
 from seq2seq.training.options import Options
 from seq2seq.workflows.asking import laid, search_of
@@ -103,42 +102,43 @@ def run(config: DictConfig, folder: Path, *, again: bool = False) -> float | Non
     """``train``, and the best validation score. ``again``, as the job of a sweep that may have been launched before:
     what is finished or at work elsewhere is left, what was stopped goes on.
     """
-    if again and (folder / RESULTS).exists():
+    if not again:
+        train(config, folder)
+        return None
+    stored = composed_config(folder)
+    if stored and stored != OmegaConf.to_yaml(config):
+        raise Taken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
+    if results(folder) is not None:
         log.info("finished before: %s", folder)
-    elif again:
+    else:
         try:
-            with alone(folder):
-                _job(config, folder)
+            if has_checkpoint(folder):
+                log.info("goes on: %s", folder)
+                train(OmegaConf.create({"resume": str(folder)}), folder)
+            else:
+                train(config, folder)
         except AtWork as held:  # under a synonym, or by a second launch
-            log.warning("left to whom it is with: %s", held)
+            log.warning("skipped: %s", held)
             return None
-        (folder / FAILED).unlink(missing_ok=True)  # an earlier launch did
-    else:
-        train(config, folder)
-    results = json.loads((folder / RESULTS).read_text(encoding="utf-8")) if again else {}
-    best: float | None = results.get("run", {}).get("training", {}).get("best_score")
+    best: float | None = ((results(folder) or {}).get("run", {}).get("training") or {}).get("best_score")
     return best
-
-
-def _job(config: DictConfig, folder: Path) -> None:
-    """A job of a sweep in a directory that an earlier launch may have left unfinished."""
-    if (last := folder / "checkpoints" / "last.ckpt").exists():
-        log.info("goes on: %s", folder)
-        train(OmegaConf.create({"resume": str(last)}), folder)
-    else:
-        (folder / "config.yaml").unlink(missing_ok=True)  # this job's own (``sweeps.place``), stopped before any update
-        train(config, folder)
 
 
 def train(config: DictConfig, run: Path) -> dict[str, Score]:
     """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split."""
     check(config)
-    started, resume = time.monotonic(), None
-    if "resume" in config:
-        resume, config = _resumed(config)
-        run = checkpoint.run_of(resume)
-    else:
-        report.claim(run, config)
+    if "resume" not in config:
+        with claimed(run, config, composed=True):
+            return _train(config, run, None)
+    run = checkpoint.run_of(config.resume)
+    with held(run):
+        resume, stored = _resumed(config)  # what is there now that no other process writes
+        return _train(stored, run, resume)
+
+
+def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Score]:
+    """Fits and scores in a directory that is held, from the checkpoint ``resume`` if there is one."""
+    started = time.monotonic()
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     corpus: Corpus = build_node(config.data)
     first = resume or config.training.get("start_from")  # a run that goes on has the tokenizers of its start
@@ -207,7 +207,7 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
                 f"{key} is fixed by the run: with resume=, only {' and '.join(RESUMABLE)} options can change"
             )
     path = checkpoint.find(config.resume, ("last.ckpt", "best.ckpt"))
-    if (checkpoint.run_of(path) / RESULTS).exists():
+    if results(checkpoint.run_of(path)) is not None:
         raise UserError(f"{checkpoint.run_of(path)} is finished (it has results.json); start a new run instead")
     stored = OmegaConf.create(checkpoint.read(path)["config"])
     return path, laid(stored, config, RESUMABLE)
