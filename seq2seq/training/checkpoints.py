@@ -135,6 +135,10 @@ class Checkpoints(Checkpoint):
         if isinstance(exception, Interrupted | NonFinite):
             self._save(trainer)
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """What was loaded need not be saved again before there is an update."""
+        self._saved_step = checkpoint["global_step"]
+
     def state_dict(self) -> dict[str, Any]:
         """What is best so far."""
         return {"best_score": self.best_score, "best_step": self.best_step}
