@@ -56,6 +56,17 @@ def full_disk() -> Callable[[], AbstractContextManager[None]]:
     return full
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where caches go that nobody typed a place for."""
+    from seq2seq.stored import machine
+
+    folder = tmp_path_factory.mktemp("machine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "cache", lambda: str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished run; tests that write into it work on a copy."""
