@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from glob import glob
@@ -19,7 +21,9 @@ from seq2seq import exhibits
 from seq2seq.comparison.recipes import CONTROL, chosen, config_of, evaluated, learnt
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
-from seq2seq.run_directory import FAILED, RESULTS
+from seq2seq.run_directory import FAILED, RESULTS, changed
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "validation", "test")
 STATISTIC = "attention_"
@@ -136,8 +140,33 @@ def unfinished(paths: Iterable[Path]) -> list[str]:
     return list(found.values())
 
 
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+
+
+@contextmanager
+def damage_told(paths: Iterable[Path]) -> Iterator[None]:
+    """Lays errors that come of damaged files at those files, in one line."""
+    try:
+        yield
+    except MALFORMED as error:
+        if files := [file for path in paths for file in changed(path)]:
+            raise UserError(
+                f"{files[0]} was changed after it was written and can't be read "
+                f"({type(error).__name__}: {' '.join(str(error).split())}); evaluate.py makes results anew"
+            ) from error
+        raise
+
+
 def read(path: Path, split: str) -> Run:
     """A run's directory, or that of an evaluation; ``auto`` is its test split, or valid where it has no test."""
+    with damage_told([path]):
+        run = _read(path, split)
+    for file in [*changed(path), *(changed(run.trained) if run.trained not in (None, path) else ())]:
+        log.warning("%s was changed after it was written: what is compared is not what was measured", file)
+    return run
+
+
+def _read(path: Path, split: str) -> Run:
     results = _json(path / RESULTS)
     if split == "auto":
         split = next((name for name in ("test", "valid", "validation") if name in results), "test")
@@ -167,12 +196,12 @@ def read(path: Path, split: str) -> Run:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: no JSON: {error}") from error
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: no JSON: {error}") from error
 
 
 def _json(path: Path) -> Any:
