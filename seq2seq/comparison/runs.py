@@ -148,6 +148,8 @@ def damage_told(paths: Iterable[Path]) -> Iterator[None]:
     """Lays errors that come of damaged files at those files, in one line."""
     try:
         yield
+    except UserError:  # it is told already
+        raise
     except MALFORMED as error:
         if files := [file for path in paths for file in changed(path)]:
             raise UserError(
@@ -201,7 +203,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise UserError(f"{path}:{number}: no JSON: {error}") from error
+                raise UserError(f"{path}, line {number}: no JSON: {error}") from error
 
 
 def _json(path: Path) -> Any:
