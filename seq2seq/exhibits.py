@@ -8,6 +8,8 @@ H heads.
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from seq2seq.errors import UserError
 from seq2seq.files import writing
 
 Array = NDArray[np.float32]
+DAMAGE = (BadZipFile, zlib.error, struct.error, EOFError, RuntimeError)  # what an archive with wrong bytes raises
 ROOM = 2**25  # weights of a file; what is over is kept as the mean over heads and layers alone
 
 
@@ -76,7 +79,7 @@ def load(path: Path) -> list[Exhibit]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return _unpacked(json.loads(bytes(stored["index"])), stored["steps"], stored["largest"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+    except (*DAMAGE, OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} can't be read as attention ({error}); evaluate.py makes it anew") from error
 
 

@@ -39,6 +39,7 @@ from seq2seq.metrics.links import Link, to_pharaoh
 from seq2seq.metrics.sums import by_record
 from seq2seq.metrics.words import spoken
 from seq2seq.outputs import Writer
+from seq2seq.run_directory import digests
 from seq2seq.scoring import Scored
 
 COUNTED = 1_000_000  # training records whose words are counted
@@ -88,10 +89,11 @@ def save_gold(
 
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Mapping[str, Any]) -> None:
-    """Writes results.json."""
+    """Writes results.json, the last file of a run, with the digests of those that were written before."""
     scores = {split: {name: score.told() for name, score in metrics.items()} for split, metrics in splits.items()}
-    text = json.dumps({**scores, "run": run}, indent=2, ensure_ascii=False, default=str)
-    write_text(path, text + "\n")
+    content: dict[str, Any] = {**scores, "run": dict(run)}
+    content["run"]["digests"] = digests(path.parent, content)
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def save_frequencies(directory: Path, corpus: Corpus) -> None:

@@ -10,12 +10,13 @@ results.json     the scores; a run that has them is finished
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ LOCK, HYDRA, CONFIG, LOG, FAILED, RESULTS = ".lock", ".hydra", "config.yaml", "t
 CHECKPOINTS = "checkpoints"
 REMADE = ("attention", "outputs", "metrics.csv", "frequencies.json", "profile.txt", RESULTS, FAILED)
 """What a run makes before it has a checkpoint, and after that what it can make again."""
+COMPARED = (CONFIG, "metrics.csv", "frequencies.json", f"{HYDRA}/*.yaml", "outputs/*", "attention/*.npz")
+"""What ``compare.py`` reads beside results.json."""
 KEPT = (LOCK, HYDRA, CONFIG, LOG, CHECKPOINTS, "wandb", "tensorboard")
 """What a run that had no checkpoint may have left beside those."""
 
@@ -102,6 +105,29 @@ def results(folder: Path) -> dict[str, Any] | None:
         return None
     complete = isinstance(content, dict) and isinstance(content.get("run"), dict) and len(content) > 1
     return content if complete else None
+
+
+def digests(folder: Path, content: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of what is compared of a finished run: its files, and ``content``, the rest of results.json."""
+    plain = json.loads(json.dumps(content, default=str))
+    found = {RESULTS: hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
+    files = (path for pattern in COMPARED for path in folder.glob(pattern))
+    return found | {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def changed(folder: Path) -> list[Path]:
+    """The files of a finished run that are not as it left them; none of an older run, which has no digests."""
+    if not (folder / RESULTS).exists():
+        return []
+    if (content := results(folder)) is None:
+        return [folder / RESULTS]
+    kept = content["run"].pop("digests", None)
+    if kept is None:
+        return []
+    if not isinstance(kept, dict):
+        return [folder / RESULTS]
+    now = digests(folder, content)
+    return [folder / name for name in kept if kept[name] != now.get(name)]
 
 
 def has_checkpoint(folder: Path) -> bool:

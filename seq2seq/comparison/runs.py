@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from glob import glob
@@ -19,8 +21,10 @@ from seq2seq import exhibits
 from seq2seq.comparison.recipes import CONTROL, chosen, config_of, evaluated, learnt
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
-from seq2seq.run_directory import FAILED, RESULTS
+from seq2seq.run_directory import FAILED, RESULTS, changed
 from seq2seq.stored.plain import parse_json, read_json
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "validation", "test")
 STATISTIC = "attention_"
@@ -137,8 +141,35 @@ def unfinished(paths: Iterable[Path]) -> list[str]:
     return list(found.values())
 
 
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+
+
+@contextmanager
+def damage_told(paths: Iterable[Path]) -> Iterator[None]:
+    """Lays errors that come of damaged files at those files, in one line."""
+    try:
+        yield
+    except UserError:  # it is told already
+        raise
+    except MALFORMED as error:
+        if files := [file for path in paths for file in changed(path)]:
+            raise UserError(
+                f"{files[0]} was changed after it was written and can't be read "
+                f"({type(error).__name__}: {' '.join(str(error).split())}); evaluate.py makes results anew"
+            ) from error
+        raise
+
+
 def read(path: Path, split: str) -> Run:
     """A run's directory, or that of an evaluation; ``auto`` is its test split, or valid where it has no test."""
+    with damage_told([path]):
+        run = _read(path, split)
+    for file in [*changed(path), *(changed(run.trained) if run.trained not in (None, path) else ())]:
+        log.warning("%s was changed after it was written: what is compared is not what was measured", file)
+    return run
+
+
+def _read(path: Path, split: str) -> Run:
     results = _results(path)
     if split == "auto":
         split = next((name for name in ("test", "valid", "validation") if name in results), "test")

@@ -23,7 +23,7 @@ from seq2seq.comparison.explorer import Examples, gather
 from seq2seq.comparison.outside import outside
 from seq2seq.comparison.page import page
 from seq2seq.comparison.ranks import FEWEST, Ranking, ranking
-from seq2seq.comparison.runs import Run, find, meant, references, unfinished
+from seq2seq.comparison.runs import Run, damage_told, find, meant, references, unfinished
 from seq2seq.comparison.statistics import CORRECTIONS, Correction
 from seq2seq.comparison.tables import counted
 from seq2seq.config import plain
@@ -73,6 +73,12 @@ def compare(config: DictConfig) -> Path:
     folder = _claimed(Path(asked.output), asked)
     paths = meant([asked.runs] if isinstance(asked.runs, str) else asked.runs)
     runs = find(paths, asked.split) if paths else []
+    with damage_told(folder for run in runs for folder in (run.path, run.trained) if folder is not None):
+        return _report(asked, folder, paths, runs)
+
+
+def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[Run]) -> Path:
+    """Analyses ``runs``, with the outputs of other toolkits, and writes the files of the report."""
     notes = unfinished(paths)
     runs += _others(asked, runs)
     if not runs:
