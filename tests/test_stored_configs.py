@@ -208,7 +208,7 @@ REFERENCES = [
 
 YAMLS = {
     "aliases": "a: &a [1, 2]\nb: [*a, *a]\n",
-    "an alias bomb": "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdef", "bcdefg")),
+    "an alias bomb": "a: &a [x, x]\n" + "b: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n",
     "python": "encoder: !!python/object/apply:os.system ['touch CANARY']\n",
     "bytes": "encoder: {_target_: seq2seq.training.launch._work, work: !!binary gASVAAAAAA==}\n",
     "deep": "a: " + "[" * 3000 + "]" * 3000 + "\n",
