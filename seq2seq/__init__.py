@@ -17,7 +17,7 @@ __all__ = ["load"]
 
 
 def load(path: str | Path, device: str = "auto") -> Trained:
-    """Opens a run directory (its best checkpoint) or a checkpoint file, ready to generate."""
+    """Open a run directory (its best model) or a model's folder, ready to generate; nothing stored in it runs."""
     from seq2seq.inference import Trained  # here, so that importing one part doesn't import all
 
     return Trained.load(path, device)

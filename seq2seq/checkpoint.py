@@ -6,6 +6,7 @@ once their sizes are known to be those of the weights. ``seq2seq.stored`` says h
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections.abc import Iterator, Mapping
@@ -142,6 +143,14 @@ def stored_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return stored.opened(content["config"], str(path), old=old), content
 
 
+def check_resumed(config: dict[str, Any], content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a run that goes on whose config describes another model than its checkpoint has weights of."""
+    old, weights = "format" not in content, weights_of(content["state_dict"])
+    shapes = _shapes(weights, path)
+    _described(copy.deepcopy(config), tokenizers_of(content, path), shapes, path, old=old)
+    _keep_to_itself(config, str(path), old=old, cache=str(Path(str(config["data"]["cache"])) / "encoder"))
+
+
 def tokenizers_of(content: Mapping[str, Any], path: Path) -> dict[str, Tokenizer]:
     """The tokenizers of each side in the content of a checkpoint."""
     found = content.get("tokenizers")
@@ -187,9 +196,7 @@ def _load_old(path: Path) -> Checkpoint:
             raise UserError(f"{path} is not a checkpoint of this application: it lacks '{key}'")
     _warn(path)
     weights = weights_of(content["state_dict"])
-    if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise UserError(f"{path} is refused: its weights are no tensors")
-    shapes = {n: ("F" if t.is_floating_point() else "I", tuple(t.shape)) for n, t in weights.items()}
+    shapes = _shapes(weights, path)
     config = stored.opened(content["config"], str(path), old=True)
     opened, codec = _described(config, tokenizers_of(content, path), shapes, path, old=True)
     return Checkpoint(path, opened, codec, weights)
@@ -198,6 +205,13 @@ def _load_old(path: Path) -> Checkpoint:
 def weights_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The model's own of a LightningModule's state."""
     return {name.removeprefix(MODEL): weight for name, weight in state.items() if name.startswith(MODEL)}
+
+
+def _shapes(weights: Mapping[str, Any], path: Path) -> Shapes:
+    """What a model file would say of ``weights``."""
+    if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise UserError(f"{path} is refused: its weights are no tensors")
+    return {n: ("F" if t.is_floating_point() else "I", tuple(t.shape)) for n, t in weights.items()}
 
 
 def _warn(path: Path) -> None:
@@ -229,8 +243,8 @@ def _described(
     return opened, codec
 
 
-def _keep_to_itself(config: dict[str, Any], name: str, *, old: bool) -> None:
-    """So that an encoder neither fetches a network nor keeps files: it is built of what was stored alone."""
+def _keep_to_itself(config: dict[str, Any], name: str, *, old: bool, cache: str | None = None) -> None:
+    """So that an encoder is built of what was stored: it fetches no network and keeps files in ``cache`` or nowhere."""
     waiting = [config["encoder"]]
     while waiting:
         node = waiting.pop()
@@ -238,7 +252,7 @@ def _keep_to_itself(config: dict[str, Any], name: str, *, old: bool) -> None:
         if node.get("_target_") == BACKBONE:
             if not node.get("architecture") and not old:
                 raise UserError(f"{name}: encoder.architecture is missing: a network is not fetched by its name")
-            node |= {"cache": None, "fetch": False}
+            node |= {"cache": cache if node.get("cache") is not None else None, "fetch": False}
 
 
 def _check_fits(config: DictConfig, sizes: tuple[int, int], shapes: Shapes, name: str) -> None:

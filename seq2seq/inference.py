@@ -62,7 +62,7 @@ class Trained:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Trained:
-        """From a run directory or a checkpoint file."""
+        """Open a run directory, a model's folder or its model.safetensors."""
         keep_freed()
         avoid_wrong_ones()
         where = choose(device)

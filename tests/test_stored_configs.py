@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 
 import seq2seq
 from seq2seq import checkpoint, command
+from seq2seq.config import CONF
 from seq2seq.errors import UserError
-from seq2seq.stored import model_file, resume_file
+from seq2seq.stored import machine, model_file, resume_file
 from seq2seq.workflows import evaluating, fitting, generating
 
 SECRET = "a-secret-of-this-machine"
@@ -121,19 +122,20 @@ PLACES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("data.reader", {**HUB, "files_of": {"train": ["/etc/passwd"]}}, READING),
     ("data.reader", {**HUB, "files_of": {"test": ["../../x.csv"]}}, READING),
     ("data.reader", {"_target_": "seq2seq.data.karpathy.Karpathy", "file": "/etc/passwd", "pictures": "x"}, READING),
-    ("encoder", {**BACKBONE, "name": "own/network"}, ("load", "generate", "evaluate")),
-    ("encoder", {**BACKBONE, "name": "x", "cache": CANARY}, ("load", "generate", "evaluate")),
+    ("encoder", {**BACKBONE, "name": "own/network"}, ALL),
+    ("encoder", {**BACKBONE, "name": "x", "cache": CANARY}, ALL),
+    ("encoder", {**BACKBONE, "name": "x", "architecture": {"network": "hf_hub:own/x"}}, ALL),
+    ("encoder", {**BACKBONE, "name": "x", "architecture": {"network": {"model_type": "own"}}}, ALL),
     ("logger.csv.save_dir", CANARY, ()),
-    ("logger.wandb", {"_target_": "lightning.pytorch.loggers.WandbLogger", "offline": False, "dir": CANARY}, ()),
     ("training.start_from", "https://example.com/run", ()),
 ]
 """Paths and addresses: refused where they would be read, and without effect where they would be written to."""
 
 SIZES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("encoder.layers", 10_000_000, ALL),
-    ("encoder.layers", 900, ALL[:3]),
-    ("decoder.layers", 900, ALL[:3]),
-    ("encoder.dim", 200_000, ALL[:3]),
+    ("encoder.layers", 900, ALL),
+    ("decoder.layers", 900, ALL),
+    ("encoder.dim", 200_000, ALL),
     ("encoder.dim", -8, ALL),
     ("encoder.dim", 0, ALL),
     ("encoder.dim", "8", ALL),
@@ -156,12 +158,12 @@ SIZES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("data", [1], ALL),
     ("data.tokenizer", 3, ALL),
     ("data.images", 3, ALL),
-    ("data.documents", "yes", ALL[:3]),
-    ("data.max_source_tokens", -1, ALL[:3]),
-    ("data.max_target_tokens", "x", ALL[:3]),
+    ("data.documents", "yes", ALL),
+    ("data.max_source_tokens", -1, ALL),
+    ("data.max_target_tokens", "x", ALL),
     ("model", [1], ALL),
     ("model", None, ALL),
-    ("model.share_embeddings", "no", ALL[:3]),
+    ("model.share_embeddings", "no", ALL),
     ("model.share_embeddings", True, ALL),
     ("task", None, READING),
     ("task.metrics", 5, READING),
@@ -208,7 +210,7 @@ REFERENCES = [
 
 YAMLS = {
     "aliases": "a: &a [1, 2]\nb: [*a, *a]\n",
-    "an alias bomb": "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdef", "bcdefg")),
+    "an alias bomb": "a: &a [x, x]\n" + "b: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n",
     "python": "encoder: !!python/object/apply:os.system ['touch CANARY']\n",
     "bytes": "encoder: {_target_: seq2seq.training.launch._work, work: !!binary gASVAAAAAA==}\n",
     "deep": "a: " + "[" * 3000 + "]" * 3000 + "\n",
@@ -386,6 +388,40 @@ def test_only_plain_yaml_within_bounds_is_read(kind: str, door: Door, tmp_path: 
     for name in ALL[:3]:
         assert "config.yaml" in (refused(door, name) or "")
     assert not (tmp_path / "canary").exists()
+
+
+def test_loggers_are_this_installation_s_by_their_names(caplog: pytest.LogCaptureFixture) -> None:
+    """And what a stored config says beside them is told."""
+    stored = {"wandb": {"_target_": "x", "offline": False, "dir": "/elsewhere", "project": "mine"}}
+    usual = yaml.safe_load((CONF / "logger" / "wandb.yaml").read_text())["wandb"]
+    found = machine.resumed({**PLAIN, "logger": stored}, {"logger": {"wandb": {"project": "typed"}}}, source="file")
+    assert found["logger"] == {"wandb": usual} and usual["offline"] is True
+    assert "logger.wandb.dir=/elsewhere" in caplog.text and "logger.wandb.offline=False" in caplog.text
+    assert "project" not in caplog.text  # which was typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"path": "https://example.com/x"}, None),
+        ({"path": "/elsewhere", "cache": "/mine", "workers": 2}, None),
+        ({"reader": {"jsonl": "https://example.com/{split}.jsonl"}}, None),
+        ({"max_tokens": 9}, "data.max_tokens is fixed by the run"),
+        ({"reader": {"train": 9}}, "data.reader.train is fixed by the run"),
+    ],
+)
+def test_what_is_typed_of_data_counts(typed: dict[str, Any], message: str | None) -> None:
+    if message is not None:
+        with pytest.raises(UserError, match=message):
+            machine.resumed(PLAIN, {"data": typed}, source="file")
+        return
+    found = machine.resumed(PLAIN, {"data": typed}, source="file")["data"]
+    assert found["cache"] == typed.get("cache", machine.cache())
+    assert found["path"] == typed.get("path", "x") and found["reader"] == {**READER, **typed.get("reader", {})}
+
+
+READER = {"_target_": "seq2seq.data.readers.Table"}
+PLAIN: dict[str, Any] = {"data": {"path": "x", "cache": "/theirs", "reader": READER}, "trainer": {}, "logger": {}}
 
 
 def test_an_honest_copy_opens_at_every_door(door: Door) -> None:

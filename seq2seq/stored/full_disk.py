@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,4 +29,4 @@ def told_as_os_error() -> Iterator[None]:
         )
         if known is None and "write" not in text.lower():
             raise
-        raise OSError(known or errno.EIO, text[:200] if known is None else "No space left on device") from error
+        raise OSError(known or errno.EIO, text[:200] if known is None else os.strerror(known)) from error

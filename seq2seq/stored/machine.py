@@ -10,7 +10,6 @@ import functools
 import logging
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from seq2seq.config import CONF
@@ -83,9 +82,6 @@ def resumed(config: Mapping[str, Any], typed: Mapping[str, Any], *, source: str)
     found = {**config, "data": data_here(_merged(data, mine), mine, source=source)}
     found["trainer"] = _trainer(config.get("trainer"), typed.get("trainer") or {}, source)
     found["logger"] = _loggers(config.get("logger"), typed.get("logger") or {}, source)
-    encoder = config.get("encoder")
-    if isinstance(encoder, Mapping) and encoder.get("cache") is not None:
-        found["encoder"] = {**encoder, "cache": str(Path(str(found["data"]["cache"])) / "encoder")}
     return found
 
 

@@ -221,8 +221,9 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
         raise UserError(f"{checkpoint.run_of(path)} is finished (it has results.json); start a new run instead")
     found, content = checkpoint.stored_config(path)
     found = machine.resumed(found, plain(config), source=str(path))
-    stored.check_present(found, str(path), (*stored.FOR_MODEL, *stored.FOR_TRAINING, "data"))
+    stored.check_present(found, str(path), (*stored.FOR_TRAINING, "data"))
     stored.check_task(found, str(path))
+    checkpoint.check_resumed(found, content, path)
     if "format" in content:
         model_file.best_of(path.parent, content.get("model"))
     return path, laid(OmegaConf.create(found), config, ("trainer", "logger"))

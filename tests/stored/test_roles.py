@@ -1,0 +1,55 @@
+"""Which class may stand where: by hand for some keys, and by what conf/ says of a key of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seq2seq.errors import UserError
+from seq2seq.stored.roles import Roles, check, roles
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "allowed"),
+    [
+        ("encoder", "seq2seq.encoders.rnn.RNNEncoder", True),
+        ("encoder.words", "seq2seq.encoders.rnn.RNNEncoder", True),
+        ("encoder.frames", "seq2seq.encoders.cnn.CNNEncoder", True),
+        ("decoder", "seq2seq.encoders.rnn.RNNEncoder", False),
+        ("decoder.attention", "seq2seq.attention.composed.Composed", True),
+        ("decoder.attention.score", "seq2seq.attention.scores.Dot", True),
+        ("decoder.attention.window", "seq2seq.attention.scores.Dot", False),
+        ("decoder.self_attention", "seq2seq.attention.relative.Relative", True),
+        ("decoder.attention", "seq2seq.attention.relative.Relative", False),
+        ("encoder_self.feature_map", "seq2seq.attention.feature_maps.Favor", True),
+        ("data.reader", "seq2seq.data.readers.Hub", True),
+        ("data.reader", "seq2seq.data.corpus.Corpus", False),
+        ("training.decoding", "seq2seq.search.Beam", True),
+        ("optimizer", "torch.optim.RAdam", True),
+        ("optimizer", "torch.optim.lr_scheduler.StepLR", False),
+        ("model", "seq2seq.encoders.rnn.RNNEncoder", False),
+        ("logger.csv", "seq2seq.training.csv_logger.CSVLogger", True),
+        ("logger.csv", "lightning.pytorch.loggers.WandbLogger", False),
+    ],
+)
+def test_a_class_counts_at_its_key_alone(path: str, name: str, allowed: bool) -> None:
+    assert (name in roles().of(path)[0]) is allowed
+
+
+def test_a_file_of_one_s_own_makes_a_role(tmp_path: Path) -> None:
+    (tmp_path / "attention" / "score").mkdir(parents=True)
+    (tmp_path / "train.yaml").write_text("defaults:\n  - attention: mine\ndecoder:\n  attention: ${attention}\n")
+    (tmp_path / "attention" / "mine.yaml").write_text("defaults:\n  - score: own\n_target_: own.Mechanism\n")
+    (tmp_path / "attention" / "score" / "own.yaml").write_text("_target_: own.Score\n_partial_: true\n")
+    found = Roles(tmp_path)
+    assert found.of("attention") == found.of("decoder.attention") == ({"own.Mechanism"}, False)
+    assert found.of("decoder.attention.score") == ({"own.Score"}, True)
+    assert found.of("decoder") == (set(), False)
+
+
+def test_a_refusal_names_the_key_and_the_class() -> None:
+    with pytest.raises(UserError, match=r"^file: decoder\._target_=os\.system is refused: no file of conf/ names it"):
+        check({"decoder": {"_target_": "os.system"}}, "file")
+    with pytest.raises(UserError, match=r"loss\._partial_=True is refused: it is false there"):
+        check({"loss": {"_target_": "seq2seq.loss.Criterion", "_partial_": True}}, "file")
