@@ -128,9 +128,10 @@ class Tabular(Reader):
 
 
 def digest(files: Iterable[Path]) -> str:
-    """SHA-256 of the content of ``files``."""
+    """SHA-256 of the names and the content of ``files``: a name's suffix says how the content is read."""
     total = hashlib.sha256()
     for path in files:
+        total.update(f"{path.name}\n".encode(errors="surrogateescape"))
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
