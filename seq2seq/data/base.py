@@ -84,6 +84,10 @@ class Reader(ABC):
         """What a split of that name would be read from."""
         return f"split {split}"
 
+    def unread(self, at: Location) -> dict[str, str]:
+        """Options of ``data`` that change nothing where the records come from ``at``, each with the reason."""
+        return {}
+
     def find(self, split: str, at: Location) -> str:
         """This dataset's name for ``split``: that name itself, or an alias of it."""
         there = self.splits(at)
