@@ -131,8 +131,7 @@ class Corpus:
 
     def _codec(self, tokenizers: Mapping[str, Tokenizer]) -> Codec:
         for tokenizer in tokenizers.values():
-            if self.options.sampling:
-                tokenizer.check_sampling()
+            tokenizer.check(sampling=bool(self.options.sampling), documents=self.documents)
         return TextCodec(tokenizers["source"], tokenizers["target"], self.documents, self.copy, self.policy)
 
     def records(self, split: str) -> arrow.Records:

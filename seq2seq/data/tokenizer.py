@@ -194,12 +194,13 @@ class Tokenizer:
                 following = words[place]
         return words
 
-    def check_sampling(self) -> None:
-        """Refuse a model whose words can't be segmented one by one."""
-        if self.type == "unigram" and not self._pieces.marks_first:
+    def check(self, *, sampling: bool, documents: bool) -> None:
+        """Refuse a model without a space mark before the first word, where a text is put together of parts."""
+        needed = {"data.documents=true": documents, "data.tokenizer.sampling": sampling and self.type == "unigram"}
+        for option in (option for option, needs in needed.items() if needs and not self._pieces.marks_first):
             raise UserError(
-                "data.tokenizer.sampling: this SentencePiece model marks no space before the first word: "
-                "set it to 0, or train the model with --add_dummy_prefix=true"
+                f"{option} needs a space mark before the first word, which the SentencePiece model does not set: "
+                "train it with --add_dummy_prefix=true"
             )
 
     def state(self) -> Tensor:

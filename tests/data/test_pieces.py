@@ -10,6 +10,7 @@ import pytest
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
+from seq2seq.data.codec import TextCodec
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
 
@@ -108,9 +109,9 @@ def test_sampled_segmentations_keep_to_the_words(model):
         return
     if tokenizer.type == "unigram" and kind == KINDS["no first mark"]:
         with pytest.raises(UserError, match=r"data\.tokenizer\.sampling.*--add_dummy_prefix=true"):
-            tokenizer.check_sampling()
+            tokenizer.check(sampling=True, documents=False)
         return
-    tokenizer.check_sampling()
+    tokenizer.check(sampling=True, documents=False)
     for number, text in enumerate(texts()):
         ids = tokenizer.encode(text, (1, 2, number))
         assert max(tokenizer.words(ids)) + 1 == len(text.split()), text
@@ -141,3 +142,15 @@ def test_damaged_models_are_refused_or_read_as_they_are():
     for _ in range(40):
         with pytest.raises(UserError):
             Tokenizer(content[: random.randrange(len(content) // 2)], "bpe")
+
+
+def test_lines_of_a_document_need_a_space_mark_before_their_first_word():
+    tokenizer = Tokenizer(foreign("bpe", add_dummy_prefix=False), "bpe")
+    with pytest.raises(UserError, match=r"data\.documents=true.*--add_dummy_prefix=true"):
+        tokenizer.check(sampling=False, documents=True)
+    for kind in ("suffixes", "the library's own ids"):
+        tokenizer = Tokenizer(foreign("bpe", **KINDS[kind]), "bpe")
+        tokenizer.check(sampling=True, documents=True)
+        codec = TextCodec(tokenizer, tokenizer, documents=True)
+        ids = codec.input("the cafe is near\na man walks").source
+        assert max(tokenizer.words(ids)) + 1 == 7
