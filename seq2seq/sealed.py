@@ -61,7 +61,7 @@ def writing(path: Path, remedy: str, about: Callable[[], Mapping[str, Any]] = di
         yield temporary
         said = dict(about())
         encoded = json.dumps(said).encode()
-        with temporary.open("r+b", buffering=0) as file:
+        with temporary.open("r+b") as file:
             digest = _digest(file, os.fstat(file.fileno()).st_size, path.name)
             digest.update(encoded)
             file.seek(0, os.SEEK_END)
