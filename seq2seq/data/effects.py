@@ -9,10 +9,7 @@ from seq2seq.data.tokenizer import LEARNT
 from seq2seq.errors import UserError
 
 TOKENIZERS = tuple(f"data.tokenizer.{name}" for name in ("type", *LEARNT, "source_model", "target_model"))
-OF_TRAINING = (
-    *("documents", "copy", "captions", "max_tokens", "max_sentences", "max_length", "on_long", "workers", "pin_memory"),
-    *("max_source_tokens", "max_source_sentences", "max_target_tokens", "buffer_size"),
-)
+OF_TRAINING = "copy", "captions", "max_tokens", "max_sentences", "workers", "pin_memory", "buffer_size"
 """Options of a corpus that evaluation does not read: it takes the model's own, and batches by ``max_tokens=N``."""
 
 

@@ -239,10 +239,13 @@ class Tokenizer:
 
     def _line(self, text: str) -> str:
         """The words of a text as one line, of which SentencePiece makes as many words as there are."""
-        words, line = text.split(), one_line(text)
-        if self._pieces.normalizes and len(self._normalized(line)) != len(words):  # rules that split words or drop them
-            line = " ".join("".join(self._normalized(one_line(word))) or STAND_IN for word in words)
-        return line
+        line = one_line(text)
+        if not self._pieces.normalizes:
+            return line
+        words = line.split()
+        if len(self._normalized(line)) == len(words):
+            return line
+        return " ".join("".join(self._normalized(word)) or STAND_IN for word in words)  # rules split words or drop them
 
     def _normalized(self, line: str) -> list[str]:
         normalized: str = self._pieces.processor.normalize(line)

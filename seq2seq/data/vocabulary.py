@@ -45,7 +45,7 @@ class Unknown:
     def add(self, tokenizer: Tokenizer, text: str, ids: Ids) -> None:
         """Count ``ids``, which were made of ``text``."""
         self.tokens += len(ids)
-        count = sum(i == UNK for i in ids)
+        count = list(ids).count(UNK)
         if not count:
             return
         self.unknown += count
