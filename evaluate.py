@@ -17,8 +17,15 @@ def evaluate(config: DictConfig) -> None:
     evaluating.evaluate(config)
 
 
+def check(config: DictConfig, typed: list[str]) -> None:
+    """Refuse options that evaluation does not heed."""
+    from seq2seq.data.effects import check_evaluation
+
+    check_evaluation(typed)
+
+
 if __name__ == "__main__":
     with interrupts.stopping():
         from seq2seq import command  # imports much, in which Ctrl-C is handled already
 
-        command.run(evaluate, "evaluate")
+        command.run(evaluate, "evaluate", check)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from seq2seq import sealed
 from seq2seq.data.cache import writing
 from seq2seq.data.records import EXTRAS, Record
+from seq2seq.errors import UserError
 
 LINKS = pa.list_(pa.list_(pa.int32()))
 SCHEMA = pa.schema(
@@ -37,10 +39,10 @@ ROWS_AT_ONCE = 10_000
 T = TypeVar("T")
 
 
-def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes ``rows`` of ``SCHEMA``."""
+def write(path: Path, rows: Iterable[Mapping[str, Any]], about: Callable[[], Mapping[str, Any]] = dict) -> None:
+    """Write ``rows`` of ``SCHEMA``; ``about`` returns, when they are written, what the file's seal says of them."""
     with (
-        writing(path) as temporary,
+        writing(path, about) as temporary,
         pa.OSFile(str(temporary), "wb") as file,
         pa.ipc.new_stream(file, SCHEMA) as stream,
     ):
@@ -49,9 +51,21 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read(path: Path) -> pa.Table:
-    """The table at ``path``, which stays on disk."""
-    with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:
+    """The table at ``path``, which stays on disk.
+
+    Raises:
+        UserError: the file is gone or damaged.
+    """
+    if sealed.opened(path) is None:
+        raise UserError(f"{path} is gone, or damaged, while it is in use: start again, which makes it anew")
+    with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:  # ends before the seal
         return stream.read_all()
+
+
+def reopened(view: Callable[..., T], stamp: sealed.Stamp | None, path: Path, *column: str) -> T:
+    """A view of a file in another process, which need not verify what the first one did."""
+    sealed.trust(path, stamp)
+    return view(path, *column)
 
 
 class TokenLists:
@@ -73,8 +87,8 @@ class TokenLists:
         offsets, place = self._offsets[part], index - self._starts[part]
         return self._values[part][offsets[place] : offsets[place + 1]]
 
-    def __reduce__(self) -> tuple[type, tuple[Path, str]]:  # a loader worker maps the file itself
-        return TokenLists, (self.path, self.column)
+    def __reduce__(self) -> tuple[Any, ...]:  # a loader worker maps the file itself
+        return reopened, (TokenLists, sealed.stamp(self.path), self.path, self.column)
 
 
 class Strings:
@@ -88,8 +102,8 @@ class Strings:
         strings: list[str] = self._strings[index].as_py()
         return strings
 
-    def __reduce__(self) -> tuple[type, tuple[Path, str]]:
-        return Strings, (self.path, self.column)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopened, (Strings, sealed.stamp(self.path), self.path, self.column)
 
 
 class Records(Sequence[Record]):
@@ -117,8 +131,8 @@ class Records(Sequence[Record]):
     def __iter__(self) -> Iterator[Record]:
         return (self[i] for i in range(len(self)))
 
-    def __reduce__(self) -> tuple[type, tuple[Path]]:
-        return Records, (self.path,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopened, (Records, sealed.stamp(self.path), self.path)
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -84,6 +84,10 @@ class Reader(ABC):
         """What a split of that name would be read from."""
         return f"split {split}"
 
+    def unread(self, at: Location) -> dict[str, str]:
+        """Options of ``data`` that change nothing where the records come from ``at``, each with the reason."""
+        return {}
+
     def find(self, split: str, at: Location) -> str:
         """This dataset's name for ``split``: that name itself, or an alias of it."""
         there = self.splits(at)
@@ -137,9 +141,10 @@ def columns_at(
 
 
 def digest(files: Iterable[Path]) -> str:
-    """SHA-256 of the content of ``files``."""
+    """SHA-256 of the names and the content of ``files``: a name's suffix says how the content is read."""
     total = hashlib.sha256()
     for path in files:
+        total.update(f"{path.name}\n".encode(errors="surrogateescape"))
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()

@@ -1,15 +1,19 @@
-"""Files that appear whole: what is made once and read by many runs, or by many processes of one."""
+"""What a corpus keeps in ``data.cache``: files named by what they are made from, and pictures by their content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from seq2seq.errors import UserError
+from xxhash import xxh3_128
+
+from seq2seq import files, sealed
+
+REMEDY = "set data.cache=DIR"
 
 
 def key(*parts: object) -> str:
@@ -17,15 +21,23 @@ def key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """A temporary file that becomes ``path`` at the end, so that no one ever reads half of it."""
+def writing(path: Path, about: Callable[[], Mapping[str, Any]] = dict) -> AbstractContextManager[Path]:
+    """A temporary file that takes the place of ``path`` at the end, sealed (``seq2seq.sealed``)."""
+    return sealed.writing(path, REMEDY, about)
+
+
+def keep_picture(folder: Path, content: bytes, suffix: str) -> Path:
+    """The file of a picture's content, written if it is not there, or not whole."""
+    name = xxh3_128(content).hexdigest()
+    file = folder / name[:2] / f"{name}{suffix}"
+    if not picture_is_whole(file):
+        files.write_bytes(file, content, REMEDY)
+    return file
+
+
+def picture_is_whole(file: Path) -> bool:
+    """Whether a kept picture has the content that its name says."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-")
-    except OSError as error:
-        raise UserError(f"cannot write to {path.parent} ({error.strerror}): set data.cache=DIR") from error
-    with folder as name:
-        temporary = Path(name) / path.name
-        yield temporary
-        temporary.replace(path)
+        return xxh3_128(file.read_bytes()).hexdigest() == file.stem
+    except OSError:
+        return False

@@ -5,8 +5,9 @@ Shapes: T target tokens with ``</s>``, S cells of a picture's grid.
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -15,10 +16,12 @@ from typing import Any, cast
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from seq2seq import sealed
 from seq2seq.batch import Batch
-from seq2seq.data import arrow, cache
+from seq2seq.data import arrow
 from seq2seq.data.base import Reader
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard, sorted_batches
+from seq2seq.data.cache import keep_picture, picture_is_whole
 from seq2seq.data.codec import Example, ImageCodec
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.corpus import Corpus, Side
@@ -27,6 +30,8 @@ from seq2seq.data.loading import fitting
 from seq2seq.data.records import Record, Report
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
+
+log = logging.getLogger(__name__)
 
 CHOICES = ("all", "one", "first")
 
@@ -70,9 +75,11 @@ class Captions(Dataset[Batch]):
         return [Example((), ids, picture=picture) for ids in captions]
 
     def __getstate__(self) -> dict[str, Any]:  # a loader worker maps the file itself
-        return {name: value for name, value in vars(self).items() if name not in ("_files", "_captions")}
+        state = {name: value for name, value in vars(self).items() if name not in ("_files", "_captions")}
+        return {**state, "stamp": sealed.stamp(self.file)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        sealed.trust(state["file"], state.pop("stamp"))
         vars(self).update(state)
         self._open()
 
@@ -191,9 +198,19 @@ class CaptionCorpus(Corpus):
         """Where pictures go that come without a file."""
         return (self.cache / "pictures").resolve()
 
-    def _stale(self, report: Report) -> bool:
-        """Where a picture that could not be read is another file now."""
-        return any(_state(Path(file)) != state for file, state in report.unread.items())
+    def _stale(self, report: Report, file: Path) -> bool:
+        """Where a picture that could not be read is another file now, or one in the cache is not what it was."""
+        if any(_state(Path(unread)) != state for unread, state in report.unread.items()):
+            return True
+        of_cache = (Path(name) for name in arrow.read(file).column("source").to_pylist())
+        kept = [picture for picture in of_cache if picture.is_relative_to(self._kept)]
+        with ThreadPoolExecutor(8) as pool:
+            damaged = [
+                picture for picture, whole in zip(kept, pool.map(picture_is_whole, kept), strict=True) if not whole
+            ]
+        if damaged:
+            log.warning("%s is gone or damaged (one of %d such pictures): they are made anew", damaged[0], len(damaged))
+        return bool(damaged)
 
     def _rows(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
         """A record a picture: rows of the same file are joined, wherever they stand, and neighbours that bring the same
@@ -239,12 +256,7 @@ class CaptionCorpus(Corpus):
         if content is None:
             return str((self._root or Path().resolve()) / record["source"])
         suffix = Path(record["source"]).suffix.lower()
-        name = hashlib.sha256(content).hexdigest()[:32] + (suffix if suffix in SUFFIXES else "")
-        file = self._kept / name[:2] / name
-        if not file.exists():
-            with cache.writing(file) as temporary:
-                temporary.write_bytes(content)
-        return str(file)
+        return str(keep_picture(self._kept, content, suffix if suffix in SUFFIXES else ""))
 
     def _encode(self, split: str, place: str, record: Record, report: Report) -> dict[str, Any] | None:
         codec = self.codec
@@ -267,7 +279,11 @@ class CaptionCorpus(Corpus):
             fit = (fitting(codec, example, place, report) for example in examples)
             examples = [example for example in fit if example is not None]
         captions = [list(example.target) for example in examples if example.target is not None]
-        return {"target_ids": captions[0], "captions": captions} if captions else None
+        if not captions:
+            return None
+        for text, ids in zip(record["references"], captions, strict=False):
+            self._unknown["target"].add(codec.target, text, ids)
+        return {"target_ids": captions[0], "captions": captions}
 
 
 def _captions(record: Record) -> list[str]:

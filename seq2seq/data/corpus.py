@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,9 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader
 
+from seq2seq import sealed
 from seq2seq.batch import Batch
-from seq2seq.data import arrow, cache
+from seq2seq.data import arrow, cache, vocabulary
 from seq2seq.data.base import Location, Reader, canonical
 from seq2seq.data.batching import random_batches, shard, sorted_batches
 from seq2seq.data.codec import Codec, TextCodec
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 
 Side = Literal["source", "target"]
 
-FORM = 4  # of the cached files: a new number makes old ones unused
+FORM = 5  # of the cached files: a new number makes old ones unused
 
 
 class Corpus:
@@ -81,6 +83,7 @@ class Corpus:
         self.cache = Path(cache)
         self.report: dict[str, Report] = {}  # of each split used so far
         self._files: dict[str, Path] = {}
+        self._unknown: defaultdict[str, vocabulary.Unknown] = defaultdict(vocabulary.Unknown)  # of the split being made
 
     def setup(self, splits: Sequence[str] = ("train", "valid", "test")) -> None:
         """Does the slow parts now: tokenizers, and the encoding of those of ``splits`` that there are."""
@@ -127,6 +130,8 @@ class Corpus:
         return self._codec({side: self._tokenizer((side,)) for side in self.sides})
 
     def _codec(self, tokenizers: Mapping[str, Tokenizer]) -> Codec:
+        for tokenizer in tokenizers.values():
+            tokenizer.check(sampling=bool(self.options.sampling), documents=self.documents)
         return TextCodec(tokenizers["source"], tokenizers["target"], self.documents, self.copy, self.policy)
 
     def records(self, split: str) -> arrow.Records:
@@ -188,24 +193,39 @@ class Corpus:
 
     def _tokenizer(self, sides: tuple[Side, ...]) -> Tokenizer:
         o, split = self.options, self.reader.find("train", self.at)
-        settings = {n: getattr(o, n) for n in ("type", "vocab_size", "normalization", "character_coverage")}
-        name = cache.key(FORM, self._fingerprint(split), sides, settings, o.max_records)
+        named = "type", "vocab_size", "normalization", "character_coverage", "byte_fallback", "split_digits"
+        settings = {name: getattr(o, name) for name in named}
+        settings["user_defined_symbols"] = list(o.user_defined_symbols)
+        library = version("sentencepiece")
+        name = cache.key(FORM, library, self._fingerprint(split), sides, settings, o.max_records)
         file = self.cache / f"{name}.model"
-        if not file.exists():
-            log.info("training a %s tokenizer for %s", o.type, " and ".join(getattr(self, s) for s in sides))
-            records = (record for _, record in islice(self._rows(split, Report("train")), o.max_records))
-            texts = chain.from_iterable(self._texts(record, sides) for record in records)
-            tokenizer = Tokenizer.train(texts, **settings)
-            with cache.writing(file) as temporary:
-                temporary.write_bytes(tokenizer.model)
-        return Tokenizer(file.read_bytes(), o.type, o.sampling)
+        if (whole := sealed.content(file)) is not None:
+            return Tokenizer(whole[0], o.type, o.sampling)
+        log.info("training a %s tokenizer for %s", o.type, " and ".join(getattr(self, s) for s in sides))
+        report = Report("train")
+        records = (record for _, record in self._rows(split, report))
+        texts = vocabulary.draw((self._texts(record, sides) for record in records), o.max_records)
+        if not texts:
+            raise UserError(self._nothing(split, report))
+        tokenizer = Tokenizer.train(chain.from_iterable(texts), **settings)
+        with cache.writing(file) as temporary:
+            temporary.write_bytes(tokenizer.model)
+        return Tokenizer(tokenizer.model, o.type, o.sampling)
+
+    def _nothing(self, found: str, report: Report) -> str:
+        """Why a split without records has none."""
+        reasons = "; ".join(report.lines(shown=3)) or "it is empty"
+        return (
+            f"{self.reader.files(found, self.at)} has no record that can be used (data.path={self.at.path}): {reasons}"
+        )
 
     def _texts(self, record: Record, sides: Sequence[Side]) -> list[str]:
         """What of a record a tokenizer learns from."""
         return [record[side] for side in sides]
 
     def _fingerprint(self, split: str) -> tuple[object, ...]:
-        return self.reader.fingerprint(split, self.at), self.source, self.target, vars(self.policy)
+        kinds = type(self).__name__, type(self.reader).__name__
+        return kinds, self.reader.fingerprint(split, self.at), self.source, self.target, vars(self.policy)
 
     def _encoded(self, split: str) -> Encoded:
         codec = self.codec
@@ -218,24 +238,22 @@ class Corpus:
         if split not in self._files:
             found = self.reader.find(split, self.at)
             states = [cache.key(t.type, t.model.hex()) for t in self.codec.tokenizers.values()]
-            form = FORM, *self._form
+            form = FORM, version("sentencepiece"), *self._form
             file = self.cache / f"{cache.key(form, split, self._fingerprint(found), states)}.arrow"
-            report = file.with_suffix(".json")
-            if not (file.exists() and report.exists()) or self._stale(Report(**json.loads(report.read_text()))):
-                self._write(split, found, file, report)
-            self.report[split] = Report(**json.loads(report.read_text()))
-            log.info("%s: %d records", split, self.report[split].kept)
-            for line in self.report[split].lines():
+            about = sealed.opened(file)
+            if about is None or self._stale(Report(**about["report"]), file):
+                about = self._write(split, found, file)
+            report = self.report[split] = Report(**about["report"])
+            log.info("%s: %d records", split, report.kept)
+            for line in [*report.lines(), *vocabulary.warnings(split, about["unknown"], self.codec.tokenizers)]:
                 log.warning("%s", line)
-            if not self.report[split].kept:
-                raise UserError(
-                    f"{self.reader.files(found, self.at)} has no record that can be used (data.path={self.at.path})"
-                )
+            if not report.kept:
+                raise UserError(self._nothing(found, report))
             self._files[split] = file
         return self._files[split]
 
-    def _stale(self, report: Report) -> bool:
-        """Whether a split has to be encoded anew, though what it was made from is the same."""
+    def _stale(self, report: Report, file: Path) -> bool:
+        """Whether the split in ``file`` has to be encoded anew, though what it was made from is the same."""
         return False
 
     @property
@@ -243,9 +261,11 @@ class Corpus:
         """What of the options encoded files depend on."""
         return self.documents, self.copy
 
-    def _write(self, split: str, found: str, file: Path, report_file: Path) -> None:
+    def _write(self, split: str, found: str, file: Path) -> dict[str, Any]:
+        """Encode a split, and return what the seal of its file says: its report, and what was unknown."""
         log.info("encoding %s", found)
         report = Report(split)
+        self._unknown.clear()
 
         def rows() -> Iterator[dict[str, Any]]:
             for place, record in self._rows(found, report):
@@ -253,9 +273,11 @@ class Corpus:
                     report.kept += 1
                     yield {**record, "references": record.get("references") or [record["target"]], **columns}
 
-        arrow.write(file, rows())
-        with cache.writing(report_file) as temporary:
-            temporary.write_text(json.dumps(report.as_dict()))
+        def about() -> dict[str, Any]:
+            return {"report": report.as_dict(), "unknown": {s: u.as_dict() for s, u in self._unknown.items()}}
+
+        arrow.write(file, rows(), about)
+        return about()
 
     def _encode(self, split: str, place: str, record: Record, report: Report) -> dict[str, Any] | None:
         """The ids of a record by their columns, or None where it is dropped."""
@@ -263,6 +285,10 @@ class Corpus:
         kept = fitting(self.codec, example, place, report) if split == "train" else example
         if kept is None:
             return None
+        assert isinstance(self.codec, TextCodec) and kept.target is not None
+        if not self.copy:  # what a source's words are is known to a model that copies them
+            self._unknown["source"].add(self.codec.source, record["source"], kept.source)
+        self._unknown["target"].add(self.codec.target, record["target"], kept.target)
         ids = {"source_ids": kept.source, "target_ids": kept.target, "sizes": kept.sizes}
         return {**ids, "copies": kept.copies, "own": kept.own}
 

@@ -97,6 +97,10 @@ class Table(Tabular):
         there = self._files(split, at)
         return str(there[0] if there else at.folder / f"{split}.{'|'.join(self._formats)}")
 
+    def unread(self, at: Location) -> dict[str, str]:
+        """The format, where ``data.path`` is a file, whose name says it."""
+        return {"reader.format": f"{at.path} says it by its name"} if at.path and at.path.is_file() else {}
+
     def _one(self, at: Location) -> OneTable | None:
         """What reads ``data.path`` where it is a file."""
         if at.table is None:
@@ -157,6 +161,11 @@ class Hub(Tabular):
             self.files_of,
         )
         return " ".join(map(str, of))
+
+    def unread(self, at: Location) -> dict[str, str]:
+        """What says where on the hub to look, where there is a local copy."""
+        names = "repository", "revision", "configuration", "parts", "jsonl", "files_of"
+        return {f"reader.{name}": f"records are read from data.path={at.path}" for name in names} if at.path else {}
 
     def _load(self, split: str, streaming: bool) -> Iterable[Mapping[str, Any]]:
         part = self.parts[split]

@@ -1,14 +1,14 @@
 """Text to token ids and back: a SentencePiece model whose specials are ``seq2seq.batch``'s.
 
-Kudo & Richardson 2018, "SentencePiece".
+A word is what ``str.split()`` gives, whatever white space stands around it. Each word keeps its place: the k-th word of
+a text is the k-th word of its ids. Kudo & Richardson 2018, "SentencePiece".
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,16 +16,28 @@ from random import Random
 
 import numpy as np
 import torch
-from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from torch import Tensor
 
-from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
-from seq2seq.data.sampling import SPACE, Sampler, sampler
+from seq2seq.batch import EOS, SPECIALS, UNK
+from seq2seq.data.pieces import SPACE, STAND_IN, TYPES, Pieces, one_line
+from seq2seq.data.sampling import Sampler, sampler
+from seq2seq.data.tokenizer_training import train_model
 from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
 
-TYPES = ("unigram", "bpe", "char", "word")
+
+LEARNT = (
+    *("vocab_size", "joint", "normalization", "character_coverage", "max_records"),
+    *("user_defined_symbols", "byte_fallback", "split_digits"),
+)
+"""Options that only the training of a tokenizer reads."""
+_EFFECTIVE = {
+    "user_defined_symbols": ("unigram", "bpe", "char"),
+    "byte_fallback": ("unigram", "bpe", "char"),
+    "split_digits": ("unigram", "bpe"),
+}
+"""Options that some types alone heed."""
 
 
 @dataclass(frozen=True)
@@ -37,31 +49,49 @@ class TokenizerOptions:
     joint: bool = True  # one vocabulary for source and target
     normalization: str = "identity"  # or nfkc, nmt_nfkc, nfkc_cf (SentencePiece's names): these lose what they fold
     character_coverage: float = 1.0  # 0.9995 for scripts with thousands of characters
-    max_records: int = 1_000_000  # training sentences read, from the first
+    max_records: int = 1_000_000  # training records read, drawn from the whole split
+    user_defined_symbols: Sequence[str] = ()  # each stays one piece
+    byte_fallback: bool = False  # unknown characters as their UTF-8 bytes, of 256 pieces, instead of <unk>
+    split_digits: bool = False  # each digit a piece
     sampling: float = 0.0  # subword regularisation in training: unigram's alpha or BPE's dropout; 0 = off
     source_model: str | None = None  # SentencePiece model files to use instead of training
     target_model: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what no tokenizer can do."""
+        """Refuse what no tokenizer can do."""
         if self.type not in TYPES:
             raise UserError(f"data.tokenizer.type={self.type} is none of {', '.join(TYPES)}")
         if self.sampling and self.type not in ("unigram", "bpe"):
             raise UserError(f"data.tokenizer.sampling needs type unigram or bpe: {self.type} segments in one way only")
+        if self.max_records < 1:
+            raise UserError(f"data.tokenizer.max_records={self.max_records} must be 1 or more")
+        for option, types in _EFFECTIVE.items():
+            if getattr(self, option) and self.type not in types:
+                raise UserError(
+                    f"data.tokenizer.{option} has no effect with data.tokenizer.type={self.type}; "
+                    f"it needs {' or '.join(types)}"
+                )
+        for symbol in self.user_defined_symbols:
+            if not symbol or symbol.split() != [symbol] or SPACE in symbol or symbol in SPECIALS:
+                raise UserError(
+                    f"data.tokenizer.user_defined_symbols: {symbol!r} must be one word, and none of "
+                    f"{' '.join(SPECIALS)}"
+                )
+        if len(set(self.user_defined_symbols)) != len(self.user_defined_symbols):
+            raise UserError("data.tokenizer.user_defined_symbols names a symbol twice")
 
 
 class Tokenizer:
-    """A SentencePiece model of a ``type``; ids PAD, UNK, BOS, EOS = 0, 1, 2, 3."""
+    """A SentencePiece model of a ``type``; ids PAD, UNK, BOS, EOS = 0, 1, 2, 3.
+
+    Raises:
+        UserError: the model is of another type, or can't be served (``seq2seq.data.pieces``).
+    """
 
     def __init__(self, model: bytes, type: str, rate: float = 0.1) -> None:
         self.model, self.type, self.rate = model, type, rate
-        processor = self._processor
-        specials = processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id()
-        if specials != (PAD, UNK, BOS, EOS):
-            raise UserError(
-                f"the SentencePiece model numbers <pad> <unk> <s> </s> as {specials}, not {(PAD, UNK, BOS, EOS)}: "
-                "train it with --pad_id=0 --unk_id=1 --bos_id=2 --eos_id=3"
-            )
+        if self._pieces.type != type:
+            raise UserError(f"it is a {self._pieces.type} model: set data.tokenizer.type={self._pieces.type}")
 
     @classmethod
     def train(
@@ -72,52 +102,32 @@ class Tokenizer:
         vocab_size: int = 8000,
         normalization: str = "identity",
         character_coverage: float = 1.0,
+        user_defined_symbols: Sequence[str] = (),
+        byte_fallback: bool = False,
+        split_digits: bool = False,
         rate: float = 0.1,
     ) -> Tokenizer:
-        """Trains on ``texts``; on one thread, so that the same texts give the same model."""
-        model = io.BytesIO()
-        try:
-            SentencePieceTrainer.train(
-                sentence_iterator=map(_line, texts),
-                model_writer=model,
-                model_type=type,
-                vocab_size=vocab_size,
-                hard_vocab_limit=False,
-                normalization_rule_name=normalization,
-                character_coverage=character_coverage,
-                pad_id=PAD,
-                unk_id=UNK,
-                bos_id=BOS,
-                eos_id=EOS,
-                pad_piece=SPECIALS[PAD],
-                unk_piece=SPECIALS[UNK],
-                bos_piece=SPECIALS[BOS],
-                eos_piece=SPECIALS[EOS],
-                # A word's piece brings its space along, an unknown one cannot.
-                unk_surface=(" " if type == "word" else "") + SPECIALS[UNK],
-                max_sentence_length=1 << 20,
-                num_threads=1,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            raise UserError(_explanation(str(error), vocab_size)) from error
-        tokenizer = cls(model.getvalue(), type, rate)
+        """Train on ``texts``, on one thread, so that the same texts give the same model.
+
+        Raises:
+            UserError: no model can be made of the texts. What reading ``texts`` raises is passed on as it is.
+        """
+        options = user_defined_symbols, byte_fallback, split_digits
+        model = train_model(texts, type, vocab_size, normalization, character_coverage, *options)
+        tokenizer = cls(model, type, rate)
         if len(tokenizer) < vocab_size:
             log.info("the text has only %d %s pieces (data.tokenizer.vocab_size=%d)", len(tokenizer), type, vocab_size)
         return tokenizer
 
     @classmethod
     def load(cls, path: Path, type: str, rate: float = 0.1) -> Tokenizer:
-        """A SentencePiece model file."""
+        """Open a SentencePiece model file, which may be of the user's own making."""
         if not path.is_file():
             raise UserError(f"{path}: no such SentencePiece model (data.tokenizer.source_model, target_model)")
         try:
-            tokenizer = cls(path.read_bytes(), type, rate)
-        except RuntimeError as error:
-            raise UserError(f"{path} is not a SentencePiece model") from error
-        if tokenizer._is_unigram != (type == "unigram"):
-            raise UserError(f"{path} is not of data.tokenizer.type={type}")
-        return tokenizer
+            return cls(path.read_bytes(), type, rate)
+        except UserError as error:
+            raise UserError(f"{path} can't be used: {error}") from error
 
     def encode(self, text: str, sample: tuple[int, ...] | None = None) -> list[int]:
         """Token ids without specials; ``sample`` = (seed, epoch, record, ...) draws one segmentation of many."""
@@ -125,48 +135,73 @@ class Tokenizer:
             random = Random(str(sample))
             return [i for word in self._words(text) for i in self._sampler(word, random)]
         if self.type == "word":  # the library would write neighbouring unknown words as one
-            return [self.id(piece) for piece in self.spell(text)]
-        ids: list[int] = self._processor.encode(_line(text))
-        return ids
+            pieces = self._pieces
+            known = ((word, pieces.id(word)) for word in self._words(text))
+            return [i for word, index in known for i in ([index] if index != UNK else pieces.unknown(word))]
+        return self._pieces.encode(self._line(text))
 
     def spell(self, text: str) -> list[str]:
         """The text of each of ``encode(text)``: an unknown one's own letters, too."""
+        if self.type == "word" and not self._pieces.bytes:
+            return self._words(text)
         if self.type == "word":
-            return [SPACE + word for word in self._words(text)]
-        pieces: list[str] = self._processor.encode(_line(text), out_type=str)
+            return self.pieces(self.encode(text))
+        pieces: list[str] = self._pieces.processor.encode(self._line(text), out_type=str)
         return pieces
 
     def decode(self, ids: Iterable[int], own: Sequence[str] = ()) -> str:
         """The text of ``ids`` up to the first ``</s>``, without specials (but <unk>); ``own`` as for ``pieces``."""
-        said = list(_spoken(ids))
-        if max(said, default=0) < len(self):
-            return " ".join(filter(None, self._processor.decode(said).split(" ")))
-        unknown = (" " if self.type == "word" else "") + SPECIALS[UNK]
-        pieces = (unknown if i == UNK else piece for i, piece in zip(said, self.pieces(said, own), strict=True))
-        return " ".join(filter(None, "".join(pieces).replace(SPACE, " ").split(" ")))
+        ids = list(map(int, ids))
+        ids = ids[: ids.index(EOS)] if EOS in ids else ids
+        return " ".join("".join(filter(None, self._pieces.said(ids, own))).split())
 
     def id(self, piece: str) -> int:
         """The id of what is spelt so; UNK where there is none."""
-        number: int = self._processor.piece_to_id(piece)
-        return number
+        return self._pieces.id(piece)
 
     def pieces(self, ids: Iterable[int], own: Sequence[str] = ()) -> list[str]:
         """How each id is written, specials included; id ``len(self) + k`` is ``own[k]``."""
-        known = len(self)
-        return [own[i - known] if i >= known else self._processor.id_to_piece(i) for i in map(int, ids)]
+        known, spelling = len(self), self._pieces.spelling
+        return [own[i - known] if i >= known else spelling[i] for i in map(int, ids)]
 
     def words(self, ids: Iterable[int], own: Sequence[str] = ()) -> list[int]:
-        """For each id the place of its word in ``decode(ids).split(" ")``; -1 for specials."""
-        words, word, begun = [], 0, False
-        for i, piece in zip(ids := list(ids), self.pieces(ids, own), strict=True):
-            if i in (PAD, BOS, EOS):
+        """For each id the place of its word in ``decode(ids).split()``; -1 for specials.
+
+        An id without letters, such as a lone space or the first byte of a character, goes with the next letter, or
+        with the last one where none follows.
+        """
+        said = self._pieces.said(list(map(int, ids)), own)
+        words: list[int] = []
+        word, inside, waiting = -1, False, 0  # the last word; whether it goes on; ids that wait for the next letter
+        for text in said:
+            if text is None:
                 words.append(-1)
                 continue
-            if begun and (piece.startswith(SPACE) or self.type == "word"):
-                word, begun = word + 1, False
-            begun = begun or piece != SPACE  # a lone space opens no word
-            words.append(word)
+            first = None
+            for letter in text:
+                if letter.isspace():
+                    inside = False
+                    continue
+                word, inside = word if inside else word + 1, True
+                first = word if first is None else first
+            words.append(_WAITS if first is None else first)
+            waiting = waiting + 1 if first is None else 0
+        following = word
+        for place in range(len(words) - 1, -1, -1):
+            if words[place] == _WAITS:
+                words[place] = following
+            elif words[place] >= 0:
+                following = words[place]
         return words
+
+    def check(self, *, sampling: bool, documents: bool) -> None:
+        """Refuse a model without a space mark before the first word, where a text is put together of parts."""
+        needed = {"data.documents=true": documents, "data.tokenizer.sampling": sampling and self.type == "unigram"}
+        for option in (option for option, needs in needed.items() if needs and not self._pieces.marks_first):
+            raise UserError(
+                f"{option} needs a space mark before the first word, which the SentencePiece model does not set: "
+                "train it with --add_dummy_prefix=true"
+            )
 
     def state(self) -> Tensor:
         """All of it as (N,) uint8, for a checkpoint."""
@@ -176,10 +211,10 @@ class Tokenizer:
     def from_state(cls, state: Tensor) -> Tokenizer:
         """The inverse of ``state``."""
         kind, _, model = state.numpy().tobytes().partition(b"\n")
-        return cls(model, kind.decode())
+        return cls(model, kind.decode(errors="replace"))
 
     def __len__(self) -> int:
-        return len(self._processor)
+        return len(self._pieces)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and (self.type, self.model) == (other.type, other.model)
@@ -191,44 +226,31 @@ class Tokenizer:
         return {"model": self.model, "type": self.type, "rate": self.rate}
 
     @cached_property
-    def _processor(self) -> SentencePieceProcessor:
-        return SentencePieceProcessor(model_proto=self.model)
+    def _pieces(self) -> Pieces:
+        return Pieces(self.model)
 
     @cached_property
     def _sampler(self) -> Sampler:
-        return sampler(self._processor, self.type, self.rate)
-
-    @property
-    def _is_unigram(self) -> bool:
-        try:
-            self._processor.nbest_encode_as_ids("a", 1)
-        except RuntimeError:  # the library's way to say that another type has only one segmentation
-            return False
-        return True
+        return sampler(self._pieces, self.rate)
 
     def _words(self, text: str) -> list[str]:
-        return [word for word in self._processor.normalize(_line(text)).split(SPACE) if word]
+        """The words of a text, normalised, each with its space mark."""
+        return _MARKED.findall(self._pieces.processor.normalize(self._line(text)))
+
+    def _line(self, text: str) -> str:
+        """The words of a text as one line, of which SentencePiece makes as many words as there are."""
+        line = one_line(text)
+        if not self._pieces.normalizes:
+            return line
+        words = line.split()
+        if len(self._normalized(line)) == len(words):
+            return line
+        return " ".join("".join(self._normalized(word)) or STAND_IN for word in words)  # rules split words or drop them
+
+    def _normalized(self, line: str) -> list[str]:
+        normalized: str = self._pieces.processor.normalize(line)
+        return normalized.replace(SPACE, " ").split()
 
 
-def _line(text: str) -> str:
-    """A text of several lines as one."""
-    return text.replace("\n", " ")
-
-
-def _spoken(ids: Iterable[int]) -> Iterator[int]:
-    for i in map(int, ids):
-        if i == EOS:
-            return
-        if i not in (PAD, BOS):
-            yield i
-
-
-def _explanation(error: str, vocab_size: int) -> str:
-    if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
-        return (
-            f"data.tokenizer.vocab_size={vocab_size} is too small: the characters of the text alone take {needed[1]}; "
-            "raise it, or lower data.tokenizer.character_coverage"
-        )
-    if "sentences_.empty()" in error:
-        return "no text to train a tokenizer on: the training split is empty"
-    return f"SentencePiece could not train a tokenizer (data.tokenizer): {error}"
+_WAITS = -2
+_MARKED = re.compile(f"{SPACE}?[^{SPACE}]+")

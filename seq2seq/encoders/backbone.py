@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seq2seq import sealed
 from seq2seq.attention.base import Attended, Memory
 from seq2seq.batch import Pictures
 from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells
@@ -121,8 +122,8 @@ class BackboneEncoder(GridEncoder):
 
     @cached_property
     def key(self) -> bytes:
-        """What is kept hangs on it: the network's weights, and how pixels are made its."""
-        found = hashlib.sha256()
+        """What is kept depends on it: the network, its weights, and how pixels are made its."""
+        found = hashlib.sha256(repr(self.network).encode())
         for name, tensor in [*self.network.state_dict().items(), ("mean", self.mean), ("std", self.std)]:
             found.update(f"{name} {tuple(tensor.shape)} ".encode())
             found.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -152,19 +153,31 @@ class BackboneEncoder(GridEncoder):
         for pixels, size in zip(pictures.pixels.cpu(), pictures.sizes.tolist(), strict=True):
             about = self.key + f"{size} ".encode()  # what is padding the pixels don't tell
             places.append(folder / hashlib.sha256(about + pixels.numpy().tobytes()).hexdigest()[:32])
-        missing = [n for n, place in enumerate(places) if not place.exists()]
+        grids = [_read(place) for place in places]
+        missing = [n for n, grid in enumerate(grids) if grid is None]
         if missing:
             chosen = torch.tensor(missing, device=pictures.sizes.device)
             some = Pictures(pictures.pixels[chosen], pictures.sizes[chosen], chosen)
             with torch.no_grad():
                 made = self.features(self.network, self.normalised(some))
-            folder.mkdir(parents=True, exist_ok=True)
             for n, grid in zip(missing, made.half().cpu(), strict=True):
-                with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
-                    torch.save(grid.clone(), Path(name) / "grid")
-                    (Path(name) / "grid").replace(places[n])
-        grids = [torch.load(place, weights_only=True) for place in places]
-        return torch.stack(grids).to(self.project.weight)
+                grids[n] = grid
+                _write(places[n], grid)
+        return torch.stack([grid for grid in grids if grid is not None]).to(self.project.weight)
+
+
+def _read(file: Path) -> Tensor | None:
+    """A grid of features (F, rows, columns), if it is there and whole."""
+    found = sealed.content(file)
+    if found is None:
+        return None
+    content, about = found
+    return torch.from_numpy(np.frombuffer(content, np.float16).reshape(about["shape"]).copy())
+
+
+def _write(file: Path, grid: Tensor) -> None:
+    with sealed.writing(file, "set encoder.cache=DIR", lambda: {"shape": list(grid.shape)}) as temporary:
+        temporary.write_bytes(grid.contiguous().numpy().tobytes())
 
 
 def _transformers(name: str, pretrained: bool, fetch: bool) -> Backbone:

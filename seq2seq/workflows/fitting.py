@@ -21,6 +21,7 @@ from seq2seq.cost import cost, update_memory
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.corpus import Corpus
+from seq2seq.data.effects import check_training
 from seq2seq.data.records import Record
 from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.encoders.clip import ClipEncoder
@@ -76,7 +77,9 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
             f"training.reward={options.reward} alone teaches random weights nothing: set training.start_from=RUN, or "
             "training.reward_share below 1"
         )
-    _check_kinds(build_node(config.data), config)
+    corpus: Corpus = build_node(config.data)
+    _check_kinds(corpus, config)
+    check_training(corpus, typed, options.start_from)
 
 
 def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
@@ -154,6 +157,8 @@ def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Scor
         if start.codec.tokenizers.keys() != set(corpus.sides):
             raise UserError(f"training.start_from={first}: that model is not of data={corpus.name}'s kind")
         corpus.use(start.codec.tokenizers)
+        sampling = {"sampling": config.data.tokenizer.get("sampling", 0.0)}
+        config.data.tokenizer = OmegaConf.merge(start.config.data.tokenizer, sampling)  # what the run is recorded with
         if isinstance(corpus, CaptionCorpus) and isinstance(start.codec, ImageCodec):
             for other in corpus.images.otherwise(start.codec.images):
                 log.warning("training.start_from learnt from other pictures: %s", other)

@@ -1,4 +1,4 @@
-"""The cache on disk: what is written is read, in parts and in other processes; and it appears whole."""
+"""Encoded records on disk: what is written is read, in parts and in other processes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from seq2seq.data import arrow
-from seq2seq.data.cache import key, writing
-from seq2seq.errors import UserError
 
 
 def rows(count: int) -> list[dict]:
@@ -44,23 +42,3 @@ def test_what_is_written_is_read(tmp_path, monkeypatch):
 def test_an_empty_split(tmp_path):
     arrow.write(tmp_path / "a.arrow", [])
     assert len(arrow.Records(tmp_path / "a.arrow")) == len(arrow.TokenLists(tmp_path / "a.arrow", "source_ids")) == 0
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(RuntimeError), writing(tmp_path / "new" / "file") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert list((tmp_path / "new").iterdir()) == []
-    with writing(tmp_path / "new" / "file") as temporary:
-        temporary.write_text("whole")
-    assert [f.name for f in (tmp_path / "new").iterdir()] == ["file"]
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"data\.cache=DIR"), writing(tmp_path / "file" / "a"):
-        pass
-
-
-def test_keys_tell_contents_apart():
-    assert key("a", 1) == key("a", 1) != key("a", 2)

@@ -161,7 +161,7 @@ def test_bad_records_are_reported_and_left_out(make, folder, caplog):
     corpus = make(max_length=50, on_mismatch="drop")
     with caplog.at_level(logging.WARNING):
         corpus.setup()
-    assert caplog.messages == [
+    assert [line for line in caplog.messages if line.startswith("train")] == [
         "train: 2 empty, dropped: train.a:2, train.b:6",
         "train: 1 too long, dropped: train.a:7",
         "train: 1 not UTF-8, dropped: train.a:8",
@@ -208,7 +208,7 @@ def test_the_cache_is_used_and_follows_the_data(make, folder, tmp_path):
     changed = make()
     changed.setup()
     assert len(changed.records("test")) == 11
-    assert len(files()) == len(made) + 2  # the split and its report
+    assert len(files()) == len(made) + 1
 
 
 def test_an_empty_training_split_is_said(make, folder):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sentencepiece
 import torch
 
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
@@ -126,15 +125,8 @@ def test_model_files_are_checked(tmp_path: Path):
     (tmp_path / "text.model").write_text("not a model")
     with pytest.raises(UserError, match="not a SentencePiece model"):
         Tokenizer.load(tmp_path / "text.model", "unigram")
-    foreign = io.BytesIO()  # with the library's own numbers for specials
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(TEXTS), model_writer=foreign, vocab_size=115, minloglevel=2
-    )
-    (tmp_path / "foreign.model").write_bytes(foreign.getvalue())
-    with pytest.raises(UserError, match="--pad_id=0 --unk_id=1"):
-        Tokenizer.load(tmp_path / "foreign.model", "unigram")
     (tmp_path / "bpe.model").write_bytes(Tokenizer.train(TEXTS, type="bpe", vocab_size=160).model)
-    with pytest.raises(UserError, match="type=unigram"):
+    with pytest.raises(UserError, match=r"bpe\.model can't be used: it is a bpe model: set data\.tokenizer\.type=bpe"):
         Tokenizer.load(tmp_path / "bpe.model", "unigram")
 
 
@@ -143,8 +135,108 @@ def test_model_files_are_checked(tmp_path: Path):
     [
         ({"type": "subword"}, "data.tokenizer.type=subword"),
         ({"type": "word", "sampling": 0.1}, "data.tokenizer.sampling"),
+        ({"max_records": 0}, "data.tokenizer.max_records=0"),
+        ({"type": "word", "byte_fallback": True}, "data.tokenizer.byte_fallback has no effect"),
+        ({"type": "char", "split_digits": True}, "data.tokenizer.split_digits has no effect"),
+        ({"user_defined_symbols": ["New York"]}, "'New York' must be one word"),
+        ({"user_defined_symbols": ["</s>"]}, "'</s>' must be"),
+        ({"user_defined_symbols": ["a", "a"]}, "twice"),
     ],
 )
 def test_options_that_contradict_are_refused(options, named):
     with pytest.raises(UserError, match=named):
         TokenizerOptions(**options)
+
+
+@pytest.mark.parametrize("type", [*SUBWORDS, "word"])
+@pytest.mark.parametrize("white", ["\t", "\u00a0", "\u3000", "\x0b", "\x0c", "\x85", "\u2028", "\x1c", " \n "])
+def test_any_white_space_parts_words(type, white):
+    tokenizer = Tokenizer.train(TEXTS, type=type, vocab_size=220)
+    text = f"{white}Zwei{white}Männer stehen{white}"
+    assert tokenizer.encode(text) == tokenizer.encode("Zwei Männer stehen")
+    assert tokenizer.spell(text) == tokenizer.spell("Zwei Männer stehen")
+    if type in ("unigram", "bpe"):
+        assert tokenizer.encode(text, (1, 2, 3)) == tokenizer.encode("Zwei Männer stehen", (1, 2, 3))
+
+
+@pytest.mark.parametrize("type", [*SUBWORDS, "word"])
+@pytest.mark.parametrize("normalization", ["identity", "nfkc", "nmt_nfkc", "nmt_nfkc_cf"])
+def test_every_word_of_a_text_keeps_its_place_whatever_normalization_makes_of_it(type, normalization):
+    tokenizer = Tokenizer.train(TEXTS, type=type, vocab_size=250, normalization=normalization)
+    # rules drop zero-width spaces, write the diaeresis and U+FDFA with spaces; U+2581 is the library's own space
+    for text in ("a \u200b b", "x¨y ´ z", "a \ufdfa b", "a▁b ▁ c", "\ufeffa b", "a \x00 b\x00c"):
+        words = tokenizer.words(tokenizer.encode(text))
+        assert max(words) + 1 == len(text.split()), text
+
+
+def test_text_that_holds_the_librarys_mark_of_a_space():
+    tokenizer = Tokenizer.train(["one_two three"], type="char", vocab_size=50)
+    assert tokenizer.decode(tokenizer.encode("one▁two three")) == "one_two three"
+
+
+@pytest.mark.parametrize("error", [ValueError("b"), UserError("train.en:3: malformed"), KeyboardInterrupt()])
+def test_what_reading_the_texts_raises_is_passed_on(error):
+    def texts() -> Iterator[str]:
+        yield "one two"
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        Tokenizer.train(texts())
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("type", [*SUBWORDS, "word"])
+def test_very_long_words_and_lines(type):
+    text = "x" * 100_000 + " y" * 100_000
+    tokenizer = Tokenizer.train([*TEXTS, text], type=type, vocab_size=250)
+    ids = tokenizer.encode(text)
+    assert max(tokenizer.words(ids)) + 1 == 100_001
+    if type in ("unigram", "bpe"):
+        text = text[90_000:110_000]
+        assert max(tokenizer.words(tokenizer.encode(text, (0, 0, 0)))) + 1 == len(text.split())
+
+
+@pytest.mark.parametrize("type", SUBWORDS)
+def test_a_user_defined_symbol_stays_one_piece(type):
+    symbols = ["<sep>", "a,b", "Zwei"]
+    tokenizer = Tokenizer.train(TEXTS, type=type, vocab_size=250, user_defined_symbols=symbols)
+    assert set(symbols) <= set(tokenizer.pieces(range(len(tokenizer))))
+    for sample in (None, (1, 2, 3)) if type != "char" else (None,):
+        pieces = tokenizer.pieces(ids := tokenizer.encode("Zwei<sep>Männer xa,by <sep> Zweig", sample))
+        assert [piece for piece in pieces if piece in symbols] == ["Zwei", "<sep>", "a,b", "<sep>", "Zwei"]
+        assert set(tokenizer.words(ids)) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("type", SUBWORDS)
+def test_bytes_stand_for_unknown_characters(type):
+    tokenizer = Tokenizer.train(["one two three"] * 5, type=type, vocab_size=300, byte_fallback=True)
+    text = "öne 😀two 漢字 t\x00e"
+    for sample in (None, (1, 2, 3)) if type != "char" else (None,):
+        ids = tokenizer.encode(text, sample)
+        assert UNK not in ids
+        assert tokenizer.decode(ids) == text
+        assert max(tokenizer.words(ids)) == 3
+    assert tokenizer.words(tokenizer.encode("ö"))[-2:] == [0, 0]  # both bytes are of the one word
+
+
+def test_bytes_that_are_no_character_are_shown_as_such():
+    tokenizer = Tokenizer.train(["one two"] * 5, type="char", vocab_size=300, byte_fallback=True)
+    start, end = (tokenizer.id(f"<0x{byte}>") for byte in ("C3", "B6"))
+    assert tokenizer.decode([start, end]) == "ö"
+    assert tokenizer.decode([start, *tokenizer.encode("o")]) == "\ufffd o"
+    assert tokenizer.words([start, *tokenizer.encode("o"), end, start]) == [0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("type", ["unigram", "bpe"])
+def test_digits_are_split(type):
+    texts = ["in 1995 1996 1997 1998 1999", "in 1995 1995"] * 9
+    plain = Tokenizer.train(texts, type=type, vocab_size=40)
+    split = Tokenizer.train(texts, type=type, vocab_size=40, split_digits=True)
+    assert max(map(len, plain.pieces(plain.encode("1995")))) > 2
+    assert [piece.strip("▁") for piece in split.pieces(split.encode("1995")) if piece != "▁"] == list("1995")
+
+
+def test_a_state_that_holds_no_model_is_refused():
+    for state in (b"", b"bpe\n", b"bpe\n\x00\x01", b"\xff\xfe", b"bpe\n" + bytes(100)):
+        with pytest.raises(UserError, match="not a SentencePiece model"):
+            Tokenizer.from_state(torch.tensor(list(state), dtype=torch.uint8))

@@ -34,6 +34,10 @@ class Generated(Reader):
         drawn = hashlib.sha256(b"".join(record.get("image", b"") for record in self._records[split])).hexdigest()
         return cache.key(named, drawn)
 
+    def unread(self, at: Location) -> dict[str, str]:
+        """The path: records are made, not read."""
+        return {"path": f"{type(self).__name__} makes its records; choose data=parallel_text or another set of files"}
+
     @cached_property
     def _records(self) -> dict[str, list[Record]]:
         return self.generate()

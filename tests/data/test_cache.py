@@ -1,0 +1,229 @@
+"""The cache notices what happens to its files, says so, and makes them anew."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from seq2seq import sealed
+from seq2seq.batch import Batch
+from seq2seq.data import arrow, cache
+from seq2seq.data.captions import CaptionCorpus
+from seq2seq.data.corpus import Corpus
+from seq2seq.data.images import Images
+from seq2seq.data.tokenizer import TokenizerOptions
+from seq2seq.data.toy.captioning import ToyCaptioning
+from seq2seq.errors import UserError
+from tests.damage import damage
+
+
+def values(batches: Iterable[Batch]) -> list[Any]:
+    """All that a batch shows a model."""
+    return [
+        (
+            None if b.source is None else b.source.tolist(),
+            None if b.target is None else b.target.tolist(),
+            None if b.pictures is None else b.pictures.pixels.sum((1, 2, 3, 4)).tolist(),
+        )
+        for b in batches
+    ]
+
+
+def shown(corpus: Corpus) -> list[Any]:
+    corpus.setup()
+    splits = [split for split in ("train", "valid", "test") if corpus.has(split)]
+    records = [list(corpus.records(split)) for split in splits]
+    pieces = [tokenizer.pieces(range(len(tokenizer))) for tokenizer in corpus.codec.tokenizers.values()]
+    return [records, pieces, values(corpus.train_loader(1, 0)), values(corpus.loader("valid")), corpus.report]
+
+
+def survive(make: Callable[[], Corpus], folder: Path, damages: int, seed: int) -> None:
+    """Damage files of a cache one after another; each time a new process' corpus has to be what the first one was."""
+    sealed._verified.clear()
+    first, random = shown(make()), Random(seed)
+    whole = {file: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    assert len(whole) > 2
+    lines: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("seq2seq").addHandler(handler)
+    for _ in range(damages):
+        file = random.choice(list(whole))
+        kind = damage(file, [other for other in whole if other.suffix == file.suffix and other != file], random)
+        sealed._verified.clear()
+        lines.clear()
+        assert shown(make()) == first, (kind, file)
+        assert kind == "remove" or any(str(file) in line for line in lines), (kind, file, lines)
+        assert {f: f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()} == whole, (kind, file)
+
+
+def in_a_process(target: Callable[..., None], *arguments: Any) -> None:
+    """Run ``target`` where a segmentation fault ends nobody else."""
+    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+MANY = pytest.mark.parametrize("damages", [40, pytest.param(200, marks=pytest.mark.slow)])
+
+
+@MANY
+def test_damage_to_texts_and_tokenizers_is_noticed_and_mended(make, tmp_path, damages):
+    options = {"type": "bpe", "vocab_size": 60, "joint": False}
+    in_a_process(survive, lambda: make(options), tmp_path / "cache", damages, 0)
+
+
+@MANY
+def test_damage_to_pictures_is_noticed_and_mended(tmp_path, damages):
+    def make() -> CaptionCorpus:
+        words = TokenizerOptions(type="word", vocab_size=40, joint=False)
+        return CaptionCorpus(
+            "drawn", "image", "caption", ToyCaptioning(train=4, valid=2, test=2), Images(size=32), tokenizer=words,
+            max_tokens=64, cache=str(tmp_path / "cache"),
+        )  # fmt: skip
+
+    in_a_process(survive, make, tmp_path / "cache", damages, 1)
+
+
+def test_a_whole_file_of_the_cache_in_anothers_place_is_noticed(tmp_path, caplog):
+    for name in "ab":
+        with cache.writing(tmp_path / f"{name}.model") as temporary:
+            temporary.write_text(name)
+    (tmp_path / "a.model").write_bytes((tmp_path / "b.model").read_bytes())
+    assert sealed.content(tmp_path / "a.model") is None
+    assert caplog.messages == [f"{tmp_path / 'a.model'} is damaged: it is made anew"]
+    assert sealed.content(tmp_path / "b.model") == (b"b", {})
+
+
+def test_a_seal_holds_what_is_said_when_the_content_is_there(tmp_path):
+    said = {"rows": 0}
+    with cache.writing(tmp_path / "a", lambda: said) as temporary:
+        temporary.write_bytes(b"x" * 1000)
+        said["rows"] = 3
+    sealed._verified.clear()
+    assert sealed.content(tmp_path / "a") == (b"x" * 1000, {"rows": 3})
+    assert sealed.opened(tmp_path / "b") is None
+
+
+def test_a_verified_file_is_read_again_only_if_it_may_have_changed(tmp_path, monkeypatch):
+    with cache.writing(tmp_path / "a") as temporary:
+        temporary.write_bytes(b"x")
+    sealed._verified.clear()
+    assert sealed.opened(tmp_path / "a") == {}
+    monkeypatch.setattr(sealed, "_digest", None)
+    assert sealed.opened(tmp_path / "a") == {}
+    about = (tmp_path / "a").stat()
+    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes())
+    os.utime(tmp_path / "a", ns=(about.st_atime_ns, about.st_mtime_ns))  # its time says nothing
+    with pytest.raises(TypeError):
+        sealed.opened(tmp_path / "a")
+
+
+def test_another_process_takes_over_what_was_verified_and_notices_what_changed_since(tmp_path, monkeypatch):
+    arrow.write(tmp_path / "a.arrow", [{"source": "s", "target": "t", "references": ["t"]}])
+    sent = pickle.dumps(arrow.Records(tmp_path / "a.arrow"))
+    sealed._verified.clear()  # as there
+    with monkeypatch.context() as patch:
+        patch.setattr(sealed, "_digest", None)
+        assert pickle.loads(sent)[0]["source"] == "s"
+    sealed._verified.clear()
+    content = bytearray((tmp_path / "a.arrow").read_bytes())
+    content[300] ^= 1
+    (tmp_path / "a.arrow").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.arrow is gone, or damaged, while it is in use: start again"):
+        pickle.loads(sent)
+    (tmp_path / "a.arrow").unlink()
+    with pytest.raises(UserError, match=r"a\.arrow is gone, or damaged"):
+        pickle.loads(sent)
+
+
+def test_a_file_that_is_removed_while_it_is_read_stays_readable(make, tmp_path):
+    corpus = make(workers=1)
+    batches = values(corpus.train_loader(1, 0))
+    loader = corpus.train_loader(1, 0)
+    for file in (tmp_path / "cache").glob("*.arrow"):
+        file.unlink()
+    assert values(loader) == batches
+
+
+def test_processes_that_make_the_same_files_at_once(make):
+    expected, queue = shown(make()), multiprocessing.get_context("fork").SimpleQueue()
+
+    def build(start: float) -> None:
+        time.sleep(max(0.0, start - time.time()))
+        queue.put(shown(make(cache=again)) == expected)
+
+    again = str(Path(make().cache).parent / "again")
+    start = time.time() + 0.2
+    processes = [multiprocessing.get_context("fork").Process(target=build, args=(start,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [queue.get() for _ in processes] == [True, True, True]
+    assert not list(Path(again).glob(".*"))
+
+
+def test_what_killed_writers_left_goes_after_a_day(tmp_path):
+    for name, age in (("old", 90_000), ("new", 60)):
+        left = tmp_path / f".writing-{name}.arrow"
+        left.write_text("half")
+        os.utime(left, (time.time() - age, time.time() - age))
+    with cache.writing(tmp_path / "a") as temporary:
+        temporary.touch()
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".writing-new.arrow", "a"]
+
+
+def test_a_key_holds_all_that_a_file_is_made_of(make, tmp_path, folder, monkeypatch):
+    def files() -> set[str]:
+        return {file.name for file in (tmp_path / "cache").iterdir()}
+
+    make().setup()
+    bpe = {"type": "bpe", "vocab_size": 400}
+    for tokenizer in (
+        {"vocab_size": 50},
+        {"normalization": "nfkc"},
+        {"max_records": 100},
+        {**bpe, "byte_fallback": True},
+        {**bpe, "user_defined_symbols": ["n1"]},
+        {**bpe, "split_digits": True},
+    ):
+        before = files()
+        make(tokenizer).setup()
+        assert files() > before, tokenizer
+    for options in ({"max_length": 11}, {"documents": True}):
+        before = files()
+        make(**options).setup()
+        assert files() > before, options
+    before = files()
+    monkeypatch.setattr("seq2seq.data.corpus.version", lambda library: "0.0")  # of SentencePiece
+    make().setup()
+    assert files() > before
+
+
+def test_the_same_bytes_under_another_suffix_are_other_rows(tmp_path):
+    from seq2seq.data.base import digest
+
+    for suffix in ("csv", "tsv"):
+        (tmp_path / f"train.{suffix}").write_text('a,b\n"x\ty",z\n')
+    assert digest([tmp_path / "train.csv"]) != digest([tmp_path / "train.tsv"])
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"data\.cache=DIR"), cache.writing(tmp_path / "file" / "a"):
+        pass
+
+
+def test_keys_tell_contents_apart():
+    assert cache.key("a", 1) == cache.key("a", 1) != cache.key("a", 2)

@@ -1,0 +1,78 @@
+"""A typed option that would change nothing is refused, with the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from seq2seq import checkpoint, command
+from seq2seq.data.effects import OF_TRAINING, check_evaluation
+from seq2seq.errors import UserError
+from seq2seq.workflows import fitting
+
+
+def refused(*overrides: str) -> str:
+    """What the check of ``train.py`` says of a command line."""
+    lines = [command.forced(override) for override in overrides]
+    with pytest.raises(UserError) as error:
+        command.checked("train", lines, fitting.check)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "reason"),
+    [
+        (["training.start_from=RUN", "data.tokenizer.vocab_size=300"], "data.tokenizer.vocab_size", "start_from=RUN"),
+        (["training.start_from=RUN", "data.tokenizer.type=bpe"], "data.tokenizer.type", "start_from=RUN"),
+        (
+            ["data.tokenizer.source_model=a", "data.tokenizer.target_model=a", "data.tokenizer.vocab_size=9"],
+            *("data.tokenizer.vocab_size", "source_model and target_model"),
+        ),
+        (["data.buffer_size=10"], "data.buffer_size", "data.streaming=false"),
+        (["data.max_source_sentences=3"], "data.max_source_sentences", "data.documents=false"),
+        (["data.path=texts"], "data.path", "makes its records"),
+        (["data=toy_captioning", "encoder=cnn", "data.tokenizer.joint=true"], "data.tokenizer.joint", "one tokenizer"),
+        (["data=multi30k", "data.path=copy", "data.reader.revision=main"], "data.reader.revision", "data.path=copy"),
+    ],
+)
+def test_training(overrides, key, reason):
+    text = refused(*overrides)
+    assert text.startswith(f"{key} has no effect here: ")
+    assert reason in text
+
+
+def test_the_format_of_one_file(tmp_path: Path):
+    (tmp_path / "all.jsonl").write_text(json.dumps({"en": "a", "de": "b"}) + "\n")
+    options = ["data=jsonl", f"data.path={tmp_path / 'all.jsonl'}", "data.source=en", "data.target=de"]
+    assert "data.reader.format has no effect here" in refused(*options, "data.reader.format=jsonl")
+
+
+def test_options_that_nobody_typed_are_left():
+    (config,) = command.compose("train", [])
+    fitting.check(config, ["data.max_tokens", "data.tokenizer.vocab_size"])
+
+
+@pytest.mark.parametrize("name", ["tokenizer.vocab_size", "tokenizer.sampling", "tokenizer.source_model", *OF_TRAINING])
+def test_evaluation(name):
+    with pytest.raises(UserError, match=rf"^data\.{name} has no effect here: "):
+        check_evaluation(["split", f"data.{name}"])
+
+
+def test_evaluation_reads_where_the_data_is():
+    check_evaluation(["data", "data.path", "data.reader.references", "data.images.size", "data.cache", "max_tokens"])
+
+
+def test_a_run_is_recorded_with_the_tokenizers_that_it_has(run: Path, tmp_path: Path):
+    from tests.conftest import TINY
+
+    overrides = [*TINY, f"training.start_from={run}", f"data.cache={tmp_path}", "training.faithfulness=0"]
+    (config,) = command.compose("train", [command.forced(override) for override in overrides])
+    config.data.tokenizer.vocab_size = 17  # as another recipe's
+    fitting.train(config, tmp_path / "run")
+    stored = checkpoint.load(tmp_path / "run")
+    before = checkpoint.load(run)
+    assert OmegaConf.to_container(stored.config.data.tokenizer) == OmegaConf.to_container(before.config.data.tokenizer)
+    assert stored.codec.sizes == before.codec.sizes

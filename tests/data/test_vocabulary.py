@@ -1,0 +1,84 @@
+"""What tokenizers learn from: a draw over the whole split; and what they do not know is told."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.vocabulary import Unknown, draw, warnings
+from seq2seq.errors import UserError
+from tests.data.conftest import sentences, write
+
+
+def test_few_items_are_all_taken_in_their_order():
+    assert draw(range(7), 7) == draw(range(7), 100) == list(range(7))
+    assert draw([], 3) == []
+
+
+def test_of_many_items_each_is_drawn_as_often():
+    counts = [0] * 20
+    for trial in range(2000):  # other items are another draw of the same places: shift them round
+        for item in draw([(item + trial) % 20 for item in range(20)], 5):
+            counts[item] += 1
+    assert all(abs(count - 500) < 1 for count in counts)  # each place is drawn or not, and each item stands in each
+    drawn = draw(range(100_000), 1000)
+    assert drawn == draw(range(100_000), 1000) and len(set(drawn)) == 1000
+    tenths = [sum(low <= item < low + 10_000 for item in drawn) for low in range(0, 100_000, 10_000)]
+    assert all(abs(count - 100) < 5 * 100**0.5 for count in tenths)  # five deviations of a binomial
+
+
+def test_a_tokenizer_learns_from_all_parts_of_a_concatenation(make, folder):
+    write(folder, "train", a=["alpha beta"] * 500 + ["gamma delta"] * 500, b=["x y"] * 1000)
+    tokenizer = make({"max_records": 50}).source_tokenizer
+    assert {"▁alpha", "▁gamma", "▁delta"} <= set(tokenizer.pieces(range(len(tokenizer))))
+
+
+def test_the_share_of_unknown_tokens_is_told_with_what_is_unknown(make, folder, caplog):
+    write(folder, "train", a=["aa bb"] * 30, b=["x y"] * 30)
+    write(folder, "val", a=["aa ü bb"] * 3 + ["aa ß"], b=["x y"] * 4)
+    with caplog.at_level(logging.WARNING):
+        make({"type": "char"}).setup(["train", "valid"])
+        make({"type": "char"}).setup(["train", "valid"])  # from the cache
+    # by hand: 3 x (▁ a a ▁ ü ▁ b b </s>) + (▁ a a ▁ ß </s>) = 33 tokens, 4 of them unknown
+    line = (
+        "valid: 12.1 % of the source's tokens are <unk>, most often ü ß; "
+        "a tokenizer trained with data.tokenizer.byte_fallback=true leaves none"
+    )
+    assert caplog.messages == [line, line]
+    caplog.clear()
+    make({"type": "char", "byte_fallback": True, "vocab_size": 300}).setup(["train", "valid"])
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("known", "told"), [(99, False), (98, True)])
+def test_one_percent_is_tolerated(known, told):
+    tokenizer, unknown = Tokenizer.train(["a b"], type="word", vocab_size=9), Unknown()
+    text = " ".join(["a"] * known + ["c"])
+    unknown.add(tokenizer, text, tokenizer.encode(text))
+    assert bool(warnings("valid", {"target": unknown.as_dict()}, {"target": tokenizer})) is told
+
+
+def test_words_are_told_whole():
+    tokenizer, unknown = Tokenizer.train(["a b"], type="word", vocab_size=9), Unknown()
+    unknown.add(tokenizer, "a cat b", tokenizer.encode("a cat b"))
+    assert unknown.as_dict() == {"tokens": 3, "unknown": 1, "found": ["cat"]}
+
+
+def test_a_split_without_usable_records_says_what_became_of_them(make, folder):
+    write(folder, "train", a=["", " ", "one"], b=["x", "y", "\t"])
+    with pytest.raises(UserError, match=r"train\.a with .*train\.b has no record.*: train: 3 empty, dropped: train"):
+        make().setup()
+    write(folder, "train", a=["long " * 50] * 2, b=["x"] * 2)
+    with pytest.raises(UserError, match=r"no record that can be used .*: train: 2 too long, dropped: train\.a:1, "):
+        make(max_length=20).setup()
+    write(folder, "train", a=[], b=[])
+    with pytest.raises(UserError, match=r"no record that can be used .*: it is empty"):
+        make().setup()
+
+
+def test_a_mistake_in_the_data_is_told_as_such_while_a_tokenizer_learns(make, folder):
+    write(folder, "train", a=sentences(5, 1), b=sentences(4, 1))
+    with pytest.raises(UserError, match=r"^train\.a:5: without a counterpart \(train\)"):
+        make().setup()
