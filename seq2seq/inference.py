@@ -16,6 +16,7 @@ from seq2seq.batch import Batch
 from seq2seq.config import build_node, plain
 from seq2seq.data.codec import Codec
 from seq2seq.data.collate import batches_of
+from seq2seq.data.records import Report
 from seq2seq.errors import UserError
 from seq2seq.kernels import avoid_wrong_ones
 from seq2seq.maps import AttentionMap, attention_maps
@@ -118,7 +119,7 @@ class Trained:
 
         ``first`` is the place of ``texts[0]`` among all inputs: sampling draws by it.
         """
-        for batch in batches_of(texts, self.codec, max_tokens):
+        for batch in batches_of(texts, self.codec, max_tokens, first=first, report=Report("input")):
             places = batch.index.tolist()
             batch = replace(batch, index=batch.index + first).to(self.device)
             found = search(self.model, batch)

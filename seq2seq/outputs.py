@@ -47,10 +47,12 @@ class Writer:
         if self.format == "jsonl":
             self._output.write(json_line(generation, statistics, links, **more))
         else:
-            words = " ".join(generation.text.splitlines()).split(" ")
+            text = generation.text
             if self.mark_copied and generation.copied:
-                words = [f"[{w}]" if p > 0.5 else w for w, p in zip(words, generation.copied, strict=True)]
-            self._output.write(" ".join(words) + "\n")
+                words = generation.attention.words if generation.attention else text.split(" ")
+                pairs = zip(words, generation.copied, strict=True)
+                text = " ".join(f"[{word}]" if share > 0.5 else word for word, share in pairs)
+            self._output.write(" ".join(text.splitlines()) + "\n")
         if self._alignments is not None:
             self._alignments.write(to_pharaoh(links) + "\n")
 

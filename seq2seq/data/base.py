@@ -128,9 +128,12 @@ class Tabular(Reader):
 
 
 def digest(files: Iterable[Path]) -> str:
-    """SHA-256 of the content of ``files``."""
+    """Return the SHA-256 of the content of ``files``."""
     total = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror or error}") from error
     return total.hexdigest()

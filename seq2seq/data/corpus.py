@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 Side = Literal["source", "target"]
 
-FORM = 4  # of the cached files: a new number makes old ones unused
+FORM = 5  # of the cached files: a new number makes old ones unused
 
 
 class Corpus:
@@ -57,7 +57,7 @@ class Corpus:
         on_bad: str = "drop",
         on_mismatch: str = "error",
         on_long: str = "drop",
-        max_source_tokens: int | None = None,
+        max_source_tokens: int | None = 1024,
         max_source_sentences: int | None = None,
         max_target_tokens: int | None = None,
         workers: int = 0,

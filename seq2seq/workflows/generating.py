@@ -14,7 +14,7 @@ from seq2seq.data.codec import ImageCodec
 from seq2seq.documents import columns_of, read_documents
 from seq2seq.errors import UserError
 from seq2seq.inference import Trained
-from seq2seq.lines import decoded, prompted, read_lines
+from seq2seq.lines import prompted, read_lines, stdin_lines, usable
 from seq2seq.outputs import Writer
 from seq2seq.pictures import read_pictures
 from seq2seq.workflows.asking import laid, own_options, search_of
@@ -75,9 +75,8 @@ def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[t
         if interactive:
             return (("", columns.document(line)) for line in prompted())
         return read_documents(path, columns)
-    if path is not None:
-        return (("", line) for line in read_lines(path))
-    return (("", line) for line in (prompted() if interactive else decoded(sys.stdin.buffer, "stdin")))
+    lines = prompted() if interactive else stdin_lines() if path is None else read_lines(path)
+    return (("", usable(line, f"{path or 'stdin'}:{number}")) for number, line in enumerate(lines, 1))
 
 
 def _groups(inputs: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
