@@ -148,11 +148,6 @@ class Report:
             lines.append(f"{self.split}: {count} {problem}, {self.actions[problem]}: {places}")
         return lines
 
-    def none_kept(self, where: str) -> UserError:
-        """Make the error for a split of which nothing can be used: what was dropped, and why."""
-        reasons = "; ".join(line.removeprefix(f"{self.split}: ") for line in self.lines(3)) or "it has no rows"
-        return UserError(f"{where} has no record that can be used: {reasons}")
-
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, TypeVar
 
@@ -13,14 +13,16 @@ from omegaconf import DictConfig
 from seq2seq.data.codec import ImageCodec
 from seq2seq.documents import columns_of, read_documents
 from seq2seq.errors import UserError
-from seq2seq.inference import Trained
+from seq2seq.inference import Generation, Trained
 from seq2seq.lines import prompted, read_lines, stdin_lines, usable
+from seq2seq.metrics.links import Link
 from seq2seq.outputs import Writer
 from seq2seq.pictures import read_pictures
 from seq2seq.workflows.asking import laid, own_options, search_of
 
 T = TypeVar("T")
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch
+Told = tuple[Generation, dict[str, float], frozenset[Link]]  # an output, statistics of its attention, its word links
 DOCUMENTS = 64  # documents likewise, which are longer
 
 
@@ -51,19 +53,24 @@ def generate(config: DictConfig) -> None:
     size = 1 if interactive else DOCUMENTS if trained.codec.documents else GROUP
     with Writer(asked.output, asked.format, asked.alignments, asked.plots, asked.mark_copied) as writer:
         for first, group in _groups(inputs, size):
-            found = trained.generate(
-                [text for _, text in group],
-                search=search,
-                return_attention=writer.wants_attention,
-                max_tokens=asked.max_tokens,
-                first=first,
+            texts = [text for _, text in group]
+            found: list[Told] = [(Generation(text, []), {}, frozenset()) for text in texts]
+            stream = trained.stream(
+                texts, search, return_attention=writer.wants_attention, max_tokens=asked.max_tokens, first=first
             )
-            for place, ((name, _), one) in enumerate(zip(group, found, strict=True), first):
-                seen = one.attention
-                more = {"file": name} if name else {}
-                writer.write(one, seen.statistics() if seen else {}, seen.links() if seen else (), **more)
-                writer.draw(place, one)
+            for place, one in stream:
+                writer.draw(first + place, one)
+                found[place] = _told(one)
+            for (name, _), (one, statistics, links) in zip(group, found, strict=True):
+                writer.write(one, statistics, links, **({"file": name} if name else {}))
             writer.flush()
+
+
+def _told(one: Generation) -> Told:
+    """Return what is written of a generation; its weights, which are large, go."""
+    if (seen := one.attention) is None:
+        return one, {}, frozenset()
+    return replace(one, attention=replace(seen, weights={}, layers=[])), seen.statistics(), seen.links()
 
 
 def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[tuple[str, str]]:
