@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ import pyarrow.parquet
 from seq2seq.data.records import Fault
 from seq2seq.errors import UserError
 from seq2seq.lines import SURROGATE, flaw, open_lines
+
+log = logging.getLogger(__name__)
 
 Entry = Mapping[str, Any] | Fault
 LARGEST_CELL = 1 << 24  # characters of csv: a book; without a bound an unclosed quote would take the rest of a file
@@ -71,9 +74,10 @@ def comma_separated(path: Path) -> Iterator[tuple[int, Entry]]:
     lines = _Lines(_text_lines(path))
     names: list[str] | None = None
     while lines.next_row():
+        number = lines.number + 1
         try:
             cells = next(csv.reader(lines, strict=True))
-            fault = UNQUOTED if lines.again and not RFC_4180.fullmatch(lines.row) else None
+            fault = UNQUOTED if lines.again and not RFC_4180.fullmatch("".join(lines.of_row)) else None
         except csv.Error as error:
             cells, fault = [], OVERLONG if "limit" in str(error) else UNCLOSED
         if names is None:
@@ -84,6 +88,8 @@ def comma_separated(path: Path) -> Iterator[tuple[int, Entry]]:
         entry = fault or _entry(names, cells)
         if entry is not NOT_UTF8 and isinstance(entry, Fault):
             lines.keep_first()
+        elif len(lines.of_row) > 1 and all(line.count(",") == len(names) - 1 for line in lines.of_row):
+            log.warning("%s:%d: a row of %d lines, each of which looks like a row", path, number, len(lines.of_row))
         yield lines.number, entry
 
 
@@ -99,7 +105,7 @@ class _Lines(Iterator[str]):
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
-        self._row: list[str] = []
+        self.of_row: list[str] = []  # those taken for the present row
         self._ahead: list[str] = []  # the next one last
         self._furthest = 0
         self.number = 0  # of the last line taken
@@ -107,19 +113,14 @@ class _Lines(Iterator[str]):
 
     def __next__(self) -> str:
         line = self._ahead.pop() if self._ahead else next(self._lines)
-        self._row.append(line)
+        self.of_row.append(line)
         self.number += 1
         self._furthest = max(self._furthest, self.number)
         return line
 
-    @property
-    def row(self) -> str:
-        """The text of the present row."""
-        return "".join(self._row)
-
     def next_row(self) -> bool:
         """Begin a row; tell whether there is one."""
-        self._row = []
+        self.of_row = []
         self.again = self.number < self._furthest
         if not self._ahead and (line := next(self._lines, None)) is not None:
             self._ahead.append(line)
@@ -127,8 +128,8 @@ class _Lines(Iterator[str]):
 
     def keep_first(self) -> None:
         """Give back all lines of the row but the first."""
-        self._ahead += reversed(self._row[1:])
-        self.number -= len(self._row) - 1
+        self._ahead += reversed(self.of_row[1:])
+        self.number -= len(self.of_row) - 1
 
 
 def parquet(path: Path) -> Iterator[tuple[int, Entry]]:

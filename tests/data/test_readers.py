@@ -70,6 +70,11 @@ def test_a_missing_folder_is_named():
 
 
 ENTRIES = [{"en": "one", "de": "eins"}, {"en": 'two, "2"\nlines', "de": "zwei"}]
+IN_LINES = [ENTRIES[0], {"en": 'two, "2"', "de": '"zwei'}]  # what a format without quotation marks can hold
+
+
+def entries_of(format: str) -> list[dict[str, str]]:
+    return IN_LINES if format == "tsv" else ENTRIES
 
 
 def save(folder: Path, format: str) -> None:
@@ -78,17 +83,19 @@ def save(folder: Path, format: str) -> None:
         file.write_text("".join(json.dumps(e) + "\n" for e in ENTRIES))
     elif format == "parquet":
         pyarrow.parquet.write_table(pa.Table.from_pylist(ENTRIES), file)
+    elif format == "tsv":
+        file.write_text("".join("\t".join(row) + "\n" for row in (IN_LINES[0], *(e.values() for e in IN_LINES))))
     else:
         import pandas
 
-        pandas.DataFrame(ENTRIES).to_csv(file, index=False, sep="\t" if format == "tsv" else ",")
+        pandas.DataFrame(ENTRIES).to_csv(file, index=False)
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv", "tsv", "parquet"])
 def test_tables(tmp_path, format):
     save(tmp_path, format)
     found = rows(Table(format), at(tmp_path))
-    assert [row[1:] for row in found] == [("one", "eins"), ('two, "2"\nlines', "zwei")]
+    assert [row[1:] for row in found] == [(entry["en"], entry["de"]) for entry in entries_of(format)]
     assert found[0][0].startswith(f"train.{format}:")
     with pytest.raises(UserError, match=r"train\.\w+:\d has no column 'fr', but en, de: set data\.source"):
         rows(Table(format), at(tmp_path, target="fr"))
