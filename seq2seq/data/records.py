@@ -120,6 +120,7 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)  # problem, or what was cut -> records
     places: dict[str, list[str]] = field(default_factory=dict)  # the first places of each
     actions: dict[str, str] = field(default_factory=dict)  # what was done about each
+    last_cut: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)  # place of each kind
     unread: dict[str, list[int] | None] = field(default_factory=dict)  # {picture that can't be read: its size, time}
 
     def add(self, problem: Problem, place: str, policy: Policy) -> None:
@@ -128,11 +129,24 @@ class Report:
         if action == "error":
             remedy = "truncate or drop" if problem == "too long" else "drop"
             raise UserError(f"{place}: {problem} ({self.split}); mend the data or set {option}={remedy}")
+        if action == "drop":  # what is dropped counts once
+            for what in [what for what, cut in self.last_cut.items() if cut == place]:
+                self._take_back(what)
         self._note(problem, {"drop": "dropped", "truncate": "truncated"}[action], place)
 
     def cut(self, what: str, place: str) -> None:
         """Notes that a record, which stays, was shortened: one of ``what``, such as "sources over 400 tokens"."""
         self._note(what, "cut", place)
+        self.last_cut[what] = place
+
+    def _take_back(self, what: str) -> None:
+        """Forget the last cut of a kind."""
+        place = self.last_cut.pop(what)
+        self.counts[what] -= 1
+        if self.places[what][-1] == place:
+            self.places[what].pop()
+        if not self.counts[what]:
+            del self.counts[what], self.places[what], self.actions[what]
 
     def _note(self, what: str, action: str, place: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
@@ -150,7 +164,7 @@ class Report:
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "last_cut"}
 
 
 def accepted(rows: Iterable[Row], policy: Policy, report: Report) -> Iterator[tuple[str, Record]]:

@@ -187,6 +187,24 @@ def test_long_sentences_by_policy_and_in_training_only(make, folder):
         make(max_length=50, on_long="error").records("train")
 
 
+def test_long_sources_are_cut_and_counted_and_references_are_not(make, folder):
+    """Outside training nothing is too long: a source over the limit is cut. What training drops counts once."""
+    for split in ("train", "test"):
+        write(folder, split, a=["long " * 2000, "a b", "c " * 60], b=["d " * 1500, "e f", "g"])
+    corpus = make(max_tokens=10_000)
+    assert corpus.policy.max_source_tokens == 1024
+    batches = list(corpus.loader("test"))
+    assert max(batch.source.shape[1] for batch in batches) == 1024
+    assert max(batch.target.shape[1] for batch in batches) == 1502  # <s> and </s> too
+    assert corpus.report["test"].kept == 3
+    assert corpus.report["test"].lines() == ["test: 1 sources over 1024 tokens, cut: test.a:1"]
+    corpus.setup(["train"])
+    assert corpus.report["train"].counts == {"too long": 1} and corpus.report["train"].kept == 2
+    shorter = make(max_source_tokens=20, max_length=50)
+    shorter.setup(["train"])
+    assert shorter.report["train"].counts == {"too long": 1, "sources over 20 tokens": 1}
+
+
 def test_streaming_stores_nothing_of_the_training_split(make, tmp_path):
     corpus = make(streaming=True, buffer_size=30)
     corpus.setup()
