@@ -133,12 +133,17 @@ _SIDES = "data.source and data.target"
 
 
 class MissingColumn(UserError):
-    """An entry has none of the columns that it is read from."""
+    """An entry has none of the columns that it is read from; ``fault`` says it of a row among others."""
 
-    def __init__(self, place: str, names: Sequence[str], there: str, option: str) -> None:
+    fault: Fault
+
+    @staticmethod
+    def of(place: str, names: Sequence[str], there: str, option: str) -> MissingColumn:
+        """Make the error; ``there`` lists the columns that there are, ``option`` says which ones to read."""
         columns = " or ".join(map(repr, names))
-        super().__init__(f"{place} has no column {columns}, but {there}: set {option}")
-        self.fault = Fault("malformed", f"no column {columns}, but {there}")
+        error = MissingColumn(f"{place} has no column {columns}, but {there}: set {option}")
+        error.fault = Fault("malformed", f"no column {columns}, but {there}")
+        return error
 
 
 def _cell(entry: Mapping[str, Any], names: Sequence[str], place: str, option: str) -> Any:
@@ -154,7 +159,7 @@ def _cell(entry: Mapping[str, Any], names: Sequence[str], place: str, option: st
             there = there or str(error.args[0])
     if inside_nothing:
         return None
-    raise MissingColumn(place, names, there, option)
+    raise MissingColumn.of(place, names, there, option)
 
 
 def _value(entry: Mapping[str, Any], column: str) -> Any:

@@ -18,7 +18,7 @@ from seq2seq.data import arrow, cache
 from seq2seq.data.base import Location, Reader, canonical
 from seq2seq.data.batching import random_batches, shard, sorted_batches
 from seq2seq.data.codec import Codec, TextCodec
-from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Stream, fitting
+from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Stream, fitting, own_error
 from seq2seq.data.records import Policy, Record, Report, accepted
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
@@ -274,4 +274,7 @@ class _Flat:
         self.buffers, self.start = buffers, start
 
     def __iter__(self) -> Iterator[Batch]:
-        return islice(chain.from_iterable(self.buffers), self.start, None)
+        try:
+            yield from islice(chain.from_iterable(self.buffers), self.start, None)
+        except UserError as error:
+            raise own_error(error) from None

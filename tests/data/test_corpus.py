@@ -213,6 +213,16 @@ def test_streaming_stores_nothing_of_the_training_split(make, tmp_path):
     assert len(list((tmp_path / "cache").glob("*.arrow"))) == 2
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_stream_meets_is_told_in_one_line(make, folder, workers):
+    corpus = make(streaming=True, buffer_size=30, workers=workers, on_bad="error")
+    corpus.setup(["valid"])
+    write(folder, "train", a=["a", "", "c"], b=["x", "y", "z"])
+    with pytest.raises(UserError) as error:
+        list(corpus.train_loader(1, 0))
+    assert str(error.value) == "train.a:2: empty (train); mend the data or set data.on_bad=drop"
+
+
 def test_the_cache_is_used_and_follows_the_data(make, folder, tmp_path):
     def files() -> dict[str, int]:
         return {f.name: f.stat().st_mtime_ns for f in (tmp_path / "cache").iterdir()}

@@ -206,3 +206,48 @@ def test_a_copy_of_a_hub_set_may_be_text_or_tables(tmp_path):
     assert rows(HUB, at(tmp_path / "table")) == [("train.jsonl:1", "one", "eins")]
     with pytest.raises(UserError, match=r"neither SPLIT\.en and SPLIT\.de nor SPLIT\.\{jsonl,csv,tsv,parquet\}"):
         HUB.find("train", at(tmp_path))
+
+
+def test_a_row_that_lacks_a_column_is_bad_and_a_file_that_lacks_it_refused(tmp_path):
+    lines = ['{"en": "a"}', '{"en": "b", "de": "x"}', '{"de": "x"}', '{"en": null}', "{", '{"en": "c", "de": "y"}']
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    found = list(Table("jsonl").rows("train", at(tmp_path)))
+    assert [row.problem for row in found] == ["malformed", None, "malformed", "malformed", "malformed", None]
+    assert found[0].reason == "no column 'de', but en" and found[2].reason == "no column 'en', but de"
+    (tmp_path / "train.jsonl").write_text("\n".join([*lines[:1] * 2, "{", *lines[3:5]]))
+    with pytest.raises(
+        UserError, match=r"^train\.jsonl:1 has no column 'de', but en: set data\.source and data\.target$"
+    ):
+        list(Table("jsonl").rows("train", at(tmp_path)))
+
+
+def test_a_null_around_a_column_is_an_empty_cell(tmp_path):
+    entries = [{"t": {"en": "a", "de": "x"}}, {"t": None}, {"t": {"en": None, "de": "x"}}]
+    pyarrow.parquet.write_table(pa.Table.from_pylist(entries), tmp_path / "train.parquet")
+    found = rows(Table("parquet", column="t.{}"), at(tmp_path))
+    assert [row[1] for row in found] == ["a", "empty", "empty"]
+    columns = Table().columns(at(None, "image", "captions.0|caption_0"))
+    assert columns.row({"image": "a.png", "captions": None, "caption_0": "x"}, "p:1").record["target"] == "x"
+
+
+def test_a_row_of_the_hub_that_is_not_utf_8_is_bad(monkeypatch):
+    binary = pa.array([b"a", b"\xff", b"c"])
+    texts = pa.Array.from_buffers(pa.string(), 3, binary.cast(pa.binary()).buffers())
+    loaded = datasets.Dataset(pa.table({"en": texts, "de": ["x", "y", "z"]}))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: loaded)
+    assert rows(Hub("x/y", "main"), at(None)) == [
+        ("x/y train:0", "a", "x"), ("x/y train:1", "not UTF-8"), ("x/y train:2", "c", "z")
+    ]  # fmt: skip
+
+
+def test_sources_without_targets_keep_their_order(tmp_path):
+    from seq2seq.data.columns import Columns
+
+    columns = Columns(["text"], ["summary"])
+    entries = [{"other": "x"}, {"text": "a"}, {"text": None}, {"other": "y"}, {"text": 3}]
+    found = list(columns.sources((str(n), entry) for n, entry in enumerate(entries)))
+    assert [(place, source if isinstance(source, str) else source.problem) for place, source in found] == [
+        ("0", "malformed"), ("1", "a"), ("2", "empty"), ("3", "malformed"), ("4", "malformed")
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"^0 has no column 'text', but other"):
+        list(columns.sources([("0", {"other": "x"}), ("1", {"other": "y"})]))
