@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from seq2seq import command
+from seq2seq import interrupts
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def compare(config: DictConfig) -> None:
@@ -15,4 +18,7 @@ def compare(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(compare, "compare")
+    with interrupts.stopping():
+        from seq2seq import command  # imports much, in which Ctrl-C is handled already
+
+        command.run(compare, "compare")

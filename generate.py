@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from seq2seq import command
+from seq2seq import interrupts
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def generate(config: DictConfig) -> None:
@@ -15,4 +18,7 @@ def generate(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(generate, "generate")
+    with interrupts.stopping():
+        from seq2seq import command  # imports much, in which Ctrl-C is handled already
+
+        command.run(generate, "generate")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from seq2seq import interrupts
 
-from seq2seq import command, sweeps
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def train(config: DictConfig) -> float | None:
     """Trains, then scores the test split; returns the best of the validation metric that counts, for sweepers."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from seq2seq import sweeps
     from seq2seq.workflows import fitting  # imports torch: --help need not wait for it
 
     return fitting.run(config, Path(HydraConfig.get().runtime.output_dir), again=sweeps.is_sweep())
@@ -26,5 +30,8 @@ def check(config: DictConfig, typed: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    resuming = any(argument.startswith("resume=") for argument in sys.argv)
-    command.run(train, "resume" if resuming else "train", check)
+    with interrupts.stopping():
+        from seq2seq import command  # imports much, in which Ctrl-C is handled already
+
+        resuming = any(argument.startswith("resume=") for argument in sys.argv)
+        command.run(train, "resume" if resuming else "train", check)

@@ -24,15 +24,14 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seq2seq import sweeps
+from seq2seq import interrupts, sweeps
 from seq2seq.config import CONF
 from seq2seq.errors import UserError
+from seq2seq.files import FULL
 from seq2seq.lines import speak_utf8
 from seq2seq.options import in_slots, suggest
 
 log = logging.getLogger(__name__)
-
-INTERRUPTED = 130  # what a shell expects after Ctrl-C
 
 
 def run(
@@ -53,10 +52,16 @@ def run(
     flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
     overrides = [argument for argument in sys.argv[1:] if argument not in flags]
 
+    home = os.getpid()
+
     @functools.wraps(task)
     def told(config: DictConfig) -> object:
+        if os.getpid() != home:  # a worker of a launcher's
+            interrupts.take_over()
+            if os.getppid() == home:
+                interrupts.end_with(home)
         if sweeps.is_sweep():
-            with _left(traceback_wanted):
+            with _left(config, traceback_wanted):
                 return task(config)
         with _one_line(traceback_wanted):  # inside Hydra, which would add lines of its own
             return task(config)
@@ -64,21 +69,25 @@ def run(
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
     with _one_line(traceback_wanted):
+        if not {"-m", "--multirun"}.isdisjoint(flags) or "hydra.mode=MULTIRUN" in overrides:
+            sweeps.check_directory(_sweep_directory(config_name, overrides))
         if check is not None and all(flag in ("-m", "--multirun") for flag in flags):
             checked(config_name, overrides, check)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
 
 
 @contextmanager
-def _left(traceback_wanted: bool) -> Iterator[None]:
+def _left(config: DictConfig, traceback_wanted: bool) -> Iterator[None]:
     """A job's mistake is told at once, and handed to Hydra, which goes on with the next."""
     try:
         yield
     except Exception as error:
+        if interrupts.received():
+            sys.exit(interrupts.INTERRUPTED)
         job = HydraConfig.get()
         mistake = isinstance(error, (UserError, OmegaConfBaseException))
         reason = explain(error) if mistake else f"{type(error).__name__}: {explain(error)}"
-        sweeps.fail(Path(job.runtime.output_dir), reason)
+        sweeps.fail(Path(job.runtime.output_dir), config, reason)
         log.error("job %s failed: %s", job.job.num, reason, exc_info=traceback_wanted or not mistake)
         raise
 
@@ -89,15 +98,30 @@ def _one_line(traceback_wanted: bool) -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has gone; nor can it be flushed at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone
+        _drop_output()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL or traceback_wanted:
+            raise
+        _drop_output()
+        sys.exit(f"{Path(sys.argv[0]).name}: {error.filename or 'stdout'} can't be written ({error.strerror})")
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if traceback_wanted:
             raise
         sys.exit(f"{Path(sys.argv[0]).name}: {explain(error)}")
+
+
+def _drop_output() -> None:
+    """Gives up what stdout still holds, which could not be written at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _sweep_directory(config_name: str, overrides: list[str]) -> Path:
+    """Where a sweep keeps its jobs."""
+    typed = [override for override in overrides if override.lstrip("+").startswith("hydra.sweep.")]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return Path(hydra.compose(config_name, typed, return_hydra_config=True).hydra.sweep.dir)
 
 
 def forced(argument: str) -> str:

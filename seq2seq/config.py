@@ -1,8 +1,9 @@
 """From config nodes to objects: what a ``_target_`` may be, and building it.
 
-A node is a mapping with a ``_target_`` (a class or function by its dotted name), its keyword arguments, and
-``_partial_: true`` where the code that holds it adds arguments of its own. Configs come out of checkpoints too, so a
-``_target_`` is resolved only where it is defined in this package or stands in ``TOOLS``: nothing else is even imported.
+A node is a mapping with a ``_target_`` (a class by its dotted name), its keyword arguments, and ``_partial_: true``
+where the code that holds it adds arguments of its own. A ``_target_`` is resolved only where it is a class of this
+package or stands in ``TOOLS``: nothing else is even imported. Which class may stand at which key is held by
+``seq2seq.stored.roles``.
 """
 
 from __future__ import annotations
@@ -46,17 +47,20 @@ def synonym_of(file: Path) -> str | None:
 
 
 def locate(path: str, *, tools: bool = False) -> Callable[..., Any]:
-    """The class or function called ``path``.
+    """The class called ``path``.
 
     Raises:
         UserError: it does not exist, or is neither defined in this package nor (with ``tools``) in ``TOOLS``.
     """
+    if not isinstance(path, str):
+        raise UserError(f"_target_ {path} is refused: it must be the name of a class of {PACKAGE}")
     if tools and path in TOOLS:
         return _import(path)
-    if path.split(".")[0] == PACKAGE:
+    names = path.split(".")
+    if names[0] == PACKAGE and not any(name.startswith("_") for name in names):
         found = _import(path)
         # where it is defined counts, not how it is reached: seq2seq.x.os.system is os's
-        if (inspect.isclass(found) or inspect.isfunction(found)) and found.__module__.split(".")[0] == PACKAGE:
+        if inspect.isclass(found) and found.__module__.split(".")[0] == PACKAGE:
             return found
     raise UserError(f"_target_ {path} is refused: only classes of {PACKAGE} are built from a config")
 

@@ -5,25 +5,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from seq2seq.config import build_node
-from seq2seq.data.base import Location, Tabular
+from seq2seq.config import locate, plain
+from seq2seq.data.base import Location, Tabular, columns_at
 from seq2seq.data.columns import Columns
 from seq2seq.data.records import Fault
 from seq2seq.data.tables import jsonl
 from seq2seq.errors import UserError
 from seq2seq.lines import read_lines, stdin_lines, usable
+from seq2seq.options import check_options
 
 log = logging.getLogger(__name__)
 
 
 def columns_of(data: DictConfig) -> Columns:
     """Where a run's data has its sources, and how their sentences are told apart."""
-    reader = build_node(data.reader)
-    at = Location(None, data.source, data.target)
-    return reader.columns(at) if isinstance(reader, Tabular) else Columns([data.source], [data.target])
+    reader = plain(data.reader)  # described by a stored config, and never built
+    for key in ("source", "target"):
+        if not isinstance(data.get(key), str):
+            raise UserError(f"data.{key}={data.get(key)}: must be the name of a column")
+    kind = locate(reader.get("_target_", ""))
+    if not (isinstance(kind, type) and issubclass(kind, Tabular)):
+        return Columns([data.source], [data.target])
+    names: dict[str, Any] = {key: reader[key] for key in ("column", "references", "language") if key in reader}
+    check_options("data.reader", names, kind)
+    return columns_at(Location(None, data.source, data.target), **names)
 
 
 def read_documents(path: str | None, columns: Columns) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seq2seq.errors import UserError
+from seq2seq.files import writing
 
 Array = NDArray[np.float32]
 ROOM = 2**25  # weights of a file; what is over is kept as the mean over heads and layers alone
@@ -63,12 +64,11 @@ def save(path: Path, exhibits: Iterable[Exhibit]) -> None:
             rounded, tops = quantised(array.reshape(int(np.prod(array.shape[:-1])), array.shape[-1]))
             steps.append(rounded.reshape(-1))
             largest.append(tops)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = np.frombuffer(json.dumps(index, ensure_ascii=False).encode(), np.uint8)
     nothing = [np.zeros(0, np.uint8)], [np.zeros(0, np.float32)]
-    np.savez_compressed(
-        path, index=text, steps=np.concatenate(steps or nothing[0]), largest=np.concatenate(largest or nothing[1])
-    )
+    every_step, every_largest = np.concatenate(steps or nothing[0]), np.concatenate(largest or nothing[1])
+    with writing(path) as temporary:
+        np.savez_compressed(temporary, index=text, steps=every_step, largest=every_largest)
 
 
 def load(path: Path) -> list[Exhibit]:

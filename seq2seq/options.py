@@ -23,11 +23,12 @@ from seq2seq.errors import UserError
 
 
 def check(
-    config: DictConfig, *, keys: Iterable[str], components: Iterable[str] = (), typed: Iterable[str] = ()
+    config: DictConfig, *, keys: Iterable[str], components: Iterable[str] = (), typed: Iterable[str] | None = ()
 ) -> None:
     """Refuses what a run could not use.
 
-    ``keys`` are the top-level keys it knows, ``components`` those that must be chosen, ``typed`` what was set by hand.
+    ``keys`` are the top-level keys it knows, ``components`` those that must be chosen, ``typed`` what was set by hand,
+    None of a stored config, which doesn't show any more what its options reach.
 
     Raises:
         UserError: one line that says what stands where and what is right there.
@@ -41,7 +42,8 @@ def check(
             group = f"self_attention@{key}" if key in ("encoder_self", "decoder_self") else key
             raise UserError(f"{key} is not chosen; add {group}=CHOICE (--help lists the choices)")
     check_nodes("", plain(config))
-    _check_used(config, typed)
+    if typed is not None:
+        _check_used(config, typed)
 
 
 def suggest(name: str, among: Iterable[str]) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import combinations
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from seq2seq.errors import UserError
+from seq2seq.files import FULL, growing, is_same
 from seq2seq.inference import Generation
 from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.links import Link, to_pharaoh
@@ -36,25 +39,27 @@ class Writer:
         wanted = self.format == "jsonl", mark_copied, alignments is not None, plots is not None
         self.wants_attention = any(wanted)
         self.plots = None if plots is None else Path(plots)
+        self._paths = output, alignments
         self._stack = ExitStack()
-        self._output = sys.stdout if output is None else self._open(output)
-        self._alignments = None if alignments is None else self._open(alignments)
+        self._files: list[IO[str] | None] = [None, None]
 
     def write(
         self, generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any
     ) -> None:
         """Writes one; they come in the inputs' order. ``more`` goes into the JSON."""
         if self.format == "jsonl":
-            self._output.write(json_line(generation, statistics, links, **more))
+            line = json_line(generation, statistics, links, **more)
         else:
             text = generation.text
             if self.mark_copied and generation.copied:
                 words = generation.attention.words if generation.attention else text.split(" ")
                 pairs = zip(words, generation.copied, strict=True)
                 text = " ".join(f"[{word}]" if share > 0.5 else word for word, share in pairs)
-            self._output.write(" ".join(text.splitlines()) + "\n")
-        if self._alignments is not None:
-            self._alignments.write(to_pharaoh(links) + "\n")
+            line = " ".join(text.splitlines()) + "\n"
+        for place, text in enumerate((line, to_pharaoh(links) + "\n")):
+            if (file := self._files[place]) is not None:
+                with self._told(place):
+                    file.write(text)
 
     def draw(
         self,
@@ -70,23 +75,57 @@ class Writer:
 
     def flush(self) -> None:
         """Hands over what was written so far."""
-        self._output.flush()
+        for place, file in enumerate(self._files):
+            if file is not None:
+                with self._told(place):
+                    file.flush()
 
     def __enter__(self) -> Writer:
+        with ExitStack() as stack:  # of two files that open both or none
+            self._files = [None if path is None else stack.enter_context(growing(path)) for path in self._paths]
+            self._stack = stack.pop_all()
+        if self._paths[0] is None:
+            self._files[0] = sys.stdout
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._stack.__exit__(kind, error, trace)
 
-    def _open(self, path: str | Path) -> IO[str]:
-        path = Path(path)
+    @contextmanager
+    def _told(self, place: int) -> Iterator[None]:
+        """Name the file that a full disk did not take."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return self._stack.enter_context(path.open("w", encoding="utf-8"))
+            yield
         except OSError as error:
-            raise UserError(f"{path} can't be written: {error.strerror or error}") from error
+            if self._paths[place] is None or error.errno not in FULL:
+                raise
+            raise UserError(f"{self._paths[place]} can't be written ({error.strerror})") from error
+
+
+def check_outputs(outputs: Mapping[str, str | Path], inputs: Iterable[tuple[str, str | Path]]) -> None:
+    """Refuse to write over what is read, or two outputs into one file, whatever names they go by.
+
+    Args:
+        outputs: {option: the file or the directory that it names}.
+        inputs: (option, file) of everything that is read.
+
+    Raises:
+        UserError: Nothing has been opened.
+    """
+    for (option, path), (other, beside) in combinations(outputs.items(), 2):
+        if is_same(path, beside) and not _is_device(path):
+            raise UserError(f"{option}={path} is also {other}={beside}; choose another file for one of them")
+    for name, file in inputs:
+        for option, path in outputs.items():
+            if is_same(path, file) and not _is_device(file):
+                raise UserError(f"{option}={path} is also read ({name}={file}); choose another file")
+
+
+def _is_device(path: str | Path) -> bool:
+    """Whether it is a terminal, a pipe or the like, which can be read and written at once."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def json_line(generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any) -> str:

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from seq2seq import exhibits
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record, regions_of
-from seq2seq.errors import UserError
+from seq2seq.files import growing, write_text
 from seq2seq.inference import Trained
 from seq2seq.judgement import gold_of, record_of
 from seq2seq.maps import AttentionMap
@@ -43,20 +43,6 @@ from seq2seq.scoring import Scored
 
 COUNTED = 1_000_000  # training records whose words are counted
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
-
-
-def claim(directory: Path, config: DictConfig) -> None:
-    """Makes ``directory`` this run's by writing its config.yaml; results are never written over others.
-
-    Raises:
-        UserError: the directory is somebody else's already.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    try:
-        with (directory / "config.yaml").open("x", encoding="utf-8") as file:
-            file.write(OmegaConf.to_yaml(config))
-    except FileExistsError as error:
-        raise UserError(f"{directory} already holds a run, which is not written over; choose another") from error
 
 
 def save_split(directory: Path, split: str, records: Sequence[Record], scored: Scored) -> None:
@@ -88,9 +74,7 @@ def save_gold(
     examples: int,
 ) -> None:
     """Writes links and attention of pairs whose target was forced on the model."""
-    path = directory / "outputs" / f"{name}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
+    with growing(directory / "outputs" / f"{name}.jsonl") as file:
         for pair, found, sums in zip(gold, links, by_record(metrics, len(gold)), strict=True):
             entry = {**record_of(pair), "alignment": to_pharaoh(found), "sums": sums}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
@@ -107,7 +91,7 @@ def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Map
     """Writes results.json."""
     scores = {split: {name: score.told() for name, score in metrics.items()} for split, metrics in splits.items()}
     text = json.dumps({**scores, "run": run}, indent=2, ensure_ascii=False, default=str)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def save_frequencies(directory: Path, corpus: Corpus) -> None:
@@ -121,7 +105,7 @@ def save_frequencies(directory: Path, corpus: Corpus) -> None:
         for text in record.get("references") or [record["target"]]:
             counts.update(spoken(text))
     text = json.dumps(dict(counts.most_common()), ensure_ascii=False)
-    (directory / "frequencies.json").write_text(text + "\n", encoding="utf-8")
+    write_text(directory / "frequencies.json", text + "\n")
 
 
 def about(trained: Trained, seconds: float, **costs: Any) -> dict[str, Any]:

@@ -6,6 +6,9 @@ import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="offline", OMP_NUM_THREADS="1")
 
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,33 @@ def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def full_disk() -> Callable[[], AbstractContextManager[None]]:
+    """A disk that takes no byte more, as a context: the system refuses every write to a file."""
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return full
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where caches go that nobody typed a place for."""
+    from seq2seq.stored import machine
+
+    folder = tmp_path_factory.mktemp("machine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "cache", lambda: str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +98,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (config,) = command.compose("train", options)
         run = base / "multirun" / str(number)
         fitting.train(config, run)
-        (run / ".hydra").mkdir()
+        (run / ".hydra").mkdir(exist_ok=True)
         choices = {"data": "toy_translation", "model": model, "attention": attention}
         OmegaConf.save({"hydra": {"runtime": {"choices": choices}}}, run / ".hydra" / "hydra.yaml")
         typed = [*chosen, *beside, *(option for option in own if "embedding_dim" not in option)]

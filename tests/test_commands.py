@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from seq2seq import command
 from seq2seq.errors import UserError
 from seq2seq.model import build
 from seq2seq.workflows import fitting
+from tests.test_run_directory import snapshot
 
 ROOT = Path(__file__).parents[1]
 
@@ -183,6 +185,24 @@ def test_a_mistake_is_one_line_on_stderr_and_leaves_no_directory(tmp_path: Path)
     assert done.stdout == ""
     assert done.stderr.startswith("train.py: encoder.dropot") and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["debug=batch", "logger=csv", "hydra.run.dir={run}"],
+        ["debug=batch", "-m", "hydra.sweep.dir={run}", "seed=1,2"],
+        ["resume={run}", "trainer.max_steps=9"],
+    ],
+    ids=" ".join,
+)
+def test_a_refused_launch_leaves_every_byte_of_a_run(run: Path, tmp_path: Path, typed: list[str]) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    before = snapshot(copy)
+    line = [sys.executable, "train.py", *(argument.format(run=copy) for argument in typed)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert snapshot(copy) == before
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from seq2seq.config import CONF, plain, synonym_of
+from seq2seq.config import CONF, synonym_of
 from seq2seq.errors import UserError
+from seq2seq.stored.plain import read_yaml, resolved
 
 PRIMARY = ("model", "attention")
 """Groups that name a system wherever they differ; of others, what was typed."""
+STARTS = 8
+"""How many runs, each of which started from another, are told apart by all that they learnt from."""
 CONTROL = "control"
 """What an evaluation was under, which its name always says."""
 BESIDE = {
@@ -39,10 +39,14 @@ def chosen(path: Path) -> dict[str, str]:
     folder = path / ".hydra"
     if not folder.exists():
         return {}
-    choices = _yaml(folder / "hydra.yaml").hydra.runtime.choices
-    names = {group: str(choices[group]) for group in PRIMARY if choices.get(group)}
-    groups = {group: synonym_of(CONF / group / f"{name}.yaml") or name for group, name in names.items()}
-    typed = [str(line).lstrip("+").partition("=") for line in _yaml(folder / "overrides.yaml")]
+    kept, lines = read_yaml(folder / "hydra.yaml"), read_yaml(folder / "overrides.yaml")
+    for key in ("hydra", "runtime", "choices"):
+        kept = kept.get(key) if isinstance(kept, Mapping) else None
+    if not isinstance(kept, Mapping) or not isinstance(lines, list | None):
+        raise UserError(f"{folder} does not say how its run was started: hydra.yaml or overrides.yaml is damaged")
+    names = {group: str(kept[group]) for group in PRIMARY if kept.get(group)}
+    groups = {group: _synonym(group, name) or name for group, name in names.items()}
+    typed = [str(line).lstrip("+").partition("=") for line in lines or []]
     return groups | {key: value for key, _, value in typed if key not in BESIDE.union(PRIMARY, {"data"})}
 
 
@@ -58,17 +62,23 @@ def evaluated(
     scored, best = (Path(str(one.get("checkpoint", ""))).name for one in (about, told))
     if best and scored != best:
         found["checkpoint"] = scored
-    control = (config.get("evaluation") or {}).get("control")
+    control = _below(config, "evaluation").get("control")
     return found | ({CONTROL: str(control)} if control else {})
 
 
-def learnt(path: Path, config: Mapping[str, Any]) -> list[Any]:
+def learnt(path: Path, config: Mapping[str, Any], depth: int = 0) -> list[Any]:
     """What made a model: the recipe, what it was trained on, and likewise the run that it started from."""
-    start = (config.get("training") or {}).get("start_from")
-    folders = (Path(str(start)), Path(str(start)).parent.parent) if start else ()
-    before = next((folder for folder in folders if (folder / "config.yaml").exists()), None)
-    began = start if before is None else learnt(before, config_of(before))
+    start = _below(config, "training").get("start_from")
+    folders = (Path(str(start)), Path(str(start)).parent.parent) if start and depth < STARTS else ()
+    before = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+    began = start if before is None else learnt(before, config_of(before), depth + 1)
     return [_recipe(config), _trained_on(path, config), began]
+
+
+def _below(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A node of a config that may lack it."""
+    node = config.get(key)
+    return node if isinstance(node, Mapping) else {}
 
 
 def _flat(place: str, value: Any) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def _flat(place: str, value: Any) -> dict[str, Any]:
 
 def _name(config: Mapping[str, Any]) -> object:
     """Of the dataset."""
-    return (config.get("data") or {}).get("name")
+    return _below(config, "data").get("name")
 
 
 def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
@@ -90,7 +100,7 @@ def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
     counted = path / "frequencies.json"
     if counted.exists():
         return hashlib.sha256(counted.read_bytes()).hexdigest()
-    return str((config.get("data") or {}).get("path"))
+    return str(_below(config, "data").get("path"))
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,17 +117,15 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_of(path: Path) -> dict[str, Any]:
-    """The config of a run or an evaluation, resolved; {} without one."""
+    """The config of a run or an evaluation, with its references resolved; {} without one."""
     file = path / "config.yaml"
-    stored = _yaml(file) if file.exists() else {}
-    try:
-        return plain(stored)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+    if not file.exists():
+        return {}
+    if not isinstance(content := read_yaml(file), Mapping):
+        raise UserError(f"{file} is no config: it must be a mapping")
+    return resolved(content, str(file))
 
 
-def _yaml(file: Path) -> Any:
-    try:
-        return OmegaConf.load(file)
-    except (OmegaConfBaseException, YAMLError, OSError) as error:
-        raise UserError(f"{file} can't be read: {str(error).splitlines()[0]}") from error
+def _synonym(group: str, name: str) -> str | None:
+    """The choice that ``name``, as a file says, is just another name of."""
+    return synonym_of(CONF / group / f"{name}.yaml") if re.fullmatch(r"[\w-]+", name) else None

@@ -19,7 +19,8 @@ from seq2seq import exhibits
 from seq2seq.comparison.recipes import CONTROL, chosen, config_of, evaluated, learnt
 from seq2seq.errors import UserError
 from seq2seq.exhibits import Exhibit
-from seq2seq.sweeps import FAILED, RESULTS
+from seq2seq.run_directory import FAILED, RESULTS
+from seq2seq.stored.plain import parse_json, read_json
 
 SPLITS = ("train", "valid", "validation", "test")
 STATISTIC = "attention_"
@@ -89,7 +90,7 @@ class Run:
     def frequencies(self) -> dict[str, int]:
         """How often words stand in the training targets; {} if nobody counted."""
         path = (self.trained or self.path) / "frequencies.json"
-        return _json(path) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
 
 
 def references(record: Mapping[str, Any]) -> list[str]:
@@ -127,7 +128,7 @@ def unfinished(paths: Iterable[Path]) -> list[str]:
     for path in paths:
         for file in sorted([*path.rglob("config.yaml"), *path.rglob(FAILED)]):
             folder = file.parent
-            if folder.name == ".hydra" or (folder / RESULTS).exists():
+            if folder.name in (".hydra", "checkpoints") or (folder / RESULTS).exists():
                 continue
             if (reason := folder / FAILED).exists():
                 found[folder] = f"{folder} failed: {reason.read_text(encoding='utf-8').strip()}"
@@ -138,19 +139,20 @@ def unfinished(paths: Iterable[Path]) -> list[str]:
 
 def read(path: Path, split: str) -> Run:
     """A run's directory, or that of an evaluation; ``auto`` is its test split, or valid where it has no test."""
-    results = _json(path / RESULTS)
+    results = _results(path)
     if split == "auto":
         split = next((name for name in ("test", "valid", "validation") if name in results), "test")
     if split not in results:
         there = ", ".join(name for name in results if name != "run") or "none"
         raise UserError(f"{path} has no results of split {split!r}; it has: {there} (split=...)")
-    about = dict(results.get("run", {}))
+    about = dict(results.get("run") or {})
     later = "training" not in about
     trained = _run_of(path, about) if later else path
     config, mine, told = config_of(trained), config_of(path), about if trained == path else _told(trained)
     otherwise = evaluated(mine, config, about, told) if later else {}
     key = json.dumps([learnt(trained, config), otherwise], sort_keys=True, default=str)
-    data, control = mine.get("data") or {}, otherwise.get(CONTROL)
+    data, control = mine.get("data"), otherwise.get(CONTROL)
+    data = data if isinstance(data, Mapping) else {}
     return Run(
         path,
         split,
@@ -167,19 +169,15 @@ def read(path: Path, split: str) -> Run:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: no JSON: {error}") from error
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}") from error
+                row = parse_json(line.decode("utf-8"), f"{path}, line {number}")
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path}, line {number} can't be read: it is not UTF-8") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, line {number} is damaged: it is no record")
+            yield row
 
 
 def _number(text: str | None) -> bool:
@@ -194,7 +192,7 @@ def _run_of(path: Path, about: Mapping[str, Any]) -> Path:
     """The run that an evaluation is of: the one whose ``evaluations`` it stands in, or where its checkpoint is said to
     be, or above it.
     """
-    said = Path(about.get("checkpoint", "")).parent.parent
+    said = Path(str(about.get("checkpoint", ""))).parent.parent
     own = [path.parent.parent] if path.parent.name == "evaluations" else []
     for folder in (*own, said, *path.parents):
         if (folder / "checkpoints").exists() and (folder / "config.yaml").exists():
@@ -204,5 +202,16 @@ def _run_of(path: Path, about: Mapping[str, Any]) -> Path:
 
 def _told(path: Path) -> dict[str, Any]:
     """What a run says of itself."""
-    file = path / RESULTS
-    return dict(_json(file).get("run", {})) if file.exists() else {}
+    return dict(_results(path).get("run") or {}) if (path / RESULTS).exists() else {}
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """The content of results.json: {split: {metric: {"score": ...}}} and "run"."""
+    found = read_json(path / RESULTS)
+    if not isinstance(found, dict) or not all(isinstance(node, Mapping | None) for node in found.values()):
+        raise UserError(f"{path / RESULTS} is damaged: it holds no results")
+    for split, metrics in found.items():
+        for metric, score in (metrics or {}).items():
+            if split != "run" and not (isinstance(score, Mapping) and isinstance(score.get("score"), int | float)):
+                raise UserError(f"{path / RESULTS} is damaged: {split}.{metric} has no score")
+    return found

@@ -117,14 +117,23 @@ class Tabular(Reader):
 
     def columns(self, at: Location) -> Columns:
         """Where in a row to look."""
-        source, target = ([self.column.format(name) for name in names.split("|")] for names in (at.source, at.target))
-        return Columns(source, target, [names.split("|") for names in self.references], self.language)
+        return columns_at(at, self.column, self.references, self.language)
 
     @property
     def options(self) -> str:
         """What the rows depend on beside the table's content."""
         splitter = f"{self.language} {version('sentencex')}" if self.language else ""
         return f"{self.column} {list(self.references)} {splitter}"
+
+
+def columns_at(
+    at: Location, column: str = "{}", references: Sequence[str] = (), language: str | None = None
+) -> Columns:
+    """Where in a row to look, by the options of a ``Tabular`` reader."""
+    if language is not None:
+        sentences.check(language)
+    source, target = ([column.replace("{}", name) for name in names.split("|")] for names in (at.source, at.target))
+    return Columns(source, target, [names.split("|") for names in references], language)
 
 
 def digest(files: Iterable[Path]) -> str:

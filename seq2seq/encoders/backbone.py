@@ -6,9 +6,11 @@ Shapes: N pictures, h rows and w columns of pixels, S cells, F channels of the n
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ class Backbone:
 
     network: nn.Module
     features: Callable[[nn.Module, Tensor], Tensor]
+    network_config: Mapping[str, Any] | str  # of which the library builds the same network
     mean: Sequence[float] = MEAN
     std: Sequence[float] = STD
 
@@ -42,7 +45,8 @@ class BackboneEncoder(GridEncoder):
     or a model of ``timm``. It is trained from the share ``train_from`` of training on (below 1), or from that update on
     (1 or more), or never where that is None. With ``cache``, what a network that is never trained makes of a picture is
     kept in that folder, once for all runs, by its weights and the picture's pixels. ``pretrained=false`` starts from
-    random weights.
+    random weights. A stored model has an ``architecture``, of which it is built without looking ``name`` up; with
+    ``fetch=false`` a name is looked up on this machine alone.
     """
 
     progress: Tensor
@@ -59,6 +63,8 @@ class BackboneEncoder(GridEncoder):
         train_from: float | None = None,
         cache: str | None = None,
         dropout: float = 0.0,
+        architecture: Mapping[str, Any] | None = None,
+        fetch: bool = True,
     ) -> None:
         if library not in LIBRARIES:
             raise UserError(f"encoder.library={library} is none of: {', '.join(LIBRARIES)}")
@@ -69,7 +75,11 @@ class BackboneEncoder(GridEncoder):
             )
         if cache is not None and (train_from is not None or not pretrained):
             raise UserError("encoder.cache keeps what a pretrained network says that is never trained: train_from=null")
-        found = LIBRARIES[library](name, pretrained)
+        if architecture is not None:
+            found = _stored(library, architecture)
+        else:
+            found = LIBRARIES[library](name, pretrained, fetch)
+        self_architecture = {"network": found.network_config, "mean": list(found.mean), "std": list(found.std)}
         try:
             with torch.no_grad():
                 probe = found.features(found.network.eval(), torch.zeros(1, 3, PROBED, PROBED))
@@ -80,6 +90,7 @@ class BackboneEncoder(GridEncoder):
                 "network for pictures of any size"
             ) from error
         super().__init__(dim, PROBED // probe.shape[2])
+        self.architecture: dict[str, Any] = self_architecture  # what a stored model is built of
         self.network, self.features = found.network, found.features
         self.mean.copy_(torch.tensor(found.mean).view(3, 1, 1))
         self.std.copy_(torch.tensor(found.std).view(3, 1, 1))
@@ -156,51 +167,91 @@ class BackboneEncoder(GridEncoder):
         return torch.stack(grids).to(self.project.weight)
 
 
-def _transformers(name: str, pretrained: bool) -> Backbone:
+def _transformers(name: str, pretrained: bool, fetch: bool) -> Backbone:
     """The last stage of a model of Hugging Face, by its ``AutoBackbone``."""
     try:
         from transformers import AutoBackbone, AutoConfig
     except ImportError as error:
         raise UserError(f"encoder.library=transformers: {error}; pip install transformers") from error
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, local_files_only=not fetch)
         config.out_indices = None
         config.out_features = [config.stage_names[-1]]
         known = AutoBackbone.from_config(config)
         if pretrained and torch.get_default_device().type != "meta":  # by its class: AutoBackbone always asks the hub
-            known = type(known).from_pretrained(name, config=config)
+            known = type(known).from_pretrained(name, config=config, local_files_only=not fetch)
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"encoder.name={name} can't be loaded as a backbone of transformers: {reason}") from error
-    statistics = _statistics(name)
-    return Backbone(known, lambda network, x: network(x).feature_maps[-1], *statistics)
+    told = {key: value for key, value in config.to_dict().items() if key not in BESIDE_THE_NETWORK}
+    return Backbone(known, _last_feature_map, json.loads(json.dumps(told, default=str)), *_statistics(name, fetch))
 
 
-def _statistics(name: str) -> tuple[Sequence[float], Sequence[float]]:
+BESIDE_THE_NETWORK = ("id2label", "label2id", "architectures", "transformers_version", "_name_or_path", "dtype")
+
+
+def _stored(library: str, architecture: Mapping[str, Any]) -> Backbone:
+    """A network of what a stored model says of it, without weights; nothing is looked up."""
+    network = architecture.get("network")
+    mean, std = (_three_numbers(architecture.get(key)) for key in ("mean", "std"))
+    if library == "timm" and isinstance(network, str) and re.fullmatch(r"\w+(\.\w+)?", network):
+        found = _timm(network, pretrained=False, fetch=False)
+        return replace(found, mean=mean, std=std)
+    if library != "transformers" or not isinstance(network, Mapping) or not isinstance(network.get("model_type"), str):
+        raise UserError(f"encoder.architecture: network is nothing that {library} builds")
+    if nested := [key for key in network if "backbone" in key or key == "auto_map"]:
+        raise UserError(f"encoder.architecture: {nested[0]} is refused: it names another network")
+    try:
+        from transformers import AutoBackbone, AutoConfig
+    except ImportError as error:
+        raise UserError(f"encoder.library=transformers: {error}; pip install transformers") from error
+    try:
+        known = AutoBackbone.from_config(AutoConfig.for_model(**network))
+    except Exception as error:  # whatever transformers' constructors stumble over
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"encoder.architecture is no backbone of transformers: {reason}") from error
+    return Backbone(known, _last_feature_map, dict(network), mean, std)
+
+
+def _three_numbers(value: Any) -> list[float]:
+    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(x, int | float) for x in value):
+        raise UserError("encoder.architecture: mean and std must be three numbers each")
+    return value
+
+
+def _last_feature_map(network: nn.Module, x: Tensor) -> Tensor:
+    found: Tensor = network(x).feature_maps[-1]
+    return found
+
+
+def _statistics(name: str, fetch: bool) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and deviation of the pixels that a model of Hugging Face was trained on; ImageNet's if it does not say."""
     from transformers import ImageProcessingMixin
 
     try:
-        said: dict[str, Any] = ImageProcessingMixin.get_image_processor_dict(name)[0]
+        said: dict[str, Any] = ImageProcessingMixin.get_image_processor_dict(name, local_files_only=not fetch)[0]
     except OSError:
         return MEAN, STD
     return said.get("image_mean") or MEAN, said.get("image_std") or STD
 
 
-def _timm(name: str, pretrained: bool) -> Backbone:
+def _timm(name: str, pretrained: bool, fetch: bool) -> Backbone:
     """The last feature map of a model of timm."""
+    if not fetch and not re.fullmatch(r"\w+(\.\w+)?", name):
+        raise UserError(f"encoder.name={name} is not looked up for a stored model: it is no name of timm's own")
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # a torchvision of another torch
         raise UserError(f"encoder.library=timm: {error}; pip install timm") from error
     try:
-        network = timm.create_model(name, pretrained=pretrained, features_only=True)
+        network = timm.create_model(name, pretrained=pretrained and fetch, features_only=True)
     except (RuntimeError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"encoder.name={name} can't be loaded as features of timm: {reason}") from error
     about = getattr(network, "pretrained_cfg", None) or {}
     width = network.feature_info.channels()[-1]
-    return Backbone(network, partial(_last_map, width), about.get("mean", MEAN), about.get("std", STD))
+    told = str(about.get("architecture") or name)
+    return Backbone(network, partial(_last_map, width), told, about.get("mean", MEAN), about.get("std", STD))
 
 
 def _last_map(width: int, network: nn.Module, x: Tensor) -> Tensor:
@@ -209,4 +260,4 @@ def _last_map(width: int, network: nn.Module, x: Tensor) -> Tensor:
     return grid if grid.shape[1] == width else grid.permute(0, 3, 1, 2)
 
 
-LIBRARIES: dict[str, Callable[[str, bool], Backbone]] = {"transformers": _transformers, "timm": _timm}
+LIBRARIES: dict[str, Callable[[str, bool, bool], Backbone]] = {"transformers": _transformers, "timm": _timm}

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
+from seq2seq.files import write_text, writing
 from seq2seq.plots.excerpt import Block, excerpt
 from seq2seq.plots.fonts import families, label, quiet
 from seq2seq.plots.heatmap import DPI, SURE
@@ -81,10 +82,9 @@ def save_document(
     title = title or f"record {record}"
     stem = Path(directory) / f"{record:05d}_document"
     picture, html = Path(f"{stem}.png"), Path(f"{stem}.html")
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    with quiet():
-        draw(shading, title).savefig(picture)
-    html.write_text(page(shading, title), encoding="utf-8")
+    with quiet(), writing(picture) as temporary:
+        draw(shading, title).savefig(temporary)
+    write_text(html, page(shading, title))
     arrays = {
         "alignment": np.asarray(alignment, dtype=np.float32),
         "copied": np.asarray([] if copied is None else copied, dtype=np.float32),
@@ -98,7 +98,8 @@ def save_document(
     for name, heads in (weights or {}).items():
         if name.startswith("cross"):
             arrays[name] = np.asarray(heads, dtype=np.float32)[:, : len(target), : len(source)]
-    np.savez_compressed(Path(f"{stem}.npz"), allow_pickle=False, **arrays)
+    with writing(f"{stem}.npz") as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
     return [picture, html]
 
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
+from seq2seq.files import writing
 from seq2seq.plots.fonts import families, label, quiet, width
 
 Cell = tuple[int, int]  # (column, row): (source, target)
@@ -49,18 +50,18 @@ def save(
     """
     gold, possible = list(gold), list(possible)
     picture, arrays = Path(f"{stem}.png"), Path(f"{stem}.npz")
-    picture.parent.mkdir(parents=True, exist_ok=True)
     figure = draw(weights, rows, columns, gold=gold, possible=possible, title=title)
-    with quiet():
-        figure.savefig(picture, bbox_inches="tight", pad_inches=0.1)
-    np.savez_compressed(
-        arrays,
-        weights=np.asarray(weights, dtype=np.float32),
-        rows=np.array(rows, dtype=np.str_),
-        columns=np.array(columns, dtype=np.str_),
-        gold=np.array(gold, dtype=np.int64).reshape(-1, 2),
-        possible=np.array(possible, dtype=np.int64).reshape(-1, 2),
-    )
+    with quiet(), writing(picture) as temporary:
+        figure.savefig(temporary, bbox_inches="tight", pad_inches=0.1)
+    with writing(arrays) as temporary:
+        np.savez_compressed(
+            temporary,
+            weights=np.asarray(weights, dtype=np.float32),
+            rows=np.array(rows, dtype=np.str_),
+            columns=np.array(columns, dtype=np.str_),
+            gold=np.array(gold, dtype=np.int64).reshape(-1, 2),
+            possible=np.array(possible, dtype=np.int64).reshape(-1, 2),
+        )
     return picture
 
 

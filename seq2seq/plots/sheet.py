@@ -24,6 +24,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from seq2seq.files import writing
 from seq2seq.metrics.words import merge
 from seq2seq.plots.fonts import families, label, quiet
 from seq2seq.plots.heatmap import DPI
@@ -71,7 +72,6 @@ def save_sheet(
     The arrays: alignment, cells, extent, words, target_words, sentinel.
     """
     stem = Path(directory) / f"{record:05d}_sheet"
-    stem.parent.mkdir(parents=True, exist_ok=True)
     weights = merge(alignment, np.arange(np.shape(alignment)[1]), target_words)
     outside = None
     if sentinel is not None:
@@ -80,17 +80,18 @@ def save_sheet(
         picture, Looks(list(words), weights, outside), cells, extent, regions=regions, title=title or f"record {record}"
     )
     file = Path(f"{stem}.png")
-    with quiet():
-        figure.savefig(file)
-    np.savez_compressed(
-        Path(f"{stem}.npz"),
-        alignment=np.asarray(alignment, np.float32),
-        cells=np.asarray(cells, np.int64),
-        extent=np.asarray(extent, np.float64),
-        words=np.array(words, np.str_),
-        target_words=np.asarray(target_words, np.int64),
-        sentinel=np.asarray([] if sentinel is None else sentinel, np.float32),
-    )
+    with quiet(), writing(file) as temporary:
+        figure.savefig(temporary)
+    with writing(f"{stem}.npz") as temporary:
+        np.savez_compressed(
+            temporary,
+            alignment=np.asarray(alignment, np.float32),
+            cells=np.asarray(cells, np.int64),
+            extent=np.asarray(extent, np.float64),
+            words=np.array(words, np.str_),
+            target_words=np.asarray(target_words, np.int64),
+            sentinel=np.asarray([] if sentinel is None else sentinel, np.float32),
+        )
     return [file]
 
 

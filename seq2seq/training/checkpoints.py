@@ -1,19 +1,20 @@
-"""``last.ckpt`` and ``best.ckpt``: when they are written, and that they are never half written."""
+"""``last.ckpt`` and the best model: when they are written, and that a kill at any moment leaves them in agreement."""
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.files import sync
+from seq2seq.stored import model_file, resume_file
 from seq2seq.training import processes
 from seq2seq.training.interruption import Interrupted
 from seq2seq.training.module import Training
@@ -21,22 +22,65 @@ from seq2seq.training.nonfinite import NonFinite
 from seq2seq.training.options import Options
 from seq2seq.training.position import Position
 
+MODEL = "model."  # what ``Training`` calls the model
 log = logging.getLogger(__name__)
 
 
-class AtomicIO(TorchCheckpointIO):
-    """Writes beside the file and renames: whoever reads finds the old checkpoint or the new one."""
+class RunFiles(TorchCheckpointIO):
+    """Writes ``last.ckpt`` and, where it is the best, the model beside it, so that they agree at every moment.
+
+    A new best is written under another name; then ``last.ckpt``, which names its digest; then the model gets its
+    name. Whatever moment a run is killed at, ``settle`` finds which of the two model files ``last.ckpt`` means.
+    """
+
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], tokenizers: Mapping[str, Tokenizer], monitor: str
+    ) -> None:
+        self.folder, self.last, self.model = folder, folder / resume_file.NAME, folder / model_file.NAME
+        self.config, self.tokenizers, self.monitor = config, tokenizers, monitor
+        self.digest: str | None = None  # of the best model
+        self.best: tuple[int, float | None] | None = None  # step and score of a model that the next save is the best of
+        self._resumed = False
+        self._beside: dict[str, str] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """All of ``checkpoint`` is on the disk before it takes the name."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".partial")
-        with temporary.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        """Write all of ``checkpoint``, and its weights as the best model if they are."""
+        if self.best is not None:
+            self.digest = self._write_model(model_file.NEXT, checkpoint["state_dict"], *self.best)
+            self.best = None
+        resume_file.write(Path(path), {**checkpoint, "model": self.digest})
+        if (waiting := self.folder / model_file.NEXT).exists():
+            waiting.replace(self.model)
+            sync(self.folder)
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The verified content of a checkpoint."""
+        content = resume_file.read(Path(path))
+        self._resumed, self.digest = True, content.get("model")
+        return content
+
+    def finish(self, steps: int, has_best: bool) -> Path:
+        """The file of the best model; where no validation chose one, it is made of the last weights."""
+        old = self.folder / "best.ckpt"
+        if has_best:
+            return self.model if self.model.exists() else old  # of a run that an earlier version began
+        content = resume_file.read(self.last)
+        self._write_model(self.model.name, content["state_dict"], steps, None)
+        return self.model
+
+    def _write_model(self, name: str, state: Mapping[str, Any], step: int, score: float | None) -> str:
+        if not self._beside:
+            models = {side: tokenizer.model for side, tokenizer in self.tokenizers.items()}
+            self._beside = model_file.write_beside(self.folder, self.config, models, keep=self._resumed)
+        about = {
+            "files": self._beside,
+            "tokenizers": {side: tokenizer.type for side, tokenizer in self.tokenizers.items()},
+            "step": step,
+            "score": score,
+            "monitor": self.monitor,
+        }
+        weights = {n.removeprefix(MODEL): weight for n, weight in state.items() if n.startswith(MODEL)}
+        return model_file.write(self.folder / name, weights, about)
 
 
 class Checkpoints(Checkpoint):
@@ -46,9 +90,8 @@ class Checkpoints(Checkpoint):
     and saving between validations it would lose those due at that very step.)
     """
 
-    def __init__(self, directory: Path, position: Position, options: Options) -> None:
-        self.last, self.best = directory / "last.ckpt", directory / "best.ckpt"
-        self.position, self.options = position, options
+    def __init__(self, files: RunFiles, position: Position, options: Options) -> None:
+        self.files, self.position, self.options = files, position, options
         self.best_score: float | None = None
         self.best_step = 0
         self._saved_step, self._saved_at = -1, time.monotonic()
@@ -63,10 +106,9 @@ class Checkpoints(Checkpoint):
         is_best = self.options.better(score, self.best_score)
         if is_best:
             self.best_score, self.best_step = score, trainer.global_step
+            self.files.best = (trainer.global_step, score)
         self._save(trainer)
         if trainer.is_global_zero:
-            if is_best:
-                _link(self.last, self.best)
             text = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             log.info("step %d: validation %s%s", trainer.global_step, text, " (best)" if is_best else "")
 
@@ -93,6 +135,10 @@ class Checkpoints(Checkpoint):
         if isinstance(exception, Interrupted | NonFinite):
             self._save(trainer)
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """What was loaded need not be saved again before there is an update."""
+        self._saved_step = checkpoint["global_step"]
+
     def state_dict(self) -> dict[str, Any]:
         """What is best so far."""
         return {"best_score": self.best_score, "best_step": self.best_step}
@@ -102,16 +148,5 @@ class Checkpoints(Checkpoint):
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
 
     def _save(self, trainer: L.Trainer) -> None:
-        trainer.save_checkpoint(self.last)
+        trainer.save_checkpoint(self.files.last)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
-
-
-def _link(source: Path, target: Path) -> None:
-    """Makes ``target`` the same file as ``source``, which is only ever replaced, never written again."""
-    temporary = target.with_suffix(".partial")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:  # the file system has no links
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)

@@ -39,11 +39,8 @@ class Curves(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
                 logger.rewind(trainer.global_step)
-        if self._restored is not None:
-            self.tokens, self.seconds = self._restored["tokens"], self._restored["seconds"]
-            pl_module.guard.skipped = self._restored["skipped"]
-            if trainer.is_global_zero:
-                pl_module.sums.put(self._restored["sums"], pl_module.device)
+        if self._restored is not None and trainer.is_global_zero:
+            pl_module.sums.put(self._restored["sums"], pl_module.device)
         self._since = time.perf_counter()
 
     def on_train_batch_end(
@@ -80,8 +77,11 @@ class Curves(Callback):
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """What goes on."""
+        """What goes on; of a run that was stopped after its last update, it is also what the results tell."""
+        assert isinstance(pl_module, Training)
         self._restored = checkpoint["curves"]
+        self.tokens, self.seconds = self._restored["tokens"], self._restored["seconds"]
+        pl_module.guard.skipped = self._restored["skipped"]
 
     def _report(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, Training)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seq2seq.config import build_node, build_tool, plain
 from seq2seq.data.captions import CaptionCorpus
@@ -24,10 +25,11 @@ from seq2seq.errors import UserError
 from seq2seq.kernels import avoid_wrong_ones, bf16_is_slow
 from seq2seq.memory import keep_freed, peak, reset_peak
 from seq2seq.model import Seq2Seq
+from seq2seq.stored import model_file, resume_file
 from seq2seq.training import launch
 from seq2seq.training.annealing import Annealing
 from seq2seq.training.averaging import averaging
-from seq2seq.training.checkpoints import AtomicIO, Checkpoints
+from seq2seq.training.checkpoints import Checkpoints, RunFiles
 from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.curves import Curves
 from seq2seq.training.datamodule import DataModule
@@ -63,7 +65,7 @@ OURS = {
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training came to; ``best`` is ``last`` where there was no validation."""
+    """What training came to; the ``best`` model is of the last weights where there was no validation."""
 
     best: Path
     last: Path
@@ -136,7 +138,8 @@ class _Session:
             without_dropout(model)
             if isinstance(corpus, CaptionCorpus):
                 corpus.captions = "first"  # of one picture several can't all be certain
-        tokenizers = {side: tokenizer.state() for side, tokenizer in corpus.codec.tokenizers.items()}
+        tokenizers = corpus.codec.tokenizers
+        kept = _kept(config, model)
         self.module = Training(
             model,
             build_node(config.loss),
@@ -144,14 +147,15 @@ class _Session:
             build_tool(config.schedule),
             options,
             validation,
-            {"config": OmegaConf.to_container(config), "tokenizers": tokenizers},
+            {"config": kept, "tokenizers": {side: tokenizer.state() for side, tokenizer in tokenizers.items()}},
             SelfCritical(options, corpus, model, config.seed) if options.reward else None,
         )
         self.data = DataModule(corpus, config.seed, repeat_first=options.overfit is not None)
         self.position = Position(self.data, config.seed, options.validate_every)
         self.curves = Curves(config.trainer.get("log_every_n_steps") or 50)
         self.interruption = Interruption(self.position)
-        self.checkpoints = Checkpoints(run_dir / "checkpoints", self.position, options)
+        self.files = RunFiles(run_dir / "checkpoints", kept, tokenizers, options.monitored)
+        self.checkpoints = Checkpoints(self.files, self.position, options)
         self.early_stopping = EarlyStopping(
             f"validation/{options.monitored}",
             mode=options.direction,
@@ -168,6 +172,8 @@ class _Session:
         """Trains to the end."""
         began = time.monotonic()
         reset_peak()
+        if resume is not None and self.trainer.is_global_zero:
+            settle(run_dir=self.run_dir, last=resume)
         try:
             self.trainer.fit(self.module, datamodule=self.data, ckpt_path=resume, weights_only=True)
             if self.interruption.received:
@@ -177,16 +183,19 @@ class _Session:
                 step = self.trainer.global_step
                 log.warning("stopped at step %d; to go on: python train.py resume=%s", step, self.run_dir)
             raise
-        c, best = self.checkpoints, self.checkpoints.best
+        c = self.checkpoints
+        best = self.files.model
+        if self.trainer.is_global_zero:
+            best = self.files.finish(self.trainer.global_step, c.best_score is not None)
         log.info("trained for %.0f seconds, %d updates", time.monotonic() - began, self.trainer.global_step)
         return FitResult(
-            best=best if best.exists() else c.last,
-            last=c.last,
+            best=best,
+            last=self.files.last,
             monitor=self.options.monitored,
             best_score=c.best_score,
             best_step=c.best_step,
             steps=self.trainer.global_step,
-            epochs=self.trainer.current_epoch,
+            epochs=self.position.epochs,
             tokens=int(self.curves.tokens),
             seconds=self.curves.seconds,
             tokens_per_second=self.curves.speed,
@@ -225,7 +234,7 @@ class _Session:
             callbacks=self._callbacks(phases, chosen.get("enable_progress_bar", True)),
             logger=_loggers(config, self.run_dir),
             profiler=phases,
-            plugins=[AtomicIO()],
+            plugins=[self.files],
             default_root_dir=self.run_dir,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -258,6 +267,24 @@ class _Session:
             self.interruption,
             self.checkpoints,
         ]
+
+
+def settle(run_dir: Path, last: Path) -> None:
+    """Put the best model that ``last`` names into its place."""
+    content = resume_file.read(last)
+    if "format" in content and last.parent == run_dir / "checkpoints":
+        model_file.settle(last.parent, content.get("model"))
+
+
+def _kept(config: DictConfig, model: Seq2Seq) -> dict[str, Any]:
+    """The config as it is stored: resolved, and with what a network of another library is built of."""
+    kept = plain(config)
+    node: dict[str, Any] | None = kept["encoder"]
+    for module in (model.encoder, getattr(model.encoder, "frames", None)):
+        if isinstance(module, BackboneEncoder) and node is not None:
+            node["architecture"] = module.architecture
+        node = (node or {}).get("frames")
+    return kept
 
 
 def _loggers(config: DictConfig, run_dir: Path) -> list[Logger]:

@@ -10,15 +10,19 @@ import logging
 import multiprocessing
 import os
 import pickle
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
 from torch import distributed as dist
 
 from seq2seq.errors import UserError
+from seq2seq.interrupts import end_with
+from seq2seq.training.interruption import Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +42,33 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
     place = {"NODE_RANK": "0", "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     before, threads = {name: os.environ.get(name) for name in PLACE}, torch.get_num_threads()
     spawn = multiprocessing.get_context("spawn")
+    patience = 0.0
     # pickled here, not by multiprocessing, which would share the memory of the parameters between the processes
     work = pickle.dumps((run, args))
     processes = []
     try:
         for rank in range(1, count):
             os.environ.update(place, LOCAL_RANK=str(rank))
-            process = spawn.Process(target=_work, args=(work,), name=f"rank {rank}")
-            process.start()
+            process = spawn.Process(target=_work, args=(work, os.getpid()), name=f"rank {rank}")
             processes.append(process)
+            with _interrupts_are_ours():
+                process.start()
         os.environ.update(place, LOCAL_RANK="0")
         yield
+        patience = PATIENCE
+    except (Interrupted, UserError):  # which they meet as well
+        patience = PATIENCE
+        raise
     finally:
-        if dist.is_initialized():
+        if patience and dist.is_initialized():
             dist.destroy_process_group()
         for process in processes:
-            process.join(PATIENCE)
+            if process.pid is None:
+                continue
+            process.join(patience)
             if process.exitcode is None:
-                process.terminate()
+                process.kill()
+                process.join()
             elif process.exitcode not in (0, USER_ERROR, INTERRUPTED, TERMINATED):
                 log.error("the process of %s ended with %s", process.name, process.exitcode)
         torch.set_num_threads(threads)  # Lightning shared the cores out
@@ -65,7 +78,19 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(work: bytes) -> None:
+@contextmanager
+def _interrupts_are_ours() -> Iterator[None]:
+    """Processes that start in the block never see Ctrl-C: this one does, and tells or ends them."""
+    resource_tracker.ensure_running()  # which would unblock the signal when the first process starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(work: bytes, parent: int) -> None:
+    end_with(parent)
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     run, args = pickle.loads(work)
     try:

@@ -55,6 +55,12 @@ class Position(Callback):
         self.generators: State = {}
         self._restored: State | None = None
 
+    @property
+    def epochs(self) -> int:
+        """Epochs that were trained on, the last perhaps in part; also of a run that was resumed after its end."""
+        epoch, batches = self.datamodule.at
+        return epoch + (batches > 0)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Seeds a new run, each process by itself; a resumed one takes its generators at the first batch."""
         if self._restored is None:

@@ -14,6 +14,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import ProfilerActivity, profile
 
+from seq2seq.files import write_text
+
 log = logging.getLogger(__name__)
 
 WARM_UP = 5  # updates that are not measured
@@ -92,7 +94,7 @@ class Profile(Callback):
         text = "\n".join(self._lines) or f"too few updates to measure: at least {WARM_UP + 2 * self.updates} are needed"
         log.info("\n%s", text)
         if trainer.is_global_zero:
-            self.path.write_text(text + "\n", encoding="utf-8")
+            write_text(self.path, text + "\n")
 
     def _by_phase(self, total: float) -> list[str]:
         spent = {words: self.phases.seconds[name] for name, words in PHASES.items()}

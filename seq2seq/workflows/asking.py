@@ -11,6 +11,7 @@ from seq2seq import options
 from seq2seq.config import build_node, plain
 from seq2seq.errors import UserError
 from seq2seq.search import Search
+from seq2seq.stored import roles
 
 T = TypeVar("T")
 
@@ -39,5 +40,7 @@ def laid(stored: DictConfig, typed: DictConfig, groups: Iterable[str]) -> DictCo
         if not OmegaConf.is_dict(node):
             raise UserError(f"{group}={node}: choose one of the group's files (--help lists them)")
         config[group] = node if "_target_" in node else OmegaConf.merge(config.get(group) or {}, node)
-        options.check_nodes(group, plain(config[group]))
+        merged = plain(config[group])
+        roles.check(merged, "", group)
+        options.check_nodes(group, merged)
     return config

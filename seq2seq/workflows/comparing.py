@@ -28,14 +28,17 @@ from seq2seq.comparison.statistics import CORRECTIONS, Correction
 from seq2seq.comparison.tables import counted
 from seq2seq.config import plain
 from seq2seq.errors import UserError
+from seq2seq.files import write_text
 from seq2seq.lines import read_lines
 from seq2seq.metrics.sums import lower_is_better
 from seq2seq.metrics.text import SCORERS
 from seq2seq.metrics.translation import present
+from seq2seq.outputs import check_outputs
 
 log = logging.getLogger(__name__)
 MARK = "comparison.json"
 """What says that a directory is a report's, which a new one may take the place of."""
+FILES = ("index.html", "table.md", "table.tex", "table.csv", MARK)
 LARGEST = 9_900_000
 """Bytes of a report: under 10 MB, with what is said of examples that are left out."""
 MAIN = ("cider", "rougeL", "bleu")
@@ -68,7 +71,7 @@ def compare(config: DictConfig) -> Path:
     schema.check_options("", plain(config), Comparison)
     asked = Comparison(**plain(config))
     _check(asked)
-    folder = _claimed(Path(asked.output))
+    folder = _claimed(Path(asked.output), asked)
     paths = meant([asked.runs] if isinstance(asked.runs, str) else asked.runs)
     runs = find(paths, asked.split) if paths else []
     notes = unfinished(paths)
@@ -101,19 +104,15 @@ def compare(config: DictConfig) -> Path:
         gather(compared, asked.examples, analysis.names, max(0, room) // len(analyses))
         for analysis, compared in zip(analyses, compared_in, strict=True)
     ]
-    files = {
-        "index.html": page(title, analyses, examples, *told),
-        "table.md": tables.markdown(analyses),
-        "table.tex": tables.latex(analyses),
-        "table.csv": tables.comma_separated(analyses),
-        MARK: json.dumps(_summary(analyses, ranked), indent=1, ensure_ascii=False),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"output={folder} can't be written: {error.strerror}") from error
+    texts = (
+        page(title, analyses, examples, *told),
+        tables.markdown(analyses),
+        tables.latex(analyses),
+        tables.comma_separated(analyses),
+        json.dumps(_summary(analyses, ranked), indent=1, ensure_ascii=False),
+    )
+    for name, text in zip(FILES, texts, strict=True):
+        write_text(folder / name, text)
     for analysis in analyses:
         print(f"{analysis.dataset}, {analysis.split}\n{tables.brief(analysis)}\n\n{tables.said(analysis)}\n")
     for note in notes:
@@ -143,8 +142,16 @@ def _check(asked: Comparison) -> None:
                 raise UserError(f"{option}.{name}: {path} does not exist, or is no file")
 
 
-def _claimed(folder: Path) -> Path:
-    """A new directory, or one that held a report before."""
+def _claimed(folder: Path, asked: Comparison) -> Path:
+    """A new directory, or one that held a report before; no file of a report is among what is read."""
+    read = [(f"outputs.{name}", file) for name, file in asked.outputs.items()]
+    read += [(f"attention.{name}", file) for name, file in asked.attention.items()]
+    references = [asked.references] if isinstance(asked.references, str) else asked.references or []
+    read += [("references", file) for file in references]
+    if asked.sources is not None:
+        read.append(("sources", asked.sources))
+    for name in FILES:
+        check_outputs({"output": folder / name}, read)
     if (file := next((path for path in (folder, *folder.parents) if path.is_file()), None)) is not None:
         raise UserError(f"output={folder}: {file} is a file; a report is a directory")
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from seq2seq.inference import Trained
 from seq2seq.judgement import alignment_error, record_of
 from seq2seq.lines import read_lines
 from seq2seq.metrics import Score
-from seq2seq.metrics.gold import read_gold
+from seq2seq.metrics.gold import Gold, read_gold
 from seq2seq.metrics.text import check_metrics
+from seq2seq.run_directory import RESULTS, claimed
 from seq2seq.scoring import forced, score_records
-from seq2seq.sweeps import RESULTS
+from seq2seq.stored import config as stored
+from seq2seq.stored.machine import data_here
 from seq2seq.workflows.asking import laid, own_options, search_of
 
 log = logging.getLogger(__name__)
@@ -68,23 +71,59 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
         if getattr(asked, name) < 0:
             raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
     trained = Trained.load(asked.checkpoint, asked.device)
+    typed = config
     config = laid(trained.config, config, LAID)
+    stored.check_task(plain(config), str(trained.path))
+    stored.check_present(plain(config), str(trained.path), ("loss",))
     check_metrics(config.task.metrics, "task.metrics")
     trained = _seeing(trained, config)
-    search = search_of(config)
+    search_of(config)  # refused before anything is read
     options.check_options("evaluation", asked.evaluation, Control)
     control = Control(**asked.evaluation)
-    sets = {name: control(records, trained.codec) for name, records in _record_sets(trained, config, asked).items()}
+    sets = {
+        name: control(records, trained.codec) for name, records in _record_sets(trained, config, typed, asked).items()
+    }
     if asked.alignment and isinstance(trained.codec, ImageCodec):
         raise UserError("alignment= is of words in a source text; the model reads pictures")
     gold = read_gold(asked.alignment) if asked.alignment else []
     if asked.reverse:
         gold = [pair.swapped() for pair in gold]
-    out = Path(asked.output) if asked.output else trained.run / "evaluations" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    out = Path(asked.output) if asked.output else _new(trained.run / "evaluations")
+    for option in ("source_file", "target_file", "alignment"):
+        if (file := getattr(asked, option)) and Path(file).resolve().is_relative_to(out.resolve()):
+            raise UserError(f"output={out} holds {option}={file}; choose another directory")
     told = config.copy()
     told["evaluation"] = dict(asked.evaluation)
-    report.claim(out, told)
+    with claimed(out, told):
+        return _scored(trained, config, asked, control, sets, gold, out, started)
 
+
+def _new(folder: Path) -> Path:
+    """A directory named by the time, which no other evaluation of this second has."""
+    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for name in (now if n == 1 else f"{now}_{n}" for n in count(1)):
+        try:
+            (folder / name).mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{folder} can't be written ({error.strerror}): set output=DIR") from error
+    return folder / name
+
+
+def _scored(
+    trained: Trained,
+    config: DictConfig,
+    asked: Evaluation,
+    control: Control,
+    sets: Mapping[str, Sequence[Record]],
+    gold: Sequence[Gold],
+    out: Path,
+    started: float,
+) -> dict[str, dict[str, Score]]:
+    """Scores the records of each set and the gold alignments, and writes what is found into ``out``."""
+    search = search_of(config)
     results: dict[str, dict[str, Score]] = {}
     costs: dict[str, Any] = {}
     for name, records in sets.items():
@@ -132,7 +171,9 @@ def _seeing(trained: Trained, config: DictConfig) -> Trained:
     return dataclasses.replace(trained, codec=dataclasses.replace(trained.codec, images=images))
 
 
-def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dict[str, Sequence[Record]]:
+def _record_sets(
+    trained: Trained, config: DictConfig, typed: DictConfig, asked: Evaluation
+) -> dict[str, Sequence[Record]]:
     """The records to score: two files, or a split of the run's corpus (or of one laid over it)."""
     if asked.source_file or asked.target_file:
         if not (asked.source_file and asked.target_file):
@@ -147,7 +188,10 @@ def _record_sets(trained: Trained, config: DictConfig, asked: Evaluation) -> dic
         return {Path(asked.source_file).stem: [Record(source=source, target=target) for source, target in pairs]}
     if asked.split is None:
         return {}
-    corpus: Corpus = build_node(config.data)
+    name = str(trained.path)
+    data = data_here(plain(config.data), plain(typed.get("data") or OmegaConf.create()), source=name)
+    stored.check_present({"data": data}, name, ("data",))
+    corpus: Corpus = stored.with_name(name, build_node, data)
     corpus.use(trained.codec.tokenizers)
     split = corpus.held_out if asked.split == "auto" else asked.split
     return {split: corpus.records(split)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -23,6 +22,7 @@ from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
+from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.encoders.clip import ClipEncoder
 from seq2seq.encoders.image import GridEncoder
 from seq2seq.errors import UserError
@@ -31,8 +31,10 @@ from seq2seq.inference import Trained
 from seq2seq.metrics import Score
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
+from seq2seq.run_directory import RESULTS, AtWork, Taken, claimed, composed_config, has_checkpoint, held, results
 from seq2seq.scoring import score_records
-from seq2seq.sweeps import FAILED, RESULTS, AtWork, alone
+from seq2seq.stored import config as stored
+from seq2seq.stored import machine, model_file, resume_file, roles
 from seq2seq.training.fit import OURS, FitResult, fit
 from seq2seq.training.options import Options
 from seq2seq.workflows.asking import laid, search_of
@@ -43,15 +45,17 @@ COMPONENTS = ("data", "encoder", "decoder", "loss", "optimizer", "schedule", "tr
 """What a run's config must have chosen."""
 KEYS = (*COMPONENTS, *schema.SLOTS, "default_self", "seed", "task", "model", "budget", "logger")
 """What it may have at its top."""
-RESUMABLE = ("trainer", "logger")
+RESUMABLE = ("trainer", "logger", "data")
 
 
 def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     """Refuses what could not be trained, before any data is read: names, types, and what constructors refuse."""
     if "resume" in config:
         _, config = _resumed(config)
-        typed = ()
-    schema.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
+        schema.check(config, keys=KEYS, components=COMPONENTS, typed=None)
+    else:
+        schema.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
+        roles.check(plain(config), "")
     Budget.of(config)
     if not isinstance(config.seed, int):
         raise UserError(f"seed={config.seed}: must be int")
@@ -103,47 +107,50 @@ def run(config: DictConfig, folder: Path, *, again: bool = False) -> float | Non
     """``train``, and the best validation score. ``again``, as the job of a sweep that may have been launched before:
     what is finished or at work elsewhere is left, what was stopped goes on.
     """
-    if again and (folder / RESULTS).exists():
+    if not again:
+        train(config, folder)
+        return None
+    stored = composed_config(folder)
+    if stored and stored != OmegaConf.to_yaml(config):
+        raise Taken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
+    if results(folder) is not None:
         log.info("finished before: %s", folder)
-    elif again:
+    else:
         try:
-            with alone(folder):
-                _job(config, folder)
+            if has_checkpoint(folder):
+                log.info("goes on: %s", folder)
+                train(OmegaConf.create({"resume": str(folder), "data": plain(config)["data"]}), folder)
+            else:
+                train(config, folder)
         except AtWork as held:  # under a synonym, or by a second launch
-            log.warning("left to whom it is with: %s", held)
+            log.warning("skipped: %s", held)
             return None
-        (folder / FAILED).unlink(missing_ok=True)  # an earlier launch did
-    else:
-        train(config, folder)
-    results = json.loads((folder / RESULTS).read_text(encoding="utf-8")) if again else {}
-    best: float | None = results.get("run", {}).get("training", {}).get("best_score")
+    best: float | None = ((results(folder) or {}).get("run", {}).get("training") or {}).get("best_score")
     return best
-
-
-def _job(config: DictConfig, folder: Path) -> None:
-    """A job of a sweep in a directory that an earlier launch may have left unfinished."""
-    if (last := folder / "checkpoints" / "last.ckpt").exists():
-        log.info("goes on: %s", folder)
-        train(OmegaConf.create({"resume": str(last)}), folder)
-    else:
-        (folder / "config.yaml").unlink(missing_ok=True)  # this job's own (``sweeps.place``), stopped before any update
-        train(config, folder)
 
 
 def train(config: DictConfig, run: Path) -> dict[str, Score]:
     """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split."""
     check(config)
-    started, resume = time.monotonic(), None
-    if "resume" in config:
-        resume, config = _resumed(config)
-        run = checkpoint.run_of(resume)
-    else:
-        report.claim(run, config)
+    if "resume" not in config:
+        with claimed(run, config, composed=True):
+            return _train(config, run, None)
+    run = checkpoint.run_of(config.resume)
+    with held(run):
+        resume, stored = _resumed(config)  # what is there now that no other process writes
+        return _train(stored, run, resume)
+
+
+def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Score]:
+    """Fits and scores in a directory that is held, from the checkpoint ``resume`` if there is one."""
+    started = time.monotonic()
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     corpus: Corpus = build_node(config.data)
-    first = resume or config.training.get("start_from")  # a run that goes on has the tokenizers of its start
-    start = checkpoint.load(first) if first and config.training.get("start_from") else None
-    if start is not None:
+    start = None
+    if resume is not None:  # which has its tokenizers
+        corpus.use(checkpoint.tokenizers_of(resume_file.read(resume), resume))
+    elif first := config.training.get("start_from"):
+        start = checkpoint.load(first)
         if start.codec.tokenizers.keys() != set(corpus.sides):
             raise UserError(f"training.start_from={first}: that model is not of data={corpus.name}'s kind")
         corpus.use(start.codec.tokenizers)
@@ -155,7 +162,7 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     if resume is None:  # what goes on has its config from its checkpoint
         config = budget.ended(budget.sized(config, corpus.codec.sizes), corpus)
     model = build(config, *corpus.codec.sizes)
-    if start is not None and resume is None:
+    if start is not None:
         start.load_into(model)
     split = corpus.held_out
     options: Options = build_node(config.training)
@@ -163,6 +170,9 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
 
     def score(fitted: FitResult) -> dict[str, float]:
         trained = Trained.load(fitted.best)
+        for mine, theirs in zip(model.modules(), trained.model.modules(), strict=True):
+            if isinstance(mine, BackboneEncoder) and isinstance(theirs, BackboneEncoder):
+                theirs.cache = mine.cache  # which a stored config doesn't choose
         records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
         scored = score_records(
             trained,
@@ -204,10 +214,15 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
     for key in map(str, config):
         if key not in ("resume", *RESUMABLE):
             raise UserError(
-                f"{key} is fixed by the run: with resume=, only {' and '.join(RESUMABLE)} options can change"
+                f"{key} is fixed by the run: with resume=, only trainer and logger options can change, and data.path"
             )
-    path = checkpoint.find(config.resume, ("last.ckpt", "best.ckpt"))
-    if (checkpoint.run_of(path) / RESULTS).exists():
+    path = checkpoint.find_last(config.resume)
+    if results(checkpoint.run_of(path)) is not None:
         raise UserError(f"{checkpoint.run_of(path)} is finished (it has results.json); start a new run instead")
-    stored = OmegaConf.create(checkpoint.read(path)["config"])
-    return path, laid(stored, config, RESUMABLE)
+    found, content = checkpoint.stored_config(path)
+    found = machine.resumed(found, plain(config), source=str(path))
+    stored.check_present(found, str(path), (*stored.FOR_MODEL, *stored.FOR_TRAINING, "data"))
+    stored.check_task(found, str(path))
+    if "format" in content:
+        model_file.best_of(path.parent, content.get("model"))
+    return path, laid(OmegaConf.create(found), config, ("trainer", "logger"))

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from omegaconf import DictConfig
 
 from seq2seq.data.codec import ImageCodec
+from seq2seq.data.images import SUFFIXES
 from seq2seq.documents import columns_of, read_documents
 from seq2seq.errors import UserError
+from seq2seq.files import is_same
 from seq2seq.inference import Generation, Trained
 from seq2seq.lines import prompted, read_lines, stdin_lines, usable
 from seq2seq.metrics.links import Link
-from seq2seq.outputs import Writer
+from seq2seq.outputs import Writer, check_outputs
 from seq2seq.pictures import read_pictures
+from seq2seq.run_directory import KEPT, REMADE
 from seq2seq.workflows.asking import laid, own_options, search_of
 
 T = TypeVar("T")
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch
 Told = tuple[Generation, dict[str, float], frozenset[Link]]  # an output, statistics of its attention, its word links
 DOCUMENTS = 64  # documents likewise, which are longer
+DRAWN = re.compile(r"\d{5,}_.*\.(png|npz|html)")  # what ``plots`` writes
+MODEL = (".ckpt", ".safetensors", ".model")  # of the files beside a model's that belong to it
+OF_A_RUN = (*KEPT, *REMADE, "evaluations")
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ def generate(config: DictConfig) -> None:
     search = search_of(laid(trained.config, config, ("decoding",)))
     if asked.alignments and isinstance(trained.codec, ImageCodec):
         raise UserError("alignments= are links between words, which a picture has none of; plots=DIR draws attention")
+    _check_outputs(asked, trained)
     interactive = asked.input is None and sys.stdin.isatty()
     inputs = _inputs(trained, asked.input, interactive)
     size = 1 if interactive else DOCUMENTS if trained.codec.documents else GROUP
@@ -71,6 +81,43 @@ def _told(one: Generation) -> Told:
     if (seen := one.attention) is None:
         return one, {}, frozenset()
     return replace(one, attention=replace(seen, weights={}, layers=[])), seen.statistics(), seen.links()
+
+
+def _check_outputs(asked: Generating, trained: Trained) -> None:
+    """Refuses an output that is an input, a file of the model, or another output."""
+    outputs = {name: path for name in ("output", "alignments", "plots") if (path := getattr(asked, name))}
+    if not asked.output and os.path.isfile("/dev/stdout"):
+        outputs["stdout"] = "/dev/stdout"
+    suffixes = SUFFIXES if isinstance(trained.codec, ImageCodec) else (".txt",)
+    read = list(_files_read(trained, asked.input, suffixes))
+    model = (file for file in trained.path.parent.iterdir() if file.suffix in MODEL or file.stem == "config")
+    check_outputs(outputs, [*(("input", file) for file in read), *(("checkpoint", file) for file in model)])
+    run = Path(os.path.realpath(trained.run))
+    for option, path in outputs.items():
+        place = Path(os.path.realpath(path))
+        if place.is_relative_to(run) and place != run and place.relative_to(run).parts[0] in OF_A_RUN:
+            raise UserError(f"{option}={path} is among the files of the run; choose another file")
+        if place.suffix in suffixes and asked.input and is_same(place.parent, asked.input):
+            raise UserError(f"{option}={path} is in the folder that is read (input={asked.input}); choose another file")
+    for file in read if asked.plots else ():
+        if is_same(Path(file).parent, str(asked.plots)) and DRAWN.fullmatch(Path(file).name):
+            raise UserError(f"plots={asked.plots} would write over {file}; choose another directory")
+
+
+def _files_read(trained: Trained, path: str | None, suffixes: Collection[str]) -> Iterator[str | Path]:
+    """The files that are read, and of pictures the folder, in which those of ``plots`` would be read the next time."""
+    pictures = isinstance(trained.codec, ImageCodec)
+    if path is None:
+        if os.path.isfile("/dev/stdin"):
+            yield "/dev/stdin"
+    elif not os.path.isdir(path):
+        yield path
+        if pictures:
+            yield from read_pictures(path)
+    else:
+        yield from (file for file in Path(path).iterdir() if file.suffix.lower() in suffixes)
+        if pictures:
+            yield path
 
 
 def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[tuple[str, str]]:

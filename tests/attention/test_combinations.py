@@ -93,8 +93,9 @@ def meaningless(choice: Choice, slot: str) -> bool:
     return False
 
 
+@pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["using", "training"])
 @pytest.mark.parametrize(("choice", "slot"), CASES)
-def test_pairs(choice: Choice, slot: str) -> None:
+def test_pairs(choice: Choice, slot: str, training: bool) -> None:
     ours = copy.deepcopy(built(choice, slot))
     apart = [built((single,), slot) for single in choice]
     if len(choice) == 2 and (meaningless(choice, slot) or any(isinstance(one, UserError) for one in apart)):
@@ -103,7 +104,7 @@ def test_pairs(choice: Choice, slot: str) -> None:
         assert len(choice) == 1 or meaningless(choice, slot) or any(isinstance(one, UserError) for one in apart)
         assert len(str(ours)) > 40  # a reason
         return
-    keeps_laws(ours)
+    keeps_laws(ours.train(training))
 
 
 def keeps_laws(ours: Attention) -> None:
@@ -113,35 +114,33 @@ def keeps_laws(ours: Attention) -> None:
     mask = noise(3, T, T, seed=3) > -1
     mask[2, 1] = False
     leaves = [queries.requires_grad_(), source.values.requires_grad_(), *ours.parameters()]
-    for training in (False, True):
-        ours.train(training)
-        torch.manual_seed(0)
-        answer = walk(ours, queries, source, mask=mask)
-        torch.manual_seed(0)
-        same(walk(ours, queries, source, mask=mask, chunks=(2, 1, 3)), answer)
-        torch.manual_seed(0)
-        close(walk(ours, queries, source, mask=mask, need_weights=False).context, answer.context)
-        weights = answer.weights
-        assert weights.shape[::2] == (3, T)
-        assert weights.isfinite().all()
-        visible = source.mask[:, None] & mask
-        if causal:
-            visible = visible & torch.ones(T, T, dtype=torch.bool).tril()
-        assert not weights.masked_select(~visible[:, None]).any()
-        assert weights.any()
-        if ours.mass != "free":
-            total = weights.sum(-1) if answer.sentinel is None else weights.sum(-1) + answer.sentinel
-            assert (weights >= 0).all()
-            assert (total <= 1 + 1e-12).all()
-        if ours.mass == "one":
-            close(total, (total > 0).double())
-        reported = [x for x in (answer.log_prob, *answer.penalties.values()) if x is not None]
-        empty = reported if answer.sentinel is not None else [answer.context, *reported]
-        assert not any(x[1].any() or x[2, 1].any() for x in empty)  # nothing to attend: nothing
-        objective = sum((x * noise(*x.shape, seed=4)).sum() for x in (answer.context, *reported))
-        assert objective.isfinite()
-        gradients = torch.autograd.grad(objective, leaves, allow_unused=True)
-        assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
+    torch.manual_seed(0)
+    answer = walk(ours, queries, source, mask=mask)
+    torch.manual_seed(0)
+    same(walk(ours, queries, source, mask=mask, chunks=(2, 1, 3)), answer)
+    torch.manual_seed(0)
+    close(walk(ours, queries, source, mask=mask, need_weights=False).context, answer.context)
+    weights = answer.weights
+    assert weights.shape[::2] == (3, T)
+    assert weights.isfinite().all()
+    visible = source.mask[:, None] & mask
+    if causal:
+        visible = visible & torch.ones(T, T, dtype=torch.bool).tril()
+    assert not weights.masked_select(~visible[:, None]).any()
+    assert weights.any()
+    if ours.mass != "free":
+        total = weights.sum(-1) if answer.sentinel is None else weights.sum(-1) + answer.sentinel
+        assert (weights >= 0).all()
+        assert (total <= 1 + 1e-12).all()
+    if ours.mass == "one":
+        close(total, (total > 0).double())
+    reported = [x for x in (answer.log_prob, *answer.penalties.values()) if x is not None]
+    empty = reported if answer.sentinel is not None else [answer.context, *reported]
+    assert not any(x[1].any() or x[2, 1].any() for x in empty)  # nothing to attend: nothing
+    objective = sum((x * noise(*x.shape, seed=4)).sum() for x in (answer.context, *reported))
+    assert objective.isfinite()
+    gradients = torch.autograd.grad(objective, leaves, allow_unused=True)
+    assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in PARTS for name in AXES[kind]])
@@ -157,9 +156,10 @@ OTHERS = [
 ]
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["using", "training"])
 @pytest.mark.parametrize("mechanism", OTHERS)
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in PARTS for name in AXES[kind]])
-def test_mechanisms_made_of_parts(mechanism: str, kind: str, name: str) -> None:
+def test_mechanisms_made_of_parts(mechanism: str, kind: str, name: str, training: bool) -> None:
     """Those with a class of their own, each part in turn replaced."""
     node = plain(config(f"attention={mechanism}").attention) | {kind: part(kind, name)}
     try:
@@ -167,4 +167,4 @@ def test_mechanisms_made_of_parts(mechanism: str, kind: str, name: str) -> None:
     except UserError as refusal:
         assert len(str(refusal)) > 40
         return
-    keeps_laws(randomise(ours.double()))
+    keeps_laws(randomise(ours.double()).train(training))

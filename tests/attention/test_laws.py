@@ -55,7 +55,12 @@ CASES = [Case("attention", name, "cross", CROSS) for name in choices("attention"
     if serves("self_attention", name, source)
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
-every_dtype = pytest.mark.parametrize("dtype", EXACT, ids=lambda dtype: str(dtype).removeprefix("torch."))
+every_dtype = pytest.mark.parametrize(
+    "dtype",
+    [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)],  # what fp32 can break, fp64 breaks too
+    ids=lambda dtype: str(dtype).removeprefix("torch."),
+)
+slow = pytest.mark.slow
 every_path = pytest.mark.parametrize("need_weights", [True, False], ids=["weights", "fast"])
 
 
@@ -66,7 +71,9 @@ def test_every_file_serves_a_slot(group: str) -> None:
 
 @every_case
 @every_dtype
-@pytest.mark.parametrize("chunks", [(1,) * T, (2, T - 2), (T - 1, 1)], ids=str)
+@pytest.mark.parametrize(
+    "chunks", [(1, 2, T - 3), *(pytest.param(of, marks=slow) for of in ((1,) * T, (2, T - 2), (T - 1, 1)))], ids=str
+)
 def test_chunks(case: Case, dtype: torch.dtype, chunks: tuple[int, ...]) -> None:
     attention = case.build(dtype=dtype)
     queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 4, 2, dtype=dtype)
@@ -78,7 +85,7 @@ def test_chunks(case: Case, dtype: torch.dtype, chunks: tuple[int, ...]) -> None
 
 
 @every_case
-@pytest.mark.parametrize("chunks", [(1,) * T, (2, T - 2)], ids=str)
+@pytest.mark.parametrize("chunks", [(1, 2, T - 3), pytest.param((1,) * T, marks=slow)], ids=str)
 def test_chunks_in_training(case: Case, chunks: tuple[int, ...]) -> None:
     """What is drawn depends on the seed in the state and on places, not on how queries are split."""
     attention = case.build().train()

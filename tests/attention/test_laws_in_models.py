@@ -82,12 +82,19 @@ def test_chunks(name: str) -> None:
     probe, data = build(name), LONG
     length = data.target_in.shape[1]
     whole, weights = read(probe, data, length, need_weights=True)
-    close(read(probe, data, *[1] * length)[0], whole)
-    chunked, last = read(probe, data, 2, length - 2, need_weights=True)
+    chunked, last = read(probe, data, 1, 2, length - 3, need_weights=True)
     close(chunked, whole)
     assert last.keys() == weights.keys()
     for slot, rows in last.items():
-        close(rows, weights[slot][:, :, 2:])
+        close(rows, weights[slot][:, :, 3:])
+
+
+@pytest.mark.slow
+@every_model
+def test_token_by_token(name: str) -> None:
+    """The way of search, without weights."""
+    probe, length = build(name), LONG.target_in.shape[1]
+    close(read(probe, LONG, *[1] * length)[0], read(probe, LONG, length)[0])
 
 
 @every_model

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from seq2seq import checkpoint
 from seq2seq.loss import Criterion
 from seq2seq.model import Seq2Seq, build
+from seq2seq.stored import model_file
 from seq2seq.training.averaging import LastAverage, MovingAverage
 from seq2seq.training.fit import fit
 
@@ -63,13 +65,14 @@ def test_averaged_weights_are_validated_and_kept(kind: str, prepare: Callable[..
     keys = {"training.averaging": kind, "training.validate_every": 5, "training.ema_decay": 0.5}
     config, corpus, model = prepare(**keys)
     result = fit(config, corpus, model, tmp_path)
-    best = torch.load(result.best, weights_only=True)
-    assert best["global_step"] == result.best_step
+    assert model_file.about(result.best).step == result.best_step
     fresh = build(config, *corpus.codec.sizes)
-    assert validated(fresh, corpus, best["state_dict"]) == pytest.approx(result.best_score, rel=1e-6)
-    assert ("trained_state_dict" in best) == (kind != "none")
+    best = {f"model.{name}": weight for name, weight in checkpoint.load(result.best).weights.items()}
+    assert validated(fresh, corpus, best) == pytest.approx(result.best_score, rel=1e-6)
+    last = torch.load(result.last, weights_only=True)
+    assert ("trained_state_dict" in last) == (kind != "none")
     if kind != "none":
-        assert validated(fresh, corpus, best["trained_state_dict"]) != pytest.approx(result.best_score, rel=1e-6)
+        assert validated(fresh, corpus, last["trained_state_dict"]) != pytest.approx(result.best_score, rel=1e-6)
 
 
 def test_averaging_does_not_disturb_training(prepare: Callable[..., Any], tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from seq2seq import checkpoint
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.training.checkpoints import AtomicIO, Checkpoints
+from seq2seq.stored import model_file, resume_file
+from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.fit import fit
 
 
@@ -27,15 +29,31 @@ def is_plain(value: Any) -> bool:
 def test_is_plain_and_self_contained(prepare: Callable[..., Any], tmp_path: Path) -> None:
     config, corpus, model = prepare(**{"training.patience": 5, "training.averaging": "last"})
     result = fit(config, corpus, model, tmp_path)
-    for path in (result.best, result.last):
-        state = torch.load(path, weights_only=True)
-        assert is_plain(state)
-        assert OmegaConf.create(state["config"]) == config
-        for side in ("source", "target"):
-            tokenizer = Tokenizer.from_state(state["tokenizers"][side])
-            assert tokenizer == getattr(corpus, f"{side}_tokenizer")
-        weights = {k.removeprefix("model."): v for k, v in state["state_dict"].items() if k.startswith("model.")}
-        model.load_state_dict(weights)
+    state = torch.load(result.last, weights_only=True)
+    assert is_plain(state)
+    assert state["config"] == OmegaConf.to_container(config, resolve=True)
+    for side in ("source", "target"):
+        tokenizer = Tokenizer.from_state(state["tokenizers"][side])
+        assert tokenizer == getattr(corpus, f"{side}_tokenizer")
+    weights = {k.removeprefix("model."): v for k, v in state["state_dict"].items() if k.startswith("model.")}
+    model.load_state_dict(weights)
+
+
+def test_the_best_model_is_a_folder_of_its_own(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    config, corpus, model = prepare(**{"training.averaging": "last"})
+    result = fit(config, corpus, model, tmp_path)
+    assert sorted(file.name for file in result.best.parent.iterdir()) == [
+        *("config.yaml", "last.ckpt", "model.safetensors", "source.model", "target.model")
+    ]
+    opened = checkpoint.load(result.best)
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    kept = {key: value for key, value in resolved.items() if key not in ("trainer", "logger", "budget")}
+    assert opened.config == kept
+    assert opened.codec.tokenizers == corpus.codec.tokenizers
+    opened.load_into(model)
+    about = model_file.about(result.best)
+    assert (about.step, about.score, about.monitor) == (result.best_step, result.best_score, "nll")
 
 
 def column(run: Path, name: str) -> list[tuple[int, float]]:
@@ -52,7 +70,7 @@ def test_best_is_the_best_of_the_monitored_metric(
     scores = column(tmp_path, f"validation/{monitor}")
     step, score = best(scores, key=lambda pair: pair[1])  # the first of equals
     assert (result.best_step, result.best_score) == (step, pytest.approx(score))
-    assert torch.load(result.best, weights_only=True)["global_step"] == step
+    assert (about := model_file.about(result.best)).step == step and about.score == result.best_score
     assert torch.load(result.last, weights_only=True)["global_step"] == result.steps
 
 
@@ -86,13 +104,16 @@ def test_saves_in_between(prepare: Callable[..., Any], tmp_path: Path, monkeypat
 
 def test_without_validation_the_end_is_saved(prepare: Callable[..., Any], tmp_path: Path) -> None:
     result = fit(*prepare(**{"trainer.limit_val_batches": 0, "trainer.max_epochs": 1}), tmp_path)
-    assert result.best == result.last and result.best_score is None
-    assert torch.load(result.last, weights_only=True)["global_step"] == result.steps
+    assert result.best_score is None
+    state = torch.load(result.last, weights_only=True)
+    assert state["global_step"] == result.steps and model_file.about(result.best).score is None
+    for name, weight in checkpoint.load(result.best).weights.items():
+        assert torch.equal(weight, state["state_dict"][f"model.{name}"])
 
 
 def test_a_broken_write_leaves_the_file_before(tmp_path: Path) -> None:
-    path, io = tmp_path / "last.ckpt", AtomicIO()
-    io.save_checkpoint({"step": 1}, path)
+    path = tmp_path / "last.ckpt"
+    resume_file.write(path, {"step": 1})
     with pytest.raises((AttributeError, TypeError, RuntimeError)):
-        io.save_checkpoint({"a": torch.zeros(1000), "step": (lambda: 2)}, path)  # not to be pickled
-    assert torch.load(path, weights_only=True) == {"step": 1}
+        resume_file.write(path, {"a": torch.zeros(1000), "step": (lambda: 2)})  # not to be pickled
+    assert resume_file.read(path) == {"step": 1, "format": 1}

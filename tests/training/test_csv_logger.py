@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import csv
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from seq2seq.errors import UserError
 from seq2seq.training.csv_logger import CSVLogger
 
 
@@ -38,3 +44,50 @@ def test_resumed_run_goes_on_in_the_file(tmp_path: Path) -> None:
 def test_rewinding_nothing(tmp_path: Path) -> None:
     CSVLogger(tmp_path).rewind(5)
     assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_a_row_is_appended_without_reading_the_file(tmp_path: Path) -> None:
+    """The audit hook sees each file that Python opens: after the first validation all are opened to append, once."""
+    opened: list[str] = []
+    watched = str(tmp_path / "metrics.csv")
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and str(args[0]) == watched:
+            opened.append(str(args[1]))
+
+    sys.addaudithook(hook)
+    logger = CSVLogger(tmp_path)
+    logger.log_metrics({"loss": 1.0}, step=0)
+    logger.log_metrics({"bleu": 1.0}, step=0)
+    opened.clear()
+    for step in range(1, 301):
+        logger.log_metrics({"loss": 1.0} if step % 3 else {"bleu": 2.0}, step=step)
+    assert opened == ["a"] * 300
+    assert len(rows(tmp_path)) == 302
+
+
+@pytest.mark.parametrize("torn", [b"3,0.", b"3", b"\0\0\0\0", b"3,0.5,\xff"])
+def test_a_row_that_was_cut_off_is_mended(tmp_path: Path, torn: bytes) -> None:
+    """As a kill or a full disk in the middle of a row leaves it."""
+    logger = CSVLogger(tmp_path)
+    for step in (1, 2):
+        logger.log_metrics({"loss": step, "bleu": 0}, step=step)
+    whole = (tmp_path / "metrics.csv").read_bytes()
+    (tmp_path / "metrics.csv").write_bytes(whole + torn)
+    resumed = CSVLogger(tmp_path)
+    resumed.rewind(2)
+    assert (tmp_path / "metrics.csv").read_bytes() == whole
+    resumed.log_metrics({"loss": 3, "bleu": 0}, step=3)
+    assert [row["step"] for row in rows(tmp_path)] == ["1", "2", "3"]
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path, full_disk: Callable[[], Any]) -> None:
+    logger = CSVLogger(tmp_path)
+    logger.log_metrics({"loss": 1}, step=1)
+    before = (tmp_path / "metrics.csv").read_bytes()
+
+    told = r"metrics\.csv can't be written \(File too large\): free some"
+    for metrics in ({"loss": 2}, {"bleu": 2}):  # a row that is appended, and one that needs a new header
+        with full_disk(), pytest.raises(UserError, match=told):
+            logger.log_metrics(metrics, step=2)
+    assert (tmp_path / "metrics.csv").read_bytes() == before

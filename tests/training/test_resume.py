@@ -16,6 +16,7 @@ from torch import nn
 
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
+from seq2seq.stored import resume_file
 from seq2seq.training.fit import fit
 from seq2seq.training.interruption import Interrupted
 
@@ -104,9 +105,11 @@ def test_resumed_equals_uninterrupted(case: str, prepare: Callable[..., Any], tm
             resume = broken / "checkpoints" / "last.ckpt"
             stops.append((stopped.code, torch.load(resume, weights_only=True)["global_step"]))
     assert [code for code, _ in stops] == [130, 130] and stops[0] < stops[1]
-    for name in ("last.ckpt", "best.ckpt"):
-        one, other = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (whole, broken))
-        assert differences(one, other) == []
+    one, other = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, broken))
+    assert differences(one, other) == []
+    for name in ("model.safetensors", "config.yaml", "source.model", "target.model"):
+        one, other = ((run / "checkpoints" / name).read_bytes() for run in (whole, broken))
+        assert one == other, name
     assert curves(whole) == curves(broken)
 
 
@@ -138,6 +141,6 @@ def test_other_number_of_processes_is_refused(prepare: Callable[..., Any], tmp_p
     last = tmp_path / "checkpoints" / "last.ckpt"
     state = torch.load(last, weights_only=True)
     state["position"]["generators"] *= 2
-    torch.save(state, last)
+    resume_file.write(last, state)
     with pytest.raises(UserError, match=r"trained by 2 processes.*trainer\.devices"):
         fit(*prepare(), tmp_path, last)

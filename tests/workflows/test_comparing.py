@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from seq2seq import command
@@ -372,14 +373,17 @@ def test_training_data_are_known_by_their_words(sweep: Path, tmp_path: Path) -> 
 def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: Path) -> None:
     """Wherever it was written, ``checkpoints`` of somebody else above it."""
     (tmp_path / "checkpoints").mkdir()
-    for name in ("best", "last"):
-        options = [f"checkpoint={sweep / '0' / 'checkpoints' / name}.ckpt", f"output={tmp_path / name}"]
+    run = Path(shutil.copytree(sweep / "0", tmp_path / "run"))
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({key: value for key, value in content.items() if key != "format"}, run / "checkpoints" / "best.ckpt")
+    for name in ("model.safetensors", "best.ckpt"):  # the second as earlier versions wrote it
+        options = [f"checkpoint={run / 'checkpoints' / name}", f"output={tmp_path / name}"]
         (config,) = command.compose("evaluate", [command.forced(option) for option in options])
         evaluating.evaluate(config)
-    found = entries(find([sweep / "0", tmp_path / "best", tmp_path / "last"], "test"))
+    found = entries(find([run, tmp_path / "model.safetensors", tmp_path / "best.ckpt"], "test"))
     assert sorted(len(entry.runs) for entry in found) == [1, 1]
-    assert {run.trained.resolve() for entry in found for run in entry.runs} == {(sweep / "0").resolve()}
-    assert {entry.name for entry in found} == {"rnn additive", "rnn additive checkpoint=last.ckpt"}
+    assert {one.trained.resolve() for entry in found for one in entry.runs} == {run.resolve()}
+    assert {entry.name for entry in found} == {"rnn additive", "rnn additive checkpoint=best.ckpt"}
 
 
 def test_curves_are_means_where_all_were_validated() -> None:

@@ -140,22 +140,53 @@ def test_what_a_resumed_run_can_not_change_is_named(copy: Path, override: str, m
 
 
 def test_checkpoints_open_from_run_file_and_elsewhere(run: Path, tmp_path: Path) -> None:
-    file = run / "checkpoints" / "last.ckpt"
-    assert checkpoint.find(run).name == "best.ckpt"
-    assert checkpoint.run_of(file) == run
-    alone = tmp_path / "mailed.ckpt"
-    shutil.copy(file, alone)
-    assert seq2seq.load(alone).generate(SENTENCES)[0].text == seq2seq.load(file).generate(SENTENCES)[0].text
+    file = run / "checkpoints" / "model.safetensors"
+    assert checkpoint.find(run) == checkpoint.find(run / "checkpoints") == file
+    assert checkpoint.run_of(file) == checkpoint.run_of(file.parent) == run
+    mailed = Path(shutil.copytree(run / "checkpoints", tmp_path / "mailed", ignore=shutil.ignore_patterns("*.ckpt")))
+    said = {seq2seq.load(place).generate(SENTENCES)[0].text for place in (run, file, mailed, mailed / file.name)}
+    assert len(said) == 1
+    (mailed / "source.model").unlink()
+    with pytest.raises(UserError, match=r"source\.model can't be read .*copy all of it"):
+        seq2seq.load(mailed)
+
+
+def test_what_serves_to_go_on_is_no_model(run: Path) -> None:
+    with pytest.raises(UserError, match=r"last\.ckpt serves resume= alone"):
+        seq2seq.load(run / "checkpoints" / "last.ckpt")
+    with pytest.raises(UserError, match="holds weights alone: resume=RUN"):
+        fitting.check(composed("resume", f"resume={run / 'checkpoints' / 'model.safetensors'}"))
+
+
+def old_checkpoint(run: Path, file: Path, **config: object) -> Path:
+    """What versions before the format number left: its config with references, and no digest."""
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    del content["format"], content["model"]
+    content["config"] |= config
+    torch.save(content, file)
+    return file
+
+
+def test_checkpoints_without_a_format_number_still_open(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["config"]
+    decoder = content["decoder"] | {"dim": "${model.dim}", "attention": "${attention}"}
+    decoder["tie_output"] = "${oc.select:model.tie_output,false}"
+    trained = seq2seq.load(old_checkpoint(run, tmp_path / "old.ckpt", decoder=decoder))
+    assert "before checkpoints had a format number" in caplog.text and trained.config.decoder.dim == 8
+    weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, weights[f"model.{name}"]) for name, value in trained.model.state_dict().items())
 
 
 def test_a_checkpoint_that_could_run_code_is_refused(run: Path, tmp_path: Path) -> None:
-    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    content = torch.load(old_checkpoint(run, tmp_path / "named.ckpt"), weights_only=True)
     torch.save({**content, "extra": Path("x")}, tmp_path / "pickled.ckpt")
     with pytest.raises(UserError, match="more than plain data"):
         checkpoint.load(tmp_path / "pickled.ckpt")
     content["config"]["decoder"]["_target_"] = "subprocess.Popen"
     torch.save(content, tmp_path / "named.ckpt")
-    with pytest.raises(UserError, match=r"_target_ subprocess\.Popen is refused"):
+    with pytest.raises(UserError, match=r"decoder\._target_=subprocess\.Popen is refused"):
         seq2seq.load(tmp_path / "named.ckpt")
 
 

@@ -1,0 +1,89 @@
+"""``last.ckpt``: all that ``resume`` needs, as torch writes it, with a digest of it at its end.
+
+(torch finds a file's table of contents from its end and skips what follows it, so that other programs open it too.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seq2seq.errors import UserError
+from seq2seq.files import writing
+from seq2seq.stored.full_disk import told_as_os_error
+
+FORMAT = 1
+NAME = "last.ckpt"
+TRAILER = re.compile(rb"\nseq2seq checkpoint sha256 ([0-9a-f]{64})\n")
+LENGTH = len(b"\nseq2seq checkpoint sha256 \n") + 64
+NEEDED = (
+    *("config", "tokenizers", "state_dict", "position", "loops", "optimizer_states", "lr_schedulers"),
+    *("global_step", "epoch", "callbacks", "curves", "DataModule"),
+)
+_verified: dict[Path, tuple[int, int]] = {}  # size and time of files that this process has verified
+
+
+def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint beside its place, with its digest, and put it there."""
+    with writing(path) as temporary:
+        with told_as_os_error(), temporary.open("wb") as file:
+            torch.save({"format": FORMAT, **checkpoint}, file)
+        with temporary.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with temporary.open("ab") as file:
+            file.write(b"\nseq2seq checkpoint sha256 " + digest.encode() + b"\n")
+
+
+def is_old(path: Path) -> bool:
+    """Whether a file has no digest, as all had before there was a format number."""
+    return _digest(path) is None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, once its digest is verified: dicts, lists, texts, numbers and tensors.
+
+    Raises:
+        UserError: It is damaged, is no checkpoint, or holds more than plain data.
+    """
+    said = _digest(path)
+    about = path.stat()
+    state = (about.st_size, about.st_mtime_ns)
+    if said is not None and _verified.get(path.resolve()) != state:
+        total, left = hashlib.sha256(), about.st_size - LENGTH
+        with path.open("rb") as file:
+            while left and (block := file.read(min(left, 1 << 20))):
+                total.update(block)
+                left -= len(block)
+        if total.hexdigest() != said:
+            raise UserError(f"{path} is damaged: its content is not what was written")
+        _verified[path.resolve()] = state
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} is refused: it holds more than plain data, which could run code") from error
+    except Exception as error:  # torch's reader raises whatever it stumbles over
+        raise UserError(f"{path} is not a checkpoint, or not a whole one") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a checkpoint of this application")
+    if said is None and "format" in content:
+        raise UserError(f"{path} is damaged: its digest is gone")
+    if said is not None and content.get("format") != FORMAT:
+        raise UserError(f"{path} is of format {content.get('format')}, and this version reads {FORMAT}: update it")
+    return content
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LENGTH))
+            found = TRAILER.fullmatch(file.read())
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror or error}") from error
+    return found[1].decode() if found else None

@@ -1,0 +1,63 @@
+"""Runs of version 0.1, kept as they were: they open, say what they said, score what they scored, and go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seq2seq
+from seq2seq import command
+from seq2seq.workflows import evaluating, fitting
+
+RUNS = Path(__file__).parent / "fixtures" / "runs_0.1"
+TASKS = ("translation", "summarisation", "captioning")
+STEADY = ("perplexity", "accuracy", "aer", "aer_uniform", "sentence_recall", "pointing", "bleu", "rougeL", "cider")
+"""Figures that hang on no draw and no tie."""
+
+
+@pytest.fixture(params=TASKS)
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(RUNS / request.param, tmp_path / request.param))
+
+
+def results(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return found
+
+
+def composed(name: str, *typed: str) -> Any:
+    (config,) = command.compose(name, [command.forced(option) for option in typed])
+    return config
+
+
+def test_figures_are_what_they_were(old: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    evaluating.evaluate(
+        composed("evaluate", f"checkpoint={old}", f"output={out}", "plots=0", "faithfulness=0", "device=cpu")
+    )
+    before, now = results(old)["test"], results(out)["test"]
+    steady = [name for name in STEADY if name in before]
+    assert len(steady) >= 4
+    for name in steady:
+        assert now[name]["score"] == pytest.approx(before[name]["score"], rel=1e-4, abs=1e-6), name
+    said = [
+        [json.loads(line)["hypothesis"] for line in (folder / "outputs" / "test.jsonl").read_text("utf-8").splitlines()]
+        for folder in (old, out)
+    ]
+    assert said[0] == said[1]
+
+
+def test_python_opens_them(old: Path) -> None:
+    if old.name != "captioning":  # which would need a picture
+        assert isinstance(seq2seq.load(old).generate(["the old woman saw the bird ."])[0].text, str)
+
+
+def test_a_stopped_run_goes_on(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where its cache is looked for
+    (old / "results.json").unlink()
+    fitting.train(composed("resume", f"resume={old}", "trainer.max_steps=5", "logger=csv"), old)
+    assert results(old)["run"]["training"]["steps"] == 5

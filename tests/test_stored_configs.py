@@ -1,0 +1,395 @@
+"""Configs that a stranger stored in a model or a run: whatever they ask for, at every key and through every door.
+
+Each case is told at the doors that would use it, in one line, and does nothing at any of them: no file appears or
+changes outside the run, no connection is tried, no variable of the environment comes out.
+"""
+
+from __future__ import annotations
+
+import copy
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+import seq2seq
+from seq2seq import checkpoint, command
+from seq2seq.errors import UserError
+from seq2seq.stored import model_file, resume_file
+from seq2seq.workflows import evaluating, fitting, generating
+
+SECRET = "a-secret-of-this-machine"
+ALL = ("load", "generate", "evaluate", "resume")
+READING = ("evaluate", "resume")  # what also builds a reader
+CANARY = "CANARY"  # stands for a path where nothing may appear
+WRITER = {"_target_": "seq2seq.outputs.Writer", "output": CANARY}
+FAIL = {"_target_": "seq2seq.sweeps.fail", "folder": CANARY, "reason": "x"}
+WORK = {"_target_": "seq2seq.training.launch._work", "work": "x"}
+SYSTEM = {"_target_": "os.system", "command": f"touch {CANARY}"}
+PARTIAL = {"_partial_": True}
+HUB = {"_target_": "seq2seq.data.readers.Hub", "repository": "own/set", "revision": "x"}
+RNN = "seq2seq.encoders.rnn.RNNEncoder"
+BACKBONE = {"_target_": "seq2seq.encoders.backbone.BackboneEncoder", "_partial_": True, "dim": 8}
+
+CODE: list[tuple[str, Any, tuple[str, ...]]] = [
+    ("encoder", {**SYSTEM, **PARTIAL}, ALL),
+    ("encoder._target_", "subprocess.Popen", ALL),
+    ("encoder._target_", "seq2seq.checkpoint.torch.load", ALL),
+    ("encoder._target_", "seq2seq.decoders.rnn.RNNDecoder", ALL),
+    ("encoder._target_", 5, ALL),
+    ("encoder._target_", ["os.system"], ALL),
+    ("encoder.frames", WRITER, ALL),
+    ("encoder.self_attention", {**WORK, **PARTIAL}, ALL),
+    ("encoder._partial_", "yes", ALL),
+    ("encoder._partial_", False, ALL),
+    ("decoder", WRITER, ALL),
+    ("decoder._target_", "builtins.eval", ALL),
+    ("decoder.attention", {**WORK, **PARTIAL}, ALL),
+    ("decoder.attention._target_", RNN, ALL),
+    ("decoder.attention.score", {**WRITER, **PARTIAL}, ALL),
+    ("decoder.attention.window._target_", "seq2seq.attention.scores.Dot", ALL),
+    ("decoder.attention.normalizer", [WRITER], ALL),
+    ("decoder.bridge", SYSTEM, ALL),
+    ("attention", WORK, ALL),
+    ("self_attention", FAIL, ALL),
+    ("encoder_self", FAIL, ALL),
+    ("decoder_self", WRITER, ALL),
+    ("default_self", WRITER, ALL),
+    ("decoding", FAIL, ALL),
+    ("decoding._target_", "seq2seq.loss.Criterion", ALL),
+    ("decoding.beam_size", WRITER, ALL),
+    ("loss", WORK, ALL),
+    ("loss._target_", "seq2seq.search.Beam", ALL),
+    ("loss._partial_", True, ALL),
+    ("loss.weights", FAIL, ALL),
+    ("data", WRITER, ALL),
+    ("data._target_", "seq2seq.data.readers.Table", ALL),
+    ("data.reader", FAIL, ALL),
+    ("data.reader", {"_target_": "datasets.load_dataset", "path": "own/set"}, ALL),
+    ("data.reader._target_", "seq2seq.data.corpus.Corpus", ALL),
+    ("data.tokenizer", WRITER, ALL),
+    ("data.images", WRITER, ALL),
+    ("data.name", WRITER, ALL),
+    ("task", WRITER, ALL),
+    ("task.metrics", [FAIL], ALL),
+    ("model.dim", WRITER, ALL),
+    ("model", {"share_embeddings": False, "x": SYSTEM}, ALL),
+    ("seed", WRITER, ALL),
+    ("hydra", {"launcher": SYSTEM}, ALL),
+    ("evaluation", WRITER, ALL),
+    ("training", {"_target_": "seq2seq.files.write_text", "path": CANARY, "text": "x"}, ALL),
+    ("training.decoding", FAIL, ALL),
+    ("optimizer", {"_target_": "torch.hub.load", "repo_or_dir": "x", "model": "y"}, ("resume",)),
+    ("optimizer._target_", "torch.optim.lr_scheduler.LambdaLR", ("resume",)),
+    ("schedule", WRITER, ALL),
+    ("trainer", WORK, ("resume",)),
+    ("trainer.callbacks", [WRITER], ("resume",)),
+    ("trainer.plugins", [WRITER], ("resume",)),
+    ("trainer.plugins", "own_plugin", ("resume",)),
+    ("trainer.profiler", FAIL, ("resume",)),
+    ("trainer.profiler", "simple", ("resume",)),
+    ("trainer.strategy", "deepspeed", ("resume",)),
+    ("trainer.strategy", WRITER, ("resume",)),
+    ("trainer.model_registry", "somebody/else", ("resume",)),
+    ("trainer.default_root_dir", CANARY, ("resume",)),
+    ("trainer.logger", True, ("resume",)),
+    ("logger.own", WRITER, ("resume",)),
+    ("logger.csv", WRITER, ("resume",)),
+    ("logger.csv._target_", "lightning.pytorch.loggers.WandbLogger", ("resume",)),
+    ("logger", [WRITER], ("resume",)),
+    ("logger.../x", {}, ("resume",)),
+]
+"""(key, value, the doors that refuse it); the config of a model has no trainer, logger and optimizer that it uses."""
+
+PLACES: list[tuple[str, Any, tuple[str, ...]]] = [
+    ("data.cache", CANARY, ()),
+    ("data.path", "https://example.com/data", READING),
+    ("data.path", "s3://bucket/data", READING),
+    ("data.path", "zip://x::http://example.com/x.zip", READING),
+    ("data.tokenizer.source_model", "/etc/passwd", ()),
+    ("data.reader", {**HUB, "repository": "https://example.com/set"}, READING),
+    ("data.reader", {**HUB, "repository": "/etc"}, READING),
+    ("data.reader", {**HUB, "repository": "json"}, READING),
+    ("data.reader", {**HUB, "jsonl": "https://example.com/{split}.jsonl"}, READING),
+    ("data.reader", {**HUB, "files_of": {"train": ["http://example.com/x.csv"]}}, READING),
+    ("data.reader", {**HUB, "files_of": {"train": ["/etc/passwd"]}}, READING),
+    ("data.reader", {**HUB, "files_of": {"test": ["../../x.csv"]}}, READING),
+    ("data.reader", {"_target_": "seq2seq.data.karpathy.Karpathy", "file": "/etc/passwd", "pictures": "x"}, READING),
+    ("encoder", {**BACKBONE, "name": "own/network"}, ("load", "generate", "evaluate")),
+    ("encoder", {**BACKBONE, "name": "x", "cache": CANARY}, ("load", "generate", "evaluate")),
+    ("logger.csv.save_dir", CANARY, ()),
+    ("logger.wandb", {"_target_": "lightning.pytorch.loggers.WandbLogger", "offline": False, "dir": CANARY}, ()),
+    ("training.start_from", "https://example.com/run", ()),
+]
+"""Paths and addresses: refused where they would be read, and without effect where they would be written to."""
+
+SIZES: list[tuple[str, Any, tuple[str, ...]]] = [
+    ("encoder.layers", 10_000_000, ALL),
+    ("encoder.layers", 900, ALL[:3]),
+    ("decoder.layers", 900, ALL[:3]),
+    ("encoder.dim", 200_000, ALL[:3]),
+    ("encoder.dim", -8, ALL),
+    ("encoder.dim", 0, ALL),
+    ("encoder.dim", "8", ALL),
+    ("encoder.dim", None, ALL),
+    ("encoder.dim", True, ALL),
+    ("encoder.dim", float("nan"), ALL),
+    ("encoder.dim", 10**30, ALL),
+    ("decoder.embedding_dim", 10**9, ALL),
+    ("decoder.attention.heads", -1, ALL),
+    ("decoder.attention.heads", 10**9, ALL),
+    ("decoder.unknown", 1, ALL),
+    ("decoding.beam_size", 10**9, ALL),
+    ("decoding.max_length", "long", ALL),
+    ("encoder", None, ALL),
+    ("encoder", 5, ALL),
+    ("encoder", {"dim": 8}, ALL),
+    ("decoder", [], ALL),
+    ("decoding", None, ALL),
+    ("data", None, ALL),
+    ("data", [1], ALL),
+    ("data.tokenizer", 3, ALL),
+    ("data.images", 3, ALL),
+    ("data.documents", "yes", ALL[:3]),
+    ("data.max_source_tokens", -1, ALL[:3]),
+    ("data.max_target_tokens", "x", ALL[:3]),
+    ("model", [1], ALL),
+    ("model", None, ALL),
+    ("model.share_embeddings", "no", ALL[:3]),
+    ("model.share_embeddings", True, ALL),
+    ("task", None, READING),
+    ("task.metrics", 5, READING),
+    ("task.lead_words", "many", READING),
+    ("seed", "x", READING),
+    ("loss", None, READING),
+    ("loss.label_smoothing", "much", READING),
+    ("data.reader", None, READING),
+    ("data.reader.train", "many", READING),
+    ("data.max_tokens", "many", READING),
+    ("training", None, ("resume",)),
+    ("training.plots", "x", ("resume",)),
+    ("trainer", None, ("resume",)),
+    ("trainer.max_steps", "x", ("resume",)),
+    ("trainer.accelerator", "tpu; rm", ("resume",)),
+    ("optimizer", None, ("resume",)),
+    ("optimizer.lr", "x", ("resume",)),
+    ("schedule", {}, ("resume",)),
+    ("unknown", 1, ("resume",)),
+]
+"""Sizes that no file has the weights for, and values of other kinds."""
+
+REFERENCES = [
+    "${oc.env:SEQ2SEQ_SECRET}",
+    "${oc.env:SEQ2SEQ_SECRET,x}",
+    "${oc.${data.name}:SEQ2SEQ_SECRET}",
+    "${oc.select:${oc.env:SEQ2SEQ_SECRET}}",
+    "${oc.select:nothing,${oc.env:SEQ2SEQ_SECRET}}",
+    "${oc.select: nothing , ${ oc.env:SEQ2SEQ_SECRET}}",
+    "x-${oc.env:SEQ2SEQ_SECRET}-x",
+    "${oc.decode:1}",
+    "${oc.create:{a:1}}",
+    "${oc.dict.keys:data}",
+    "${oc.deprecated:data.name}",
+    "${now:%Y}",
+    "${hydra:runtime.cwd}",
+    "${run_of:/etc}",
+    "${job_place:}",
+    "${options:train}",
+    "${nowhere}",
+    "${task.metrics",
+]
+"""What old configs may not ask for; in new ones even references are refused."""
+
+YAMLS = {
+    "aliases": "a: &a [1, 2]\nb: [*a, *a]\n",
+    "an alias bomb": "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdef", "bcdefg")),
+    "python": "encoder: !!python/object/apply:os.system ['touch CANARY']\n",
+    "bytes": "encoder: {_target_: seq2seq.training.launch._work, work: !!binary gASVAAAAAA==}\n",
+    "deep": "a: " + "[" * 3000 + "]" * 3000 + "\n",
+    "large": "a: " + "x" * (5 << 20) + "\n",
+    "many": "a: [" + "1, " * 200_000 + "1]\n",
+    "a list": "- 1\n",
+    "nothing": "",
+    "no YAML": "a: b: c: {",
+    "no text": b"\xff\xfe\x00",
+}
+
+
+def put(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """``config`` with ``value`` at ``key``, whatever stood there."""
+    found = copy.deepcopy(config)
+    node: Any = found
+    *above, last = key.split(".") if not key.startswith("logger...") else ["logger", "../x"]
+    for name in above:
+        if not isinstance(node.get(name), dict):
+            node[name] = {}
+        node = node[name]
+    node[last] = value
+    return found
+
+
+def planted(value: Any, canary: Path) -> Any:
+    """``value`` with the canary's path in it."""
+    return yaml.safe_load(yaml.safe_dump(value).replace(CANARY, str(canary)))
+
+
+class Door:
+    """A run whose config somebody has forged, and the ways in which it is opened."""
+
+    def __init__(self, run: Path, tmp_path: Path, commands: dict[str, DictConfig]) -> None:
+        self.source, self.folder = run / "checkpoints", tmp_path / "run" / "checkpoints"
+        self.folder.mkdir(parents=True)
+        self.content, self.commands = resume_file.read(self.source / "last.ckpt"), commands
+        (tmp_path / "input").write_text("the cat\n")
+        self.input, self.output = tmp_path / "input", tmp_path / "output"
+
+    def forge(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        """Write model and last.ckpt with a changed config, and digests that are right."""
+        opened = checkpoint.load(self.source)
+        config = OmegaConf.to_container(opened.config)
+        tokenizers = {side: tokenizer.model for side, tokenizer in opened.codec.tokenizers.items()}
+        self.write_model(change(config), tokenizers, opened.weights)
+        content = {**self.content, "config": change(self.content["config"]), "model": None}
+        resume_file.write(self.folder / "last.ckpt", content)
+
+    def write_model(self, config: Any, tokenizers: dict[str, bytes], weights: dict[str, torch.Tensor]) -> None:
+        beside = model_file.write_beside(self.folder, config, tokenizers, keep=False)
+        self.seal(beside, weights)
+
+    def seal(self, beside: dict[str, str], weights: dict[str, torch.Tensor]) -> None:
+        kinds = checkpoint.load(self.source).codec.tokenizers
+        about = {"files": beside, "tokenizers": {side: kinds[side].type for side in kinds}}
+        model_file.write(self.folder / "model.safetensors", weights, {**about, "step": 1, "score": 1.0, "monitor": "x"})
+
+    def open(self, door: str) -> None:
+        run = self.folder.parent
+        if door == "load":
+            seq2seq.load(run)
+        elif door == "generate":
+            generating.generate(self._with("generate", checkpoint=run, input=self.input, output=self.output))
+        elif door == "evaluate":
+            evaluating.evaluate(self._with("evaluate", checkpoint=run, output=run.parent / "evaluation"))
+        else:
+            config = self._with("resume", resume=run)
+            fitting.check(config)
+            fitting.train(config, run)
+
+    def _with(self, command: str, **values: Path) -> DictConfig:
+        return OmegaConf.merge(self.commands[command], {key: str(value) for key, value in values.items()})  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def commands() -> dict[str, DictConfig]:
+    """What the commands compose."""
+    quick = ["++faithfulness=0", "++plots=0", "++examples=0", "++split=valid"]
+    typed = {"generate": ["++checkpoint=x"], "evaluate": ["++checkpoint=x", *quick], "resume": ["++resume=x"]}
+    return {name: next(command.compose(name, overrides)) for name, overrides in typed.items()}
+
+
+@pytest.fixture
+def door(run: Path, tmp_path: Path, commands: dict[str, DictConfig]) -> Door:
+    return Door(run, tmp_path, commands)
+
+
+@pytest.fixture(autouse=True)
+def guarded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[None]:
+    """No connection is tried, nothing of the environment is shown, and the canary stays away."""
+    tried: list[Any] = []
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        tried.append(args)
+        raise OSError("no network")
+
+    monkeypatch.setenv("SEQ2SEQ_SECRET", SECRET)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    yield
+    shown = capsys.readouterr()
+    assert not tried
+    assert SECRET not in shown.out + shown.err
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and SECRET in file.read_text(errors="replace")]
+
+
+def refused(door: Door, name: str) -> str | None:
+    """What is said at a door, in one line and at once; None where it opened."""
+    began = time.process_time()
+    try:
+        door.open(name)
+    except UserError as error:
+        assert time.process_time() - began < 10
+        assert "\n" not in str(error) and len(str(error)) < 1000 and SECRET not in str(error)
+        return str(error)
+    return None
+
+
+def identity(case: tuple[str, Any, tuple[str, ...]]) -> str:
+    return f"{case[0]}={str(case[1])[:40]}"
+
+
+@pytest.mark.parametrize("case", [*CODE, *PLACES, *SIZES], ids=identity)
+def test_no_stored_config_does_anything(
+    case: tuple[str, Any, tuple[str, ...]], door: Door, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, value, refusing = case
+    canary = tmp_path / "canary"
+    door.forge(lambda config: put(config, key, planted(value, canary)))
+    for name in refusing or ALL:
+        said = refused(door, name)
+        assert (said is not None) == (name in refusing), (name, said)
+        assert not canary.exists()
+        assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("text", REFERENCES)
+def test_no_resolver_is_asked(text: str, door: Door) -> None:
+    """In a config of today, and in one of before configs were stored resolved."""
+    door.forge(lambda config: put(config, "data.name", text))
+    for name in ALL:
+        assert "data.name=" in (refused(door, name) or ""), name
+    old = {key: value for key, value in door.content.items() if key not in ("format", "model")}
+    for path, config in (("data.name", {"name": "oc.env"}), ("logger.csv.x", {}), ("model.dim", {})):
+        for file in door.folder.iterdir():
+            file.unlink()
+        forged = put(put(old["config"], "data.name", config.get("name", "env")), path, text)
+        torch.save({**old, "config": forged}, door.folder / "last.ckpt")
+        for name in ALL:
+            assert path in (refused(door, name) or ""), name
+
+
+def test_references_that_grow_without_end_are_refused(door: Door) -> None:
+    old = {key: value for key, value in door.content.items() if key not in ("format", "model")}
+    nodes = {f"n{i}": {"x": f"${{n{i + 1}}}", "y": f"${{n{i + 1}}}"} for i in range(60)} | {"n60": 1}
+    texts = {f"n{i}": f"${{n{i + 1}}}${{n{i + 1}}}" for i in range(60)} | {"n60": "x"}
+    for bomb in (nodes, texts, {"a": "${b}", "b": "${a}"}, {"a": {"b": "${a}"}}):
+        torch.save({**old, "config": {**old["config"], **bomb}}, door.folder / "last.ckpt")
+        for name in ("load", "resume"):
+            assert "is refused" in (refused(door, name) or "")
+
+
+@pytest.mark.parametrize("kind", YAMLS)
+def test_only_plain_yaml_within_bounds_is_read(kind: str, door: Door, tmp_path: Path) -> None:
+    import hashlib
+
+    door.forge(lambda config: config)
+    weights = model_file.weights(door.folder / "model.safetensors")
+    text = YAMLS[kind]
+    content = text if isinstance(text, bytes) else text.replace(CANARY, str(tmp_path / "canary")).encode()
+    (door.folder / "config.yaml").write_bytes(content)
+    names = ("config.yaml", "source.model", "target.model")
+    door.seal({name: hashlib.sha256((door.folder / name).read_bytes()).hexdigest() for name in names}, weights)
+    for name in ALL[:3]:
+        assert "config.yaml" in (refused(door, name) or "")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_an_honest_copy_opens_at_every_door(door: Door) -> None:
+    """So that the refusals above are not of what the tests do to a run."""
+    door.forge(lambda config: config)
+    for name in ALL:
+        assert refused(door, name) is None, name

@@ -1,0 +1,93 @@
+"""A run that is killed between any two renames ends, resumed, as the run that was not killed, to the last bit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seq2seq.errors import UserError
+from seq2seq.stored import model_file, resume_file
+from seq2seq.training.fit import fit
+
+KEYS = {"training.validate_every": 3, "trainer.max_epochs": 1, "optimizer.lr": 0.03, "data.max_tokens": 128}
+FILES = ("model.safetensors", "config.yaml", "source.model", "target.model")
+CLOCKS = ("seconds", "train/tokens_per_second")
+
+
+def killed_at(number: int, prepare: Callable[..., Any], run: Path) -> bool:
+    """Fit in a process that ends without any clean-up before its ``number``-th rename; whether it came so far."""
+    child = os.fork()
+    if child == 0:
+        try:
+            renames = 0
+            replace = Path.replace
+
+            def counted(self: Path, target: Path) -> Path:
+                nonlocal renames
+                renames += 1
+                if renames == number:
+                    os._exit(9)
+                return replace(self, target)
+
+            Path.replace = counted  # type: ignore[method-assign,assignment]
+            fit(*prepare(**KEYS), run)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 9)
+    return code == 9
+
+
+def content(run: Path) -> dict[str, Any]:
+    """What a run left, clocks aside."""
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    last["curves"].pop("seconds")
+    return {"last": last, **{name: (run / "checkpoints" / name).read_bytes() for name in FILES}}
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one if key not in CLOCKS)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
+
+
+def test_killed_between_any_two_renames_and_resumed(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """Once resumed to its end, and once ended where it stood: the best model is the one that last.ckpt names."""
+    whole = tmp_path / "whole"
+    result = fit(*prepare(**KEYS), whole)
+    assert result.best_step > 3  # a second best, which takes the place of the first
+    number, endings = 1, 0
+    while killed_at(number, prepare, run := tmp_path / str(number)):
+        last = run / "checkpoints" / "last.ckpt"
+        resume = last if last.exists() else None
+        if resume is not None and (last.parent / model_file.NEXT).exists():
+            step = resume_file.read(last)["global_step"]
+            ended = fit(*prepare(**{**KEYS, "trainer.max_steps": step}), run, resume)
+            assert ended.best_step == model_file.about(ended.best).step
+            endings += 1
+        fit(*prepare(**KEYS), run, resume)
+        assert same(content(whole), content(run)), number
+        assert not (run / "checkpoints" / model_file.NEXT).exists()
+        number += 1
+    assert number > 9 and endings == 3  # of two bests each before its rename, and once before last.ckpt names it
+
+
+def test_a_best_model_that_last_does_not_name_is_told(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    fit(*prepare(**KEYS), tmp_path / "one")
+    fit(*prepare(**{**KEYS, "optimizer.lr": 0.02}), tmp_path / "other")
+    other = (tmp_path / "other" / "checkpoints" / "model.safetensors").read_bytes()
+    folder = tmp_path / "one" / "checkpoints"
+    (folder / "model.safetensors").write_bytes(other)
+    with pytest.raises(UserError, match=r"last\.ckpt goes on from a run whose best model is missing"):
+        fit(*prepare(**KEYS), tmp_path / "one", folder / "last.ckpt")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"last\.ckpt goes on from a run whose best model is missing"):
+        fit(*prepare(**KEYS), tmp_path / "one", folder / "last.ckpt")
