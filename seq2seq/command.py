@@ -28,6 +28,7 @@ from seq2seq import interrupts, sweeps
 from seq2seq.config import CONF
 from seq2seq.errors import UserError
 from seq2seq.files import FULL
+from seq2seq.lines import speak_utf8
 from seq2seq.options import in_slots, suggest
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def run(
     Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed. A job of a
     sweep that fails is told and left, and the others go on; what it returns is what a sweeper optimises.
     """
+    speak_utf8()
     resolvers: dict[str, Callable[..., str]] = {"choices": choices, "options": own_options, "run_of": _run_of}
     for name, resolver in {**resolvers, "job_place": sweeps.place}.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)

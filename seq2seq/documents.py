@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from omegaconf import DictConfig
 from seq2seq.config import locate, plain
 from seq2seq.data.base import Location, Tabular, columns_at
 from seq2seq.data.columns import Columns
+from seq2seq.data.records import Fault
 from seq2seq.data.tables import jsonl
 from seq2seq.errors import UserError
-from seq2seq.lines import decoded
+from seq2seq.lines import read_lines, stdin_lines, usable
 from seq2seq.options import check_options
 
 log = logging.getLogger(__name__)
@@ -36,36 +36,45 @@ def columns_of(data: DictConfig) -> Columns:
 
 
 def read_documents(path: str | None, columns: Columns) -> Iterator[tuple[str, str]]:
-    """(name, document with a sentence a line), one at a time: only what is asked for is in memory.
+    """Yield (name, document with a sentence a line), one at a time: only what is asked for is in memory.
 
     ``path`` is a text file, which is one document, a folder of ``.txt`` files, or a ``.jsonl`` file whose rows have a
-    source as ``columns`` has it; None is stdin, one document. What cannot be read gives an empty document, so that
-    outputs keep to the order of their inputs, and a warning.
+    source as ``columns`` has it; None is stdin, one document. A row, or a file of several, that can't be used gives an
+    empty document, so that outputs keep to the order of their inputs, and a warning.
     """
     if path is None:
-        yield "stdin", columns.document("\n".join(decoded(sys.stdin.buffer, "stdin")))
+        yield "stdin", columns.document(usable("\n".join(stdin_lines()), "stdin"))
         return
     place = Path(path)
     if place.suffix == ".jsonl":
         yield from _rows(place, columns)
         return
-    files = sorted(place.glob("*.txt")) if place.is_dir() else [place]
+    if not place.is_dir():
+        yield place.name, _document(place, columns)
+        return
+    files = sorted(place.glob("*.txt"))
     if not files:
         raise UserError(f"{path} has no .txt files to summarise")
     for file in files:
         try:
-            with file.open("rb") as lines:
-                yield file.name, columns.document("\n".join(decoded(lines, str(file))))
-        except OSError as error:
-            raise UserError(f"{file}: {error.strerror or error}") from error
+            text = _document(file, columns)
+        except UserError as error:
+            log.warning("%s; its summary is empty", error)
+            text = ""
+        yield file.name, text
+
+
+def _document(file: Path, columns: Columns) -> str:
+    return columns.document(usable("\n".join(read_lines(file)), str(file)))
 
 
 def _rows(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    for number, entry in jsonl(path):
-        name = f"{path.name}:{number}"
-        text = None if isinstance(entry, str) else columns.only_source(entry, name)
-        if text is None:
-            log.warning("%s: %s; its summary is empty", name, entry if isinstance(entry, str) else "no text")
-        yield name, text or ""
+    entries = ((f"{path.name}:{number}", entry) for number, entry in jsonl(path))
+    for name, source in columns.sources(entries):
+        if isinstance(source, Fault):
+            log.warning("%s: %s%s; its summary is empty", name, source.problem, source.reason and f" ({source.reason})")
+            yield name, ""
+        else:
+            yield name, usable(source, name)

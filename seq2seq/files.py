@@ -63,9 +63,9 @@ def writing(path: str | Path, remedy: str = "") -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str, remedy: str = "") -> None:
-    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all; what UTF-8 can't hold is escaped, as JSON has it."""
     with writing(path, remedy) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_bytes(path: str | Path, content: bytes, remedy: str = "") -> None:

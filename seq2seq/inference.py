@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from seq2seq.batch import Batch
 from seq2seq.config import build_node, plain
 from seq2seq.data.codec import Codec
 from seq2seq.data.collate import batches_of
+from seq2seq.data.records import Report
 from seq2seq.errors import UserError
 from seq2seq.kernels import avoid_wrong_ones
 from seq2seq.maps import AttentionMap, attention_maps
@@ -118,18 +120,18 @@ class Trained:
 
         ``first`` is the place of ``texts[0]`` among all inputs: sampling draws by it.
         """
-        for batch in batches_of(texts, self.codec, max_tokens):
+        for batch in batches_of(texts, self.codec, max_tokens, first=first, report=Report("input")):
             places = batch.index.tolist()
             batch = replace(batch, index=batch.index + first).to(self.device)
             found = search(self.model, batch)
             best = [several[0] for several in found]
-            maps = self.attention(batch, best) if return_attention else [None] * len(best)
+            maps = self.attention(batch, best) if return_attention else repeat(None, len(best))
             for row, (place, several, seen) in enumerate(zip(places, found, maps, strict=True)):
                 own = batch.words(row)
                 copied = seen.copied_words() if seen else []
                 yield place, Generation(texts[place], [self._output(one, own) for one in several], seen, copied)
 
-    def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> list[AttentionMap]:
+    def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
         """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
         return attention_maps(self.model, self.codec, batch, chosen)
 

@@ -5,12 +5,13 @@ Shapes: T target pieces with ``</s>``, S source pieces with ``</s>``, H heads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seq2seq.batch import EOS, Batch
@@ -29,6 +30,8 @@ from seq2seq.plots.document import save_document
 from seq2seq.plots.sentence import save_sentence
 from seq2seq.plots.sheet import save_sheet
 from seq2seq.search import Hypothesis, force
+
+MOST_WEIGHTS = 1 << 22  # of one head and layer, in one pass
 
 
 @dataclass(frozen=True)
@@ -159,9 +162,21 @@ def _words(text: str) -> list[str]:
     return text.split(" ") if text else []
 
 
-def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> list[AttentionMap]:
-    """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
-    maps = []
+def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
+    """Yield the attention of teacher-forced passes over a chosen output for each sentence of ``batch``.
+
+    Where sentences are long, few go into one pass: what all layers attended to would not fit in memory.
+    """
+    target = 1 + max((len(one.tokens) for one in chosen), default=0)
+    source = 1 if batch.source is None else batch.source.shape[1]
+    size = max(1, MOST_WEIGHTS // (target * (target + source)))
+    for first in range(0, len(chosen), size):
+        some = chosen[first : first + size]
+        rows = torch.arange(first, first + len(some), device=batch.index.device)
+        yield from _maps(model, codec, batch if len(some) == len(chosen) else batch.select(rows), some)
+
+
+def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
     for row, forced in enumerate(force(model, batch, chosen)):
         own, size = batch.words(row), len(forced.positions)
         pieces, words = codec.read(batch, row, size)
@@ -175,20 +190,17 @@ def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[
             pixels = shown.sizes[shown.rows[row], 1:].tolist()
             extent = [side / cast(GridEncoder, model.encoder).stride for side in pixels]
         cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
-        maps.append(
-            AttentionMap(
-                pieces,
-                codec.target.pieces(target, own),
-                words,
-                codec.target.words(target, own),
-                {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
-                [one[0].float().cpu().numpy() for one in model.alignments(cross)],
-                [] if batch.segments is None else batch.segments[row, :size].tolist(),
-                None if forced.copied is None else forced.copied.float().cpu().numpy(),
-                picture,
-                None if picture is None else cells,
-                () if picture is None else tuple(extent),
-                _words(codec.text(chosen[row].tokens, own)),
-            )
+        yield AttentionMap(
+            pieces,
+            codec.target.pieces(target, own),
+            words,
+            codec.target.words(target, own),
+            {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
+            [one[0].float().cpu().numpy() for one in model.alignments(cross)],
+            [] if batch.segments is None else batch.segments[row, :size].tolist(),
+            None if forced.copied is None else forced.copied.float().cpu().numpy(),
+            picture,
+            None if picture is None else cells,
+            () if picture is None else tuple(extent),
+            _words(codec.text(chosen[row].tokens, own)),
         )
-    return maps

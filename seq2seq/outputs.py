@@ -50,10 +50,12 @@ class Writer:
         if self.format == "jsonl":
             line = json_line(generation, statistics, links, **more)
         else:
-            words = " ".join(generation.text.splitlines()).split(" ")
+            text = generation.text
             if self.mark_copied and generation.copied:
-                words = [f"[{w}]" if p > 0.5 else w for w, p in zip(words, generation.copied, strict=True)]
-            line = " ".join(words) + "\n"
+                words = generation.attention.words if generation.attention else text.split(" ")
+                pairs = zip(words, generation.copied, strict=True)
+                text = " ".join(f"[{word}]" if share > 0.5 else word for word, share in pairs)
+            line = " ".join(text.splitlines()) + "\n"
         for place, text in enumerate((line, to_pharaoh(links) + "\n")):
             if (file := self._files[place]) is not None:
                 with self._told(place):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import glob
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from seq2seq.data.images import SUFFIXES
 from seq2seq.errors import UserError
-from seq2seq.lines import decoded, read_lines
+from seq2seq.lines import read_lines, stdin_lines
 
 LISTS = (".txt", ".list")
 
@@ -21,7 +20,7 @@ def read_pictures(path: str | None) -> Iterator[str]:
     is stdin, a path a line.
     """
     if path is None:
-        return (line.strip() for line in decoded(sys.stdin.buffer, "stdin"))
+        return (line.strip() for line in stdin_lines())
     place = Path(path)
     if place.is_dir():
         found = [str(file) for file in sorted(place.iterdir()) if file.suffix.lower() in SUFFIXES]

@@ -30,9 +30,9 @@ def test_rows_need_no_summary_and_keep_their_order(tmp_path: Path, caplog: pytes
     assert [text for _, text in found] == ["One.\nTwo.", "", "A b\nc", "", ""]
     assert [name for name, _ in found] == [f"x.jsonl:{number}" for number in range(1, 6)]
     assert [record.message.split(";")[0] for record in caplog.records] == [
-        "x.jsonl:2: malformed",
-        "x.jsonl:4: no text",
-        "x.jsonl:5: no text",
+        "x.jsonl:2: malformed (not JSON: Expecting property name enclosed in double quotes)",
+        "x.jsonl:4: empty",
+        "x.jsonl:5: malformed (a text that is neither a string nor a list of strings)",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
@@ -63,3 +64,10 @@ def test_killed_before_the_name_is_taken(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_another_file_lacks_is_not_said_of_this_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="source"), writing(tmp_path / "made"):
         (tmp_path / "source").read_text()
+
+
+def test_what_utf_8_cannot_hold_is_escaped(tmp_path: Path) -> None:
+    """A path of the command line that is no UTF-8 stands in results.json, which must not be lost for it."""
+    write_text(tmp_path / "x.json", json.dumps({"żółw": "a\udcff"}, ensure_ascii=False))
+    text = (tmp_path / "x.json").read_bytes().decode()
+    assert text == '{"żółw": "a\\udcff"}' and json.loads(text) == {"żółw": "a\udcff"}

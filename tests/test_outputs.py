@@ -14,7 +14,7 @@ import pytest
 from seq2seq import command
 from seq2seq.errors import UserError
 from seq2seq.files import growing
-from seq2seq.inference import Generation, Trained
+from seq2seq.inference import Generation, Output, Trained
 from seq2seq.outputs import Writer
 from seq2seq.workflows import comparing, generating
 
@@ -111,7 +111,7 @@ def test_lines_so_far_are_kept_beside_the_old_output(
 ) -> None:
     """Ctrl-C in the second group: the old file stays, the first group's lines are told."""
     (folder / "out.txt").write_text("kept\n")
-    whole, calls = Trained.generate, []
+    whole, calls = Trained.stream, []
 
     def stopped(self: Trained, *args: Any, **kwargs: Any) -> Any:
         calls.append(1)
@@ -120,7 +120,7 @@ def test_lines_so_far_are_kept_beside_the_old_output(
         return whole(self, *args, **kwargs)
 
     monkeypatch.setattr(generating, "GROUP", 1)
-    monkeypatch.setattr(Trained, "generate", stopped)
+    monkeypatch.setattr(Trained, "stream", stopped)
     for name in ("out.txt.partial", "out.txt1.partial"):  # the second try keeps what the first one left
         calls.clear()
         with pytest.raises(KeyboardInterrupt):
@@ -173,3 +173,26 @@ def test_stdout_is_flushed_a_group_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     with Writer() as writer:
         writer.write(Generation("a", []), {}, ())
     assert written.getvalue() == "\n" and not written.closed
+
+
+BREAKS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+"""Characters that break a line for some programs; a space alone parts words."""
+
+
+@pytest.mark.parametrize("character", BREAKS)
+def test_a_text_is_one_line_and_its_copied_words_are_marked(
+    tmp_path: Path, character: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"a b{character}c d{character}"
+    for mark, expected in ((False, "a b c d\n"), (True, "a [b c] d\n")):
+        with Writer(tmp_path / "out.txt", mark_copied=mark) as writer:
+            writer.write(Generation("x", [Output(text, 0.0, 0.0, True)], copied=[0.1, 0.9, 0.2]), {}, ())
+        assert (tmp_path / "out.txt").read_text(encoding="utf-8") == expected
+
+
+def test_words_are_those_that_were_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", out := io.StringIO())
+    with Writer(mark_copied=True) as writer:
+        writer.write(Generation("x", [Output("a b", 0.0, 0.0, True)], copied=[0.9, 0.6]), {}, ())
+        writer.write(Generation("", []), {}, ())
+    assert out.getvalue() == "[a] [b]\n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Exhibit
             raise ValueError("one array, no .npz file")
         with opened as stored:
             arrays = {int(name.removeprefix("arr_")): stored[name].astype(np.float32) for name in stored.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
         raise UserError(f"{path} can't be read ({error}); its arrays are numbers, named 0, 1, ... by line") from error
     if not arrays:
         raise UserError(f"{path} holds no arrays")

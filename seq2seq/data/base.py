@@ -141,10 +141,13 @@ def columns_at(
 
 
 def digest(files: Iterable[Path]) -> str:
-    """SHA-256 of the names and the content of ``files``: a name's suffix says how the content is read."""
+    """Return the SHA-256 of the names and the content of ``files``: a name's suffix says how the content is read."""
     total = hashlib.sha256()
     for path in files:
         total.update(f"{path.name}\n".encode(errors="surrogateescape"))
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror or error}") from error
     return total.hexdigest()

@@ -13,6 +13,8 @@ from seq2seq.batch import EOS, PAD, Batch, Copies, Pictures
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import Codec, Example, Ids
 from seq2seq.data.images import BadImage, Picture, Pixels
+from seq2seq.data.records import Report
+from seq2seq.lines import usable
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +66,26 @@ def padded(rows: Sequence[Ids], value: int = PAD) -> Tensor:
 
 
 def batches_of(
-    texts: Sequence[str], codec: Codec, max_tokens: int, max_sentences: int | None = None
+    texts: Sequence[str],
+    codec: Codec,
+    max_tokens: int,
+    max_sentences: int | None = None,
+    *,
+    first: int = 0,
+    report: Report | None = None,
 ) -> Iterator[Batch]:
-    """New sources to generate from, longest first; ``index`` tells each one's place in ``texts``.
+    """Yield new sources to generate from, longest first; ``index`` tells each one's place in ``texts``.
 
-    Empty texts are in no batch: the caller, who knows how many texts there are, leaves their outputs empty.
+    Empty texts, and those that can't be used, are in no batch: the caller, who knows how many texts there are, leaves
+    their outputs empty. What is cut is counted in ``report`` and told; ``first`` is the place of ``texts[0]``.
     """
-    examples = {place: codec.input(text) for place, text in enumerate(texts) if text.strip()}
+    examples = {}
+    for place, text in enumerate(texts):
+        name = f"input {first + place + 1}"
+        if usable(text, name).strip():
+            examples[place] = codec.input(text, None, name, report)
+    for line in report.lines() if report else ():
+        log.warning("%s", line)
     places, lengths = list(examples), np.array([e.lengths[0] for e in examples.values()], np.int64)
     for batch in sorted_batches(lengths, lengths, max_tokens, max_sentences):
         index = [places[i] for i in batch]

@@ -6,12 +6,13 @@ path of its file, or what ``datasets`` stores: {"bytes": its file, "path": the n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from seq2seq.data import sentences
-from seq2seq.data.records import EXTRAS, Record, Row
+from seq2seq.data.records import EXTRAS, Fault, Record, Row
+from seq2seq.data.tables import Entry
 from seq2seq.errors import UserError
 
 REFERENCES = ("references", "")  # where they are looked for unasked
@@ -31,14 +32,36 @@ class Columns:
     references: Sequence[Sequence[str]] = ()
     language: str | None = None
 
-    def row(self, entry: Mapping[str, Any] | str, place: str) -> Row:
-        """The record of an entry; a string instead of columns is what is wrong with it.
+    def rows(self, entries: Iterable[tuple[str, Entry]], *, uniform: bool = False) -> Iterator[Row]:
+        """Yield a row for each (place, entry). One that lacks a column which others have is malformed.
 
         Raises:
-            UserError: there is no such column.
+            UserError: No entry has the column. Where all entries are ``uniform``, the first one tells.
         """
-        if isinstance(entry, str):
-            return Row(place, problem="not UTF-8" if entry == "not UTF-8" else "malformed")
+        first: MissingColumn | None = None
+        found = False
+        for place, entry in entries:
+            try:
+                row = self.row(entry, place)
+            except MissingColumn as error:
+                if uniform:
+                    raise
+                first = first or error
+                row = Row.bad(place, error.fault)
+            else:
+                found = found or isinstance(entry, Mapping)
+            yield row
+        if first is not None and not found:
+            raise first
+
+    def row(self, entry: Entry, place: str) -> Row:
+        """Make the record of an entry, or say what is wrong with it.
+
+        Raises:
+            MissingColumn: There is no such column.
+        """
+        if isinstance(entry, Fault):
+            return Row.bad(place, entry)
         source, target = (_cell(entry, names, place, _SIDES) for names in (self.source, self.target))
         answers = [_cell(entry, names, place, "data.reader.references") for names in (*self.references, REFERENCES)]
         if source is None or target is None:
@@ -46,11 +69,13 @@ class Columns:
         image = None
         if isinstance(source, Mapping) and source.keys() >= {"bytes", "path"}:
             image, source = source["bytes"], source["path"] or place
+            if image is not None and not isinstance(image, bytes):
+                return Row(place, problem="malformed", reason="the bytes of the picture are no bytes")
         try:
             source, target = self.document(source), _text(target)
             references = [text for cell in answers if cell is not None for text in _answers(cell)]
         except TypeError:
-            return Row(place, problem="malformed")
+            return Row(place, problem="malformed", reason="a text that is neither a string nor a list of strings")
         record: dict[str, Any] = {"source": source, "target": target}
         record |= {name: entry[name] for name in EXTRAS if name != "references" and entry.get(name) is not None}
         if references:
@@ -59,13 +84,39 @@ class Columns:
             record["image"] = image
         return Row(place, cast(Record, record))
 
-    def only_source(self, entry: Mapping[str, Any], place: str) -> str | None:
-        """The source of an entry that needs no target; None where its cell is empty or no text."""
-        cell = _cell(entry, self.source, place, _SIDES)
+    def sources(self, entries: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str | Fault]]:
+        """Yield (place, source) of entries that need no target, or what is wrong with the source.
+
+        Raises:
+            UserError: No entry has the column.
+        """
+        first: MissingColumn | None = None
+        found = False
+        held: list[tuple[str, str | Fault]] = []  # those that lack the column, until another one has it
+        for place, entry in entries:
+            try:
+                source = self._source(entry, place)
+            except MissingColumn as error:
+                source, first = error.fault, first or error
+            else:
+                found = found or isinstance(entry, Mapping)
+            held.append((place, source))
+            if found or first is None:
+                yield from held
+                held = []
+        if first is not None and not found:
+            raise first
+        yield from held
+
+    def _source(self, entry: Entry, place: str) -> str | Fault:
+        if isinstance(entry, Fault):
+            return entry
+        if (cell := _cell(entry, self.source, place, _SIDES)) is None:
+            return Fault("empty")
         try:
-            return None if cell is None else self.document(cell)
+            return self.document(cell)
         except TypeError:
-            return None
+            return Fault("malformed", "a text that is neither a string nor a list of strings")
 
     def document(self, cell: Any) -> str:
         """The text of a source's cell, split into sentences where there is a language and it is not yet.
@@ -81,28 +132,48 @@ class Columns:
 _SIDES = "data.source and data.target"
 
 
+class MissingColumn(UserError):
+    """An entry has none of the columns that it is read from; ``fault`` says it of a row among others."""
+
+    fault: Fault
+
+    @staticmethod
+    def of(place: str, names: Sequence[str], there: str, option: str) -> MissingColumn:
+        """Make the error; ``there`` lists the columns that there are, ``option`` says which ones to read."""
+        columns = " or ".join(map(repr, names))
+        error = MissingColumn(f"{place} has no column {columns}, but {there}: set {option}")
+        error.fault = Fault("malformed", f"no column {columns}, but {there}")
+        return error
+
+
 def _cell(entry: Mapping[str, Any], names: Sequence[str], place: str, option: str) -> Any:
-    there = ""
+    there, inside_nothing = "", False
     for name in names:
         if not name:
             return None
         try:
             return _value(entry, name)
+        except IndexError:
+            inside_nothing = True
         except KeyError as error:
             there = there or str(error.args[0])
-    raise UserError(f"{place} has no column {' or '.join(map(repr, names))}, but {there}: set {option}")
+    if inside_nothing:
+        return None
+    raise MissingColumn.of(place, names, there, option)
 
 
 def _value(entry: Mapping[str, Any], column: str) -> Any:
-    """The cell of a column; a KeyError lists those that there are."""
+    """Return the cell of a column. A KeyError lists those that there are; an IndexError says that it is in a null."""
     value: Any = entry
     for name in column.split("."):
+        if value is None:
+            raise IndexError(name)
         if isinstance(value, list) and name.isdecimal():
             value = value[int(name)] if int(name) < len(value) else None
         elif isinstance(value, Mapping) and name in value:
             value = value[name]
         else:
-            raise KeyError(", ".join(value) if isinstance(value, Mapping) else "nothing")
+            raise KeyError(", ".join(value) if isinstance(value, Mapping) and value else "nothing")
     return value
 
 

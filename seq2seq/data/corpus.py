@@ -20,7 +20,7 @@ from seq2seq.data import arrow, cache, vocabulary
 from seq2seq.data.base import Location, Reader, canonical
 from seq2seq.data.batching import random_batches, shard, sorted_batches
 from seq2seq.data.codec import Codec, TextCodec
-from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Stream, fitting
+from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Stream, fitting, own_error
 from seq2seq.data.records import Policy, Record, Report, accepted
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
@@ -59,7 +59,7 @@ class Corpus:
         on_bad: str = "drop",
         on_mismatch: str = "error",
         on_long: str = "drop",
-        max_source_tokens: int | None = None,
+        max_source_tokens: int | None = 1024,
         max_source_sentences: int | None = None,
         max_target_tokens: int | None = None,
         workers: int = 0,
@@ -300,4 +300,7 @@ class _Flat:
         self.buffers, self.start = buffers, start
 
     def __iter__(self) -> Iterator[Batch]:
-        return islice(chain.from_iterable(self.buffers), self.start, None)
+        try:
+            yield from islice(chain.from_iterable(self.buffers), self.start, None)
+        except UserError as error:
+            raise own_error(error) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seq2seq.data.base import Location, Tabular, digest
 from seq2seq.data.records import Record, Row
-from seq2seq.data.tables import FORMATS
+from seq2seq.data.tables import FORMATS, UNIFORM
 from seq2seq.errors import UserError
 
 
@@ -22,9 +22,10 @@ class ImageFolder(Tabular):
 
     def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
         """One a row of the table; paths are counted from ``data.path`` on."""
-        columns, file = self.columns(at), self._table(split, at)
-        for number, entry in FORMATS[file.suffix[1:]](file):
-            row = columns.row(entry, f"{split}/{file.name}:{number}")
+        file = self._table(split, at)
+        form = file.suffix[1:]
+        entries = ((f"{split}/{file.name}:{number}", entry) for number, entry in FORMATS[form](file))
+        for row in self.columns(at).rows(entries, uniform=form in UNIFORM):
             if row.record is not None and "image" not in row.record:
                 record: Record = {**row.record, "source": f"{split}/{row.record['source']}"}
                 row = replace(row, record=record)

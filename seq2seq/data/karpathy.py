@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from seq2seq.data.base import Location, Reader, digest
 from seq2seq.data.records import Record, Row
 from seq2seq.errors import UserError
+from seq2seq.lines import read_text
 
 
 @dataclass(frozen=True)
@@ -25,26 +27,29 @@ class Karpathy(Reader):
     joined: Mapping[str, str] = field(default_factory=lambda: {"restval": "train"})
 
     def splits(self, at: Location) -> list[str]:
-        """Those that the file names."""
-        return sorted({self._split(entry) for _, entry in self._entries(at)})
+        """Return the splits that the file names."""
+        return sorted({split for _, entry in self._entries(at) if (split := self._split(entry)) is not None})
 
     def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
-        """One a picture."""
+        """Yield a row a picture; one that does not say its split is a bad row of train."""
         for number, entry in self._entries(at):
-            if self._split(entry) != split:
-                continue
-            place = f"{self.file}: images[{number}]"
-            try:
-                captions = [" ".join(sentence["raw"].split()) for sentence in entry["sentences"]]
-                source = self.pictures.format(**entry)
-            except (KeyError, TypeError, AttributeError):
-                yield Row(place, problem="malformed")
-                continue
-            captions = [caption for caption in captions if caption]
-            if not captions:
-                yield Row(place, problem="empty")
-                continue
-            yield Row(place, Record(source=source, target=captions[0], references=captions))
+            said = self._split(entry)
+            if (said or "train") == split:
+                row = self._row(entry, f"{self.file}: images[{number}]")
+                yield row if said else replace(row, record=None, problem="malformed", reason="no split")
+
+    def _row(self, entry: Any, place: str) -> Row:
+        try:
+            captions = [" ".join(sentence["raw"].split()) for sentence in entry["sentences"]]
+            fields = {name: entry[name] for _, name, _, _ in Formatter().parse(self.pictures) if name}
+        except (KeyError, TypeError, AttributeError):
+            return Row(place, problem="malformed", reason="no sentences, each with a text as raw, or no file")
+        if not all(isinstance(value, str) for value in fields.values()):
+            return Row(place, problem="malformed", reason="the name of a file that is no text")
+        captions = [caption for caption in captions if caption]
+        if not captions:
+            return Row(place, problem="empty")
+        return Row(place, Record(source=self.pictures.format(**fields), target=captions[0], references=captions))
 
     def fingerprint(self, split: str, at: Location) -> str:
         """Of the file's content."""
@@ -54,16 +59,19 @@ class Karpathy(Reader):
         """The file, of which a split is a part."""
         return f"split {split} in {at.folder / self.file}"
 
-    def _split(self, entry: Mapping[str, Any]) -> str:
-        name = str(entry.get("split", ""))
-        return self.joined.get(name, name)
+    def _split(self, entry: Any) -> str | None:
+        name = entry.get("split") if isinstance(entry, Mapping) else None
+        return self.joined.get(name, name) if isinstance(name, str) and name else None
 
-    def _entries(self, at: Location) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    def _entries(self, at: Location) -> Iterator[tuple[int, Any]]:
         path: Path = at.folder / self.file
+        if not path.is_file():
+            raise UserError(f"{path}: No such file or directory; download the splits of Karpathy & Li")
+        text = read_text(path)
         try:
-            images = json.loads(path.read_text(encoding="utf-8"))["images"]
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror or error}; download the splits of Karpathy & Li") from error
-        except (ValueError, KeyError, TypeError) as error:
+            images = json.loads(text)["images"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path} is not in the form of Karpathy's splits: {{'images': [...]}}") from error
-        return ((number, entry) for number, entry in enumerate(images) if isinstance(entry, dict))
+        if not isinstance(images, list):
+            raise UserError(f"{path} is not in the form of Karpathy's splits: {{'images': [...]}}")
+        return enumerate(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from seq2seq.data.codec import Codec, Example, TextCodec
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.records import Report, accepted
 from seq2seq.data.truncation import target_limit
+from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +142,14 @@ def fitting(codec: Codec, example: Example, place: str, report: Report) -> Examp
         return example
     report.add("too long", place, policy)
     return codec.cut(example, policy.max_length, policy.max_length) if policy.on_long == "truncate" else None
+
+
+def own_error(error: UserError) -> UserError:
+    """Return the error that a loader worker met, which arrives with the worker's traceback in its message."""
+    told = str(error).strip().splitlines()
+    if not told or "in DataLoader worker process" not in told[0]:
+        return error
+    return UserError(re.sub(r"^[\w.]+: ", "", told[-1]))
 
 
 def lengths(examples: Iterable[Example]) -> tuple[Lengths, Lengths]:

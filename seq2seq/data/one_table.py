@@ -7,12 +7,12 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import tee
 from pathlib import Path
 
 from seq2seq.data.base import Location, Tabular, canonical, digest
-from seq2seq.data.records import Record, Row
-from seq2seq.data.tables import FORMATS
-from seq2seq.errors import UserError
+from seq2seq.data.records import Fault, Record, Row
+from seq2seq.data.tables import FORMATS, UNIFORM, Entry
 
 log = logging.getLogger(__name__)
 ALL = "all"
@@ -27,21 +27,22 @@ class OneTable(Tabular):
     table: Path
 
     def splits(self, at: Location) -> list[str]:
-        """Those that its rows are of."""
-        return list(_splits(self.table, self.table.stat().st_mtime_ns))
+        """Return the splits that the rows are of."""
+        return [ALL, *sorted(self._named or ("test", "train", "valid"))]
 
     def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
-        """One a row of the file; what is wrong is told of train."""
-        columns = self.columns(at)
-        for number, entry in FORMATS[self.table.suffix[1:]](self.table):
-            place = f"{self.table.name}:{number}"
-            row, part = columns.row(entry, place), "train"
-            if row.record is not None and isinstance(entry, Mapping):
-                if "split" in entry and not entry["split"]:
-                    raise UserError(f"{place}: the column split says nothing (it is train, valid, test ...)")
-                part = canonical(str(entry["split"])) if "split" in entry else _part(row.record)
-            if split in (ALL, part):
+        """Yield the rows of a split; a bad row that does not say its split is one of train."""
+        form, named = self.table.suffix[1:], bool(self._named)
+        read, beside = tee(self._entries(form, named))
+        for row, (_, entry) in zip(self.columns(at).rows(read, uniform=form in UNIFORM), beside, strict=True):
+            part = _said(entry) if named else None if row.record is None else _part(row.record)
+            if split in (ALL, part or "train"):
                 yield row
+
+    def _entries(self, form: str, named: bool) -> Iterator[tuple[str, Entry]]:
+        for number, entry in FORMATS[form](self.table):
+            wrong = named and isinstance(entry, Mapping) and _said(entry) is None
+            yield f"{self.table.name}:{number}", NO_SPLIT if wrong else entry
 
     def fingerprint(self, split: str, at: Location) -> str:
         """Of the file's content and the part of it."""
@@ -51,21 +52,37 @@ class OneTable(Tabular):
         """The file, of which a split is a part."""
         return f"split {split} in {self.table}"
 
+    @property
+    def _named(self) -> frozenset[str]:
+        """The splits that the column ``split`` names; none where there is no such column."""
+        return _splits(self.table, self.table.stat().st_mtime_ns)
+
+
+NO_SPLIT = Fault("malformed", "the column split says nothing; it is train, valid, test ...")
+
+
+def _said(entry: Entry) -> str | None:
+    """Return the split that an entry says it is of."""
+    said = entry.get("split") if isinstance(entry, Mapping) else None
+    return canonical(said.strip()) if isinstance(said, str) and said.strip() else None
+
 
 def _part(record: Record) -> str:
-    """Of ten sources one is valid and one is test, the same wherever they stand."""
-    content = record.get("image") or record["source"].encode()
+    """Draw the split of a record: of ten sources one is valid and one is test, the same wherever they stand."""
+    content = record.get("image") or record["source"].encode(errors="surrogatepass")
     return {0: "valid", 1: "test"}.get(hashlib.sha256(content).digest()[0] % 10, "train")
 
 
 @lru_cache
-def _splits(table: Path, changed: int) -> tuple[str, ...]:
-    """Those of one table, last ``changed`` then; said once where nobody says them."""
+def _splits(table: Path, changed: int) -> frozenset[str]:
+    """Read the names of the splits of one table, last ``changed`` then; said once where it names none."""
     named: set[str] = set()
-    for _, entry in FORMATS[table.suffix[1:]](table):
-        if isinstance(entry, Mapping) and "split" not in entry:
-            log.info("%s has no column split: by a hash of its sources a tenth each is valid and test", table)
-            return ALL, "test", "train", "valid"
-        if isinstance(entry, Mapping) and entry["split"]:
-            named.add(canonical(str(entry["split"])))
-    return ALL, *sorted(named)
+    form = table.suffix[1:]
+    for _, entry in FORMATS[form](table):
+        if (said := _said(entry)) is not None:
+            named.add(said)
+        if form in UNIFORM and isinstance(entry, Mapping) and "split" not in entry:
+            break
+    if not named:
+        log.info("%s has no column split: by a hash of its sources a tenth each is valid and test", table)
+    return frozenset(named)

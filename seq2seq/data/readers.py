@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 
 from seq2seq.data.base import Location, Reader, Tabular, digest
 from seq2seq.data.one_table import OneTable
 from seq2seq.data.records import Record, Row
-from seq2seq.data.tables import FORMATS
+from seq2seq.data.tables import FORMATS, NOT_UTF8, UNIFORM, Entry
 from seq2seq.errors import UserError
+from seq2seq.lines import open_lines, without_end
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ class Table(Tabular):
         if (one := self._one(at)) is not None:
             yield from one.rows(split, at)
             return
-        columns = self.columns(at)
-        for file in self._files(split, at):
-            for number, entry in FORMATS[file.suffix[1:]](file):
-                yield columns.row(entry, f"{file.name}:{number}")
+        files = self._files(split, at)
+        uniform = all(file.suffix[1:] in UNIFORM for file in files)
+        entries = ((f"{file.name}:{n}", entry) for file in files for n, entry in FORMATS[file.suffix[1:]](file))
+        yield from self.columns(at).rows(entries, uniform=uniform)
 
     def fingerprint(self, split: str, at: Location) -> str:
         """Of the files' content."""
@@ -143,9 +145,9 @@ class Hub(Tabular):
         if at.path:
             yield from self._copy(at).rows(split, at)
             return
-        columns = self.columns(at)
-        for number, entry in enumerate(self._load(split, streaming)):
-            yield columns.row(entry, f"{self.repository} {self.parts[split]}:{number}")
+        found = enumerate(_converted(self._load(split, streaming), self.repository))
+        entries = ((f"{self.repository} {self.parts[split]}:{number}", entry) for number, entry in found)
+        yield from self.columns(at).rows(entries, uniform=not streaming)
 
     def fingerprint(self, split: str, at: Location) -> str:
         """The revision stands for the content."""
@@ -203,13 +205,32 @@ class Hub(Tabular):
         )
 
 
+def _converted(loaded: Iterable[Mapping[str, Any]], name: str) -> Iterator[Entry]:
+    """Yield the entries of a dataset of the hub; one that can't be converted is a bad row where rows have numbers."""
+    rows, number = iter(loaded), 0
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except UnicodeDecodeError as error:
+            if not isinstance(loaded, datasets.Dataset):
+                raise UserError(f"{name}:{number}: not UTF-8") from error
+            yield NOT_UTF8
+            rows = iter(loaded.select(range(number + 1, len(loaded))))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{name} can't be read after row {number}: {reason}"[:300]) from error
+        number += 1
+
+
 def _lines(path: Path) -> Iterator[str | bytes]:
-    """Lines without their ends, cut at newlines only; bytes where a line is not UTF-8."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file):
-            line = raw.rstrip(b"\r\n")
+    """Yield lines without their ends; bytes where a line is not UTF-8."""
+    with open_lines(path) as lines:
+        for raw in lines:
+            line = without_end(raw)
             try:
-                yield line.decode("utf-8" if number else "utf-8-sig")
+                yield line.decode()
             except UnicodeDecodeError:
                 yield line
 

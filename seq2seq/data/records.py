@@ -6,11 +6,13 @@ A reader yields a ``Row`` for each record of a file; ``accepted`` passes the goo
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from seq2seq.errors import UserError
+from seq2seq.lines import flaw
 
 log = logging.getLogger(__name__)
 EXTRAS = (
@@ -20,6 +22,7 @@ EXTRAS = (
     "origins",
     "regions",
 )  # what a record may have beside source and target
+SAID = 200  # characters of a reason, which may quote the data
 LISTED = 1000  # places kept for each reason; the counts are complete
 
 
@@ -51,12 +54,26 @@ Problem = Literal["empty", "not UTF-8", "malformed", "without a counterpart", "t
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What is wrong with a row, and why where the problem alone does not say it."""
+
+    problem: Problem
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Row:
     """A record, or what is wrong in its place, with the place: ``FILE:LINE``."""
 
     place: str
     record: Record | None = None
     problem: Problem | None = None
+    reason: str = ""
+
+    @staticmethod
+    def bad(place: str, fault: Fault) -> Row:
+        """Make a row that holds no record."""
+        return Row(place, None, fault.problem, fault.reason)
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,7 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)  # problem, or what was cut -> records
     places: dict[str, list[str]] = field(default_factory=dict)  # the first places of each
     actions: dict[str, str] = field(default_factory=dict)  # what was done about each
+    last_cut: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)  # place of each kind
     unread: dict[str, list[int] | None] = field(default_factory=dict)  # {picture that can't be read: its size, time}
 
     def add(self, problem: Problem, place: str, policy: Policy) -> None:
@@ -111,11 +129,24 @@ class Report:
         if action == "error":
             remedy = "truncate or drop" if problem == "too long" else "drop"
             raise UserError(f"{place}: {problem} ({self.split}); mend the data or set {option}={remedy}")
+        if action == "drop":  # what is dropped counts once
+            for what in [what for what, cut in self.last_cut.items() if cut == place]:
+                self._take_back(what)
         self._note(problem, {"drop": "dropped", "truncate": "truncated"}[action], place)
 
     def cut(self, what: str, place: str) -> None:
         """Notes that a record, which stays, was shortened: one of ``what``, such as "sources over 400 tokens"."""
         self._note(what, "cut", place)
+        self.last_cut[what] = place
+
+    def _take_back(self, what: str) -> None:
+        """Forget the last cut of a kind."""
+        place = self.last_cut.pop(what)
+        self.counts[what] -= 1
+        if self.places[what][-1] == place:
+            self.places[what].pop()
+        if not self.counts[what]:
+            del self.counts[what], self.places[what], self.actions[what]
 
     def _note(self, what: str, action: str, place: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
@@ -133,16 +164,90 @@ class Report:
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "last_cut"}
 
 
 def accepted(rows: Iterable[Row], policy: Policy, report: Report) -> Iterator[tuple[str, Record]]:
-    """(place, record) of the rows that can be used; the others go to ``report``."""
+    """Yield (place, record) of the rows that can be used; the others go to ``report``."""
     for row in rows:
-        problem = row.problem
-        if row.record is not None and not (row.record["source"].strip() and row.record["target"].strip()):
-            problem = "empty"
-        if problem is None and row.record is not None:
+        if row.record is None or row.problem is not None:
+            fault: Fault | None = Fault(row.problem or "malformed", row.reason)
+        else:
+            fault = fault_of(row.record)
+        if fault is None:
+            assert row.record is not None
             yield row.place, row.record
         else:
-            report.add(problem or "malformed", row.place, policy)
+            reason = f" ({' '.join(fault.reason.split())[:SAID]})" if fault.reason else ""
+            report.add(fault.problem, row.place + reason, policy)
+
+
+def fault_of(record: Record) -> Fault | None:
+    """Return what keeps a record from being used: its texts, or what is known of their words."""
+    source, target = record["source"], record["target"]
+    if not (source.strip() and target.strip()):
+        return Fault("empty")
+    for text in (source, target, *record.get("references", ())):
+        if reason := flaw(text):
+            return Fault("malformed", reason)
+    if not record.keys() & KNOWN:
+        return None
+    reason = (
+        _wrong_links(record, "alignment")
+        or _wrong_links(record, "possible")
+        or _wrong_origins(record)
+        or _wrong_regions(record)
+    )
+    return Fault("malformed", reason) if reason else None
+
+
+KNOWN = {"alignment", "possible", "origins", "regions"}
+
+
+def _wrong_links(record: Record, key: Literal["alignment", "possible"]) -> str:
+    links: Any = record.get(key, [])
+    if not isinstance(links, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_integer, pair)) for pair in links
+    ):
+        return f"{key} is no list of pairs [source word, target word]"
+    sizes = len(record["source"].split()), len(record["target"].split())
+    for i, j in links:
+        if not (0 <= i < sizes[0] and 0 <= j < sizes[1]):
+            return f"{key} {i}-{j} points outside {sizes[0]} source and {sizes[1]} target words"
+    return ""
+
+
+def _wrong_origins(record: Record) -> str:
+    if "origins" not in record:
+        return ""
+    origins: Any = record["origins"]
+    if not isinstance(origins, list) or not all(map(_is_integer, origins)):
+        return "origins is no list of sentence numbers"
+    words, sentences = len(record["target"].split()), len(record["source"].split("\n"))
+    if len(origins) != words:
+        return f"origins of {len(origins)} words, of which the target has {words}"
+    if wrong := [n for n in origins if not -1 <= n < sentences]:
+        return f"origin {wrong[0]} points outside {sentences} sentences"
+    return ""
+
+
+def _wrong_regions(record: Record) -> str:
+    regions: Any = record.get("regions", [])
+    if isinstance(regions, list) and all(isinstance(r, list) and all(map(_are_boxes, r)) for r in regions):
+        return ""
+    return "regions are no lists of boxes (left, top, right, bottom, from 0 to 1) of each word of each caption"
+
+
+def _are_boxes(value: Any) -> bool:
+    return isinstance(value, list) and len(value) % 4 == 0 and all(map(_is_share, value))
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and -TOLERANCE <= value <= 1 + TOLERANCE
+
+
+TOLERANCE = 1e-3  # of regions, which are rounded

@@ -105,7 +105,7 @@ class _Vector:
 
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """The mean of CIDEr-D over pictures."""
-    check("CIDEr-D", hypotheses, references)
+    references = check("CIDEr-D", hypotheses, references)
     scores = CiderD(references).scores(range(len(hypotheses)), [words(text) for text in hypotheses])
     return Score.mean(scores, f"CIDEr-D|{TOKENS}|sigma:6")
 
@@ -113,7 +113,7 @@ def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Sco
 def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """BLEU of n-grams up to ``order`` of the whole corpus, by the reference of the closest length."""
     name = f"BLEU-{order}"
-    check(name, hypotheses, references)
+    references = check(name, hypotheses, references)
     spaced = [[" ".join(words(text)) for text in several] for several in references]
     found, rows = counted(counter(order), [" ".join(words(text)) for text in hypotheses], spaced)
     return Score(found, f"{name}|{TOKENS}|smooth:none", rows)
@@ -126,7 +126,7 @@ def counter(order: int) -> BLEU:
 
 def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """F = (1 + beta^2) P R / (R + beta^2 P), P and R the best of the longest common subsequence with any reference."""
-    check("ROUGE-L of COCO", hypotheses, references)
+    references = check("ROUGE-L of COCO", hypotheses, references)
     scores = []
     for text, several in zip(hypotheses, references, strict=True):
         said, told = words(text), [words(reference) for reference in several]
@@ -140,7 +140,7 @@ def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
 
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """METEOR 1.5 (Denkowski & Lavie 2014, W14-3348), by the program that ``pycocoevalcap`` brings."""
-    check("METEOR", hypotheses, references)
+    references = check("METEOR", hypotheses, references)
     if missing := missing_for("meteor"):
         raise UserError(f"metric meteor: {missing}")
     from pycocoevalcap.meteor.meteor import Meteor
@@ -150,7 +150,7 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Sc
 
 def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     """F1 of the tuples of scene graphs (Anderson 2016, arXiv:1607.08822), by ``pycocoevalcap``'s program."""
-    check("SPICE", hypotheses, references)
+    references = check("SPICE", hypotheses, references)
     if missing := missing_for("spice"):
         raise UserError(f"metric spice: {missing}")
     from pycocoevalcap.spice.spice import Spice

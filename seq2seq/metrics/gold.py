@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.errors import UserError
+from seq2seq.lines import flaw, open_lines
 from seq2seq.metrics.links import Link
 
 
@@ -51,16 +52,13 @@ class Gold:
 def read_gold(path: str | Path) -> list[Gold]:
     """The sentence pairs of a gold file; errors name the file and the line. Empty lines are passed over."""
     pairs = []
-    try:
-        lines = Path(path).read_bytes().splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                pairs.append(_parse(line))
-            except UserError as error:
-                raise UserError(f"{path}, line {number}: {error}") from error
+    with open_lines(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    pairs.append(_parse(line))
+                except UserError as error:
+                    raise UserError(f"{path}, line {number}: {error}") from error
     if not pairs:
         raise UserError(f"{path}: no sentence pairs; each line is {{src, tgt, sure, possible}}")
     return pairs
@@ -73,6 +71,8 @@ def _parse(line: bytes) -> Gold:
         raise UserError(f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
         raise UserError(f"not JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"not JSON: {' '.join(str(error).split())}") from error
     if not isinstance(entry, dict):
         raise UserError("not a JSON object {src, tgt, sure, possible}")
     if missing := [key for key in ("src", "tgt", "sure") if key not in entry]:
@@ -80,6 +80,8 @@ def _parse(line: bytes) -> Gold:
     for key in ("src", "tgt"):
         if not (isinstance(entry[key], list) and entry[key] and all(isinstance(word, str) for word in entry[key])):
             raise UserError(f"{key!r} must be a list of words")
+        if reason := next(filter(None, map(flaw, entry[key])), None):
+            raise UserError(f"{key!r} has {reason}")
     for key in ("sure", "possible"):
         pairs = entry.setdefault(key, [])
         if not (isinstance(pairs, list) and all(_is_pair(pair) for pair in pairs)):

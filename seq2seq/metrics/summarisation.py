@@ -20,7 +20,7 @@ import regex
 import sentencex
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.translation import Score, check
+from seq2seq.metrics.translation import Score, check, present
 from seq2seq.metrics.words import WORD, spoken
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def rouge(
     """{name: Score} of several kinds of ROUGE in one pass; options as for ``rouge_values``."""
     if not names:
         return {}
-    counts = {len(several) for several in references}
+    counts = {len(present(several)) for several in references}
     words = "case:lc|tok:rouge-score|stem:porter" if tokenize == "rouge" else f"case:lc|tok:{tokenize}|stem:no"
     about = f"f1|mean:documents|nrefs:{counts.pop() if len(counts) == 1 else 'var'}|refs:best|{words}"
     about += f"|version:{version('rouge-score')}"
@@ -92,7 +92,7 @@ def rouge_values(
     """
     if unknown := [name for name in names if name not in ROUGE]:
         raise UserError(f"no ROUGE called {unknown[0]!r}; choose from {', '.join(ROUGE)}")
-    check("ROUGE", hypotheses, references)
+    references = check("ROUGE", hypotheses, references)
     words = tokenizer(tokenize)
     if tokenize == "rouge":
         _warn_of_other_scripts(references)

@@ -1,8 +1,8 @@
 """BLEU, chrF and TER of detokenised text, as sacreBLEU computes them (Post 2018, 1804.08771).
 
 Hypotheses are N strings; references are N lists of strings, one or more a sentence and not
-necessarily equally many. Scores are percentages; TER, a rate of errors, can exceed 100 and is
-better when lower.
+necessarily equally many: an empty one among several is a missing one. Scores are percentages; TER, a
+rate of errors, can exceed 100 and is better when lower.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score
 
 
 def _score(name: str, scorer: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-    check(name, hypotheses, references)
-    found, rows = counted(scorer, hypotheses, references)
+    found, rows = counted(scorer, hypotheses, check(name, hypotheses, references))
     return Score(found, f"{name}|{scorer.get_signature()}", rows)
 
 
@@ -89,11 +88,19 @@ def counted(
     return float(scorer._aggregate_and_compute(rows).score), [[float(x) for x in row] for row in rows]
 
 
-def check(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    """Refuses what no metric called ``name`` could score."""
+def check(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the references that count, or refuse what no metric called ``name`` could score."""
     if len(hypotheses) != len(references):
         raise UserError(f"{name}: {len(hypotheses)} hypotheses but references for {len(references)} sentences")
     if not hypotheses:
         raise UserError(f"{name}: no sentences to score")
     if empty := [place for place, several in enumerate(references, 1) if not several]:
         raise UserError(f"{name}: sentence {empty[0]} has no reference ({len(empty)} in all have none)")
+    return [present(several) for several in references]
+
+
+def present(references: Sequence[str]) -> list[str]:
+    """Return the references of one sentence without empty ones, which stand for those that are missing where sentences
+    have different numbers of them. Where all are empty one stays: then the right output is an empty one.
+    """
+    return [text for text in references if text.strip()] or list(references[:1])

@@ -32,6 +32,7 @@ from seq2seq.files import write_text
 from seq2seq.lines import read_lines
 from seq2seq.metrics.sums import lower_is_better
 from seq2seq.metrics.text import SCORERS
+from seq2seq.metrics.translation import present
 from seq2seq.outputs import check_outputs
 
 log = logging.getLogger(__name__)
@@ -179,7 +180,9 @@ def _others(asked: Comparison, runs: Sequence[Run]) -> list[Run]:
             raise UserError(
                 f"references: {', '.join(f'{f} has {len(c)}' for f, c in zip(files, columns, strict=True))} lines"
             )
-        told = [list(several) for several in zip(*columns, strict=True)]
+        told = [present(several) for several in zip(*columns, strict=True)]
+        if nothing := [number for number, several in enumerate(told, 1) if not several[0].strip()]:
+            log.warning("references: line %d is empty (%d in all): the right output is empty", nothing[0], len(nothing))
     elif like is not None:
         told = [references(record) for record in like.records]
     else:

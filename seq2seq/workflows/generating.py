@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -18,8 +18,9 @@ from seq2seq.data.images import SUFFIXES
 from seq2seq.documents import columns_of, read_documents
 from seq2seq.errors import UserError
 from seq2seq.files import is_same
-from seq2seq.inference import Trained
-from seq2seq.lines import decoded, prompted, read_lines
+from seq2seq.inference import Generation, Trained
+from seq2seq.lines import prompted, read_lines, stdin_lines, usable
+from seq2seq.metrics.links import Link
 from seq2seq.outputs import Writer, check_outputs
 from seq2seq.pictures import read_pictures
 from seq2seq.run_directory import KEPT, REMADE
@@ -27,6 +28,7 @@ from seq2seq.workflows.asking import laid, own_options, search_of
 
 T = TypeVar("T")
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch
+Told = tuple[Generation, dict[str, float], frozenset[Link]]  # an output, statistics of its attention, its word links
 DOCUMENTS = 64  # documents likewise, which are longer
 DRAWN = re.compile(r"\d{5,}_.*\.(png|npz|html)")  # what ``plots`` writes
 MODEL = (".ckpt", ".safetensors", ".model")  # of the files beside a model's that belong to it
@@ -61,19 +63,24 @@ def generate(config: DictConfig) -> None:
     size = 1 if interactive else DOCUMENTS if trained.codec.documents else GROUP
     with Writer(asked.output, asked.format, asked.alignments, asked.plots, asked.mark_copied) as writer:
         for first, group in _groups(inputs, size):
-            found = trained.generate(
-                [text for _, text in group],
-                search=search,
-                return_attention=writer.wants_attention,
-                max_tokens=asked.max_tokens,
-                first=first,
+            texts = [text for _, text in group]
+            found: list[Told] = [(Generation(text, []), {}, frozenset()) for text in texts]
+            stream = trained.stream(
+                texts, search, return_attention=writer.wants_attention, max_tokens=asked.max_tokens, first=first
             )
-            for place, ((name, _), one) in enumerate(zip(group, found, strict=True), first):
-                seen = one.attention
-                more = {"file": name} if name else {}
-                writer.write(one, seen.statistics() if seen else {}, seen.links() if seen else (), **more)
-                writer.draw(place, one)
+            for place, one in stream:
+                writer.draw(first + place, one)
+                found[place] = _told(one)
+            for (name, _), (one, statistics, links) in zip(group, found, strict=True):
+                writer.write(one, statistics, links, **({"file": name} if name else {}))
             writer.flush()
+
+
+def _told(one: Generation) -> Told:
+    """Return what is written of a generation; its weights, which are large, go."""
+    if (seen := one.attention) is None:
+        return one, {}, frozenset()
+    return replace(one, attention=replace(seen, weights={}, layers=[])), seen.statistics(), seen.links()
 
 
 def _check_outputs(asked: Generating, trained: Trained) -> None:
@@ -122,9 +129,8 @@ def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[t
         if interactive:
             return (("", columns.document(line)) for line in prompted())
         return read_documents(path, columns)
-    if path is not None:
-        return (("", line) for line in read_lines(path))
-    return (("", line) for line in (prompted() if interactive else decoded(sys.stdin.buffer, "stdin")))
+    lines = prompted() if interactive else stdin_lines() if path is None else read_lines(path)
+    return (("", usable(line, f"{path or 'stdin'}:{number}")) for number, line in enumerate(lines, 1))
 
 
 def _groups(inputs: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:

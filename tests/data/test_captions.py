@@ -261,8 +261,12 @@ def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
     assert all(40 < len(of[split]) < 130 for split in ("valid", "test"))
     rows[2]["split"] = ""
     one.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match=r"all\.jsonl:3: the column split says nothing"):
-        make(path=str(one)).setup(("train",))
+    corpus = make(path=str(one))
+    assert [len(corpus.records(split)) for split in ("train", "valid", "test")] == [3, 1, 1]
+    (place,) = corpus.report["train"].places["malformed"]
+    assert place.startswith("all.jsonl:3 (the column split says nothing")
+    with pytest.raises(UserError, match=r"all\.jsonl:3 \(the column split says nothing.*on_bad=drop"):
+        make(path=str(one), on_bad="error").setup(("train",))
     with pytest.raises(UserError, match=r"none\.csv: no such file \(data\.path\)"):
         make(path=str(folder / "none.csv")).setup(("train",))
     with pytest.raises(UserError, match=r"all\.txt is neither a folder nor a jsonl, csv, tsv, parquet file"):

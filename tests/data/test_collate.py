@@ -7,6 +7,7 @@ import torch
 from seq2seq.batch import BOS, EOS, PAD
 from seq2seq.data.codec import Example, TextCodec
 from seq2seq.data.collate import batches_of, collate, filler
+from seq2seq.data.records import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
 
 
@@ -46,3 +47,18 @@ def test_new_sources_keep_their_places_and_empty_lines_are_left_to_the_caller():
     assert decoded == {0: "a", 2: "a b c d e", 4: "b c", 5: "d <unk>"}
     assert all(batch.target is None and batch.source.numel() <= 9 for batch in batches)
     assert list(batches_of(["", " "], TextCodec(tokenizer, tokenizer), 9)) == []
+
+
+def test_new_sources_that_cannot_be_used_or_are_long_are_told(caplog):
+    tokenizer = Tokenizer.train(["a b c d e"], type="word", vocab_size=20)
+    codec = TextCodec(tokenizer, tokenizer, policy=Policy(max_source_tokens=3))
+    texts = ["a b", "a\ud800", "a b c d", "a\0", "e"]
+    batches = list(batches_of(texts, codec, max_tokens=100, first=10, report=Report("input")))
+    assert {int(i): n for b in batches for i, n in zip(b.index, b.source_mask.sum(1).tolist(), strict=True)} == {
+        0: 3, 2: 3, 4: 2
+    }  # fmt: skip
+    assert caplog.messages == [
+        "input 12: half a surrogate pair; its output is empty",
+        "input 14: a NUL character; its output is empty",
+        "input: 1 sources over 3 tokens, cut: input 13",
+    ]

@@ -187,12 +187,40 @@ def test_long_sentences_by_policy_and_in_training_only(make, folder):
         make(max_length=50, on_long="error").records("train")
 
 
+def test_long_sources_are_cut_and_counted_and_references_are_not(make, folder):
+    """Outside training nothing is too long: a source over the limit is cut. What training drops counts once."""
+    for split in ("train", "test"):
+        write(folder, split, a=["long " * 2000, "a b", "c " * 60], b=["d " * 1500, "e f", "g"])
+    corpus = make(max_tokens=10_000)
+    assert corpus.policy.max_source_tokens == 1024
+    batches = list(corpus.loader("test"))
+    assert max(batch.source.shape[1] for batch in batches) == 1024
+    assert max(batch.target.shape[1] for batch in batches) == 1502  # <s> and </s> too
+    assert corpus.report["test"].kept == 3
+    assert corpus.report["test"].lines() == ["test: 1 sources over 1024 tokens, cut: test.a:1"]
+    corpus.setup(["train"])
+    assert corpus.report["train"].counts == {"too long": 1} and corpus.report["train"].kept == 2
+    shorter = make(max_source_tokens=20, max_length=50)
+    shorter.setup(["train"])
+    assert shorter.report["train"].counts == {"too long": 1, "sources over 20 tokens": 1}
+
+
 def test_streaming_stores_nothing_of_the_training_split(make, tmp_path):
     corpus = make(streaming=True, buffer_size=30)
     corpus.setup()
     list(corpus.train_loader(1, 0))
     assert set(corpus.report) == {"valid", "test"}
     assert len(list((tmp_path / "cache").glob("*.arrow"))) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_stream_meets_is_told_in_one_line(make, folder, workers):
+    corpus = make(streaming=True, buffer_size=30, workers=workers, on_bad="error")
+    corpus.setup(["valid"])
+    write(folder, "train", a=["a", "", "c"], b=["x", "y", "z"])
+    with pytest.raises(UserError) as error:
+        list(corpus.train_loader(1, 0))
+    assert str(error.value) == "train.a:2: empty (train); mend the data or set data.on_bad=drop"
 
 
 def test_the_cache_is_used_and_follows_the_data(make, folder, tmp_path):

@@ -70,6 +70,11 @@ def test_a_missing_folder_is_named():
 
 
 ENTRIES = [{"en": "one", "de": "eins"}, {"en": 'two, "2"\nlines', "de": "zwei"}]
+IN_LINES = [ENTRIES[0], {"en": 'two, "2"', "de": '"zwei'}]  # what a format without quotation marks can hold
+
+
+def entries_of(format: str) -> list[dict[str, str]]:
+    return IN_LINES if format == "tsv" else ENTRIES
 
 
 def save(folder: Path, format: str) -> None:
@@ -78,17 +83,19 @@ def save(folder: Path, format: str) -> None:
         file.write_text("".join(json.dumps(e) + "\n" for e in ENTRIES))
     elif format == "parquet":
         pyarrow.parquet.write_table(pa.Table.from_pylist(ENTRIES), file)
+    elif format == "tsv":
+        file.write_text("".join("\t".join(row) + "\n" for row in (IN_LINES[0], *(e.values() for e in IN_LINES))))
     else:
         import pandas
 
-        pandas.DataFrame(ENTRIES).to_csv(file, index=False, sep="\t" if format == "tsv" else ",")
+        pandas.DataFrame(ENTRIES).to_csv(file, index=False)
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv", "tsv", "parquet"])
 def test_tables(tmp_path, format):
     save(tmp_path, format)
     found = rows(Table(format), at(tmp_path))
-    assert [row[1:] for row in found] == [("one", "eins"), ('two, "2"\nlines', "zwei")]
+    assert [row[1:] for row in found] == [(entry["en"], entry["de"]) for entry in entries_of(format)]
     assert found[0][0].startswith(f"train.{format}:")
     with pytest.raises(UserError, match=r"train\.\w+:\d has no column 'fr', but en, de: set data\.source"):
         rows(Table(format), at(tmp_path, target="fr"))
@@ -199,3 +206,48 @@ def test_a_copy_of_a_hub_set_may_be_text_or_tables(tmp_path):
     assert rows(HUB, at(tmp_path / "table")) == [("train.jsonl:1", "one", "eins")]
     with pytest.raises(UserError, match=r"neither SPLIT\.en and SPLIT\.de nor SPLIT\.\{jsonl,csv,tsv,parquet\}"):
         HUB.find("train", at(tmp_path))
+
+
+def test_a_row_that_lacks_a_column_is_bad_and_a_file_that_lacks_it_refused(tmp_path):
+    lines = ['{"en": "a"}', '{"en": "b", "de": "x"}', '{"de": "x"}', '{"en": null}', "{", '{"en": "c", "de": "y"}']
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    found = list(Table("jsonl").rows("train", at(tmp_path)))
+    assert [row.problem for row in found] == ["malformed", None, "malformed", "malformed", "malformed", None]
+    assert found[0].reason == "no column 'de', but en" and found[2].reason == "no column 'en', but de"
+    (tmp_path / "train.jsonl").write_text("\n".join([*lines[:1] * 2, "{", *lines[3:5]]))
+    with pytest.raises(
+        UserError, match=r"^train\.jsonl:1 has no column 'de', but en: set data\.source and data\.target$"
+    ):
+        list(Table("jsonl").rows("train", at(tmp_path)))
+
+
+def test_a_null_around_a_column_is_an_empty_cell(tmp_path):
+    entries = [{"t": {"en": "a", "de": "x"}}, {"t": None}, {"t": {"en": None, "de": "x"}}]
+    pyarrow.parquet.write_table(pa.Table.from_pylist(entries), tmp_path / "train.parquet")
+    found = rows(Table("parquet", column="t.{}"), at(tmp_path))
+    assert [row[1] for row in found] == ["a", "empty", "empty"]
+    columns = Table().columns(at(None, "image", "captions.0|caption_0"))
+    assert columns.row({"image": "a.png", "captions": None, "caption_0": "x"}, "p:1").record["target"] == "x"
+
+
+def test_a_row_of_the_hub_that_is_not_utf_8_is_bad(monkeypatch):
+    binary = pa.array([b"a", b"\xff", b"c"])
+    texts = pa.Array.from_buffers(pa.string(), 3, binary.cast(pa.binary()).buffers())
+    loaded = datasets.Dataset(pa.table({"en": texts, "de": ["x", "y", "z"]}))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: loaded)
+    assert rows(Hub("x/y", "main"), at(None)) == [
+        ("x/y train:0", "a", "x"), ("x/y train:1", "not UTF-8"), ("x/y train:2", "c", "z")
+    ]  # fmt: skip
+
+
+def test_sources_without_targets_keep_their_order(tmp_path):
+    from seq2seq.data.columns import Columns
+
+    columns = Columns(["text"], ["summary"])
+    entries = [{"other": "x"}, {"text": "a"}, {"text": None}, {"other": "y"}, {"text": 3}]
+    found = list(columns.sources((str(n), entry) for n, entry in enumerate(entries)))
+    assert [(place, source if isinstance(source, str) else source.problem) for place, source in found] == [
+        ("0", "malformed"), ("1", "a"), ("2", "empty"), ("3", "malformed"), ("4", "malformed")
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"^0 has no column 'text', but other"):
+        list(columns.sources([("0", {"other": "x"}), ("1", {"other": "y"})]))

@@ -10,7 +10,7 @@ import sacrebleu
 from seq2seq.errors import UserError
 from seq2seq.metrics import score
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
-from seq2seq.metrics.translation import bleu, chrf, ter
+from seq2seq.metrics.translation import bleu, chrf, present, ter
 
 HYPOTHESES = ["The cat sat on the mat.", "It is raining", ""]
 REFERENCES = [["The cat sits on the mat."], ["It rains."], ["Nothing."]]
@@ -83,3 +83,25 @@ def test_perplexity_and_accuracy():
     assert perplexity(10 * math.log(7), 10) == pytest.approx(7)
     assert perplexity(1e6, 1) == math.inf
     assert token_accuracy(3, 4) == 0.75
+
+
+def test_an_empty_reference_among_several_is_a_missing_one():
+    """With references of different numbers every score is that of the references that there are."""
+    hypotheses = ["the cat sat", "it is raining on the mat", "a b c d e"]
+    padded = [["the cat sat on the mat", "", "  "], ["", "it rains on the mat", "it is raining"], ["", "a b c d f", ""]]
+    there = [[text for text in several if text.strip()] for several in padded]
+    names = ["bleu", "chrf", "ter", "rouge1", "rougeLsum", "cider", "bleu4", "rougeL_coco"]
+    assert score(names, hypotheses, padded) == score(names, hypotheses, there)
+    streams = [["the cat sat on the mat", "it rains on the mat", "a b c d f"], [None, "it is raining", None]]
+    for name, library in (("bleu", sacrebleu.BLEU()), ("chrf", sacrebleu.CHRF()), ("ter", sacrebleu.TER())):
+        expected = library.corpus_score(hypotheses, streams)
+        assert score([name], hypotheses, padded)[name].score == pytest.approx(expected.score)
+
+
+def test_a_sentence_whose_references_are_all_empty_should_be_empty():
+    """As with one file of references: the empty output is right, words are wrong."""
+    assert score(["bleu", "ter"], ["a b c d", "x"], [["a b c d", "a b c"], ["", ""]]) == score(
+        ["bleu", "ter"], ["a b c d", "x"], [["a b c d", "a b c"], [""]]
+    )
+    assert bleu(["a b c d", ""], [["a b c d", "a b c"], ["", " "]]).score == pytest.approx(100)
+    assert present(["", "a", " ", "b"]) == ["a", "b"] and present(["", " "]) == [""]

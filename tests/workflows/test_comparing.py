@@ -221,6 +221,13 @@ def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     files = [f"outputs.{name}={tmp_path / name}" for name in ("one", "two")]
     comparing.compare(composed(*files, f"references={tmp_path / 'ref'}", f"output={tmp_path / 'out'}", "samples=100"))
     assert re.search(r"one\s+1\s+100\.0", capsys.readouterr().out)
+    # an empty line of the second file is a reference that is not there
+    (tmp_path / "other").write_text("\n\n")
+    both = f"references=[{tmp_path / 'ref'},{tmp_path / 'other'}]"
+    comparing.compare(composed(*files, both, f"output={tmp_path / 'out'}", "samples=100"))
+    assert re.search(r"one\s+1\s+100\.0", capsys.readouterr().out)
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["outputs"]
+    assert summary["estimates"]["bleu"]["two"]["score"] < 60
 
 
 def test_evaluations_can_be_compared_too(sweep: Path, tmp_path: Path) -> None:

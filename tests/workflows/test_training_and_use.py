@@ -347,6 +347,17 @@ def test_broken_text_is_read_and_its_line_named(
     assert "stdin:2: not UTF-8 at byte 5" in caplog.text
 
 
+def test_what_no_file_can_hold_gives_an_empty_line_and_long_lines_are_cut(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [b"the bird", b"the \0 cow", b"the cow " * 2000]
+    generated(monkeypatch, b"\n".join(lines), f"checkpoint={run}", "format=jsonl")
+    entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [bool(entry["n_best"]) for entry in entries] == [True, False, True]
+    assert "stdin:2: a NUL character; its output is empty" in caplog.messages
+    assert "input: 1 sources over 1024 tokens, cut: input 3" in caplog.messages
+
+
 def test_a_terminal_is_prompted_on_stderr(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
