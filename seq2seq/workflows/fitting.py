@@ -35,6 +35,7 @@ from seq2seq.scoring import score_records
 from seq2seq.sweeps import FAILED, RESULTS, AtWork, alone
 from seq2seq.training.fit import OURS, FitResult, fit
 from seq2seq.training.options import Options
+from seq2seq.training.precision import check_precision, precision_of
 from seq2seq.workflows.asking import laid, search_of
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     if "resume" in config:
         _, config = _resumed(config)
         typed = ()
+    config = _with_precision(config)
     schema.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
     Budget.of(config)
     if not isinstance(config.seed, int):
@@ -62,7 +64,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advice on loggers and devices
     build_tool(config.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
     with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
-        build(config, 8, 8)
+        check_precision(config.trainer, build(config, 8, 8))
     build_tool(config.schedule, build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
     for node in (config.loss, config.decoding):
         build_node(node)
@@ -73,6 +75,15 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
             "training.reward_share below 1"
         )
     _check_kinds(build_node(config.data), config)
+
+
+def _with_precision(config: DictConfig) -> DictConfig:
+    """Return ``config`` with the precision that ``trainer.precision=auto`` is on this machine."""
+    if not OmegaConf.is_dict(config.get("trainer")):
+        return config
+    changed = config.copy()
+    changed.trainer.precision = precision_of(config.trainer)
+    return changed
 
 
 def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
@@ -137,7 +148,8 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     if "resume" in config:
         resume, config = _resumed(config)
         run = checkpoint.run_of(resume)
-    else:
+    config = _with_precision(config)
+    if resume is None:
         report.claim(run, config)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     corpus: Corpus = build_node(config.data)
