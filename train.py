@@ -26,5 +26,5 @@ def check(config: DictConfig, typed: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    resuming = any(argument.startswith("resume=") for argument in sys.argv)
+    resuming = any(argument.lstrip("+").startswith("resume=") for argument in sys.argv)
     command.run(train, "resume" if resuming else "train", check)

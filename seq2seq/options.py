@@ -63,6 +63,10 @@ def in_slots(text: str, config: DictConfig) -> str:
 def check_nodes(path: str, value: Any) -> None:
     """Holds all nodes in ``value`` (which stands at ``path``) against their targets' signatures; outer ones first."""
     for place, node in sorted(_nodes(value, path), key=lambda found: found[0].count(".")):
+        if not isinstance(node["_target_"], str):
+            raise UserError(f"{place}._target_={node['_target_']}: must be the name of a class")
+        if not isinstance(node.get("_partial_", False), bool):
+            raise UserError(f"{place}._partial_={node['_partial_']}: must be bool")
         options = {key: option for key, option in node.items() if key not in ("_target_", "_partial_")}
         check_options(place, options, locate(node["_target_"], tools=True))
 
@@ -144,12 +148,8 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list) and all(fits(item, element) for item in value for element in elements)
     if origin in (dict, Mapping):
         return isinstance(value, Mapping)
-    # a class of other things (Tensor, Strategy): a scalar from YAML is none of it
-    return not (inspect.isclass(hint) and not _is_protocol(hint) and isinstance(value, (bool, int, float, str)))
-
-
-def _is_protocol(hint: type) -> bool:
-    return bool(getattr(hint, "_is_protocol", False))
+    # a class of other things (Tensor, Strategy), or a function: what YAML writes is none of it
+    return not (inspect.isclass(hint) or origin is Callable)
 
 
 def describe(hint: Any) -> str:

@@ -93,7 +93,7 @@ def compare(config: DictConfig) -> Path:
     if ranked is None and len(analyses) >= FEWEST:
         notes.append("No ranking over datasets: fewer than two configurations were run on all of them.")
     title = asked.title or f"{', '.join(several)}: {counted(sum(len(a.entries) for a in analyses), 'configuration')}"
-    command = " ".join(shlex.quote(argument.lstrip("+")) for argument in sys.argv)
+    command = shlex.join(sys.argv)
     told = (ranked, notes, command)
     room = LARGEST - len(page(title, analyses, [Examples()] * len(analyses), *told).encode())
     examples = [

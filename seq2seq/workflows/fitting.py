@@ -218,6 +218,8 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
             raise UserError(
                 f"{key} is fixed by the run: with resume=, only {' and '.join(RESUMABLE)} options can change"
             )
+    if not isinstance(config.resume, str):
+        raise UserError(f"resume={config.resume}: must be a run directory or one of its checkpoints")
     path = checkpoint.find(config.resume, ("last.ckpt", "best.ckpt"))
     if (checkpoint.run_of(path) / RESULTS).exists():
         raise UserError(f"{checkpoint.run_of(path)} is finished (it has results.json); start a new run instead")
