@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seq2seq import sweeps
 from seq2seq.config import CONF
 from seq2seq.errors import UserError
-from seq2seq.options import in_slots, suggest
+from seq2seq.options import by_origin, in_slots, suggest
 from seq2seq.overrides import forced, groups, keys, shown
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ def checked(
             if check is not None:
                 check(config, typed)
         except UserError as error:
-            text = in_slots(str(error), config)
+            text = in_slots(by_origin(str(error), config), config)
             if found := re.match(r"([\w.]+)\.\w+: (\w+) has no option", text):
                 name = _chosen(found[1], _choices(config_name, job))
                 text = text if name is None else text.replace(found[2], name, 1)

@@ -22,6 +22,7 @@ from torch import Tensor
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
 from seq2seq.data.sampling import SPACE, Sampler, sampler
 from seq2seq.errors import UserError
+from seq2seq.ranges import Count, Share
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,12 @@ class TokenizerOptions:
     """What a user may ask of the tokenizers of a corpus (``data.tokenizer``)."""
 
     type: str = "unigram"
-    vocab_size: int = 8000  # at most: less where the text has not enough different pieces
+    vocab_size: Count = 8000  # at most: less where the text has not enough different pieces
     joint: bool = True  # one vocabulary for source and target
     normalization: str = "identity"  # or nfkc, nmt_nfkc, nfkc_cf (SentencePiece's names): these lose what they fold
-    character_coverage: float = 1.0  # 0.9995 for scripts with thousands of characters
-    max_records: int = 1_000_000  # training sentences read, from the first
-    sampling: float = 0.0  # subword regularisation in training: unigram's alpha or BPE's dropout; 0 = off
+    character_coverage: Share = 1.0  # 0.9995 for scripts with thousands of characters
+    max_records: Count = 1_000_000  # training sentences read, from the first
+    sampling: Share = 0.0  # subword regularisation in training: unigram's alpha or BPE's dropout; 0 = off
     source_model: str | None = None  # SentencePiece model files to use instead of training
     target_model: str | None = None
 
@@ -69,9 +70,9 @@ class Tokenizer:
         texts: Iterable[str],
         *,
         type: str = "unigram",
-        vocab_size: int = 8000,
+        vocab_size: Count = 8000,
         normalization: str = "identity",
-        character_coverage: float = 1.0,
+        character_coverage: Share = 1.0,
         rate: float = 0.1,
     ) -> Tokenizer:
         """Trains on ``texts``; on one thread, so that the same texts give the same model."""

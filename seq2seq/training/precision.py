@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +13,14 @@ from torch import nn
 
 from seq2seq.errors import UserError
 from seq2seq.kernels import bf16_has_lstm, bf16_time
+from seq2seq.training.launch import is_launched
 
 log = logging.getLogger(__name__)
 
 FP32, BF16, FP16 = "32-true", "bf16-mixed", "16-mixed"
 SAME = {"32": FP32, "bf16": BF16, "16": FP16, "None": FP32}
 """Lightning's other names of the same."""
+BYTES = 4  # of a parameter
 NOTABLE = 1.1
 """How many times as long as the other a precision takes where a message says so."""
 
@@ -56,6 +60,35 @@ def check_precision(trainer: Mapping[str, Any], model: nn.Module) -> None:
             f"trainer.precision={trainer['precision']}: this CPU has no LSTM in bf16 (oneDNN needs AVX-512 for it); "
             f"use auto or {FP32}"
         )
+
+
+def check_size(trainer: Mapping[str, Any], model: nn.Module) -> None:
+    """Refuse a model that this machine can't hold while it is trained, and processes for which it has no processor.
+
+    Raises:
+        UserError: one line that names the options to change.
+    """
+    gpu, devices = uses_gpu(trainer), trainer.get("devices", 1)
+    if not gpu and isinstance(devices, int) and devices > max(2, cpus := os.cpu_count() or 1):  # two to try it out
+        raise UserError(f"trainer.devices={devices}: this machine has {cpus} CPUs, one for each process")
+    if int(trainer.get("num_nodes") or 1) > 1 and not is_launched():
+        raise UserError("trainer.num_nodes above 1 needs a launcher that starts the processes: torchrun or Slurm")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    needed = 4 * BYTES * parameters / 1e9
+    total = torch.cuda.get_device_properties(0).total_memory if gpu else _memory()
+    if needed > total / 1e9:
+        raise UserError(
+            f"model.dim and layers make {parameters:,} parameters, which take {needed:,.0f} GB with gradients and the "
+            f"optimiser's moments; this machine has {total / 1e9:,.0f} GB"
+        )
+
+
+def _memory() -> float:
+    """Return the bytes of main memory, infinite where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def tell_speed(precision: str, model: nn.Module) -> None:

@@ -7,8 +7,10 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import lightning
 import torch
@@ -31,12 +33,14 @@ from seq2seq.inference import Trained
 from seq2seq.metrics import Score
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
+from seq2seq.ranges import Range
 from seq2seq.scoring import score_records
 from seq2seq.sweeps import FAILED, RESULTS, AtWork, alone
 from seq2seq.training.fit import OURS, FitResult, fit
 from seq2seq.training.options import Options
-from seq2seq.training.precision import check_precision, precision_of
+from seq2seq.training.precision import check_precision, check_size, precision_of
 from seq2seq.workflows.asking import laid, search_of
+from seq2seq.workflows.effects import check_effects
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +51,24 @@ KEYS = (*COMPONENTS, *schema.SLOTS, "default_self", "seed", "task", "model", "bu
 RESUMABLE = ("trainer", "logger")
 
 
+@dataclass(frozen=True)
+class Seeded:
+    """The options of ``train.py`` that stand by themselves."""
+
+    seed: Annotated[int, Range(0, 2**32 - 1)]
+
+
 def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     """Refuses what could not be trained, before any data is read: names, types, and what constructors refuse."""
     if "resume" in config:
         _, config = _resumed(config)
         typed = ()
     config = _with_precision(config)
+    typed = list(typed)
     schema.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
     Budget.of(config)
-    if not isinstance(config.seed, int):
-        raise UserError(f"seed={config.seed}: must be int")
+    schema.check_options("", {"seed": config.get("seed")}, Seeded)
+    _check_loggers(config)
     check_metrics(config.task.metrics, "task.metrics")
     check_metrics(config.training.metrics, "training.metrics")
     if taken := sorted(set(config.trainer) & set(OURS)):
@@ -64,7 +76,10 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advice on loggers and devices
     build_tool(config.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
     with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
-        check_precision(config.trainer, build(config, 8, 8))
+        model = build(config, 8, 8)
+    check_precision(config.trainer, model)
+    check_size(config.trainer, model)
+    check_effects(config, typed, model)
     build_tool(config.schedule, build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
     for node in (config.loss, config.decoding):
         build_node(node)
@@ -84,6 +99,17 @@ def _with_precision(config: DictConfig) -> DictConfig:
     changed = config.copy()
     changed.trainer.precision = precision_of(config.trainer)
     return changed
+
+
+def _check_loggers(config: DictConfig) -> None:
+    """Refuse what stands below ``logger`` and is none that was chosen."""
+    node = config.get("logger")
+    if node is not None and not OmegaConf.is_dict(node):
+        raise UserError(f"logger={node}: choose one of the group's files (--help lists them)")
+    for name, logger in (node or {}).items():
+        if not (OmegaConf.is_dict(logger) and "_target_" in logger):
+            chosen = ", ".join(key for key, one in node.items() if OmegaConf.is_dict(one) and "_target_" in one)
+            raise UserError(f"logger.{name} has no effect here: logger has {chosen or 'nothing'}")
 
 
 def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
