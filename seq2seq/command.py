@@ -176,7 +176,7 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
         overrides = [*_params(config_name, overrides), *overrides]
         for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
             line = str(override.input_line)
-            named = override.is_sweep_override() or isinstance(override.value(), str | list | None)
+            named = override.is_sweep_override() or _names_files(override.value())
             if override.key_or_group in groups() and not named:
                 raise UserError(f"{shown(line)}: choose one of the group's files (--help lists them)")
             if override.is_sweep_override() and not (override.is_choice_sweep() or override.is_range_sweep()):
@@ -191,9 +191,17 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
                 config = hydra.compose(config_name, job)
             except ConfigCompositionException as error:
                 raise UserError(_without(error, config_name, job)) from error
-            except (ValueError, OSError) as error:  # a name that is too long for a file, and other words of Hydra's
+            except (HydraException, OmegaConfBaseException):
+                raise
+            except Exception as error:  # Hydra's words for what it does not expect are of many types
                 raise UserError(explain(error)) from error
             yield job, config
+
+
+def _names_files(value: object) -> bool:
+    """Tell whether a group can be given ``value``: a file's name, several, or null."""
+    values = value if isinstance(value, list) else [value]
+    return all(one is None or isinstance(one, str) for one in values)
 
 
 def _params(config_name: str, overrides: list[str]) -> list[str]:

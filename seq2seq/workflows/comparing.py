@@ -70,6 +70,8 @@ def compare(config: DictConfig) -> Path:
     folder = _claimed(Path(asked.output))
     paths = meant([asked.runs] if isinstance(asked.runs, str) else asked.runs)
     runs = find(paths, asked.split) if paths else []
+    if not runs and (beside := [name for name in ("split", "quality") if getattr(asked, name) not in ("auto", None)]):
+        raise UserError(f"{beside[0]}={getattr(asked, beside[0])} has no effect: it is of runs, and there are none")
     notes = unfinished(paths)
     runs += _others(asked, runs)
     if not runs:

@@ -15,7 +15,7 @@ from seq2seq.documents import columns_of, read_documents
 from seq2seq.errors import UserError
 from seq2seq.inference import Trained
 from seq2seq.lines import decoded, prompted, read_lines
-from seq2seq.outputs import Writer
+from seq2seq.outputs import Writer, format_of
 from seq2seq.pictures import read_pictures
 from seq2seq.workflows.asking import laid, own_options, search_of
 
@@ -46,6 +46,7 @@ def generate(config: DictConfig) -> None:
     search = search_of(laid(trained.config, config, ("decoding",)))
     if asked.alignments and isinstance(trained.codec, ImageCodec):
         raise UserError("alignments= are links between words, which a picture has none of; plots=DIR draws attention")
+    _check_effects(config, asked, trained)
     interactive = asked.input is None and sys.stdin.isatty()
     inputs = _inputs(trained, asked.input, interactive)
     size = 1 if interactive else DOCUMENTS if trained.codec.documents else GROUP
@@ -64,6 +65,18 @@ def generate(config: DictConfig) -> None:
                 writer.write(one, seen.statistics() if seen else {}, seen.links() if seen else (), **more)
                 writer.draw(place, one)
             writer.flush()
+
+
+def _check_effects(config: DictConfig, asked: Generating, trained: Trained) -> None:
+    """Refuse options that would do nothing."""
+    is_text = format_of(asked.output, asked.format) == "text"
+    if asked.mark_copied and not trained.config.decoder.get("copy"):
+        raise UserError("mark_copied=true has no effect: this model does not copy (decoder.copy=false)")
+    if asked.mark_copied and not is_text:
+        raise UserError("mark_copied=true has no effect in jsonl, which says for each word what was copied")
+    for name in ("n_best", "samples"):
+        if is_text and (number := (config.get("decoding") or {}).get(name) or 1) > 1:
+            raise UserError(f"decoding.{name}={number} has no effect in text, a line an input: set format=jsonl")
 
 
 def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[tuple[str, str]]:
