@@ -33,5 +33,5 @@ if __name__ == "__main__":
     with interrupts.stopping():
         from seq2seq import command  # imports much, in which Ctrl-C is handled already
 
-        resuming = any(argument.startswith("resume=") for argument in sys.argv)
+        resuming = any(argument.lstrip("+").startswith("resume=") for argument in sys.argv)
         command.run(train, "resume" if resuming else "train", check)

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
 from seq2seq.model import build
-from seq2seq.options import SLOTS
+from seq2seq.options import SLOTS, check_options
+from seq2seq.ranges import Count, Positive
 
 log = logging.getLogger(__name__)
 WIDTHS = ("dim", "embedding_dim", "ff_dim")
@@ -32,15 +33,12 @@ PARTS = ("encoder", "decoder")
 class Budget:
     """What is given; at most one of the first three."""
 
-    updates: int | None = None
-    tokens: int | None = None  # of targets, with </s>
-    seconds: float | None = None
-    parameters: int | None = None
+    updates: Count | None = None
+    tokens: Count | None = None  # of targets, with </s>
+    seconds: Positive | None = None
+    parameters: Count | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
-                raise UserError(f"budget.{name}={value} must be a number above 0, or null")
         if len(ends := [name for name in ("updates", "tokens", "seconds") if getattr(self, name) is not None]) > 1:
             raise UserError(f"budget.{ends[0]} and budget.{ends[1]} both say when training ends; give one")
 
@@ -48,9 +46,11 @@ class Budget:
     def of(config: DictConfig) -> Budget:
         """The ``budget`` node, if there is one."""
         node: Mapping[str, Any] = config.get("budget") or {}
-        if unknown := sorted(set(map(str, node)) - set(Budget.__dataclass_fields__)):
-            raise UserError(f"budget.{unknown[0]}: there are {', '.join(Budget.__dataclass_fields__)}")
-        return Budget(**{str(name): value for name, value in node.items()})
+        if not isinstance(node, Mapping | DictConfig):
+            raise UserError(f"budget={node}: must be budget.NAME=VALUE")
+        given = {str(name): value for name, value in node.items()}
+        check_options("budget", given, Budget)
+        return Budget(**given)
 
     def sized(self, config: DictConfig, sizes: tuple[int, int]) -> DictConfig:
         """``config`` with the widths whose model, of these vocabularies, is nearest to ``parameters``."""

@@ -6,6 +6,7 @@ The signatures of the components are the schema, so ``KEY=VALUE`` may set any op
 
 from __future__ import annotations
 
+import argparse
 import functools
 import itertools
 import logging
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,9 +31,13 @@ from seq2seq.config import CONF
 from seq2seq.errors import UserError
 from seq2seq.files import FULL
 from seq2seq.lines import speak_utf8
-from seq2seq.options import in_slots, suggest
+from seq2seq.options import by_origin, in_slots, suggest
+from seq2seq.overrides import forced, groups, keys, shown
 
 log = logging.getLogger(__name__)
+
+LONGEST = 2000  # characters of a message
+SWEEP = ("-m", "--multirun")
 
 
 def run(
@@ -48,14 +54,16 @@ def run(
     resolvers: dict[str, Callable[..., str]] = {"choices": choices, "options": own_options, "run_of": _run_of}
     for name, resolver in {**resolvers, "job_place": sweeps.place}.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
-    sys.argv[1:] = [forced(argument) for argument in sys.argv[1:]]
-    flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
-    overrides = [argument for argument in sys.argv[1:] if argument not in flags]
+    typed, started = sys.argv[1:], False
+    arguments = [forced(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in typed]
 
     home = os.getpid()
 
     @functools.wraps(task)
     def told(config: DictConfig) -> object:
+        nonlocal started
+        started = True
+        sys.argv[1:] = typed  # what a run says of its command
         if os.getpid() != home:  # a worker of a launcher's
             interrupts.take_over()
             if os.getppid() == home:
@@ -69,11 +77,43 @@ def run(
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
     with _one_line(traceback_wanted):
-        if not {"-m", "--multirun"}.isdisjoint(flags) or "hydra.mode=MULTIRUN" in overrides:
+        flags = _flags(arguments)
+        overrides = [argument for argument in arguments if argument not in flags]
+        if not set(SWEEP).isdisjoint(flags) or "hydra.mode=MULTIRUN" in overrides:
             sweeps.check_directory(_sweep_directory(config_name, overrides))
-        if check is not None and all(flag in ("-m", "--multirun") for flag in flags):
+        if all(flag in SWEEP for flag in flags):
             checked(config_name, overrides, check)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+        sys.argv[1:] = arguments
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+        except Exception as error:
+            if started or isinstance(error, UserError):
+                raise
+            raise UserError(explain(error)) from error  # what Hydra says of hydra.* options, in many types
+
+
+def _flags(arguments: list[str]) -> list[str]:
+    """Return the words that are no overrides, which Hydra's own flags and their values are.
+
+    Raises:
+        UserError: Hydra has no such flag, or can't join it with another.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        found, unknown = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error.argument_name}: {error.message}; --help lists the options") from error
+    if unknown:
+        raise UserError(f"can't read {shown(unknown[0])}: options are GROUP=CHOICE or KEY=VALUE (--help lists them)")
+    if found.experimental_rerun is not None:
+        raise UserError("--experimental-rerun is not supported; use resume=RUN to go on with a run")
+    if found.resolve and not (found.cfg or found.help):
+        raise UserError("--resolve goes with --cfg job")
+    flags = list(arguments)
+    for override in found.overrides:
+        flags.remove(override)
+    return flags
 
 
 @contextmanager
@@ -113,7 +153,7 @@ def _one_line(traceback_wanted: bool) -> Iterator[None]:
 
 
 def _drop_output() -> None:
-    """Gives up what stdout still holds, which could not be written at exit either."""
+    """Give up what stdout still holds, which could not be written at exit either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -124,32 +164,28 @@ def _sweep_directory(config_name: str, overrides: list[str]) -> Path:
         return Path(hydra.compose(config_name, typed, return_hydra_config=True).hydra.sweep.dir)
 
 
-def forced(argument: str) -> str:
-    """``KEY=VALUE`` as ``++KEY=VALUE``; groups (``attention=local``) and everything else as they are."""
-    key = argument.partition("=")[0]
-    is_value = "=" in argument and re.match(r"[A-Za-z_]", key) and not key.startswith("hydra")
-    return f"++{argument}" if is_value and "@" not in key and not (CONF / key).is_dir() else argument
-
-
-def checked(config_name: str, overrides: list[str], check: Callable[[DictConfig, list[str]], None]) -> None:
+def checked(
+    config_name: str, overrides: list[str], check: Callable[[DictConfig, list[str]], None] | None = None
+) -> None:
     """Shows ``check`` each config that ``overrides`` ask for, and tells what it refuses by what was chosen. Where it
     refuses some jobs of a sweep and not all, they are told, and will fail.
     """
-    keys = [override.lstrip("+").partition("=")[0] for override in overrides]
+    typed = keys(overrides)
     refused: list[UserError] = []
     count = 0
     for job, config in _jobs(config_name, overrides):
         count += 1
         try:
-            check(config, keys)
+            if check is not None:
+                check(config, typed)
         except UserError as error:
-            text = in_slots(str(error), config)
+            text = in_slots(by_origin(str(error), config), config)
             if found := re.match(r"([\w.]+)\.\w+: (\w+) has no option", text):
                 name = _chosen(found[1], _choices(config_name, job))
                 text = text if name is None else text.replace(found[2], name, 1)
             refused.append(UserError(text))
             refused[-1].__cause__ = error
-            refused[-1].add_note(f"job {count - 1} ({', '.join(job)}) will fail")
+            refused[-1].add_note(f"job {count - 1} ({shown(', '.join(job))}) will fail")
     if refused and len(refused) == count:
         raise refused[0]
     for one in refused:
@@ -168,6 +204,9 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
         overrides = [*_params(config_name, overrides), *overrides]
         for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
             line = str(override.input_line)
+            named = override.is_sweep_override() or _names_files(override.value())
+            if override.key_or_group in groups() and not named:
+                raise UserError(f"{shown(line)}: choose one of the group's files (--help lists them)")
             if override.is_sweep_override() and not (override.is_choice_sweep() or override.is_range_sweep()):
                 return  # interval(...), normal(...): a sweeper draws them, and each job is checked when it starts
             if override.is_sweep_override():
@@ -180,14 +219,22 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
                 config = hydra.compose(config_name, job)
             except ConfigCompositionException as error:
                 raise UserError(_without(error, config_name, job)) from error
-            except ValueError as error:  # Hydra's word for a group that is given a number
+            except (HydraException, OmegaConfBaseException):
+                raise
+            except Exception as error:  # Hydra's words for what it does not expect are of many types
                 raise UserError(explain(error)) from error
             yield job, config
 
 
+def _names_files(value: object) -> bool:
+    """Tell whether a group can be given ``value``: a file's name, several, or null."""
+    values = value if isinstance(value, list) else [value]
+    return all(one is None or isinstance(one, str) for one in values)
+
+
 def _params(config_name: str, overrides: list[str]) -> list[str]:
     """The axes that a config brings itself (``hydra.sweeper.params``), but for those that are typed."""
-    typed = {override.lstrip("+").partition("=")[0] for override in overrides}
+    typed = keys(overrides)
     chosen = [override for override in overrides if override.lstrip("+").startswith("experiment=")]
     if not chosen or "," in chosen[-1]:
         return []
@@ -225,15 +272,22 @@ def _without(error: Exception, config_name: str, job: list[str]) -> str:
 
 def explain(error: Exception) -> str:
     """One line for a mistake: what is wrong, and what would be right."""
-    text = " ".join(str(error).split())
+    text = _short(shown(str(error)))
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group} has no choice {name}{suggest(name, error.options)}; it has: {', '.join(sorted(error.options))}"
     if isinstance(error, OverrideParseException):
-        return f"can't read {error.override!r}: write GROUP=CHOICE or KEY=VALUE, with quotes around special characters"
+        typed = _short(shown(str(error.override)))
+        return f"can't read {typed!r}: write GROUP=CHOICE or KEY=VALUE, with quotes around special characters"
     if found := re.search(r"Could not override '([^']+)'\.( Did you mean to override [^?]*\?)?", text):
         return f"{found[1]} can't be chosen here.{found[2] or ' --help lists what can.'}"
     return text
+
+
+def _short(text: str) -> str:
+    """Return ``text`` in one line, without the middle of what is longer than a few lines."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def choices(*groups: str) -> str:

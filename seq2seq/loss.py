@@ -19,6 +19,14 @@ from seq2seq.errors import UserError
 from seq2seq.layers.output import LEAST, TokenLoss
 from seq2seq.model import Seq2Seq
 
+OWN_TERMS = ("doubly_stochastic", "word_prediction")
+"""Loss terms that no mechanism has to report."""
+
+
+def terms_of(model: nn.Module) -> set[str]:
+    """Return the names of all loss terms that training ``model`` can have; the model may be on the meta device."""
+    return {*OWN_TERMS, *(term for module in model.modules() for term in getattr(module, "terms", ()))}
+
 
 @dataclass(frozen=True)
 class Losses:

@@ -14,12 +14,13 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config import locate, plain
 from seq2seq.errors import UserError
+from seq2seq.ranges import LARGEST, Range, of_others
 
 
 def check(
@@ -62,9 +63,31 @@ def in_slots(text: str, config: DictConfig) -> str:
     return text
 
 
+def by_origin(text: str, config: DictConfig) -> str:
+    """A message about ``encoder.dim`` as one about ``model.dim``, where the config takes the one from the other."""
+    found = re.match(r"([\w.]+)\b", text)
+    key = found[1] if found else ""
+    while (reference := _reference(config, key)) is not None:
+        text, key = text.replace(key, reference), reference
+    return text
+
+
+def _reference(config: DictConfig, key: str) -> str | None:
+    """The key that ``key`` is an interpolation of, if it is one and nothing else."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent, throw_on_resolution_failure=False) if parent else None
+    raw = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
+    found = re.fullmatch(r"\$\{([\w.]+)\}", str(raw.get(name))) if isinstance(raw, dict) else None
+    return found[1] if found else None
+
+
 def check_nodes(path: str, value: Any) -> None:
     """Holds all nodes in ``value`` (which stands at ``path``) against their targets' signatures; outer ones first."""
     for place, node in sorted(_nodes(value, path), key=lambda found: found[0].count(".")):
+        if not isinstance(node["_target_"], str):
+            raise UserError(f"{place}._target_={node['_target_']}: must be the name of a class")
+        if not isinstance(node.get("_partial_", False), bool):
+            raise UserError(f"{place}._partial_={node['_partial_']}: must be bool")
         options = {key: option for key, option in node.items() if key not in ("_target_", "_partial_")}
         check_options(place, options, locate(node["_target_"], tools=True))
 
@@ -94,6 +117,8 @@ def check_options(
         elif not fits(value, hint) and (value is not None or parameter.default is not None):
             named = typing.get_origin(hint) in (dict, Mapping)
             raise UserError(f"{place}={value}: must be {f'{place}.NAME=VALUE' if named else describe(hint)}")
+        elif unusable := [number for number in _numbers(value) if not -LARGEST <= number <= LARGEST]:
+            raise UserError(f"{place}={unusable[0]}: must be a number of usual size")
 
 
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Parameter, Any]], bool]:
@@ -102,11 +127,13 @@ def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Para
     ``**options`` handed on to a base class are followed up the inheritance.
     """
     known: dict[str, tuple[inspect.Parameter, Any]] = {}
+    others = of_others(f"{target.__module__}.{target.__qualname__}")
     for function in _constructors(target):
         try:
-            hints = typing.get_type_hints(function)
+            hints = typing.get_type_hints(function, include_extras=True)
         except (NameError, TypeError):  # a name imported for type checkers only: the constructor will judge
             hints = {}
+        hints |= {name: hint for name, hint in others.items() if name in inspect.signature(function).parameters}
         signature = inspect.signature(function).parameters.values()
         for parameter in signature:
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and parameter.name != "self":
@@ -127,6 +154,9 @@ def _constructors(target: Callable[..., Any]) -> list[Callable[..., Any]]:
 def fits(value: Any, hint: Any) -> bool:
     """Whether ``value`` (from YAML) can be meant by ``hint``; what can't be judged here fits."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        limits = [limit for limit in inner[1:] if isinstance(limit, Range)]
+        return fits(value, inner[0]) and all(value in limit for limit in limits)
     if hint is Any or (isinstance(value, Mapping) and "_target_" in value):
         return True
     if origin in (typing.Union, types.UnionType):
@@ -146,12 +176,8 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list) and all(fits(item, element) for item in value for element in elements)
     if origin in (dict, Mapping):
         return isinstance(value, Mapping)
-    # a class of other things (Tensor, Strategy): a scalar from YAML is none of it
-    return not (inspect.isclass(hint) and not _is_protocol(hint) and isinstance(value, (bool, int, float, str)))
-
-
-def _is_protocol(hint: type) -> bool:
-    return bool(getattr(hint, "_is_protocol", False))
+    # a class of other things (Tensor, Strategy), or a function: what YAML writes is none of it
+    return not (inspect.isclass(hint) or origin is Callable)
 
 
 def describe(hint: Any) -> str:
@@ -164,10 +190,24 @@ def describe(hint: Any) -> str:
             words += [str(choice) for choice in typing.get_args(option)]
         elif option in (None, type(None)):
             words.append("null")
+        elif typing.get_origin(option) is Annotated:
+            words += [f"{describe(typing.get_args(option)[0])} {limit}" for limit in typing.get_args(option)[1:]]
         else:
             words.append(inspect.formatannotation(option).rsplit(".", 1)[-1])
     words = list(dict.fromkeys(words))
     return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
+
+
+def _numbers(value: Any) -> Iterable[int | float]:
+    """All numbers in what YAML wrote, except those of nodes, which are checked by themselves."""
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, Mapping) and "_target_" not in value:
+        for item in value.values():
+            yield from _numbers(item)
 
 
 _WRITABLE = (bool, int, float, str, type(None))
@@ -185,7 +225,7 @@ def _nodes(value: Any, path: str = "") -> Iterable[tuple[str, Mapping[str, Any]]
             yield from _nodes(child, f"{path}[{place}]")
 
 
-_READ_BY_BUILD = {"model.share_embeddings"}
+_READ_BY_CODE = {"model.share_embeddings", "task.metrics", "task.lead_sentences", "task.lead_words"}
 SLOTS = {
     "attention": "the decoder attends to no source",
     "self_attention": "neither encoder nor decoder attends to itself",
@@ -201,8 +241,10 @@ def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
     for slot, reason in SLOTS.items():
         if config.get(slot) is not None and slot not in mentioned:
             raise UserError(f"{slot} has no effect here: {reason}")
-    sizes = {name.removeprefix("model.") for name in mentioned | _READ_BY_BUILD if name.startswith("model.")}
-    for key in typed:
-        group, _, size = key.partition(".")
-        if group == "model" and size and size not in sizes:
-            raise UserError(f"{key} has no effect here{suggest(size, sizes)}; model has: {', '.join(sorted(sizes))}")
+    for group in ("model", "task"):
+        read = {name.removeprefix(f"{group}.") for name in mentioned | _READ_BY_CODE if name.startswith(f"{group}.")}
+        for key in typed:
+            name = key.removeprefix(f"{group}.")
+            if name not in (key, "", *read):
+                right = f"{suggest(name, read)}; {group} has: {', '.join(sorted(read))}"
+                raise UserError(f"{key} has no effect here{right}")

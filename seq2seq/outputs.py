@@ -19,6 +19,11 @@ from seq2seq.metrics.gold import Gold
 from seq2seq.metrics.links import Link, to_pharaoh
 
 
+def format_of(output: str | Path | None, format: str | None) -> str:
+    """Return the ``format`` that was chosen, or that of ``output``'s name: text or jsonl."""
+    return format or ("jsonl" if output is not None and Path(output).suffix == ".jsonl" else "text")
+
+
 class Writer:
     """Writes each generation to ``output`` (stdout if None), its links to ``alignments``, its pictures to ``plots``.
 
@@ -34,7 +39,7 @@ class Writer:
         plots: str | Path | None = None,
         mark_copied: bool = False,
     ) -> None:
-        self.format = format or ("jsonl" if output is not None and Path(output).suffix == ".jsonl" else "text")
+        self.format = format_of(output, format)
         self.mark_copied = mark_copied
         wanted = self.format == "jsonl", mark_copied, alignments is not None, plots is not None
         self.wants_attention = any(wanted)

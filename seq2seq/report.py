@@ -114,7 +114,7 @@ def about(trained: Trained, seconds: float, **costs: Any) -> dict[str, Any]:
     """How these results came about, and what they took."""
     gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return {
-        "command": " ".join(shlex.quote(argument.removeprefix("++")) for argument in sys.argv),
+        "command": shlex.join(sys.argv),
         "checkpoint": str(trained.path),
         "seed": trained.config.seed,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

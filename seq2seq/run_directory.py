@@ -51,13 +51,14 @@ class AtWork(Taken):
 
 
 @contextmanager
-def claimed(folder: Path, config: DictConfig, *, composed: bool = False) -> Iterator[None]:
+def claimed(folder: Path, config: DictConfig, *, composed: DictConfig | None = None) -> Iterator[None]:
     """Make ``folder`` a new run's, and hold it while the block runs. A refusal changes nothing in it.
 
     Args:
         folder: A new or an empty directory, or one of a run that was stopped before its first checkpoint.
         config: What config.yaml keeps, resolved.
-        composed: Whether to keep how the config came about, and a log: that of training.
+        composed: The config as it was composed, of training: it is kept in .hydra, which tells a sweep's jobs apart,
+            with what was typed; and a log is kept.
 
     Raises:
         Taken: The directory holds results, checkpoints, or files that are not a run's.
@@ -71,12 +72,12 @@ def claimed(folder: Path, config: DictConfig, *, composed: bool = False) -> Iter
     with _locked(folder):
         _check_free(folder)  # another process may have finished a run meanwhile
         _clear(folder)
-        if composed and HydraConfig.initialized():
+        if composed is not None and HydraConfig.initialized():
             hydra, typed = HydraConfig.instance().cfg, HydraConfig.get().overrides.task
-            for name, node in {"config": config, "hydra": hydra, "overrides": typed}.items():
+            for name, node in {"config": composed, "hydra": hydra, "overrides": typed}.items():
                 write_text(folder / HYDRA / f"{name}.yaml", OmegaConf.to_yaml(node))
         write_text(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True))
-        with _logged(folder / LOG) if composed else nullcontext():
+        with _logged(folder / LOG) if composed is not None else nullcontext():
             yield
 
 

@@ -107,9 +107,12 @@ def test_a_budget_of_seconds_anneals_by_the_clock(run: Path, tmp_path: Path) -> 
     ("options", "message"),
     [
         (["budget.tokens=5", "budget.updates=3"], "budget.updates and budget.tokens both say"),
-        (["budget.tokens=0"], "budget.tokens=0 must be a number above 0"),
-        (["budget.parameters=many"], "budget.parameters=many must be a number"),
-        (["budget.epochs=3"], "budget.epochs: there are updates, tokens, seconds, parameters"),
+        (["budget.tokens=0"], "budget.tokens=0: must be one of int at least 1, null"),
+        (["budget.parameters=many"], "budget.parameters=many: must be one of int at least 1, null"),
+        (
+            ["budget.epochs=3"],
+            "budget.epochs: Budget has no option epochs; there are: parameters, seconds, tokens, updates",
+        ),
     ],
 )
 def test_what_is_refused(options: list[str], message: str) -> None:

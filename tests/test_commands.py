@@ -18,24 +18,6 @@ from tests.test_run_directory import snapshot
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        ("seed=2", "++seed=2"),
-        ("encoder.layers=2", "++encoder.layers=2"),
-        ("attention=local", "attention=local"),
-        ("attention/score=additive", "attention/score=additive"),
-        ("self_attention@encoder_self=multi_head", "self_attention@encoder_self=multi_head"),
-        ("+experiment=x", "+experiment=x"),
-        ("~logger", "~logger"),
-        ("hydra.run.dir=/tmp/x=y", "hydra.run.dir=/tmp/x=y"),
-        ("--multirun", "--multirun"),
-    ],
-)
-def test_values_are_set_whether_or_not_yaml_lists_them(typed: str, meant: str) -> None:
-    assert command.forced(typed) == meant
-
-
 def test_a_sweep_over_a_group_by_pattern() -> None:
     jobs = command.compose("train", ["attention=glob(local*)"])
     assert [job.attention.window["_target_"].rpartition(".")[2] for job in jobs] == ["LocalP", "LocalM"]
@@ -152,7 +134,7 @@ def test_mechanisms_are_told_by_the_keys_of_their_slot(typed: list[str], message
         ("debug=bach", "debug has no choice bach; did you mean batch?"),
         ("self_attention@encoder_slf=multi_head", "can't be chosen here. Did you mean to override one of"),
         ("foo", "can't read 'foo': write GROUP=CHOICE or KEY=VALUE"),
-        ("decoding=3", "group override must be a string"),
+        ("decoding=3", "decoding=3: choose one of the group's files"),
     ],
 )
 def test_hydra_s_own_complaints_become_one_line(typed: str, message: str) -> None:

@@ -44,7 +44,7 @@ def first(base: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_failed_job_does_not_end_the_sweep(base: Path, first: subprocess.CompletedProcess[str]) -> None:
     assert first.returncode == 1
-    assert "job 1 (attention=multi_head, ++attention.heads=3" in first.stderr  # told before anything runs,
+    assert "job 1 (attention=multi_head, attention.heads=3" in first.stderr  # told before anything runs,
     assert "job 1 failed: attention.heads=3 must divide the width 8" in first.stderr  # when it does,
     assert first.stderr.rstrip().endswith("train.py: attention.heads=3 must divide the width 8")  # and at the end
     assert [(base / "sweep" / str(n) / "results.json").exists() for n in range(3)] == [True, False, True]

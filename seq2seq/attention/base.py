@@ -180,6 +180,7 @@ class Attention(nn.Module, ABC):
     mass: str = "one"  # one | at_most_one | free
     gradient: str = "exact"  # exact | surrogate
     context_dim: int
+    terms: tuple[str, ...] = ()  # names of the loss terms that it can add; those of its parts stand there
 
     def __init__(self, query_dim: int, source: SourceSpec, *, dropout: float = 0.0) -> None:
         """``dropout`` is the mechanism's own to apply, by ``drop``."""

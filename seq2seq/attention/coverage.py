@@ -70,6 +70,7 @@ class Coverage(Recurrent):
             raise UserError(f"attention.coverage_dim={coverage_dim} belongs to attention.kind=neural, not to {kind}")
         at_least_1("attention", coverage_dim=coverage_dim)
         self.kind, self.read_cell = kind, read_cell
+        self.terms = ("coverage",) if kind == "see" else ()
         self.most = fertility or 2.0
         self.size = (coverage_dim or 10) if kind == "neural" else 1
         self.weight = nn.Parameter(torch.empty(heads, self.size, self.compared_dim))

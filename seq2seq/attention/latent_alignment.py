@@ -93,6 +93,8 @@ class Variational(HardMarginal):
     to come, and the bound would be none.
     """
 
+    terms = ("kl",)
+
     def __init__(
         self,
         query_dim: int,

@@ -12,7 +12,12 @@ from seq2seq.errors import UserError
 
 
 class Part(nn.Module):
-    """A score, window, normaliser or selection: it may have the terms and duties of a whole mechanism."""
+    """A score, window, normaliser or selection: it may have the terms and duties of a whole mechanism.
+
+    ``terms`` names the loss terms that it can add; the check of ``loss.weights`` reads it.
+    """
+
+    terms: tuple[str, ...] = ()
 
     def regulariser(self) -> dict[str, Tensor]:
         """Loss terms in the parameters alone, {name: scalar}."""

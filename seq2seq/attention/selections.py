@@ -89,6 +89,8 @@ class Hard(_Sampled):
     released code, but each slot draws for itself, where Xu has one. Evaluation reads the likeliest position.
     """
 
+    terms = ("negative_entropy", "reinforce")
+
     def __init__(self, *, soft: float = 0.5) -> None:
         super().__init__()
         if not 0.0 <= soft <= 1.0:

@@ -161,6 +161,7 @@ class AdaptiveSpan(Window):
     """
 
     renormalise = True
+    terms = ("span",)
 
     def __init__(
         self,

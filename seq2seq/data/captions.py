@@ -30,6 +30,7 @@ from seq2seq.data.loading import fitting
 from seq2seq.data.records import Record, Report
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
+from seq2seq.ranges import Count, CountOrZero
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +106,13 @@ class CaptionCorpus(Corpus):
         path: str | None = None,
         tokenizer: TokenizerOptions | None = None,
         captions: str = "all",
-        max_tokens: int = 4096,
-        max_sentences: int | None = None,
-        max_length: int = 64,
-        max_target_tokens: int | None = None,
+        max_tokens: Count = 4096,
+        max_sentences: Count | None = None,
+        max_length: Count = 64,
+        max_target_tokens: Count | None = None,
         on_bad: str = "drop",
         on_long: str = "drop",
-        workers: int = 0,
+        workers: CountOrZero = 0,
         pin_memory: bool = False,
         cache: str = "data/cache",
     ) -> None:

@@ -24,6 +24,7 @@ from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Str
 from seq2seq.data.records import Policy, Record, Report, accepted
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
+from seq2seq.ranges import Count, CountOrZero
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +54,19 @@ class Corpus:
         tokenizer: TokenizerOptions | None = None,
         documents: bool = False,
         copy: bool = False,
-        max_tokens: int = 4096,
-        max_sentences: int | None = None,
-        max_length: int = 256,
+        max_tokens: Count = 4096,
+        max_sentences: Count | None = None,
+        max_length: Count = 256,
         on_bad: str = "drop",
         on_mismatch: str = "error",
         on_long: str = "drop",
-        max_source_tokens: int | None = 1024,
-        max_source_sentences: int | None = None,
-        max_target_tokens: int | None = None,
-        workers: int = 0,
+        max_source_tokens: Count | None = 1024,
+        max_source_sentences: Count | None = None,
+        max_target_tokens: Count | None = None,
+        workers: CountOrZero = 0,
         pin_memory: bool = False,
         streaming: bool = False,
-        buffer_size: int = 100_000,
+        buffer_size: Count = 100_000,
         cache: str = "data/cache",
     ) -> None:
         self.name, self.source, self.target, self.reader = name, source, target, reader

@@ -23,6 +23,7 @@ from seq2seq.data.pieces import SPACE, STAND_IN, TYPES, Pieces, one_line
 from seq2seq.data.sampling import Sampler, sampler
 from seq2seq.data.tokenizer_training import train_model
 from seq2seq.errors import UserError
+from seq2seq.ranges import Count, Share
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +46,15 @@ class TokenizerOptions:
     """What a user may ask of the tokenizers of a corpus (``data.tokenizer``)."""
 
     type: str = "unigram"
-    vocab_size: int = 8000  # at most: less where the text has not enough different pieces
+    vocab_size: Count = 8000  # at most: less where the text has not enough different pieces
     joint: bool = True  # one vocabulary for source and target
     normalization: str = "identity"  # or nfkc, nmt_nfkc, nfkc_cf (SentencePiece's names): these lose what they fold
-    character_coverage: float = 1.0  # 0.9995 for scripts with thousands of characters
-    max_records: int = 1_000_000  # training records read, drawn from the whole split
+    character_coverage: Share = 1.0  # 0.9995 for scripts with thousands of characters
+    max_records: Count = 1_000_000  # training records read, drawn from the whole split
     user_defined_symbols: Sequence[str] = ()  # each stays one piece
     byte_fallback: bool = False  # unknown characters as their UTF-8 bytes, of 256 pieces, instead of <unk>
     split_digits: bool = False  # each digit a piece
-    sampling: float = 0.0  # subword regularisation in training: unigram's alpha or BPE's dropout; 0 = off
+    sampling: Share = 0.0  # subword regularisation in training: unigram's alpha or BPE's dropout; 0 = off
     source_model: str | None = None  # SentencePiece model files to use instead of training
     target_model: str | None = None
 
@@ -99,9 +100,9 @@ class Tokenizer:
         texts: Iterable[str],
         *,
         type: str = "unigram",
-        vocab_size: int = 8000,
+        vocab_size: Count = 8000,
         normalization: str = "identity",
-        character_coverage: float = 1.0,
+        character_coverage: Share = 1.0,
         user_defined_symbols: Sequence[str] = (),
         byte_fallback: bool = False,
         split_digits: bool = False,

@@ -33,6 +33,7 @@ from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.pointer import Pointer
+from seq2seq.ranges import Layers, Share, Width
 
 
 class Readout(nn.Module):
@@ -68,16 +69,16 @@ class RNNDecoder(Decoder):
         vocabulary: int,
         encoder: Encoder,
         *,
-        dim: int,
-        embedding_dim: int,
+        dim: Width,
+        embedding_dim: Width,
         attention: AttentionFactory,
-        layers: int = 1,
+        layers: Layers = 1,
         cell: str = "lstm",
         order: str = "luong",
         input_feeding: bool = True,
         bridge: str = "dense",
-        readout_dim: int | None = None,
-        dropout: float = 0.0,
+        readout_dim: Width | None = None,
+        dropout: Share = 0.0,
         tie_output: bool = False,
         self_attention: AttentionFactory | None = None,
         copy: bool = False,

@@ -19,6 +19,7 @@ from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.pointer import Pointer
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
+from seq2seq.ranges import Count, Layers, Share, Width
 
 
 class DecoderLayer(nn.Module):
@@ -26,13 +27,13 @@ class DecoderLayer(nn.Module):
 
     def __init__(
         self,
-        dim: int,
+        dim: Width,
         source: SourceSpec,
         past: SourceSpec,
         attention: AttentionFactory,
         self_attention: AttentionFactory,
-        ff_dim: int,
-        dropout: float,
+        ff_dim: Width,
+        dropout: Share,
         norm: str,
         activation: str,
         gate: bool,
@@ -93,17 +94,17 @@ class TransformerDecoder(Decoder):
         vocabulary: int,
         encoder: Encoder,
         *,
-        dim: int,
+        dim: Width,
         attention: AttentionFactory,
         self_attention: AttentionFactory,
-        layers: int = 3,
-        ff_dim: int = 1024,
-        dropout: float = 0.1,
+        layers: Layers = 3,
+        ff_dim: Width = 1024,
+        dropout: Share = 0.1,
         norm: str = "pre",
         positions: str = "sinusoidal",
         activation: str = "relu",
-        max_length: int = 1024,
-        embedding_dropout: float | None = None,
+        max_length: Count = 1024,
+        embedding_dropout: Share | None = None,
         tie_output: bool = True,
         copy: bool = False,
         gate: bool = False,

@@ -24,6 +24,7 @@ from seq2seq.batch import Pictures
 from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
+from seq2seq.ranges import Share, Width
 
 PROBED = 224  # pixels of the side that tells a network's stride
 
@@ -57,13 +58,13 @@ class BackboneEncoder(GridEncoder):
         self,
         vocabulary: int | None,
         *,
-        dim: int,
+        dim: Width,
         name: str,
         library: str = "transformers",
         pretrained: bool = True,
         train_from: float | None = None,
         cache: str | None = None,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         architecture: Mapping[str, Any] | None = None,
         fetch: bool = True,
     ) -> None:

@@ -17,6 +17,7 @@ from seq2seq.encoders.image import GridEncoder, Places, cells, inside
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.stack import Stack
+from seq2seq.ranges import Layers, Share, Width
 
 
 class Residual(nn.Module):
@@ -101,12 +102,12 @@ class CNNEncoder(GridEncoder):
         self,
         vocabulary: int | None,
         *,
-        dim: int,
+        dim: Width,
         channels: Sequence[int] = (32, 64, 128, 256),
-        blocks: int = 2,
+        blocks: Layers = 2,
         norm: str = "batch",
         positions: bool = True,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
     ) -> None:
         if norm not in NORMS:
             raise UserError(f"encoder.norm={norm} is none of: {', '.join(NORMS)}")

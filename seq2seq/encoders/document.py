@@ -18,6 +18,7 @@ from seq2seq.encoders.rows import Rows
 from seq2seq.errors import UserError
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.positions import Learned
+from seq2seq.ranges import Count
 
 SCOPES = ("document", "sentence")
 
@@ -40,7 +41,7 @@ class DocumentEncoder(Encoder):
         sentences: Callable[..., SequenceEncoder],
         scope: str = "document",
         sentence_positions: bool = True,
-        max_sentences: int = 64,
+        max_sentences: Count = 64,
     ) -> None:
         super().__init__()
         if scope not in SCOPES:

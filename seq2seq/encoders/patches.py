@@ -15,6 +15,7 @@ from seq2seq.encoders.transformer import EncoderLayer
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.stack import Stack
+from seq2seq.ranges import Count, Layers, Share, Width
 
 
 class PatchEncoder(GridEncoder):
@@ -28,12 +29,12 @@ class PatchEncoder(GridEncoder):
         self,
         vocabulary: int | None,
         *,
-        dim: int,
+        dim: Width,
         self_attention: AttentionFactory,
-        patch: int = 16,
-        layers: int = 3,
-        ff_dim: int = 1024,
-        dropout: float = 0.1,
+        patch: Count = 16,
+        layers: Layers = 3,
+        ff_dim: Width = 1024,
+        dropout: Share = 0.1,
         norm: str = "pre",
         activation: str = "relu",
     ) -> None:

@@ -17,6 +17,7 @@ from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.recurrent import recurrent
 from seq2seq.layers.stack import Stack
+from seq2seq.ranges import Count, CountOrZero, Layers, Share, Width
 
 
 class RNNEncoder(SequenceEncoder):
@@ -32,15 +33,15 @@ class RNNEncoder(SequenceEncoder):
         self,
         vocabulary: int | None,
         *,
-        dim: int,
-        embedding_dim: int,
-        layers: int = 1,
+        dim: Width,
+        embedding_dim: Width,
+        layers: Layers = 1,
         cell: str = "lstm",
         bidirectional: bool = True,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         self_attention: AttentionFactory | None = None,
-        chunk: int | None = None,
-        overlap: int = 0,
+        chunk: Count | None = None,
+        overlap: CountOrZero = 0,
     ) -> None:
         super().__init__(chunk, overlap)
         if bidirectional and dim % 2:

@@ -12,6 +12,7 @@ from seq2seq.encoders.base import Encoded, SequenceEncoder, attend_self
 from seq2seq.layers.embedding import TokenEmbedding, relative
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
+from seq2seq.ranges import Count, CountOrZero, Layers, Share, Width
 
 
 class EncoderLayer(nn.Module):
@@ -21,8 +22,8 @@ class EncoderLayer(nn.Module):
         self,
         source: SourceSpec,
         self_attention: AttentionFactory,
-        ff_dim: int,
-        dropout: float,
+        ff_dim: Width,
+        dropout: Share,
         norm: str,
         activation: str,
     ) -> None:
@@ -49,18 +50,18 @@ class TransformerEncoder(SequenceEncoder):
         self,
         vocabulary: int | None,
         *,
-        dim: int,
+        dim: Width,
         self_attention: AttentionFactory,
-        layers: int = 3,
-        ff_dim: int = 1024,
-        dropout: float = 0.1,
+        layers: Layers = 3,
+        ff_dim: Width = 1024,
+        dropout: Share = 0.1,
         norm: str = "pre",
         positions: str = "sinusoidal",
         activation: str = "relu",
-        max_length: int = 1024,
-        embedding_dropout: float | None = None,
-        chunk: int | None = None,
-        overlap: int = 0,
+        max_length: Count = 1024,
+        embedding_dropout: Share | None = None,
+        chunk: Count | None = None,
+        overlap: CountOrZero = 0,
     ) -> None:
         super().__init__(chunk, overlap)
         if vocabulary is not None:

@@ -18,6 +18,7 @@ from seq2seq.batch import EOS, Batch
 from seq2seq.encoders.base import Encoded
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
+from seq2seq.ranges import Count, CountOrZero, NonNegative
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Search(ABC):
     ``<pad>`` and ``<s>`` are never said.
     """
 
-    min_length: int = 0
-    max_length: int | None = None
-    max_length_ratio: float = 2.0
-    max_length_offset: int = 10
-    no_repeat_ngram_size: int = 0
+    min_length: CountOrZero = 0
+    max_length: Count | None = None
+    max_length_ratio: NonNegative = 2.0
+    max_length_offset: CountOrZero = 10
+    no_repeat_ngram_size: CountOrZero = 0
     suppress_unk: bool = False
 
     def __post_init__(self) -> None:

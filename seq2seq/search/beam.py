@@ -16,6 +16,7 @@ from torch import Tensor
 from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.encoders.base import Encoded
 from seq2seq.model import Seq2Seq
+from seq2seq.ranges import Count
 from seq2seq.search.base import Hypothesis, Search, hypothesis, lost, require
 from seq2seq.search.constraints import Constraints
 from seq2seq.search.coverage import Coverage
@@ -35,8 +36,8 @@ class Beam(Search):
     its n best: the result is that of the search run to the last token.
     """
 
-    beam_size: int = 5
-    n_best: int = 1
+    beam_size: Count = 5
+    n_best: Count = 1
     length_penalty: float = 1.0
     length_norm: Literal["gnmt", "plain"] = "gnmt"
     coverage_penalty: float = 0.0

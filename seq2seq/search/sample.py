@@ -14,6 +14,7 @@ from torch import Tensor
 from seq2seq.batch import Batch
 from seq2seq.encoders.base import Encoded
 from seq2seq.model import Seq2Seq
+from seq2seq.ranges import Count, CountOrZero
 from seq2seq.search.base import Hypothesis, Search, require
 from seq2seq.search.chain import chain
 from seq2seq.search.top import top
@@ -29,9 +30,9 @@ class Sample(Search):
     ``samples``, or of any other generator.
     """
 
-    samples: int = 1
+    samples: Count = 1
     temperature: float = 1.0
-    top_k: int = 0
+    top_k: CountOrZero = 0
     top_p: float = 1.0
     seed: int = 1
 

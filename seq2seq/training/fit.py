@@ -22,7 +22,7 @@ from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
-from seq2seq.kernels import avoid_wrong_ones, bf16_is_slow
+from seq2seq.kernels import avoid_wrong_ones
 from seq2seq.memory import keep_freed, peak, reset_peak
 from seq2seq.model import Seq2Seq
 from seq2seq.stored import model_file, resume_file
@@ -39,6 +39,7 @@ from seq2seq.training.options import Options
 from seq2seq.training.overfit import Overfit, without_dropout
 from seq2seq.training.pictures import Pictures
 from seq2seq.training.position import NEVER, Position
+from seq2seq.training.precision import check_precision, precision_of, tell_speed
 from seq2seq.training.profile import Phases, Profile
 from seq2seq.training.progress import Progress
 from seq2seq.training.self_critical import SelfCritical
@@ -50,8 +51,10 @@ OURS = {
     "callbacks": "training.*",
     "check_val_every_n_epoch": "training.validate_every",
     "default_root_dir": "hydra.run.dir",
+    "barebones": "debug=profile",
     "enable_checkpointing": "training.save_steps and save_minutes",
     "enable_model_summary": "results.json, which counts the parameters",
+    "fast_dev_run": "debug=batch",
     "logger": "logger=csv|wandb|tensorboard",
     "num_sanity_val_steps": "debug=batch",
     "overfit_batches": "debug=overfit",
@@ -164,9 +167,8 @@ class _Session:
             check_on_train_epoch_end=False,
         )
         self.trainer = self._trainer(config)
-        on_cpu = self.trainer.strategy.root_device.type == "cpu"
-        if on_cpu and str(self.trainer.precision).startswith("bf16") and bf16_is_slow():
-            log.warning("this CPU has no unit for bf16 (AMX): trainer.precision=32-true is about twice as fast here")
+        if self.trainer.strategy.root_device.type == "cpu" and self.trainer.is_global_zero:
+            tell_speed(self.trainer.precision, model)
 
     def run(self, resume: Path | None) -> FitResult:
         """Trains to the end."""
@@ -219,6 +221,7 @@ class _Session:
 
     def _trainer(self, config: DictConfig) -> L.Trainer:
         chosen = plain(config.trainer)
+        check_precision(chosen, self.module.model)
         if taken := sorted(set(chosen) & set(OURS)):
             raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
         strategy = chosen.get("strategy", "auto")
@@ -230,6 +233,7 @@ class _Session:
         phases = Phases() if self.options.profile else None
         trainer: L.Trainer = build_tool(
             config.trainer,
+            precision=precision_of(config.trainer),
             strategy=strategy,
             callbacks=self._callbacks(phases, chosen.get("enable_progress_bar", True)),
             logger=_loggers(config, self.run_dir),

@@ -74,12 +74,14 @@ def compare(config: DictConfig) -> Path:
     folder = _claimed(Path(asked.output), asked)
     paths = meant([asked.runs] if isinstance(asked.runs, str) else asked.runs)
     runs = find(paths, asked.split) if paths else []
+    if not runs and (beside := [name for name in ("split", "quality") if getattr(asked, name) not in ("auto", None)]):
+        raise UserError(f"{beside[0]}={getattr(asked, beside[0])} has no effect: it is of runs, and there are none")
     with damage_told(folder for run in runs for folder in (run.path, run.trained) if folder is not None):
         return _report(asked, folder, paths, runs)
 
 
 def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[Run]) -> Path:
-    """Analyses ``runs``, with the outputs of other toolkits, and writes the files of the report."""
+    """Analyse ``runs``, with the outputs of other toolkits, and write the files of the report."""
     notes = unfinished(paths)
     runs += _others(asked, runs)
     if not runs:
@@ -103,7 +105,7 @@ def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[R
     if ranked is None and len(analyses) >= FEWEST:
         notes.append("No ranking over datasets: fewer than two configurations were run on all of them.")
     title = asked.title or f"{', '.join(several)}: {counted(sum(len(a.entries) for a in analyses), 'configuration')}"
-    command = " ".join(shlex.quote(argument.lstrip("+")) for argument in sys.argv)
+    command = shlex.join(sys.argv)
     told = (ranked, notes, command)
     room = LARGEST - len(page(title, analyses, [Examples()] * len(analyses), *told).encode())
     examples = [

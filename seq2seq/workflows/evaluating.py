@@ -70,6 +70,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     for name in ("plots", "examples", "faithfulness"):
         if getattr(asked, name) < 0:
             raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
+    _check_effects(config, asked)
     trained = Trained.load(asked.checkpoint, asked.device)
     typed = config
     config = laid(trained.config, config, LAID)
@@ -155,6 +156,19 @@ def _scored(
         print(f"{name}\n{report.table(metrics)}\n")
     print(f"results  {out}")
     return results
+
+
+def _check_effects(config: DictConfig, asked: Evaluation) -> None:
+    """Refuse options that would do nothing."""
+    files = asked.source_file or asked.target_file
+    if asked.reverse and not asked.alignment:
+        raise UserError("reverse=true has no effect without alignment=FILE, whose sides it turns round")
+    if files and asked.split not in ("auto", None):
+        raise UserError(f"split={asked.split} has no effect: source_file and target_file are scored; leave one out")
+    if files and config.get("data") is not None:
+        raise UserError("data has no effect: source_file and target_file are scored; leave one out")
+    if asked.split is None and not files and not asked.alignment:
+        raise UserError("split=null leaves nothing to score: give source_file and target_file, or alignment")
 
 
 def _seeing(trained: Trained, config: DictConfig) -> Trained:

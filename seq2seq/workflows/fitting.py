@@ -6,8 +6,10 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import lightning
 import torch
@@ -32,13 +34,16 @@ from seq2seq.inference import Trained
 from seq2seq.metrics import Score
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
+from seq2seq.ranges import Range
 from seq2seq.run_directory import RESULTS, AtWork, Taken, claimed, composed_config, has_checkpoint, held, results
 from seq2seq.scoring import score_records
 from seq2seq.stored import config as stored
 from seq2seq.stored import machine, model_file, resume_file, roles
 from seq2seq.training.fit import OURS, FitResult, fit
 from seq2seq.training.options import Options
+from seq2seq.training.precision import check_precision, check_size, precision_of
 from seq2seq.workflows.asking import laid, search_of
+from seq2seq.workflows.effects import check_effects
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +54,26 @@ KEYS = (*COMPONENTS, *schema.SLOTS, "default_self", "seed", "task", "model", "bu
 RESUMABLE = ("trainer", "logger", "data")
 
 
+@dataclass(frozen=True)
+class Seeded:
+    """The options of ``train.py`` that stand by themselves."""
+
+    seed: Annotated[int, Range(0, 2**32 - 1)]
+
+
 def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     """Refuses what could not be trained, before any data is read: names, types, and what constructors refuse."""
-    if "resume" in config:
+    typed, resuming = list(typed), "resume" in config
+    if resuming:  # what was typed is laid over the stored config, and has been checked by that
         _, config = _resumed(config)
-        schema.check(config, keys=KEYS, components=COMPONENTS, typed=None)
-    else:
-        schema.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
+        typed = []
+    config = _with_precision(config)
+    schema.check(config, keys=KEYS, components=COMPONENTS, typed=None if resuming else typed)
+    if not resuming:
         roles.check(plain(config), "")
     Budget.of(config)
-    if not isinstance(config.seed, int):
-        raise UserError(f"seed={config.seed}: must be int")
+    schema.check_options("", {"seed": config.get("seed")}, Seeded)
+    _check_loggers(config)
     check_metrics(config.task.metrics, "task.metrics")
     check_metrics(config.training.metrics, "training.metrics")
     if taken := sorted(set(config.trainer) & set(OURS)):
@@ -67,7 +81,10 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advice on loggers and devices
     build_tool(config.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
     with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
-        build(config, 8, 8)
+        model = build(config, 8, 8)
+    check_precision(config.trainer, model)
+    check_size(config.trainer, model)
+    check_effects(config, typed, model)
     build_tool(config.schedule, build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
     for node in (config.loss, config.decoding):
         build_node(node)
@@ -80,6 +97,26 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     corpus: Corpus = build_node(config.data)
     _check_kinds(corpus, config)
     check_training(corpus, typed, options.start_from)
+
+
+def _with_precision(config: DictConfig) -> DictConfig:
+    """Return ``config`` with the precision that ``trainer.precision=auto`` is on this machine."""
+    if not OmegaConf.is_dict(config.get("trainer")):
+        return config
+    changed = config.copy()
+    changed.trainer.precision = precision_of(config.trainer)
+    return changed
+
+
+def _check_loggers(config: DictConfig) -> None:
+    """Refuse what stands below ``logger`` and is none that was chosen."""
+    node = config.get("logger")
+    if node is not None and not OmegaConf.is_dict(node):
+        raise UserError(f"logger={node}: choose one of the group's files (--help lists them)")
+    for name, logger in (node or {}).items():
+        if not (OmegaConf.is_dict(logger) and "_target_" in logger):
+            chosen = ", ".join(key for key, one in node.items() if OmegaConf.is_dict(one) and "_target_" in one)
+            raise UserError(f"logger.{name} has no effect here: logger has {chosen or 'nothing'}")
 
 
 def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
@@ -136,16 +173,17 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
     """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split."""
     check(config)
     if "resume" not in config:
-        with claimed(run, config, composed=True):
-            return _train(config, run, None)
+        exact = _with_precision(config)
+        with claimed(run, exact, composed=config):
+            return _train(exact, run, None)
     run = checkpoint.run_of(config.resume)
     with held(run):
-        resume, stored = _resumed(config)  # what is there now that no other process writes
-        return _train(stored, run, resume)
+        resume, config = _resumed(config)  # what is there now that no other process writes
+        return _train(_with_precision(config), run, resume)
 
 
 def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Score]:
-    """Fits and scores in a directory that is held, from the checkpoint ``resume`` if there is one."""
+    """Fit and score in a directory that is held, from the checkpoint ``resume`` if there is one."""
     started = time.monotonic()
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     corpus: Corpus = build_node(config.data)
@@ -221,6 +259,8 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
             raise UserError(
                 f"{key} is fixed by the run: with resume=, only trainer and logger options can change, and data.path"
             )
+    if not isinstance(config.resume, str):
+        raise UserError(f"resume={config.resume}: must be a run directory or one of its checkpoints")
     path = checkpoint.find_last(config.resume)
     if results(checkpoint.run_of(path)) is not None:
         raise UserError(f"{checkpoint.run_of(path)} is finished (it has results.json); start a new run instead")

@@ -21,7 +21,7 @@ from seq2seq.files import is_same
 from seq2seq.inference import Generation, Trained
 from seq2seq.lines import prompted, read_lines, stdin_lines, usable
 from seq2seq.metrics.links import Link
-from seq2seq.outputs import Writer, check_outputs
+from seq2seq.outputs import Writer, check_outputs, format_of
 from seq2seq.pictures import read_pictures
 from seq2seq.run_directory import KEPT, REMADE
 from seq2seq.workflows.asking import laid, own_options, search_of
@@ -57,6 +57,7 @@ def generate(config: DictConfig) -> None:
     search = search_of(laid(trained.config, config, ("decoding",)))
     if asked.alignments and isinstance(trained.codec, ImageCodec):
         raise UserError("alignments= are links between words, which a picture has none of; plots=DIR draws attention")
+    _check_effects(config, asked, trained)
     _check_outputs(asked, trained)
     interactive = asked.input is None and sys.stdin.isatty()
     inputs = _inputs(trained, asked.input, interactive)
@@ -118,6 +119,18 @@ def _files_read(trained: Trained, path: str | None, suffixes: Collection[str]) -
         yield from (file for file in Path(path).iterdir() if file.suffix.lower() in suffixes)
         if pictures:
             yield path
+
+
+def _check_effects(config: DictConfig, asked: Generating, trained: Trained) -> None:
+    """Refuse options that would do nothing."""
+    is_text = format_of(asked.output, asked.format) == "text"
+    if asked.mark_copied and not trained.config.decoder.get("copy"):
+        raise UserError("mark_copied=true has no effect: this model does not copy (decoder.copy=false)")
+    if asked.mark_copied and not is_text:
+        raise UserError("mark_copied=true has no effect in jsonl, which says for each word what was copied")
+    for name in ("n_best", "samples"):
+        if is_text and (number := (config.get("decoding") or {}).get(name) or 1) > 1:
+            raise UserError(f"decoding.{name}={number} has no effect in text, a line an input: set format=jsonl")
 
 
 def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[tuple[str, str]]:

@@ -262,6 +262,17 @@ def test_every_parameter_learns(case: Case) -> None:
 
 
 @every_case
+def test_terms_are_declared(case: Case) -> None:
+    """The check of ``loss.weights`` reads ``terms``; the soft passes of ``hard`` report the same as its drawn ones."""
+    attention = case.build().train()
+    queries = noise(3, T, WIDTH)
+    target = attention.read_target(queries, torch.ones(3, T, dtype=torch.bool))
+    answer = walk(attention, queries, case.memory(S, 4, 2), target=target)
+    found = {*answer.penalties, *attention.regulariser(), *([] if answer.log_prob is None else ["reinforce"])}
+    assert found == {term for module in attention.modules() for term in getattr(module, "terms", ())}
+
+
+@every_case
 @every_path
 def test_gradcheck(case: Case, need_weights: bool) -> None:
     """Where gradients are exact. A surrogate's own test compares it with enumeration."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,19 +51,3 @@ def test_validation_draws_no_number_that_training_would(prepare: Callable[..., A
     weights = [torch.load(result.last, weights_only=True)["state_dict"] for result in (often, seldom)]
     for name, value in weights[0].items():
         assert torch.equal(weights[1][name], value)
-
-
-@pytest.mark.parametrize(("precision", "warned"), [("bf16-mixed", True), ("32-true", False)])
-def test_a_slow_precision_is_told(
-    prepare: Callable[..., Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    precision: str,
-    warned: bool,
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False}, raising=False)
-    keys = {"trainer.precision": precision, "trainer.max_steps": 1, "trainer.limit_val_batches": 0}
-    with caplog.at_level(logging.WARNING):
-        fit(*prepare(**keys), tmp_path)
-    assert ("trainer.precision=32-true" in caplog.text) is warned

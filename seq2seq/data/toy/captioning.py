@@ -10,6 +10,7 @@ from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.data.toy.scenes import NOVEL, Painter, Scene, check_novel, held_out, regions, sentence
 from seq2seq.errors import UserError
+from seq2seq.ranges import Count, CountOrZero
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class ToyCaptioning(Generated):
     A record's references are all that the grammar says of its scene, in an order of its own.
     """
 
-    train: int = 3000
-    valid: int = 300
-    test: int = 500
+    train: Count = 3000
+    valid: CountOrZero = 300
+    test: CountOrZero = 500
     seed: int = 1
     size: int = 64  # pixels of a side
     novel: Sequence[str] = NOVEL

@@ -13,6 +13,7 @@ from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.data.toy.scenes import NOVEL, SIZES, Painter, Scene, Thing, check_novel, held_out
 from seq2seq.errors import UserError
+from seq2seq.ranges import Count, CountOrZero
 
 Said = list[tuple[str, int]]
 """A caption: each word with the moment that it names, -1 for none."""
@@ -35,9 +36,9 @@ class ToyClips(Generated):
     test.
     """
 
-    train: int = 1500
-    valid: int = 200
-    test: int = 300
+    train: Count = 1500
+    valid: CountOrZero = 200
+    test: CountOrZero = 300
     seed: int = 1
     size: int = 32  # pixels of a side
     frames: int = 8

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.errors import UserError
+from seq2seq.ranges import Count, CountOrZero
 
 FUNCTION_WORDS = ("la", "de", "en")
 EVERY = 4  # one symbol of so many is announced by a function word
@@ -39,12 +40,12 @@ class Probe(Generated):
     drawn as often. ``symbols`` is the size of the vocabulary.
     """
 
-    train: int = 4000
-    valid: int = 300
-    test: int = 500
+    train: Count = 4000
+    valid: CountOrZero = 300
+    test: CountOrZero = 500
     lengths: Sequence[int] = (3, 12)
     test_lengths: Sequence[int] = (13, 24)
-    symbols: int = 26
+    symbols: Count = 26
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -121,7 +122,7 @@ class Sort(Probe):
     Where to look is told by content alone.
     """
 
-    symbols: int = 10
+    symbols: Count = 10
 
     @cached_property
     def words(self) -> list[str]:
@@ -141,8 +142,8 @@ class Insert(Probe):
     word of its own, which falls between its neighbours (possible links to both). T is about 5/4 S.
     """
 
-    train: int = 3000
-    test: int = 300
+    train: Count = 3000
+    test: CountOrZero = 300
     lengths: Sequence[int] = (10, 30)
     test_lengths: Sequence[int] = (31, 60)
 
@@ -165,8 +166,8 @@ class Needle(Probe):
     All other words are drawn from the same symbols: nothing but the mark tells the needle from the hay.
     """
 
-    train: int = 3000
-    test: int = 300
+    train: Count = 3000
+    test: CountOrZero = 300
     lengths: Sequence[int] = (16, 48)
     test_lengths: Sequence[int] = (49, 128)
     value: int = 4

@@ -15,6 +15,7 @@ from seq2seq.data.toy.generated import Generated
 from seq2seq.data.toy.grammar import Phrase, Word
 from seq2seq.data.toy.lexicon import CODAS, SYLLABLES
 from seq2seq.data.toy.reports import FILLERS, FUNCTION_WORDS, KINDS, NAMES, SLOTS, Kind
+from seq2seq.ranges import Count, CountOrZero
 
 SENTENCES, WORDS = (5, 9), (40, 80)  # least and most of a report
 
@@ -126,9 +127,9 @@ def _record(report: list[Sentence], news: list[Sentence]) -> Record:
 class ToySummarisation(Generated):
     """Reports all different; no name or number of valid and test is in train, nor a name of one in the other."""
 
-    train: int = 1000
-    valid: int = 300
-    test: int = 500
+    train: Count = 1000
+    valid: CountOrZero = 300
+    test: CountOrZero = 500
     seed: int = 1
 
     def generate(self) -> dict[str, list[Record]]:

@@ -9,6 +9,7 @@ from random import Random
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.data.toy.grammar import Grammar
+from seq2seq.ranges import Count, CountOrZero
 
 SHORTEST, LONGEST = 4, 15  # source words, full stop included
 
@@ -17,9 +18,9 @@ SHORTEST, LONGEST = 4, 15  # source words, full stop included
 class ToyTranslation(Generated):
     """Sentences all different; valid and test hold no word that train lacks, since spelling tells nothing here."""
 
-    train: int = 4000
-    valid: int = 300
-    test: int = 500
+    train: Count = 4000
+    valid: CountOrZero = 300
+    test: CountOrZero = 500
     seed: int = 1
 
     def generate(self) -> dict[str, list[Record]]:

@@ -1,0 +1,197 @@
+"""Command lines that nobody should type: each is accepted, or refused in one line that shows no sign of its own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from seq2seq import command
+from seq2seq.overrides import PATHS
+from seq2seq.workflows import fitting
+
+KEYS = [
+    *(
+        "a",
+        "a.b",
+        "",
+        "a..b",
+        ".a",
+        "a.",
+        "1",
+        "x y",
+        "ü",
+        "a-b",
+        "a@b",
+        "@",
+        "a/b",
+        "hydra",
+        "hydra.run",
+        "hydra.mode",
+    ),
+    *(
+        "attention",
+        "attention/score",
+        "attention.score",
+        "attention.dropout",
+        "model.dim",
+        "model.layers",
+        "decoder.cell",
+    ),
+    *("data", "data.path", "data.max_tokens", "data._target_", "encoder._partial_", "loss.weights", "loss.weights.kl"),
+    *("loss.start.coverage", "seed", "seed.x", "trainer", "trainer.precision", "trainer.max_time", "trainer.devices"),
+    *("task.metrics", "training.plots", "optimizer", "optimizer.lr", "schedule", "logger", "logger.csv", "experiment"),
+    *(
+        "debug",
+        "budget",
+        "budget.updates",
+        "checkpoint",
+        "input",
+        "runs",
+        "outputs.x",
+        "resume",
+        "hydra.sweeper._target_",
+    ),
+    *("hydra/launcher", "hydra.job_logging.x", "hydra.searchpath", "defaults", "true", "x" * 3000),
+]
+VALUES = [
+    *(
+        "1",
+        "-1",
+        "0",
+        "nan",
+        "inf",
+        "1e400",
+        "99999999999999999999",
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "[1,2]",
+        "{a:1}",
+        "a,b",
+    ),
+    *(
+        "'x'",
+        '"x',
+        "x'",
+        "ü",
+        "a=b",
+        "a#b",
+        "(",
+        "par(1)",
+        "[[[",
+        "{{{",
+        "${x}",
+        "${",
+        "${oc.env:HOME}",
+        "\\",
+        "\\'",
+        " ",
+    ),
+    *("", "~", "~/x", "???", "x" * 5000, "\udcff", "\x01", "a\nb", "${a:${b:${c}}}", "interval(0,1)", "choice(1,2)"),
+    *(
+        "range(1,3)",
+        "glob(*)",
+        "sort(3,1)",
+        ":",
+        "!",
+        "&",
+        "|",
+        ";",
+        "$(ls)",
+        "`ls`",
+        "%",
+        "@",
+        "--x",
+        "[nan]",
+        "..",
+        "/",
+    ),
+]
+BEFORE = [*[""] * 16, "+", "++", "~", "+++", "-", "--", " "]
+FLAGS = [
+    *("-m", "--multirun", "--cfg", "--cfg=job", "--help", "--info", "--config-name", "-cn=x", "--resolve", "-p"),
+    *("--experimental-rerun=x", "--shell-completion", "--nonsense"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Runs in an empty directory; takes back the handlers that Hydra gives to the root logger."""
+    monkeypatch.chdir(tmp_path)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+def line(random: Random) -> tuple[str, list[str]]:
+    """A command and what is typed behind it."""
+    words = []
+    for _ in range(random.choice([1, 1, 1, 2, 3])):
+        sign = random.choice([*["="] * 16, "", "==", ":"])
+        words.append(random.choice(BEFORE) + random.choice(KEYS) + sign + random.choice(VALUES))
+    if random.random() < 0.15:
+        words.append(random.choice(FLAGS))
+    return random.choice(["train", "train", *PATHS]), words
+
+
+def outcome(name: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What stands on stderr in the end."""
+    monkeypatch.setattr(sys, "argv", ["program.py", *words])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    GlobalHydra.instance().clear()
+    capsys.readouterr()
+    said: object = ""
+    try:
+        command.run(lambda config: None, name, fitting.check if name in ("train", "resume") else None)
+    except SystemExit as ended:
+        said = ended.code
+    text = capsys.readouterr().err
+    return text + (said if isinstance(said, str) else "")
+
+
+def held(seed: int, count: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    random = Random(seed)
+    for _ in range(count):
+        name, words = line(random)
+        text = outcome(name, words, capsys, monkeypatch)
+        assert "Traceback" not in text and text.count("\n") <= 1, (name, words, text)
+        assert "++" not in text or any("++" in word for word in words), (name, words, text)
+
+
+def test_a_few_command_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    held(1, 60, capsys, monkeypatch)
+
+
+@pytest.mark.slow
+def test_many_command_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    held(2, 500, capsys, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cfg"], "--cfg/-c: expected one argument"),
+        (["--cfg", "all the rest"], "--cfg/-c: invalid choice"),
+        (["--nonsense"], "can't read --nonsense: options are GROUP=CHOICE or KEY=VALUE"),
+        (["--resolve"], "--resolve goes with --cfg job"),
+        (["--experimental-rerun=x"], "--experimental-rerun is not supported; use resume=RUN"),
+        (["attention=[nan]"], "attention=[nan]: choose one of the group's files"),
+        (["-m", "--multirun", "seed=-1"], "seed=-1: must be int at least 0"),
+        (["--help", "attention=locall"], "attention has no choice locall; did you mean local?"),
+    ],
+)
+def test_flags_are_checked(
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert outcome("train", words, capsys, monkeypatch).startswith(f"program.py: {message}")

@@ -1,0 +1,98 @@
+"""Which precision training computes in, what is refused, and what is said of its speed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from seq2seq.errors import UserError
+from seq2seq.training import precision
+from seq2seq.training.fit import fit
+from seq2seq.training.precision import check_precision, precision_of, tell_speed
+
+LSTM, PLAIN = nn.Sequential(nn.LSTM(2, 2)), nn.Linear(2, 2)
+
+
+@pytest.fixture(params=[False, True], ids=["cpu", "gpu"])
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """A machine with or without a GPU, one that computes in bf16."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: request.param)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    return bool(request.param)
+
+
+def test_auto_follows_the_device(gpu: bool) -> None:
+    assert precision_of({"accelerator": "auto"}) == ("bf16-mixed" if gpu else "32-true")
+    assert precision_of({"accelerator": "cpu", "precision": "auto"}) == "32-true"
+
+
+def test_an_old_gpu_computes_in_fp32(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert precision_of({"accelerator": "auto", "precision": "auto"}) == "32-true"
+
+
+@pytest.mark.parametrize(("typed", "meant"), [(32, "32-true"), ("bf16", "bf16-mixed"), (None, "32-true")])
+def test_one_precision_has_one_name(typed: object, meant: str) -> None:
+    assert precision_of({"accelerator": "cpu", "precision": typed}) == meant
+
+
+@pytest.mark.parametrize("typed", ["16-mixed", 16, "16-true", "bf16-true", "64-true", "transformer-engine", "bf17"])
+def test_a_cpu_refuses_what_it_can_t_train_in(typed: object) -> None:
+    with pytest.raises(UserError, match=rf"^trainer\.precision={typed}: .*32-true"):
+        precision_of({"accelerator": "cpu", "precision": typed})
+
+
+def test_fp16_is_for_gpus(gpu: bool) -> None:
+    trainer = {"accelerator": "auto", "precision": "16-mixed"}
+    if gpu:
+        assert precision_of(trainer) == "16-mixed"
+    else:
+        with pytest.raises(UserError, match="a CPU does not train in fp16"):
+            precision_of(trainer)
+
+
+def test_bf16_needs_a_kernel_where_the_model_has_an_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = {"accelerator": "cpu", "precision": "bf16-mixed"}
+    monkeypatch.setattr(precision, "bf16_has_lstm", lambda: False)
+    with pytest.raises(UserError, match=r"^trainer\.precision=bf16-mixed: this CPU has no LSTM in bf16"):
+        check_precision(trainer, LSTM)
+    check_precision(trainer, PLAIN)
+    check_precision({**trainer, "precision": "auto"}, LSTM)
+    monkeypatch.setattr(precision, "bf16_has_lstm", lambda: True)
+    check_precision(trainer, LSTM)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "ratio", "told"),
+    [
+        ("bf16-mixed", 20.0, "trainer.precision=bf16-mixed takes 20.0 times as long as 32-true on this CPU"),
+        ("32-true", 0.4, "trainer.precision=bf16-mixed is 2.5 times as fast as 32-true on this CPU"),
+        ("bf16-mixed", 0.4, ""),
+        ("32-true", 20.0, ""),
+        ("32-true", 1.0, ""),
+    ],
+)
+def test_the_slower_precision_is_told(
+    chosen: str, ratio: float, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(precision, "bf16_has_lstm", lambda: True)
+    monkeypatch.setattr(precision, "bf16_time", lambda *, lstm: ratio if lstm else 1.0)
+    with caplog.at_level(logging.INFO):
+        tell_speed(chosen, LSTM)
+        tell_speed(chosen, PLAIN)
+    assert caplog.messages == ([told] if told else [])
+
+
+def test_a_transformer_trains_in_bf16_on_any_cpu(
+    prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(precision, "bf16_time", lambda *, lstm: 20.0)
+    keys = {"trainer.precision": "bf16-mixed", "trainer.max_steps": 1, "model.heads": 2}
+    assert fit(*prepare("model=transformer", **keys), tmp_path).steps == 1
+    assert "takes 20.0 times as long" in caplog.text
