@@ -236,7 +236,7 @@ class _LogFile(logging.FileHandler):
 def _logged(file: Path) -> Iterator[None]:
     """Copy what is logged into ``file`` while the block runs."""
     try:
-        handler = _LogFile(file, encoding="utf-8")
+        handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"{file} can't be written ({error.strerror or error})") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
