@@ -116,7 +116,7 @@ VALUES = [
 ]
 BEFORE = [*[""] * 16, "+", "++", "~", "+++", "-", "--", " "]
 FLAGS = [
-    *("-m", "--multirun", "--cfg", "--cfg=job", "--help", "--info", "--config-name", "-cn=x", "--resolve", "-p"),
+    *("-m", "--multirun", "--cfg", "--cfg=job", "--help", "--config-name", "-cn=x", "--resolve", "-p"),
     *("--experimental-rerun=x", "--shell-completion", "--nonsense"),
 ]
 
