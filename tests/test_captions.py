@@ -200,7 +200,8 @@ def test_a_grid_of_one_row_is_no_order_in_time(captions: Path) -> None:
 
 def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
     out = tmp_path / "control"
-    asked = [f"checkpoint={captions}", f"output={out}", "evaluation.control=shuffled_images"]
+    cache = captions.parent / "cache"  # where the run's pictures are: a stored config doesn't say where caches go
+    asked = [f"checkpoint={captions}", f"output={out}", f"data.cache={cache}", "evaluation.control=shuffled_images"]
     evaluating.evaluate(composed("evaluate", *asked))
     rows, mine = (
         [json.loads(line) for line in (folder / "outputs" / "test.jsonl").read_text().splitlines()]

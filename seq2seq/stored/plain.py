@@ -84,7 +84,7 @@ def parse_json(text: str, name: str) -> Any:
     except RecursionError as error:
         raise UserError(f"{name} is refused: it is nested too deep") from error
     except ValueError as error:
-        raise UserError(f"{name} can't be read: {_first(error)}") from error
+        raise UserError(f"{name}: no JSON: {_first(error)}") from error
 
 
 def check(value: Any, name: str) -> None:
