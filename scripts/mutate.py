@@ -175,7 +175,7 @@ def drawn(seed: int, count: int) -> list[tuple[Path, Mutant]]:
 
 
 def tests_of(module: Path) -> list[str]:
-    """The test files of its area: that of its name, those that import it, those from model to figures, its folder's."""
+    """The test files of its area: that of its name, those from model to figures, those that import it, its folder's."""
     inner = module.relative_to("seq2seq")
     same = ROOT / "tests" / inner.parent / f"test_{inner.name}"
     every = sorted((ROOT / "tests").rglob("test_*.py"))
@@ -184,7 +184,7 @@ def tests_of(module: Path) -> list[str]:
     importing = [path for path in every if imports.search(path.read_text(encoding="utf-8"))]
     golden = [path for path in every if path.parent.name == "golden"]
     folder = [path for path in every if inner.parent.name and path.parent == same.parent]
-    ordered = dict.fromkeys([*[path for path in every if path == same], *importing, *golden, *folder])
+    ordered = dict.fromkeys([*[path for path in every if path == same], *golden, *importing, *folder])
     return [str(path.relative_to(ROOT)) for path in ordered]
 
 
