@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from math import exp, log
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,17 @@ SPREAD = exp(QUARTER)
 
 
 def run(
-    folder: Path, model: Trained, records: Sequence[Record], metrics: Sequence[str], faithful: bool = True
+    folder: Path,
+    model: Trained,
+    records: Sequence[Record],
+    metrics: Sequence[str],
+    *,
+    faithful: bool = True,
+    plots: int = 0,
 ) -> dict[str, float]:
     """What results.json says, as a run makes it."""
     found = score_records(
-        model, records, Greedy(max_length=5), {"metrics": metrics}, max_tokens=4096, plots=0, examples=len(records)
+        model, records, Greedy(max_length=5), {"metrics": metrics}, max_tokens=4096, plots=plots, examples=len(records)
     )
     if faithful:
         found.add(faithfulness(model, records, max_tokens=4096))
@@ -50,9 +57,18 @@ def run(
     return figures
 
 
-def outputs(folder: Path) -> list[str]:
+def outputs(folder: Path) -> list[dict[str, Any]]:
+    """What outputs/test.jsonl says of each record."""
     lines = (folder / "outputs" / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["hypothesis"] for line in lines]
+    return [json.loads(line) for line in lines]
+
+
+def texts(folder: Path) -> list[str]:
+    return [record["hypothesis"] for record in outputs(folder)]
+
+
+def drawings(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "attention" / "test").iterdir()}
 
 
 def same(found: Mapping[str, float], expected: Mapping[str, float]) -> None:

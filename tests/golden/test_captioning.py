@@ -20,7 +20,7 @@ from PIL import Image
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.images import Images
 from seq2seq.data.records import Record
-from tests.golden.paper import LN2, QUARTER, SPREAD, mean, nats, outputs, run, same
+from tests.golden.paper import LN2, QUARTER, SPREAD, drawings, mean, nats, run, same, texts
 from tests.golden.written import Colours, probability, trained, words
 
 COLOURS = {"r": (255, 0, 0), "g": (0, 255, 0), "b": (0, 0, 255), "-": (0, 0, 0)}
@@ -146,8 +146,9 @@ def test_captioning(tmp_path: Path) -> None:
     means = list(enumerate(("red", "green", "blue")))
     model = trained(codec, Colours(), means, [SEEN_FIRST, SEEN_LAST], SAID)
     metrics = ["cider", "bleu1", "bleu2", "bleu3", "bleu4", "rougeL_coco"]
-    found = run(tmp_path / "run", model, records, metrics)
-    assert outputs(tmp_path / "run") == ["red above blue here", "green near it here"]
+    found = run(tmp_path / "run", model, records, metrics, plots=1)
+    assert texts(tmp_path / "run") == ["red above blue here", "green near it here"]
+    assert drawings(tmp_path / "run") == {"00000_sheet.png", "00000_sheet.npz"}
     near = exp(-(1**2) / (2 * 6**2))  # the lengths of two captions, in pairs of words, differ by one
     same(
         found,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from seq2seq.data.codec import TextCodec
 from seq2seq.data.records import Record
-from tests.golden.paper import QUARTER, SPREAD, mean, outputs, run, same
+from tests.golden.paper import QUARTER, SPREAD, drawings, mean, outputs, run, same, texts
 from tests.golden.written import WrittenEncoder, probability, trained, words
 
 DOCUMENTS = [
@@ -52,8 +52,14 @@ def test_summarisation(tmp_path: Path) -> None:
     codec = TextCodec(words("a b c d q f g h"), words("a b c d e f g h"), documents=True, copy=True)
     model = trained(codec, WrittenEncoder(len(codec.source)), [], [READING], THEN)
     kinds = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
-    found = run(tmp_path / "run", model, DOCUMENTS, kinds, faithful=False)
-    assert outputs(tmp_path / "run") == ["a b a b a", "q f e"]
+    found = run(tmp_path / "run", model, DOCUMENTS, kinds, faithful=False, plots=1)
+    assert texts(tmp_path / "run") == ["a b a b a", "q f e"]
+    assert drawings(tmp_path / "run") == {f"00000_document.{kind}" for kind in ("png", "html", "npz")}
+    first, second = outputs(tmp_path / "run")
+    # The share of each word's probability that was copied, in four digits: a of a 1/4, of a 1, of a 1; q; f of f 1
+    copied = [1 / 8 / (q("a", a=4) + 1 / 8), 0, 1 / 2 / (q("a", a=6) + 1 / 2), 0, 1 / 2 / (q("a", a=6) + 1 / 2)]
+    assert first["copied"] == [round(share, 4) for share in copied]
+    assert second["copied"] == [1, round(1 / 2 / (q("f", end=4) + 1 / 2), 4), 0]
     # {text: F1 of words, of pairs, of the longest common subsequence}, by the better reference of the second document
     rouge = {
         "": ((f1(2, 5, 4), f1(1, 4, 3), f1(2, 5, 4)), (f1(2, 3, 2), 0, f1(1, 3, 2))),

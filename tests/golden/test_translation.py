@@ -27,7 +27,7 @@ from seq2seq.data.records import Record
 from seq2seq.inference import Trained
 from seq2seq.judgement import alignment_error, gold_of
 from seq2seq.scoring import forced
-from tests.golden.paper import LN2, QUARTER, counted, mean, nats, outputs, run, same
+from tests.golden.paper import LN2, QUARTER, counted, mean, nats, outputs, run, same, texts
 from tests.golden.written import WrittenEncoder, probability, trained, words
 
 PAIRS = [
@@ -138,7 +138,10 @@ ERASED_OTHER = [
 
 def test_translation(tmp_path: Path) -> None:
     found = run(tmp_path / "run", translator(FIRST, LAST), PAIRS, ["bleu", "chrf", "ter"])
-    assert outputs(tmp_path / "run") == ["a b c d f", "g h"]
+    assert texts(tmp_path / "run") == ["a b c d f", "g h"]
+    first, second = outputs(tmp_path / "run")
+    # x-a y-b y-c x-d z-f, f being read off z alone beside </s>; u-g v-h
+    assert (first["alignment"], second["alignment"]) == ("0-0 0-3 1-1 1-2 2-4", "0-0 1-1")
     precision, recall = mean(6 / 7, 3 / 5, 2 / 3, 1 / 2, 0 / 1), mean(6 / 8, 3 / 6, 2 / 4, 1 / 2, 0 / 1)
     same(
         found,
@@ -204,7 +207,9 @@ def test_translation(tmp_path: Path) -> None:
 def test_agreement(tmp_path: Path) -> None:
     """Between the model and another, whose two layers have changed places."""
     two = {"run": (FIRST, LAST), "other": (LAST, FIRST)}
-    found = {name: run(tmp_path / name, translator(*rows), PAIRS, ["bleu"], False) for name, rows in two.items()}
+    found = {
+        name: run(tmp_path / name, translator(*rows), PAIRS, ["bleu"], faithful=False) for name, rows in two.items()
+    }
     assert found["other"]["aer"] == pytest.approx(8 / 13)
     entries = [Entry(name, [runs.read(tmp_path / name, "test")]) for name in two]
     # The share that both give to the same words, </s> left out, such as 0 3/4 1/4 and 1/4 1/4 1/2 for b
@@ -234,3 +239,16 @@ def test_gold_links_of_a_file(tmp_path: Path) -> None:
     assert other.reference is not None and one.weights.keys() == {"cross.0", "cross.1"}
     np.testing.assert_allclose(other.reference, [[3 / 4, 1 / 4], [1 / 4, 3 / 4], [1 / 2, 0]], atol=1 / 255)
     assert {path.name[:5] for path in (tmp_path / "attention" / "gold").iterdir()} == {"00000"}  # one is drawn
+
+
+def test_gold_links_of_one_pair() -> None:
+    """The second pair alone, and none: each layer has its figure wherever there is a pair."""
+    (one,) = forced(translator(FIRST, LAST), PAIRS[1:], 4096)
+    assert one is not None
+    metrics, (links,) = alignment_error([one], [gold_of(PAIRS[1])])
+    assert links == {(0, 0), (1, 1), (0, 2)}
+    expected = {"aer": 3 / 5, "aer_input": 2 / 5, "aer_layer1": 2 / 5, "aer_layer2": 3 / 5, "aer_layers": 3 / 5}
+    expected |= {"aer_diagonal": 5 / 5, "aer_uniform": (2 + 3) / 2 / 5}
+    same({name: figure.score for name, figure in metrics.items()}, {name: 1 - of for name, of in expected.items()})
+    metrics, none = alignment_error([], [])
+    assert none == [] and metrics.keys() == {"aer", "aer_input", "aer_diagonal", "aer_uniform"}
