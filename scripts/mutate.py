@@ -236,6 +236,7 @@ class Tests:
         except EOFError:
             return "crash"
         finally:
+            process.join(timeout=1)  # to let one that has answered end by itself
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
             process.join()
