@@ -48,3 +48,9 @@ def test_what_was_said() -> None:
     assert attributes(["a red dog", "a red dog"], references, naming) == [(2, 2), (2, 4)]
     assert attributes(["", "x"], references, naming) == [(0, 2), (0, 4)]
     assert attributes(["x"], [["y"]], naming) == [(0, 0)]
+
+
+def test_attributes_of_the_nearest_reference_by_its_share() -> None:
+    """One of one is nearer than two of three."""
+    naming = {"red", "dog", "cat", "big"}
+    assert attributes(["big red dog"], [["big red cat", "so red"]], naming) == [(1, 1)]

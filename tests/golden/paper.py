@@ -1,0 +1,92 @@
+"""The way of a run, from a written model to results.json, and sums that are done on paper.
+
+Every figure is worked out from two records and weights that are written down in the test of its task. The expected
+values are arithmetic on these numbers alone; nothing is copied from what the program says. What is drawn is written
+down too (``conftest.drawn``): chance picks the last of a list, permutations turn a list round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seq2seq import report
+from seq2seq.comparison import runs
+from seq2seq.data.records import Record
+from seq2seq.faithfulness import faithfulness
+from seq2seq.inference import Trained
+from seq2seq.metrics import sums
+from seq2seq.scoring import score_records
+from seq2seq.search.greedy import Greedy
+
+LN2 = log(2)
+QUARTER = 3 / 4 * log(4 / 3) + 1 / 4 * log(4)  # the entropy of 3/4 and 1/4
+SPREAD = exp(QUARTER)
+
+
+def run(
+    folder: Path,
+    model: Trained,
+    records: Sequence[Record],
+    metrics: Sequence[str],
+    *,
+    faithful: bool = True,
+    plots: int = 0,
+) -> dict[str, float]:
+    """What results.json says, as a run makes it."""
+    found = score_records(
+        model, records, Greedy(max_length=5), {"metrics": metrics}, max_tokens=4096, plots=plots, examples=len(records)
+    )
+    if faithful:
+        found.add(faithfulness(model, records, max_tokens=4096))
+    report.claim(folder, model.config)
+    report.save_split(folder, "test", records, found)
+    report.save_results(folder / "results.json", {"test": found.metrics}, {"seed": 1, "training": {}})
+    told = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
+    figures = {name: float(figure["score"]) for name, figure in told.items()}
+    left = runs.read(folder, "test")
+    for name in figures:  # what each output adds, by which runs are compared, comes to the same figure
+        if (rows := left.rows(name)) is not None:
+            again = rows[:, 0].mean() if name.startswith("attention_") else sums.score(name, rows.sum(0))
+            assert again == pytest.approx(figures[name], rel=1e-3, abs=1e-4), name  # statistics are kept in 4 digits
+    return figures
+
+
+def outputs(folder: Path) -> list[dict[str, Any]]:
+    """What outputs/test.jsonl says of each record."""
+    lines = (folder / "outputs" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def texts(folder: Path) -> list[str]:
+    return [record["hypothesis"] for record in outputs(folder)]
+
+
+def drawings(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "attention" / "test").iterdir()}
+
+
+def same(found: Mapping[str, float], expected: Mapping[str, float]) -> None:
+    """The same names, and the same figures."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
+
+
+def nats(probabilities: Sequence[Sequence[float]]) -> float:
+    """-log p of all words together."""
+    return -sum(log(each) for sentence in probabilities for each in sentence)
+
+
+def counted(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Of ``before`` the steps that ``after`` has."""
+    return [sentence[: len(other)] for sentence, other in zip(before, after, strict=True)]
+
+
+def mean(*values: float) -> float:
+    return sum(values) / len(values)
