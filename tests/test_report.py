@@ -8,11 +8,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from omegaconf import OmegaConf
 
 from seq2seq import report
 from seq2seq.data.records import Record
-from seq2seq.errors import UserError
 from seq2seq.metrics import Score
 
 
@@ -41,14 +39,6 @@ def test_the_first_records_are_counted(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(report, "COUNTED", 1)
     report.save_frequencies(tmp_path, cast(Any, corpus(streaming=False)))
     assert json.loads((tmp_path / "frequencies.json").read_text(encoding="utf-8")) == {"the": 1, "cat": 1}
-
-
-def test_a_directory_is_claimed_once(tmp_path: Path) -> None:
-    config = OmegaConf.create({"seed": 3})
-    report.claim(tmp_path / "new" / "run", config)
-    assert OmegaConf.load(tmp_path / "new" / "run" / "config.yaml") == config
-    with pytest.raises(UserError, match="run already holds a run"):
-        report.claim(tmp_path / "new" / "run", config)
 
 
 def test_the_table() -> None:

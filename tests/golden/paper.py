@@ -21,6 +21,7 @@ from seq2seq.data.records import Record
 from seq2seq.faithfulness import faithfulness
 from seq2seq.inference import Trained
 from seq2seq.metrics import sums
+from seq2seq.run_directory import claimed
 from seq2seq.scoring import score_records
 from seq2seq.search.greedy import Greedy
 
@@ -44,9 +45,9 @@ def run(
     )
     if faithful:
         found.add(faithfulness(model, records, max_tokens=4096))
-    report.claim(folder, model.config)
-    report.save_split(folder, "test", records, found)
-    report.save_results(folder / "results.json", {"test": found.metrics}, {"seed": 1, "training": {}})
+    with claimed(folder, model.config):
+        report.save_split(folder, "test", records, found)
+        report.save_results(folder / "results.json", {"test": found.metrics}, {"seed": 1, "training": {}})
     told = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
     figures = {name: float(figure["score"]) for name, figure in told.items()}
     left = runs.read(folder, "test")
