@@ -38,6 +38,10 @@ REMADE = ("attention", "outputs", "metrics.csv", "frequencies.json", "profile.tx
 """What a run makes before it has a checkpoint, and after that what it can make again."""
 COMPARED = (CONFIG, "metrics.csv", "frequencies.json", f"{HYDRA}/*.yaml", "outputs/*", "attention/*.npz")
 """What ``compare.py`` reads beside results.json."""
+GOES_ON = ("last.ckpt", "best.ckpt")
+"""The checkpoints that a run goes on from: today's, and that of a run of before there were model files."""
+BESIDE = ("config.yaml", "source.model", "target.model", "model.next.safetensors")
+"""What stands in ``checkpoints`` before the first ``last.ckpt`` does."""
 KEPT = (LOCK, HYDRA, CONFIG, LOG, CHECKPOINTS, "wandb", "tensorboard")
 """What a run that had no checkpoint may have left beside those."""
 
@@ -133,9 +137,7 @@ def changed(folder: Path) -> list[Path]:
 
 def has_checkpoint(folder: Path) -> bool:
     """Whether a run can go on from what ``folder`` holds."""
-    with suppress(OSError):
-        return any(not _is_temporary(path.name) for path in (folder / CHECKPOINTS).iterdir())
-    return False
+    return any((folder / CHECKPOINTS / name).is_file() for name in GOES_ON)
 
 
 def composed_config(folder: Path) -> str:
@@ -164,7 +166,11 @@ def _check_free(folder: Path) -> None:
         raise Taken(f"{folder} already holds a run that was stopped; go on with resume={folder}, or {choose}")
     names = sorted(path.name for path in folder.iterdir())
     usual = (*KEPT, *REMADE) if _is_ours(folder) else (FAILED,)
-    if others := [name for name in names if name not in usual and not _is_temporary(name)]:
+    others = [name for name in names if name not in usual and not _is_temporary(name)]
+    if (checkpoints := folder / CHECKPOINTS).is_dir():
+        below = sorted(path.name for path in checkpoints.iterdir())
+        others += [f"{CHECKPOINTS}/{name}" for name in below if name not in BESIDE and not _is_temporary(name)]
+    if others:
         raise Taken(f"{folder} already holds {others[0]}, which is not a new run's; {choose}")
 
 
@@ -205,6 +211,8 @@ def _locked(folder: Path) -> Iterator[None]:
 def _clear(folder: Path) -> None:
     """Remove what a run left that had no checkpoint. Trackers and the log keep what they have."""
     _tidy(folder)
+    for name in BESIDE:
+        (folder / CHECKPOINTS / name).unlink(missing_ok=True)
     for name in REMADE:
         path = folder / name
         if path.is_dir() and not path.is_symlink():

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.errors import UserError
 from seq2seq.run_directory import AtWork, Taken, claimed, has_checkpoint, held, results
+from seq2seq.stored import model_file
 
 CONFIG = OmegaConf.create({"seed": 1, "a": {"b": "${seed}"}})
 RESULTS = {"test": {}, "run": {"seed": 1}}
@@ -67,7 +68,7 @@ def worker(folder: Path) -> Iterator[subprocess.Popen[str]]:
     [
         (["results.json"], "already holds a run, which is not written over; choose another directory$"),
         ([".lock", "checkpoints/last.ckpt"], "a run that was stopped; go on with resume=.*, or choose another"),
-        ([".lock", "checkpoints/model.safetensors"], "a run that was stopped; go on with resume="),
+        ([".lock", "checkpoints/best.ckpt"], "a run that was stopped; go on with resume="),
         (["thesis.tex"], r"already holds thesis\.tex, which is not a new run's"),
         ([".lock", "config.yaml", "notes/a.txt"], "already holds notes,"),
         (["config.yaml", "outputs/mine.txt"], r"already holds config\.yaml,"),  # not ours: there is no lock
@@ -167,6 +168,25 @@ def test_a_temporary_file_is_no_checkpoint(tmp_path: Path) -> None:
     assert not has_checkpoint(tmp_path)
     made(tmp_path, "checkpoints/last.ckpt")
     assert has_checkpoint(tmp_path)
+
+
+def test_what_is_written_before_the_first_checkpoint_is_none(tmp_path: Path) -> None:
+    """A run that was killed while it saved its first best model starts again, without what it left of that."""
+    take(tmp_path)
+    beside = [f"checkpoints/{name}" for name in (model_file.CONFIG, *map(model_file.side_file, ("source", "target")))]
+    made(tmp_path, *beside, f"checkpoints/{model_file.NEXT}")
+    assert not has_checkpoint(tmp_path)
+    take(tmp_path)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [model_file.NAME, "mine.ckpt", "notes.txt"])
+def test_what_else_is_among_the_checkpoints_is_kept(tmp_path: Path, name: str) -> None:
+    take(tmp_path)
+    made(tmp_path, f"checkpoints/{name}")
+    with pytest.raises(Taken, match=f"already holds checkpoints/{name}"):
+        take(tmp_path)
+    assert (tmp_path / "checkpoints" / name).exists()
 
 
 def test_a_killed_claim_can_be_repeated_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

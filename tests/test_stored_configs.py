@@ -7,6 +7,8 @@ changes outside the run, no connection is tried, no variable of the environment 
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -364,6 +366,48 @@ def test_no_resolver_is_asked(text: str, door: Door) -> None:
             assert path in (refused(door, name) or ""), name
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"a": "$", "b": "{oc.env:SEQ2SEQ_SECRET}", "name": "${a}${b}"},
+        {"a": "${", "b": "oc.env:SEQ2SEQ_SECRET}", "name": "${a}${b}"},
+        {"a": "{oc.env:SEQ2SEQ_SECRET}", "name": "$${a}"},
+        {"a": "{oc.env:SEQ2SEQ_SECRET}", "name": "$${oc.select:a,x}"},
+        {"name": "$${oc.select:nothing,'{oc.env:SEQ2SEQ_SECRET}'}"},
+        {"a": "{oc.env:SEQ2SEQ_SECRET}", "b": "$${a}", "name": "${b}"},
+    ],
+    ids=lambda parts: parts["name"],
+)
+def test_no_resolver_is_asked_by_parts_that_make_one_together(parts: dict[str, str], door: Door) -> None:
+    old = {key: value for key, value in door.content.items() if key not in ("format", "model")}
+    name, others = parts["name"], {key: value for key, value in parts.items() if key != "name"}
+    torch.save({**old, "config": {**put(old["config"], "data.name", name), **others}}, door.folder / "last.ckpt")
+    for way in ALL:
+        assert "is refused" in (refused(door, way) or ""), way
+
+
+@pytest.mark.parametrize("key", ["step", "shape"])
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), "x", None, [1]], ids=str)
+def test_metadata_that_no_model_has_are_told(key: str, number: Any, door: Door) -> None:
+    door.forge(lambda config: config)
+    file = door.folder / "model.safetensors"
+    raw = file.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+    said = {**json.loads(header["__metadata__"]["seq2seq"]), "sha256": model_file.BLANK}
+    if key == "step":
+        said["step"] = number
+    else:
+        next(tensor for name, tensor in header.items() if name != "__metadata__")["shape"] = [number, 3]
+    header["__metadata__"]["seq2seq"] = json.dumps(said)
+    text = json.dumps(header).encode()
+    blank = len(text).to_bytes(8, "little") + text + raw[8 + size :]
+    digest = hashlib.sha256(blank).hexdigest()
+    file.write_bytes(blank.replace(model_file.BLANK.encode(), digest.encode(), 1))
+    for way in ("load", "generate"):
+        assert "model.safetensors is refused" in (refused(door, way) or ""), way
+
+
 def test_references_that_grow_without_end_are_refused(door: Door) -> None:
     old = {key: value for key, value in door.content.items() if key not in ("format", "model")}
     nodes = {f"n{i}": {"x": f"${{n{i + 1}}}", "y": f"${{n{i + 1}}}"} for i in range(60)} | {"n60": 1}
@@ -376,8 +420,6 @@ def test_references_that_grow_without_end_are_refused(door: Door) -> None:
 
 @pytest.mark.parametrize("kind", YAMLS)
 def test_only_plain_yaml_within_bounds_is_read(kind: str, door: Door, tmp_path: Path) -> None:
-    import hashlib
-
     door.forge(lambda config: config)
     weights = model_file.weights(door.folder / "model.safetensors")
     text = YAMLS[kind]

@@ -134,8 +134,8 @@ def about(path: Path) -> About:
             str(content["monitor"]),
             shapes,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is refused: its metadata lack {str(error)[:200]}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path} is refused: its metadata are not ours: {str(error)[:200]}") from error
     sides = set(found.tokenizers)
     if not {"target"} <= sides <= {"source", "target"} or set(found.files) != {CONFIG, *map(side_file, sides)}:
         raise UserError(f"{path} is refused: its metadata name other files than config.yaml and its tokenizers")
