@@ -128,9 +128,9 @@ def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Para
     """
     known: dict[str, tuple[inspect.Parameter, Any]] = {}
     others = of_others(f"{target.__module__}.{target.__qualname__}")
-    for function in _constructors(target):
+    for function, annotated in _constructors(target):
         try:
-            hints = typing.get_type_hints(function, include_extras=True)
+            hints = typing.get_type_hints(annotated, include_extras=True)
         except (NameError, TypeError):  # a name imported for type checkers only: the constructor will judge
             hints = {}
         hints |= {name: hint for name, hint in others.items() if name in inspect.signature(function).parameters}
@@ -143,12 +143,16 @@ def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Para
     return known, True
 
 
-def _constructors(target: Callable[..., Any]) -> list[Callable[..., Any]]:
+def _constructors(target: Callable[..., Any]) -> list[tuple[Callable[..., Any], Any]]:
+    """Return the constructors of ``target``, those of base classes last, each with what has its annotations.
+
+    Those of a dataclass are of its fields, each in the module of its own class.
+    """
     if not inspect.isclass(target):
-        return [target]
-    return [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base) and base is not object] or [
-        lambda: None
-    ]
+        return [(target, target)]
+    bases = [base for base in target.__mro__ if "__init__" in vars(base) and base is not object]
+    made = [(vars(base)["__init__"], base if "__dataclass_fields__" in vars(base) else None) for base in bases]
+    return [(function, fields or function) for function, fields in made] or [(lambda: None, lambda: None)]
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -1,9 +1,9 @@
 """Files of a cache, which end in a seal: what is read back is what was written, or it counts as not there.
 
-A seal is, after the content: what the writer says of the file (JSON), the length of that, a digest of both with the
-file's name, and a mark. The name is part of the digest because a cache's names say what a file is made from: another
-whole file in its place is noticed. The digest is XXH3 (128 bits): it takes less time than reading the file, finds
-accidents, and is no protection from a person.
+A seal is, after the content: what the writer says of the file (JSON), the length of that, a digest of both with their
+lengths and the file's name, and a mark. The name is part of the digest because a cache's names say what a file is made
+from: another whole file in its place is noticed. The digest is XXH3 (128 bits): it takes less time than reading the
+file, finds accidents, and is no protection from a person.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def writing(path: Path, remedy: str, about: Callable[[], Mapping[str, Any]] = di
         said = dict(about())
         encoded = json.dumps(said).encode()
         with temporary.open("r+b") as file:
-            digest = _digest(file, os.fstat(file.fileno()).st_size, path.name)
+            size = os.fstat(file.fileno()).st_size
+            digest = _digest(file, size, f"{path.name}\n{size}")
             digest.update(encoded)
             file.seek(0, os.SEEK_END)
             file.write(encoded + _END.pack(len(encoded), digest.digest(), _MARK))
@@ -128,7 +129,7 @@ def _unsealed(file: Any, name: str) -> dict[str, Any] | None:
         return None
     start, size, digest = end
     file.seek(0)
-    found = _digest(file, start + size, name).digest()
+    found = _digest(file, start + size, f"{name}\n{start}").digest()
     return _said(file) if found == digest else None
 
 
@@ -152,9 +153,9 @@ def _last(file: Any) -> tuple[int, int, bytes] | None:
     return (start, size, digest) if mark == _MARK and start >= 0 else None
 
 
-def _digest(file: Any, size: int, name: str) -> Any:
-    """Of the name and the next ``size`` bytes."""
-    digest = xxh3_128(f"{name}\n".encode())
+def _digest(file: Any, size: int, head: str) -> Any:
+    """Of ``head``, the file's name and the length of its content, and of the next ``size`` bytes."""
+    digest = xxh3_128(f"{head}\n".encode())
     block = memoryview(bytearray(min(_BLOCK, size)))
     while size > 0 and (count := file.readinto(block[: min(_BLOCK, size)])):
         digest.update(block[:count])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+from itertools import chain
 from typing import Any, Literal
 
 import pytest
@@ -10,11 +12,11 @@ import torch
 from omegaconf import OmegaConf
 
 from seq2seq.attention.composed import Composed
-from seq2seq.config import build_node, build_tool, locate
+from seq2seq.config import CONF, build_node, build_tool, locate
 from seq2seq.encoders.rnn import RNNEncoder
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
-from seq2seq.options import check, check_options, describe, fits
+from seq2seq.options import check, check_nodes, check_options, describe, fits, parameters
 
 LOSS = {"_target_": "seq2seq.loss.Criterion", "label_smoothing": 0.1}
 ENCODER = {
@@ -147,6 +149,20 @@ class Base:
 class Derived(Base):
     def __init__(self, *, depth: int = 1, **options: Any) -> None:
         super().__init__(**options)
+
+
+def test_all_options_of_our_components_have_types() -> None:
+    named = (re.findall(r"_target_: (seq2seq\S+)", file.read_text(encoding="utf-8")) for file in CONF.rglob("*.yaml"))
+    targets = sorted(set(chain.from_iterable(named)))
+    assert "seq2seq.search.Beam" in targets
+    for target in targets:
+        for name, (_, hint) in parameters(locate(target, tools=True))[0].items():
+            assert hint is not Any, f"{target}: {name}"
+
+
+def test_an_inherited_option_of_a_dataclass_is_held_against_its_type() -> None:
+    with pytest.raises(UserError, match=r"^decoding\.max_length=x: must be one of int at least 1, null$"):
+        check_nodes("decoding", {"_target_": "seq2seq.search.Beam", "max_length": "x"})
 
 
 def test_options_handed_on_to_a_base_class_are_known() -> None:

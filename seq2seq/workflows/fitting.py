@@ -34,7 +34,7 @@ from seq2seq.inference import Trained
 from seq2seq.metrics import Score
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
-from seq2seq.ranges import Range
+from seq2seq.ranges import Count, Range
 from seq2seq.run_directory import RESULTS, AtWork, Taken, claimed, composed_config, has_checkpoint, held, results
 from seq2seq.scoring import score_records
 from seq2seq.stored import config as stored
@@ -61,6 +61,15 @@ class Seeded:
     seed: Annotated[int, Range(0, 2**32 - 1)]
 
 
+@dataclass(frozen=True)
+class Scored:
+    """The options of ``task`` that no component reads, but the scoring of outputs."""
+
+    metrics: Sequence[str]
+    lead_sentences: Count | None = None
+    lead_words: Count | None = None
+
+
 def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     """Refuses what could not be trained, before any data is read: names, types, and what constructors refuse."""
     typed, resuming = list(typed), "resume" in config
@@ -74,6 +83,8 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     Budget.of(config)
     schema.check_options("", {"seed": config.get("seed")}, Seeded)
     _check_loggers(config)
+    task = plain(config.task)
+    schema.check_options("task", {key: task.get(key) for key in Scored.__dataclass_fields__}, Scored)
     check_metrics(config.task.metrics, "task.metrics")
     check_metrics(config.training.metrics, "training.metrics")
     if taken := sorted(set(config.trainer) & set(OURS)):

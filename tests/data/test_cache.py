@@ -105,6 +105,19 @@ def test_a_whole_file_of_the_cache_in_anothers_place_is_noticed(tmp_path, caplog
     assert sealed.content(tmp_path / "b.model") == (b"b", {})
 
 
+def test_each_bit_of_a_sealed_file_counts(tmp_path):
+    file = tmp_path / "a.model"
+    with cache.writing(file, lambda: {"rows": 3}) as temporary:
+        temporary.write_bytes(b"content")
+    whole = file.read_bytes()
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        sealed._verified.clear()
+        assert sealed.content(file) is None, bit
+
+
 def test_a_seal_holds_what_is_said_when_the_content_is_there(tmp_path):
     said = {"rows": 0}
     with cache.writing(tmp_path / "a", lambda: said) as temporary:
