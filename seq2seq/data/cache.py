@@ -11,7 +11,8 @@ from typing import Any
 
 from xxhash import xxh3_128
 
-from seq2seq import files, sealed
+from seq2seq import sealed
+from seq2seq.files import write_bytes
 
 REMEDY = "set data.cache=DIR"
 
@@ -31,7 +32,7 @@ def keep_picture(folder: Path, content: bytes, suffix: str) -> Path:
     name = xxh3_128(content).hexdigest()
     file = folder / name[:2] / f"{name}{suffix}"
     if not picture_is_whole(file):
-        files.write_bytes(file, content, REMEDY)
+        write_bytes(file, content, REMEDY)
     return file
 
 
