@@ -95,6 +95,7 @@ def held(folder: Path) -> Iterator[None]:
     if not is_first():
         yield
         return
+    check_links(folder)
     with _locked(folder):
         (folder / FAILED).unlink(missing_ok=True)
         _tidy(folder)
@@ -140,6 +141,19 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / CHECKPOINTS / name).is_file() for name in GOES_ON)
 
 
+def check_links(folder: Path) -> None:
+    """Refuse a run, perhaps a stranger's, in which a link would lead what is written to somewhere else.
+
+    Raises:
+        Taken: A link below ``folder`` leads out of it.
+    """
+    home = folder.resolve()
+    for root, folders, files in os.walk(folder):
+        for path in (Path(root, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise Taken(f"{path} is a link out of the run, which is not written through; copy what it leads to")
+
+
 def composed_config(folder: Path) -> str:
     """The config of the run in ``folder`` as it was composed, in YAML; empty where it has none."""
     for file in (folder / HYDRA / "config.yaml", folder / CONFIG):  # the second one in older runs
@@ -164,6 +178,9 @@ def _check_free(folder: Path) -> None:
         raise Taken(f"{folder} already holds a run, which is not written over; {choose}")
     if has_checkpoint(folder):
         raise Taken(f"{folder} already holds a run that was stopped; go on with resume={folder}, or {choose}")
+    if (folder / RESULTS).exists():
+        raise Taken(f"{folder / RESULTS} is damaged; move it away to use the directory again, or {choose}")
+    check_links(folder)
     names = sorted(path.name for path in folder.iterdir())
     usual = (*KEPT, *REMADE) if _is_ours(folder) else (FAILED,)
     others = [name for name in names if name not in usual and not _is_temporary(name)]

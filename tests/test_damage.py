@@ -83,7 +83,7 @@ def test_files_of_another_model_are_damage(folder: Path, tmp_path: Path) -> None
     files = model_file.write_beside(other, {**OmegaConf.to_object(opened.config), "seed": 9}, models, keep=False)
     about = {
         "files": files,
-        "tokenizers": {side: "unigram" for side in models},
+        "tokenizers": {side: tokenizer.type for side, tokenizer in opened.codec.tokenizers.items()},
         "step": 1,
         "score": 1.0,
         "monitor": "nll",

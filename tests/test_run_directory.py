@@ -18,7 +18,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.errors import UserError
-from seq2seq.run_directory import AtWork, Taken, claimed, has_checkpoint, held, results
+from seq2seq.run_directory import AtWork, Taken, check_links, claimed, has_checkpoint, held, results
 from seq2seq.stored import model_file
 
 CONFIG = OmegaConf.create({"seed": 1, "a": {"b": "${seed}"}})
@@ -113,12 +113,12 @@ def test_this_process_holds_it_once(tmp_path: Path) -> None:
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
     """As a loader's, which outlives a training process that is killed."""
     code = "import os, sys, time; from pathlib import Path; from seq2seq.run_directory import held\n"
-    code += "with held(Path(sys.argv[1])):\n    child = os.fork()\n    print(child, flush=True)\n    time.sleep(60)"
+    code += "with held(Path(sys.argv[1])):\n    child = os.fork()\n"
+    code += "    child and print(child, flush=True)\n    time.sleep(60)"
     line = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
-        os.read(process.stdout.fileno(), 100)
         process.kill()
         process.wait()
         try:
@@ -159,8 +159,9 @@ def test_half_a_file_is_no_result(tmp_path: Path, text: str) -> None:
     (tmp_path / "results.json").write_text(text)
     assert results(tmp_path) is None
     (tmp_path / ".lock").touch()
-    take(tmp_path)  # and nothing that would keep the run from being done
-    assert not (tmp_path / "results.json").exists()
+    with pytest.raises(Taken, match=r"results\.json is damaged; move it away"):
+        take(tmp_path)  # what else the run left may be all that there is of it
+    assert (tmp_path / "results.json").read_text() == text
 
 
 def test_a_temporary_file_is_no_checkpoint(tmp_path: Path) -> None:
@@ -256,3 +257,17 @@ def test_time_is_not_lost_on_a_refusal(tmp_path: Path) -> None:
         with pytest.raises(AtWork), held(tmp_path):
             pass
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("name", ["train.log", "metrics.csv", "outputs", "checkpoints/last.ckpt", "evaluations"])
+def test_links_out_of_a_run_are_not_followed(tmp_path: Path, name: str) -> None:
+    """A directory from elsewhere may hold links to anything of its reader's."""
+    mine, run = tmp_path / "mine", tmp_path / "run"
+    mine.mkdir()
+    made(run, "checkpoints/model.safetensors", "notes/a")
+    (run / "latest").symlink_to(run / "notes")  # as trackers have them, within the run
+    check_links(run)
+    (run / name).symlink_to(mine)
+    with pytest.raises(Taken, match="is a link out of the run"), held(run):
+        pass
+    assert list(mine.iterdir()) == []

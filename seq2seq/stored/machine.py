@@ -26,7 +26,7 @@ WORDS = {
     "accelerator": r"[a-z]+",
     "strategy": r"auto|ddp",
     "precision": r"[\w-]+",
-    "devices": r"auto|[\d, -]+",
+    "devices": r"auto|-1|\d{1,3}(, ?\d{1,3})*",
     "max_time": r"[\d:]+",
     "gradient_clip_algorithm": r"norm|value",
     "deterministic": r"warn",

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,8 +149,9 @@ def beside(path: Path, name: str, digest: str) -> bytes:
     """The verified content of the file ``name`` beside the model file ``path``."""
     file = path.parent / name
     try:
-        if file.stat().st_size > LARGEST_HEADER:
-            raise UserError(f"{file} is damaged: it is larger than any config or tokenizer")
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_HEADER:
+            raise UserError(f"{file} is damaged: it is no file, or larger than any config or tokenizer")
         content = file.read_bytes()
     except OSError as error:
         raise UserError(

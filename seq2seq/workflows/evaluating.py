@@ -30,7 +30,7 @@ from seq2seq.lines import read_lines
 from seq2seq.metrics import Score
 from seq2seq.metrics.gold import Gold, read_gold
 from seq2seq.metrics.text import check_metrics
-from seq2seq.run_directory import RESULTS, claimed
+from seq2seq.run_directory import RESULTS, check_links, claimed
 from seq2seq.scoring import forced, score_records
 from seq2seq.stored import config as stored
 from seq2seq.stored.machine import data_here
@@ -89,6 +89,8 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     gold = read_gold(asked.alignment) if asked.alignment else []
     if asked.reverse:
         gold = [pair.swapped() for pair in gold]
+    if asked.output is None:
+        check_links(trained.run)
     out = Path(asked.output) if asked.output else _new(trained.run / "evaluations")
     for option in ("source_file", "target_file", "alignment"):
         if (file := getattr(asked, option)) and Path(file).resolve().is_relative_to(out.resolve()):
