@@ -240,7 +240,7 @@ def _params(config_name: str, overrides: list[str]) -> list[str]:
         return []
     try:
         params = hydra.compose(config_name, chosen, return_hydra_config=True).hydra.sweeper.get("params") or {}
-    except (HydraException, OmegaConfBaseException):
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError):
         return []  # the whole is composed below, and its mistakes are told then
     return [forced(f"{key}={value}") for key, value in params.items() if key.lstrip("+") not in typed]
 

@@ -8,7 +8,8 @@ interventions  how much dearer references become, in nats a token, where attenti
 erasing        what log p(y_t) loses, in nats, and how often the likeliest word changes, if the source word that step t
                attends most is replaced by <unk> (a cell or a frame of a picture by grey), beside any other word, drawn;
                of several attended alike one is drawn, and steps that attend no source word are left out (Serrano &
-               Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4)
+               Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4); of a record
+               over some 500 pieces the first steps (``WORK``)
 gradients      Kendall's tau-b between a step's weights and |x . d log p(y_t) / dx| over source words, x the embedding
                of a word or what the encoder made of a cell (Jain & Wallace 2019, section 4.1)
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import log
+from math import isqrt, log
 from random import Random
 
 import numpy as np
@@ -45,6 +46,11 @@ GREY = 128
 LEAST = log(1e-8)  # of log p: a word that could only be copied has none left once its source is gone
 TIED = 1e-6  # weights that differ by less, relatively, are alike
 LARGEST = 2**25  # log-probabilities at a time
+WORK = 2**18
+"""Steps of a record times its longer side, source or steps: of a longer record the first steps alone are looked at.
+
+Each step is a pass over the whole record, so that their cost grows with the third power of its length.
+"""
 
 
 @dataclass
@@ -109,7 +115,7 @@ def _look(trained: Trained, record: Record, seen: AttentionMap, draw: Random, ma
     attending = torch.from_numpy(weights.sum(1) > 0)
     top = np.array([_one_of(np.flatnonzero(row >= row.max() * (1 - TIED)), draw) for row in weights])
     other = np.array([draw.choice([word for word in range(count) if word != chosen]) for chosen in top])
-    base = collate([trained.codec(record)], [0]).to(trained.device)
+    base = _beginning(collate([trained.codec(record)], [0]), len(words)).to(trained.device)
     length = base.target_out.shape[1]
     wide = max(length, len(words))
     rows = max(1, min(max_tokens // wide, LARGEST // (length * trained.codec.sizes[1])))
@@ -139,6 +145,15 @@ def _look(trained: Trained, record: Record, seen: AttentionMap, draw: Random, ma
         for t, row in zip(chosen, importance, strict=True):
             if (tau := kendall(weights[t], np.abs(row))) is not None:
                 steps.tau, steps.compared = steps.tau + tau, steps.compared + 1
+
+
+def _beginning(batch: Batch, source: int) -> Batch:
+    """A record with as much of its target as ``WORK`` allows beside ``source`` pieces or cells."""
+    assert batch.target is not None
+    steps = max(1, min(isqrt(WORK), WORK // source))
+    if batch.target.shape[1] - 1 <= steps:
+        return batch
+    return replace(batch, target=batch.target[:, : steps + 1], target_tokens=steps)
 
 
 def _one_of(places: NDArray[np.intp], draw: Random) -> int:

@@ -187,6 +187,8 @@ def test_many_command_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         (["--nonsense"], "can't read --nonsense: options are GROUP=CHOICE or KEY=VALUE"),
         (["--resolve"], "--resolve goes with --cfg job"),
         (["--experimental-rerun=x"], "--experimental-rerun is not supported; use resume=RUN"),
+        (["experiment=0"], "experiment=0: choose one of the group's files"),
+        (["task.metrics=5"], "task.metrics=5: must be Sequence[str]"),
         (["attention=[nan]"], "attention=[nan]: choose one of the group's files"),
         (["-m", "--multirun", "seed=-1"], "seed=-1: must be int at least 0"),
         (["--help", "attention=locall"], "attention has no choice locall; did you mean local?"),

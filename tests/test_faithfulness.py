@@ -46,10 +46,14 @@ def test_kendall_by_hand() -> None:
     assert kendall([1, 1], [1, 2]) is None
 
 
-def test_erasing_one_by_one(trained: Trained, record: Record) -> None:
-    found = faithfulness(trained, [record], TOKENS)
+@pytest.mark.parametrize("most", [None, 3])  # steps of a record that is too long to look at all of it
+def test_erasing_one_by_one(trained: Trained, record: Record, most: int | None, monkeypatch: MonkeyPatch) -> None:
     (seen,) = forced(trained, [record], TOKENS)
     assert seen is not None
+    if most is not None:
+        assert most < len(seen.target)
+        monkeypatch.setattr(module, "WORK", most * max(most, len(seen.source)))
+    found = faithfulness(trained, [record], TOKENS)
     source, target = (torch.tensor(ids)[None] for ids in (trained.codec(record).source, trained.codec(record).target))
     words, draw = np.array(seen.source_words), Random(0)
     lost: dict[str, list[float]] = {"attended": [], "random": []}
@@ -64,6 +68,8 @@ def test_erasing_one_by_one(trained: Trained, record: Record) -> None:
         mass = [row[words == word].sum() for word in range(max(words) + 1)]
         top = int(np.argmax(mass))
         other = draw.choice([word for word in range(len(mass)) if word != top])
+        if most is not None and t >= most:
+            continue
         for name, word in (("attended", top), ("random", other)):
             erased = said(torch.where(torch.from_numpy(words == word), UNK, source))
             y = int(target[0, t + 1])

@@ -43,7 +43,7 @@ class Search(ABC):
     """
 
     min_length: CountOrZero = 0
-    max_length: Count | None = None
+    max_length: Count | None = 1024  # as data.max_source_tokens
     max_length_ratio: NonNegative = 2.0
     max_length_offset: CountOrZero = 10
     no_repeat_ngram_size: CountOrZero = 0
