@@ -49,6 +49,18 @@ def uses_gpu(trainer: Mapping[str, Any]) -> bool:
     return trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
+def check_device(trainer: Mapping[str, Any]) -> None:
+    """Refuse an accelerator that this machine lacks.
+
+    Raises:
+        UserError: one line that names trainer.accelerator.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}
+    if not there.get(asked := str(trainer.get("accelerator", "auto")), True):
+        raise UserError(f"trainer.accelerator={asked}: this machine has no such device; use trainer=cpu")
+
+
 def check_precision(trainer: Mapping[str, Any], model: nn.Module) -> None:
     """Refuse a precision whose kernels this machine lacks for ``model``, which may be on the meta device.
 

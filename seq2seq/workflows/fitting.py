@@ -41,7 +41,7 @@ from seq2seq.stored import config as stored
 from seq2seq.stored import machine, model_file, resume_file, roles
 from seq2seq.training.fit import OURS, FitResult, fit
 from seq2seq.training.options import Options
-from seq2seq.training.precision import check_precision, check_size, precision_of
+from seq2seq.training.precision import check_device, check_precision, check_size, precision_of
 from seq2seq.workflows.asking import laid, search_of
 from seq2seq.workflows.effects import check_effects
 
@@ -90,6 +90,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     if taken := sorted(set(config.trainer) & set(OURS)):
         raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advice on loggers and devices
+    check_device(config.trainer)
     build_tool(config.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
     with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
         model = build(config, 8, 8)

@@ -14,7 +14,7 @@ from torch import nn
 from seq2seq.errors import UserError
 from seq2seq.training import precision
 from seq2seq.training.fit import fit
-from seq2seq.training.precision import check_precision, precision_of, tell_speed
+from seq2seq.training.precision import check_device, check_precision, precision_of, tell_speed
 
 LSTM, PLAIN = nn.Sequential(nn.LSTM(2, 2)), nn.Linear(2, 2)
 
@@ -96,3 +96,13 @@ def test_a_transformer_trains_in_bf16_on_any_cpu(
     keys = {"trainer.precision": "bf16-mixed", "trainer.max_steps": 1, "model.heads": 2}
     assert fit(*prepare("model=transformer", **keys), tmp_path).steps == 1
     assert "takes 20.0 times as long" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused_by_its_option(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=f"^trainer.accelerator={name}: this machine has no such device"):
+        check_device({"accelerator": name})
+    check_device({"accelerator": "auto"})
+    check_device({"accelerator": "cpu"})
