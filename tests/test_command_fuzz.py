@@ -125,8 +125,12 @@ FLAGS = [
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Runs in an empty directory; takes back the handlers that Hydra gives to the root logger."""
+    """Runs in an empty directory; takes back the handlers that Hydra gives to the root logger.
+
+    Where Hydra configures logging, all handlers are closed. absl's would close the file that pytest captures stderr in.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging, "shutdown", lambda *handlers: None)
     handlers, level = logging.root.handlers[:], logging.root.level
     yield
     logging.root.handlers[:] = handlers
