@@ -63,7 +63,7 @@ class Columns:
         if isinstance(entry, Fault):
             return Row.bad(place, entry)
         source, target = (_cell(entry, names, place, _SIDES) for names in (self.source, self.target))
-        answers = [_cell(entry, names, place, "data.reader.references") for names in (*self.references, REFERENCES)]
+        answers = [_cell(entry, names, place, "set data.reader.references") for names in (*self.references, REFERENCES)]
         if source is None or target is None:
             return Row(place, problem="empty")
         image = None
@@ -111,7 +111,7 @@ class Columns:
     def _source(self, entry: Entry, place: str) -> str | Fault:
         if isinstance(entry, Fault):
             return entry
-        if (cell := _cell(entry, self.source, place, _SIDES)) is None:
+        if (cell := _cell(entry, self.source, place, _AS_LEARNT)) is None:
             return Fault("empty")
         try:
             return self.document(cell)
@@ -129,7 +129,8 @@ class Columns:
         return _text(cell)
 
 
-_SIDES = "data.source and data.target"
+_SIDES = "set data.source and data.target"
+_AS_LEARNT = "name the text as the data do that the model learnt from"
 
 
 class MissingColumn(UserError):
@@ -138,15 +139,15 @@ class MissingColumn(UserError):
     fault: Fault
 
     @staticmethod
-    def of(place: str, names: Sequence[str], there: str, option: str) -> MissingColumn:
-        """Make the error; ``there`` lists the columns that there are, ``option`` says which ones to read."""
+    def of(place: str, names: Sequence[str], there: str, remedy: str) -> MissingColumn:
+        """Make the error; ``there`` lists the columns that there are, ``remedy`` says what to do."""
         columns = " or ".join(map(repr, names))
-        error = MissingColumn(f"{place} has no column {columns}, but {there}: set {option}")
+        error = MissingColumn(f"{place} has no column {columns}, but {there}: {remedy}")
         error.fault = Fault("malformed", f"no column {columns}, but {there}")
         return error
 
 
-def _cell(entry: Mapping[str, Any], names: Sequence[str], place: str, option: str) -> Any:
+def _cell(entry: Mapping[str, Any], names: Sequence[str], place: str, remedy: str) -> Any:
     there, inside_nothing = "", False
     for name in names:
         if not name:
@@ -159,7 +160,7 @@ def _cell(entry: Mapping[str, Any], names: Sequence[str], place: str, option: st
             there = there or str(error.args[0])
     if inside_nothing:
         return None
-    raise MissingColumn.of(place, names, there, option)
+    raise MissingColumn.of(place, names, there, remedy)
 
 
 def _value(entry: Mapping[str, Any], column: str) -> Any:
