@@ -39,6 +39,8 @@ PARTIAL = {"_partial_": True}
 HUB = {"_target_": "seq2seq.data.readers.Hub", "repository": "own/set", "revision": "x"}
 RNN = "seq2seq.encoders.rnn.RNNEncoder"
 BACKBONE = {"_target_": "seq2seq.encoders.backbone.BackboneEncoder", "_partial_": True, "dim": 8}
+RESNET = {"model_type": "resnet", "hidden_sizes": [8], "depths": [1], "embedding_size": 8, "out_features": ["stage1"]}
+NUMBERS = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 
 CODE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("encoder", {**SYSTEM, **PARTIAL}, ALL),
@@ -128,6 +130,20 @@ PLACES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("encoder", {**BACKBONE, "name": "x", "cache": CANARY}, ALL),
     ("encoder", {**BACKBONE, "name": "x", "architecture": {"network": "hf_hub:own/x"}}, ALL),
     ("encoder", {**BACKBONE, "name": "x", "architecture": {"network": {"model_type": "own"}}}, ALL),
+    *(
+        ("encoder", {**BACKBONE, "name": "x", "architecture": {**NUMBERS, "network": {**RESNET, **more}}}, ALL)
+        for more in (
+            {"attn_implementation": "own/kernel"},
+            {"_attn_implementation": "own/kernel:attention"},
+            {"attn_implementation": "flash_attention_2"},
+            {"sub": {"_attn_implementation": {"": "own/kernel"}}},
+            {"experts_implementation": "own/kernel"},
+            {"auto_map": {"AutoBackbone": "own/x--m.C"}},
+            {"quantization_config": {"quant_method": "own"}},
+            {"hidden_act": "own/kernel"},
+            {"model_type": "timm_wrapper", "architecture": "hf_hub:own/x"},
+        )
+    ),
     ("logger.csv.save_dir", CANARY, ()),
     ("training.start_from", "https://example.com/run", ()),
 ]
@@ -175,6 +191,10 @@ SIZES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("loss.label_smoothing", "much", READING),
     ("data.reader", None, READING),
     ("data.reader.train", "many", READING),
+    ("data.reader.train", 10**12, ALL),
+    ("data.workers", 100_000, ALL),
+    ("trainer.devices", 100_000, ("resume",)),
+    ("trainer.num_nodes", 100_000, ("resume",)),
     ("data.max_tokens", "many", READING),
     ("training", None, ("resume",)),
     ("training.plots", "x", ("resume",)),

@@ -25,6 +25,7 @@ from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.ranges import Share, Width
+from seq2seq.stored.plain import leaves
 
 PROBED = 224  # pixels of the side that tells a network's stride
 
@@ -213,8 +214,11 @@ def _stored(library: str, architecture: Mapping[str, Any]) -> Backbone:
         return replace(found, mean=mean, std=std)
     if library != "transformers" or not isinstance(network, Mapping) or not isinstance(network.get("model_type"), str):
         raise UserError(f"encoder.architecture: network is nothing that {library} builds")
-    if nested := [key for key in network if "backbone" in key or key == "auto_map"]:
-        raise UserError(f"encoder.architecture: {nested[0]} is refused: it names another network")
+    for key, value in leaves(network):
+        if re.search("backbone|auto_map|implementation|quantization", key):
+            raise UserError(f"encoder.architecture: {key} is refused: it names another network, or code for this one")
+        if isinstance(value, str) and not re.fullmatch(r"[\w.+-]*", value):  # the hub's names have a stroke or a colon
+            raise UserError(f"encoder.architecture: {key}={value[:100]!r} is refused: no network needs such a word")
     try:
         from transformers import AutoBackbone, AutoConfig
     except ImportError as error:

@@ -17,10 +17,12 @@ LIMITS = {
     "training.decoding": 10_000,
     "data.images.size": 8192,
     "data.images.frames": 4096,
+    "data.reader": 100_000_000,
+    **dict.fromkeys(("data.workers", "trainer.devices", "trainer.num_nodes"), 1000),
     **dict.fromkeys(("encoder", "decoder", "attention", "self_attention"), 1_000_000),
     **dict.fromkeys(("encoder_self", "decoder_self", "default_self"), 1_000_000),
 }
-"""The largest numbers at and below a key: what is larger would only fill the memory."""
+"""The largest numbers at and below a key: what is larger would only fill the memory, or start processes without end."""
 COUNTS = {"layers": 1000, "blocks": 1000, "hops": 1000, "samples": 1000, "beam_size": 1000, "n_best": 1000}
 """The same for how often something is repeated."""
 WHOLE = "max_source_tokens", "max_source_sentences", "max_target_tokens"

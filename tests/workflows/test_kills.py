@@ -44,6 +44,7 @@ def composed(cache: Path, *options: str) -> DictConfig:
 def start(config: DictConfig, folder: Path) -> None:
     """What the command does in ``folder``, new or not."""
     if has_checkpoint(folder):
+        # where caches are counts only if it is typed
         fitting.train(OmegaConf.create({"resume": str(folder), "data": {"cache": config.data.cache}}), folder)
     else:
         fitting.train(config, folder)
