@@ -1,7 +1,9 @@
 """Ctrl-C outside training: the program ends within seconds, without a traceback, wherever it is.
 
-An interrupt arrives as an exception, which destructors and libraries can swallow or turn into another one. So what
-was received is also remembered, and a thread ends the process if nothing else has.
+While a command imports and checks, there is nothing to clean up, and an exception in the middle of a library's start
+can abort the process: it ends at once. From ``unwind`` on an interrupt arrives as an exception, which destructors and
+libraries can swallow or turn into another one. So what was received is also remembered, and a thread ends the process
+if nothing else has.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ PATIENCE = 3.0  # seconds that a program has to clean up
 
 _process = 0
 _received = False
+_unwinds = False
 
 
 @contextmanager
@@ -37,10 +40,16 @@ def stopping() -> Iterator[None]:
 
 
 def take_over() -> None:
-    """Handle SIGINT from now on: the first raises KeyboardInterrupt, a second one ends the process at once."""
-    global _process
-    _process = os.getpid()
+    """Handle SIGINT from now on, which ends the process at once until ``unwind`` is called."""
+    global _process, _unwinds
+    _process, _unwinds = os.getpid(), False
     signal.signal(signal.SIGINT, _handle)
+
+
+def unwind() -> None:
+    """Let the first SIGINT raise KeyboardInterrupt from now on: files and processes are to be cleaned up."""
+    global _unwinds
+    _unwinds = True
 
 
 def received() -> bool:
@@ -63,7 +72,7 @@ def _handle(signum: int, frame: FrameType | None) -> None:
     global _received
     if os.getpid() != _process:  # a forked worker: nobody waits for it any more
         os._exit(INTERRUPTED)
-    if _received:
+    if _received or not _unwinds:
         _end()
     _received = True
     sys.unraisablehook = lambda unraisable: None

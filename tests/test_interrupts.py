@@ -17,6 +17,7 @@ import signal, sys, time
 from seq2seq import interrupts
 interrupts.PATIENCE = 0.5
 with interrupts.stopping():
+    interrupts.unwind()
     print("started", flush=True)
 """
 SWALLOWED = {
@@ -70,6 +71,16 @@ def started(code: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("how", SWALLOWED)
 def test_an_interrupt_that_is_swallowed_ends_the_program(how: str) -> None:
     process = started(START + SWALLOWED[how])
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_no_exception_is_raised_in_the_middle_of_an_import() -> None:
+    """Where C++ code calls Python code, an exception that it does not expect aborts the process."""
+    code = START.replace("    interrupts.unwind()\n", "")
+    process = started(code + "    try:\n        time.sleep(60)\n    finally:\n        import os\n        os.abort()\n")
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)

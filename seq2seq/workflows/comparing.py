@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
+from seq2seq import interrupts
 from seq2seq import options as schema
 from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import Analysis, Options, analyse
@@ -68,6 +69,7 @@ class Comparison:
 
 def compare(config: DictConfig) -> Path:
     """Writes the report; its path."""
+    interrupts.unwind()
     schema.check_options("", plain(config), Comparison)
     asked = Comparison(**plain(config))
     _check(asked)

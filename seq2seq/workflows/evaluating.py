@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq import options, report
+from seq2seq import interrupts, options, report
 from seq2seq.config import build_node, plain
 from seq2seq.controls import OF_ATTENTION, Control
 from seq2seq.cost import cost
@@ -62,6 +62,7 @@ class Evaluation:
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
     """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
+    interrupts.unwind()
     started = time.monotonic()
     config = OmegaConf.masked_copy(
         config, [str(key) for key in config if key != "encoder"]

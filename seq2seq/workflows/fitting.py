@@ -15,7 +15,7 @@ import lightning
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq import checkpoint, report
+from seq2seq import checkpoint, interrupts, report
 from seq2seq import options as schema
 from seq2seq.budget import Budget
 from seq2seq.config import build_node, build_tool, locate, plain
@@ -184,6 +184,7 @@ def run(config: DictConfig, folder: Path, *, again: bool = False) -> float | Non
 def train(config: DictConfig, run: Path) -> dict[str, Score]:
     """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split."""
     check(config)
+    interrupts.unwind()
     if "resume" not in config:
         exact = _with_precision(config)
         with claimed(run, exact, composed=config):

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from omegaconf import DictConfig
 
+from seq2seq import interrupts
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.images import SUFFIXES
 from seq2seq.documents import columns_of, read_documents
@@ -52,6 +53,7 @@ class Generating:
 
 def generate(config: DictConfig) -> None:
     """Turns lines of input, or documents, into lines of output, a group at a time."""
+    interrupts.unwind()
     asked = own_options(config, Generating, ("decoding",))
     trained = Trained.load(asked.checkpoint, asked.device)
     search = search_of(laid(trained.config, config, ("decoding",)))
