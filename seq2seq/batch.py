@@ -28,7 +28,7 @@ class Copies:
     own: int  # E, the most words that any source of the batch has beyond the vocabulary
 
     def select(self, index: Tensor) -> Copies:
-        """The rows ``index``."""
+        """Select the rows ``index`` of the batch."""
         return Copies(self.ids.index_select(0, index), self.own)
 
 
@@ -42,7 +42,7 @@ class Pictures:
     files: tuple[str, ...] = ()  # of each picture
 
     def on(self, move: Callable[[Tensor], Tensor]) -> Pictures:
-        """Every tensor moved."""
+        """Apply ``move`` to every tensor."""
         return Pictures(move(self.pixels), move(self.sizes), move(self.rows), self.files)
 
 

@@ -75,7 +75,7 @@ def save(path: Path, exhibits: Iterable[Exhibit]) -> None:
 
 
 def load(path: Path) -> list[Exhibit]:
-    """What ``save`` wrote."""
+    """Read the exhibits that ``save`` wrote to ``path``."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return _unpacked(json.loads(bytes(stored["index"])), stored["steps"], stored["largest"])

@@ -87,7 +87,7 @@ class AttentionMap:
         return max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
 
     def crossing(self) -> AttentionMap:
-        """Without the self-attention."""
+        """Return the map without the weights of self-attention."""
         return replace(self, weights={name: weights for name, weights in self.weights.items() if "cross." in name})
 
     def exhibit(self, place: int, reference: Array | None = None) -> Exhibit:

@@ -31,7 +31,7 @@ class Pen:
     known: dict[str, float] = field(default_factory=dict)
 
     def width(self, text: str) -> float:
-        """Inches."""
+        """Return the width of ``text`` in inches."""
         if text not in self.known:
             font = FontProperties(family=self.fonts, size=SIZE)
             with quiet():

@@ -161,7 +161,7 @@ class Training(L.LightningModule):
             mechanism.constrain()
 
     def on_validation_start(self) -> None:
-        """Begins to collect."""
+        """Begin to collect the sums of a validation."""
         give_back()
         self.validation.start()
 
