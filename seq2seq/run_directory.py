@@ -42,7 +42,9 @@ GOES_ON = ("last.ckpt", "best.ckpt")
 """The checkpoints that a run goes on from: today's, and that of a run of before there were model files."""
 BESIDE = ("config.yaml", "source.model", "target.model", "model.next.safetensors")
 """What stands in ``checkpoints`` before the first ``last.ckpt`` does."""
-KEPT = (LOCK, HYDRA, CONFIG, LOG, CHECKPOINTS, "wandb", "tensorboard")
+TRACKERS = ("wandb", "tensorboard")
+"""Directories of trackers, which have links of their own in them and write under new names."""
+KEPT = (LOCK, HYDRA, CONFIG, LOG, CHECKPOINTS, *TRACKERS)
 """What a run that had no checkpoint may have left beside those."""
 
 
@@ -152,6 +154,8 @@ def check_links(folder: Path) -> None:
         for path in (Path(root, name) for name in (*folders, *files)):
             if path.is_symlink() and not path.resolve().is_relative_to(home):
                 raise Taken(f"{path} is a link out of the run, which is not written through; copy what it leads to")
+        if Path(root) == folder:
+            folders[:] = [name for name in folders if name not in TRACKERS]
 
 
 def composed_config(folder: Path) -> str:

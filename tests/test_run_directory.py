@@ -259,13 +259,18 @@ def test_time_is_not_lost_on_a_refusal(tmp_path: Path) -> None:
         assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("name", ["train.log", "metrics.csv", "outputs", "checkpoints/last.ckpt", "evaluations"])
+@pytest.mark.parametrize(
+    "name", ["train.log", "metrics.csv", "outputs", "checkpoints/last.ckpt", "evaluations", "wandb"]
+)
 def test_links_out_of_a_run_are_not_followed(tmp_path: Path, name: str) -> None:
     """A directory from elsewhere may hold links to anything of its reader's."""
     mine, run = tmp_path / "mine", tmp_path / "run"
     mine.mkdir()
     made(run, "checkpoints/model.safetensors", "notes/a")
-    (run / "latest").symlink_to(run / "notes")  # as trackers have them, within the run
+    (run / "latest").symlink_to(run / "notes")  # within the run
+    if name != "wandb":  # which links its own log out of the run, and never writes it through the run
+        made(run, "wandb/offline-run/config")
+        (run / "wandb" / "offline-run" / "debug-core.log").symlink_to(mine / "core.log")
     check_links(run)
     (run / name).symlink_to(mine)
     with pytest.raises(Taken, match="is a link out of the run"), held(run):
