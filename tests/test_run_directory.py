@@ -114,12 +114,12 @@ def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
     """As a loader's, which outlives a training process that is killed."""
     code = "import os, sys, time; from pathlib import Path; from seq2seq.run_directory import held\n"
     code += "with held(Path(sys.argv[1])):\n    child = os.fork()\n"
-    code += "    print(child or 'forked', flush=True)\n    time.sleep(60)"
+    code += "    os.write(1, f'{child or 0}\\n'.encode())\n    time.sleep(60)"  # each a line in one write
     line = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as process:
         assert process.stdout is not None
         said = {process.stdout.readline().strip() for _ in range(2)}  # both live, and the child has begun
-        child = int((said - {"forked"}).pop())
+        child = int((said - {"0"}).pop())
         process.kill()
         process.wait()
         try:
