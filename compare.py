@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seq2seq import interrupts
+from seq2seq.runtime import interrupts
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 def compare(config: DictConfig) -> None:
     """Tables, tests and the report."""
-    from seq2seq.workflows import comparing  # imports torch: --help need not wait for it
+    from seq2seq.cli import compare as compare_command  # imports torch: --help need not wait for it
 
-    comparing.compare(config)
+    compare_command.compare(config)
 
 
 if __name__ == "__main__":
     with interrupts.stopping():
-        from seq2seq import command  # imports much, in which Ctrl-C is handled already
+        from seq2seq.cli import hydra_app  # imports much, in which Ctrl-C is handled already
 
-        command.run(compare, "compare")
+        hydra_app.run(compare, "compare")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seq2seq import interrupts
+from seq2seq.runtime import interrupts
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def evaluate(config: DictConfig) -> None:
     """Scores a split, new files, or gold alignments."""
-    from seq2seq.workflows import evaluating  # imports torch: --help need not wait for it
+    from seq2seq.cli import evaluate as evaluate_command  # imports torch: --help need not wait for it
 
-    evaluating.evaluate(config)
+    evaluate_command.evaluate(config)
 
 
 def check(config: DictConfig, typed: list[str]) -> None:
@@ -26,6 +26,6 @@ def check(config: DictConfig, typed: list[str]) -> None:
 
 if __name__ == "__main__":
     with interrupts.stopping():
-        from seq2seq import command  # imports much, in which Ctrl-C is handled already
+        from seq2seq.cli import hydra_app  # imports much, in which Ctrl-C is handled already
 
-        command.run(evaluate, "evaluate", check)
+        hydra_app.run(evaluate, "evaluate", check)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seq2seq import interrupts
+from seq2seq.runtime import interrupts
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 def generate(config: DictConfig) -> None:
     """From lines to lines."""
-    from seq2seq.workflows import generating  # imports torch: --help need not wait for it
+    from seq2seq.cli import generate as generate_command  # imports torch: --help need not wait for it
 
-    generating.generate(config)
+    generate_command.generate(config)
 
 
 if __name__ == "__main__":
     with interrupts.stopping():
-        from seq2seq import command  # imports much, in which Ctrl-C is handled already
+        from seq2seq.cli import hydra_app  # imports much, in which Ctrl-C is handled already
 
-        command.run(generate, "generate")
+        hydra_app.run(generate, "generate")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq import interrupts
+from seq2seq.runtime import interrupts
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,22 +16,22 @@ def train(config: DictConfig) -> float | None:
     """Trains, then scores the test split; returns the best of the validation metric that counts, for sweepers."""
     from hydra.core.hydra_config import HydraConfig
 
-    from seq2seq import sweeps
-    from seq2seq.workflows import fitting  # imports torch: --help need not wait for it
+    from seq2seq.cli import sweep
+    from seq2seq.cli import train as train_command  # imports torch: --help need not wait for it
 
-    return fitting.run(config, Path(HydraConfig.get().runtime.output_dir), again=sweeps.is_sweep())
+    return train_command.run(config, Path(HydraConfig.get().runtime.output_dir), again=sweep.is_sweep())
 
 
 def check(config: DictConfig, typed: list[str]) -> None:
     """Refuses what could not be trained, while nothing has been made."""
-    from seq2seq.workflows import fitting
+    from seq2seq.cli import train as train_command
 
-    fitting.check(config, typed)
+    train_command.check(config, typed)
 
 
 if __name__ == "__main__":
     with interrupts.stopping():
-        from seq2seq import command  # imports much, in which Ctrl-C is handled already
+        from seq2seq.cli import hydra_app  # imports much, in which Ctrl-C is handled already
 
         resuming = any(argument.lstrip("+").startswith("resume=") for argument in sys.argv)
-        command.run(train, "resume" if resuming else "train", check)
+        hydra_app.run(train, "resume" if resuming else "train", check)

@@ -30,8 +30,8 @@ from omegaconf.errors import OmegaConfBaseException
 from peers import ours
 from peers.contest import PEER, Figures, Side, compare, contest
 
-from seq2seq.command import explain
-from seq2seq.config import build_node
+from seq2seq.cli.hydra_app import explain
+from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 
 JOEY = "joeynmt==2.3.0"

@@ -24,7 +24,7 @@ from typing import Any
 from benchmark import cores, machine, positive
 
 from seq2seq.comparison.runs import find
-from seq2seq.config import CONF, synonym_of
+from seq2seq.config.instantiate import CONF, synonym_of
 from seq2seq.errors import UserError
 
 Figures = dict[str, Any]
@@ -102,7 +102,7 @@ def add_speed(store: Figures, rounds: int, threads: int) -> None:
     import pace
     import torch
 
-    from seq2seq.memory import keep_freed
+    from seq2seq.runtime.memory import keep_freed
 
     keep_freed()  # as training does
     torch.set_num_threads(threads)

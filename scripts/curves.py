@@ -20,7 +20,7 @@ from peers.attention import SDPA, mechanism
 from peers.contest import Figures, Side, contest
 
 from seq2seq.attention.base import SourceSpec
-from seq2seq.config import CONF
+from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
 
 LEAST = 0.2  # seconds that each figure is measured for, in a round

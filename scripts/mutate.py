@@ -36,8 +36,8 @@ from typing import Any, cast
 ROOT = Path(__file__).parents[1]
 CORE = (
     *("attention", "encoders", "decoders", "layers", "search", "metrics"),
-    *("batch.py", "model.py", "loss.py", "maps.py", "exhibits.py", "controls.py"),
-    *("scoring.py", "judgement.py", "faithfulness.py", "report.py", "comparison/agreement.py"),
+    *("evaluation", "batch.py", "model.py", "loss.py", "attention_store.py"),
+    *("generation/attention_map.py", "comparison/agreement.py"),
 )
 """What is drawn from: folders and modules of seq2seq."""
 LIBRARIES = ["torch", "lightning", "hydra", "datasets", "sacrebleu", "scipy.stats", "matplotlib.figure", "pytest"]

@@ -16,12 +16,12 @@ from peers.meter import seconds
 
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch
-from seq2seq.command import compose, forced
-from seq2seq.config import build_node, build_tool
+from seq2seq.cli.hydra_app import compose, forced
+from seq2seq.config.instantiate import build_node, build_tool
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
-from seq2seq.memory import allocated
 from seq2seq.model import build
+from seq2seq.runtime.memory import allocated
 from seq2seq.training.gradients import regularise, rescale
 
 PLAIN = {"attention": "dot", "self_attention": "multi_head"}

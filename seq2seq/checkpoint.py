@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
-from seq2seq.config import build_node
+from seq2seq.config.instantiate import build_node
 from seq2seq.data.codec import Codec, ImageCodec, TextCodec
 from seq2seq.data.records import Policy
 from seq2seq.data.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.batch import Batch
-from seq2seq.config import build_node
+from seq2seq.config.instantiate import build_node
 from seq2seq.decoders.base import Decoded, Decoder
 from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.errors import UserError

@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from seq2seq.errors import UserError
-from seq2seq.files import PARTIAL, PREFIX, write_text
+from seq2seq.files.writing import PARTIAL, PREFIX, write_text
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Attention, Memory, SourceSpec, fill_slot
 from seq2seq.batch import BOS, EOS, PAD, Batch
-from seq2seq.config import build_node
+from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq, build
 

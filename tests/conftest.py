@@ -70,13 +70,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished run; tests that write into it work on a copy."""
-    from seq2seq import command
-    from seq2seq.workflows import fitting
+    from seq2seq.cli import hydra_app, train
 
     base = tmp_path_factory.mktemp("runs")
-    overrides = [command.forced(override) for override in [*TINY, f"data.cache={base / 'cache'}"]]
-    (config,) = command.compose("train", overrides)
-    fitting.train(config, base / "run")
+    overrides = [hydra_app.forced(override) for override in [*TINY, f"data.cache={base / 'cache'}"]]
+    (config,) = hydra_app.compose("train", overrides)
+    train.train(config, base / "run")
     return base / "run"
 
 
@@ -85,8 +84,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two mechanisms, two seeds each, and a Transformer with one, as a sweep leaves them."""
     from omegaconf import OmegaConf
 
-    from seq2seq import command
-    from seq2seq.workflows import fitting
+    from seq2seq.cli import hydra_app, train
 
     base = tmp_path_factory.mktemp("sweep")
     jobs = [("rnn", attention, seed) for attention in ("additive", "dot") for seed in (1, 2)]
@@ -94,10 +92,10 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         own = [option for option in TINY if model == "rnn" or not option.startswith("model.embedding_dim")]
         chosen = [f"model={model}", f"attention={attention}", f"seed={seed}"]
         beside = ["training.faithfulness=2", f"data.cache={base / 'cache'}"]
-        options = [command.forced(option) for option in [*chosen, *own, *beside]]
-        (config,) = command.compose("train", options)
+        options = [hydra_app.forced(option) for option in [*chosen, *own, *beside]]
+        (config,) = hydra_app.compose("train", options)
         run = base / "multirun" / str(number)
-        fitting.train(config, run)
+        train.train(config, run)
         (run / ".hydra").mkdir(exist_ok=True)
         choices = {"data": "toy_translation", "model": model, "attention": attention}
         OmegaConf.save({"hydra": {"runtime": {"choices": choices}}}, run / ".hydra" / "hydra.yaml")

@@ -13,12 +13,12 @@ import torch
 from omegaconf import DictConfig
 
 import seq2seq
-from seq2seq import command
+from seq2seq.cli import evaluate, generate, hydra_app
+from seq2seq.cli import train as train_command
 from seq2seq.data.records import regions_of
 from seq2seq.data.toy.scenes import COLOURS, SHAPES, TEXTURES
-from seq2seq.metrics import sums
-from seq2seq.scoring import score_records
-from seq2seq.workflows import evaluating, fitting, generating
+from seq2seq.evaluation.evaluate import score_records
+from seq2seq.metrics import resampling
 from tests.encoders.test_image import shown
 
 SMALL = (
@@ -29,14 +29,14 @@ SMALL = (
 
 
 def composed(name: str, *lines: str) -> DictConfig:
-    (config,) = command.compose(name, [command.forced(line) for line in lines])
+    (config,) = hydra_app.compose(name, [hydra_app.forced(line) for line in lines])
     return config
 
 
 def train(directory: Path, *overrides: str) -> Path:
     lines = [*SMALL, f"data.cache={directory / 'cache'}", *overrides]
-    (config,) = command.compose("train", [command.forced(line) for line in lines])
-    fitting.train(config, directory / "run")
+    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
+    train_command.train(config, directory / "run")
     return directory / "run"
 
 
@@ -59,7 +59,7 @@ def test_what_a_run_leaves(captions: Path) -> None:
         "exact",
         "attributes",
     ):  # outputs tell how figures come about
-        told = sums.score(name, np.sum([row["sums"][name] for row in rows if name in row["sums"]], axis=0))
+        told = resampling.score(name, np.sum([row["sums"][name] for row in rows if name in row["sums"]], axis=0))
         assert told == pytest.approx(scores[name]["score"], nan_ok=True), name
     for folder in (captions / "attention" / "test", *(captions / "attention" / "validation").iterdir()):
         assert {"00000_sheet.png", "00000_sheet.npz"} <= {path.name for path in folder.iterdir()}
@@ -95,9 +95,9 @@ def test_other_ways(tmp_path: Path, overrides: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("attention", ["local_m", "monotonic", "mocha", "gmm", "location", "hierarchical"])
 def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> None:
     lines = [*SMALL, f"attention={attention}"]
-    (config,) = command.compose("train", [command.forced(line) for line in lines])
+    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
     with pytest.raises(seq2seq.errors.UserError, match=r"regions|time"):
-        fitting.check(config)
+        train_command.check(config)
 
 
 def test_clips(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_clips(tmp_path: Path) -> None:
         *("training.plots=1", "decoding.beam_size=2", "task.max_length=12", f"data.cache={tmp_path}"),
     ]
     for attention in ("temporal", "monotonic"):
-        fitting.train(composed("train", *lines, f"attention={attention}"), tmp_path / attention)
+        train_command.train(composed("train", *lines, f"attention={attention}"), tmp_path / attention)
         scores = json.loads((tmp_path / attention / "results.json").read_text())["test"]
         assert 0 < scores["pointing_uniform"]["score"] < 1
         seen = np.load(tmp_path / attention / "attention" / "test" / "00000_sheet.npz")
@@ -126,8 +126,8 @@ def things(caption: str) -> set[tuple[str, ...]]:
 
 
 def test_scenes_are_told_truly_and_novel_things_are_in_test_alone(captions: Path) -> None:
-    (config,) = command.compose("train", [command.forced(line) for line in SMALL])
-    corpus = seq2seq.config.build_node(config.data)
+    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in SMALL])
+    corpus = seq2seq.config.instantiate.build_node(config.data)
     records = corpus.reader.generate()
     learnt = set().union(*(things(record["target"]) for split in ("train", "valid") for record in records[split]))
     for record in records["test"]:
@@ -143,7 +143,7 @@ def test_scenes_are_told_truly_and_novel_things_are_in_test_alone(captions: Path
 def test_the_gate_scales_what_the_source_gives(family: str) -> None:
     lines = [line for line in SMALL if family == "rnn" or not line.startswith("model.embedding_dim")]
     lines += ["decoder.gate=true", f"model={family}"]
-    (config,) = command.compose("train", [command.forced(line) for line in lines])
+    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
     torch.manual_seed(0)
     model = seq2seq.model.build(config, 0, 20)
     gates = {name: value for name, value in model.decoder.named_parameters() if ".gate." in f".{name}"}
@@ -170,21 +170,21 @@ def test_new_pictures_from_the_command_line(
     expected = [rows[0]["hypothesis"], "", rows[2]["hypothesis"]]
     (tmp_path / "list.txt").write_text("".join(f"{tmp_path / f'{n}.png'}\n" for n in range(3)))
     for given in (tmp_path, tmp_path / "*.png", tmp_path / "list.txt"):
-        generating.generate(composed("generate", f"checkpoint={captions}", f"input={given}"))
+        generate.generate(composed("generate", f"checkpoint={captions}", f"input={given}"))
         assert capsys.readouterr().out.splitlines() == expected
     assert "1.png: not a picture; left out" in caplog.text
     options = [f"output={tmp_path / 'out.jsonl'}", f"plots={tmp_path / 'plots'}"]
-    generating.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path / '2.png'}", *options))
+    generate.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path / '2.png'}", *options))
     (entry,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert entry["file"].endswith("2.png") and entry["hypothesis"] == expected[2]
     assert (tmp_path / "plots" / "00000_sheet.png").exists()
     (tmp_path / "2[1].png").write_bytes((tmp_path / "2.png").read_bytes())
-    generating.generate(composed("generate", f"checkpoint={captions}", f"input='{tmp_path / '2[1].png'}'"))
+    generate.generate(composed("generate", f"checkpoint={captions}", f"input='{tmp_path / '2[1].png'}'"))
     assert capsys.readouterr().out.splitlines() == expected[2:]
     with pytest.raises(seq2seq.errors.UserError, match=r"\*\.bmp has no pictures"):
-        generating.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path}/*.bmp"))
+        generate.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path}/*.bmp"))
     with pytest.raises(seq2seq.errors.UserError, match="alignments= are links between words"):
-        generating.generate(composed("generate", f"checkpoint={captions}", f"alignments={tmp_path / 'a'}"))
+        generate.generate(composed("generate", f"checkpoint={captions}", f"alignments={tmp_path / 'a'}"))
 
 
 def test_a_grid_of_one_row_is_no_order_in_time(captions: Path) -> None:
@@ -202,7 +202,7 @@ def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
     out = tmp_path / "control"
     cache = captions.parent / "cache"  # where the run's pictures are: a stored config doesn't say where caches go
     asked = [f"checkpoint={captions}", f"output={out}", f"data.cache={cache}", "evaluation.control=shuffled_images"]
-    evaluating.evaluate(composed("evaluate", *asked))
+    evaluate.evaluate(composed("evaluate", *asked))
     rows, mine = (
         [json.loads(line) for line in (folder / "outputs" / "test.jsonl").read_text().splitlines()]
         for folder in (captions, out)
@@ -216,13 +216,13 @@ def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
     assert {"pointing", "exact", "attributes"} <= scores.keys()
     for control, message in (("noise", "none of: shuffled_images"),):
         with pytest.raises(seq2seq.errors.UserError, match=message):
-            evaluating.evaluate(composed("evaluate", f"checkpoint={captions}", f"evaluation.control={control}"))
+            evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", f"evaluation.control={control}"))
 
 
 def test_other_sizes_of_pictures_are_told(captions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     asked = [f"checkpoint={captions}", f"output={tmp_path / 'out'}", "data.images.size=32", "plots=0", "faithfulness=0"]
     with caplog.at_level("WARNING"):
-        evaluating.evaluate(composed("evaluate", *asked))
+        evaluate.evaluate(composed("evaluate", *asked))
     assert "pictures are opened otherwise than in training: data.images.size=32, then 64" in caplog.text
 
 
@@ -233,7 +233,7 @@ def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp
         (tmp_path / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines))
     asked = [f"checkpoint={captions}", "data=captions", f"data.path={tmp_path}", "data.images.size=64"]
     asked += [f"output={tmp_path / 'out'}", f"data.cache={tmp_path / 'cache'}", "plots=0", "faithfulness=0"]
-    assert set(evaluating.evaluate(composed("evaluate", *asked))) == {"valid"}
+    assert set(evaluate.evaluate(composed("evaluate", *asked))) == {"valid"}
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
@@ -247,7 +247,7 @@ def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> Non
     second += ["training.reward_contrast=1"]
     run = train(tmp_path / "second", *second)
     (run / "results.json").unlink()
-    fitting.train(composed("resume", f"resume={run}", "trainer.max_steps=5"), run)  # in the middle of an epoch
+    train_command.train(composed("resume", f"resume={run}", "trainer.max_steps=5"), run)  # in the middle of an epoch
     before, after = (
         torch.load(one / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for one in (start, run)
     )
@@ -258,7 +258,7 @@ def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> Non
 
 def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
     with pytest.raises(seq2seq.errors.UserError, match="for models that caption pictures"):
-        evaluating.evaluate(composed("evaluate", f"checkpoint={run}", "evaluation.control=shuffled_images"))
+        evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "evaluation.control=shuffled_images"))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
 )
 def test_what_does_not_go_together_is_refused_before_data_are_read(lines: list[str], message: str) -> None:
     with pytest.raises(seq2seq.errors.UserError, match=message):
-        fitting.check(composed("train", "logger=csv", *lines))
+        train_command.check(composed("train", "logger=csv", *lines))
 
 
 def test_evaluation_on_other_pictures_and_sizes_but_not_on_text(captions: Path, tmp_path: Path) -> None:
@@ -285,17 +285,17 @@ def test_evaluation_on_other_pictures_and_sizes_but_not_on_text(captions: Path, 
     results = {}
     for size in (64, 32):
         out = [f"output={tmp_path / str(size)}", f"data.images.size={size}"]
-        results[size] = evaluating.evaluate(composed("evaluate", *small, *out))["test"]
+        results[size] = evaluate.evaluate(composed("evaluate", *small, *out))["test"]
     assert results[64]["perplexity"].score != results[32]["perplexity"].score
     with pytest.raises(seq2seq.errors.UserError, match="data=toy_translation is text, but the model reads pictures"):
-        evaluating.evaluate(composed("evaluate", f"checkpoint={captions}", "data=toy_translation"))
+        evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", "data=toy_translation"))
     with pytest.raises(seq2seq.errors.UserError, match="alignment= is of words in a source text"):
-        evaluating.evaluate(composed("evaluate", f"checkpoint={captions}", "alignment=gold.jsonl"))
+        evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", "alignment=gold.jsonl"))
 
 
 def test_a_text_model_on_pictures_is_refused(run: Path) -> None:
     with pytest.raises(seq2seq.errors.UserError, match="data=toy_captioning is pictures, but the model reads text"):
-        evaluating.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
+        evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
 
 
 def test_one_batch_by_heart(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_one_batch_by_heart(tmp_path: Path) -> None:
 
 def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path) -> None:
     """Only some: the others are scored. All: one line."""
-    trained = seq2seq.inference.Trained.load(captions)
+    trained = seq2seq.generation.generator.Trained.load(captions)
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
     records = [
         {"source": row["source"], "target": row["references"][0], "references": row["references"]} for row in rows
@@ -322,7 +322,7 @@ def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path
 
 
 def test_words_are_told_apart_by_spaces_alone(captions: Path) -> None:
-    trained = seq2seq.inference.Trained.load(captions)
-    assert seq2seq.maps._words("red\u00a0square a\tb") == ["red\u00a0square", "a\tb"]
-    assert seq2seq.maps._words("") == []
+    trained = seq2seq.generation.generator.Trained.load(captions)
+    assert seq2seq.generation.attention_map._words("red\u00a0square a\tb") == ["red\u00a0square", "a\tb"]
+    assert seq2seq.generation.attention_map._words("") == []
     assert trained.codec.sizes[0] == 0

@@ -12,9 +12,8 @@ from random import Random
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from seq2seq import command
-from seq2seq.overrides import PATHS
-from seq2seq.workflows import fitting
+from seq2seq.cli import hydra_app, train
+from seq2seq.cli.overrides import PATHS
 
 KEYS = [
     *(
@@ -156,7 +155,7 @@ def outcome(name: str, words: list[str], capsys: pytest.CaptureFixture[str], mon
     capsys.readouterr()
     said: object = ""
     try:
-        command.run(lambda config: None, name, fitting.check if name in ("train", "resume") else None)
+        hydra_app.run(lambda config: None, name, train.check if name in ("train", "resume") else None)
     except SystemExit as ended:
         said = ended.code
     text = capsys.readouterr().err

@@ -9,22 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import command
+from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
 from seq2seq.model import build
-from seq2seq.workflows import fitting
 from tests.test_run_directory import snapshot
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_a_sweep_over_a_group_by_pattern() -> None:
-    jobs = command.compose("train", ["attention=glob(local*)"])
+    jobs = hydra_app.compose("train", ["attention=glob(local*)"])
     assert [job.attention.window["_target_"].rpartition(".")[2] for job in jobs] == ["LocalP", "LocalM"]
 
 
 def test_a_sweep_is_all_its_jobs() -> None:
-    jobs = list(command.compose("train", ["attention=additive,local", "++seed=1,2", "++trainer.max_epochs=3"]))
+    jobs = list(hydra_app.compose("train", ["attention=additive,local", "++seed=1,2", "++trainer.max_epochs=3"]))
     assert [(job.attention.window._target_.rsplit(".")[-1], job.seed) for job in jobs] == [
         *(("Global", 1), ("Global", 2), ("LocalP", 1), ("LocalP", 2))
     ]
@@ -32,7 +31,7 @@ def test_a_sweep_is_all_its_jobs() -> None:
 
 def told(*typed: str, name: str = "train") -> None:
     """A command line, checked as ``train.py`` checks it."""
-    command.checked(name, [command.forced(argument) for argument in typed], fitting.check)
+    hydra_app.checked(name, [hydra_app.forced(argument) for argument in typed], train.check)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +139,12 @@ def test_mechanisms_are_told_by_the_keys_of_their_slot(typed: list[str], message
 def test_hydra_s_own_complaints_become_one_line(typed: str, message: str) -> None:
     with pytest.raises(Exception) as caught:
         told(typed)
-    line = command.explain(caught.value)
+    line = hydra_app.explain(caught.value)
     assert message in line and "\n" not in line
 
 
 def test_help_lists_every_choice_with_its_first_line() -> None:
-    text = command.choices()
+    text = hydra_app.choices()
     for file in (ROOT / "conf" / "attention").glob("*.yaml"):
         assert f"    {file.stem} " in text
     assert "Bahdanau 2015" in text and "@package" not in text
@@ -197,7 +196,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 def test_a_paper_s_table_is_one_sweep() -> None:
-    jobs = list(command.compose("train", ["experiment=glob(luong2015_table4_*)", "data=toy_translation"]))
+    jobs = list(hydra_app.compose("train", ["experiment=glob(luong2015_table4_*)", "data=toy_translation"]))
     found = [tuple(job.attention[part]["_target_"].rpartition(".")[2] for part in ("window", "score")) for job in jobs]
     assert sorted(found) == sorted(
         [
@@ -205,7 +204,7 @@ def test_a_paper_s_table_is_one_sweep() -> None:
             *(("LocalM", "Dot"), ("LocalM", "General"), ("LocalP", "Dot"), ("LocalP", "General")),
         ]
     )
-    ladder = list(command.compose("train", ["experiment=glob(luong2015_ladder_*)", "data=toy_translation"]))
+    ladder = list(hydra_app.compose("train", ["experiment=glob(luong2015_ladder_*)", "data=toy_translation"]))
     assert [job.model.dropout for job in ladder] == [0.0, 0.2, 0.2, 0.2, 0.2]
     assert [job.decoder.get("input_feeding", True) for job in ladder] == [False, False, False, True, True]
     assert [job.trainer.max_epochs for job in ladder] == [10, 12, 12, 12, 12]
@@ -216,12 +215,12 @@ def test_see_s_model_has_the_widths_that_the_paper_counts() -> None:
     """256 a direction: coverage adds 512 parameters (w_c), copying 1153 (w_h*, w_s, w_x and b; section 5), of which 256
     are of the decoder's cell, which is not read here.
     """
-    jobs = command.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"])
+    jobs = hydra_app.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"])
     plain, pointer, coverage = (build(job, 50, 50) for job in jobs)
     sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (plain, pointer, coverage)]
     assert (sizes[1] - sizes[0], sizes[2] - sizes[1]) == (1153 - 256, 512)
 
 
 def test_see_s_ladder_may_repeat_itself() -> None:
-    for job in command.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"]):
+    for job in hydra_app.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"]):
         assert (job.decoding.no_repeat_ngram_size, job.decoding.max_length) == (0, 120)

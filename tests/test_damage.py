@@ -11,9 +11,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from seq2seq import checkpoint
+from seq2seq.cli import train
 from seq2seq.errors import UserError
 from seq2seq.stored import model_file
-from seq2seq.workflows import fitting
 
 CASES = 12  # of each kind and file
 
@@ -61,7 +61,7 @@ def test_damage_is_told_in_one_line(name: str, kind: str, folder: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(UserError, match=name) as caught:
             if name == "last.ckpt":
-                fitting.check(OmegaConf.create({"resume": str(folder.parent)}))
+                train.check(OmegaConf.create({"resume": str(folder.parent)}))
             else:
                 checkpoint.load(folder)
         assert "\n" not in str(caught.value)
@@ -74,7 +74,7 @@ def test_a_run_does_not_go_on_with_a_damaged_best_model(name: str, folder: Path)
     flipped(content, random.Random(name))
     (folder / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"best model is missing: .*{name}.* is damaged"):
-        fitting.check(OmegaConf.create({"resume": str(folder.parent)}))
+        train.check(OmegaConf.create({"resume": str(folder.parent)}))
 
 
 def test_files_of_another_model_are_damage(folder: Path, tmp_path: Path) -> None:

@@ -14,26 +14,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seq2seq import exhibits, report
+from seq2seq import attention_store
 from seq2seq.errors import UserError
-from seq2seq.files import write_bytes, write_text
+from seq2seq.evaluation import results
+from seq2seq.files.writing import write_bytes, write_text
 from seq2seq.plots import heatmap
 from seq2seq.plots.document import save_document
 from seq2seq.plots.sheet import save_sheet
-from seq2seq.training.profile import Phases, Profile
+from seq2seq.training.callbacks.profiler import Phases, Profile
 
 PACKAGE = Path(__file__).parents[1] / "seq2seq"
 ONE = np.ones((1, 1), dtype=np.float32)
 CORPUS = SimpleNamespace(streaming=False, records=lambda split: [{"source": "a", "target": "b"}])
 
 WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
-    "results": ("results.json", lambda folder: report.save_results(folder / "results.json", {"test": {}}, {})),
-    "frequencies": ("frequencies.json", lambda folder: report.save_frequencies(folder, CORPUS)),  # type: ignore[arg-type]
+    "results": ("results.json", lambda folder: results.save_results(folder / "results.json", {"test": {}}, {})),
+    "frequencies": ("frequencies.json", lambda folder: results.save_frequencies(folder, CORPUS)),  # type: ignore[arg-type]
     "gold": (
         "outputs/gold.jsonl",
-        lambda folder: report.save_gold(folder, "gold", [], [], [], {}, plots=0, examples=0),
+        lambda folder: results.save_gold(folder, "gold", [], [], [], {}, plots=0, examples=0),
     ),
-    "attention": ("test.npz", lambda folder: exhibits.save(folder / "test.npz", [])),
+    "attention": ("test.npz", lambda folder: attention_store.save(folder / "test.npz", [])),
     "heat-map": ("00000_cross.png", lambda folder: heatmap.save(folder / "00000_cross", ONE, ["a"], ["b"])),
     "document": (
         "00000_document.png",

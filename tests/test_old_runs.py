@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import seq2seq
-from seq2seq import command
-from seq2seq.workflows import evaluating, fitting
+from seq2seq.cli import evaluate, hydra_app, train
 
 RUNS = Path(__file__).parent / "fixtures" / "runs_0.1"
 TASKS = ("translation", "summarisation", "captioning")
@@ -30,13 +29,13 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def composed(name: str, *typed: str) -> Any:
-    (config,) = command.compose(name, [command.forced(option) for option in typed])
+    (config,) = hydra_app.compose(name, [hydra_app.forced(option) for option in typed])
     return config
 
 
 def test_figures_are_what_they_were(old: Path, tmp_path: Path) -> None:
     out = tmp_path / "again"
-    evaluating.evaluate(
+    evaluate.evaluate(
         composed("evaluate", f"checkpoint={old}", f"output={out}", "plots=0", "faithfulness=0", "device=cpu")
     )
     before, now = results(old)["test"], results(out)["test"]
@@ -59,5 +58,5 @@ def test_python_opens_them(old: Path) -> None:
 def test_a_stopped_run_goes_on(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where its cache is looked for
     (old / "results.json").unlink()
-    fitting.train(composed("resume", f"resume={old}", "trainer.max_steps=5", "logger=csv"), old)
+    train.train(composed("resume", f"resume={old}", "trainer.max_steps=5", "logger=csv"), old)
     assert results(old)["run"]["training"]["steps"] == 5

@@ -21,22 +21,22 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 import seq2seq
-from seq2seq import checkpoint, command
-from seq2seq.config import CONF
+from seq2seq import checkpoint
+from seq2seq.cli import evaluate, generate, hydra_app, train
+from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
 from seq2seq.stored import machine, model_file, resume_file
-from seq2seq.workflows import evaluating, fitting, generating
 
 SECRET = "a-secret-of-this-machine"
 ALL = ("load", "generate", "evaluate", "resume")
 READING = ("evaluate", "resume")  # what also builds a reader
 CANARY = "CANARY"  # stands for a path where nothing may appear
-WRITER = {"_target_": "seq2seq.outputs.Writer", "output": CANARY}
-FAIL = {"_target_": "seq2seq.sweeps.fail", "folder": CANARY, "reason": "x"}
+WRITER = {"_target_": "seq2seq.generation.writer.Writer", "output": CANARY}
+FAIL = {"_target_": "seq2seq.cli.sweep.fail", "folder": CANARY, "reason": "x"}
 WORK = {"_target_": "seq2seq.training.launch._work", "work": "x"}
 SYSTEM = {"_target_": "os.system", "command": f"touch {CANARY}"}
 PARTIAL = {"_partial_": True}
-HUB = {"_target_": "seq2seq.data.readers.Hub", "repository": "own/set", "revision": "x"}
+HUB = {"_target_": "seq2seq.data.readers.text.Hub", "repository": "own/set", "revision": "x"}
 RNN = "seq2seq.encoders.rnn.RNNEncoder"
 BACKBONE = {"_target_": "seq2seq.encoders.backbone.BackboneEncoder", "_partial_": True, "dim": 8}
 RESNET = {"model_type": "resnet", "hidden_sizes": [8], "depths": [1], "embedding_size": 8, "out_features": ["stage1"]}
@@ -58,7 +58,7 @@ CODE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("decoder.attention", {**WORK, **PARTIAL}, ALL),
     ("decoder.attention._target_", RNN, ALL),
     ("decoder.attention.score", {**WRITER, **PARTIAL}, ALL),
-    ("decoder.attention.window._target_", "seq2seq.attention.scores.Dot", ALL),
+    ("decoder.attention.window._target_", "seq2seq.attention.components.scores.Dot", ALL),
     ("decoder.attention.normalizer", [WRITER], ALL),
     ("decoder.bridge", SYSTEM, ALL),
     ("attention", WORK, ALL),
@@ -74,7 +74,7 @@ CODE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("loss._partial_", True, ALL),
     ("loss.weights", FAIL, ALL),
     ("data", WRITER, ALL),
-    ("data._target_", "seq2seq.data.readers.Table", ALL),
+    ("data._target_", "seq2seq.data.readers.text.Table", ALL),
     ("data.reader", FAIL, ALL),
     ("data.reader", {"_target_": "datasets.load_dataset", "path": "own/set"}, ALL),
     ("data.reader._target_", "seq2seq.data.corpus.Corpus", ALL),
@@ -88,7 +88,7 @@ CODE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("seed", WRITER, ALL),
     ("hydra", {"launcher": SYSTEM}, ALL),
     ("evaluation", WRITER, ALL),
-    ("training", {"_target_": "seq2seq.files.write_text", "path": CANARY, "text": "x"}, ALL),
+    ("training", {"_target_": "seq2seq.files.writing.write_text", "path": CANARY, "text": "x"}, ALL),
     ("training.decoding", FAIL, ALL),
     ("optimizer", {"_target_": "torch.hub.load", "repo_or_dir": "x", "model": "y"}, ("resume",)),
     ("optimizer._target_", "torch.optim.lr_scheduler.LambdaLR", ("resume",)),
@@ -125,7 +125,11 @@ PLACES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("data.reader", {**HUB, "files_of": {"train": ["http://example.com/x.csv"]}}, READING),
     ("data.reader", {**HUB, "files_of": {"train": ["/etc/passwd"]}}, READING),
     ("data.reader", {**HUB, "files_of": {"test": ["../../x.csv"]}}, READING),
-    ("data.reader", {"_target_": "seq2seq.data.karpathy.Karpathy", "file": "/etc/passwd", "pictures": "x"}, READING),
+    (
+        "data.reader",
+        {"_target_": "seq2seq.data.readers.karpathy.Karpathy", "file": "/etc/passwd", "pictures": "x"},
+        READING,
+    ),
     ("encoder", {**BACKBONE, "name": "own/network"}, ALL),
     ("encoder", {**BACKBONE, "name": "x", "cache": CANARY}, ALL),
     ("encoder", {**BACKBONE, "name": "x", "architecture": {"network": "hf_hub:own/x"}}, ALL),
@@ -296,16 +300,16 @@ class Door:
         if door == "load":
             seq2seq.load(run)
         elif door == "generate":
-            generating.generate(self._with("generate", checkpoint=run, input=self.input, output=self.output))
+            generate.generate(self._with("generate", checkpoint=run, input=self.input, output=self.output))
         elif door == "evaluate":
-            evaluating.evaluate(self._with("evaluate", checkpoint=run, output=run.parent / "evaluation"))
+            evaluate.evaluate(self._with("evaluate", checkpoint=run, output=run.parent / "evaluation"))
         else:
             config = self._with("resume", resume=run)
-            fitting.check(config)
-            fitting.train(config, run)
+            train.check(config)
+            train.train(config, run)
 
-    def _with(self, command: str, **values: Path) -> DictConfig:
-        return OmegaConf.merge(self.commands[command], {key: str(value) for key, value in values.items()})  # type: ignore[return-value]
+    def _with(self, hydra_app: str, **values: Path) -> DictConfig:
+        return OmegaConf.merge(self.commands[hydra_app], {key: str(value) for key, value in values.items()})  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +317,7 @@ def commands() -> dict[str, DictConfig]:
     """What the commands compose."""
     quick = ["++faithfulness=0", "++plots=0", "++examples=0", "++split=valid"]
     typed = {"generate": ["++checkpoint=x"], "evaluate": ["++checkpoint=x", *quick], "resume": ["++resume=x"]}
-    return {name: next(command.compose(name, overrides)) for name, overrides in typed.items()}
+    return {name: next(hydra_app.compose(name, overrides)) for name, overrides in typed.items()}
 
 
 @pytest.fixture
@@ -482,7 +486,7 @@ def test_what_is_typed_of_data_counts(typed: dict[str, Any], message: str | None
     assert found["path"] == typed.get("path", "x") and found["reader"] == {**READER, **typed.get("reader", {})}
 
 
-READER = {"_target_": "seq2seq.data.readers.Table"}
+READER = {"_target_": "seq2seq.data.readers.text.Table"}
 PLAIN: dict[str, Any] = {"data": {"path": "x", "cache": "/theirs", "reader": READER}, "trainer": {}, "logger": {}}
 
 

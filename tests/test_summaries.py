@@ -10,8 +10,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 import seq2seq
-from seq2seq import command
-from seq2seq.workflows import fitting, generating
+from seq2seq.cli import generate, hydra_app, train
 
 SMALL = (
     "data=toy_summarisation",
@@ -33,8 +32,8 @@ SMALL = (
 def summaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("documents")
     overrides = [*SMALL, f"data.cache={run / 'cache'}"]
-    (config,) = command.compose("train", [command.forced(override) for override in overrides])
-    fitting.train(config, run / "run")
+    (config,) = hydra_app.compose("train", [hydra_app.forced(override) for override in overrides])
+    train.train(config, run / "run")
     return run / "run"
 
 
@@ -65,8 +64,8 @@ def test_new_documents(summaries: Path, tmp_path: Path, capsys: pytest.CaptureFi
     for name, text in (("b", "Zork met Quux .\nnobody came ."), ("a", "")):
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
     options = [f"checkpoint={summaries}", f"input={tmp_path}", "mark_copied=true"]
-    (config,) = command.compose("generate", [command.forced(option) for option in options])
-    generating.generate(config)
+    (config,) = hydra_app.compose("generate", [hydra_app.forced(option) for option in options])
+    generate.generate(config)
     first, second = capsys.readouterr().out.splitlines()
     assert first == "" and second
     trained = seq2seq.load(summaries)

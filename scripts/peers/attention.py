@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import Attention, Memory, Query, SourceSpec
 from seq2seq.attention.composed import Composed
-from seq2seq.command import compose
-from seq2seq.config import build_node
-from seq2seq.memory import allocated, keep_freed
+from seq2seq.cli.hydra_app import compose
+from seq2seq.config.instantiate import build_node
+from seq2seq.runtime.memory import allocated, keep_freed
 
 Task = dict[str, Any]
 Job = tuple[dict[str, Work], list[Tensor]]

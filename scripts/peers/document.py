@@ -16,7 +16,7 @@ from peers.gate import Gate
 from peers.meter import seconds
 
 from seq2seq.batch import BOS, EOS, SPECIALS, Batch, Copies
-from seq2seq.memory import allocated, keep_freed
+from seq2seq.runtime.memory import allocated, keep_freed
 
 SENTENCE = 25  # tokens
 SMALL = 256  # tokens of the document that warms up

@@ -17,12 +17,12 @@ from omegaconf import DictConfig
 from peers.contest import ROOT
 from peers.gate import Gate, Steps
 
-from seq2seq.command import compose, forced
-from seq2seq.config import build_node
+from seq2seq.cli.hydra_app import compose, forced
+from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
-from seq2seq.inference import Trained
-from seq2seq.memory import keep_freed
+from seq2seq.generation.generator import Trained
 from seq2seq.model import Seq2Seq, build
+from seq2seq.runtime.memory import keep_freed
 from seq2seq.training.fit import fit
 
 _RNN = "model=rnn model.dim=512 model.embedding_dim=256 model.layers=1"

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.components.scores import Location
 from seq2seq.attention.composed import Asked, Composed
-from seq2seq.attention.parts import split_heads
 from seq2seq.attention.recurrent import refuse_self
-from seq2seq.attention.scores import Location
+from seq2seq.attention.requirements import split_heads
 from seq2seq.errors import UserError
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.parts import Part
+from seq2seq.attention.requirements import Part
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import dropout
 

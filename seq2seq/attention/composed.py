@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention import noise
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
-from seq2seq.attention.normalizers import Normalizer, Softmax
-from seq2seq.attention.parts import Part, at_least_1, split_heads
-from seq2seq.attention.positions import alibi, rotate
-from seq2seq.attention.scores import Dot, Score
-from seq2seq.attention.selections import Selected, Selection, Soft
-from seq2seq.attention.windows import Window
+from seq2seq.attention.components import counter_rng
+from seq2seq.attention.components.normalizers import Normalizer, Softmax
+from seq2seq.attention.components.ordering import alibi, rotate
+from seq2seq.attention.components.scores import Dot, Score
+from seq2seq.attention.components.selections import Selected, Selection, Soft
+from seq2seq.attention.components.windows import Window
+from seq2seq.attention.requirements import Part, at_least_1, split_heads
 from seq2seq.errors import UserError
 
 
@@ -209,7 +209,7 @@ class Composed(Attention):
         """Scores (B, H, T, S) to the weights that are used."""
 
         def draw() -> Tensor:
-            return noise.uniform(state["seed"], asked.position, self.heads, memory.positions)
+            return counter_rng.uniform(state["seed"], asked.position, self.heads, memory.positions)
 
         return self.selection(self.weigh(scores, asked), draw, state)
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Memory, Query, SourceSpec, State
+from seq2seq.attention.components.scores import Score
 from seq2seq.attention.composed import Asked
-from seq2seq.attention.parts import at_least_1, wide, widened
 from seq2seq.attention.recurrent import Recurrent, Step
-from seq2seq.attention.scores import Score
+from seq2seq.attention.requirements import at_least_1, wide, widened
 from seq2seq.errors import UserError
 
 KINDS = ("see", "linguistic", "neural")

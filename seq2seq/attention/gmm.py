@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
-from seq2seq.attention.parts import at_least_1, wide
 from seq2seq.attention.recurrent import refuse_regions, refuse_self
+from seq2seq.attention.requirements import at_least_1, wide
 from seq2seq.errors import UserError
 
 STEEPEST, FARTHEST = 10.0, 1e6  # the largest exponent, and place

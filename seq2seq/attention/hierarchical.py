@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State, sentence_means
-from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.parts import at_least_1, score_at
-from seq2seq.attention.scores import Score
+from seq2seq.attention.components.normalizers import Softmax
+from seq2seq.attention.components.scores import Score
+from seq2seq.attention.requirements import at_least_1, score_at
 from seq2seq.errors import UserError
 
 KINDS = ("renormalised", "within")

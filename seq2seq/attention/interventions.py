@@ -13,8 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention import noise
 from seq2seq.attention.base import Attended, Attention, Memory, Query, State
+from seq2seq.attention.components import counter_rng
 
 Change = Callable[[Tensor, Query, Memory, Tensor | None], Tensor]
 """(weights (B, H, T, S or more), query, memory, weights of the first query (B, H, 1, S or more) if that was earlier) ->
@@ -37,7 +37,7 @@ def permuted(weights: Tensor, query: Query, memory: Memory, first: Tensor | None
     """
     size = memory.mask.shape[1]
     seed = torch.zeros(len(weights), dtype=torch.int64, device=weights.device)
-    u = noise.uniform(seed, query.position, 1, memory.positions)  # (B, 1, T, S)
+    u = counter_rng.uniform(seed, query.position, 1, memory.positions)  # (B, 1, T, S)
     hidden = ~memory.mask[:, None, None, :]
     source = hidden.expand_as(u).to(u.dtype).argsort(stable=True, dim=-1)  # real places in order, then the others,
     target = u.masked_fill(hidden, 2.0).argsort(-1)  # and shuffled

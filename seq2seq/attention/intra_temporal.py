@@ -12,8 +12,8 @@ from torch import Tensor
 
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
 from seq2seq.attention.composed import Composed
-from seq2seq.attention.parts import wide
 from seq2seq.attention.recurrent import refuse_self
+from seq2seq.attention.requirements import wide
 
 
 class IntraTemporal(Composed):

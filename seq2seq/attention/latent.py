@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
-from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.parts import at_least_1, split_heads
-from seq2seq.attention.positions import alibi, rotate
+from seq2seq.attention.components.normalizers import Softmax
+from seq2seq.attention.components.ordering import alibi, rotate
+from seq2seq.attention.requirements import at_least_1, split_heads
 from seq2seq.errors import UserError
 
 ABSORB = ("auto", "always", "never")

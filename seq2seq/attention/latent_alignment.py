@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention import noise
 from seq2seq.attention.base import Alternatives, Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.components import counter_rng
+from seq2seq.attention.components.selections import gumbel
 from seq2seq.attention.composed import Asked, Composed
-from seq2seq.attention.parts import at_least_1, wide
 from seq2seq.attention.recurrent import refuse_self
-from seq2seq.attention.selections import gumbel
+from seq2seq.attention.requirements import at_least_1, wide
 from seq2seq.errors import UserError
 from seq2seq.layers.recurrent import recurrent
 
@@ -129,7 +129,7 @@ class Variational(HardMarginal):
         """A seed each sequence, where alignments are drawn."""
         if self.samples is None or not self.training or not self.source.last:
             return {}
-        return {"seed": noise.seeds(len(memory.mask), memory.mask.device)}
+        return {"seed": counter_rng.seeds(len(memory.mask), memory.mask.device)}
 
     def read_target(self, embedded: Tensor, mask: Tensor) -> Tensor:
         """U^T g_t (B, T, D), t aligned with the word to come.
@@ -158,7 +158,9 @@ class Variational(HardMarginal):
         if self.samples is None or "seed" not in answer.state:
             found = Alternatives(_each(asked, memory, length), log_q, "bound")
         else:
-            u = noise.uniform(answer.state["seed"], query.position, self.samples, memory.positions)  # (B, J, T, S)
+            u = counter_rng.uniform(
+                answer.state["seed"], query.position, self.samples, memory.positions
+            )  # (B, J, T, S)
             z = (log_q.detach().unsqueeze(1) + gumbel(u)).argmax(-1).transpose(1, 2)  # (B, T, J)
             alone = memory.prepared["alone"]
             contexts = alone.gather(1, z.flatten(1).unsqueeze(-1).expand(-1, -1, alone.shape[-1]))

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
-from seq2seq.attention.feature_maps import FeatureMap
-from seq2seq.attention.parts import at_least_1, split_heads, widened
-from seq2seq.attention.positions import rotate
+from seq2seq.attention.components.feature_maps import FeatureMap
+from seq2seq.attention.components.ordering import rotate
+from seq2seq.attention.requirements import at_least_1, split_heads, widened
 from seq2seq.errors import UserError
 
 BLOCK = 64  # queries that compare with each other's keys one by one; all before them are in sums

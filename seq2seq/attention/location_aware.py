@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import Memory, Query, SourceSpec, State
 from seq2seq.attention.composed import Asked
-from seq2seq.attention.parts import at_least_1, wide
 from seq2seq.attention.recurrent import Recurrent, Step, along, in_order, refuse_regions
+from seq2seq.attention.requirements import at_least_1, wide
 from seq2seq.errors import UserError
 
 

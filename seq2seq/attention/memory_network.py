@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
-from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.parts import at_least_1
+from seq2seq.attention.components.normalizers import Softmax
+from seq2seq.attention.requirements import at_least_1
 from seq2seq.errors import UserError
 
 TYINGS = ("adjacent", "layerwise")

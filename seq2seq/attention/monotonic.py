@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention import noise
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.components import counter_rng
+from seq2seq.attention.components.normalizers import Softmax
+from seq2seq.attention.components.scores import Score
+from seq2seq.attention.components.selections import Selected, Soft
+from seq2seq.attention.components.windows import Window
 from seq2seq.attention.composed import Asked, Composed
-from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.parts import at_least_1, score_at, wide
 from seq2seq.attention.recurrent import along, in_order, refuse_regions, refuse_self
-from seq2seq.attention.scores import Score
-from seq2seq.attention.selections import Selected, Soft
-from seq2seq.attention.windows import Window
+from seq2seq.attention.requirements import at_least_1, score_at, wide
 from seq2seq.errors import UserError
 
 
@@ -78,7 +78,7 @@ class Monotonic(Composed):
         start[..., 0] = memory.mask.any(1, keepdim=True).to(start.dtype)
         state = {"alignment": start}
         if self.training and self.noise_std:
-            state["seed"] = noise.seeds(len(values), values.device)
+            state["seed"] = counter_rng.seeds(len(values), values.device)
         return state
 
     def forward(
@@ -114,7 +114,7 @@ class Monotonic(Composed):
         if self.hard and not self.training:
             return (energy > 0).to(energy.dtype)
         if "seed" in state:
-            u = noise.uniform(state["seed"], asked.position, self.heads, memory.positions)
+            u = counter_rng.uniform(state["seed"], asked.position, self.heads, memory.positions)
             energy = energy + self.noise_std * torch.special.ndtri(u).to(energy.dtype)
         return torch.sigmoid(energy)
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.components.scores import Constant, Location
+from seq2seq.attention.components.selections import Selected
 from seq2seq.attention.composed import Asked, Composed
-from seq2seq.attention.scores import Constant, Location
-from seq2seq.attention.selections import Selected
 from seq2seq.errors import UserError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.comparison.entries import Entry
+from seq2seq.comparison.systems import Entry
 
 Array = NDArray[np.float64]
 

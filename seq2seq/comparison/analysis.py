@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from seq2seq.comparison import slices
 from seq2seq.comparison.agreement import agreement
-from seq2seq.comparison.entries import Entry, meaning
 from seq2seq.comparison.runs import Run
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.statistics import (
@@ -29,7 +28,8 @@ from seq2seq.comparison.statistics import (
     estimate,
     randomised_p,
 )
-from seq2seq.metrics.sums import lower_is_better
+from seq2seq.comparison.systems import Entry, meaning
+from seq2seq.metrics.resampling import lower_is_better
 
 TESTED = ("aer", "sentence_recall", "pointing")
 """Metrics of attention that are tested beside the main one."""

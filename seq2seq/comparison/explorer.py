@@ -18,9 +18,9 @@ from typing import Any
 
 from PIL import Image
 
-from seq2seq.comparison.entries import Entry
+from seq2seq.attention_store import Exhibit, quantised
 from seq2seq.comparison.runs import references
-from seq2seq.exhibits import Exhibit, quantised
+from seq2seq.comparison.systems import Entry
 
 SIDE = 240  # pixels of a picture
 LONGEST = 4000  # pieces of a source that is shown

@@ -17,7 +17,7 @@ from seq2seq.comparison.ranks import Ranking
 from seq2seq.comparison.significance import matrix, significance
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.tables import Cell
-from seq2seq.metrics.sums import lower_is_better
+from seq2seq.metrics.resampling import lower_is_better
 
 FOLDER = Path(__file__).parent
 MEANING = {

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq import exhibits
-from seq2seq.comparison.recipes import CONTROL, chosen, config_of, evaluated, learnt
+from seq2seq import attention_store
+from seq2seq.attention_store import Exhibit
+from seq2seq.comparison.run_config import CONTROL, chosen, config_of, evaluated, learnt
 from seq2seq.errors import UserError
-from seq2seq.exhibits import Exhibit
 from seq2seq.run_directory import FAILED, RESULTS, changed
 from seq2seq.stored.plain import parse_json, read_json
 
@@ -76,7 +76,7 @@ class Run:
     def exhibits(self) -> list[Exhibit]:
         """Outputs with their attention; [] where none was kept."""
         path = self.path / "attention" / f"{self.split}.npz"
-        found = exhibits.load(path) if path.exists() else []
+        found = attention_store.load(path) if path.exists() else []
         if found and max(one.place for one in found) >= len(self.records):
             raise UserError(f"{path} is of more records than {self.path}/outputs/{self.split}.jsonl has")
         return found

@@ -10,7 +10,7 @@ from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import Analysis
 from seq2seq.comparison.statistics import Difference
 from seq2seq.comparison.tables import ALPHA
-from seq2seq.metrics.sums import lower_is_better
+from seq2seq.metrics.resampling import lower_is_better
 
 LEAST_P = 0.001
 """Below which p is not told more exactly: a normal's far tail is not known."""

@@ -1,7 +1,7 @@
 """How sure a score is, and whether two systems differ: by drawing sentences and seeds anew.
 
 A system is the runs of one configuration that differ in their seed. Letters: S runs of a system, N records, K numbers a
-record adds to a metric (``seq2seq.metrics.sums``), R resamples.
+record adds to a metric (``seq2seq.metrics.resampling``), R resamples.
 
 The score of a system has two sources of chance: which seeds were run, and which sentences are in the test set. A score
 is theta + a_seed + b_sentence + ab; between the mean scores of two systems on the same sentences
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from seq2seq.metrics import sums
+from seq2seq.metrics import resampling
 
 Array = NDArray[np.float64]
 Correction = Literal["holm", "bonferroni", "none"]
@@ -73,7 +73,7 @@ class Resampler:
 
     def scores(self, metric: str, rows: Array) -> Array:
         """(N, K) -> (R,) scores of the resamples; nan of one without any record that counts, which tells nothing."""
-        return sums.score(metric, self.counts @ rows)
+        return resampling.score(metric, self.counts @ rows)
 
 
 @lru_cache(16)
@@ -93,7 +93,7 @@ class System:
     @staticmethod
     def of(name: str, metric: str, runs: Sequence[Array], resampler: Resampler) -> System:
         """From each run's (N, K)."""
-        whole = np.array([sums.score(metric, rows.sum(0)) for rows in runs])
+        whole = np.array([resampling.score(metric, rows.sum(0)) for rows in runs])
         return System(name, whole, np.stack([resampler.scores(metric, rows) for rows in runs]))
 
     @property
@@ -189,9 +189,9 @@ class Randomiser:
 def randomised_p(metric: str, a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
     """The share of trials that differ as much as the two systems do; of each its sums (K,) and ``staying`` (R, K)."""
     (all_a, stays_a), (all_b, stays_b) = a, b
-    real = abs(float(sums.score(metric, all_a) - sums.score(metric, all_b)))
-    one = sums.score(metric, stays_a + (all_b - stays_b))
-    other = sums.score(metric, (all_a - stays_a) + stays_b)
+    real = abs(float(resampling.score(metric, all_a) - resampling.score(metric, all_b)))
+    one = resampling.score(metric, stays_a + (all_b - stays_b))
+    other = resampling.score(metric, (all_a - stays_a) + stays_b)
     return (1 + int((np.abs(one - other) >= real - 1e-9).sum())) / (1 + len(one))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from seq2seq.comparison.analysis import COSTS, Analysis
 from seq2seq.comparison.statistics import Estimate
-from seq2seq.metrics.sums import lower_is_better
+from seq2seq.metrics.resampling import lower_is_better
 
 MEBIBYTE = 2**20
 ALPHA = 0.05

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from seq2seq import sealed
 from seq2seq.data.cache import writing
 from seq2seq.data.records import EXTRAS, Record
 from seq2seq.errors import UserError
+from seq2seq.files import sealed
 
 LINKS = pa.list_(pa.list_(pa.int32()))
 SCHEMA = pa.schema(

@@ -11,8 +11,8 @@ from typing import Any
 
 from xxhash import xxh3_128
 
-from seq2seq import sealed
-from seq2seq.files import write_bytes
+from seq2seq.files import sealed
+from seq2seq.files.writing import write_bytes
 
 REMEDY = "set data.cache=DIR"
 
@@ -23,7 +23,7 @@ def key(*parts: object) -> str:
 
 
 def writing(path: Path, about: Callable[[], Mapping[str, Any]] = dict) -> AbstractContextManager[Path]:
-    """A temporary file that takes the place of ``path`` at the end, sealed (``seq2seq.sealed``)."""
+    """A temporary file that takes the place of ``path`` at the end, sealed (``seq2seq.files.sealed``)."""
     return sealed.writing(path, REMEDY, about)
 
 

@@ -16,10 +16,9 @@ from typing import Any, cast
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from seq2seq import sealed
 from seq2seq.batch import Batch
+from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data import arrow
-from seq2seq.data.base import Reader
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard, sorted_batches
 from seq2seq.data.cache import keep_picture, picture_is_whole
 from seq2seq.data.codec import Example, ImageCodec
@@ -27,10 +26,11 @@ from seq2seq.data.collate import collate, filler
 from seq2seq.data.corpus import Corpus, Side
 from seq2seq.data.images import SUFFIXES, BadImage, Images, Picture
 from seq2seq.data.loading import fitting
+from seq2seq.data.readers.reader import Reader
 from seq2seq.data.records import Record, Report
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
-from seq2seq.ranges import Count, CountOrZero
+from seq2seq.files import sealed
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import Codec, Example, Ids
 from seq2seq.data.images import BadImage, Picture, Pixels
 from seq2seq.data.records import Report
-from seq2seq.lines import usable
+from seq2seq.files.text import usable
 
 log = logging.getLogger(__name__)
 

@@ -14,17 +14,17 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader
 
-from seq2seq import sealed
 from seq2seq.batch import Batch
+from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data import arrow, cache, vocabulary
-from seq2seq.data.base import Location, Reader, canonical
 from seq2seq.data.batching import random_batches, shard, sorted_batches
 from seq2seq.data.codec import Codec, TextCodec
 from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Stream, fitting, own_error
+from seq2seq.data.readers.reader import Location, Reader, canonical
 from seq2seq.data.records import Policy, Record, Report, accepted
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
-from seq2seq.ranges import Count, CountOrZero
+from seq2seq.files import sealed
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from seq2seq.batch import Batch
 from seq2seq.data.arrow import Records, Strings, TokenLists, chunks
-from seq2seq.data.base import Location, Reader
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard
 from seq2seq.data.codec import Codec, Example, TextCodec
 from seq2seq.data.collate import collate, filler
+from seq2seq.data.readers.reader import Location, Reader
 from seq2seq.data.records import Report, accepted
 from seq2seq.data.truncation import target_limit
 from seq2seq.errors import UserError

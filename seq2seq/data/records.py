@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
 
 from seq2seq.errors import UserError
-from seq2seq.lines import flaw
+from seq2seq.files.text import flaw
 
 log = logging.getLogger(__name__)
 EXTRAS = (

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from seq2seq.batch import EOS, SPECIALS, UNK
+from seq2seq.config.ranges import Count, Share
 from seq2seq.data.pieces import SPACE, STAND_IN, TYPES, Pieces, one_line
 from seq2seq.data.sampling import Sampler, sampler
 from seq2seq.data.tokenizer_training import train_model
 from seq2seq.errors import UserError
-from seq2seq.ranges import Count, Share
 
 log = logging.getLogger(__name__)
 

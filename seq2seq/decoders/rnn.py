@@ -24,6 +24,7 @@ from seq2seq.attention.base import (
     fill_slot,
 )
 from seq2seq.batch import PAD
+from seq2seq.config.ranges import Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.decoders.bridge import Bridge
 from seq2seq.decoders.cells import RecurrentStack, Stepper
@@ -33,7 +34,6 @@ from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.pointer import Pointer
-from seq2seq.ranges import Layers, Share, Width
 
 
 class Readout(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, AttentionFactory, Memory, Query, SourceSpec, State, fill_slot
 from seq2seq.batch import PAD
+from seq2seq.config.ranges import Count, Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.layers.embedding import TokenEmbedding, relative
@@ -19,7 +20,6 @@ from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.pointer import Pointer
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
-from seq2seq.ranges import Count, Layers, Share, Width
 
 
 class DecoderLayer(nn.Module):

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seq2seq import sealed
 from seq2seq.attention.base import Attended, Memory
 from seq2seq.batch import Pictures
+from seq2seq.config.ranges import Share, Width
 from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells
 from seq2seq.errors import UserError
+from seq2seq.files import sealed
 from seq2seq.layers.dropout import Dropout
-from seq2seq.ranges import Share, Width
 from seq2seq.stored.plain import leaves
 
 PROBED = 224  # pixels of the side that tells a network's stride

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Memory
+from seq2seq.config.ranges import Layers, Share, Width
 from seq2seq.encoders.image import GridEncoder, Places, cells, inside
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.stack import Stack
-from seq2seq.ranges import Layers, Share, Width
 
 
 class Residual(nn.Module):

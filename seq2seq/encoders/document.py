@@ -13,12 +13,12 @@ from torch import Tensor
 
 from seq2seq.attention.base import sentence_means
 from seq2seq.batch import Batch
+from seq2seq.config.ranges import Count
 from seq2seq.encoders.base import Encoded, Encoder, SequenceEncoder
 from seq2seq.encoders.rows import Rows
 from seq2seq.errors import UserError
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.positions import Learned
-from seq2seq.ranges import Count
 
 SCOPES = ("document", "sentence")
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, AttentionFactory, Memory, SourceSpec
+from seq2seq.config.ranges import Count, Layers, Share, Width
 from seq2seq.encoders.image import GridEncoder, Places, cells
 from seq2seq.encoders.transformer import EncoderLayer
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.stack import Stack
-from seq2seq.ranges import Count, Layers, Share, Width
 
 
 class PatchEncoder(GridEncoder):

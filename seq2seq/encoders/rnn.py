@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from seq2seq.attention.base import AttentionFactory, Memory, SourceSpec, fill_slot
+from seq2seq.config.ranges import Count, CountOrZero, Layers, Share, Width
 from seq2seq.encoders.base import Encoded, SequenceEncoder, attend_self
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.recurrent import recurrent
 from seq2seq.layers.stack import Stack
-from seq2seq.ranges import Count, CountOrZero, Layers, Share, Width
 
 
 class RNNEncoder(SequenceEncoder):

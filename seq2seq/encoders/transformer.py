@@ -8,11 +8,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, AttentionFactory, Memory, SourceSpec, fill_slot
+from seq2seq.config.ranges import Count, CountOrZero, Layers, Share, Width
 from seq2seq.encoders.base import Encoded, SequenceEncoder, attend_self
 from seq2seq.layers.embedding import TokenEmbedding, relative
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
-from seq2seq.ranges import Count, CountOrZero, Layers, Share, Width
 
 
 class EncoderLayer(nn.Module):

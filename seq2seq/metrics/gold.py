@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.errors import UserError
-from seq2seq.lines import flaw, open_lines
+from seq2seq.files.text import flaw, open_lines
 from seq2seq.metrics.links import Link
 
 

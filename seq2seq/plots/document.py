@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from seq2seq.files import write_text, writing
+from seq2seq.files.writing import write_text, writing
 from seq2seq.plots.excerpt import Block, excerpt
 from seq2seq.plots.fonts import families, label, quiet
 from seq2seq.plots.heatmap import DPI, SURE

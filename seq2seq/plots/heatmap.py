@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
-from seq2seq.files import writing
+from seq2seq.files.writing import writing
 from seq2seq.plots.fonts import families, label, quiet, width
 
 Cell = tuple[int, int]  # (column, row): (source, target)

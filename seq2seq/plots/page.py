@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seq2seq.exhibits import quantised
+from seq2seq.attention_store import quantised
 from seq2seq.plots.fonts import label
 from seq2seq.plots.shading import Array, Shading, Word, backwards, full, percent
 

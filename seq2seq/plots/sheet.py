@@ -24,7 +24,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from seq2seq.files import writing
+from seq2seq.files.writing import writing
 from seq2seq.metrics.words import merge
 from seq2seq.plots.fonts import families, label, quiet
 from seq2seq.plots.heatmap import DPI

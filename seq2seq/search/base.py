@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from seq2seq.batch import EOS, Batch
+from seq2seq.config.ranges import Count, CountOrZero, NonNegative
 from seq2seq.encoders.base import Encoded
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
-from seq2seq.ranges import Count, CountOrZero, NonNegative
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from seq2seq.batch import BOS, EOS, PAD, Batch
+from seq2seq.config.ranges import Count
 from seq2seq.encoders.base import Encoded
 from seq2seq.model import Seq2Seq
-from seq2seq.ranges import Count
 from seq2seq.search.base import Hypothesis, Search, hypothesis, lost, require
+from seq2seq.search.beam_rows import Rows
 from seq2seq.search.constraints import Constraints
 from seq2seq.search.coverage import Coverage
-from seq2seq.search.rows import Rows
-from seq2seq.search.top import top
+from seq2seq.search.topk import top
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seq2seq.search.rows import Move
+from seq2seq.search.beam_rows import Move
 
 _FLOOR = 1e-6  # a position never attended to costs log 1e-6 and not everything: windows leave exact zeros
 

@@ -10,7 +10,7 @@ from seq2seq.batch import Batch
 from seq2seq.encoders.base import Encoded
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, Search
-from seq2seq.search.chain import chain
+from seq2seq.search.token_loop import chain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from seq2seq.batch import Batch
+from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.encoders.base import Encoded
 from seq2seq.model import Seq2Seq
-from seq2seq.ranges import Count, CountOrZero
 from seq2seq.search.base import Hypothesis, Search, require
-from seq2seq.search.chain import chain
-from seq2seq.search.top import top
+from seq2seq.search.token_loop import chain
+from seq2seq.search.topk import top
 
 
 @dataclass(frozen=True, kw_only=True)

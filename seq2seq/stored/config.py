@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from seq2seq.config import locate
+from seq2seq.config.instantiate import locate
+from seq2seq.config.validate import check_nodes
 from seq2seq.errors import UserError
-from seq2seq.options import check_nodes
-from seq2seq.stored import plain, roles
+from seq2seq.stored import moved_names, plain, roles
 
 FOR_MODEL = ("encoder", "decoder", "decoding")
 FOR_TRAINING = ("loss", "optimizer", "schedule", "trainer", "training")
@@ -29,7 +29,7 @@ WHOLE = "max_source_tokens", "max_source_sentences", "max_target_tokens"
 
 
 def opened(content: Any, name: str, *, old: bool = False) -> dict[str, Any]:
-    """The config that ``content`` is, as plain data without references.
+    """The config that ``content`` is, as plain data without references and in today's names.
 
     Args:
         content: What the file holds.
@@ -48,6 +48,7 @@ def opened(content: Any, name: str, *, old: bool = False) -> dict[str, Any]:
     else:
         plain.refuse_references(content, name)
         config = {str(key): value for key, value in content.items()}
+    config = moved_names.renamed(config)
     roles.check(config, name)
     for path, value in plain.leaves(config):
         if isinstance(value, str) and value == "???":

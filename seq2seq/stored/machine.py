@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from seq2seq.config import CONF
+from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
 from seq2seq.stored.plain import leaves, read_yaml
 

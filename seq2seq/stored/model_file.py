@@ -29,9 +29,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seq2seq.errors import UserError
-from seq2seq.files import sync, write_bytes, writing
+from seq2seq.files.full_disk import told_as_os_error
+from seq2seq.files.writing import sync, write_bytes, writing
 from seq2seq.stored import plain
-from seq2seq.stored.full_disk import told_as_os_error
 
 FORMAT = 1
 NAME, NEXT, CONFIG = "model.safetensors", "model.next.safetensors", "config.yaml"

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from seq2seq.errors import UserError
-from seq2seq.files import writing
-from seq2seq.stored.full_disk import told_as_os_error
+from seq2seq.files.full_disk import told_as_os_error
+from seq2seq.files.writing import writing
 
 FORMAT = 1
 NAME = "last.ckpt"

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from seq2seq.config import CONF, TOOLS
+from seq2seq.config.instantiate import CONF, TOOLS
 from seq2seq.errors import UserError
 
 Place = tuple[str, str]

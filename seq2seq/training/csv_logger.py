@@ -16,7 +16,7 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seq2seq.errors import UserError
-from seq2seq.files import write_text
+from seq2seq.files.writing import write_text
 
 REMEDY = "free some space, then go on with resume=RUN"
 

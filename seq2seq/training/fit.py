@@ -17,31 +17,31 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig
 
-from seq2seq.config import build_node, build_tool, plain
+from seq2seq.config.instantiate import build_node, build_tool, plain
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
-from seq2seq.kernels import avoid_wrong_ones
-from seq2seq.memory import keep_freed, peak, reset_peak
 from seq2seq.model import Seq2Seq
+from seq2seq.runtime.kernels import avoid_wrong_ones
+from seq2seq.runtime.memory import keep_freed, peak, reset_peak
 from seq2seq.stored import model_file, resume_file
 from seq2seq.training import launch
-from seq2seq.training.annealing import Annealing
-from seq2seq.training.averaging import averaging
-from seq2seq.training.checkpoints import Checkpoints, RunFiles
+from seq2seq.training.callbacks.annealing import Annealing
+from seq2seq.training.callbacks.attention_plots import Pictures
+from seq2seq.training.callbacks.averaging import averaging
+from seq2seq.training.callbacks.checkpoints import Checkpoints, RunFiles
+from seq2seq.training.callbacks.overfit import Overfit, without_dropout
+from seq2seq.training.callbacks.profiler import Phases, Profile
+from seq2seq.training.callbacks.progress import Progress
+from seq2seq.training.callbacks.throughput import Curves
 from seq2seq.training.csv_logger import CSVLogger
-from seq2seq.training.curves import Curves
 from seq2seq.training.datamodule import DataModule
 from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
 from seq2seq.training.options import Options
-from seq2seq.training.overfit import Overfit, without_dropout
-from seq2seq.training.pictures import Pictures
-from seq2seq.training.position import NEVER, Position
 from seq2seq.training.precision import check_precision, precision_of, tell_speed
-from seq2seq.training.profile import Phases, Profile
-from seq2seq.training.progress import Progress
+from seq2seq.training.resume import NEVER, Position
 from seq2seq.training.self_critical import SelfCritical
 from seq2seq.training.validation import Validation
 

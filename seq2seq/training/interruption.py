@@ -12,9 +12,9 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from seq2seq.training import processes
+from seq2seq.training import distributed
 from seq2seq.training.module import Training
-from seq2seq.training.position import Position
+from seq2seq.training.resume import Position
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +58,15 @@ class Interruption(Callback):
     ) -> None:
         """Between the updates."""
         assert self._module is not None
-        stop = self._module.stop_agreed if processes.several() else self.received
+        stop = self._module.stop_agreed if distributed.several() else self.received
         if stop and self.position.complete:
-            raise Interrupted(max(processes.gather(self.received)))
+            raise Interrupted(max(distributed.gather(self.received)))
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """In a validation, which the resumed run repeats; the last one, behind which no update comes, is finished."""
-        if self.received and not processes.several() and not 0 < trainer.max_steps <= trainer.global_step:
+        if self.received and not distributed.several() and not 0 < trainer.max_steps <= trainer.global_step:
             raise Interrupted(self.received)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -78,5 +78,5 @@ class Interruption(Callback):
         self.received = signum
         if self._module is not None:
             self._module.stop_wanted = True
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             log.warning("%s: stopping after this update (again to stop at once)", signal.Signals(signum).name)

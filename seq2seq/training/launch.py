@@ -21,7 +21,7 @@ import torch
 from torch import distributed as dist
 
 from seq2seq.errors import UserError
-from seq2seq.interrupts import end_with
+from seq2seq.runtime.interrupts import end_with
 from seq2seq.training.interruption import Interrupted
 
 log = logging.getLogger(__name__)

@@ -16,16 +16,16 @@ from torch.optim import Optimizer
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch
 from seq2seq.loss import Criterion
-from seq2seq.memory import give_back
 from seq2seq.model import Seq2Seq
-from seq2seq.training import processes
+from seq2seq.runtime.memory import give_back
+from seq2seq.training import distributed
 from seq2seq.training.gradients import regularise, rescale
+from seq2seq.training.metric_accumulator import Sums
 from seq2seq.training.nonfinite import Guard
 from seq2seq.training.optimization import OptimizerFactory, ScheduleFactory, parameter_groups
 from seq2seq.training.options import Options
 from seq2seq.training.schedules import Schedule
 from seq2seq.training.self_critical import SelfCritical
-from seq2seq.training.sums import Sums
 from seq2seq.training.validation import Validation
 
 
@@ -121,7 +121,7 @@ class Training(L.LightningModule):
         self._figures, self._tokens, self._costs, self._records = {}, 0, None, []
         bad_loss = ~torch.isfinite(figures["loss"])
         told = [] if costs is None or world_size == 1 else costs.tolist()  # one process does not wait for its device
-        tokens, bad_losses, stops, *told = processes.total(
+        tokens, bad_losses, stops, *told = distributed.total(
             [mine, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted, *told], self.device
         )
         self.stop_agreed = stops > 0
@@ -156,7 +156,7 @@ class Training(L.LightningModule):
         """
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         learning = [buffer for norm in self.norms if norm.training for buffer in norm.buffers()]
-        processes.average([buffer for buffer in learning if buffer.is_floating_point()])
+        distributed.average([buffer for buffer in learning if buffer.is_floating_point()])
         for mechanism in self.mechanisms:
             mechanism.constrain()
 

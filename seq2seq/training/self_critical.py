@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.attention.selections import Gumbel, Hard
+from seq2seq.attention.components.selections import Gumbel, Hard
 from seq2seq.batch import Batch
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
@@ -20,7 +20,7 @@ from seq2seq.metrics.rewards import Reward, reward
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Greedy, Hypothesis, Sample
 from seq2seq.search.base import differentiable
-from seq2seq.search.forced import saying
+from seq2seq.search.teacher_forcing import saying
 from seq2seq.training.options import Options
 
 

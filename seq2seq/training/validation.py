@@ -18,9 +18,9 @@ from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
-from seq2seq.training import processes
+from seq2seq.training import distributed
+from seq2seq.training.metric_accumulator import Sums
 from seq2seq.training.options import Options
-from seq2seq.training.sums import Sums
 
 T = TypeVar("T")
 
@@ -92,8 +92,8 @@ class Validation:
             "accuracy": token_accuracy(int(correct), tokens),
             **{name: value / tokens for name, value in sums.items()},
         }
-        hypotheses = _merged(processes.gather(self.hypotheses))
-        links = _merged(processes.gather(self.links))
+        hypotheses = _merged(distributed.gather(self.hypotheses))
+        links = _merged(distributed.gather(self.links))
         self.scores = {**scores, **self._text_scores(hypotheses), **self._alignment_scores(links)}
         return self.scores
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from seq2seq.attention.base import Attention, SourceSpec
+from seq2seq.attention.components.scores import Dot
 from seq2seq.attention.composed import Composed
-from seq2seq.attention.scores import Dot
-from seq2seq.config import build_node, plain
+from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
 from tests.attention.walk import close, same, walk
 from tests.catalogue import WIDTH, choices, config, memory, noise, randomise

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import SourceSpec, fill_slot
 from seq2seq.attention.composed import Composed
-from seq2seq.config import build_node
+from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import WIDTH, config, mechanism, memory, noise

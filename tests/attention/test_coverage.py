@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from seq2seq.attention.base import Attended, Memory, Query, SourceSpec
+from seq2seq.attention.components.normalizers import Softmax
+from seq2seq.attention.components.scores import Additive, Constant, Dot, General, Location, ScaledDot
+from seq2seq.attention.components.selections import Hard
+from seq2seq.attention.components.windows import Global, LocalM
 from seq2seq.attention.composed import Composed
 from seq2seq.attention.coverage import Coverage
-from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.scores import Additive, Constant, Dot, General, Location, ScaledDot
-from seq2seq.attention.selections import Hard
-from seq2seq.attention.windows import Global, LocalM
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise, randomise

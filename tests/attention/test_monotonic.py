@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from seq2seq.attention.base import Attended, Memory, SourceSpec
+from seq2seq.attention.components.scores import Additive, Constant, General, Location
+from seq2seq.attention.components.windows import Global, LocalM, LocalP
 from seq2seq.attention.monotonic import Mocha, Monotonic, alignment, chunkwise
-from seq2seq.attention.scores import Additive, Constant, General, Location
-from seq2seq.attention.windows import Global, LocalM, LocalP
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise, randomise

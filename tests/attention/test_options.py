@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.attention.base import Attention, SourceSpec
-from seq2seq.config import build_node, plain
+from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
 from tests.attention.walk import walk
 from tests.catalogue import WIDTH, choices, config, memory, noise

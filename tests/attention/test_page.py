@@ -10,8 +10,8 @@ import torch
 from omegaconf import OmegaConf
 
 from seq2seq.attention.base import SourceSpec
-from seq2seq.attention.windows import LocalM
-from tests.attention import test_windows
+from seq2seq.attention.components.windows import LocalM
+from tests.attention.components import test_windows
 from tests.attention.walk import close, walk
 from tests.catalogue import CONF, WIDTH, memory, noise
 

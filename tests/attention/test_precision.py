@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, SourceSpec
+from seq2seq.attention.components.normalizers import Softmax
+from seq2seq.attention.components.scores import Additive, Dot, General
+from seq2seq.attention.components.windows import Global
 from seq2seq.attention.coverage import Coverage
 from seq2seq.attention.latent_alignment import HardMarginal
-from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.scores import Additive, Dot, General
-from seq2seq.attention.windows import Global
 from tests.attention.walk import ask, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
 

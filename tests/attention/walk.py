@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention import noise
 from seq2seq.attention.base import Alternatives, Attended, Attention, Memory, Query
+from seq2seq.attention.components import counter_rng
 
 EXACT = {torch.float64: 1e-12, torch.float32: 2e-5}
 
@@ -64,7 +64,7 @@ def draw(patch: pytest.MonkeyPatch, path: tuple[int, ...]) -> None:
         chosen = torch.tensor(path)[position][:, None, :, None] == places[:, None, None, :, 0]
         return torch.where(chosen, 1 - 1e-15, 1e-15).double().expand(-1, heads, -1, -1)
 
-    patch.setattr(noise, "uniform", uniform)
+    patch.setattr(counter_rng, "uniform", uniform)
 
 
 def join(answers: list[Attended], size: int) -> Attended:

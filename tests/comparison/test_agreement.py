@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seq2seq.comparison.agreement import agreement
-from seq2seq.comparison.entries import Entry
+from seq2seq.comparison.systems import Entry
 
 
 def entry(rows_of: dict[int, list[list[float]] | None]) -> Entry:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import command
-from seq2seq.workflows import comparing
+from seq2seq.cli import compare, hydra_app
 from tests.browser import CHROMIUM, Page, chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
@@ -19,8 +18,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 def file(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "report"
     options = [f"runs={sweep}", f"output={out}", "samples=100"]
-    (config,) = command.compose("compare", [command.forced(option) for option in options])
-    return comparing.compare(config)
+    (config,) = hydra_app.compose("compare", [hydra_app.forced(option) for option in options])
+    return compare.compare(config)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from seq2seq import command, exhibits
-from seq2seq.exhibits import Exhibit
+from seq2seq import attention_store
+from seq2seq.attention_store import Exhibit
+from seq2seq.cli import compare, hydra_app
 from seq2seq.metrics import score
-from seq2seq.workflows import comparing
 from tests.browser import CHROMIUM, chromium
-from tests.metrics.test_sums import WORDS
+from tests.metrics.test_resampling import WORDS
 
 RUNS, RECORDS, EXAMPLES, LAYERS, HEADS = 60, 500, 200, 2, 4
 METRICS = ("bleu", "chrf", "ter")
@@ -47,12 +47,12 @@ def made(folder: Path, number: int) -> None:
         for n, (source, several, text) in enumerate(zip(sources, references, outputs, strict=True)):
             entry = {"source": source, "references": several, "hypothesis": text}
             file.write(json.dumps({**entry, "sums": {name: figure.rows[n] for name, figure in found.items()}}) + "\n")
-    exhibits.save(folder / "attention" / "test.npz", kept)
+    attention_store.save(folder / "attention" / "test.npz", kept)
     training = {"steps": 100, "seconds": 60.0 + number, "tokens_per_second": 1000.0 + number, "monitor": "nll"}
     about = {"seed": number % 3, "parameters": 10**6, "training": training}
     scores = {name: figure.told() for name, figure in found.items()}
     (folder / "results.json").write_text(json.dumps({"test": scores, "run": about}))
-    (config,) = command.compose("train", ["data=toy_translation"])
+    (config,) = hydra_app.compose("train", ["data=toy_translation"])
     OmegaConf.save(OmegaConf.merge(config, {"seed": number % 3, "note": number // 3}), folder / "config.yaml")
     (folder / ".hydra").mkdir()
     choices = {"model": "rnn", "attention": f"mechanism{number // 3}"}
@@ -66,9 +66,9 @@ def test_sixty_runs(tmp_path: Path) -> None:
     for number in range(RUNS):
         made(tmp_path / "runs" / str(number), number)
     options = [f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'report'}"]
-    (config,) = command.compose("compare", [command.forced(option) for option in options])
+    (config,) = hydra_app.compose("compare", [hydra_app.forced(option) for option in options])
     began = time.monotonic()
-    page = comparing.compare(config)
+    page = compare.compare(config)
     built = time.monotonic() - began
     assert "mechanism19" in page.read_text(encoding="utf-8")
     size = page.stat().st_size / 2**20

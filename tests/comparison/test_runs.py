@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import command
+from seq2seq.cli import compare as compare_command
+from seq2seq.cli import hydra_app
 from seq2seq.comparison.runs import find
 from seq2seq.errors import UserError
-from seq2seq.workflows import comparing
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def runs(run: Path, tmp_path: Path) -> Path:
 
 def compare(runs: Path) -> None:
     asked = [f"runs={runs}", f"output={runs.parent / 'report'}", "samples=100"]
-    (config,) = command.compose("compare", [command.forced(option) for option in asked])
-    comparing.compare(config)
+    (config,) = hydra_app.compose("compare", [hydra_app.forced(option) for option in asked])
+    compare_command.compare(config)
 
 
 def test_what_a_run_left_is_as_it_was(runs: Path, caplog: pytest.LogCaptureFixture) -> None:

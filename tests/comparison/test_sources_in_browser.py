@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import command
-from seq2seq.workflows import comparing, fitting
+from seq2seq.cli import compare, hydra_app, train
 from tests.browser import CHROMIUM, Page, chromium
 from tests.conftest import TINY
 
@@ -36,12 +35,12 @@ def browser() -> Iterator[Page]:
 def opened(browser: Page, folder: Path, *options: str) -> Page:
     """The report of one small run, at its explorer."""
     beside = ["training.faithfulness=0", "training.plots=0", "training.metrics=[]", f"data.cache={folder / 'cache'}"]
-    (config,) = command.compose("train", [command.forced(option) for option in (*TINY, *options, *beside)])
-    fitting.train(config, folder / "run")
+    (config,) = hydra_app.compose("train", [hydra_app.forced(option) for option in (*TINY, *options, *beside)])
+    train.train(config, folder / "run")
     asked = [f"runs={folder / 'run'}", f"output={folder / 'report'}", "samples=100"]
-    (config,) = command.compose("compare", [command.forced(option) for option in asked])
+    (config,) = hydra_app.compose("compare", [hydra_app.forced(option) for option in asked])
     browser.resize(1200, 900)
-    browser.open(comparing.compare(config))
+    browser.open(compare.compare(config))
     browser.wait("document.querySelector('.explorer').dataset.ready")
     browser.run("document.querySelector('.panel').scrollIntoView()")
     return browser

@@ -21,7 +21,7 @@ from seq2seq.comparison.statistics import (
     sacrebleu_p,
 )
 from seq2seq.metrics import score
-from tests.metrics.test_sums import WORDS
+from tests.metrics.test_resampling import WORDS
 
 SAMPLES = 400
 

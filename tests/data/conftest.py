@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.readers import ParallelText
+from seq2seq.data.readers.text import ParallelText
 from seq2seq.data.tokenizer import TokenizerOptions
 
 WORDS = ("eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf")

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from seq2seq import sealed
 from seq2seq.batch import Batch
 from seq2seq.data import arrow, cache
 from seq2seq.data.captions import CaptionCorpus
@@ -23,6 +22,7 @@ from seq2seq.data.images import Images
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.toy.captioning import ToyCaptioning
 from seq2seq.errors import UserError
+from seq2seq.files import sealed
 from tests.damage import damage
 
 
@@ -225,7 +225,7 @@ def test_a_key_holds_all_that_a_file_is_made_of(make, tmp_path, folder, monkeypa
 
 
 def test_the_same_bytes_under_another_suffix_are_other_rows(tmp_path):
-    from seq2seq.data.base import digest
+    from seq2seq.data.readers.reader import digest
 
     for suffix in ("csv", "tsv"):
         (tmp_path / f"train.{suffix}").write_text('a,b\n"x\ty",z\n')

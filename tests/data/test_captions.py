@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from seq2seq.batch import PAD
-from seq2seq.data.base import Location
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.images import Images
-from seq2seq.data.readers import Table
+from seq2seq.data.readers.reader import Location
+from seq2seq.data.readers.text import Table
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.toy.captioning import ToyCaptioning
 from seq2seq.errors import UserError

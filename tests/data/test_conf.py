@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from seq2seq.config import build_node
+from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.readers import Hub
+from seq2seq.data.readers.text import Hub
 
 CONF = Path(__file__).parents[2] / "conf"
 CHOICES = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from seq2seq.data.base import Location
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.readers import Hub, Table
+from seq2seq.data.readers.reader import Location
+from seq2seq.data.readers.text import Hub, Table
 from seq2seq.data.records import Policy, Report, Row
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.truncation import cut_sizes, source_limit, target_limit

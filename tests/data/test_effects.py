@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from seq2seq import checkpoint, command
+from seq2seq import checkpoint
+from seq2seq.cli import hydra_app, train
 from seq2seq.data.effects import OF_TRAINING, check_evaluation
 from seq2seq.errors import UserError
-from seq2seq.workflows import fitting
 
 
 def refused(*overrides: str) -> str:
     """What the check of ``train.py`` says of a command line."""
-    lines = [command.forced(override) for override in overrides]
+    lines = [hydra_app.forced(override) for override in overrides]
     with pytest.raises(UserError) as error:
-        command.checked("train", lines, fitting.check)
+        hydra_app.checked("train", lines, train.check)
     return str(error.value)
 
 
@@ -51,8 +51,8 @@ def test_the_format_of_one_file(tmp_path: Path):
 
 
 def test_options_that_nobody_typed_are_left():
-    (config,) = command.compose("train", [])
-    fitting.check(config, ["data.max_tokens", "data.tokenizer.vocab_size"])
+    (config,) = hydra_app.compose("train", [])
+    train.check(config, ["data.max_tokens", "data.tokenizer.vocab_size"])
 
 
 @pytest.mark.parametrize("name", ["tokenizer.vocab_size", "tokenizer.sampling", "tokenizer.source_model", *OF_TRAINING])
@@ -69,9 +69,9 @@ def test_a_run_is_recorded_with_the_tokenizers_that_it_has(run: Path, tmp_path: 
     from tests.conftest import TINY
 
     overrides = [*TINY, f"training.start_from={run}", f"data.cache={tmp_path}", "training.faithfulness=0"]
-    (config,) = command.compose("train", [command.forced(override) for override in overrides])
+    (config,) = hydra_app.compose("train", [hydra_app.forced(override) for override in overrides])
     config.data.tokenizer.vocab_size = 17  # as another recipe's
-    fitting.train(config, tmp_path / "run")
+    train.train(config, tmp_path / "run")
     stored = checkpoint.load(tmp_path / "run")
     before = checkpoint.load(run)
     assert OmegaConf.to_container(stored.config.data.tokenizer) == OmegaConf.to_container(before.config.data.tokenizer)

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from seq2seq.data.base import Location, Reader
-from seq2seq.data.folders import ImageFolder
-from seq2seq.data.karpathy import Karpathy
-from seq2seq.data.readers import Hub, ParallelText, Table
+from seq2seq.data.readers.folders import ImageFolder
+from seq2seq.data.readers.karpathy import Karpathy
+from seq2seq.data.readers.reader import Location, Reader
+from seq2seq.data.readers.text import Hub, ParallelText, Table
 from seq2seq.data.records import LISTED, Policy, Report, accepted
 
 ROWS = 400  # of a file; with eight kinds of files 3,200

@@ -11,7 +11,7 @@ from seq2seq.batch import PAD, Batch, Copies
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from seq2seq.search import Beam, Greedy
-from seq2seq.search.forced import force, rescore
+from seq2seq.search.teacher_forcing import force, rescore
 from tests.attention.walk import close
 from tests.catalogue import TARGET_VOCABULARY as V
 from tests.catalogue import batch, choices, model

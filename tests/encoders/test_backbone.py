@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from seq2seq import command, sealed
+from seq2seq.cli import hydra_app, train
 from seq2seq.encoders.backbone import BackboneEncoder, _last_map
 from seq2seq.errors import UserError
-from seq2seq.workflows import fitting
+from seq2seq.files import sealed
 from tests.damage import damage
 from tests.encoders.test_image import shown
 
@@ -111,12 +111,12 @@ def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
         *("training.plots=0", "decoding=greedy", "task.max_length=8", f"data.cache={tmp_path}"),
         f"encoder.cache={tmp_path / 'kept'}",
     ]
-    (config,) = command.compose("train", [command.forced(line) for line in lines])
-    fitting.train(config, tmp_path / "run")
+    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
+    train.train(config, tmp_path / "run")
     assert len(list((tmp_path / "kept").iterdir())) == 18
-    (changing,) = command.compose("train", [command.forced(line) for line in (*lines, "data.images.flip=0.5")])
+    (changing,) = hydra_app.compose("train", [hydra_app.forced(line) for line in (*lines, "data.images.flip=0.5")])
     with pytest.raises(UserError, match=r"encoder\.cache .* data\.images\.flip makes other pictures"):
-        fitting.check(changing)
+        train.check(changing)
 
 
 def test_maps_with_channels_last_are_turned() -> None:

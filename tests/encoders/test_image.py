@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from seq2seq.batch import Batch, Pictures
-from seq2seq.command import compose
-from seq2seq.config import build_node
+from seq2seq.cli.hydra_app import compose
+from seq2seq.config.instantiate import build_node
 from seq2seq.data.collate import filler
 from seq2seq.encoders.cnn import CNNEncoder, Padding
 from seq2seq.encoders.image import cells, inside

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seq2seq.config import build_node
+from seq2seq.config.instantiate import build_node
 from seq2seq.encoders.rnn import RNNEncoder
 from seq2seq.errors import UserError
 from tests.attention.walk import close

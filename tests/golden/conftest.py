@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq import faithfulness
-from seq2seq.attention import noise
+from seq2seq.attention.components import counter_rng
+from seq2seq.evaluation import faithfulness
 from seq2seq.metrics import extractive
 
 
@@ -38,4 +38,4 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(faithfulness, "Random", Last)
     monkeypatch.setattr(extractive, "np", SimpleNamespace(random=SimpleNamespace(default_rng=Reversed)))
-    monkeypatch.setattr(noise, "uniform", falling)
+    monkeypatch.setattr(counter_rng, "uniform", falling)

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from seq2seq import report
 from seq2seq.comparison import runs
 from seq2seq.data.records import Record
-from seq2seq.faithfulness import faithfulness
-from seq2seq.inference import Trained
-from seq2seq.metrics import sums
+from seq2seq.evaluation import results
+from seq2seq.evaluation.evaluate import score_records
+from seq2seq.evaluation.faithfulness import faithfulness
+from seq2seq.generation.generator import Trained
+from seq2seq.metrics import resampling
 from seq2seq.run_directory import claimed
-from seq2seq.scoring import score_records
 from seq2seq.search.greedy import Greedy
 
 LN2 = log(2)
@@ -46,14 +46,14 @@ def run(
     if faithful:
         found.add(faithfulness(model, records, max_tokens=4096))
     with claimed(folder, model.config):
-        report.save_split(folder, "test", records, found)
-        report.save_results(folder / "results.json", {"test": found.metrics}, {"seed": 1, "training": {}})
+        results.save_split(folder, "test", records, found)
+        results.save_results(folder / "results.json", {"test": found.metrics}, {"seed": 1, "training": {}})
     told = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
     figures = {name: float(figure["score"]) for name, figure in told.items()}
     left = runs.read(folder, "test")
     for name in figures:  # what each output adds, by which runs are compared, comes to the same figure
         if (rows := left.rows(name)) is not None:
-            again = rows[:, 0].mean() if name.startswith("attention_") else sums.score(name, rows.sum(0))
+            again = rows[:, 0].mean() if name.startswith("attention_") else resampling.score(name, rows.sum(0))
             assert again == pytest.approx(figures[name], rel=1e-3, abs=1e-4), name  # statistics are kept in 4 digits
     return figures
 

@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seq2seq import exhibits, report
+from seq2seq import attention_store
 from seq2seq.comparison import runs
 from seq2seq.comparison.agreement import agreement
-from seq2seq.comparison.entries import Entry
+from seq2seq.comparison.systems import Entry
 from seq2seq.data.codec import TextCodec
 from seq2seq.data.records import Record
-from seq2seq.inference import Trained
-from seq2seq.judgement import alignment_error, gold_of
-from seq2seq.scoring import forced
+from seq2seq.evaluation import results
+from seq2seq.evaluation.evaluate import forced
+from seq2seq.evaluation.gold_metrics import alignment_error, gold_of
+from seq2seq.generation.generator import Trained
 from tests.golden.paper import LN2, QUARTER, counted, mean, nats, outputs, run, same, texts
 from tests.golden.written import WrittenEncoder, probability, trained, words
 
@@ -229,12 +230,12 @@ def test_gold_links_of_a_file(tmp_path: Path) -> None:
     assert metrics["aer"].score == pytest.approx(1 - ((3 + 4) + (1 + 2)) / ((5 + 3) + (3 + 2)))
     # of x-a y-b y-c x-d z-e four are possible, and of u-g v-i u-h two; of the sure links 3 of 3 and 1 of 2 are there
     assert metrics["aer"].signature.endswith("|precision:0.7500|recall:0.8000")
-    report.save_gold(tmp_path, "gold", gold, maps, links, metrics, plots=1, examples=2)
+    results.save_gold(tmp_path, "gold", gold, maps, links, metrics, plots=1, examples=2)
     first, second = map(json.loads, (tmp_path / "outputs" / "gold.jsonl").read_text(encoding="utf-8").splitlines())
     assert (first["source"], first["target"]) == ("x y z", "a b c d e")
     assert (first["alignment"], second["alignment"]) == ("0-0 0-3 1-1 1-2 2-4", "0-0 0-2 1-1")
     assert (first["sums"]["aer"], second["sums"]["aer"]) == ([3 + 4, 5 + 3], [1 + 2, 3 + 2])
-    one, other = exhibits.load(tmp_path / "attention" / "gold.npz")
+    one, other = attention_store.load(tmp_path / "attention" / "gold.npz")
     assert (one.place, other.place) == (0, 1) and list(other.source) == ["▁u", "▁v", "</s>"]
     assert other.reference is not None and one.weights.keys() == {"cross.0", "cross.1"}
     np.testing.assert_allclose(other.reference, [[3 / 4, 1 / 4], [1 / 4, 3 / 4], [1 / 2, 0]], atol=1 / 255)

@@ -29,7 +29,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.encoders.base import Encoded, Encoder
 from seq2seq.encoders.image import GridEncoder, cells
-from seq2seq.inference import Trained
+from seq2seq.generation.generator import Trained
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import OutputLayer
 from seq2seq.layers.pointer import Pointer

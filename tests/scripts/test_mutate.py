@@ -103,7 +103,7 @@ def test_every_module_has_tests() -> None:
         files = mutate.tests_of(module)
         assert files and all((mutate.ROOT / file).is_file() for file in files)
     assert mutate.tests_of(Path("seq2seq/search/beam.py"))[0] == "tests/search/test_beam.py"
-    assert "tests/golden/test_translation.py" in mutate.tests_of(Path("seq2seq/judgement.py"))
+    assert "tests/golden/test_translation.py" in mutate.tests_of(Path("seq2seq/evaluation/gold_metrics.py"))
 
 
 def test_caught_and_survived(

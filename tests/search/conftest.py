@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 import torch
 
+from seq2seq.attention.components.normalizers import Softmax
+from seq2seq.attention.components.scores import General, ScaledDot
+from seq2seq.attention.components.windows import Global
 from seq2seq.attention.composed import Composed
-from seq2seq.attention.normalizers import Softmax
-from seq2seq.attention.scores import General, ScaledDot
-from seq2seq.attention.windows import Global
 from seq2seq.batch import EOS, PAD, Batch
 from seq2seq.decoders.rnn import RNNDecoder
 from seq2seq.decoders.transformer import TransformerDecoder

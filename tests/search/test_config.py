@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from seq2seq import search
-from seq2seq.config import build_node
+from seq2seq.config.instantiate import build_node
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "decoding").glob("*.yaml"))
 

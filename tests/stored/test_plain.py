@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from seq2seq import command
-from seq2seq.config import CONF
+from seq2seq.cli import hydra_app
+from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
 from seq2seq.stored import plain, roles
 
@@ -22,7 +22,7 @@ CHOICES = [
 
 def config_of(choice: str) -> Any:
     typed = [*choice.split(), *(["++encoder.name=x"] if choice == "encoder=backbone" else [])]
-    return next(command.compose("train", typed))
+    return next(hydra_app.compose("train", typed))
 
 
 @pytest.mark.parametrize("choice", CHOICES[::3])

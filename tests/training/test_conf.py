@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from seq2seq.config import build_tool
+from seq2seq.config.instantiate import build_tool
 from seq2seq.training.fit import fit
 from seq2seq.training.schedules import Schedule
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq.training import processes
+from seq2seq.training import distributed
 from seq2seq.training.fit import fit
 from seq2seq.training.interruption import Interrupted
 from seq2seq.training.module import Training
@@ -34,11 +34,11 @@ def column(run: Path, name: str) -> list[float]:
 
 def test_an_average_over_processes_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two, the other having twice what this one has."""
-    monkeypatch.setattr(processes, "several", lambda: True)
-    monkeypatch.setattr(processes.dist, "get_world_size", lambda: 2)
-    monkeypatch.setattr(processes.dist, "all_reduce", lambda flat: flat.mul_(3))
+    monkeypatch.setattr(distributed, "several", lambda: True)
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed.dist, "all_reduce", lambda flat: flat.mul_(3))
     mean, variance = torch.tensor([2.0, 4.0]), torch.tensor([[6.0]])
-    processes.average([mean, variance])
+    distributed.average([mean, variance])
     assert mean.tolist() == [3.0, 6.0] and variance.tolist() == [[9.0]]
 
 

@@ -10,8 +10,8 @@ import pytest
 from torch import nn
 
 from seq2seq.errors import UserError
+from seq2seq.training.callbacks.overfit import without_dropout
 from seq2seq.training.fit import fit
-from seq2seq.training.overfit import without_dropout
 
 OVERFIT = {
     "training.overfit": 0.01,

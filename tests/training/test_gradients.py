@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
-from seq2seq.attention.scores import Additive
-from seq2seq.attention.windows import AdaptiveSpan
+from seq2seq.attention.components.scores import Additive
+from seq2seq.attention.components.windows import AdaptiveSpan
 from seq2seq.errors import UserError
 from seq2seq.training.gradients import regularise, rescale
 from seq2seq.training.optimization import parameter_groups

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq import checkpoint, command
+from seq2seq import checkpoint
 from seq2seq.batch import BOS, EOS, PAD, Batch
+from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
 from seq2seq.metrics.rewards import reward
 from seq2seq.search import Greedy
 from seq2seq.training.options import Options
 from seq2seq.training.self_critical import SelfCritical
-from seq2seq.workflows import fitting
 from tests.catalogue import batch, model
 
 
@@ -179,8 +179,8 @@ def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share:
         ),
         f"training.reward_share={share}",
     ]
-    (config,) = command.compose("train", [command.forced(line) for line in lines])
-    fitting.train(config, tmp_path / "second")
+    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
+    train.train(config, tmp_path / "second")
     second = checkpoint.load(tmp_path / "second")
     assert second.codec.target.model == first.codec.target.model
     for name, weight in second.weights.items():
@@ -192,7 +192,7 @@ def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share:
 
 def test_weights_of_another_size_are_refused_in_one_line(run: Path, tmp_path: Path) -> None:
     lines = [f"training.start_from={run}", "model.dim=12", "logger=csv", f"data.cache={tmp_path}"]
-    (config,) = command.compose("train", [command.forced(line) for line in lines])
+    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
     with pytest.raises(UserError, match="the weights don't fit the config: size mismatch") as refused:
-        fitting.train(config, tmp_path / "second")
+        train.train(config, tmp_path / "second")
     assert "\n" not in str(refused.value)

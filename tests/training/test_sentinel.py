@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from seq2seq.inference import Trained
-from seq2seq.maps import AttentionMap
+from seq2seq.generation.attention_map import AttentionMap
+from seq2seq.generation.generator import Trained
 from seq2seq.plots.sentence import save_sentence
 from seq2seq.search import Greedy
 

@@ -13,9 +13,9 @@ import torch
 
 from seq2seq.batch import PAD
 from seq2seq.errors import UserError
-from seq2seq.inference import Trained
+from seq2seq.evaluation.evaluate import likelihood
+from seq2seq.generation.generator import Trained
 from seq2seq.loss import Criterion
-from seq2seq.scoring import likelihood
 from seq2seq.search import Beam, Greedy
 from seq2seq.training.options import Options
 from seq2seq.training.validation import Validation
@@ -92,8 +92,8 @@ def test_shares_of_several_processes_make_the_whole(
                 share.step(model.eval(), Criterion().eval(), batch)
         shares.append(share)
     gathered = iter([[s.sums.totals() for s in shares], [s.hypotheses for s in shares], [s.links for s in shares]])
-    monkeypatch.setattr("seq2seq.training.processes.gather", lambda mine: next(gathered))
-    monkeypatch.setattr("seq2seq.training.sums.gather", lambda mine: next(gathered))
+    monkeypatch.setattr("seq2seq.training.distributed.gather", lambda mine: next(gathered))
+    monkeypatch.setattr("seq2seq.training.metric_accumulator.gather", lambda mine: next(gathered))
     assert shares[0].finish() == pytest.approx(whole)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.data.toy.scenes import NOVEL, Painter, Scene, check_novel, held_out, regions, sentence
 from seq2seq.errors import UserError
-from seq2seq.ranges import Count, CountOrZero
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from random import Random
 
 from PIL import Image
 
+from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.data.toy.scenes import NOVEL, SIZES, Painter, Scene, Thing, check_novel, held_out
 from seq2seq.errors import UserError
-from seq2seq.ranges import Count, CountOrZero
 
 Said = list[tuple[str, int]]
 """A caption: each word with the moment that it names, -1 for none."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from seq2seq.data import cache
-from seq2seq.data.base import Location, Reader
+from seq2seq.data.readers.reader import Location, Reader
 from seq2seq.data.records import Record, Row
 
 

@@ -13,10 +13,10 @@ from random import Random
 from string import ascii_lowercase
 from typing import NamedTuple
 
+from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.errors import UserError
-from seq2seq.ranges import Count, CountOrZero
 
 FUNCTION_WORDS = ("la", "de", "en")
 EVERY = 4  # one symbol of so many is announced by a function word

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.data.toy.grammar import Phrase, Word
 from seq2seq.data.toy.lexicon import CODAS, SYLLABLES
 from seq2seq.data.toy.reports import FILLERS, FUNCTION_WORDS, KINDS, NAMES, SLOTS, Kind
-from seq2seq.ranges import Count, CountOrZero
 
 SENTENCES, WORDS = (5, 9), (40, 80)  # least and most of a report
 

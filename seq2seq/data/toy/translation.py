@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
+from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.data.toy.grammar import Grammar
-from seq2seq.ranges import Count, CountOrZero
 
 SHORTEST, LONGEST = 4, 15  # source words, full stop included
 

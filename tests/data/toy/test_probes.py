@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from seq2seq.data.base import Location
+from seq2seq.data.readers.reader import Location
 from seq2seq.data.records import Record
 from seq2seq.data.toy.probes import Copy, Insert, Needle, Probe, Reverse, Sort
 from seq2seq.errors import UserError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from seq2seq.data.base import Location
+from seq2seq.data.readers.reader import Location
 from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.toy.reports import FILLERS, FUNCTION_WORDS, KINDS, NAMES, SLOTS

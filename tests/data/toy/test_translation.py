@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from seq2seq.data.base import Location
+from seq2seq.data.readers.reader import Location
 from seq2seq.data.records import Record
 from seq2seq.data.toy.grammar import AUXILIARY, OBJECT_MARK, A, Grammar, Phrase, Word
 from seq2seq.data.toy.lexicon import Lexicon

@@ -1,0 +1,1 @@
+"""Parts that attention mechanisms are composed of: scores, windows, patterns, normalizers, selections ..."""

@@ -1,0 +1,33 @@
+"""Relative positions inside the scores, for self-attention: rotary and ALiBi.
+
+Shapes: B batch, H heads, T queries, S memory positions, D width of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seq2seq.attention.requirements import wide
+
+
+def rotate(x: Tensor, positions: Tensor, base: float = 10000.0) -> Tensor:
+    """Turns pair i of x at position m by m base^(-2i/D): q . k then depends on the distance only.
+
+    (RoFormer, Su 2021, section 3.2.2; pairs are neighbours: (x_0, x_1), (x_2, x_3) ...)
+    x (B, H, L, D), positions (B, L) -> (B, H, L, D); angles in at least fp32.
+    """
+    exact = wide(x.dtype)
+    pair = torch.arange(0, x.shape[-1], 2, device=x.device, dtype=exact)
+    angle = positions.to(exact)[:, None, :, None] * base ** (-pair / x.shape[-1])  # (B, 1, L, D/2)
+    cos, sin = angle.cos(), angle.sin()
+    even, odd = x[..., 0::2].to(exact), x[..., 1::2].to(exact)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2).to(x.dtype)
+
+
+def alibi(query_position: Tensor, memory_position: Tensor, heads: int) -> Tensor:
+    """-m_h |i - j|, m_h = 2^(-8 h / H), h = 1..H (Press 2022, section 3): (B, T), (B, S) -> (B, H, T, S)."""
+    head = torch.arange(1, heads + 1, device=query_position.device)
+    slope = torch.exp2(-8.0 * head / heads)[None, :, None, None]
+    distance = (query_position[:, None, :, None] - memory_position[:, None, None, :]).abs()
+    return -slope * distance

@@ -1,0 +1,76 @@
+"""Relative position representations: keys and values learn how far away they stand.
+
+Letters as in ``composed.py``; K = ``clip``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.attention.base import Memory, SourceSpec
+from seq2seq.attention.components.scores import Dot
+from seq2seq.attention.composed import Asked, Composed
+from seq2seq.errors import UserError
+
+
+class Relative(Composed):
+    """e_ij = q_i . (k_j + a^K_{j-i}) / sqrt(D), c_i = sum_j a_ij (v_j + a^V_{j-i}) (Shaw 2018, section 3.1, equations
+    3 and 4), j - i clipped to -K..K (3.2); both tables are shared by the heads (3.3).
+
+    ``values: false`` goes without a^V (the paper's table 3 finds a^K alone enough). The scale is the score's: any of
+    the dot products.
+    """
+
+    def __init__(
+        self, query_dim: int, source: SourceSpec, *, clip: int = 16, values: bool = True, **options: Any
+    ) -> None:
+        super().__init__(query_dim, source, **options)
+        if not source.is_self:
+            raise UserError(
+                "relative attention learns distances in one sequence, but source and target are not on one axis; "
+                "choose it as self_attention=relative"
+            )
+        if source.axes != 1:
+            raise UserError("relative attention learns distances in time; image regions have no such order")
+        if source.position == "rotary":
+            raise UserError(
+                "relative and rotary both encode distance; choose one: "
+                "model.positions=none, or self_attention=multi_head"
+            )
+        if not isinstance(self.score, Dot):
+            raise UserError("relative attention adds to the keys of a dot product; use attention/score=scaled_dot")
+        if clip < 1:
+            raise UserError(f"attention.clip is the farthest distance told apart and must be at least 1, got {clip}")
+        self.clip = clip
+        width = self.query.out_features // self.heads if self.project else None
+        self.key_table = nn.Parameter(torch.empty(2 * clip + 1, width or query_dim))
+        self.value_table = nn.Parameter(torch.empty(2 * clip + 1, width or source.width)) if values else None
+        for table in (self.key_table, self.value_table):
+            if table is not None:
+                nn.init.xavier_uniform_(table)
+
+    def compare(self, asked: Asked, keys: Tensor, memory: Memory) -> Tensor:
+        """Scores (B, H, T, S); the tables are met once a distance, not once a pair (the paper's section 3.3)."""
+        assert isinstance(self.score, Dot)
+        terms = (self.score.queries(asked.queries) * self.score.scale) @ self.key_table.T  # (B, H, T, 2K + 1)
+        return super().compare(asked, keys, memory) + terms.gather(-1, self._distance(asked))
+
+    def read(self, weights: Tensor, values: Tensor, asked: Asked) -> Tensor:
+        """(B, H, T, S), (B, H, S, D) -> contexts (B, H, T, D)."""
+        context = super().read(weights, values, asked)
+        if self.value_table is None:
+            return context
+        shares = weights.new_zeros(*weights.shape[:-1], len(self.value_table))  # of each distance
+        return context + shares.scatter_add(-1, self._distance(asked), weights) @ self.value_table
+
+    def _distance(self, asked: Asked) -> Tensor:
+        """clip(j - i) as a row of the tables, (B, H, T, S)."""
+        apart = asked.places[:, None, :, 0] - asked.position[:, :, None]
+        return (apart.clamp(-self.clip, self.clip) + self.clip).unsqueeze(1).expand(-1, self.heads, -1, -1)
+
+    @property
+    def _plain(self) -> bool:
+        return False

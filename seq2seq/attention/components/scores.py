@@ -1,0 +1,279 @@
+"""Scores: how well query t matches memory position j.
+
+Shapes: B batch, H heads, T queries, S memory positions, Q query width, K key width (a head's, each),
+A hidden width of an additive scorer. A score first turns keys into what it compares with, once a
+source (``keys``), then scores any number of queries against that (``forward``).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from seq2seq.attention.base import Memory, SourceSpec
+from seq2seq.attention.requirements import Part, at_least_1, wide
+from seq2seq.errors import UserError
+
+
+class Score(Part, ABC):
+    """e(q, k) for all pairs. ``heads`` copies of its parameters, one a head."""
+
+    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec) -> None:
+        super().__init__()
+        self.query_dim, self.key_dim, self.heads = query_dim, key_dim, heads
+
+    def keys(self, keys: Tensor) -> Tensor:
+        """(B, H, S, K) -> what ``forward`` compares with, leading (B, H, S)."""
+        return keys
+
+    def visible(self, memory: Memory) -> Tensor | None:
+        """(B, S) True where the score is defined; None = everywhere."""
+        return None
+
+    @abstractmethod
+    def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
+        """(B, H, T, Q), prepared keys -> (B, H, T, S)."""
+
+
+class Dot(Score):
+    """e = q . k, unscaled (Luong 2015, section 3.1). Scores of this family may take a fused kernel.
+
+    ``gain`` multiplies by g, learned, one a head, from 1: TensorFlow NMT's ``scaled_luong``. A subclass changes
+    ``queries``, ``keys`` or ``scale``: e = scale queries(q) . keys(k).
+    """
+
+    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec, *, gain: bool = False) -> None:
+        super().__init__(query_dim, key_dim, heads, source)
+        if query_dim != key_dim and not self.widens:
+            raise UserError(
+                f"a dot product needs equal widths, but queries have {query_dim} and keys {key_dim}; "
+                "use attention=general, or attention.project=true"
+            )
+        self.gain = nn.Parameter(torch.ones(heads)) if gain else None
+
+    widens = False  # whether ``keys`` gives keys the width of queries
+
+    def queries(self, queries: Tensor) -> Tensor:
+        """(B, H, T, Q) -> what is multiplied with prepared keys, (B, H, T, Q)."""
+        return queries if self.gain is None else queries * self.gain[:, None, None]
+
+    @property
+    def scale(self) -> float:
+        """What the product is multiplied by."""
+        return 1.0
+
+    def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
+        """(B, H, T, Q), (B, H, S, Q) -> (B, H, T, S)."""
+        return (self.queries(queries) * self.scale) @ keys.transpose(-1, -2)
+
+
+class ScaledDot(Dot):
+    """e = q . k / sqrt(Q) (Vaswani 2017, section 3.2.1)."""
+
+    @property
+    def scale(self) -> float:
+        """1/sqrt(width of a head)."""
+        return 1.0 / math.sqrt(self.query_dim)
+
+
+class General(Dot):
+    """e = q^T W k (Luong 2015, section 3.1). W k is made once a source.
+
+    W starts at Xavier's / sqrt(Q), so that vectors of unit variance, as layer norms make them, start with scores of
+    unit variance: the paper's states, bounded by tanh, are small, and scores that start large saturate the softmax.
+    """
+
+    widens = True
+
+    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec, *, gain: bool = False) -> None:
+        super().__init__(query_dim, key_dim, heads, source, gain=gain)
+        self.weight = nn.Parameter(torch.empty(heads, query_dim, key_dim))
+        _xavier(self.weight, query_dim, key_dim)
+        with torch.no_grad():
+            self.weight.mul_(query_dim**-0.5)
+
+    def keys(self, keys: Tensor) -> Tensor:
+        """(B, H, S, K) -> (B, H, S, Q)."""
+        return torch.einsum("bhsk,hqk->bhsq", keys, self.weight)
+
+
+class Cosine(Dot):
+    """e = g q . k / (|q| |k|) (Graves 2014, section 3.3.1, equations 5 and 6), 0 where either vector is 0.
+
+    Graves' controller emits the key strength at each step; here g is one number a head, from ``gain``, learned unless
+    ``learn`` is false, as where queries and keys of a Transformer are normalised (Henry 2020, section 3). Without one
+    weights would differ by a factor of e^2 at most.
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        key_dim: int,
+        heads: int,
+        source: SourceSpec,
+        *,
+        gain: float = 10.0,
+        learn: bool = True,
+    ) -> None:
+        super().__init__(query_dim, key_dim, heads, source, gain=learn)
+        self.start = gain
+        if self.gain is not None:
+            nn.init.constant_(self.gain, gain)
+
+    @property
+    def scale(self) -> float:
+        """g, where it isn't learned."""
+        return self.start if self.gain is None else 1.0
+
+    def queries(self, queries: Tensor) -> Tensor:
+        """(B, H, T, Q) -> g q / |q|."""
+        return super().queries(_unit(queries))
+
+    def keys(self, keys: Tensor) -> Tensor:
+        """(B, H, S, Q) -> k / |k|."""
+        return _unit(keys)
+
+
+class Additive(Score):
+    """e = v^T tanh(W q + U k) (Bahdanau 2015, appendix A.1.2).
+
+    Luong's ``concat``, v^T tanh(W [q; k]), is the same function. ``bias`` adds b inside the tanh.
+    ``init_std`` gives the paper's own start: W, U ~ N(0, init_std^2) and v = 0, so that attention
+    begins uniform; by default all three are Xavier-uniform.
+    ``normalize`` is Salimans & Kingma's weight norm on v: g v / |v|, g starting at sqrt(1/A).
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        key_dim: int,
+        heads: int,
+        source: SourceSpec,
+        *,
+        dim: int | None = None,
+        bias: bool = False,
+        init_std: float | None = None,
+        normalize: bool = False,
+    ) -> None:
+        super().__init__(query_dim, key_dim, heads, source)
+        at_least_1("score", dim=dim)
+        if init_std is not None and init_std < 0:
+            raise UserError(f"score.init_std is a standard deviation and must be at least 0, got {init_std}")
+        dim = dim or query_dim
+        self.query_weight = nn.Parameter(torch.empty(heads, query_dim, dim))
+        self.key_weight = nn.Parameter(torch.empty(heads, key_dim, dim))
+        self.vector = nn.Parameter(torch.zeros(heads, dim))
+        self.bias = nn.Parameter(torch.zeros(heads, 1, dim)) if bias else None
+        self.gain = nn.Parameter(torch.full((heads,), dim**-0.5)) if normalize else None
+        if normalize and init_std is not None:
+            raise UserError("score.normalize divides by |v|, so score.init_std, which starts v at 0, can't go with it")
+        if init_std is None:
+            _xavier(self.query_weight, query_dim, dim)
+            _xavier(self.key_weight, key_dim, dim)
+            _xavier(self.vector, dim, 1)
+        else:
+            nn.init.normal_(self.query_weight, std=init_std)
+            nn.init.normal_(self.key_weight, std=init_std)
+
+    def keys(self, keys: Tensor) -> Tensor:
+        """(B, H, S, K) -> U k + b (B, H, S, A)."""
+        projected = torch.einsum("bhsk,hka->bhsa", keys, self.key_weight)
+        return projected if self.bias is None else projected + self.bias
+
+    def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
+        """(B, H, T, Q), (B, H, S, A) -> (B, H, T, S)."""
+        vector = self.vector
+        if self.gain is not None:
+            vector = self.gain[:, None] * vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
+        projected = torch.einsum("bhtq,hqa->bhta", queries, self.query_weight)
+        scores: Tensor = _AdditiveScores.apply(projected, keys, vector.to(keys.dtype))
+        return scores
+
+
+class _AdditiveScores(torch.autograd.Function):
+    """v . tanh(q_t + k_j) of q (B, H, T, A), k (B, H, S, A), v (H, A), in the memory of one t.
+
+    A loop over T: its (B, H, S, A) temporaries stay in cache, where all T at once would not, and is three times
+    faster on a CPU. The backward pass makes each tanh again, which costs less than to have kept all of them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
+        scores = keys.new_empty(*queries.shape[:3], keys.shape[2])
+        inner, column = torch.empty_like(keys), vector.unsqueeze(-1)
+        for t, query in enumerate(queries.unbind(2)):
+            torch.add(keys, query.unsqueeze(2), out=inner).tanh_()
+            scores[:, :, t] = (inner @ column).squeeze(-1)
+        ctx.save_for_backward(queries, keys, vector)
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        queries, keys, vector = ctx.saved_tensors
+        exact = wide(keys.dtype)  # what is summed up over T
+        d_queries, inner = torch.empty_like(queries), torch.empty_like(keys)
+        d_keys, d_vector = torch.zeros_like(keys, dtype=exact), torch.zeros_like(vector, dtype=exact)
+        for t, (query, row) in enumerate(zip(queries.unbind(2), grad.to(keys.dtype).split(1, 2), strict=True)):
+            torch.add(keys, query.unsqueeze(2), out=inner).tanh_()
+            d_vector += (row @ inner).squeeze(2).sum(0)
+            inner.square_().neg_().add_(1.0)  # tanh' = 1 - tanh^2; v is the same for all t and comes last
+            d_queries[:, :, t] = (row @ inner).squeeze(2)
+            d_keys.addcmul_(row.transpose(2, 3), inner)
+        v = vector.unsqueeze(1)
+        return d_queries * v, (d_keys * v).to(keys.dtype), d_vector.to(vector.dtype)
+
+
+class Location(Score):
+    """e_t = W q_t, one row of W a position: content is not looked at (Luong 2015, section 3.1).
+
+    W has ``max_length`` rows; shorter sources use the top part, positions past it are never attended to.
+    Masked before the normaliser, so that rows sum to one.
+    """
+
+    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec, *, max_length: int = 128) -> None:
+        super().__init__(query_dim, key_dim, heads, source)
+        if source.axes != 1:
+            raise UserError("the location score indexes positions in time; image regions have no such order")
+        if source.causal:
+            raise UserError("the location score has one row a source position; it can't serve a memory that grows")
+        at_least_1("score", max_length=max_length)
+        self.max_length = max_length
+        self.weight = nn.Parameter(torch.empty(heads, query_dim, max_length))
+        _xavier(self.weight, query_dim, max_length)
+
+    def visible(self, memory: Memory) -> Tensor:
+        """(B, S) True at positions that W has a row for."""
+        return memory.positions[..., 0] < self.max_length
+
+    def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
+        """(B, H, T, Q) -> (B, H, T, S)."""
+        scores = torch.einsum("bhtq,hql->bhtl", queries, self.weight)  # (B, H, T, max_length)
+        place = memory.positions[..., 0].clamp(max=self.max_length - 1)  # (B, S)
+        return scores.gather(-1, place[:, None, None, :].expand(*scores.shape[:-1], -1))
+
+
+class Constant(Score):
+    """e = 0: every position is as good as another. The baseline that looks at nothing."""
+
+    def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
+        """(B, H, T, Q) -> zeros (B, H, T, S)."""
+        # of the queries: several processes wait for every parameter's gradient, even one of 0
+        return (queries[..., :1] * 0.0).expand(-1, -1, -1, memory.mask.shape[1])
+
+
+def _unit(x: Tensor) -> Tensor:
+    """x / |x|; 0 stays 0, with a gradient that is finite."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide(x.dtype))
+    return (x / norm.where(norm > 0, 1.0)).to(x.dtype)
+
+
+def _xavier(weight: Tensor, fan_in: int, fan_out: int) -> None:
+    """Glorot's bound for each head's own matrix, not for the stack of them."""
+    bound = math.sqrt(6.0 / (fan_in + fan_out))
+    nn.init.uniform_(weight, -bound, bound)

@@ -1,0 +1,216 @@
+"""``evaluate.py``: a checkpoint's scores on a split, on new files, on gold alignments."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq.cli.merge_overrides import laid, own_options, search_of
+from seq2seq.config import validate
+from seq2seq.config.instantiate import build_node, plain
+from seq2seq.data.codec import ImageCodec
+from seq2seq.data.corpus import Corpus
+from seq2seq.data.images import Images
+from seq2seq.data.records import Record
+from seq2seq.errors import UserError
+from seq2seq.evaluation import results as run_results
+from seq2seq.evaluation.controls import OF_ATTENTION, Control
+from seq2seq.evaluation.efficiency import cost
+from seq2seq.evaluation.evaluate import forced, score_records
+from seq2seq.evaluation.faithfulness import faithfulness
+from seq2seq.evaluation.gold_metrics import alignment_error, record_of
+from seq2seq.files.text import read_lines
+from seq2seq.generation.generator import Trained
+from seq2seq.metrics import Score
+from seq2seq.metrics.gold import Gold, read_gold
+from seq2seq.metrics.text import check_metrics
+from seq2seq.run_directory import RESULTS, check_links, claimed
+from seq2seq.runtime import interrupts
+from seq2seq.stored import config as stored
+from seq2seq.stored.machine import data_here
+
+log = logging.getLogger(__name__)
+
+LAID = ("task", "data", "decoding")  # groups that evaluation may choose anew
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The options of ``evaluate.py`` beside the groups; ``conf/evaluate.yaml`` says what they mean."""
+
+    checkpoint: str
+    split: str | None
+    source_file: str | None
+    target_file: str | None
+    alignment: str | None
+    reverse: bool
+    plots: int
+    examples: int
+    faithfulness: int
+    max_tokens: int
+    device: str
+    output: str | None
+    evaluation: Mapping[str, Any]
+
+
+def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
+    """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
+    interrupts.unwind()
+    started = time.monotonic()
+    config = OmegaConf.masked_copy(
+        config, [str(key) for key in config if key != "encoder"]
+    )  # data's; ours is the run's
+    asked = own_options(config, Evaluation, LAID)
+    for name in ("plots", "examples", "faithfulness"):
+        if getattr(asked, name) < 0:
+            raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
+    _check_effects(config, asked)
+    trained = Trained.load(asked.checkpoint, asked.device)
+    typed = config
+    config = laid(trained.config, config, LAID)
+    stored.check_task(plain(config), str(trained.path))
+    stored.check_present(plain(config), str(trained.path), ("loss",))
+    check_metrics(config.task.metrics, "task.metrics")
+    trained = _seeing(trained, config)
+    search_of(config)  # refused before anything is read
+    validate.check_options("evaluation", asked.evaluation, Control)
+    control = Control(**asked.evaluation)
+    sets = {
+        name: control(records, trained.codec) for name, records in _record_sets(trained, config, typed, asked).items()
+    }
+    if asked.alignment and isinstance(trained.codec, ImageCodec):
+        raise UserError("alignment= is of words in a source text; the model reads pictures")
+    gold = read_gold(asked.alignment) if asked.alignment else []
+    if asked.reverse:
+        gold = [pair.swapped() for pair in gold]
+    if asked.output is None:
+        check_links(trained.run)
+    out = Path(asked.output) if asked.output else _new(trained.run / "evaluations")
+    for option in ("source_file", "target_file", "alignment"):
+        if (file := getattr(asked, option)) and Path(file).resolve().is_relative_to(out.resolve()):
+            raise UserError(f"output={out} holds {option}={file}; choose another directory")
+    told = config.copy()
+    told["evaluation"] = dict(asked.evaluation)
+    with claimed(out, told):
+        return _scored(trained, config, asked, control, sets, gold, out, started)
+
+
+def _new(folder: Path) -> Path:
+    """A directory named by the time, which no other evaluation of this second has."""
+    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for name in (now if n == 1 else f"{now}_{n}" for n in count(1)):
+        try:
+            (folder / name).mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{folder} can't be written ({error.strerror}): set output=DIR") from error
+    return folder / name
+
+
+def _scored(
+    trained: Trained,
+    config: DictConfig,
+    asked: Evaluation,
+    control: Control,
+    sets: Mapping[str, Sequence[Record]],
+    gold: Sequence[Gold],
+    out: Path,
+    started: float,
+) -> dict[str, dict[str, Score]]:
+    """Scores the records of each set and the gold alignments, and writes what is found into ``out``."""
+    search = search_of(config)
+    results: dict[str, dict[str, Score]] = {}
+    costs: dict[str, Any] = {}
+    for name, records in sets.items():
+        with control.around(trained.model):
+            scored = score_records(
+                trained,
+                records,
+                search,
+                plain(config.task),
+                max_tokens=asked.max_tokens,
+                plots=asked.plots,
+                examples=asked.examples,
+            )
+        if control.control not in OF_ATTENTION:  # which looks at attention as it is
+            scored.add(faithfulness(trained, records[: asked.faithfulness], asked.max_tokens))
+        run_results.save_split(out, name, records, scored)
+        results[name] = scored.metrics
+        costs = cost(trained, records, scored)
+    if asked.alignment:
+        name = Path(asked.alignment).stem
+        with control.around(trained.model):
+            kept = max(asked.plots, asked.examples)
+            found = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=kept)
+        maps = [seen for seen in found if seen is not None]  # all: text can always be read
+        results[name], links = alignment_error(maps, gold)
+        run_results.save_gold(out, name, gold, maps, links, results[name], plots=asked.plots, examples=asked.examples)
+    run_results.save_results(out / RESULTS, results, run_results.about(trained, time.monotonic() - started, **costs))
+    for name, metrics in results.items():
+        print(f"{name}\n{run_results.table(metrics)}\n")
+    print(f"results  {out}")
+    return results
+
+
+def _check_effects(config: DictConfig, asked: Evaluation) -> None:
+    """Refuse options that would do nothing."""
+    files = asked.source_file or asked.target_file
+    if asked.reverse and not asked.alignment:
+        raise UserError("reverse=true has no effect without alignment=FILE, whose sides it turns round")
+    if files and asked.split not in ("auto", None):
+        raise UserError(f"split={asked.split} has no effect: source_file and target_file are scored; leave one out")
+    if files and config.get("data") is not None:
+        raise UserError("data has no effect: source_file and target_file are scored; leave one out")
+    if asked.split is None and not files and not asked.alignment:
+        raise UserError("split=null leaves nothing to score: give source_file and target_file, or alignment")
+
+
+def _seeing(trained: Trained, config: DictConfig) -> Trained:
+    """The model as it opens pictures by the data's options, and not by those that it was trained with."""
+    shows = "images" in (config.get("data") or {})
+    if shows != isinstance(trained.codec, ImageCodec):
+        kinds = ("pictures", "text") if shows else ("text", "pictures")
+        raise UserError(f"data={config.data.name} is {kinds[0]}, but the model reads {kinds[1]}")
+    if not isinstance(trained.codec, ImageCodec):
+        return trained
+    images: Images = build_node(config.data.images)
+    if others := images.otherwise(trained.codec.images):
+        log.warning("pictures are opened otherwise than in training: %s", "; ".join(others))
+    return dataclasses.replace(trained, codec=dataclasses.replace(trained.codec, images=images))
+
+
+def _record_sets(
+    trained: Trained, config: DictConfig, typed: DictConfig, asked: Evaluation
+) -> dict[str, Sequence[Record]]:
+    """The records to score: two files, or a split of the run's corpus (or of one laid over it)."""
+    if asked.source_file or asked.target_file:
+        if not (asked.source_file and asked.target_file):
+            raise UserError("source_file and target_file go together; to translate without scoring, use generate.py")
+        sources, targets = list(read_lines(asked.source_file)), list(read_lines(asked.target_file))
+        if len(sources) != len(targets):
+            raise UserError(
+                f"{asked.source_file} has {len(sources)} lines but {asked.target_file} {len(targets)}: "
+                "line i of one must be the translation of line i of the other"
+            )
+        pairs = zip(sources, targets, strict=True)
+        return {Path(asked.source_file).stem: [Record(source=source, target=target) for source, target in pairs]}
+    if asked.split is None:
+        return {}
+    name = str(trained.path)
+    data = data_here(plain(config.data), plain(typed.get("data") or OmegaConf.create()), source=name)
+    stored.check_present({"data": data}, name, ("data",))
+    corpus: Corpus = stored.with_name(name, build_node, data)
+    corpus.use(trained.codec.tokenizers)
+    split = corpus.held_out if asked.split == "auto" else asked.split
+    return {split: corpus.records(split)}

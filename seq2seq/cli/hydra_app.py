@@ -1,0 +1,320 @@
+"""What the command files share: overrides as people type them, and mistakes told in one line.
+
+The signatures of the components are the schema, so ``KEY=VALUE`` may set any option whether or not its YAML lists it
+(Hydra would ask for ``+``): the check of ``seq2seq.config.validate`` says what is right where a key is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seq2seq.cli import sweep
+from seq2seq.cli.overrides import forced, groups, keys, shown
+from seq2seq.config.instantiate import CONF
+from seq2seq.config.validate import by_origin, in_slots, suggest
+from seq2seq.errors import UserError
+from seq2seq.files.text import speak_utf8
+from seq2seq.files.writing import FULL
+from seq2seq.runtime import interrupts
+
+log = logging.getLogger(__name__)
+
+LONGEST = 2000  # characters of a message
+SWEEP = ("-m", "--multirun")
+
+
+def run(
+    task: Callable[[DictConfig], object],
+    config_name: str,
+    check: Callable[[DictConfig, list[str]], None] | None = None,
+) -> None:
+    """Calls ``task`` with ``conf/CONFIG_NAME.yaml`` as the command line changes it; in a sweep, for each of its jobs.
+
+    Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed. A job of a
+    sweep that fails is told and left, and the others go on; what it returns is what a sweeper optimises.
+    """
+    speak_utf8()
+    resolvers: dict[str, Callable[..., str]] = {"choices": choices, "options": own_options, "run_of": _run_of}
+    for name, resolver in {**resolvers, "job_place": sweep.place}.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+    typed, started = sys.argv[1:], False
+    arguments = [forced(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in typed]
+
+    home = os.getpid()
+
+    @functools.wraps(task)
+    def told(config: DictConfig) -> object:
+        nonlocal started
+        started = True
+        sys.argv[1:] = typed  # what a run says of its command
+        if os.getpid() != home:  # a worker of a launcher's
+            interrupts.take_over()
+            if os.getppid() == home:
+                interrupts.end_with(home)
+        if sweep.is_sweep():
+            with _left(config, traceback_wanted):
+                return task(config)
+        with _one_line(traceback_wanted):  # inside Hydra, which would add lines of its own
+            return task(config)
+
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
+    with _one_line(traceback_wanted):
+        flags = _flags(arguments)
+        overrides = [argument for argument in arguments if argument not in flags]
+        if not set(SWEEP).isdisjoint(flags) or "hydra.mode=MULTIRUN" in overrides:
+            sweep.check_directory(_sweep_directory(config_name, overrides))
+        if all(flag in SWEEP for flag in flags):
+            checked(config_name, overrides, check)
+        sys.argv[1:] = arguments
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+        except Exception as error:
+            if started or isinstance(error, UserError):
+                raise
+            raise UserError(explain(error)) from error  # what Hydra says of hydra.* options, in many types
+
+
+def _flags(arguments: list[str]) -> list[str]:
+    """Return the words that are no overrides, which Hydra's own flags and their values are.
+
+    Raises:
+        UserError: Hydra has no such flag, or can't join it with another.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        found, unknown = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error.argument_name}: {error.message}; --help lists the options") from error
+    if unknown:
+        raise UserError(f"can't read {shown(unknown[0])}: options are GROUP=CHOICE or KEY=VALUE (--help lists them)")
+    if found.experimental_rerun is not None:
+        raise UserError("--experimental-rerun is not supported; use resume=RUN to go on with a run")
+    if found.resolve and not (found.cfg or found.help):
+        raise UserError("--resolve goes with --cfg job")
+    flags = list(arguments)
+    for override in found.overrides:
+        flags.remove(override)
+    return flags
+
+
+@contextmanager
+def _left(config: DictConfig, traceback_wanted: bool) -> Iterator[None]:
+    """A job's mistake is told at once, and handed to Hydra, which goes on with the next."""
+    try:
+        yield
+    except Exception as error:
+        if interrupts.received():
+            sys.exit(interrupts.INTERRUPTED)
+        job = HydraConfig.get()
+        mistake = isinstance(error, (UserError, OmegaConfBaseException))
+        reason = explain(error) if mistake else f"{type(error).__name__}: {explain(error)}"
+        sweep.fail(Path(job.runtime.output_dir), config, reason)
+        log.error("job %s failed: %s", job.job.num, reason, exc_info=traceback_wanted or not mistake)
+        raise
+
+
+@contextmanager
+def _one_line(traceback_wanted: bool) -> Iterator[None]:
+    """Ends the program quietly where the user stopped it, with one line where the user has something to mend."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has gone
+        _drop_output()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL or traceback_wanted:
+            raise
+        _drop_output()
+        sys.exit(f"{Path(sys.argv[0]).name}: {error.filename or 'stdout'} can't be written ({error.strerror})")
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if traceback_wanted:
+            raise
+        sys.exit(f"{Path(sys.argv[0]).name}: {explain(error)}")
+
+
+def _drop_output() -> None:
+    """Give up what stdout still holds, which could not be written at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _sweep_directory(config_name: str, overrides: list[str]) -> Path:
+    """Where a sweep keeps its jobs."""
+    typed = [override for override in overrides if override.lstrip("+").startswith("hydra.sweep.")]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return Path(hydra.compose(config_name, typed, return_hydra_config=True).hydra.sweep.dir)
+
+
+def checked(
+    config_name: str, overrides: list[str], check: Callable[[DictConfig, list[str]], None] | None = None
+) -> None:
+    """Shows ``check`` each config that ``overrides`` ask for, and tells what it refuses by what was chosen. Where it
+    refuses some jobs of a sweep and not all, they are told, and will fail.
+    """
+    typed = keys(overrides)
+    refused: list[UserError] = []
+    count = 0
+    for job, config in _jobs(config_name, overrides):
+        count += 1
+        try:
+            if check is not None:
+                check(config, typed)
+        except UserError as error:
+            text = in_slots(by_origin(str(error), config), config)
+            if found := re.match(r"([\w.]+)\.\w+: (\w+) has no option", text):
+                name = _chosen(found[1], _choices(config_name, job))
+                text = text if name is None else text.replace(found[2], name, 1)
+            refused.append(UserError(text))
+            refused[-1].__cause__ = error
+            refused[-1].add_note(f"job {count - 1} ({shown(', '.join(job))}) will fail")
+    if refused and len(refused) == count:
+        raise refused[0]
+    for one in refused:
+        print(f"{Path(sys.argv[0]).name}: {one.__notes__[0]}: {one}", file=sys.stderr)
+
+
+def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
+    """The configs that ``overrides`` ask for: one, or each of a sweep's."""
+    return (config for _, config in _jobs(config_name, overrides))
+
+
+def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], DictConfig]]:
+    """Each config with overrides that ask for it alone."""
+    axes = []
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = [*_params(config_name, overrides), *overrides]
+        for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
+            line = str(override.input_line)
+            named = override.is_sweep_override() or _names_files(override.value())
+            if override.key_or_group in groups() and not named:
+                raise UserError(f"{shown(line)}: choose one of the group's files (--help lists them)")
+            if override.is_sweep_override() and not (override.is_choice_sweep() or override.is_range_sweep()):
+                return  # interval(...), normal(...): a sweeper draws them, and each job is checked when it starts
+            if override.is_sweep_override():
+                key = line.partition("=")[0]
+                axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            else:
+                axes.append([line])
+        for job in map(list, itertools.product(*axes)):
+            try:
+                config = hydra.compose(config_name, job)
+            except ConfigCompositionException as error:
+                raise UserError(_without(error, config_name, job)) from error
+            except (HydraException, OmegaConfBaseException):
+                raise
+            except Exception as error:  # Hydra's words for what it does not expect are of many types
+                raise UserError(explain(error)) from error
+            yield job, config
+
+
+def _names_files(value: object) -> bool:
+    """Tell whether a group can be given ``value``: a file's name, several, or null."""
+    values = value if isinstance(value, list) else [value]
+    return all(one is None or isinstance(one, str) for one in values)
+
+
+def _params(config_name: str, overrides: list[str]) -> list[str]:
+    """The axes that a config brings itself (``hydra.sweeper.params``), but for those that are typed."""
+    typed = keys(overrides)
+    chosen = [override for override in overrides if override.lstrip("+").startswith("experiment=")]
+    if not chosen or "," in chosen[-1]:
+        return []
+    try:
+        params = hydra.compose(config_name, chosen, return_hydra_config=True).hydra.sweeper.get("params") or {}
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError):
+        return []  # the whole is composed below, and its mistakes are told then
+    return [forced(f"{key}={value}") for key, value in params.items() if key.lstrip("+") not in typed]
+
+
+def _choices(config_name: str, job: list[str]) -> dict[str, str | None]:
+    """{group: file} of a job; a group that fills another key than its own is ``group@key``."""
+    return dict(hydra.compose(config_name, job, return_hydra_config=True).hydra.runtime.choices)
+
+
+def _chosen(key: str, among: Mapping[str, str | None]) -> str | None:
+    """GROUP=CHOICE of what stands at ``key``."""
+    part = key.rpartition(".")[2]
+    groups = (key.replace(".", "/"), f"self_attention@{key}", f"attention/{part}@{key}")
+    return next((f"{group}={among[group]}" for group in groups if among.get(group)), None)
+
+
+def _without(error: Exception, config_name: str, job: list[str]) -> str:
+    """``explain``, and of a mechanism without the part that was chosen, which parts it has."""
+    if not (found := re.search(r"Could not override '(attention/\w+@?([\w.]*))'", str(error))):
+        return explain(error)
+    among = _choices(config_name, [line for line in job if line.partition("=")[0] != found[1]])
+    slot = found[2].partition(".")[0] or "attention"
+    if (name := _chosen(slot, among)) is None:
+        return explain(error)
+    stands = (group for group in among if group.startswith("attention/"))
+    parts = sorted(group for group in stands if (group.partition("@")[2].partition(".")[0] or "attention") == slot)
+    return f"{name} has no part {found[1]}; it has: {', '.join(parts) or 'none'}"
+
+
+def explain(error: Exception) -> str:
+    """One line for a mistake: what is wrong, and what would be right."""
+    text = _short(shown(str(error)))
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"{group} has no choice {name}{suggest(name, error.options)}; it has: {', '.join(sorted(error.options))}"
+    if isinstance(error, OverrideParseException):
+        typed = _short(shown(str(error.override)))
+        return f"can't read {typed!r}: write GROUP=CHOICE or KEY=VALUE, with quotes around special characters"
+    if found := re.search(r"Could not override '([^']+)'\.( Did you mean to override [^?]*\?)?", text):
+        return f"{found[1]} can't be chosen here.{found[2] or ' --help lists what can.'}"
+    return text
+
+
+def _short(text: str) -> str:
+    """Return ``text`` in one line, without the middle of what is longer than a few lines."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+
+
+def choices(*groups: str) -> str:
+    """What a user may choose, for ``--help``: ``groups`` (or all), their files, and the first line of each."""
+    lines = []
+    for group in sorted(path for path in CONF.rglob("*") if path.is_dir() and "hydra" not in path.parts):
+        name = str(group.relative_to(CONF))
+        files = sorted(group.glob("*.yaml")) if group.name != "base" and (not groups or name in groups) else []
+        if files:
+            lines.append(f"{name}=")
+        lines += [f"    {file.stem:20} {_first_comment(file)}".rstrip() for file in files]
+    return "\n".join(lines).replace("$", "$$")  # Hydra fills the help text as a string.Template
+
+
+def own_options(name: str) -> str:
+    """What ``conf/NAME.yaml`` itself sets, with its comments, for ``--help``."""
+    text = (CONF / f"{name}.yaml").read_text(encoding="utf-8").partition("\n\n")[2].partition("\n\nhydra:")[0]
+    return text.replace("$", "$$")
+
+
+def _first_comment(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return next((line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line), "")
+
+
+def _run_of(path: str) -> str:
+    from seq2seq.checkpoint import run_of  # imports torch: only where a run is resumed
+
+    return str(run_of(path))

@@ -1,0 +1,132 @@
+"""What a run was made by, from its config: what tells configurations apart, and what names them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seq2seq.config.instantiate import CONF, synonym_of
+from seq2seq.errors import UserError
+from seq2seq.stored import moved_names
+from seq2seq.stored.plain import read_yaml, resolved
+
+PRIMARY = ("model", "attention")
+"""Groups that name a system wherever they differ; of others, what was typed."""
+STARTS = 8
+"""How many runs, each of which started from another, are told apart by all that they learnt from."""
+CONTROL = "control"
+"""What an evaluation was under, which its name always says."""
+BESIDE = {
+    *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
+    *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
+    *(f"training.{name}" for name in ("save_steps", "save_minutes", "plots", "plots_every", "metrics")),
+    *(f"training.{name}" for name in ("examples", "faithfulness", "start_from")),
+}
+"""Keys that change nothing in what is learnt."""
+READING = {
+    f"data.{name}"
+    for name in ("path", "cache", "workers", "pin_memory", "max_tokens", "max_sentences", "reader", "tokenizer")
+}
+"""Keys of data that change nothing in what is scored."""
+
+
+def chosen(path: Path) -> dict[str, str]:
+    """How a run's config came about, as Hydra keeps it: the groups that name a system, and what was typed of the
+    recipe. A synonym goes by the name of what it is, so that one configuration has one name.
+    """
+    folder = path / ".hydra"
+    if not folder.exists():
+        return {}
+    kept, lines = read_yaml(folder / "hydra.yaml"), read_yaml(folder / "overrides.yaml")
+    for key in ("hydra", "runtime", "choices"):
+        kept = kept.get(key) if isinstance(kept, Mapping) else None
+    if not isinstance(kept, Mapping) or not isinstance(lines, list | None):
+        raise UserError(f"{folder} does not say how its run was started: hydra.yaml or overrides.yaml is damaged")
+    names = {group: str(kept[group]) for group in PRIMARY if kept.get(group)}
+    groups = {group: _synonym(group, name) or name for group, name in names.items()}
+    typed = [str(line).lstrip("+").partition("=") for line in lines or []]
+    return groups | {key: value for key, _, value in typed if key not in BESIDE.union(PRIMARY, {"data"})}
+
+
+def evaluated(
+    config: Mapping[str, Any], trained: Mapping[str, Any], about: Mapping[str, Any], told: Mapping[str, Any]
+) -> dict[str, str]:
+    """What an evaluation did otherwise than the run."""
+    found: dict[str, str] = {}
+    for node in ("decoding", *(["data"] if _name(config) == _name(trained) else [])):
+        mine, usual = (_flat(node, one.get(node)) for one in (config, trained))
+        changed = (key for key in mine if mine[key] != usual.get(key))
+        found |= {key: str(mine[key]) for key in changed if READING.isdisjoint((key, ".".join(key.split(".")[:2])))}
+    scored, best = (Path(str(one.get("checkpoint", ""))).name for one in (about, told))
+    if best and scored != best:
+        found["checkpoint"] = scored
+    control = _below(config, "evaluation").get("control")
+    return found | ({CONTROL: str(control)} if control else {})
+
+
+def learnt(path: Path, config: Mapping[str, Any], depth: int = 0) -> list[Any]:
+    """What made a model: the recipe, what it was trained on, and likewise the run that it started from."""
+    start = _below(config, "training").get("start_from")
+    folders = (Path(str(start)), Path(str(start)).parent.parent) if start and depth < STARTS else ()
+    before = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+    began = start if before is None else learnt(before, config_of(before), depth + 1)
+    return [_recipe(config), _trained_on(path, config), began]
+
+
+def _below(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A node of a config that may lack it."""
+    node = config.get(key)
+    return node if isinstance(node, Mapping) else {}
+
+
+def _flat(place: str, value: Any) -> dict[str, Any]:
+    """{data.images.size: 224, ...}."""
+    if not isinstance(value, Mapping):
+        return {place: value}
+    return {k: v for key, below in value.items() for k, v in _flat(f"{place}.{key}", below).items()}
+
+
+def _name(config: Mapping[str, Any]) -> object:
+    """Of the dataset."""
+    return _below(config, "data").get("name")
+
+
+def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
+    """What tells training data apart, wherever they lie: how often each word stands in their targets, or without that
+    the path.
+    """
+    counted = path / "frequencies.json"
+    if counted.exists():
+        return hashlib.sha256(counted.read_bytes()).hexdigest()
+    return str(_below(config, "data").get("path"))
+
+
+def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what changes nothing in what is learnt. Of the data, what is trained on stays."""
+    kept: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in BESIDE or key in ("task", "experiment"):
+            continue
+        below = {name.partition(".")[2] for name in BESIDE if name.startswith(f"{key}.")}
+        if isinstance(value, Mapping) and below:
+            value = {name: one for name, one in value.items() if name not in below}
+        kept[str(key)] = value
+    return kept
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    """The config of a run or an evaluation, resolved and in today's names; {} without one."""
+    file = path / "config.yaml"
+    if not file.exists():
+        return {}
+    if not isinstance(content := read_yaml(file), Mapping):
+        raise UserError(f"{file} is no config: it must be a mapping")
+    return moved_names.renamed(resolved(content, str(file)))
+
+
+def _synonym(group: str, name: str) -> str | None:
+    """The choice that ``name``, as a file says, is just another name of."""
+    return synonym_of(CONF / group / f"{name}.yaml") if re.fullmatch(r"[\w-]+", name) else None

@@ -1,0 +1,1 @@
+"""Building objects from config nodes, and checking a config before anything is built."""

@@ -1,0 +1,254 @@
+"""The check of a composed config against the signatures it feeds, before any data is read.
+
+Each key of a node must be a parameter of the node's ``_target_``, and each value must fit the parameter's annotation
+where that is a plain type; a component that nothing takes is refused, since an option without effect is a mistake.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq.config.instantiate import locate, plain
+from seq2seq.config.ranges import LARGEST, Range, of_others
+from seq2seq.errors import UserError
+
+
+def check(
+    config: DictConfig, *, keys: Iterable[str], components: Iterable[str] = (), typed: Iterable[str] | None = ()
+) -> None:
+    """Refuses what a run could not use.
+
+    ``keys`` are the top-level keys it knows, ``components`` those that must be chosen, ``typed`` what was set by hand,
+    None of a stored config, which doesn't show any more what its options reach.
+
+    Raises:
+        UserError: one line that says what stands where and what is right there.
+    """
+    for key in map(str, config):
+        if key not in set(keys):
+            raise UserError(f"unknown option {key}{suggest(key, keys)}; there are: {', '.join(sorted(keys))}")
+    for key in (*components, *SLOTS):
+        node = config.get(key)
+        if (key in components or node is not None) and not (isinstance(node, DictConfig) and "_target_" in node):
+            group = f"self_attention@{key}" if key in ("encoder_self", "decoder_self") else key
+            raise UserError(f"{key} is not chosen; add {group}=CHOICE (--help lists the choices)")
+    check_nodes("", plain(config))
+    if typed is not None:
+        _check_used(config, typed)
+
+
+def suggest(name: str, among: Iterable[str]) -> str:
+    """``; did you mean X?`` or nothing."""
+    among = list(among)
+    near = difflib.get_close_matches(name, among, n=1, cutoff=0.75)
+    near += sorted(other for other in among if len(name) > 2 and other.startswith(name))
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def in_slots(text: str, config: DictConfig) -> str:
+    """``encoder_self.heads`` as ``self_attention.heads`` where the encoder's slot has no choice of its own."""
+    for slot in ("encoder_self", "decoder_self"):
+        if config.get(slot) is None:
+            text = re.sub(rf"\b{slot}\.", "self_attention.", text)
+    return text
+
+
+def by_origin(text: str, config: DictConfig) -> str:
+    """A message about ``encoder.dim`` as one about ``model.dim``, where the config takes the one from the other."""
+    found = re.match(r"([\w.]+)\b", text)
+    key = found[1] if found else ""
+    while (reference := _reference(config, key)) is not None:
+        text, key = text.replace(key, reference), reference
+    return text
+
+
+def _reference(config: DictConfig, key: str) -> str | None:
+    """The key that ``key`` is an interpolation of, if it is one and nothing else."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent, throw_on_resolution_failure=False) if parent else None
+    raw = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
+    found = re.fullmatch(r"\$\{([\w.]+)\}", str(raw.get(name))) if isinstance(raw, dict) else None
+    return found[1] if found else None
+
+
+def check_nodes(path: str, value: Any) -> None:
+    """Holds all nodes in ``value`` (which stands at ``path``) against their targets' signatures; outer ones first."""
+    for place, node in sorted(_nodes(value, path), key=lambda found: found[0].count(".")):
+        if not isinstance(node["_target_"], str):
+            raise UserError(f"{place}._target_={node['_target_']}: must be the name of a class")
+        if not isinstance(node.get("_partial_", False), bool):
+            raise UserError(f"{place}._partial_={node['_partial_']}: must be bool")
+        options = {key: option for key, option in node.items() if key not in ("_target_", "_partial_")}
+        check_options(place, options, locate(node["_target_"], tools=True))
+
+
+def check_options(
+    path: str, options: Mapping[str, Any], target: Callable[..., Any], beside: Iterable[str] = ()
+) -> None:
+    """Holds the mapping at ``path`` against the parameters of ``target``.
+
+    Where ``path`` is "", the options stand by themselves, ``beside`` others that are known elsewhere.
+    """
+    known, open_ended = parameters(target)
+    for key, value in options.items():
+        place = f"{path}.{key}" if path else key
+        if key not in known:
+            if open_ended:
+                continue
+            # what the surrounding code gives (a vocabulary, an encoder) has no default and is nobody's option
+            settable = {n for n, (p, _) in known.items() if not path or p.default is not p.empty or n in options}
+            right = ", ".join(sorted(settable.union(beside))) or "none"
+            what = f"{place}: {target.__name__} has no option {key}" if path else f"unknown option {key}"
+            raise UserError(f"{what}{suggest(key, [*known, *beside])}; there are: {right}")
+        parameter, hint = known[key]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
+            if "_target_" not in value:  # a node is held against its target
+                check_options(place, value, hint)
+        elif not fits(value, hint) and (value is not None or parameter.default is not None):
+            named = typing.get_origin(hint) in (dict, Mapping)
+            raise UserError(f"{place}={value}: must be {f'{place}.NAME=VALUE' if named else describe(hint)}")
+        elif unusable := [number for number in _numbers(value) if not -LARGEST <= number <= LARGEST]:
+            raise UserError(f"{place}={unusable[0]}: must be a number of usual size")
+
+
+def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Parameter, Any]], bool]:
+    """Name -> (parameter, type) of all that ``target`` takes, and whether it takes other names besides.
+
+    ``**options`` handed on to a base class are followed up the inheritance.
+    """
+    known: dict[str, tuple[inspect.Parameter, Any]] = {}
+    others = of_others(f"{target.__module__}.{target.__qualname__}")
+    for function, annotated in _constructors(target):
+        try:
+            hints = typing.get_type_hints(annotated, include_extras=True)
+        except (NameError, TypeError):  # a name imported for type checkers only: the constructor will judge
+            hints = {}
+        hints |= {name: hint for name, hint in others.items() if name in inspect.signature(function).parameters}
+        signature = inspect.signature(function).parameters.values()
+        for parameter in signature:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and parameter.name != "self":
+                known.setdefault(parameter.name, (parameter, hints.get(parameter.name, Any)))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature):
+            return known, False
+    return known, True
+
+
+def _constructors(target: Callable[..., Any]) -> list[tuple[Callable[..., Any], Any]]:
+    """Return the constructors of ``target``, those of base classes last, each with what has its annotations.
+
+    Those of a dataclass are of its fields, each in the module of its own class.
+    """
+    if not inspect.isclass(target):
+        return [(target, target)]
+    bases = [base for base in target.__mro__ if "__init__" in vars(base) and base is not object]
+    made = [(vars(base)["__init__"], base if "__dataclass_fields__" in vars(base) else None) for base in bases]
+    return [(function, fields or function) for function, fields in made] or [(lambda: None, lambda: None)]
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether ``value`` (from YAML) can be meant by ``hint``; what can't be judged here fits."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        limits = [limit for limit in inner[1:] if isinstance(limit, Range)]
+        return fits(value, inner[0]) and all(value in limit for limit in limits)
+    if hint is Any or (isinstance(value, Mapping) and "_target_" in value):
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, option) for option in inner)
+    if origin is typing.Literal:
+        return any(value == option and type(value) is type(option) for option in inner)
+    if value is None or hint in (None, type(None)):
+        return value is None and hint in (None, type(None))
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if hint is Path:
+        return isinstance(value, str)
+    if origin in (list, tuple, Sequence, Iterable):
+        elements = inner[:1] if inner[1:] in ((), (...,)) else ()
+        return isinstance(value, list) and all(fits(item, element) for item in value for element in elements)
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping)
+    # a class of other things (Tensor, Strategy), or a function: what YAML writes is none of it
+    return not (inspect.isclass(hint) or origin is Callable)
+
+
+def describe(hint: Any) -> str:
+    """A type in words: its choices, or its name; of several types, those that YAML can write."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    writable = [option for option in options if option in _WRITABLE or not inspect.isclass(option)]
+    words: list[str] = []
+    for option in writable or options:
+        if typing.get_origin(option) is typing.Literal:
+            words += [str(choice) for choice in typing.get_args(option)]
+        elif option in (None, type(None)):
+            words.append("null")
+        elif typing.get_origin(option) is Annotated:
+            words += [f"{describe(typing.get_args(option)[0])} {limit}" for limit in typing.get_args(option)[1:]]
+        else:
+            words.append(inspect.formatannotation(option).rsplit(".", 1)[-1])
+    words = list(dict.fromkeys(words))
+    return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
+
+
+def _numbers(value: Any) -> Iterable[int | float]:
+    """All numbers in what YAML wrote, except those of nodes, which are checked by themselves."""
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, Mapping) and "_target_" not in value:
+        for item in value.values():
+            yield from _numbers(item)
+
+
+_WRITABLE = (bool, int, float, str, type(None))
+
+
+def _nodes(value: Any, path: str = "") -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """All mappings with a ``_target_``, with their places."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield path, value
+        for key, child in value.items():
+            yield from _nodes(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for place, child in enumerate(value):
+            yield from _nodes(child, f"{path}[{place}]")
+
+
+_READ_BY_CODE = {"model.share_embeddings", "task.metrics", "task.lead_sentences", "task.lead_words"}
+SLOTS = {
+    "attention": "the decoder attends to no source",
+    "self_attention": "neither encoder nor decoder attends to itself",
+    "encoder_self": "the encoder does not attend to itself",
+    "decoder_self": "the decoder does not attend to itself",
+}
+"""Where mechanisms stand in a config, and what to say of one that nothing mentions."""
+
+
+def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
+    """Slots and sizes reach components by interpolation: what none of them mentions has no effect."""
+    mentioned = set(re.findall(r"\$\{(?:[\w.]+:)?([\w.]+)", OmegaConf.to_yaml(config, resolve=False)))
+    for slot, reason in SLOTS.items():
+        if config.get(slot) is not None and slot not in mentioned:
+            raise UserError(f"{slot} has no effect here: {reason}")
+    for group in ("model", "task"):
+        read = {name.removeprefix(f"{group}.") for name in mentioned | _READ_BY_CODE if name.startswith(f"{group}.")}
+        for key in typed:
+            name = key.removeprefix(f"{group}.")
+            if name not in (key, "", *read):
+                right = f"{suggest(name, read)}; {group} has: {', '.join(sorted(read))}"
+                raise UserError(f"{key} has no effect here{right}")

@@ -1,0 +1,88 @@
+"""One table by itself, in which all splits lie together."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import tee
+from pathlib import Path
+
+from seq2seq.data.readers.reader import Location, Tabular, canonical, digest
+from seq2seq.data.readers.tables import FORMATS, UNIFORM, Entry
+from seq2seq.data.records import Fault, Record, Row
+
+log = logging.getLogger(__name__)
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class OneTable(Tabular):
+    """A file whose rows are of the split that their column ``split`` names, or else, by a hash of their sources, a
+    tenth each of valid and of test. Its split ``all`` is the whole of it.
+    """
+
+    table: Path
+
+    def splits(self, at: Location) -> list[str]:
+        """Return the splits that the rows are of."""
+        return [ALL, *sorted(self._named or ("test", "train", "valid"))]
+
+    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+        """Yield the rows of a split; a bad row that does not say its split is one of train."""
+        form, named = self.table.suffix[1:], bool(self._named)
+        read, beside = tee(self._entries(form, named))
+        for row, (_, entry) in zip(self.columns(at).rows(read, uniform=form in UNIFORM), beside, strict=True):
+            part = _said(entry) if named else None if row.record is None else _part(row.record)
+            if split in (ALL, part or "train"):
+                yield row
+
+    def _entries(self, form: str, named: bool) -> Iterator[tuple[str, Entry]]:
+        for number, entry in FORMATS[form](self.table):
+            wrong = named and isinstance(entry, Mapping) and _said(entry) is None
+            yield f"{self.table.name}:{number}", NO_SPLIT if wrong else entry
+
+    def fingerprint(self, split: str, at: Location) -> str:
+        """Of the file's content and the part of it."""
+        return f"{digest([self.table])} {split} {self.options}"
+
+    def files(self, split: str, at: Location) -> str:
+        """The file, of which a split is a part."""
+        return f"split {split} in {self.table}"
+
+    @property
+    def _named(self) -> frozenset[str]:
+        """The splits that the column ``split`` names; none where there is no such column."""
+        return _splits(self.table, self.table.stat().st_mtime_ns)
+
+
+NO_SPLIT = Fault("malformed", "the column split says nothing; it is train, valid, test ...")
+
+
+def _said(entry: Entry) -> str | None:
+    """Return the split that an entry says it is of."""
+    said = entry.get("split") if isinstance(entry, Mapping) else None
+    return canonical(said.strip()) if isinstance(said, str) and said.strip() else None
+
+
+def _part(record: Record) -> str:
+    """Draw the split of a record: of ten sources one is valid and one is test, the same wherever they stand."""
+    content = record.get("image") or record["source"].encode(errors="surrogatepass")
+    return {0: "valid", 1: "test"}.get(hashlib.sha256(content).digest()[0] % 10, "train")
+
+
+@lru_cache
+def _splits(table: Path, changed: int) -> frozenset[str]:
+    """Read the names of the splits of one table, last ``changed`` then; said once where it names none."""
+    named: set[str] = set()
+    form = table.suffix[1:]
+    for _, entry in FORMATS[form](table):
+        if (said := _said(entry)) is not None:
+            named.add(said)
+        if form in UNIFORM and isinstance(entry, Mapping) and "split" not in entry:
+            break
+    if not named:
+        log.info("%s has no column split: by a hash of its sources a tenth each is valid and test", table)
+    return frozenset(named)

@@ -1,0 +1,1 @@
+"""Scoring a trained model: metrics over a split, gold links, faithfulness, controls, efficiency."""

@@ -1,0 +1,73 @@
+"""What a model takes: arithmetic and memory of its passes, and how fast it decodes. Training's time is ``fit``'s."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from seq2seq.config.instantiate import build_node
+from seq2seq.data.records import Record
+from seq2seq.evaluation.evaluate import Scored, batches
+from seq2seq.generation.generator import Trained
+from seq2seq.runtime.memory import allocated, allocated_on_gpu
+from seq2seq.search.base import evaluating
+
+COUNTED = 32  # records
+
+
+def cost(trained: Trained, records: Sequence[Record], scored: Scored) -> dict[str, Any]:
+    """``flops_per_token`` of a forward pass, and ``decoding``: sentences and seconds, attention's pass included."""
+    said = sum(1 for one in scored.generations if one.outputs)
+    rate = said / scored.seconds if scored.seconds else None
+    found: dict[str, Any] = {"decoding": {"sentences": said, "seconds": scored.seconds, "sentences_per_second": rate}}
+    if (flops := flops_per_token(trained, records[:COUNTED])) is not None:
+        found["flops_per_token"] = flops
+    return found
+
+
+def flops_per_token(trained: Trained, records: Sequence[Record]) -> float | None:
+    """Floating-point operations of the teacher-forced forward pass, output layer included, over target tokens,
+    one record at a time: those of matrix products and convolutions, a multiplication and an addition being two. What
+    goes number by number (tanh, softmax) is not counted. None without a record that can be read.
+    """
+    counter, tokens = FlopCounterMode(display=False), 0
+    with torch.no_grad(), evaluating(trained.model), _countable(), counter:
+        for record in records:
+            for batch in batches(trained, [record], max_tokens=1):
+                trained.model.decoder.log_probs(trained.model(batch))
+                tokens += batch.target_tokens
+    return counter.get_total_flops() / tokens if tokens else None
+
+
+def update_memory(trained: Trained, records: Sequence[Record], max_tokens: int) -> int | None:
+    """Bytes that the forward and backward pass of one batch, of the longest ``records``, allocate where most are alive
+    at once, in fp32: activations and gradients, neither weights nor the optimiser's state. None without a batch,
+    or without room for it beside what training still holds.
+    """
+    batch = next(batches(trained, records, max_tokens), None)
+    if batch is None:
+        return None
+    criterion = build_node(trained.config.loss)
+    measure = allocated if trained.device.type == "cpu" else allocated_on_gpu
+    try:
+        model = copy.deepcopy(trained.model).train()
+        with torch.random.fork_rng():
+            return measure(lambda: criterion(model, batch).total.backward())
+    except torch.OutOfMemoryError:  # no reason to lose a run's results
+        return None
+
+
+@contextmanager
+def _countable() -> Iterator[None]:
+    """So that an LSTM and fused attention are made of the products that are counted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TF32 on Intel's GPUs
+        with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+            yield

@@ -1,0 +1,135 @@
+"""How attention agrees with what is known of records: gold links, gold sentences, gold regions; references forced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.data.records import Record, regions_of
+from seq2seq.generation.attention_map import AttentionMap
+from seq2seq.metrics import Score
+from seq2seq.metrics.alignment import Agreement, agreement, align, counts, diagonal, uniform
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.links import Link
+from seq2seq.metrics.pointing import Pointing, pointing
+from seq2seq.metrics.sentences import attended_sentences, recalled, uniform_recall
+from seq2seq.metrics.translation import Rows
+from seq2seq.metrics.words import overlap
+
+
+def is_known(record: Record) -> bool:
+    """Whether there is anything to hold attention against."""
+    return any(record.get(key) for key in JUDGES)
+
+
+def judge(maps: Mapping[int, AttentionMap], records: Sequence[Record]) -> Iterator[tuple[list[int], dict[str, Score]]]:
+    """Of each kind of knowledge the records that have it, among those whose targets were forced on the model that
+    ``maps`` are of, and their figures.
+    """
+    for key, judged in JUDGES.items():
+        places = [place for place in maps if records[place].get(key)]
+        if places:
+            yield places, judged([maps[place] for place in places], [records[place] for place in places])
+
+
+def links_agreed(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
+    """``alignment_error`` by the records' own links."""
+    return alignment_error(maps, [gold_of(record) for record in records])[0]
+
+
+def alignment_error(
+    maps: Sequence[AttentionMap], gold: Sequence[Gold]
+) -> tuple[dict[str, Score], list[frozenset[Link]]]:
+    """AER of the attention while targets are forced on the model, beside what no attention reaches; and the links that
+    ``aer`` is of.
+
+    ``aer`` takes the weights of step t as those of the word it predicts, ``aer_input`` as those of the word it reads:
+    mechanisms differ in that (Luong et al. 2015, footnote 14). Both are of the last layer; of a decoder with several
+    there are also ``aer_layer1``, ... and ``aer_layers``, of their mean.
+    """
+    sides = [(overlap(m.source, g.source), overlap(m.target, g.target)) for m, g in zip(maps, gold, strict=True)]
+    scores: dict[str, Score] = {}
+
+    def add(
+        name: str, alignments: Iterable[NDArray[Any]], layer: str, rows: str = "predicted"
+    ) -> list[frozenset[Link]]:
+        links = [align(one, *side, rows=rows) for one, side in zip(alignments, sides, strict=True)]
+        how = f"rows:{rows}|links:target_to_source|layer:{layer}|heads:mean"
+        sums = [
+            (in_sure + in_possible, predicted + sure) for predicted, sure, in_sure, in_possible in counts(links, gold)
+        ]
+        scores[name] = _agreed(agreement(links, gold), how, sums)
+        return links
+
+    chosen = add("aer", [m.alignment for m in maps], "last")
+    add("aer_input", [m.alignment for m in maps], "last", "input")
+    layers = len(maps[0].layers) if maps else 1
+    if layers > 1:
+        for layer in range(layers):
+            add(f"aer_layer{layer + 1}", [m.layers[layer] for m in maps], str(layer + 1))
+        add("aer_layers", [np.mean(m.layers, axis=0) for m in maps], "mean")
+    scores["aer_diagonal"] = _agreed(diagonal(gold), "baseline: same relative place")
+    scores["aer_uniform"] = _agreed(uniform(gold), "baseline: any source word, expected")
+    return scores, chosen
+
+
+def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
+    """Recall of the sentences that the words of the references come from (of the words that come from one the share
+    whose most attended sentence it is), beside that of uniform attention.
+    """
+    rows = []
+    for one, record in zip(maps, records, strict=True):
+        real = [n if word >= 0 else -1 for n, word in zip(one.sentences, one.source_words, strict=True)]
+        attended = attended_sentences(one.alignment, real, overlap(one.target, record["target"].split()))
+        rows.append(recalled(attended, record["origins"]))
+    found = Score.share(rows, "share of target words|most attended sentence|last cross layer, heads:mean")
+    expected = uniform_recall([record["source"] for record in records], [record["origins"] for record in records])
+    if found is None or expected is None:
+        return {}
+    baseline = Score(expected, "baseline: any source word, expected")
+    return {"sentence_recall": found, "sentence_recall_uniform": baseline}
+
+
+def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
+    """Pointing accuracy of the attention while references are forced on the model, beside what no attention reaches."""
+    found = []
+    for one, record in zip(maps, records, strict=True):
+        regions = regions_of(record, record["target"])
+        if one.cells is None or regions is None:
+            found.append(Pointing(0, 0, 0.0, 0))
+            continue
+        target = overlap(one.target, record["target"].split())
+        found.append(pointing(one.alignment, one.cells, one.extent, target, regions))
+    words, _, uniformly, in_centre = (sum(column) for column in zip(*found, strict=True))
+    how = f"words that name a region: {words}"
+    hits = [(one.hits, one.words) for one in found]
+    score = Score.share(hits, f"most attended cell overlaps|last cross layer, heads:mean|{how}")
+    if score is None:
+        return {}
+    return {
+        "pointing": score,
+        "pointing_uniform": Score(uniformly / words, f"baseline: any cell, expected|{how}"),
+        "pointing_centre": Score(in_centre / words, f"baseline: the cell in the middle|{how}"),
+    }
+
+
+JUDGES = {"alignment": links_agreed, "origins": sentences_found, "regions": regions_found}
+"""What may be known of a record, and what judges attention by it."""
+
+
+def gold_of(record: Record) -> Gold:
+    """A record's own links, between its words."""
+    source, target = record["source"].split(), record["target"].split()
+    return Gold.of(source, target, record.get("alignment", ()), record.get("possible", ()))
+
+
+def record_of(gold: Gold) -> Record:
+    """A pair of a gold file as a record."""
+    return Record(source=" ".join(gold.source), target=" ".join(gold.target))
+
+
+def _agreed(figures: Agreement, how: str, rows: Rows | None = None) -> Score:
+    return Score(figures.aer, f"AER|{how}|precision:{figures.precision:.4f}|recall:{figures.recall:.4f}", rows)

@@ -1,0 +1,144 @@
+"""The files that a scored split leaves, and the table that a person reads.
+
+frequencies.json          {word of training targets: how often it stands there}
+results.json              {SPLIT: {METRIC: {"score": 34.1, "signature": "..."}}, "run": {...}}
+outputs/SPLIT.jsonl       one object a record: source, references, hypothesis, score, attention statistics, and under
+                          "sums" what it adds to each figure (``seq2seq.metrics.resampling``)
+outputs/SPLIT.pharaoh     word links i-j of each output, a line a record
+attention/SPLIT.npz       all cross-attention of the first outputs, for comparison (``seq2seq.attention_store``)
+attention/SPLIT/*.png     with the arrays beside them as *.npz; of documents also a page, *.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from seq2seq import attention_store
+from seq2seq.data.corpus import Corpus
+from seq2seq.data.records import Record, regions_of
+from seq2seq.evaluation.evaluate import Scored
+from seq2seq.evaluation.gold_metrics import gold_of, record_of
+from seq2seq.files.writing import growing, write_text
+from seq2seq.generation.attention_map import AttentionMap
+from seq2seq.generation.generator import Trained
+from seq2seq.generation.writer import Writer
+from seq2seq.metrics import Score
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.links import Link, to_pharaoh
+from seq2seq.metrics.resampling import by_record
+from seq2seq.metrics.words import spoken
+from seq2seq.run_directory import digests
+
+COUNTED = 1_000_000  # training records whose words are counted
+PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
+
+
+def save_split(directory: Path, split: str, records: Sequence[Record], scored: Scored) -> None:
+    """Writes outputs, links and pictures of a split."""
+    stem = directory / "outputs" / split
+    with Writer(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh", directory / "attention" / split) as writer:
+        for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):
+            references = list(record.get("references") or [record["target"]])
+            more = {"references": references, "sums": scored.sums[place]}
+            writer.write(found, scored.statistics[place], scored.links[place], **more)
+            # gold links are between the words of the reference: they hold for an output that says the same
+            same = found.text.split() == record["target"].split()
+            gold = gold_of(record) if same and record.get("alignment") else None
+            origins = record.get("origins") if same else None
+            writer.draw(place, found, gold, origins, regions_of(record, found.text))
+    if scored.exhibits:
+        attention_store.save(directory / "attention" / f"{split}.npz", scored.exhibits)
+
+
+def save_gold(
+    directory: Path,
+    name: str,
+    gold: Sequence[Gold],
+    maps: Sequence[AttentionMap],
+    links: Sequence[frozenset[Link]],
+    metrics: Mapping[str, Score],
+    *,
+    plots: int,
+    examples: int,
+) -> None:
+    """Writes links and attention of pairs whose target was forced on the model."""
+    with growing(directory / "outputs" / f"{name}.jsonl") as file:
+        for pair, found, sums in zip(gold, links, by_record(metrics, len(gold)), strict=True):
+            entry = {**record_of(pair), "alignment": to_pharaoh(found), "sums": sums}
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    for place, (pair, seen) in enumerate(zip(gold[:plots], maps, strict=False)):
+        seen.save(directory / "attention" / name, place, pair)
+    kept = [
+        seen.crossing().exhibit(place, seen.between_words(*map(" ".join, (pair.source, pair.target))))
+        for place, (seen, pair) in enumerate(zip(maps[:examples], gold, strict=False))
+    ]
+    attention_store.save(directory / "attention" / f"{name}.npz", kept)
+
+
+def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Mapping[str, Any]) -> None:
+    """Writes results.json, the last file of a run, with the digests of those that were written before."""
+    scores = {split: {name: score.told() for name, score in metrics.items()} for split, metrics in splits.items()}
+    content: dict[str, Any] = {**scores, "run": dict(run)}
+    content["run"]["digests"] = digests(path.parent, content)
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def save_frequencies(directory: Path, corpus: Corpus) -> None:
+    """Writes frequencies.json: how often each word stands in the targets of the training split, or of its first
+    million records.
+    """
+    if corpus.streaming:  # which holds no training records
+        return
+    counts: Counter[str] = Counter()
+    for record in islice(corpus.records("train"), COUNTED):
+        for text in record.get("references") or [record["target"]]:
+            counts.update(spoken(text))
+    text = json.dumps(dict(counts.most_common()), ensure_ascii=False)
+    write_text(directory / "frequencies.json", text + "\n")
+
+
+def about(trained: Trained, seconds: float, **costs: Any) -> dict[str, Any]:
+    """How these results came about, and what they took."""
+    gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    return {
+        "command": shlex.join(sys.argv),
+        "checkpoint": str(trained.path),
+        "seed": trained.config.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "hardware": {"machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count(), "gpu": gpu},
+        "seconds": round(seconds, 1),
+        "model": OmegaConf.to_container(trained.config.model),  # widths that a budget chose among them
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        **costs,
+    }
+
+
+def _cpu() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def table(metrics: Mapping[str, Score]) -> str:
+    """Names and figures in two columns, and what makes each comparable."""
+    rows = [
+        (name, f"{score.score:.{2 if score.score >= 10 else 4}f}", score.signature) for name, score in metrics.items()
+    ]
+    wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{name:{wide[0]}}  {figure:>{wide[1]}}  {signature}" for name, figure, signature in rows)

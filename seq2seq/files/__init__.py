@@ -1,0 +1,1 @@
+"""Files: written whole or not at all, text opened in one way, sealed with a digest."""

@@ -1,0 +1,206 @@
+"""Where a model looked while it said something: for alignments, statistics and pictures.
+
+Shapes: T target pieces with ``</s>``, S source pieces with ``</s>``, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seq2seq.attention_store import Array, Exhibit
+from seq2seq.batch import EOS, Batch
+from seq2seq.data.codec import Codec
+from seq2seq.data.images import Picture
+from seq2seq.decoders.base import SENTINEL
+from seq2seq.encoders.image import GridEncoder
+from seq2seq.metrics.alignment import align
+from seq2seq.metrics.attention import statistics
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.links import Link
+from seq2seq.metrics.words import merge, overlap
+from seq2seq.model import Seq2Seq
+from seq2seq.plots.document import save_document
+from seq2seq.plots.sentence import save_sentence
+from seq2seq.plots.sheet import save_sheet
+from seq2seq.search import Hypothesis, force
+
+MOST_WEIGHTS = 1 << 22  # of one head and layer, in one pass
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """Where a model looked, piece by piece, while it said ``target``: as it was used, from one forced pass."""
+
+    source: list[str]  # S pieces
+    target: list[str]  # T pieces; row t belongs to the step that predicts target[t]
+    source_words: list[int]  # the word each piece belongs to, -1 for specials
+    target_words: list[int]
+    weights: dict[
+        str, NDArray[np.float32]
+    ]  # {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": ..., "sentinel.cross.L": (H, T, 1)}
+    layers: list[NDArray[np.float32]]  # (T, S) the cross-attention of each layer, summed up over heads
+    sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
+    copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
+    picture: Picture | None = None  # of a caption
+    cells: NDArray[np.int64] | None = None  # (S, 2) the row and column of each cell of the picture's grid,
+    extent: tuple[float, ...] = ()  # and how many there are room for: the last may be part padding; a clip is one row
+    words: list[str] = field(default_factory=list)  # what was said; ``target_words`` counts in them
+
+    @property
+    def alignment(self) -> NDArray[np.float32]:
+        """(T, S) the last layer's."""
+        return self.layers[-1]
+
+    def copied_words(self) -> list[float]:
+        """For each target word the mean of ``copied`` over its pieces; empty where the model does not copy."""
+        if self.copied is None:
+            return []
+        shares = merge(self.copied[:, None], [0], self.target_words)  # (J, 1)
+        return [round(float(share), 4) for share in shares[:, 0]]
+
+    @property
+    def sentinels(self) -> dict[str, NDArray[np.float32]]:
+        """{"cross.L": (H, T)}: the mass that did not go to the source, of a mechanism with a sentinel."""
+        return {n.removeprefix(SENTINEL): w[..., 0] for n, w in self.weights.items() if n.startswith(SENTINEL)}
+
+    def links(self, rows: str = "predicted") -> frozenset[Link]:
+        """(source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
+        return align(self.alignment, self.source_words, self.target_words, rows=rows)
+
+    def statistics(self) -> dict[str, float]:
+        """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
+        found = statistics(self.weights[self.last], self.sentinels.get(self.last))
+        if self.picture is not None and self.picture.images.frames is None:
+            del found["monotonicity"]  # cells of a grid follow each other in no order
+        return found
+
+    @property
+    def last(self) -> str:
+        """The last cross layer."""
+        return max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
+
+    def crossing(self) -> AttentionMap:
+        """Return the map without the weights of self-attention."""
+        return replace(self, weights={name: weights for name, weights in self.weights.items() if "cross." in name})
+
+    def exhibit(self, place: int, reference: Array | None = None) -> Exhibit:
+        """What of it is kept for comparison: record ``place``, and ``between_words`` of its reference."""
+        picture = self.cells is not None
+        return Exhibit(
+            place,
+            [] if picture else self.source,
+            self.target,
+            [] if picture else self.source_words,
+            self.target_words,
+            self.alignment,
+            self.crossing().weights,
+            reference,
+            [] if self.cells is None else self.cells.tolist(),
+            self.extent,
+            self.sentences,
+        )
+
+    def between_words(self, source: str, target: str) -> Array:
+        """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is a picture."""
+        places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
+        return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
+
+    def save(
+        self,
+        directory: str | Path,
+        record: int,
+        gold: Gold | None = None,
+        origins: Sequence[int] | None = None,
+        regions: Sequence[Sequence[float]] | None = None,
+    ) -> list[Path]:
+        """Draws it: of a document one picture in two levels and a page, of a picture a sheet, else a heat-map for each
+        slot; their paths.
+
+        ``gold`` links, ``origins`` and ``regions`` belong to an output that says what the reference says.
+        """
+        if self.picture is not None and self.cells is not None:
+            outside = self.sentinels.get(self.last)
+            return save_sheet(
+                directory,
+                record,
+                self.picture.images.shown(self.picture.file),
+                self.alignment,
+                self.cells,
+                self.extent,
+                self.words,
+                self.target_words,
+                sentinel=None if outside is None else outside.mean(0),
+                regions=regions,
+                title=f"{', '.join(filter(None, (f'record {record}', self.picture.name)))}: {' '.join(self.words)}",
+            )
+        if not self.sentences:
+            return save_sentence(directory, record, self.weights, self.source, self.target, gold=gold)
+        return save_document(
+            directory,
+            record,
+            self.alignment,
+            self.source,
+            self.target,
+            self.source_words,
+            self.target_words,
+            sentences=self.sentences,
+            copied=self.copied,
+            origins=origins,
+            weights=self.weights,
+        )
+
+
+def _words(text: str) -> list[str]:
+    """As ``target_words`` counts them: between spaces, whatever else is white."""
+    return text.split(" ") if text else []
+
+
+def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
+    """Yield the attention of teacher-forced passes over a chosen output for each sentence of ``batch``.
+
+    Where sentences are long, few go into one pass: what all layers attended to would not fit in memory.
+    """
+    target = 1 + max((len(one.tokens) for one in chosen), default=0)
+    source = 1 if batch.source is None else batch.source.shape[1]
+    size = max(1, MOST_WEIGHTS // (target * (target + source)))
+    for first in range(0, len(chosen), size):
+        some = chosen[first : first + size]
+        rows = torch.arange(first, first + len(some), device=batch.index.device)
+        yield from _maps(model, codec, batch if len(some) == len(chosen) else batch.select(rows), some)
+
+
+def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
+    for row, forced in enumerate(force(model, batch, chosen)):
+        own, size = batch.words(row), len(forced.positions)
+        pieces, words = codec.read(batch, row, size)
+        target = [*chosen[row].tokens, EOS]
+        shown = batch.pictures
+        picture = None if shown is None else codec.input(shown.files[int(shown.rows[row])]).picture
+        cells, extent = forced.positions.cpu().numpy(), forced.extent.tolist()
+        if len(extent) == 1:
+            cells, extent = np.insert(cells, 0, 0, axis=1), [1, *extent]
+        elif shown is not None:
+            pixels = shown.sizes[shown.rows[row], 1:].tolist()
+            extent = [side / cast(GridEncoder, model.encoder).stride for side in pixels]
+        cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
+        yield AttentionMap(
+            pieces,
+            codec.target.pieces(target, own),
+            words,
+            codec.target.words(target, own),
+            {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
+            [one[0].float().cpu().numpy() for one in model.alignments(cross)],
+            [] if batch.segments is None else batch.segments[row, :size].tolist(),
+            None if forced.copied is None else forced.copied.float().cpu().numpy(),
+            picture,
+            None if picture is None else cells,
+            () if picture is None else tuple(extent),
+            _words(codec.text(chosen[row].tokens, own)),
+        )

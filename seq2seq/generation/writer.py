@@ -1,0 +1,150 @@
+"""What generation leaves: lines of text or JSON, word links, pictures; in the order of the inputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import combinations
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from seq2seq.errors import UserError
+from seq2seq.files.writing import FULL, growing, is_same
+from seq2seq.generation.generator import Generation
+from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.links import Link, to_pharaoh
+
+
+def format_of(output: str | Path | None, format: str | None) -> str:
+    """Return the ``format`` that was chosen, or that of ``output``'s name: text or jsonl."""
+    return format or ("jsonl" if output is not None and Path(output).suffix == ".jsonl" else "text")
+
+
+class Writer:
+    """Writes each generation to ``output`` (stdout if None), its links to ``alignments``, its pictures to ``plots``.
+
+    ``format`` is text (the best output, a line an input) or jsonl (see ``json_line``); None goes by ``output``'s name.
+    ``mark_copied`` puts the words of a text that were copied in [brackets].
+    """
+
+    def __init__(
+        self,
+        output: str | Path | None = None,
+        format: str | None = None,
+        alignments: str | Path | None = None,
+        plots: str | Path | None = None,
+        mark_copied: bool = False,
+    ) -> None:
+        self.format = format_of(output, format)
+        self.mark_copied = mark_copied
+        wanted = self.format == "jsonl", mark_copied, alignments is not None, plots is not None
+        self.wants_attention = any(wanted)
+        self.plots = None if plots is None else Path(plots)
+        self._paths = output, alignments
+        self._stack = ExitStack()
+        self._files: list[IO[str] | None] = [None, None]
+
+    def write(
+        self, generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any
+    ) -> None:
+        """Writes one; they come in the inputs' order. ``more`` goes into the JSON."""
+        if self.format == "jsonl":
+            line = json_line(generation, statistics, links, **more)
+        else:
+            text = generation.text
+            if self.mark_copied and generation.copied:
+                words = generation.attention.words if generation.attention else text.split(" ")
+                pairs = zip(words, generation.copied, strict=True)
+                text = " ".join(f"[{word}]" if share > 0.5 else word for word, share in pairs)
+            line = " ".join(text.splitlines()) + "\n"
+        for place, text in enumerate((line, to_pharaoh(links) + "\n")):
+            if (file := self._files[place]) is not None:
+                with self._told(place):
+                    file.write(text)
+
+    def draw(
+        self,
+        place: int,
+        generation: Generation,
+        gold: Gold | None = None,
+        origins: Sequence[int] | None = None,
+        regions: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        """Draws the attention of one output, if it was kept and pictures are wanted."""
+        if generation.attention is not None and self.plots is not None:
+            generation.attention.save(self.plots, place, gold, origins, regions)
+
+    def flush(self) -> None:
+        """Hands over what was written so far."""
+        for place, file in enumerate(self._files):
+            if file is not None:
+                with self._told(place):
+                    file.flush()
+
+    def __enter__(self) -> Writer:
+        with ExitStack() as stack:  # of two files that open both or none
+            self._files = [None if path is None else stack.enter_context(growing(path)) for path in self._paths]
+            self._stack = stack.pop_all()
+        if self._paths[0] is None:
+            self._files[0] = sys.stdout
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @contextmanager
+    def _told(self, place: int) -> Iterator[None]:
+        """Name the file that a full disk did not take."""
+        try:
+            yield
+        except OSError as error:
+            if self._paths[place] is None or error.errno not in FULL:
+                raise
+            raise UserError(f"{self._paths[place]} can't be written ({error.strerror})") from error
+
+
+def check_outputs(outputs: Mapping[str, str | Path], inputs: Iterable[tuple[str, str | Path]]) -> None:
+    """Refuse to write over what is read, or two outputs into one file, whatever names they go by.
+
+    Args:
+        outputs: {option: the file or the directory that it names}.
+        inputs: (option, file) of everything that is read.
+
+    Raises:
+        UserError: Nothing has been opened.
+    """
+    for (option, path), (other, beside) in combinations(outputs.items(), 2):
+        if is_same(path, beside) and not _is_device(path):
+            raise UserError(f"{option}={path} is also {other}={beside}; choose another file for one of them")
+    for name, file in inputs:
+        for option, path in outputs.items():
+            if is_same(path, file) and not _is_device(file):
+                raise UserError(f"{option}={path} is also read ({name}={file}); choose another file")
+
+
+def _is_device(path: str | Path) -> bool:
+    """Whether it is a terminal, a pipe or the like, which can be read and written at once."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def json_line(generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any) -> str:
+    """A generation as a JSON object: the best hypothesis, all of them, word links, how attention behaved."""
+    best = generation.outputs[0] if generation.outputs else None
+    copied = {"copied": generation.copied} if generation.copied else {}
+    entry = {
+        "source": generation.source,
+        **more,
+        "hypothesis": generation.text,
+        "score": best and best.score,
+        "n_best": [vars(output) for output in generation.outputs],
+        "alignment": to_pharaoh(links),
+        **copied,
+        "attention": dict(statistics),
+    }
+    return json.dumps(entry, ensure_ascii=False) + "\n"

@@ -1,0 +1,52 @@
+"""One token after another, each output for itself: the loop that greedy search and sampling share.
+
+Shapes: B sentences, R outputs (copies of each sentence side by side), N rows of the decoder's state, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from seq2seq.batch import BOS, EOS, PAD
+from seq2seq.encoders.base import Encoded
+from seq2seq.model import Seq2Seq
+from seq2seq.search.base import Hypothesis, Search, hypothesis
+from seq2seq.search.beam_rows import Rows
+from seq2seq.search.constraints import Constraints
+
+Choice = Callable[[Tensor, Tensor, int], Tensor]
+"""(log_probs (N, V), which of the R outputs (N,), tokens said before) -> the next token of each (N,)."""
+
+
+def chain(options: Search, model: Seq2Seq, encoded: Encoded, choose: Choice, copies: int = 1) -> list[Hypothesis]:
+    """R = B x ``copies`` outputs; their score is their log-probability."""
+    memory = encoded.memory.values
+    limits = [limit for limit in options.limits(model, encoded) for _ in range(copies)]
+    state = model.decoder.start(encoded)
+    if copies > 1:
+        state = state.select(torch.arange(len(memory), device=memory.device).repeat_interleave(copies))
+    forbid = Constraints(options, limits, memory.device)
+    rows = Rows(len(limits), 1, memory.device)
+    said = torch.full((len(limits), 1), BOS, device=memory.device)
+    total = torch.zeros_like(said, dtype=torch.promote_types(memory.dtype, torch.float32))
+    live = torch.ones_like(said, dtype=torch.bool)
+    for step in count():
+        before = said[rows.slots]
+        decoded, state = model.decoder(before[:, -1:], state)
+        log_probs = forbid(model.decoder.log_probs(decoded)[:, -1], before, rows.slots)
+        token = choose(log_probs, rows.slots, step).unsqueeze(1)
+        gain = torch.zeros_like(total).index_copy_(0, rows.slots, log_probs.gather(1, token))
+        new = torch.full_like(live, PAD, dtype=said.dtype).index_copy_(0, rows.slots, token)
+        total = total + gain.masked_fill(~live, 0.0)
+        said = torch.cat((said, new.masked_fill(~live, PAD)), 1)
+        live = live & (new != EOS)
+        move = rows.advance(live)
+        if move is None:
+            break
+        state = move.state(state)
+    scores = total.squeeze(1).tolist()
+    return [hypothesis(*one) for one in zip(said.tolist(), scores, scores, limits, strict=True)]

@@ -1,0 +1,84 @@
+"""What changes as training goes: temperatures, shares, coefficients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, Timer
+from torch import nn
+
+from seq2seq.attention.base import Attention
+from seq2seq.encoders.backbone import BackboneEncoder
+from seq2seq.errors import UserError
+from seq2seq.loss import Criterion
+from seq2seq.training import distributed
+from seq2seq.training.module import Training
+
+
+class Annealing(Callback):
+    """Tells mechanisms, pretrained encoders and the criterion before each batch how far training has come, from 0 to 1.
+
+    They keep what follows from it in buffers, which checkpoints hold. A run of which nothing says when it will end
+    stays at 0; it is refused where something waits for more.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Finds out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
+        self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
+        self.timer = next((found for found in vars(trainer)["callbacks"] if isinstance(found, Timer)), None)
+        self.told = [
+            module for module in pl_module.modules() if isinstance(module, (Attention, BackboneEncoder, Criterion))
+        ]
+        if not 0 < self.steps < math.inf:
+            self.steps = math.inf
+            if self.timer is None:
+                self._refuse(pl_module)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Progress counts updates or, where that is nearer to its end, time."""
+        progress = min(trainer.global_step / self.steps, 1.0)
+        if self.timer is not None:
+            elapsed, left = self.timer.time_elapsed(), max(self.timer.time_remaining() or 0.0, 0.0)
+            progress = distributed.from_first(max(progress, elapsed / (elapsed + left)))  # clocks differ
+            if isinstance(pl_module, Training):
+                pl_module.schedule.progress = progress
+        for module in self.told:
+            if isinstance(module, Attention):
+                module.anneal(progress)
+            else:
+                module.anneal(progress, trainer.global_step)
+
+    def _refuse(self, pl_module: L.LightningModule) -> None:
+        """What changes as training goes; terms of the loss are refused when a mechanism reports them."""
+        for module in self.told:
+            if isinstance(module, Criterion):
+                module.endless = True
+            if isinstance(module, BackboneEncoder) and 0 < (module.train_from or 0) < 1:
+                raise UserError(
+                    f"nothing says when this run ends, so that encoder.train_from={module.train_from}, a share of it, "
+                    "would never come: set trainer.max_steps or trainer.max_time, or encoder.train_from to a number of "
+                    "updates"
+                )
+        if names := sorted(set(_annealed(pl_module))):
+            raise UserError(
+                f"nothing says when this run ends, but {', '.join(names)} should change as it goes: set "
+                "trainer.max_steps or trainer.max_time, or no annealing (selection.final_temperature as "
+                "selection.temperature, attention.linear_start=0)"
+            )
+
+
+def _annealed(module: nn.Module) -> Iterator[str]:
+    """The buffers of mechanisms that differ between the ends of training; they are left as at its beginning."""
+    for path, mechanism in module.named_modules():
+        if isinstance(mechanism, Attention):
+            mechanism.anneal(1.0)
+            end = {name: buffer.clone() for name, buffer in mechanism.named_buffers()}
+            mechanism.anneal(0.0)
+            for name, buffer in mechanism.named_buffers():
+                if not buffer.equal(end[name]):
+                    yield f"{path}.{name}".removeprefix("model.")

@@ -1,0 +1,67 @@
+"""Attention drawn as training goes: the same validation sentences again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+
+from seq2seq.data.collate import batches_of
+from seq2seq.data.records import regions_of
+from seq2seq.generation.attention_map import attention_maps
+from seq2seq.search import Search
+from seq2seq.training.module import Training
+from seq2seq.training.options import Options
+from seq2seq.training.validation import Validation
+
+
+class Pictures(Callback):
+    """Draws the first sentences of the validation split with what the model says of them, into DIRECTORY/step_N."""
+
+    def __init__(self, directory: Path, validation: Validation, search: Search, options: Options) -> None:
+        self.directory, self.validation, self.search = directory, validation, search
+        self.sentences, self.every = options.plots, options.plots_every
+        self.validations = 0
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """While the averaged weights are in the model."""
+        if trainer.sanity_checking:
+            return
+        self.validations += 1
+        due = self.validations % self.every == 0 if self.every else self.validations.bit_count() == 1
+        if not (due and trainer.is_global_zero):
+            return
+        assert isinstance(pl_module, Training)
+        paths = list(self._draw(pl_module, self.directory / f"step_{trainer.global_step:07d}"))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                for path in (path for path in paths if path.suffix == ".png"):
+                    logger.log_image(f"attention/{path.stem}", [str(path)], step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of validations."""
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The number of validations."""
+        self.validations = state_dict["validations"]
+
+    def _draw(self, module: Training, directory: Path) -> Iterator[Path]:
+        corpus, records = self.validation.corpus, self.validation.records[: self.sentences]
+        texts = [record["source"] for record in records]
+        for batch in batches_of(texts, corpus.codec, corpus.max_tokens):
+            batch = batch.to(module.device)
+            found = [hypotheses[0] for hypotheses in self.search(module.model, batch)]
+            for row, seen in enumerate(attention_maps(module.model, corpus.codec, batch, found)):
+                place = int(batch.index[row])
+                record = records[place]
+                # gold links are those of the reference
+                said = self.validation.text(found[row], batch.words(row))
+                right = said.split() == record["target"].split()
+                gold = self.validation.gold(place) if right and self.validation.has_gold else None
+                origins = record.get("origins") if right else None
+                yield from seen.save(directory, place, gold, origins, regions_of(record, said))

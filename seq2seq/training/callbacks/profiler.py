@@ -1,0 +1,125 @@
+"""``debug=profile``: where the time of an update goes, by phase and by operation."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.profilers import Profiler
+from torch.profiler import ProfilerActivity, profile
+
+from seq2seq.files.writing import write_text
+
+log = logging.getLogger(__name__)
+
+WARM_UP = 5  # updates that are not measured
+OPERATIONS = 15  # named in the table
+PHASES = {  # what Lightning calls them
+    "train_dataloader_next": "waiting for data",
+    "batch_to_device": "copy to the device",
+    "training_step": "forward and loss",
+    "backward": "backward",
+    "optimizer_step": "clipping and optimiser",
+}
+
+
+class Phases(Profiler):
+    """Adds up the seconds of Lightning's actions; on a GPU it waits for the work of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._begun: dict[str, float] = {}
+
+    def start(self, action_name: str) -> None:
+        """Begins an action."""
+        self._begun[action_name] = self.now()
+
+    def stop(self, action_name: str) -> None:
+        """Ends it."""
+        if action_name in self._begun:
+            self.seconds[action_name.rsplit(".", 1)[-1]] += self.now() - self._begun.pop(action_name)
+
+    @staticmethod
+    def now() -> float:
+        """Seconds, all work given to the device done."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def summary(self) -> str:
+        """Lightning would print it; ``Profile`` does."""
+        return ""
+
+
+class Profile(Callback):
+    """Measures ``updates`` by phase, then as many by operation (measuring these slows them), and ends training."""
+
+    def __init__(self, updates: int, phases: Phases, path: Path) -> None:
+        self.updates, self.phases, self.path = updates, phases, path
+        self._began = 0.0
+        self._tokens = 0
+        self._operations: profile | None = None
+        self._lines: list[str] = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Begins and ends the measurements."""
+        self._tokens += batch.target_tokens
+        if trainer.fit_loop.epoch_loop._should_accumulate():
+            return
+        step = trainer.global_step
+        if step == WARM_UP:
+            self.phases.seconds.clear()
+            self._began, self._tokens = self.phases.now(), 0
+        elif step == WARM_UP + self.updates:
+            self._lines += self._by_phase(self.phases.now() - self._began)
+            activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
+            self._operations = profile(activities=activities, acc_events=True)
+            self._operations.start()
+        elif step == WARM_UP + 2 * self.updates and self._operations is not None:
+            self._operations.stop()
+            self._lines += self._by_operation(self._operations)
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tells, and writes it down."""
+        text = "\n".join(self._lines) or f"too few updates to measure: at least {WARM_UP + 2 * self.updates} are needed"
+        log.info("\n%s", text)
+        if trainer.is_global_zero:
+            write_text(self.path, text + "\n")
+
+    def _by_phase(self, total: float) -> list[str]:
+        spent = {words: self.phases.seconds[name] for name, words in PHASES.items()}
+        # the optimiser's step holds the two before it
+        spent[PHASES["optimizer_step"]] -= spent[PHASES["training_step"]] + spent[PHASES["backward"]]
+        spent["everything else"] = total - sum(spent.values())
+        lines = [
+            f"{self.updates} updates, {self._tokens / total:,.0f} target tokens/s",
+            f"{'phase':28}{'ms/update':>10}{'share':>8}",
+        ]
+        return lines + [f"{name:28}{_ms(s, self.updates)}{s / total:8.1%}" for name, s in spent.items()]
+
+    def _by_operation(self, measured: profile) -> list[str]:
+        on_device = torch.cuda.is_available()
+        key = "self_device_time_total" if on_device else "self_cpu_time_total"
+        rows = sorted(((getattr(row, key) / 1e6, row.count, row.key) for row in measured.key_averages()), reverse=True)
+        total = sum(seconds for seconds, _, _ in rows) or 1.0
+        lines = ["", f"{'operation':28}{'ms/update':>10}{'share':>8}{'calls/update':>14}"]
+        for seconds, count, name in rows[:OPERATIONS]:
+            name = "Python in between" if name.startswith("Optimizer.step") else name  # it calls forward and backward
+            lines.append(
+                f"{name[:27]:28}{_ms(seconds, self.updates)}{seconds / total:8.1%}{count / self.updates:14.0f}"
+            )
+        return lines
+
+
+def _ms(seconds: float, updates: int) -> str:
+    return f"{1000 * seconds / updates:10.2f}"

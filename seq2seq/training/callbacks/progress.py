@@ -1,0 +1,135 @@
+"""One bar over the whole training, on stderr; on no terminal a line now and then."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from seq2seq.training.callbacks.throughput import Curves
+
+log = logging.getLogger(__name__)
+
+SECONDS = 30.0  # between two lines
+
+
+class Progress(ProgressBar):
+    """Updates done of all, loss, tokens/s, and the time that is left (validations included)."""
+
+    def __init__(self, curves: Curves) -> None:
+        super().__init__()
+        self.curves = curves
+        self._shown = True
+        self._bars = ExitStack()
+        self._bar: tqdm[Any] | None = None
+        self._validation: tqdm[Any] | None = None
+        self._first, self._began, self._told = 0, 0.0, 0.0
+
+    def disable(self) -> None:
+        """On all ranks but the first (Lightning calls it)."""
+        self._shown = False
+
+    def enable(self) -> None:
+        """Shows it."""
+        self._shown = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From where the run stands."""
+        self._first, self._began, self._told = trainer.global_step, time.monotonic(), time.monotonic()
+        if self._shown and sys.stderr.isatty():
+            self._bars.enter_context(logging_redirect_tqdm())
+            self._bar = tqdm(
+                total=_updates(trainer),
+                initial=trainer.global_step,
+                desc="training",
+                unit="update",
+                smoothing=0,
+                dynamic_ncols=True,
+                file=sys.stderr,
+            )
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves on."""
+        figures = self.curves.latest
+        if self._bar is not None:
+            self._bar.update(trainer.global_step - self._bar.n)
+            if "loss" in figures:
+                speed = f"{figures['tokens_per_second']:,.0f}"
+                self._bar.set_postfix({"loss": f"{figures['loss']:.3f}", "tokens/s": speed}, refresh=False)
+        elif self._shown and "loss" in figures and time.monotonic() - self._told > SECONDS:
+            self._told = time.monotonic()
+            log.info("%s", self._line(trainer))
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A second bar, while it lasts."""
+        if self._bar is not None:
+            total = (
+                sum(trainer.num_val_batches) if isinstance(trainer.num_val_batches, list) else trainer.num_val_batches
+            )
+            self._validation = tqdm(
+                total=None if math.isinf(total) else int(total),
+                desc="validating",
+                unit="batch",
+                leave=False,
+                dynamic_ncols=True,
+                file=sys.stderr,
+            )
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Moves on."""
+        if self._validation is not None:
+            self._validation.update()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Takes the second bar away."""
+        if self._validation is not None:
+            self._validation.close()
+            self._validation = None
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leaves the bar."""
+        self._close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leaves the bar."""
+        self._close()
+
+    def _close(self) -> None:
+        for bar in (self._validation, self._bar):
+            if bar is not None:
+                bar.close()
+        self._validation = self._bar = None
+        self._bars.close()
+
+    def _line(self, trainer: L.Trainer) -> str:
+        step, figures, total = trainer.global_step, self.curves.latest, _updates(trainer)
+        text = f"step {step}" + (f"/{total}" if total else "")
+        text += f", loss {figures['loss']:.3f}, {figures['tokens_per_second']:,.0f} tokens/s"
+        if total and step > self._first:
+            left = (time.monotonic() - self._began) / (step - self._first) * (total - step)
+            text += f", {tqdm.format_interval(left)} left"
+        return text
+
+
+def _updates(trainer: L.Trainer) -> int | None:
+    """How many there will be, if that can be told."""
+    total = trainer.estimated_stepping_batches
+    return int(total) if 0 < total < math.inf else None

@@ -1,0 +1,526 @@
+"""From runs to the report, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import re
+import shutil
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from seq2seq.attention_store import load
+from seq2seq.cli import compare, evaluate, hydra_app
+from seq2seq.comparison.analysis import mean_curve, seconds_to
+from seq2seq.comparison.runs import find
+from seq2seq.comparison.slices import by_length, by_word, of_length, source_lengths, words_found
+from seq2seq.comparison.systems import check, entries, named
+from seq2seq.errors import UserError
+
+NAMES = {"rnn additive", "rnn dot", "transformer multi_head"}
+
+
+def composed(*overrides: str) -> DictConfig:
+    (config,) = hydra_app.compose("compare", [hydra_app.forced(override) for override in overrides])
+    return config
+
+
+def evaluation(run: Path, output: Path, *options: str) -> DictConfig:
+    asked = [f"checkpoint={run}", f"output={output}", *options]
+    (config,) = hydra_app.compose("evaluate", [hydra_app.forced(option) for option in asked])
+    return config
+
+
+@pytest.fixture(scope="module")
+def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "report"
+    compare.compare(composed(f"runs={sweep}", f"output={out}", "samples=100"))
+    return out
+
+
+def test_runs_of_one_configuration_are_one_row(sweep: Path) -> None:
+    found = {entry.name: entry.seeds for entry in entries(find([sweep], "test"))}
+    assert found == {"rnn additive": [1, 2], "rnn dot": [1, 2], "transformer multi_head": [1]}
+
+
+def test_figures_are_those_of_the_runs(sweep: Path, report: Path) -> None:
+    summary = json.loads((report / "comparison.json").read_text())["datasets"]["toy_translation"]
+    runs = [json.loads((sweep / str(n) / "results.json").read_text()) for n in range(5)]
+    for metric in ("bleu", "chrf", "ter", "aer"):
+        scores = [run["test"][metric]["score"] for run in runs]
+        found = summary["estimates"][metric]
+        assert found["rnn additive"]["score"] == pytest.approx(np.mean(scores[:2]))
+        assert found["rnn dot"]["sd"] == pytest.approx(np.std(scores[2:4], ddof=1))
+        assert found["transformer multi_head"]["score"] == pytest.approx(scores[4])
+        assert found["transformer multi_head"]["sd"] is None
+    assert {(d["a"], d["b"]) for d in summary["differences"]["aer"]} >= {("rnn additive", "rnn dot")}
+    costs = summary["costs"]["rnn dot"]
+    assert costs["parameters"] == runs[2]["run"]["parameters"]
+    assert costs.keys() >= {"flops_per_token", "tokens_per_second", "sentences_per_second", "update_memory"}
+    for metric in ("gradient_tau", "cost_uniform", "perplexity", "accuracy"):  # of which intervals are known too
+        found = summary["estimates"][metric]["transformer multi_head"]
+        assert found["score"] == pytest.approx(runs[4]["test"][metric]["score"])
+        assert found["low"] <= found["score"] <= found["high"]
+    assert summary["plain"].keys() >= {"aer_diagonal", "aer_uniform"}
+    entropy = summary["estimates"]["attention_entropy"]["transformer multi_head"]
+    assert entropy["score"] == pytest.approx(runs[4]["test"]["attention_entropy"]["score"])
+    assert entropy["low"] <= entropy["score"] <= entropy["high"]
+
+
+def test_tables_in_three_forms(report: Path) -> None:
+    with (report / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["entry"] for row in rows} == NAMES
+    assert all(float(row["low"]) <= float(row["score"]) <= float(row["high"]) for row in rows if row["low"])
+    markdown = (report / "table.md").read_text()
+    assert all(f"| {name} |" in markdown for name in NAMES)
+    latex = (report / "table.tex").read_text()
+    assert r"transformer multi\_head & " in latex and r"\begin{tabular}" in latex
+
+
+def test_the_page_holds_the_attention_that_was_kept(sweep: Path, report: Path) -> None:
+    page = (report / "index.html").read_text()
+    assert not re.search(r'(src|href)="(?!#|data:)', page)
+    (data,) = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+    kept = load(sweep / "4" / "attention" / "test.npz")
+    assert len(data["examples"]) == len(kept) == 6
+    number = data["entries"].index("transformer multi_head")
+    for example, exhibit in zip(data["examples"], kept, strict=True):
+        (item,) = [item for item in example["items"] if item["entry"] == number]
+        assert data["pools"][item["target"]] == exhibit.target
+        values = np.frombuffer(zlib.decompress(base64.b64decode(example["data"])), np.uint8)
+        slots = {name: (shape, offset, top) for name, *shape, offset, top in item["slots"]}
+        assert slots.keys() == {"", *exhibit.weights}
+        for name, weights in {"": exhibit.alignment[None], **exhibit.weights}.items():
+            shape, offset, top = slots[name]
+            mine = values[offset : offset + weights.size].reshape(shape) * top / 255
+            assert np.abs(mine - weights).max() <= top / 255
+        assert item["text"] and example["references"]
+
+
+def test_text_of_the_data_is_text_on_the_page(sweep: Path, tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script><b>&amp;"
+    for n in range(5):
+        run = Path(shutil.copytree(sweep / str(n), tmp_path / "runs" / str(n)))
+        file = run / "outputs" / "test.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        rows[0] |= {"source": evil, "references": [evil], "hypothesis": evil}
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    compare.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "alert(1)" in page
+    assert "<script>alert" not in page and "<b>&amp;" not in page
+
+
+def test_another_toolkit_stands_in_the_same_table(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.loads(line) for line in (sweep / "0" / "outputs" / "test.jsonl").read_text().splitlines()]
+    (tmp_path / "perfect.txt").write_text("".join(row["references"][0] + "\n" for row in rows))
+    options = [f"runs={sweep}", f"outputs.perfect={tmp_path / 'perfect.txt'}", f"output={tmp_path / 'out'}"]
+    compare.compare(composed(*options, "samples=100"))
+    assert "perfect has the highest bleu, 100.0" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["toy_translation"]
+    assert summary["estimates"]["bleu"]["perfect"]["score"] == pytest.approx(100)
+    assert summary["estimates"]["aer"].keys() == NAMES  # what one lacks is not taken from the others
+    assert {(d["a"], d["b"]) for d in summary["differences"]["aer"]} >= {("rnn additive", "rnn dot")}
+    assert re.search(r"\| perfect \| 1 \| 100\.0 .*\| – \|", (tmp_path / "out" / "table.md").read_text())
+
+
+def plain_attention(folder: Path, rows: list[dict[str, str]], *, wrong: int = 0) -> Path:
+    """As another toolkit might write it: between words, one of them with an end-of-sentence."""
+    draw, arrays = np.random.default_rng(0), {}
+    for place, row in enumerate(rows[:3]):
+        target, source = len(row["references"][0].split()), len(row["source"].split())
+        arrays[str(place)] = draw.dirichlet(np.ones(source + 1 + wrong), target + 1)
+    np.savez(folder / "theirs.npz", **arrays)
+    return folder / "theirs.npz"
+
+
+def test_another_toolkit_s_attention(sweep: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (sweep / "0" / "outputs" / "test.jsonl").read_text().splitlines()]
+    (tmp_path / "theirs.txt").write_text("".join(row["references"][0] + "\n" for row in rows))
+    outputs = f"outputs.theirs={tmp_path / 'theirs.txt'}"
+    options = [f"runs={sweep / '0'}", outputs, "samples=100", f"output={tmp_path / 'out'}"]
+    compare.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows)}"))
+    page = (tmp_path / "out" / "index.html").read_text()
+    (data,) = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+    assert len(data["examples"]) == 6 and [len(example["items"]) for example in data["examples"]] == [2] * 3 + [1] * 3
+    assert "Of 3 examples some configurations kept no attention" in page
+    item = next(i for i in data["examples"][0]["items"] if data["entries"][i["entry"]] == "theirs")
+    assert data["pools"][item["source"]][-1] == "</s>"
+    arrays = dict(np.load(tmp_path / "theirs.npz"))
+    np.savez(tmp_path / "broken.npz", **{**arrays, "1": arrays["1"] * np.nan})
+    with pytest.raises(UserError, match="array 1 has weights that are negative or no numbers"):
+        compare.compare(composed(*options, f"attention.theirs={tmp_path / 'broken.npz'}"))
+    for arrays, message in (
+        ({}, "holds no arrays"),
+        ({"1": 5 * np.ones((2, 2))}, "array 1 has a row that sums to 10"),
+    ):
+        np.savez(tmp_path / "odd.npz", **arrays)
+        with pytest.raises(UserError, match=message):
+            compare.compare(composed(*options, f"attention.theirs={tmp_path / 'odd.npz'}"))
+    np.save(tmp_path / "single.npy", np.ones((2, 2)))
+    with pytest.raises(UserError, match="one array, no"):
+        compare.compare(composed(*options, f"attention.theirs={tmp_path / 'single.npy'}"))
+    with pytest.raises(UserError, match=r"but the output has \d+ words and the source"):
+        compare.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows, wrong=1)}"))
+
+
+def test_an_evaluation_of_a_run_stands_for_it(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate.evaluate(evaluation(sweep / "0", tmp_path / "again"))
+    found = entries(find([sweep, tmp_path / "again"], "test"))
+    assert [(entry.name, len(entry.runs)) for entry in found] == [
+        (name, 1 + (name[:3] == "rnn")) for name in sorted(NAMES)
+    ]
+    (run,) = [run for entry in found for run in entry.runs if run.path == tmp_path / "again"]
+    assert run.curves and run.frequencies and run.about["training"]["steps"] == 3  # those of the run
+    options = [f"runs=[{sweep},{tmp_path / 'again'}]", f"output={tmp_path / 'out'}", "samples=100"]
+    compare.compare(composed(*options))
+    assert f"{sweep / '0'} is left out" in capsys.readouterr().out
+
+
+def test_what_is_trained_on_is_part_of_a_configuration(sweep: Path, tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    config = runs / "1" / "config.yaml"
+    config.write_text(config.read_text().replace("train: 60", "train: 50"))
+    names = {entry.name: entry.seeds for entry in entries(find([runs / "0", runs / "1"], "test"))}
+    assert names == {"rnn additive (0)": [1], "rnn additive (1)": [2]}
+    other = Path(shutil.copytree(sweep / "0", tmp_path / "elsewhere" / "0"))
+    (other / "config.yaml").write_text(config.read_text().replace("train: 50", "train: 40"))
+    names = {entry.name for entry in entries(find([runs / "0", runs / "1", other], "test"))}
+    assert names == {"rnn additive (runs/0)", "rnn additive (runs/1)", "rnn additive (elsewhere/0)"}
+
+
+def test_against_a_baseline(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [f"runs={sweep}", f"output={tmp_path / 'out'}", "samples=100", "correction=none", "level=0.8"]
+    compare.compare(composed(*options, "baseline='transformer multi_head'"))
+    said = capsys.readouterr().out
+    assert "transformer multi_head (p" in said and "others were not tested against it" in said
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "In brackets 80 % intervals" in page and "correction for" not in page
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["toy_translation"]
+    assert {d["b"] for d in summary["differences"]["bleu"]} == {"transformer multi_head"}
+
+
+def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in (
+        ("ref", "a b c d e\nf g h i j\n"),
+        ("one", "a b c d e\nf g h i j\n"),
+        ("two", "a b\nf g h i k\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    files = [f"outputs.{name}={tmp_path / name}" for name in ("one", "two")]
+    compare.compare(composed(*files, f"references={tmp_path / 'ref'}", f"output={tmp_path / 'out'}", "samples=100"))
+    assert re.search(r"one\s+1\s+100\.0", capsys.readouterr().out)
+    # an empty line of the second file is a reference that is not there
+    (tmp_path / "other").write_text("\n\n")
+    both = f"references=[{tmp_path / 'ref'},{tmp_path / 'other'}]"
+    compare.compare(composed(*files, both, f"output={tmp_path / 'out'}", "samples=100"))
+    assert re.search(r"one\s+1\s+100\.0", capsys.readouterr().out)
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["outputs"]
+    assert summary["estimates"]["bleu"]["two"]["score"] < 60
+
+
+def test_evaluations_can_be_compared_too(sweep: Path, tmp_path: Path) -> None:
+    for control in ("uniform", "frozen"):
+        evaluate.evaluate(evaluation(sweep / "0", tmp_path / control, f"evaluation.control={control}_attention"))
+    names = [entry.name for entry in entries(find([sweep / "0", tmp_path / "uniform", tmp_path / "frozen"], "test"))]
+    controls = [f"rnn additive control={control}_attention" for control in ("frozen", "uniform")]
+    assert sorted(names) == ["rnn additive", *controls]
+
+
+def test_runs_may_be_a_pattern(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare.compare(composed(f"runs='{sweep}/[02]'", f"output={tmp_path / 'out'}", "samples=100"))
+    assert "rnn" not in (said := capsys.readouterr().out) and "additive" in said and "dot" in said
+
+
+def test_what_is_said_of_a_quality_that_nobody_reached(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.compare(composed(f"runs={sweep}", f"output={tmp_path / 'out'}", "samples=100", "quality=0.001"))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "quality=0.001 says nothing: none has a validation nll so good." in page
+
+
+def test_a_signature_holds_no_results(report: Path) -> None:
+    with (report / "table.csv").open(newline="") as file:
+        signatures = {row["signature"] for row in csv.DictReader(file) if row["metric"] == "aer"}
+    (signature,) = signatures
+    assert "rows:predicted" in signature and "precision" not in signature
+
+
+def test_unfinished_runs_are_told(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    (runs / "4" / "results.json").unlink()
+    compare.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
+    assert f"{runs / '4'} has no results" in capsys.readouterr().out
+
+
+def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
+    """The sweep with one run that is not like the others."""
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    results, outputs = runs / "1" / "results.json", runs / "1" / "outputs" / "test.jsonl"
+    told, lines = json.loads(results.read_text()), outputs.read_text().splitlines()
+    if what == "signature":
+        told["test"]["bleu"]["signature"] = told["test"]["bleu"]["signature"].replace("tok:13a", "tok:zh")
+    elif what == "split":
+        told["valid"] = told.pop("test")
+        outputs = outputs.rename(outputs.with_name("valid.jsonl"))
+    elif what == "metric":
+        del told["test"]["bleu"]
+    elif what == "records":
+        lines = lines[:-1]
+    elif what == "reference":
+        lines[0] = json.dumps({**json.loads(lines[0]), "references": ["another"]})
+    elif what == "broken":
+        lines[1] = "{"
+    results.write_text(json.dumps(told))
+    outputs.write_text("\n".join(lines) + "\n")
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "message"),
+    [
+        ("signature", [], r"can't be compared: their bleu is not the same: .*tok:zh"),
+        ("metric", ["metric=bleu"], r"has no bleu; metric=\.\.\. chooses one of: chrf"),
+        ("", ["metric=aer_uniform"], "no sum over records that could be drawn anew"),
+        ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
+        ("reference", [], "a reference of record 1 is .* and 'another'"),
+        ("broken", [], r"test\.jsonl, line 2: no JSON"),
+        ("", ["split=valid"], r"has no results of split 'valid'; it has: test \(split=\.\.\.\)"),
+        ("", ["metric=meteor"], r"has no meteor"),
+        ("", ["baseline=nobody"], "there are rnn additive, rnn dot, transformer multi_head"),
+        ("", ["baseline='rnn aditive'"], "did you mean rnn additive"),
+        ("", ["outputs=file.txt"], r"outputs=file\.txt: must be outputs\.NAME=VALUE"),
+        ("", ["references=file.txt"], r"references is for outputs\.NAME=FILE, of which there is none"),
+        ("split", [], r"the first is of split test, the second of valid \(split=\.\.\. chooses\)"),
+        ("", ["correction=holms"], "must be one of holm, bonferroni, none"),
+        ("", ["samples=10"], "fewer than 100"),
+        ("", ["attention.x=y.npz"], r"attention\.x belongs to outputs\.x=FILE"),
+        ("", ["outputs.x=nowhere.txt"], r"outputs\.x: nowhere\.txt does not exist"),
+        ("", ["examples=-1"], "examples=-1 must be 0"),
+        ("", ["level=2"], "level=2 must lie between 0 and 1"),
+        ("", ["sample=3"], "sample"),
+    ],
+)
+def test_what_is_refused(sweep: Path, tmp_path: Path, what: str, options: list[str], message: str) -> None:
+    runs = changed(sweep, tmp_path, what) if what else sweep
+    with pytest.raises(UserError, match=message):
+        compare.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100", *options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_compare_and_nothing_written_over(sweep: Path, tmp_path: Path) -> None:
+    for options, message in (
+        ([], "name runs or sweeps"),
+        ([f"runs={tmp_path / 'nowhere'}"], "nowhere does not exist"),
+        ([f"runs={tmp_path}"], "no results.json in or below"),
+    ):
+        with pytest.raises(UserError, match=message):
+            compare.compare(composed(*options, f"output={tmp_path / 'out'}"))
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/report"):
+        with pytest.raises(UserError, match="file is a file; a report is a directory"):
+            compare.compare(composed(f"runs={sweep}", f"output={tmp_path / place}"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="holds something else"):
+        compare.compare(composed(f"runs={sweep}", f"output={tmp_path / 'mine'}"))
+
+
+def test_lengths_and_words_by_hand() -> None:
+    groups = by_length([3, 3, 4, 5, 9, 9, 9, 12, 20, 20])
+    assert [(group.name, group.size) for group, _ in groups] == [("3-4", 3), ("5-9", 4), ("12-20", 3)]
+    record = {"references": ["The cat sat on the mat."], "hypothesis": "the cat lay on a mat"}
+    assert words_found(record) == (
+        ["the", "cat", "sat", "on", "the", "mat"],
+        [True, True, False, True, False, True],
+    )
+
+
+def test_slices_are_of_all_runs_of_a_configuration(sweep: Path) -> None:
+    runs = find([sweep / "0", sweep / "1"], "test")
+    (group, *_), places = zip(*by_length(source_lengths(runs[0])), strict=True)
+    together = of_length(runs, "bleu", [(group, places[0])], 0.95)[0]
+    alone = [of_length([run], "bleu", [(group, places[0])], 0.95)[0].score for run in runs]
+    assert together.score == pytest.approx(np.mean(alone))
+    words = [by_word([run], 0.95)[0] for run in runs]
+    for (name, one), (_, first), (_, second) in zip(by_word(runs, 0.95)[0], *words, strict=True):
+        assert one.score == pytest.approx((first.score + second.score) / 2), name
+
+
+def test_training_data_are_known_by_their_words(sweep: Path, tmp_path: Path) -> None:
+    """Wherever they lie; and others at the same place are others."""
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    config = runs / "1" / "config.yaml"
+    config.write_text(config.read_text().replace("path: null", "path: /elsewhere"))
+    assert len(entries(find([runs / "0", runs / "1"], "test"))) == 1
+    frequencies = runs / "1" / "frequencies.json"
+    frequencies.write_text(frequencies.read_text().replace(":", ": 1", 1).replace(": 1 ", ": 1"))
+    assert len(entries(find([runs / "0", runs / "1"], "test"))) == 2
+
+
+def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: Path) -> None:
+    """Wherever it was written, ``checkpoints`` of somebody else above it."""
+    (tmp_path / "checkpoints").mkdir()
+    run = Path(shutil.copytree(sweep / "0", tmp_path / "run"))
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({key: value for key, value in content.items() if key != "format"}, run / "checkpoints" / "best.ckpt")
+    for name in ("model.safetensors", "best.ckpt"):  # the second as earlier versions wrote it
+        options = [f"checkpoint={run / 'checkpoints' / name}", f"output={tmp_path / name}"]
+        (config,) = hydra_app.compose("evaluate", [hydra_app.forced(option) for option in options])
+        evaluate.evaluate(config)
+    found = entries(find([run, tmp_path / "model.safetensors", tmp_path / "best.ckpt"], "test"))
+    assert sorted(len(entry.runs) for entry in found) == [1, 1]
+    assert {one.trained.resolve() for entry in found for one in entry.runs} == {run.resolve()}
+    assert {entry.name for entry in found} == {"rnn additive", "rnn additive checkpoint=best.ckpt"}
+
+
+def test_curves_are_means_where_all_were_validated() -> None:
+    one = [{"step": 5.0, "train/nll": 9.0}, {"step": 10.0, "validation/nll": 3.0, "validation/bleu": 1.0}]
+    other = [{"step": 10.0, "validation/nll": 5.0}, {"step": 20.0, "validation/nll": 2.0}]
+    assert mean_curve([one, other]) == [{"step": 10.0, "validation/nll": 4.0}]
+    assert mean_curve([one]) == one[1:]
+
+
+def test_other_machines_and_other_pictures_are_told(sweep: Path, tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
+    results = json.loads((runs / "1" / "results.json").read_text())
+    results["run"]["hardware"]["cpu"] = "an abacus"
+    (runs / "1" / "results.json").write_text(json.dumps(results))
+    compare.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
+    assert "different machines, and don&#x27;t compare: " in (tmp_path / "out" / "index.html").read_text()
+    asked = [f"checkpoint={sweep / '0'}", f"output={tmp_path / 'cut'}", "data.max_source_tokens=5"]
+    (config,) = hydra_app.compose("evaluate", [hydra_app.forced(option) for option in asked])
+    evaluate.evaluate(config)
+    names = {entry.name for entry in entries(find([sweep / "0", tmp_path / "cut"], "test"))}
+    assert names == {"rnn additive", "rnn additive data.max_source_tokens=5"}
+
+
+def test_seconds_to_a_quality(sweep: Path) -> None:
+    run = find([sweep / "0"], "test")[0]
+    rows = [{"step": 10.0, "validation/nll": 3.0}, {"step": 20.0, "validation/nll": 2.0}]
+    run.__dict__["curves"] = rows
+    run.about["training"].update(steps=40, seconds=8.0)
+    assert seconds_to(run, "nll", 2.5) == 4.0
+    assert seconds_to(run, "nll", 1.0) is None
+
+
+def test_five_datasets_are_ranked(sweep: Path, tmp_path: Path) -> None:
+    """Outputs of ``rnn dot`` are made perfect everywhere: it is first of three on each."""
+    for letter in "abcde":
+        for n in range(5):
+            run = Path(shutil.copytree(sweep / str(n), tmp_path / "runs" / letter / str(n)))
+            config = run / "config.yaml"
+            config.write_text(config.read_text().replace("name: toy_translation", f"name: corpus_{letter}"))
+            results, file = json.loads((run / "results.json").read_text()), run / "outputs" / "test.jsonl"
+            if n in (2, 3):
+                results["test"]["bleu"]["score"] = 100.0
+                rows = [json.loads(line) for line in file.read_text().splitlines()]
+                for row in rows:
+                    words = len(row["references"][0].split())
+                    counts = [max(0, words - order) for order in range(4)]
+                    row["sums"]["bleu"] = [words, words, *counts, *counts]
+                file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            (run / "results.json").write_text(json.dumps(results))
+    compare.compare(composed(f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'out'}", "samples=100"))
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert list(summary["datasets"]) == [f"corpus_{letter}" for letter in "abcde"]
+    assert set(summary["datasets"]["corpus_a"]["runs"]) == NAMES
+    assert summary["ranks"]["datasets"] == 5
+    assert summary["ranks"]["ranks"]["rnn dot"] == 1
+    assert "Over 5 datasets" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_systems_of_other_datasets_are_not_taken_for_one(sweep: Path, tmp_path: Path) -> None:
+    """Of two sets one has RNNs and the other Transformers: names tell which."""
+    for letter, model in (("a", "rnn"), ("b", "transformer")):
+        for n in (0, 2):
+            run = Path(shutil.copytree(sweep / str(n), tmp_path / letter / str(n)))
+            for file in (run / "config.yaml", run / ".hydra" / "hydra.yaml"):
+                text = file.read_text().replace("name: toy_translation", f"name: corpus_{letter}")
+                file.write_text(text.replace("model: rnn", f"model: {model}"))
+    assert {run.facets["model"] for run in find([tmp_path], "test")} == {"rnn", "transformer"}
+    names = named(find([tmp_path], "test"))
+    assert sorted(names.values()) == ["rnn additive", "rnn dot", "transformer additive", "transformer dot"]
+
+
+def test_evaluations_on_another_dataset_are_told_apart(sweep: Path, tmp_path: Path) -> None:
+    """Two learning rates that differ on the second dataset alone, where one is an evaluation of the first's run."""
+    several = find([sweep / "0"], "test")
+    (one,) = several
+    facets = {"model": "rnn", "attention": "dot"}
+    runs = [
+        replace(one, dataset="a", key="1", facets=facets | {"optimizer.lr": "1"}),
+        replace(one, dataset="b", key="1", facets=facets | {"optimizer.lr": "1"}),
+        replace(one, dataset="b", key="2", facets=facets | {"optimizer.lr": "2"}),
+    ]
+    assert named(runs) == {"1": "optimizer.lr=1", "2": "optimizer.lr=2"}
+    untyped = [replace(run, facets=facets, path=Path(f"{run.dataset}/{run.key}")) for run in runs]
+    assert named(untyped) == {"1": "rnn dot (1)", "2": "rnn dot (2)"}
+
+
+def test_an_evaluation_of_other_records_does_not_take_the_place_of_its_run(sweep: Path, tmp_path: Path) -> None:
+    evaluated = evaluate.evaluate(evaluation(sweep / "0", tmp_path / "other", "data.reader.test=3"))
+    assert evaluated
+    with pytest.raises(UserError, match="can't be compared: their test sets differ: 6 and 3 records"):
+        compare.compare(composed(f"runs=[{sweep / '0'},{tmp_path / 'other'}]", f"output={tmp_path / 'report'}"))
+
+
+def test_a_control_is_named_and_was_not_trained(sweep: Path, tmp_path: Path) -> None:
+    evaluate.evaluate(evaluation(sweep / "0", tmp_path / "control", "evaluation.control=uniform_attention"))
+    (alone,) = named(find([tmp_path / "control"], "test")).values()
+    assert alone == "rnn additive control=uniform_attention"
+    runs = find([sweep / "0", tmp_path / "control"], "test")
+    assert sorted(named(runs).values()) == ["rnn additive", "rnn additive control=uniform_attention"]
+    control = next(run for run in runs if run.control)
+    assert not control.curves and "training" not in control.about and control.about["parameters"]
+
+
+def test_seeds_of_two_phases_are_one_configuration(sweep: Path, tmp_path: Path) -> None:
+    """Two seeds, each started from the first phase of its own seed; and one from another mechanism's."""
+    for second, first in ((0, 0), (1, 1), (2, 2)):
+        run = Path(shutil.copytree(sweep / str(second), tmp_path / str(second)))
+        for file in (run / "config.yaml",):
+            text = file.read_text()
+            file.write_text(text.replace("start_from: null", f"start_from: {sweep / str(first)}"))
+        (run / ".hydra" / "overrides.yaml").write_text(f"- training.start_from={sweep / str(first)}\n")
+    assert [entry.seeds for entry in entries(find([tmp_path], "test"))] == [[1, 2], [1]]
+    for place in (0, 1):
+        file = tmp_path / str(place) / "config.yaml"
+        file.write_text(file.read_text().replace(f"start_from: {sweep}/{place}", f"start_from: {sweep}/{2 * place}"))
+    assert len(entries(find([tmp_path / "0", tmp_path / "1"], "test"))) == 2
+
+
+@pytest.mark.parametrize(("typed", "name"), [("soft", "additive"), ("concat", "additive"), ("global", "general")])
+def test_a_synonym_goes_by_the_name_of_what_it_is(sweep: Path, tmp_path: Path, typed: str, name: str) -> None:
+    run = Path(shutil.copytree(sweep / "0", tmp_path / "0"))
+    file = run / ".hydra" / "hydra.yaml"
+    file.write_text(file.read_text().replace("attention: additive", f"attention: {typed}"))
+    (read,) = find([run], "test")
+    assert read.facets["attention"] == name
+
+
+def test_texts_that_part_late_are_shown_from_there(sweep: Path) -> None:
+    (run,) = find([sweep / "0"], "test")
+    other = replace(run, path=Path("other"))
+    long = " ".join(["word"] * 30)
+    for one, last in ((run, " here"), (other, " there")):
+        one.__dict__["records"] = [{**run.records[0], "references": ["same", long + last]}, *run.records[1:]]
+    pair = [run, other]
+    with pytest.raises(
+        UserError, match=r"a reference of record 1 is '\.\.\.word word word word here' and '\.\.\.word.* there'"
+    ):
+        check(pair, "bleu")
+    run.__dict__["records"] = [{**run.records[0], "references": ["same"]}, *run.records[1:]]
+    with pytest.raises(UserError, match="a reference of record 1 is one of 1 and of 2"):
+        check(pair, "bleu")

@@ -1,0 +1,143 @@
+"""Overrides in the form that Hydra's grammar reads; paths as a shell completes them."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from random import Random
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq.cli import hydra_app
+from seq2seq.cli.overrides import PATHS, forced, shown
+from seq2seq.config.instantiate import plain
+from seq2seq.errors import UserError
+
+NAMES = [
+    *("ü", "中文", "a=b", "a,b", "a#b", "a(b", "par(1)", "a[1]", "[1]"),
+    *("{x", "{x: 1}", "~", "~x", "a~", "a'b", 'a"b', "'", '"'),
+    *("a b", " a", "a ", "$HOME", "${x}", "${", "a${oc.env:HOME}", "\\${x}"),
+    *("\\\\${x", "50%", "a:b", "a!b", "a&b", "-x", "--m"),
+    *("a\\", "a\\'b", "a\\\\'", "a|b", "a;b", "a<b>", "a*b?", "a@b"),
+    *("a^b", "a`b", "12", "1e3", "true", "None", "a\tb", "\n"),
+    *("choice(1,2)", "glob(*)", "'quoted'", '"quoted"', "'a','b'"),
+    *("...", "???", "=", "==", "a//b", "\x01", "😀", "\u2028"),
+]  # fmt: skip
+
+
+def read(command_name: str, *arguments: str) -> DictConfig:
+    (config,) = hydra_app.compose(command_name, [forced(word, command_name) for word in arguments])
+    return config
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("seed=2", "++seed=2"),
+        ("encoder.layers=2", "++encoder.layers=2"),
+        ("attention=local", "attention=local"),
+        ("attention/score=additive", "attention/score=additive"),
+        ("self_attention@encoder_self=multi_head", "self_attention@encoder_self=multi_head"),
+        ("+experiment=x", "+experiment=x"),
+        ("~logger", "~logger"),
+        ("hydra.run.dir=/tmp/x=y", "hydra.run.dir='/tmp/x=y'"),
+        ("hydra.run.dir=runs/${now:%Y}", "hydra.run.dir=runs/${now:%Y}"),
+        ("--multirun", "--multirun"),
+        ("model.dim=[1,2", "++model.dim='[1,2'"),  # what the grammar can't read is a string, which the check refuses
+        ("model.dim=${encoder.dim}", "++model.dim=${encoder.dim}"),
+    ],
+)
+def test_values_are_set_whether_or_not_yaml_lists_them(typed: str, meant: str) -> None:
+    assert forced(typed) == meant
+
+
+def value(argument: str, command_name: str, *, sweeps: bool = False) -> object:
+    """What an option comes to, by Hydra's grammar and OmegaConf's interpolations."""
+    override = OverridesParser.create().parse_override(forced(argument, command_name, sweeps=sweeps))
+    return plain(OmegaConf.create({"option": override.value()}))["option"]
+
+
+@pytest.mark.parametrize("key", ["checkpoint", "input", "output", "alignments", "plots"])
+def test_a_path_is_taken_character_for_character(key: str) -> None:
+    for name in NAMES:
+        assert value(f"{key}=/x/{name}/y", "generate") == f"/x/{name}/y"
+
+
+def test_random_paths_are_taken_character_for_character() -> None:
+    random = Random(0)
+    characters = string.printable + "üß中\u00a0\u2028😀" + "\\'\"${}[]()=,~#" * 3
+    for _ in range(300):
+        path = "/" + "".join(random.choices(characters, k=random.randint(1, 12)))
+        assert value(f"checkpoint={path}", "evaluate") == path
+
+
+@pytest.mark.parametrize("command_name", list(PATHS))
+def test_every_path_of_every_command(command_name: str) -> None:
+    for key in PATHS[command_name]:
+        assert value(f"{key.replace('*', 'name')}=/a=b,[ü]", command_name) == "/a=b,[ü]"
+
+
+def test_a_path_goes_through_composition() -> None:
+    config = read("train", "data.cache=/a=b,[ü]/${x}", "data=parallel_text", "data.path=~x'y\"")
+    assert (config.data.cache, config.data.path) == ("/a=b,[ü]/${x}", "~x'y\"")
+
+
+def test_a_file_of_the_literal_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("'a'", "~", "[b,c]", "choice(d)", "e,f"):
+        assert forced(f"runs={name}", "compare", sweeps=True) != forced(f"runs=/{name}", "compare")
+        (tmp_path / name).mkdir()
+        assert value(f"runs={name}", "compare", sweeps=True) == name
+
+
+def test_the_home_directory_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ü=1")
+    assert value("checkpoint=~/run", "generate") == "/home/ü=1/run"
+    (tmp_path / "~").mkdir()
+    assert value("checkpoint=~/run", "generate") == "~/run"
+
+
+@pytest.mark.parametrize(
+    ("typed", "paths"),
+    [
+        ("runs=[a=b,ü/c,'d,e']", ["a=b", "ü/c", "d,e"]),
+        ("runs=a=b", "a=b"),
+        ("references=[x#1,y]", ["x#1", "y"]),
+        ("runs='it''s'", "'it''s'"),  # no quoted value of the grammar
+        ("runs='a b'", "a b"),
+        ("sources=null", None),
+    ],
+)
+def test_lists_and_quotes_are_read(typed: str, paths: object) -> None:
+    assert value(typed, "compare") == paths
+
+
+def test_a_sweep_over_paths() -> None:
+    typed = [forced(word, "evaluate", sweeps=True) for word in ("checkpoint=a=1,b(2)", "split=test,valid")]
+    jobs = list(hydra_app.compose("evaluate", typed))
+    assert [(job.checkpoint, job.split) for job in jobs] == [
+        *(("a=1", "test"), ("a=1", "valid"), ("b(2)", "test"), ("b(2)", "valid"))
+    ]
+
+
+def test_a_run_s_directory_can_t_have_what_hydra_fills_in(tmp_path: Path) -> None:
+    (tmp_path / "${x}").mkdir()
+    for path in (tmp_path / "${x}", tmp_path / "a${"):
+        with pytest.raises(UserError, match=r"^hydra\.run\.dir=.*can't have \$\{ in its name"):
+            forced(f"hydra.run.dir={path}")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("can't read ++seed='1,': write", "can't read seed='1,': write"),
+        ("#0 : attention=local ++seed=1 ++a.b=2", "#0 : attention=local seed=1 a.b=2"),
+        ("job 1 (++a=1)", "job 1 (a=1)"),
+        ("c++ and a++b", "c++ and a++b"),
+    ],
+)
+def test_nobody_sees_a_sign_that_was_not_typed(text: str, found: str) -> None:
+    assert shown(text) == found

@@ -1,0 +1,199 @@
+"""What a config may build, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import functools
+import re
+from itertools import chain
+from typing import Any, Literal
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from seq2seq.attention.composed import Composed
+from seq2seq.config.instantiate import CONF, build_node, build_tool, locate
+from seq2seq.config.validate import check, check_nodes, check_options, describe, fits, parameters
+from seq2seq.encoders.rnn import RNNEncoder
+from seq2seq.errors import UserError
+from seq2seq.loss import Criterion
+
+LOSS = {"_target_": "seq2seq.loss.Criterion", "label_smoothing": 0.1}
+ENCODER = {
+    "_target_": "seq2seq.encoders.rnn.RNNEncoder",
+    "_partial_": True,
+    "dim": "${model.dim}",
+    "embedding_dim": 4,
+    "cell": "gru",
+}
+
+
+def test_a_node_becomes_the_object_it_describes() -> None:
+    criterion = build_node(LOSS)
+    assert isinstance(criterion, Criterion)
+    assert criterion.label_smoothing == 0.1
+
+
+def test_a_partial_node_waits_for_arguments_and_sees_the_config_around_it() -> None:
+    config = OmegaConf.create({"model": {"dim": 6}, "encoder": ENCODER})
+    assert isinstance(build_node(config.encoder), functools.partial)
+    encoder = build_node(config.encoder, 11)
+    assert isinstance(encoder, RNNEncoder)
+    assert encoder.final_dim == 6
+
+
+def test_nested_nodes_are_built_first() -> None:
+    parts = {part: {"_target_": f"seq2seq.attention.{where}", "_partial_": True} for part, where in PARTS.items()}
+    attention = build_node({"_target_": "seq2seq.attention.composed.Composed", "_partial_": True, **parts})
+    assert attention.func is Composed
+    assert isinstance(attention.keywords["score"], functools.partial)
+
+
+PARTS = {"score": "scores.Dot", "window": "windows.Global", "normalizer": "normalizers.Softmax"}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.Popen",
+        "seq2seq.checkpoint.torch.load",  # reached through the package, but not defined in it
+        "seq2seq.config.instantiate.importlib.import_module",
+        "seq2seq.config.instantiate.functools.partial",
+        "seq2seq.config.instantiate.TOOLS",  # neither class nor function
+        "seq2seq_evil.Model",
+        "torch.optim.AdamW",  # a tool, but models are built of this package alone
+    ],
+)
+def test_what_is_not_ours_is_refused(target: str) -> None:
+    with pytest.raises(UserError, match=r"refused|does not exist"):
+        build_node({"_target_": target})
+
+
+def test_a_refused_module_is_not_even_imported(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"trap\.Model is refused"):
+        build_node({"_target_": "trap.Model"})
+
+
+def test_tools_are_built_only_as_tools() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = build_tool({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5}, [parameter])
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    with pytest.raises(UserError, match="refused"):
+        build_tool({"_target_": "torch.optim.lr_scheduler.LambdaLR", "lr_lambda": "x"})
+
+
+def test_a_constructor_s_complaint_is_the_user_s_to_read() -> None:
+    with pytest.raises(UserError, match="label_smoothing must lie in"):
+        build_node({**LOSS, "label_smoothing": 2.0})
+    with pytest.raises(UserError, match="Criterion:"):
+        build_node({**LOSS, "nonsense": 1})
+
+
+def test_values_that_were_not_given_are_named() -> None:
+    with pytest.raises(UserError, match=r"loss\.label_smoothing"):
+        build_node(OmegaConf.create({"loss": {**LOSS, "label_smoothing": "???"}}).loss)
+
+
+def test_a_name_that_does_not_exist_says_so() -> None:
+    with pytest.raises(UserError, match=r"seq2seq\.loss\.Criterium does not exist"):
+        locate("seq2seq.loss.Criterium")
+
+
+RUN = {"loss": LOSS, "model": {"dim": 6}, "encoder": ENCODER, "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"loss.label_smothing": 0.2},
+            r"loss\.label_smothing: Criterion has no .*did you mean label_smoothing\?",
+        ),
+        ({"loss.label_smoothing": "much"}, r"loss\.label_smoothing=much: must be float"),
+        ({"loss.label_smoothing": None}, r"loss\.label_smoothing=None: must be float"),
+        ({"encoder.layers": 1.5}, r"encoder\.layers=1\.5: must be int"),
+        ({"encoder.bidirectional": "yes please"}, "must be bool"),
+        ({"sed": 1}, r"unknown option sed; did you mean seed\?; there are: .*loss"),
+        ({"encoder._target_": "os.system"}, "refused"),
+        ({"encoder.embedding_dim": "???"}, r"required, but not given: encoder\.embedding_dim"),
+        ({"self_attention": {"_target_": "seq2seq.attention.composed.Composed"}}, "self_attention has no effect here"),
+        ({"encoder.dim": "${model.dmi}"}, "dmi"),
+    ],
+)
+def test_what_a_run_could_not_use_is_refused(change: dict[str, Any], message: str) -> None:
+    config = OmegaConf.create(RUN)
+    check(config, keys=[*RUN, "self_attention"])
+    for key, value in change.items():
+        OmegaConf.update(config, key, value, force_add=True)
+    with pytest.raises(UserError, match=message) as caught:
+        check(config, keys=[*RUN, "self_attention"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_typed_size_that_nothing_reads_is_refused() -> None:
+    config = OmegaConf.create({**RUN, "model": {"dim": 6, "heads": 4}})
+    check(config, keys=RUN)  # a default may go unused
+    check(config, keys=RUN, typed=["model.dim"])
+    with pytest.raises(UserError, match=r"model\.heads has no effect"):
+        check(config, keys=RUN, typed=["model.heads"])
+
+
+class Base:
+    def __init__(self, width: int, kind: Literal["a", "b"] = "a") -> None: ...
+
+
+class Derived(Base):
+    def __init__(self, *, depth: int = 1, **options: Any) -> None:
+        super().__init__(**options)
+
+
+def test_all_options_of_our_components_have_types() -> None:
+    named = (re.findall(r"_target_: (seq2seq\S+)", file.read_text(encoding="utf-8")) for file in CONF.rglob("*.yaml"))
+    targets = sorted(set(chain.from_iterable(named)))
+    assert "seq2seq.search.Beam" in targets
+    for target in targets:
+        for name, (_, hint) in parameters(locate(target, tools=True))[0].items():
+            assert hint is not Any, f"{target}: {name}"
+
+
+def test_an_inherited_option_of_a_dataclass_is_held_against_its_type() -> None:
+    with pytest.raises(UserError, match=r"^decoding\.max_length=x: must be one of int at least 1, null$"):
+        check_nodes("decoding", {"_target_": "seq2seq.search.Beam", "max_length": "x"})
+
+
+def test_options_handed_on_to_a_base_class_are_known() -> None:
+    check_options("x", {"depth": 2, "width": 3, "kind": "b"}, Derived)
+    with pytest.raises(UserError, match="one of a, b"):
+        check_options("x", {"kind": "c"}, Derived)
+    with pytest.raises(UserError, match=r"x\.widht.*did you mean width"):
+        check_options("x", {"widht": 2}, Derived)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (1, float, True),
+        (True, int, False),
+        (True, float, False),
+        (None, int | None, True),
+        ("x", int | None, False),
+        ([1, 2], list[int], True),
+        ([1, "x"], list[int], False),
+        ([0.9, 0.98], tuple[float, float], True),
+        ("0.9", list[float], False),
+        ("abc", float | torch.Tensor, False),
+        ({"a": 1}, dict[str, int], True),
+        ({"_target_": "x"}, torch.nn.Module, True),
+    ],
+)
+def test_values_fit_types(value: Any, hint: Any, expected: bool) -> None:
+    assert fits(value, hint) is expected
+
+
+def test_types_are_described_by_their_choices() -> None:
+    assert describe(Literal["lstm", "gru"] | None) == "one of lstm, gru, null"
+    assert describe(int) == "int"

@@ -1,0 +1,30 @@
+"""The attention of long outputs is that of all at once, though it is computed a few at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seq2seq.generation import attention_map
+from seq2seq.generation.generator import Trained
+
+SENTENCES = ["the old woman saw the bird .", "a bird", "the cow saw a bird near the house .", "the house"]
+
+
+def test_few_rows_at_a_time_give_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = Trained.load(run)
+    together = trained.generate(SENTENCES, return_attention=True)
+    passes = []
+    force = attention_map.force
+    monkeypatch.setattr(
+        attention_map, "force", lambda model, batch, chosen: passes.append(len(chosen)) or force(model, batch, chosen)
+    )
+    monkeypatch.setattr(attention_map, "MOST_WEIGHTS", 1)
+    apart = trained.generate(SENTENCES, return_attention=True)
+    assert passes == [1] * len(SENTENCES)
+    for one, other in zip(together, apart, strict=True):
+        assert one.attention is not None and other.attention is not None and one.text == other.text
+        assert one.attention.source == other.attention.source
+        np.testing.assert_allclose(one.attention.alignment, other.attention.alignment, atol=1e-6)

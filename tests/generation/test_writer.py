@@ -1,0 +1,198 @@
+"""What a command writes: never over what it reads, and nothing that was there before is lost on the way."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seq2seq.cli import compare, hydra_app
+from seq2seq.cli import generate as generate_command
+from seq2seq.errors import UserError
+from seq2seq.files.writing import growing
+from seq2seq.generation.generator import Generation, Output, Trained
+from seq2seq.generation.writer import Writer
+
+TEXT = b"the bird chose the cow .\na young woman gladly believed .\n"
+
+
+def generate(*overrides: str) -> None:
+    (config,) = hydra_app.compose("generate", [hydra_app.forced(override) for override in overrides])
+    generate_command.generate(config)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with an input under four names and one that does not exist."""
+    (tmp_path / "in.txt").write_bytes(TEXT)
+    (tmp_path / "symbolic.txt").symlink_to("in.txt")
+    os.link(tmp_path / "in.txt", tmp_path / "hard.txt")
+    (tmp_path / "dangling.txt").symlink_to("new.txt")
+    (tmp_path / "below").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.mark.parametrize("name", ["in.txt", "./in.txt", "symbolic.txt", "hard.txt", "below/in.txt"])
+@pytest.mark.parametrize("option", ["output", "alignments"])
+def test_an_output_that_is_the_input_is_refused(run: Path, folder: Path, option: str, name: str) -> None:
+    before = content(folder)
+    with pytest.raises(UserError, match=rf"^{option}={name} is also read \(input=in.txt\)"):
+        generate(f"checkpoint={run}", "input=in.txt", f"{option}={name}")
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("name", ["new.txt", "./new.txt", "dangling.txt", "below/new.txt"])
+def test_two_outputs_are_two_files(run: Path, folder: Path, name: str) -> None:
+    before = content(folder)
+    with pytest.raises(UserError, match=rf"output=new.txt is also alignments={name}"):
+        generate(f"checkpoint={run}", "input=in.txt", "output=new.txt", f"alignments={name}")
+    assert content(folder) == before
+
+
+def test_an_open_descriptor_is_the_file_behind_it(run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (folder / "in.txt").open("rb+") as file:
+        with pytest.raises(UserError, match="is also read"):
+            generate(f"checkpoint={run}", "input=in.txt", f"output=/dev/fd/{file.fileno()}")
+        stdin = os.dup(0)
+        os.dup2(file.fileno(), 0)  # as the shell does for < in.txt
+        try:
+            with pytest.raises(UserError, match=r"output=hard.txt is also read \(input=/dev/stdin\)"):
+                generate(f"checkpoint={run}", "output=hard.txt")
+        finally:
+            os.dup2(stdin, 0)
+            os.close(stdin)
+    assert (folder / "in.txt").read_bytes() == TEXT
+
+
+@pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "config.yaml", "outputs/test.jsonl", "checkpoints/mine.txt"])
+def test_files_of_the_run_are_no_outputs(run: Path, folder: Path, name: str) -> None:
+    copy = Path(shutil.copytree(run, folder / "run"))
+    before = content(copy)
+    with pytest.raises(UserError, match=r"run; choose another file|is also read"):
+        generate("checkpoint=run", "input=in.txt", f"output=run/{name}")
+    assert content(copy) == before
+    generate("checkpoint=run", "input=in.txt", "output=run/mine.txt")  # beside them it may be
+    assert len((copy / "mine.txt").read_text().splitlines()) == 2
+
+
+def test_a_report_is_not_written_over_what_it_is_made_of(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    report.mkdir()
+    for name in ("comparison.json", "table.md"):
+        (report / name).write_text("a line\n")
+    (tmp_path / "linked").symlink_to(report / "table.md")
+    for option in (f"outputs.a={report / 'table.md'}", f"outputs.a={tmp_path / 'linked'}"):
+        asked = [option, f"references={report / 'table.md'}", "metric=bleu", f"output={report}"]
+        (config,) = hydra_app.compose("compare", [hydra_app.forced(override) for override in asked])
+        with pytest.raises(UserError, match=r"output=.*table\.md is also read \(outputs\.a="):
+            compare.compare(config)
+    assert (report / "table.md").read_text() == "a line\n"
+
+
+def test_a_wrong_model_leaves_the_output_that_was_there(folder: Path) -> None:
+    (folder / "out.txt").write_text("kept\n")
+    with pytest.raises(UserError):
+        generate("checkpoint=nowhere", "input=in.txt", "output=out.txt")
+    assert (folder / "out.txt").read_text() == "kept\n" and not (folder / "out.txt.partial").exists()
+
+
+def test_lines_so_far_are_kept_beside_the_old_output(
+    run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ctrl-C in the second group: the old file stays, the first group's lines are told."""
+    (folder / "out.txt").write_text("kept\n")
+    whole, calls = Trained.stream, []
+
+    def stopped(self: Trained, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return whole(self, *args, **kwargs)
+
+    monkeypatch.setattr(generate_command, "GROUP", 1)
+    monkeypatch.setattr(Trained, "stream", stopped)
+    for name in ("out.txt.partial", "out.txt1.partial"):  # the second try keeps what the first one left
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            generate(f"checkpoint={run}", "input=in.txt", "output=out.txt")
+        assert f"out.txt is not finished; its lines so far are in {folder / name}" in caplog.text
+        assert len((folder / name).read_text().splitlines()) == 1
+    assert (folder / "out.txt").read_text() == "kept\n"
+
+
+def test_an_output_takes_the_place_of_the_file_behind_a_link(folder: Path) -> None:
+    (folder / "old").write_text("old")
+    (folder / "old").chmod(0o640)
+    (folder / "link").symlink_to("old")
+    with growing(folder / "link") as file:
+        file.write("new")
+        assert (folder / "old").read_text() == "old"
+    assert (folder / "link").is_symlink() and (folder / "old").read_text() == "new"
+    assert (folder / "old").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with Writer(f"/dev/fd/{writing}") as writer:
+        writer.write(Generation("a", []), {}, ())
+    os.close(writing)
+    assert os.read(reading, 100) == b"\n"
+    os.close(reading)
+
+
+def test_a_full_disk_names_the_output_that_did_not_fit(tmp_path: Path, full_disk: Callable[[], Any]) -> None:
+    (tmp_path / "a.txt").write_text("kept")
+    writer = Writer(tmp_path / "a.txt", alignments=tmp_path / "b.txt")
+    with full_disk(), pytest.raises(UserError, match=r"a\.txt can't be written \(File too large\)$"), writer:
+        writer.write(Generation("a", []), {}, ())
+        writer.flush()
+    assert (tmp_path / "a.txt").read_text() == "kept"
+    assert sorted(os.listdir(tmp_path)) == ["a.txt"]
+
+
+def test_a_second_output_that_cannot_be_opened_leaves_no_first(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="can't be written"), Writer(tmp_path / "a", alignments=tmp_path / "file" / "b"):
+        pass
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_stdout_is_flushed_a_group_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stdout", written)
+    with Writer() as writer:
+        writer.write(Generation("a", []), {}, ())
+    assert written.getvalue() == "\n" and not written.closed
+
+
+BREAKS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+"""Characters that break a line for some programs; a space alone parts words."""
+
+
+@pytest.mark.parametrize("character", BREAKS)
+def test_a_text_is_one_line_and_its_copied_words_are_marked(
+    tmp_path: Path, character: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"a b{character}c d{character}"
+    for mark, expected in ((False, "a b c d\n"), (True, "a [b c] d\n")):
+        with Writer(tmp_path / "out.txt", mark_copied=mark) as writer:
+            writer.write(Generation("x", [Output(text, 0.0, 0.0, True)], copied=[0.1, 0.9, 0.2]), {}, ())
+        assert (tmp_path / "out.txt").read_text(encoding="utf-8") == expected
+
+
+def test_words_are_those_that_were_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", out := io.StringIO())
+    with Writer(mark_copied=True) as writer:
+        writer.write(Generation("x", [Output("a b", 0.0, 0.0, True)], copied=[0.9, 0.6]), {}, ())
+        writer.write(Generation("", []), {}, ())
+    assert out.getvalue() == "[a] [b]\n\n"

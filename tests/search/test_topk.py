@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from seq2seq.search.topk import top
+
+
+@pytest.mark.parametrize("size", [1, 5, 63, 64, 65, 500, 1000, 1024, 2049])
+@pytest.mark.parametrize("k", [1, 3, 5, 20, 70])
+@pytest.mark.parametrize("levels", [3, 10_000])  # 3: nearly everything is tied
+def test_equals_a_stable_sort(size: int, k: int, levels: int) -> None:
+    x = torch.randint(levels, (7, size)).double()
+    x[torch.rand_like(x) < 0.1] = -torch.inf
+    k = min(k, size)
+    values, indices = torch.sort(x, dim=1, descending=True, stable=True)
+    found = top(x, k)
+    assert torch.equal(found[0], values[:, :k])
+    real = values[:, :k] > -torch.inf
+    assert torch.equal(found[1][real], indices[:, :k][real])
+
+
+def test_one_number_everywhere_gives_the_first() -> None:
+    assert top(torch.zeros(2, 3000), 4)[1].tolist() == [[0, 1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("size", [40, 544, 3000])
+@pytest.mark.parametrize("finite", [0, 1, 2])
+def test_nothing_is_found_twice(size: int, finite: int) -> None:
+    """At the length limit only </s> may follow: a row with one finite number must not name it k times."""
+    x = torch.full((2, size), -torch.inf)
+    x[:, 3 : 3 + finite] = -1.0
+    values, indices = top(x, 5)
+    assert all(len(set(row)) == 5 for row in indices.tolist())
+    assert values.isfinite().sum(1).tolist() == [finite] * 2
+    assert indices[:, :finite].tolist() == [list(range(3, 3 + finite))] * 2

@@ -1,0 +1,56 @@
+"""Configs of runs made before a name was changed: every class and key that they can hold is found today."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seq2seq.config.instantiate import CONF, locate
+from seq2seq.stored import moved_names
+
+OLD = (Path(__file__).parents[1] / "fixtures" / "targets_0.1.txt").read_text().split()
+"""Every ``_target_`` that the files of ``conf/`` named in version 0.1."""
+
+
+def named_today() -> set[str]:
+    found: set[str] = set()
+
+    def walk(value: object) -> None:
+        if isinstance(value, dict):
+            if isinstance(value.get("_target_"), str):
+                found.add(value["_target_"])
+            for below in value.values():
+                walk(below)
+        elif isinstance(value, list):
+            for below in value:
+                walk(below)
+
+    for file in CONF.rglob("*.yaml"):
+        walk(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return found
+
+
+@pytest.mark.parametrize("path", OLD)
+def test_a_class_of_version_0_1_is_found(path: str) -> None:
+    today = moved_names.class_path(path)
+    assert today in named_today(), "no file of conf/ names it: add its new name to stored/moved_names.py"
+    assert locate(today, tools=True)
+
+
+def test_names_of_today_stay() -> None:
+    for path in named_today():
+        assert moved_names.class_path(path) == path
+
+
+def test_keys_move_with_what_is_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moved_names, "KEYS", {"schedule": "lr_scheduler", "loss.start": "loss.start_at"})
+    old = {"schedule": {"_target_": "x.Y", "steps": 3}, "loss": {"start": {"a": 1}, "b": [{"_target_": 5}]}, "z": None}
+    assert moved_names.renamed(old) == {
+        "lr_scheduler": {"_target_": "x.Y", "steps": 3},
+        "loss": {"start_at": {"a": 1}, "b": [{"_target_": 5}]},
+        "z": None,
+    }
+    both = {"schedule": 1, "lr_scheduler": 2, "loss": 7}  # the new name counts, and what is no mapping stays
+    assert moved_names.renamed(both) == both

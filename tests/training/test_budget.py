@@ -1,0 +1,119 @@
+"""Budgets: what they come to, held against what runs say they did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from seq2seq.cli import hydra_app, train
+from seq2seq.config.instantiate import build_node
+from seq2seq.data.corpus import Corpus
+from seq2seq.errors import UserError
+from seq2seq.model import build
+from seq2seq.training.budget import Budget
+from tests.conftest import TINY
+
+SIZES = (544, 544)
+
+
+def composed(*overrides: str) -> DictConfig:
+    (config,) = hydra_app.compose("train", [hydra_app.forced(override) for override in overrides])
+    return config
+
+
+def trained(tmp_path: Path, run: Path, *overrides: str) -> dict[str, object]:
+    """What a small run under a budget says of its training."""
+    small = [option for option in TINY if not option.startswith("trainer.max_steps")]
+    cache = f"data.cache={run.parent / 'cache'}"
+    config = composed(*small, cache, "training.faithfulness=0", "training.plots=0", *overrides)
+    train.train(config, tmp_path / "run")
+    told: dict[str, object] = json.loads((tmp_path / "run" / "results.json").read_text())["run"]
+    return told
+
+
+@pytest.mark.parametrize("attention", ["additive", "memory", "multi_head"])
+@pytest.mark.parametrize("model", ["rnn", "transformer"])
+def test_models_of_one_size(model: str, attention: str) -> None:
+    config = composed(f"model={model}", f"attention={attention}", "budget.parameters=700000")
+    made = Budget.of(config).sized(config, SIZES)
+    count = sum(parameter.numel() for parameter in build(made, *SIZES).parameters())
+    assert count == pytest.approx(700_000, rel=0.02)
+    assert made.model.dim % (2 * made.model.heads) == 0
+    assert made.model.dim != config.model.dim
+
+
+@pytest.mark.parametrize(
+    ("overrides", "heads"),
+    [
+        (["model=transformer", "encoder=rnn", "decoder=rnn"], 4),  # nothing has a feed-forward layer
+        (["model=rnn", "encoder=transformer", "decoder=transformer"], 4),  # nor a width of embeddings
+        (["model=rnn", "attention=multi_head", "attention.heads=3"], 3),
+    ],
+)
+def test_models_of_parts(overrides: list[str], heads: int) -> None:
+    made = Budget.of(config := composed(*overrides, "budget.parameters=700000")).sized(config, SIZES)
+    count = sum(parameter.numel() for parameter in build(made, *SIZES).parameters())
+    assert count == pytest.approx(700_000, rel=0.1)
+    assert made.model.dim % heads == 0
+
+
+def test_a_size_that_fixed_widths_forbid_is_refused() -> None:
+    config = composed("experiment=bahdanau2015", "data=toy_translation", "budget.parameters=2000000")
+    with pytest.raises(UserError, match=r"budget\.parameters=2000000 can't be met: .*encoder\.dim=2000 stays"):
+        Budget.of(config).sized(config, SIZES)
+
+
+@pytest.mark.parametrize("debug", ["batch", "overfit", "profile"])
+def test_debugging_ends_when_it_says(debug: str) -> None:
+    config = composed("experiment=tatoeba", "data.path=.", f"debug={debug}", "logger=csv")
+    assert not {"updates", "tokens", "seconds"} & {name for name, value in config.budget.items() if value is not None}
+
+
+def test_a_budget_of_target_tokens(run: Path, tmp_path: Path) -> None:
+    told = trained(tmp_path, run, "budget.tokens=3000")
+    corpus: Corpus = build_node(composed(*TINY, f"data.cache={run.parent / 'cache'}").data)
+    corpus.setup()
+    updates, tokens = corpus.epoch()
+    assert tokens == sum(len(batch.target_out[batch.target_mask]) for batch in corpus.train_loader(1, 0))
+    training = told["training"]
+    assert isinstance(training, dict)
+    assert training["steps"] == -(-3000 * updates // tokens)
+    assert training["tokens"] == pytest.approx(3000, rel=0.1)
+
+
+def test_a_budget_of_updates(run: Path, tmp_path: Path) -> None:
+    training = trained(tmp_path, run, "budget.updates=5", "attention=dot")["training"]
+    assert isinstance(training, dict)
+    assert training["steps"] == 5
+
+
+def test_a_budget_of_seconds_anneals_by_the_clock(run: Path, tmp_path: Path) -> None:
+    training = trained(tmp_path, run, "budget.seconds=3", "trainer.log_every_n_steps=1", "schedule.warmup_steps=0")
+    seconds = training["training"]
+    assert isinstance(seconds, dict)
+    assert 1.5 < seconds["seconds"] < 6
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("train/learning_rate")
+    rates = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.2 * rates[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["budget.tokens=5", "budget.updates=3"], "budget.updates and budget.tokens both say"),
+        (["budget.tokens=0"], "budget.tokens=0: must be one of int at least 1, null"),
+        (["budget.parameters=many"], "budget.parameters=many: must be one of int at least 1, null"),
+        (
+            ["budget.epochs=3"],
+            "budget.epochs: Budget has no option epochs; there are: parameters, seconds, tokens, updates",
+        ),
+    ],
+)
+def test_what_is_refused(options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train.check(composed(*options))
