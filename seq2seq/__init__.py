@@ -11,13 +11,13 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seq2seq.generation.generator import Trained
+    from seq2seq.generation.generator import TrainedModel
 
 __all__ = ["load"]
 
 
-def load(path: str | Path, device: str = "auto") -> Trained:
+def load(path: str | Path, device: str = "auto") -> TrainedModel:
     """Open a run directory (its best model) or a model's folder, ready to generate; nothing stored in it runs."""
-    from seq2seq.generation.generator import Trained  # here, so that importing one part doesn't import all
+    from seq2seq.generation.generator import TrainedModel  # here, so that importing one part doesn't import all
 
-    return Trained.load(path, device)
+    return TrainedModel.load(path, device)

@@ -28,7 +28,7 @@ ROOM = 2**25  # weights of a file; what is over is kept as the mean over heads a
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class AttentionRecord:
     """One output and where its model looked."""
 
     place: int  # of the record in its split
@@ -47,7 +47,7 @@ class Exhibit:
 TEXT = ("place", "source", "target", "source_words", "target_words", "cells", "extent", "sentences")
 
 
-def save(path: Path, exhibits: Iterable[Exhibit]) -> None:
+def save(path: Path, exhibits: Iterable[AttentionRecord]) -> None:
     """Writes them in one file."""
     index: list[dict[str, Any]] = []
     steps: list[NDArray[np.uint8]] = []
@@ -74,7 +74,7 @@ def save(path: Path, exhibits: Iterable[Exhibit]) -> None:
         np.savez_compressed(temporary, index=text, steps=every_step, largest=every_largest)
 
 
-def load(path: Path) -> list[Exhibit]:
+def load(path: Path) -> list[AttentionRecord]:
     """Read the exhibits that ``save`` wrote to ``path``."""
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -83,7 +83,7 @@ def load(path: Path) -> list[Exhibit]:
         raise UserError(f"{path} can't be read as attention ({error}); evaluate.py makes it anew") from error
 
 
-def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Array) -> list[Exhibit]:
+def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Array) -> list[AttentionRecord]:
     found, at, row = [], 0, 0
     for entry in index:
         arrays = {}
@@ -93,7 +93,7 @@ def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Ar
             arrays[name] = (flat * (largest[row : row + rows, None] / 255)).astype(np.float32).reshape(shape)
             at, row = at + rows * shape[-1], row + rows
         alignment, reference = arrays.pop("alignment"), arrays.pop("reference", None)
-        found.append(Exhibit(**entry, alignment=alignment, weights=arrays, reference=reference))
+        found.append(AttentionRecord(**entry, alignment=alignment, weights=arrays, reference=reference))
     return found
 
 

@@ -33,7 +33,7 @@ class Copies:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageBatch:
     """Sources that are pictures; a picture of which a batch has several captions is there once."""
 
     pixels: Tensor  # (N, F, 3, h, w) uint8, padded at the right and at the bottom
@@ -41,9 +41,9 @@ class Pictures:
     rows: Tensor  # (B,) long, the picture of each record
     files: tuple[str, ...] = ()  # of each picture
 
-    def on(self, move: Callable[[Tensor], Tensor]) -> Pictures:
+    def on(self, move: Callable[[Tensor], Tensor]) -> ImageBatch:
         """Apply ``move`` to every tensor."""
-        return Pictures(move(self.pixels), move(self.sizes), move(self.rows), self.files)
+        return ImageBatch(move(self.pixels), move(self.sizes), move(self.rows), self.files)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Batch:
     segments: Tensor | None = None  # (B, S) long, the sentence of each token of a document
     copies: Copies | None = None
     own: tuple[tuple[str, ...], ...] = ()  # of each row
-    pictures: Pictures | None = None
+    pictures: ImageBatch | None = None
 
     @property
     def tokens(self) -> Tensor:

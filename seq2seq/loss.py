@@ -48,7 +48,7 @@ class Criterion(nn.Module):
     ``weights`` gives the coefficient of each term by name; a term without one is refused, so that none is dropped
     silently. ``start`` delays terms: {coverage: 0.9} counts it in the last tenth of training only, {coverage: 230000}
     from that update on (See 2017, section 5, where it is the last 3,000 of 233,000).
-    While training, the total has these terms beside the penalties of ``Attended``:
+    While training, the total has these terms beside the penalties of ``AttentionOutput``:
 
     - ``reinforce``: sum_b (C_b - b) sum_t log a_t[s_t], whose gradient is that of the expected cost by what was drawn
       (Xu 2015, equation 11; Williams 1992). C_b is the cost of sentence b, smoothed as what is minimised, no gradient

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from seq2seq.batch import Batch
 from seq2seq.config.instantiate import build_node
 from seq2seq.decoders.base import Decoded, Decoder
-from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.errors import UserError
 
 
@@ -36,7 +36,7 @@ class Seq2Seq(nn.Module):
                 )
             encoder.embedding.table = theirs
 
-    def encode(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def encode(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         """The source as decoders start from it."""
         return replace(self.encoder(batch, need_weights=need_weights), copies=batch.copies)
 

@@ -48,11 +48,11 @@ KEPT = (LOCK, HYDRA, CONFIG, LOG, CHECKPOINTS, *TRACKERS)
 """What a run that had no checkpoint may have left beside those."""
 
 
-class Taken(UserError):
+class DirectoryTaken(UserError):
     """The directory holds something that must not be written over."""
 
 
-class AtWork(Taken):
+class RunInProgress(DirectoryTaken):
     """Another process works in the directory."""
 
 
@@ -153,7 +153,9 @@ def check_links(folder: Path) -> None:
     for root, folders, files in os.walk(folder):
         for path in (Path(root, name) for name in (*folders, *files)):
             if path.is_symlink() and not path.resolve().is_relative_to(home):
-                raise Taken(f"{path} is a link out of the run, which is not written through; copy what it leads to")
+                raise DirectoryTaken(
+                    f"{path} is a link out of the run, which is not written through; copy what it leads to"
+                )
         if Path(root) == folder:
             folders[:] = [name for name in folders if name not in TRACKERS]
 
@@ -176,14 +178,14 @@ def _check_free(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise Taken(f"{folder} is a file; choose another directory")
+        raise DirectoryTaken(f"{folder} is a file; choose another directory")
     choose = "choose another directory"
     if results(folder) is not None:
-        raise Taken(f"{folder} already holds a run, which is not written over; {choose}")
+        raise DirectoryTaken(f"{folder} already holds a run, which is not written over; {choose}")
     if has_checkpoint(folder):
-        raise Taken(f"{folder} already holds a run that was stopped; go on with resume={folder}, or {choose}")
+        raise DirectoryTaken(f"{folder} already holds a run that was stopped; go on with resume={folder}, or {choose}")
     if (folder / RESULTS).exists():
-        raise Taken(f"{folder / RESULTS} is damaged; move it away to use the directory again, or {choose}")
+        raise DirectoryTaken(f"{folder / RESULTS} is damaged; move it away to use the directory again, or {choose}")
     check_links(folder)
     names = sorted(path.name for path in folder.iterdir())
     usual = (*KEPT, *REMADE) if _is_ours(folder) else (FAILED,)
@@ -192,7 +194,7 @@ def _check_free(folder: Path) -> None:
         below = sorted(path.name for path in checkpoints.iterdir())
         others += [f"{CHECKPOINTS}/{name}" for name in below if name not in BESIDE and not _is_temporary(name)]
     if others:
-        raise Taken(f"{folder} already holds {others[0]}, which is not a new run's; {choose}")
+        raise DirectoryTaken(f"{folder} already holds {others[0]}, which is not a new run's; {choose}")
 
 
 def _is_ours(folder: Path) -> bool:
@@ -217,7 +219,7 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
-        raise AtWork(f"{folder} is at work in another process; wait until that ends, or stop it") from None
+        raise RunInProgress(f"{folder} is at work in another process; wait until that ends, or stop it") from None
     except (OSError, NotImplementedError) as error:  # no permission, no space, or no locks on this file system
         raise UserError(
             f"{folder} can't be written and locked ({getattr(error, 'strerror', None) or error}); "

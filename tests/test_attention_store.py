@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from seq2seq import attention_store
-from seq2seq.attention_store import Exhibit, load, quantised, save
+from seq2seq.attention_store import AttentionRecord, load, quantised, save
 from seq2seq.errors import UserError
 from seq2seq.metrics import resampling
 from seq2seq.metrics.alignment import agreement, counts
-from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.gold import GoldLinks
 
 
-def exhibit(place: int, random: np.random.Generator) -> Exhibit:
+def exhibit(place: int, random: np.random.Generator) -> AttentionRecord:
     def weights(*shape: int) -> np.ndarray:
         return random.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(np.float32)
 
     source, target = ["▁the", "▁bi", "rd", "</s>"], ["▁l'", "été", "</s>"]
     layers = {"cross.0": weights(2, 3, 4), "cross.1": weights(2, 3, 4), "sentinel.cross.1": weights(2, 3, 1) * 0.3}
-    return Exhibit(
+    return AttentionRecord(
         place, source, target, [0, 1, 1, -1], [0, 0, -1], weights(3, 4), layers, weights(1, 2), sentences=[0] * 4
     )
 
@@ -60,7 +60,9 @@ def test_empty_and_broken_files(tmp_path: Path) -> None:
     for name in ("broken", "cut", "nothing", "other"):
         with pytest.raises(UserError, match=rf"{name}\.npz can't be read as attention"):
             load(tmp_path / f"{name}.npz")
-    blank = Exhibit(0, ["▁a", "</s>"], ["</s>"], [0, -1], [-1], np.ones((1, 2), np.float32), {}, np.zeros((0, 1)))
+    blank = AttentionRecord(
+        0, ["▁a", "</s>"], ["</s>"], [0, -1], [-1], np.ones((1, 2), np.float32), {}, np.zeros((0, 1))
+    )
     save(tmp_path / "blank.npz", [blank])
     assert load(tmp_path / "blank.npz")[0].reference.shape == (0, 1)
 
@@ -92,8 +94,8 @@ def test_a_run_keeps_its_attention_and_what_figures_are_made_of(run: Path) -> No
 
 def test_counts_add_up() -> None:
     gold = [
-        Gold.of(["a", "b"], ["c", "d"], [(0, 0)], [(1, 1)]),
-        Gold.of(["a"], ["c"], [(0, 0)], []),
+        GoldLinks.of(["a", "b"], ["c", "d"], [(0, 0)], [(1, 1)]),
+        GoldLinks.of(["a"], ["c"], [(0, 0)], []),
     ]
     links = [{(0, 0), (1, 1)}, {(0, 0)}]
     rows = counts(links, gold)

@@ -305,7 +305,7 @@ def test_one_batch_by_heart(tmp_path: Path) -> None:
 
 def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path) -> None:
     """Only some: the others are scored. All: one line."""
-    trained = seq2seq.generation.generator.Trained.load(captions)
+    trained = seq2seq.generation.generator.TrainedModel.load(captions)
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
     records = [
         {"source": row["source"], "target": row["references"][0], "references": row["references"]} for row in rows
@@ -322,7 +322,7 @@ def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path
 
 
 def test_words_are_told_apart_by_spaces_alone(captions: Path) -> None:
-    trained = seq2seq.generation.generator.Trained.load(captions)
+    trained = seq2seq.generation.generator.TrainedModel.load(captions)
     assert seq2seq.generation.attention_map._words("red\u00a0square a\tb") == ["red\u00a0square", "a\tb"]
     assert seq2seq.generation.attention_map._words("") == []
     assert trained.codec.sizes[0] == 0

@@ -21,7 +21,7 @@ from seq2seq.files.writing import write_bytes, write_text
 from seq2seq.plots import heatmap
 from seq2seq.plots.document import save_document
 from seq2seq.plots.sheet import save_sheet
-from seq2seq.training.callbacks.profiler import Phases, Profile
+from seq2seq.training.callbacks.profiler import PhaseProfiler, Profile
 
 PACKAGE = Path(__file__).parents[1] / "seq2seq"
 ONE = np.ones((1, 1), dtype=np.float32)
@@ -46,7 +46,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     ),
     "profile": (
         "profile.txt",
-        lambda folder: Profile(1, Phases(), folder / "profile.txt").on_train_end(
+        lambda folder: Profile(1, PhaseProfiler(), folder / "profile.txt").on_train_end(
             SimpleNamespace(is_global_zero=True),  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]
         ),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Memory, Query
+from seq2seq.attention.base import AttentionOutput, Memory, Query
 from seq2seq.batch import PAD, Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
@@ -72,7 +72,7 @@ class Penalised(nn.Module):
         super().__init__()
         self.inside = inside
 
-    def forward(self, query: Query, *args: Any, **options: Any) -> Attended:
+    def forward(self, query: Query, *args: Any, **options: Any) -> AttentionOutput:
         attended = self.inside(query, *args, **options)
         return replace(attended, penalties={"cost": query.position.double() + 1, "span": query.vector.square().sum(-1)})
 

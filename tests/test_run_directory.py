@@ -18,7 +18,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.errors import UserError
-from seq2seq.run_directory import AtWork, Taken, check_links, claimed, has_checkpoint, held, results
+from seq2seq.run_directory import DirectoryTaken, RunInProgress, check_links, claimed, has_checkpoint, held, results
 from seq2seq.stored import model_file
 
 CONFIG = OmegaConf.create({"seed": 1, "a": {"b": "${seed}"}})
@@ -79,14 +79,14 @@ def worker(folder: Path) -> Iterator[subprocess.Popen[str]]:
 def test_what_is_there_is_refused_and_stays_as_it_was(tmp_path: Path, names: list[str], message: str) -> None:
     folder = made(tmp_path / "run", *names)
     before = snapshot(folder)
-    with pytest.raises(Taken, match=message):
+    with pytest.raises(DirectoryTaken, match=message):
         take(folder)
     assert snapshot(folder) == before
 
 
 def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content")
-    with pytest.raises(Taken, match="file is a file"):
+    with pytest.raises(DirectoryTaken, match="file is a file"):
         take(tmp_path / "file")
     with pytest.raises(UserError, match="can't be written and locked"):
         take(tmp_path / "file" / "below")
@@ -97,7 +97,7 @@ def test_a_directory_at_work_is_left_alone(tmp_path: Path) -> None:
     with worker(folder) as process:
         before = snapshot(folder)
         for start in (lambda: claimed(folder, CONFIG), lambda: held(folder)):
-            with pytest.raises(AtWork, match="run is at work in another process; wait until that ends"), start():
+            with pytest.raises(RunInProgress, match="run is at work in another process; wait until that ends"), start():
                 pass
         assert snapshot(folder) == before
         process.kill()  # the system gives the lock back
@@ -106,7 +106,7 @@ def test_a_directory_at_work_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_this_process_holds_it_once(tmp_path: Path) -> None:
-    with claimed(tmp_path, CONFIG), pytest.raises(AtWork), held(tmp_path):
+    with claimed(tmp_path, CONFIG), pytest.raises(RunInProgress), held(tmp_path):
         pass
 
 
@@ -160,7 +160,7 @@ def test_half_a_file_is_no_result(tmp_path: Path, text: str) -> None:
     (tmp_path / "results.json").write_text(text)
     assert results(tmp_path) is None
     (tmp_path / ".lock").touch()
-    with pytest.raises(Taken, match=r"results\.json is damaged; move it away"):
+    with pytest.raises(DirectoryTaken, match=r"results\.json is damaged; move it away"):
         take(tmp_path)  # what else the run left may be all that there is of it
     assert (tmp_path / "results.json").read_text() == text
 
@@ -186,7 +186,7 @@ def test_what_is_written_before_the_first_checkpoint_is_none(tmp_path: Path) -> 
 def test_what_else_is_among_the_checkpoints_is_kept(tmp_path: Path, name: str) -> None:
     take(tmp_path)
     made(tmp_path, f"checkpoints/{name}")
-    with pytest.raises(Taken, match=f"already holds checkpoints/{name}"):
+    with pytest.raises(DirectoryTaken, match=f"already holds checkpoints/{name}"):
         take(tmp_path)
     assert (tmp_path / "checkpoints" / name).exists()
 
@@ -255,7 +255,7 @@ def test_a_full_disk_is_one_line_at_each_file_of_a_claim(tmp_path: Path, full_di
 def test_time_is_not_lost_on_a_refusal(tmp_path: Path) -> None:
     with held(tmp_path):
         began = time.monotonic()
-        with pytest.raises(AtWork), held(tmp_path):
+        with pytest.raises(RunInProgress), held(tmp_path):
             pass
         assert time.monotonic() - began < 5
 
@@ -274,6 +274,6 @@ def test_links_out_of_a_run_are_not_followed(tmp_path: Path, name: str) -> None:
         (run / "wandb" / "offline-run" / "debug-core.log").symlink_to(mine / "core.log")
     check_links(run)
     (run / name).symlink_to(mine)
-    with pytest.raises(Taken, match="is a link out of the run"), held(run):
+    with pytest.raises(DirectoryTaken, match="is a link out of the run"), held(run):
         pass
     assert list(mine.iterdir()) == []

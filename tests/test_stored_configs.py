@@ -31,12 +31,12 @@ SECRET = "a-secret-of-this-machine"
 ALL = ("load", "generate", "evaluate", "resume")
 READING = ("evaluate", "resume")  # what also builds a reader
 CANARY = "CANARY"  # stands for a path where nothing may appear
-WRITER = {"_target_": "seq2seq.generation.writer.Writer", "output": CANARY}
+WRITER = {"_target_": "seq2seq.generation.writer.OutputWriter", "output": CANARY}
 FAIL = {"_target_": "seq2seq.cli.sweep.fail", "folder": CANARY, "reason": "x"}
 WORK = {"_target_": "seq2seq.training.launch._work", "work": "x"}
 SYSTEM = {"_target_": "os.system", "command": f"touch {CANARY}"}
 PARTIAL = {"_partial_": True}
-HUB = {"_target_": "seq2seq.data.readers.text.Hub", "repository": "own/set", "revision": "x"}
+HUB = {"_target_": "seq2seq.data.readers.text.HubReader", "repository": "own/set", "revision": "x"}
 RNN = "seq2seq.encoders.rnn.RNNEncoder"
 BACKBONE = {"_target_": "seq2seq.encoders.backbone.BackboneEncoder", "_partial_": True, "dim": 8}
 RESNET = {"model_type": "resnet", "hidden_sizes": [8], "depths": [1], "embedding_size": 8, "out_features": ["stage1"]}
@@ -74,7 +74,7 @@ CODE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("loss._partial_", True, ALL),
     ("loss.weights", FAIL, ALL),
     ("data", WRITER, ALL),
-    ("data._target_", "seq2seq.data.readers.text.Table", ALL),
+    ("data._target_", "seq2seq.data.readers.text.TableReader", ALL),
     ("data.reader", FAIL, ALL),
     ("data.reader", {"_target_": "datasets.load_dataset", "path": "own/set"}, ALL),
     ("data.reader._target_", "seq2seq.data.corpus.Corpus", ALL),
@@ -127,7 +127,7 @@ PLACES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("data.reader", {**HUB, "files_of": {"test": ["../../x.csv"]}}, READING),
     (
         "data.reader",
-        {"_target_": "seq2seq.data.readers.karpathy.Karpathy", "file": "/etc/passwd", "pictures": "x"},
+        {"_target_": "seq2seq.data.readers.karpathy.KarpathyReader", "file": "/etc/passwd", "pictures": "x"},
         READING,
     ),
     ("encoder", {**BACKBONE, "name": "own/network"}, ALL),
@@ -486,7 +486,7 @@ def test_what_is_typed_of_data_counts(typed: dict[str, Any], message: str | None
     assert found["path"] == typed.get("path", "x") and found["reader"] == {**READER, **typed.get("reader", {})}
 
 
-READER = {"_target_": "seq2seq.data.readers.text.Table"}
+READER = {"_target_": "seq2seq.data.readers.text.TableReader"}
 PLAIN: dict[str, Any] = {"data": {"path": "x", "cache": "/theirs", "reader": READER}, "trainer": {}, "logger": {}}
 
 

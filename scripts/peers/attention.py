@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.attention.base import Attention, Memory, Query, SourceSpec
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.cli.hydra_app import compose
 from seq2seq.config.instantiate import build_node
 from seq2seq.runtime.memory import allocated, keep_freed
@@ -101,7 +101,7 @@ def additive(task: Task, name: str) -> Job:
     batch, targets, positions, hidden, width = (task[k] for k in ("batch", "targets", "positions", "hidden", "width"))
     form, _, compiled = name.partition(", ")
     attention = mechanism("attention", f"additive score.dim={hidden}", width, 1, SourceSpec(width))
-    assert isinstance(attention, Composed)
+    assert isinstance(attention, ComposedAttention)
     queries = torch.randn(batch, targets, width, requires_grad=True)
     values = torch.randn(batch, positions, width, requires_grad=True)
     w, u, v = (parameter.squeeze(0) for parameter in attention.score.parameters())

@@ -20,7 +20,7 @@ from peers.gate import Gate, Steps
 from seq2seq.cli.hydra_app import compose, forced
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
-from seq2seq.generation.generator import Trained
+from seq2seq.generation.generator import TrainedModel
 from seq2seq.model import Seq2Seq, build
 from seq2seq.runtime.memory import keep_freed
 from seq2seq.training.fit import fit
@@ -71,10 +71,10 @@ def decode(gate: Gate) -> None:
     limits = (f"min_length={length}", f"max_length={length}", f"max_length_offset={length}")
     decoding = ("decoding=beam", f"decoding.beam_size={task['beam']}", *(f"decoding.{limit}" for limit in limits))
     config = config_of(task["model"], task["data"], *decoding, *task["overrides"])
-    keep_freed()  # as ``Trained.load`` does
+    keep_freed()  # as ``TrainedModel.load`` does
     torch.manual_seed(config.seed)
     corpus, model = _prepared(config)
-    trained = Trained(model.eval(), corpus.codec, config, Path(), torch.device("cpu"))
+    trained = TrainedModel(model.eval(), corpus.codec, config, Path(), torch.device("cpu"))
     texts = [record["source"] for record in corpus.records("test")][: task["sentences"]]
     trained.generate(texts[: task["warmup"]])
     gate.say(**_about(model))

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.scores import Location
-from seq2seq.attention.composed import Asked, Composed
+from seq2seq.attention.composed import ComposedAttention, HeadQueries
 from seq2seq.attention.recurrent import refuse_self
 from seq2seq.attention.requirements import split_heads
 from seq2seq.errors import UserError
 
 
-class Adaptive(Composed):
+class AdaptiveAttention(ComposedAttention):
     """c_t = sum_j a_tj v_j + beta_t s_t, [a_t; beta_t] = softmax([e_t; e(h_t, s_t)]) (Lu 2017, section 2.3).
 
     s_t = sigmoid(W_x x_t + W_h h_{t-1}) * tanh(m_t) is the visual sentinel: x_t what the decoder reads
@@ -51,14 +51,20 @@ class Adaptive(Composed):
         same = query_dim == source.width
         self.sentinel_value = nn.Identity() if same else nn.Linear(query_dim, source.width, bias=False)
 
-    def initial_state(self, memory: Memory) -> State:
+    def initial_state(self, memory: Memory) -> AttentionState:
         """``previous`` (B, Q): the query before the first."""
         values = memory.prepared["values"]
         return {**super().initial_state(memory), "previous": values.new_zeros(len(values), self.query_dim)}
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries, and the sentinel's share (B, H, T)."""
         asked = _with_slot(self.ask(query, memory, mask))
         values = self._each_head(memory.prepared["values"])
@@ -71,7 +77,7 @@ class Adaptive(Composed):
         weights = selected.weights  # (B, H, T, S + 1)
         used = self.drop(weights)
         context = self.finish(used[..., :-1] @ values + used[..., -1:] * own_value, asked)
-        return Attended(
+        return AttentionOutput(
             context,
             weights[..., :-1] if need_weights else None,
             {**state, "previous": query.vector[:, -1]},
@@ -80,7 +86,7 @@ class Adaptive(Composed):
             {name: value.sum(1) for name, value in selected.penalties.items()},
         )
 
-    def sentinel(self, query: Query, state: State) -> Tensor:
+    def sentinel(self, query: Query, state: AttentionState) -> Tensor:
         """s_t (B, T, Q)."""
         assert query.input is not None
         before = torch.cat((state["previous"].unsqueeze(1), query.vector[:, :-1]), 1)
@@ -107,7 +113,7 @@ def _alone(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
 
 
-def _with_slot(asked: Asked) -> Asked:
+def _with_slot(asked: HeadQueries) -> HeadQueries:
     """One more place at the end: always visible, unshaped, unbiased."""
     visible = torch.cat((asked.visible, torch.ones_like(asked.visible[..., :1])), -1)
     factor = None if asked.factor is None else F.pad(asked.factor, (0, 1), value=1.0)

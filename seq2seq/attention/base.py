@@ -27,11 +27,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.requirements import Part
+from seq2seq.attention.requirements import AttentionComponent
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import dropout
 
-State = dict[str, Tensor]
+AttentionState = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def sentence_means(values: Tensor, segments: Tensor, mask: Tensor) -> Memory:
     return Memory.of(member.mT @ values / size.clamp(min=1.0).unsqueeze(-1), size > 0)
 
 
-def select(state: State, index: Tensor) -> State:
+def select(state: AttentionState, index: Tensor) -> AttentionState:
     """The rows ``index`` of a state."""
     return {name: tensor.index_select(0, index) for name, tensor in state.items()}
 
@@ -140,18 +140,18 @@ class Alternatives:
 
 
 @dataclass(frozen=True)
-class Attended:
+class AttentionOutput:
     """What comes back."""
 
     context: Tensor  # (B, T, C) the expectation, which input feeding reads
     weights: Tensor | None  # (B, H, T, S) before dropout; None unless asked for
-    state: State
+    state: AttentionState
     sentinel: Tensor | None = None  # (B, H, T) mass outside the memory
     log_prob: Tensor | None = None  # (B, T) of sampled choices, summed over heads
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted
     alternatives: Alternatives | None = None  # read in the last layer only; earlier ones go on with ``context``
 
-    def gated(self, share: Tensor) -> Attended:
+    def gated(self, share: Tensor) -> AttentionOutput:
         """Contexts, and those that could have been the one, times ``share`` (B, T, 1)."""
         offered = self.alternatives
         if offered is not None:
@@ -159,7 +159,7 @@ class Attended:
         return replace(self, context=self.context * share, alternatives=offered)
 
 
-def reported(answers: Iterable[Attended]) -> tuple[dict[str, Tensor], Tensor | None]:
+def reported(answers: Iterable[AttentionOutput]) -> tuple[dict[str, Tensor], Tensor | None]:
     """The penalties and the log-probability of several slots together, each a sum."""
     penalties: dict[str, Tensor] = {}
     log_prob: Tensor | None = None
@@ -211,14 +211,20 @@ class Attention(nn.Module, ABC):
             prepared={name: torch.cat((past.prepared[name], tensor), 1) for name, tensor in new.prepared.items()},
         )
 
-    def initial_state(self, memory: Memory) -> State:
+    def initial_state(self, memory: Memory) -> AttentionState:
         """What is carried from query to query; {} where the mechanism keeps nothing."""
         return {}
 
     @abstractmethod
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts of T queries. ``mask`` (B, T, S) narrows further what each may see."""
 
     def read_target(self, embedded: Tensor, mask: Tensor) -> Tensor | None:
@@ -251,16 +257,16 @@ class Attention(nn.Module, ABC):
         for part in self.parts():
             part.anneal(progress)
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[AttentionComponent]:
         """Scores, windows, normalisers, selections: whatever this mechanism is composed of."""
-        return (module for module in self.modules() if isinstance(module, Part))
+        return (module for module in self.modules() if isinstance(module, AttentionComponent))
 
 
 AttentionFactory = Callable[[int, SourceSpec], Attention]
 """What ``conf/attention/NAME.yaml`` builds: (query_dim, source) -> mechanism."""
 
 
-def fill_slot(mechanism: AttentionFactory, query_dim: int, source: SourceSpec) -> Attention:
+def build_attention(mechanism: AttentionFactory, query_dim: int, source: SourceSpec) -> Attention:
     """Builds a slot's mechanism. What it or a part of it refuses is told by keys that a user can type: window.reach of
     the encoder's slot is encoder_self.window.reach, attention/window=last is attention/window@encoder_self.window=last.
     """

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.normalizers import Normalizer, Softmax
 from seq2seq.attention.components.ordering import alibi, rotate
 from seq2seq.attention.components.scores import Dot, Score
-from seq2seq.attention.components.selections import Selected, Selection, Soft
+from seq2seq.attention.components.selections import SelectedWeights, Selection, Soft
 from seq2seq.attention.components.windows import Window
-from seq2seq.attention.requirements import Part, at_least_1, split_heads
+from seq2seq.attention.requirements import AttentionComponent, at_least_1, split_heads
 from seq2seq.errors import UserError
 
 
 @dataclass(frozen=True)
-class Asked:
+class HeadQueries:
     """T queries and what they may see; ``at`` is one of them."""
 
     queries: Tensor  # (B, H, T, D)
@@ -35,9 +35,9 @@ class Asked:
     bias: Tensor | None  # (B, H, T, S), on the scores
     places: Tensor  # (B, S, P) where the memory stands
 
-    def at(self, t: int) -> Asked:
+    def at(self, t: int) -> HeadQueries:
         """Query t alone: T = 1."""
-        return Asked(
+        return HeadQueries(
             self.queries[:, :, t : t + 1],
             self.position[:, t : t + 1],
             _row(self.visible, t),
@@ -47,7 +47,7 @@ class Asked:
         )
 
 
-class Composed(Attention):
+class ComposedAttention(Attention):
     """a_t = select(normalizer(score(q_t, k))) within window, c_t = sum_j a_tj v_j, for each head.
 
     Without ``project``, one head reads query and memory as they are, as in RNN decoders (c has the
@@ -141,13 +141,19 @@ class Composed(Attention):
             new = replace(joined, prepared=both)
         return new
 
-    def initial_state(self, memory: Memory) -> State:
+    def initial_state(self, memory: Memory) -> AttentionState:
         """What the selection draws once a sequence."""
         return self.selection.initial_state(len(memory.mask), memory.mask.device)
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries, from any memory that ``prepare`` has seen."""
         values = memory.prepared["values"]
         keys = memory.prepared.get("keys", values)
@@ -155,11 +161,11 @@ class Composed(Attention):
             shortcut = self.window.shortcut(query, memory)
             if shortcut is not None:
                 context, seen = shortcut(self.queries(query), keys, values, partial(self._soft, memory))
-                return Attended(self._leave(context, seen), None, state)
+                return AttentionOutput(self._leave(context, seen), None, state)
         asked = self.ask(query, memory, mask)
         if not need_weights and asked.factor is None and self._plain and not self._drops(values):
             context = self._fused(asked, keys, values)
-            return Attended(self.finish(context, asked), None, state)
+            return AttentionOutput(self.finish(context, asked), None, state)
         selected = self.select(self.compare(asked, keys, memory), asked, memory, state)
         return self.attended(selected, asked, values, state, need_weights)
 
@@ -167,7 +173,7 @@ class Composed(Attention):
         """Not of drawn ones: the one position that a query reads would be gone, and REINFORCE would credit it still."""
         return super().drop(weights) if self.selection.gradient == "exact" else weights
 
-    def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> Asked:
+    def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> HeadQueries:
         """What ``query`` brings to the scores: projected vectors, the conjunction of all masks, the window's shape."""
         queries = self.queries(query)
         view = self.window(query, memory)
@@ -184,18 +190,18 @@ class Composed(Attention):
         bias = None
         if self.source.position == "alibi":
             bias = alibi(query.position, memory.positions[..., 0], self.heads).to(queries.dtype)
-        return Asked(queries, query.position, visible, view.factor, bias, memory.positions)
+        return HeadQueries(queries, query.position, visible, view.factor, bias, memory.positions)
 
     def queries(self, query: Query) -> Tensor:
         """What each head compares with keys (B, H, T, D)."""
         queries = split_heads(self.query(query.vector), self.heads) if self.project else query.vector.unsqueeze(1)
         return rotate(queries, query.position) if self.source.position == "rotary" else queries
 
-    def compare(self, asked: Asked, keys: Tensor, memory: Memory) -> Tensor:
+    def compare(self, asked: HeadQueries, keys: Tensor, memory: Memory) -> Tensor:
         """Scores (B, H, T, S) of keys (B, G or H, S, .)."""
         return self.score(asked.queries, self._each_head(keys), memory)
 
-    def weigh(self, scores: Tensor, asked: Asked) -> Tensor:
+    def weigh(self, scores: Tensor, asked: HeadQueries) -> Tensor:
         """Scores (B, H, T, S) to weights: bias, normaliser, and the window's factor."""
         weights = self.normalizer(scores if asked.bias is None else scores + asked.bias, asked.visible)
         if asked.factor is not None:
@@ -205,7 +211,7 @@ class Composed(Attention):
                 weights = weights / torch.where(total > 0, total, 1.0)  # 1 over the least number is no finite gradient
         return weights
 
-    def select(self, scores: Tensor, asked: Asked, memory: Memory, state: State) -> Selected:
+    def select(self, scores: Tensor, asked: HeadQueries, memory: Memory, state: AttentionState) -> SelectedWeights:
         """Scores (B, H, T, S) to the weights that are used."""
 
         def draw() -> Tensor:
@@ -213,20 +219,24 @@ class Composed(Attention):
 
         return self.selection(self.weigh(scores, asked), draw, state)
 
-    def attended(self, selected: Selected, asked: Asked, values: Tensor, state: State, need_weights: bool) -> Attended:
+    def attended(
+        self, selected: SelectedWeights, asked: HeadQueries, values: Tensor, state: AttentionState, need_weights: bool
+    ) -> AttentionOutput:
         """The answer that these weights give; values (B, G, S, D)."""
         weights = selected.weights
         context = self.read(self.drop(weights), self._each_head(values), asked)
         penalties = {name: value.sum(1) for name, value in selected.penalties.items()}
         log_prob = None if selected.log_prob is None else selected.log_prob.sum(1)
         finished = self.finish(context, asked)
-        return Attended(finished, weights if need_weights else None, state, log_prob=log_prob, penalties=penalties)
+        return AttentionOutput(
+            finished, weights if need_weights else None, state, log_prob=log_prob, penalties=penalties
+        )
 
-    def read(self, weights: Tensor, values: Tensor, asked: Asked) -> Tensor:
+    def read(self, weights: Tensor, values: Tensor, asked: HeadQueries) -> Tensor:
         """(B, H, T, S), (B, H, S, D) -> contexts (B, H, T, D)."""
         return weights @ values
 
-    def finish(self, context: Tensor, asked: Asked) -> Tensor:
+    def finish(self, context: Tensor, asked: HeadQueries) -> Tensor:
         """The contexts of all heads (B, H, T, D) as one, (B, T, C); zero where no head sees anything."""
         return self._leave(context, asked.visible.any(-1).any(1))
 
@@ -237,9 +247,9 @@ class Composed(Attention):
         # W_o's bias must not fill an empty context
         return self.output(context.transpose(1, 2).flatten(2)) * seen.unsqueeze(-1)
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[AttentionComponent]:
         """Its own; what a part is made of is that part's affair."""
-        return (module for module in self.children() if isinstance(module, Part))
+        return (module for module in self.children() if isinstance(module, AttentionComponent))
 
     def _soft(self, memory: Memory, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
         """What a shortcut calls for each part of the sequence: (B', H, T', D), (B', G, S', D) twice, (B', 1, ., S')."""
@@ -248,7 +258,7 @@ class Composed(Attention):
         weights = self.normalizer(self.score(queries, self._each_head(keys), memory), keep)
         return self.drop(weights) @ self._each_head(values)
 
-    def _fused(self, asked: Asked, keys: Tensor, values: Tensor) -> Tensor:
+    def _fused(self, asked: HeadQueries, keys: Tensor, values: Tensor) -> Tensor:
         """softmax(scale q . k + bias) v without ever holding the weights."""
         keep = asked.visible
         if asked.bias is not None:

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Memory, Query, SourceSpec, State
+from seq2seq.attention.base import AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.scores import Score
-from seq2seq.attention.composed import Asked
-from seq2seq.attention.recurrent import Recurrent, Step
+from seq2seq.attention.composed import HeadQueries
+from seq2seq.attention.recurrent import RecurrentAttention, StepOutput
 from seq2seq.attention.requirements import at_least_1, wide, widened
 from seq2seq.errors import UserError
 
 KINDS = ("see", "linguistic", "neural")
 
 
-class Coverage(Recurrent):
+class CoverageAttention(RecurrentAttention):
     """e_tj = v^T tanh(W_h h_j + W_s s_t + w_c c_tj + b), c_tj what came before t (See 2017, section 2.3, equation 11;
     Tu 2016, section 3).
 
@@ -97,7 +97,7 @@ class Coverage(Recurrent):
             more = {"gates": self.from_source(memory.values).unsqueeze(1)}
         return replace(prepared, prepared={**prepared.prepared, **more})
 
-    def history(self, memory: Memory) -> State:
+    def history(self, memory: Memory) -> AttentionState:
         """``coverage`` (B, H, S, N): nothing was attended to."""
         values = memory.prepared["values"]
         shape = len(values), self.heads, memory.mask.shape[1], self.size
@@ -110,7 +110,7 @@ class Coverage(Recurrent):
             query = replace(query, vector=torch.cat((cell, query.vector), -1))
         return super().queries(query)
 
-    def step(self, asked: Asked, keys: Tensor, memory: Memory, query: Query, state: State) -> Step:
+    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, query: Query, state: AttentionState) -> StepOutput:
         """Scores of keys + c w_c, then c with the new weights."""
         before = state["coverage"]
         scores = self.score(asked.queries, keys + self.added(before, keys.dtype), memory)
@@ -124,7 +124,7 @@ class Coverage(Recurrent):
             after = before + weights * memory.prepared["rate"]
         else:
             after = self.gated(before, weights, memory, query)
-        return Step(selected, {**state, "coverage": after}, penalties)
+        return StepOutput(selected, {**state, "coverage": after}, penalties)
 
     def added(self, before: Tensor, dtype: torch.dtype) -> Tensor:
         """w c (B, H, S, A) in ``dtype``. A sum of a/Phi, or its product with a query, may be too large for fp16."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.recurrent import refuse_regions, refuse_self
 from seq2seq.attention.requirements import at_least_1, wide
 from seq2seq.errors import UserError
@@ -19,7 +19,7 @@ from seq2seq.errors import UserError
 STEEPEST, FARTHEST = 10.0, 1e6  # the largest exponent, and place
 
 
-class GMM(Attention):
+class GMMAttention(Attention):
     """c_t = sum_u phi(t, u) v_u, phi(t, u) = sum_k alpha_tk exp(-beta_tk (kappa_tk - u)^2) (Graves 2013, section 5.1,
     equations 46 to 51).
 
@@ -62,14 +62,20 @@ class GMM(Attention):
         """Values as they are."""
         return replace(memory, values=memory.values[..., :0], prepared={"values": memory.values})
 
-    def initial_state(self, memory: Memory) -> State:
+    def initial_state(self, memory: Memory) -> AttentionState:
         """``kappa`` (B, K): before the first position."""
         values = memory.prepared["values"]
         return {"kappa": values.new_full((len(values), self.mixtures), -1.0, dtype=wide(values.dtype))}
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, V) of T queries."""
         values = memory.prepared["values"]
         made = self.bumps(query.vector).to(state["kappa"].dtype).clamp(max=STEEPEST)
@@ -87,4 +93,4 @@ class GMM(Attention):
             weights = torch.exp(alpha.unsqueeze(-1) + height).sum(2)
         weights = weights.masked_fill(~visible, 0.0).to(values.dtype)
         context = self.drop(weights) @ values
-        return Attended(context, weights.unsqueeze(1) if need_weights else None, {"kappa": kappa[:, -1]})
+        return AttentionOutput(context, weights.unsqueeze(1) if need_weights else None, {"kappa": kappa[:, -1]})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State, sentence_means
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec, sentence_means
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Score
 from seq2seq.attention.requirements import at_least_1, score_at
@@ -21,7 +21,7 @@ from seq2seq.errors import UserError
 KINDS = ("renormalised", "within")
 
 
-class Hierarchical(Attention):
+class HierarchicalAttention(Attention):
     """c_t = sum_j P_t(j) v_j, P from word and sentence attention together (Nallapati 2016, section 2.4).
 
     ``kind: renormalised`` is the paper's P(j) = a_w(j) a_s(s(j)) / sum_k a_w(k) a_s(s(k)), a_w a softmax over the words
@@ -88,8 +88,14 @@ class Hierarchical(Attention):
         return replace(memory, mask=mask, segments=segments, sections=sections, prepared=keys)
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, V) of T queries."""
         assert memory.sections is not None
         assert memory.segments is not None
@@ -105,7 +111,7 @@ class Hierarchical(Attention):
         combine = self._renormalised if self.kind == "renormalised" else self._within
         weights = combine(words, sentences, memory.segments[:, None, None, :].expand_as(words), visible)
         used = self.drop(weights).squeeze(1)
-        return Attended(used.to(memory.values.dtype) @ memory.values, weights if need_weights else None, state)
+        return AttentionOutput(used.to(memory.values.dtype) @ memory.values, weights if need_weights else None, state)
 
     def _renormalised(self, words: Tensor, sentences: Tensor, segments: Tensor, visible: Tensor) -> Tensor:
         """One softmax over the sum of both scores: the two normalisers cancel out in the fraction."""

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, State
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query
 from seq2seq.attention.components import counter_rng
 
 Change = Callable[[Tensor, Query, Memory, Tensor | None], Tensor]
@@ -78,11 +78,11 @@ def _forward(
     change: Change,
     query: Query,
     memory: Memory,
-    state: State,
+    state: AttentionState,
     *,
     mask: Tensor | None = None,
     need_weights: bool = False,
-) -> Attended:
+) -> AttentionOutput:
     """What ``mechanism.forward`` gives if ``drop``, which sees all weights that make a context, changes them."""
     kept = {name: value for name, value in state.items() if name.startswith(FIRST)}
     inner = {name: value for name, value in state.items() if name not in kept}

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.recurrent import refuse_self
 from seq2seq.attention.requirements import wide
 
 
-class IntraTemporal(Composed):
+class IntraTemporalAttention(ComposedAttention):
     """a_t = normalise(e_t - L_{t-1}), L_t = log sum_{t' <= t} exp(e_t'), L_{-1} = 0 (Paulus 2017, section 2.1;
     Sankaran 2016; Nallapati 2016).
 
@@ -29,7 +29,7 @@ class IntraTemporal(Composed):
         super().__init__(query_dim, source, **options)
         refuse_self(source)
 
-    def initial_state(self, memory: Memory) -> State:
+    def initial_state(self, memory: Memory) -> AttentionState:
         """``earlier`` (B, H, S): the logarithm of nothing, as a number whose gradient is one."""
         values = memory.prepared["values"]
         dtype = wide(values.dtype)
@@ -38,8 +38,14 @@ class IntraTemporal(Composed):
         return {**super().initial_state(memory), "earlier": nothing}
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries."""
         asked = self.ask(query, memory, mask)
         values, earlier = memory.prepared["values"], state["earlier"]

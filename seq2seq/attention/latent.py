@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.ordering import alibi, rotate
 from seq2seq.attention.requirements import at_least_1, split_heads
@@ -22,7 +22,7 @@ ABSORB = ("auto", "always", "never")
 EPSILON = 1e-6  # of the norms, as released
 
 
-class Latent(Attention):
+class LatentAttention(Attention):
     """c_j = RMSNorm(W^DKV h_j); for each head e_tj = (q^C_t . W^UK c_j + q^R_t . k^R_j) / sqrt(D + R), v_j = W^UV c_j.
 
     (DeepSeek-V2, 2024, section 2.1; the norms are those of the released code.) Of a memory only c_j and k^R_j are kept,
@@ -108,8 +108,14 @@ class Latent(Attention):
         return replace(memory, values=memory.values[..., :0], prepared=prepared)
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries, from any memory that ``prepare`` has seen."""
         content, turning = self._queries(query)
         visible = memory.mask[:, None, None, :]
@@ -123,7 +129,7 @@ class Latent(Attention):
         length, size = query.vector.shape[1], memory.mask.shape[1]
         form = self._absorbed if self.absorbs(length, size) else self._expanded
         context, weights = form(content, turning, memory, visible, bias, need_weights)
-        return Attended(self.output(context.transpose(1, 2).flatten(2)), weights, state)
+        return AttentionOutput(self.output(context.transpose(1, 2).flatten(2)), weights, state)
 
     def absorbs(self, queries: int, keys: int) -> bool:
         """Whether absorbing takes fewer multiplications: T L (D + S) < S D (L + T), both over 2 H."""

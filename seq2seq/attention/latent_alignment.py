@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Alternatives, Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Alternatives, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.selections import gumbel
-from seq2seq.attention.composed import Asked, Composed
+from seq2seq.attention.composed import ComposedAttention, HeadQueries
 from seq2seq.attention.recurrent import refuse_self
 from seq2seq.attention.requirements import at_least_1, wide
 from seq2seq.errors import UserError
 from seq2seq.layers.recurrent import recurrent
 
 
-class HardMarginal(Composed):
+class HardMarginalAttention(ComposedAttention):
     """p(y_t) = sum_j a_tj p(y_t | v_j): one position is read, and the sum over which is exact (Wu, Shapiro &
     Cotterell 2018; their score is ``general``).
 
@@ -60,8 +60,14 @@ class HardMarginal(Composed):
         return replace(memory, prepared={**memory.prepared, "alone": self.output(values) if self.project else values})
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries, and the alternatives that they are the mean of."""
         asked = self.ask(query, memory, mask)
         values = memory.prepared["values"]
@@ -69,25 +75,27 @@ class HardMarginal(Composed):
         selected = self.select(scores, asked, memory, state)
         used = self.drop(selected.weights)
         context = self.finish(self.read(used, self._each_head(values), asked), asked)
-        answer = Attended(context, selected.weights if need_weights else None, state)
+        answer = AttentionOutput(context, selected.weights if need_weights else None, state)
         if not self.source.last:
             return answer
         prior = selected.weights if self.training else used  # with some dropped it would be none
         return self.latent(answer, _log(prior.squeeze(1)), asked, query, memory)
 
-    def latent(self, answer: Attended, log_prior: Tensor, asked: Asked, query: Query, memory: Memory) -> Attended:
+    def latent(
+        self, answer: AttentionOutput, log_prior: Tensor, asked: HeadQueries, query: Query, memory: Memory
+    ) -> AttentionOutput:
         """``answer`` with its alternatives; log_prior (B, T, S) is log a."""
         return replace(answer, alternatives=Alternatives(_each(asked, memory, log_prior.shape[1]), log_prior))
 
 
-class Variational(HardMarginal):
+class VariationalAttention(HardMarginalAttention):
     """log p(y_t) >= E_q log p(y_t | v_z) - KL(q || a), q(z_t) = q(z_t | x, y) (Deng 2018, section 3).
 
     q_tj = softmax_j(g_t^T U v_j), g a biLSTM over the whole target y of width ``inference_dim``; v is the decoder's own
     source, which Deng reads with a second encoder. q looks only where a does. With a target to read (in training),
     ``mode: elbo`` gives the bound's expectation by enumeration and ``mode: sample`` by ``samples`` draws z ~ q
     (while training), whose score-function gradient is the loss's business; the penalty ``kl`` is KL(q || a). Without
-    one, as in ``HardMarginal``, the prior's exact mixture.
+    one, as in ``HardMarginalAttention``, the prior's exact mixture.
 
     ``context`` and ``weights`` are the prior's in both, as in the authors' code: a state fed by q would know the words
     to come, and the bound would be none.
@@ -125,7 +133,7 @@ class Variational(HardMarginal):
         self.infer = nn.Linear(width, self.score.key_dim, bias=False)
         nn.init.xavier_uniform_(self.infer.weight)
 
-    def initial_state(self, memory: Memory) -> State:
+    def initial_state(self, memory: Memory) -> AttentionState:
         """A seed each sequence, where alignments are drawn."""
         if self.samples is None or not self.training or not self.source.last:
             return {}
@@ -145,7 +153,9 @@ class Variational(HardMarginal):
         backward = backward.gather(1, turned.expand_as(backward))
         return self.infer(torch.cat((self.rightward(words)[0], backward), -1)) * mask.unsqueeze(-1)
 
-    def latent(self, answer: Attended, log_prior: Tensor, asked: Asked, query: Query, memory: Memory) -> Attended:
+    def latent(
+        self, answer: AttentionOutput, log_prior: Tensor, asked: HeadQueries, query: Query, memory: Memory
+    ) -> AttentionOutput:
         """The bound's alternatives and its ``kl`` (B, T) where there is a target, else the prior's."""
         if query.target is None:
             return super().latent(answer, log_prior, asked, query, memory)
@@ -184,7 +194,7 @@ def _log(weights: Tensor) -> Tensor:
     return log.masked_fill(empty, 0.0)
 
 
-def _each(asked: Asked, memory: Memory, length: int) -> Tensor:
+def _each(asked: HeadQueries, memory: Memory, length: int) -> Tensor:
     """Each position's context (B, T, S, C), a view where all queries see something or nothing alike; 0 if nothing."""
     seen = asked.visible.squeeze(1).any(-1)  # (B, T or 1)
     return (memory.prepared["alone"].unsqueeze(1) * seen[..., None, None]).expand(-1, length, -1, -1)

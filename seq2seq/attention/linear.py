@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.feature_maps import FeatureMap
 from seq2seq.attention.components.ordering import rotate
 from seq2seq.attention.requirements import at_least_1, split_heads, widened
@@ -22,7 +22,7 @@ BLOCK = 64  # queries that compare with each other's keys one by one; all before
 FAINT = 1e-18  # a sum of weights this small may have lost some to the end of the range of floats, at 1e-38
 
 
-class Sums(NamedTuple):
+class KernelSums(NamedTuple):
     """What any number of keys and values amount to."""
 
     matrix: Tensor  # (B, H, M, D): sum_j phi(k_j) e^-r v_j^T
@@ -30,25 +30,25 @@ class Sums(NamedTuple):
     exponent: Tensor  # (B, H, 1, M): r
 
     @staticmethod
-    def of(powers: Tensor, values: Tensor, real: Tensor) -> Sums:
+    def of(powers: Tensor, values: Tensor, real: Tensor) -> KernelSums:
         """Over the real ones of log phi(k) (B, H, S, M), values (B, H, S, D)."""
         exponent = _largest(powers, 2)
         features = (powers - exponent).exp().masked_fill(~real[:, None, :, None], 0.0)
-        return Sums(features.transpose(-1, -2) @ values, features.sum(2).unsqueeze(-1), exponent)
+        return KernelSums(features.transpose(-1, -2) @ values, features.sum(2).unsqueeze(-1), exponent)
 
-    def at(self, exponent: Tensor) -> Sums:
+    def at(self, exponent: Tensor) -> KernelSums:
         """The same with another r."""
         factor = (self.exponent - exponent).exp().transpose(-1, -2)
-        return Sums(self.matrix * factor, self.total * factor, exponent)
+        return KernelSums(self.matrix * factor, self.total * factor, exponent)
 
-    def plus(self, other: Sums) -> Sums:
+    def plus(self, other: KernelSums) -> KernelSums:
         """Over the keys of both."""
         exponent = torch.maximum(self.exponent, other.exponent)
         ours, theirs = self.at(exponent), other.at(exponent)
-        return Sums(ours.matrix + theirs.matrix, ours.total + theirs.total, exponent)
+        return KernelSums(ours.matrix + theirs.matrix, ours.total + theirs.total, exponent)
 
 
-class Answer(NamedTuple):
+class LinearOutput(NamedTuple):
     """What queries get, before division."""
 
     numerator: Tensor  # (B, H, T, D)
@@ -125,8 +125,14 @@ class LinearAttention(Attention):
         return replace(joined, prepared={**past.prepared, **both})
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries, from any memory that ``prepare`` has seen."""
         queries = split_heads(self.query(query.vector), self.heads)
         if self.source.position == "rotary":
@@ -144,16 +150,18 @@ class LinearAttention(Attention):
             weights = None if weights is None else weights.to(query.vector.dtype)
         # W_o's bias must not fill an empty context
         context = self.output(context.transpose(1, 2).flatten(2)) * seen.any(1)
-        return Attended(context, weights, state)
+        return AttentionOutput(context, weights, state)
 
-    def _answer(self, asking: Tensor, query: Query, memory: Memory, mask: Tensor | None, need_weights: bool) -> Answer:
+    def _answer(
+        self, asking: Tensor, query: Query, memory: Memory, mask: Tensor | None, need_weights: bool
+    ) -> LinearOutput:
         """log phi(q) (B, H, T, M) to a memory, by the cheapest way that the question allows."""
         past = _known(memory)
         if mask is None and not need_weights:
             if not self.source.causal:
                 assert past is not None
                 features = _scaled(asking + past.exponent)
-                return Answer(features @ past.matrix, features @ past.total)
+                return LinearOutput(features @ past.matrix, features @ past.total)
             if asking.shape[2] > BLOCK and _side_by_side(query, memory):
                 return self._in_blocks(asking, memory, past)
         visible = memory.mask[:, None, None, :]
@@ -165,7 +173,7 @@ class LinearAttention(Attention):
             visible = visible & mask.unsqueeze(1)
         return _compare(asking, self._powers(memory), widened(memory.prepared["values"]), visible, past)
 
-    def _in_blocks(self, asking: Tensor, memory: Memory, past: Sums | None) -> Answer:
+    def _in_blocks(self, asking: Tensor, memory: Memory, past: KernelSums | None) -> LinearOutput:
         """Query i over keys 0..i: by pairs within a block, by the sums of the blocks before it."""
         lower = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=asking.device).tril()
         answers = []
@@ -174,24 +182,24 @@ class LinearAttention(Attention):
         for q, k, v, real in zip(*blocks, strict=True):
             visible = lower[: q.shape[2], : q.shape[2]] & real[:, None, None, :]
             answers.append(_compare(q, k, v, visible, past))
-            own = Sums.of(k, v, real)
+            own = KernelSums.of(k, v, real)
             past = own if past is None else past.plus(own)
-        return Answer(torch.cat([a.numerator for a in answers], 2), torch.cat([a.total for a in answers], 2))
+        return LinearOutput(torch.cat([a.numerator for a in answers], 2), torch.cat([a.total for a in answers], 2))
 
     def _powers(self, memory: Memory) -> Tensor:
         """log phi(k) (B, H, S, M), as good as -inf where not real."""
         powers = self.feature_map.powers(widened(memory.prepared["keys"]))
         return powers.masked_fill(~memory.mask[:, None, :, None], torch.finfo(powers.dtype).min / 4)
 
-    def _sums(self, memory: Memory) -> Sums:
+    def _sums(self, memory: Memory) -> KernelSums:
         """Of all that the memory holds, as keys or as sums."""
         with torch.autocast(memory.mask.device.type, enabled=False):
-            own = Sums.of(self._powers(memory), widened(memory.prepared["values"]), memory.mask)
+            own = KernelSums.of(self._powers(memory), widened(memory.prepared["values"]), memory.mask)
             past = _known(memory)
             return own if past is None else past.plus(own)
 
 
-def _compare(asking: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: Sums | None) -> Answer:
+def _compare(asking: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: KernelSums | None) -> LinearOutput:
     """All queries, log phi(q), with all keys, log phi(k), and with the sums of those before.
 
     Keys share their exponents, and one that a query may not see can leave it nothing of those that it may: then all
@@ -208,7 +216,9 @@ def _compare(asking: Tensor, powers: Tensor, values: Tensor, visible: Tensor, pa
     return _by_logarithms(asking, powers, values, visible, past) if (sees & (answer.total < FAINT)).any() else answer
 
 
-def _by_logarithms(asking: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: Sums | None) -> Answer:
+def _by_logarithms(
+    asking: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: KernelSums | None
+) -> LinearOutput:
     """``_compare`` with log phi(q) . phi(k) = log sum_m exp(log phi_m(q) + log phi_m(k)) of each pair, for M times the
     memory: phi(q) e^-c, c the largest of what the query sees.
     """
@@ -221,12 +231,12 @@ def _by_logarithms(asking: Tensor, powers: Tensor, values: Tensor, visible: Tens
     return _joined(products, values, features, past)
 
 
-def _joined(products: Tensor, values: Tensor, features: Tensor | None, past: Sums | None) -> Answer:
+def _joined(products: Tensor, values: Tensor, features: Tensor | None, past: KernelSums | None) -> LinearOutput:
     """What pairs and sums give together, both under the same exponents."""
     numerator, total = products @ values, products.sum(-1, keepdim=True)
     if past is not None and features is not None:
         numerator, total = numerator + features @ past.matrix, total + features @ past.total
-    return Answer(numerator, total, products)
+    return LinearOutput(numerator, total, products)
 
 
 def _largest(powers: Tensor, dim: int) -> Tensor:
@@ -239,10 +249,10 @@ def _scaled(powers: Tensor) -> Tensor:
     return (powers - _largest(powers, -1)).exp()
 
 
-def _known(memory: Memory) -> Sums | None:
+def _known(memory: Memory) -> KernelSums | None:
     """The sums that a memory holds."""
     stored = memory.prepared
-    return Sums(*(stored[name] for name in Sums._fields)) if "matrix" in stored else None
+    return KernelSums(*(stored[name] for name in KernelSums._fields)) if "matrix" in stored else None
 
 
 def _side_by_side(query: Query, memory: Memory) -> bool:

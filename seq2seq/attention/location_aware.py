@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Memory, Query, SourceSpec, State
-from seq2seq.attention.composed import Asked
-from seq2seq.attention.recurrent import Recurrent, Step, along, in_order, refuse_regions
+from seq2seq.attention.base import AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.composed import HeadQueries
+from seq2seq.attention.recurrent import RecurrentAttention, StepOutput, along, in_order, refuse_regions
 from seq2seq.attention.requirements import at_least_1, wide
 from seq2seq.errors import UserError
 
 
-class LocationAware(Recurrent):
+class LocationAwareAttention(RecurrentAttention):
     """e_tj = v^T tanh(W s_t + V h_j + U f_tj + b), f_t = F * a_{t-1} (Chorowski 2015, section 2.2, equations 8 and 9).
 
     F has ``filters`` (k) rows of ``width`` (r, odd), which run over the real positions in their order; the paper's are
@@ -61,7 +61,7 @@ class LocationAware(Recurrent):
         prepared = super().prepare(memory)
         return replace(prepared, prepared={**prepared.prepared, **in_order(memory)})
 
-    def history(self, memory: Memory) -> State:
+    def history(self, memory: Memory) -> AttentionState:
         """``previous`` (B, H, S): uniform; ``centre`` (B, H): no median yet."""
         real = memory.mask.to(wide(memory.prepared["values"].dtype))
         uniform = (real / real.sum(1, keepdim=True).clamp_min(1.0)).unsqueeze(1).expand(-1, self.heads, -1)
@@ -70,7 +70,7 @@ class LocationAware(Recurrent):
             state["centre"] = memory.positions.new_full((len(real), self.heads), -1)
         return state
 
-    def step(self, asked: Asked, keys: Tensor, memory: Memory, query: Query, state: State) -> Step:
+    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, query: Query, state: AttentionState) -> StepOutput:
         """Scores of keys + f U, then the new weights as the previous ones."""
         if self.reach is not None:
             rank, centre = memory.prepared["rank"][:, None, None], state["centre"][:, :, None, None]
@@ -81,8 +81,8 @@ class LocationAware(Recurrent):
         weights = selected.weights.squeeze(2).to(state["previous"].dtype)
         after = {**state, "previous": weights.detach() if self.detach else weights}
         if self.reach is None:
-            return Step(selected, after)
-        return Step(selected, {**after, "centre": median(weights, memory)}, visible=asked.visible)
+            return StepOutput(selected, after)
+        return StepOutput(selected, {**after, "centre": median(weights, memory)}, visible=asked.visible)
 
     def features(self, previous: Tensor, memory: Memory, keys: Tensor) -> Tensor:
         """f = F * a: (B, H, S) -> (B, H, S, k), in the dtype of ``keys``."""

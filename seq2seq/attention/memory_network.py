@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.requirements import at_least_1
 from seq2seq.errors import UserError
@@ -18,7 +18,7 @@ from seq2seq.errors import UserError
 TYINGS = ("adjacent", "layerwise")
 
 
-class MemoryNetwork(Attention):
+class MemoryNetworkAttention(Attention):
     """p^k = softmax_i(u^k . m_i^k), o^k = sum_i p_i^k c_i^k, u^{k+1} = u^k + o^k (Sukhbaatar 2015, section 2).
 
     m_i^k = A^k x_i + T_A^k(i) and c_i^k = C^k x_i + T_C^k(i) embed the memory, u^1 = B q the query. ``tying``:
@@ -95,8 +95,14 @@ class MemoryNetwork(Attention):
         return replace(memory, values=memory.values[..., :0], mask=mask, prepared={"memories": memories})
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, D) of T queries, weights (B, K, T, S)."""
         visible = memory.mask.unsqueeze(1)
         if mask is not None:
@@ -111,7 +117,7 @@ class MemoryNetwork(Attention):
             u = self.between_hops(u) + self.drop(weights).to(embedded[c].dtype) @ embedded[c]
             hops.append(weights)
         context = u * visible.any(-1, keepdim=True)  # u^1 must not fill an empty context
-        return Attended(context, torch.stack(hops, 1) if need_weights else None, state)
+        return AttentionOutput(context, torch.stack(hops, 1) if need_weights else None, state)
 
     def alignment(self, weights: Tensor) -> Tensor:
         """The last hop's (B, T, S)."""

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Score
-from seq2seq.attention.components.selections import Selected, Soft
+from seq2seq.attention.components.selections import SelectedWeights, Soft
 from seq2seq.attention.components.windows import Window
-from seq2seq.attention.composed import Asked, Composed
+from seq2seq.attention.composed import ComposedAttention, HeadQueries
 from seq2seq.attention.recurrent import along, in_order, refuse_regions, refuse_self
 from seq2seq.attention.requirements import at_least_1, score_at, wide
 from seq2seq.errors import UserError
 
 
-class Monotonic(Composed):
+class MonotonicAttention(ComposedAttention):
     """a_tj = p_tj q_tj, q_tj = (1 - p_t,j-1) q_t,j-1 + a_{t-1,j}, p = sigmoid(e + r + n) (Raffel 2017, section 2.3).
 
     a_tj is the probability to stop at j, of a scan that starts where the last one stopped (the first position at first)
@@ -71,7 +71,7 @@ class Monotonic(Composed):
         prepared = super().prepare(memory)
         return replace(prepared, prepared={**prepared.prepared, **in_order(memory)})
 
-    def initial_state(self, memory: Memory) -> State:
+    def initial_state(self, memory: Memory) -> AttentionState:
         """``alignment`` (B, H, S), in the order of positions: all on the first; while training a seed each sequence."""
         values = memory.prepared["values"]
         start = values.new_zeros(len(values), self.heads, memory.mask.shape[1], dtype=wide(values.dtype))
@@ -82,8 +82,14 @@ class Monotonic(Composed):
         return state
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries. Only where the scan starts must wait for the query before."""
         asked = self.ask(query, memory, mask)
         values, order = memory.prepared["values"], memory.prepared["order"]
@@ -104,10 +110,10 @@ class Monotonic(Composed):
             stopped.append(row * arrivals([rows[t] for rows in passages], start))
             before = torch.where(seen[:, :, t], stopped[-1], before)
         weights = along(self.spread(torch.stack(stopped, 2), visible, asked, memory), memory.prepared["rank"])
-        used = Selected(self.shaped(weights, asked).to(values.dtype))
+        used = SelectedWeights(self.shaped(weights, asked).to(values.dtype))
         return self.attended(used, asked, values, {**state, "alignment": before}, need_weights)
 
-    def stop(self, asked: Asked, memory: Memory, state: State) -> Tensor:
+    def stop(self, asked: HeadQueries, memory: Memory, state: AttentionState) -> Tensor:
         """p (B, H, T, S)."""
         keys = memory.prepared.get("keys", memory.prepared["values"])
         energy = self.compare(asked, keys, memory).to(state["alignment"].dtype) + self.offset
@@ -118,11 +124,11 @@ class Monotonic(Composed):
             energy = energy + self.noise_std * torch.special.ndtri(u).to(energy.dtype)
         return torch.sigmoid(energy)
 
-    def spread(self, stopped: Tensor, visible: Tensor, asked: Asked, memory: Memory) -> Tensor:
+    def spread(self, stopped: Tensor, visible: Tensor, asked: HeadQueries, memory: Memory) -> Tensor:
         """What is read where the scan stopped: (B, H, T, S) both, in the order of positions."""
         return stopped
 
-    def shaped(self, weights: Tensor, asked: Asked) -> Tensor:
+    def shaped(self, weights: Tensor, asked: HeadQueries) -> Tensor:
         """The window's factor; divided by its mean under the weights where the window renormalises."""
         if asked.factor is None:
             return weights
@@ -133,12 +139,12 @@ class Monotonic(Composed):
         return shaped * (weights.sum(-1, keepdim=True) / total.masked_fill(total == 0, 1.0))
 
 
-class Mocha(Monotonic):
+class MochaAttention(MonotonicAttention):
     """beta_tj = sum_{k=j}^{j+w-1} a_tk exp(u_tj) / sum_{l=k-w+1}^{k} exp(u_tl): softmax attention over the ``chunk`` of
     w places that ends where monotonic attention stops (MoChA, Chiu & Raffel 2018, section 2.3).
 
     u is a second score, ``chunk_score``, which reads the same queries and keys. Hidden places of a chunk have no part.
-    w = 1 is ``Monotonic``.
+    w = 1 is ``MonotonicAttention``.
     """
 
     def __init__(
@@ -154,12 +160,12 @@ class Mocha(Monotonic):
         """Also the second score's keys (B, H, S, .)."""
         return {**super().kept(keys, values, memory), "chunk_keys": self.chunk_score.keys(self._each_head(keys))}
 
-    def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> Asked:
+    def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> HeadQueries:
         """Only what both scores are defined for is visible."""
         asked, defined = super().ask(query, memory, mask), self.chunk_score.visible(memory)
         return asked if defined is None else replace(asked, visible=asked.visible & defined[:, None, None])
 
-    def spread(self, stopped: Tensor, visible: Tensor, asked: Asked, memory: Memory) -> Tensor:
+    def spread(self, stopped: Tensor, visible: Tensor, asked: HeadQueries, memory: Memory) -> Tensor:
         """beta from a: (B, H, T, S) both."""
         energy = self.chunk_score(asked.queries, memory.prepared["chunk_keys"], memory).to(stopped.dtype)
         return chunkwise(stopped, along(energy, memory.prepared["order"]), visible, self.chunk)

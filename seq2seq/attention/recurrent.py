@@ -13,24 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Attended, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.scores import Constant, Location
-from seq2seq.attention.components.selections import Selected
-from seq2seq.attention.composed import Asked, Composed
+from seq2seq.attention.components.selections import SelectedWeights
+from seq2seq.attention.composed import ComposedAttention, HeadQueries
 from seq2seq.errors import UserError
 
 
 @dataclass(frozen=True)
-class Step:
+class StepOutput:
     """What one query attended to, and what the next one must know."""
 
-    selected: Selected  # weights (B, H, 1, S)
-    state: State
+    selected: SelectedWeights  # weights (B, H, 1, S)
+    state: AttentionState
     penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, H, 1)}
     visible: Tensor | None = None  # (B, 1 or H, 1, S), where the step itself saw less than it was asked about
 
 
-class Recurrent(Composed):
+class RecurrentAttention(ComposedAttention):
     """Composed attention whose scores or weights depend on those of earlier queries, carried in ``state``.
 
     A subclass gives its first state and one ``step``; score, window, normaliser, selection and heads stay free where
@@ -41,16 +41,16 @@ class Recurrent(Composed):
         super().__init__(query_dim, source, **options)
         refuse_self(source)
 
-    def initial_state(self, memory: Memory) -> State:
+    def initial_state(self, memory: Memory) -> AttentionState:
         """What the selection draws, and the mechanism's own ``history``."""
         return {**super().initial_state(memory), **self.history(memory)}
 
     @abstractmethod
-    def history(self, memory: Memory) -> State:
+    def history(self, memory: Memory) -> AttentionState:
         """The state before the first query, from a prepared memory."""
 
     @abstractmethod
-    def step(self, asked: Asked, keys: Tensor, memory: Memory, query: Query, state: State) -> Step:
+    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, query: Query, state: AttentionState) -> StepOutput:
         """One query (T = 1): keys (B, H, S, .) as the score wants them; ``query`` is what ``asked`` was made of.
 
         ``self.score(asked.queries, keys, memory)`` are scores (B, H, 1, S), ``self.select(scores, asked, memory,
@@ -58,16 +58,22 @@ class Recurrent(Composed):
         """
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries, one after the other."""
         asked = self.ask(query, memory, mask)
         values = memory.prepared["values"]
         keys = self._each_head(memory.prepared.get("keys", values))
-        steps: list[Step] = []
+        steps: list[StepOutput] = []
         for t in range(query.vector.shape[1]):
             steps.append(self.step(asked.at(t), keys, memory, query.at(t), steps[-1].state if steps else state))
-        selected = Selected(
+        selected = SelectedWeights(
             torch.cat([step.selected.weights for step in steps], 2),
             _along(steps, lambda step: step.selected.log_prob),
             {
@@ -118,6 +124,6 @@ def refuse_regions(source: SourceSpec) -> None:
         raise UserError("attention that moves along the source needs an order in time; image regions have none")
 
 
-def _along(steps: list[Step], of: Callable[[Step], Tensor | None]) -> Tensor | None:
+def _along(steps: list[StepOutput], of: Callable[[StepOutput], Tensor | None]) -> Tensor | None:
     parts = [part for part in map(of, steps) if part is not None]
     return torch.cat(parts, 2) if parts else None

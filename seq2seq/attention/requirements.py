@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seq2seq.errors import UserError
 
 
-class Part(nn.Module):
+class AttentionComponent(nn.Module):
     """A score, window, normaliser or selection: it may have the terms and duties of a whole mechanism.
 
     ``terms`` names the loss terms that it can add; the check of ``loss.weights`` reads it.

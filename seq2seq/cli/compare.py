@@ -16,8 +16,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from seq2seq.comparison import tables
-from seq2seq.comparison.analysis import Analysis, Options, analyse
-from seq2seq.comparison.explorer import Examples, gather
+from seq2seq.comparison.analysis import Analysis, AnalysisOptions, analyse
+from seq2seq.comparison.explorer import ExampleStore, gather
 from seq2seq.comparison.external import outside
 from seq2seq.comparison.page import page
 from seq2seq.comparison.ranks import FEWEST, Ranking, ranking
@@ -99,7 +99,7 @@ def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[R
         metric = asked.metric or _main(mine)
         check(mine, metric)
         compared = entries(mine, names)
-        choices = Options(metric, asked.samples, asked.level, asked.correction, asked.baseline, asked.quality)
+        choices = AnalysisOptions(metric, asked.samples, asked.level, asked.correction, asked.baseline, asked.quality)
         log.info("%s: %s of %s", dataset, counted(len(mine), "run"), counted(len(compared), "configuration"))
         analyses.append(analyse(dataset, compared, choices))
         compared_in.append(compared)
@@ -109,7 +109,7 @@ def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[R
     title = asked.title or f"{', '.join(several)}: {counted(sum(len(a.entries) for a in analyses), 'configuration')}"
     command = shlex.join(sys.argv)
     told = (ranked, notes, command)
-    room = LARGEST - len(page(title, analyses, [Examples()] * len(analyses), *told).encode())
+    room = LARGEST - len(page(title, analyses, [ExampleStore()] * len(analyses), *told).encode())
     examples = [
         gather(compared, asked.examples, analysis.names, max(0, room) // len(analyses))
         for analysis, compared in zip(analyses, compared_in, strict=True)

@@ -29,9 +29,9 @@ from seq2seq.evaluation.evaluate import forced, score_records
 from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.evaluation.gold_metrics import alignment_error, record_of
 from seq2seq.files.text import read_lines
-from seq2seq.generation.generator import Trained
-from seq2seq.metrics import Score
-from seq2seq.metrics.gold import Gold, read_gold
+from seq2seq.generation.generator import TrainedModel
+from seq2seq.metrics import MetricResult
+from seq2seq.metrics.gold import GoldLinks, read_gold
 from seq2seq.metrics.text import check_metrics
 from seq2seq.run_directory import RESULTS, check_links, claimed
 from seq2seq.runtime import interrupts
@@ -62,7 +62,7 @@ class Evaluation:
     evaluation: Mapping[str, Any]
 
 
-def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
+def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
     interrupts.unwind()
     started = time.monotonic()
@@ -74,7 +74,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, Score]]:
         if getattr(asked, name) < 0:
             raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
     _check_effects(config, asked)
-    trained = Trained.load(asked.checkpoint, asked.device)
+    trained = TrainedModel.load(asked.checkpoint, asked.device)
     typed = config
     config = laid(trained.config, config, LAID)
     stored.check_task(plain(config), str(trained.path))
@@ -119,18 +119,18 @@ def _new(folder: Path) -> Path:
 
 
 def _scored(
-    trained: Trained,
+    trained: TrainedModel,
     config: DictConfig,
     asked: Evaluation,
     control: Control,
     sets: Mapping[str, Sequence[Record]],
-    gold: Sequence[Gold],
+    gold: Sequence[GoldLinks],
     out: Path,
     started: float,
-) -> dict[str, dict[str, Score]]:
+) -> dict[str, dict[str, MetricResult]]:
     """Scores the records of each set and the gold alignments, and writes what is found into ``out``."""
     search = search_of(config)
-    results: dict[str, dict[str, Score]] = {}
+    results: dict[str, dict[str, MetricResult]] = {}
     costs: dict[str, Any] = {}
     for name, records in sets.items():
         with control.around(trained.model):
@@ -176,7 +176,7 @@ def _check_effects(config: DictConfig, asked: Evaluation) -> None:
         raise UserError("split=null leaves nothing to score: give source_file and target_file, or alignment")
 
 
-def _seeing(trained: Trained, config: DictConfig) -> Trained:
+def _seeing(trained: TrainedModel, config: DictConfig) -> TrainedModel:
     """The model as it opens pictures by the data's options, and not by those that it was trained with."""
     shows = "images" in (config.get("data") or {})
     if shows != isinstance(trained.codec, ImageCodec):
@@ -191,7 +191,7 @@ def _seeing(trained: Trained, config: DictConfig) -> Trained:
 
 
 def _record_sets(
-    trained: Trained, config: DictConfig, typed: DictConfig, asked: Evaluation
+    trained: TrainedModel, config: DictConfig, typed: DictConfig, asked: Evaluation
 ) -> dict[str, Sequence[Record]]:
     """The records to score: two files, or a split of the run's corpus (or of one laid over it)."""
     if asked.source_file or asked.target_file:

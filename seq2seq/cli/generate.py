@@ -20,9 +20,9 @@ from seq2seq.errors import UserError
 from seq2seq.files.text import prompted, read_lines, stdin_lines, usable
 from seq2seq.files.writing import is_same
 from seq2seq.generation.documents import columns_of, read_documents
-from seq2seq.generation.generator import Generation, Trained
+from seq2seq.generation.generator import Generation, TrainedModel
 from seq2seq.generation.pictures import read_pictures
-from seq2seq.generation.writer import Writer, check_outputs, format_of
+from seq2seq.generation.writer import OutputWriter, check_outputs, format_of
 from seq2seq.metrics.links import Link
 from seq2seq.run_directory import KEPT, REMADE
 from seq2seq.runtime import interrupts
@@ -55,7 +55,7 @@ def generate(config: DictConfig) -> None:
     """Turns lines of input, or documents, into lines of output, a group at a time."""
     interrupts.unwind()
     asked = own_options(config, Generating, ("decoding",))
-    trained = Trained.load(asked.checkpoint, asked.device)
+    trained = TrainedModel.load(asked.checkpoint, asked.device)
     search = search_of(laid(trained.config, config, ("decoding",)))
     if asked.alignments and isinstance(trained.codec, ImageCodec):
         raise UserError("alignments= are links between words, which a picture has none of; plots=DIR draws attention")
@@ -64,7 +64,7 @@ def generate(config: DictConfig) -> None:
     interactive = asked.input is None and sys.stdin.isatty()
     inputs = _inputs(trained, asked.input, interactive)
     size = 1 if interactive else DOCUMENTS if trained.codec.documents else GROUP
-    with Writer(asked.output, asked.format, asked.alignments, asked.plots, asked.mark_copied) as writer:
+    with OutputWriter(asked.output, asked.format, asked.alignments, asked.plots, asked.mark_copied) as writer:
         for first, group in _groups(inputs, size):
             texts = [text for _, text in group]
             found: list[Told] = [(Generation(text, []), {}, frozenset()) for text in texts]
@@ -86,7 +86,7 @@ def _told(one: Generation) -> Told:
     return replace(one, attention=replace(seen, weights={}, layers=[])), seen.statistics(), seen.links()
 
 
-def _check_outputs(asked: Generating, trained: Trained) -> None:
+def _check_outputs(asked: Generating, trained: TrainedModel) -> None:
     """Refuses an output that is an input, a file of the model, or another output."""
     outputs = {name: path for name in ("output", "alignments", "plots") if (path := getattr(asked, name))}
     if not asked.output and os.path.isfile("/dev/stdout"):
@@ -107,7 +107,7 @@ def _check_outputs(asked: Generating, trained: Trained) -> None:
             raise UserError(f"plots={asked.plots} would write over {file}; choose another directory")
 
 
-def _files_read(trained: Trained, path: str | None, suffixes: Collection[str]) -> Iterator[str | Path]:
+def _files_read(trained: TrainedModel, path: str | None, suffixes: Collection[str]) -> Iterator[str | Path]:
     """The files that are read, and of pictures the folder, in which those of ``plots`` would be read the next time."""
     pictures = isinstance(trained.codec, ImageCodec)
     if path is None:
@@ -123,7 +123,7 @@ def _files_read(trained: Trained, path: str | None, suffixes: Collection[str]) -
             yield path
 
 
-def _check_effects(config: DictConfig, asked: Generating, trained: Trained) -> None:
+def _check_effects(config: DictConfig, asked: Generating, trained: TrainedModel) -> None:
     """Refuse options that would do nothing."""
     is_text = format_of(asked.output, asked.format) == "text"
     if asked.mark_copied and not trained.config.decoder.get("copy"):
@@ -135,7 +135,7 @@ def _check_effects(config: DictConfig, asked: Generating, trained: Trained) -> N
             raise UserError(f"decoding.{name}={number} has no effect in text, a line an input: set format=jsonl")
 
 
-def _inputs(trained: Trained, path: str | None, interactive: bool) -> Iterator[tuple[str, str]]:
+def _inputs(trained: TrainedModel, path: str | None, interactive: bool) -> Iterator[tuple[str, str]]:
     """(name, text) of what there is to answer: lines, or documents."""
     if isinstance(trained.codec, ImageCodec):
         return ((name, name) for name in (prompted() if interactive else read_pictures(path)))

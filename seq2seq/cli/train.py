@@ -28,23 +28,32 @@ from seq2seq.data.effects import check_training
 from seq2seq.data.records import Record
 from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.encoders.image import GridEncoder
-from seq2seq.encoders.video import ClipEncoder
+from seq2seq.encoders.video import VideoEncoder
 from seq2seq.errors import UserError
 from seq2seq.evaluation import results as run_results
 from seq2seq.evaluation.efficiency import cost, update_memory
 from seq2seq.evaluation.evaluate import score_records
 from seq2seq.evaluation.faithfulness import faithfulness
-from seq2seq.generation.generator import Trained
-from seq2seq.metrics import Score
+from seq2seq.generation.generator import TrainedModel
+from seq2seq.metrics import MetricResult
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
-from seq2seq.run_directory import RESULTS, AtWork, Taken, claimed, composed_config, has_checkpoint, held, results
+from seq2seq.run_directory import (
+    RESULTS,
+    DirectoryTaken,
+    RunInProgress,
+    claimed,
+    composed_config,
+    has_checkpoint,
+    held,
+    results,
+)
 from seq2seq.runtime import interrupts
 from seq2seq.stored import config as stored
 from seq2seq.stored import machine, model_file, resume_file, roles
 from seq2seq.training.budget import Budget
 from seq2seq.training.fit import OURS, FitResult, fit
-from seq2seq.training.options import Options
+from seq2seq.training.options import TrainingOptions
 from seq2seq.training.precision import check_device, check_precision, check_size, precision_of
 
 log = logging.getLogger(__name__)
@@ -57,14 +66,14 @@ RESUMABLE = ("trainer", "logger", "data")
 
 
 @dataclass(frozen=True)
-class Seeded:
+class SeedOptions:
     """The options of ``train.py`` that stand by themselves."""
 
     seed: Annotated[int, Range(0, 2**32 - 1)]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoringOptions:
     """The options of ``task`` that no component reads, but the scoring of outputs."""
 
     metrics: Sequence[str]
@@ -83,10 +92,10 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     if not resuming:
         roles.check(plain(config), "")
     Budget.of(config)
-    schema.check_options("", {"seed": config.get("seed")}, Seeded)
+    schema.check_options("", {"seed": config.get("seed")}, SeedOptions)
     _check_loggers(config)
     task = plain(config.task)
-    schema.check_options("task", {key: task.get(key) for key in Scored.__dataclass_fields__}, Scored)
+    schema.check_options("task", {key: task.get(key) for key in ScoringOptions.__dataclass_fields__}, ScoringOptions)
     check_metrics(config.task.metrics, "task.metrics")
     check_metrics(config.training.metrics, "training.metrics")
     if taken := sorted(set(config.trainer) & set(OURS)):
@@ -102,7 +111,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     build_tool(config.schedule, build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
     for node in (config.loss, config.decoding):
         build_node(node)
-    options: Options = build_node(config.training)
+    options: TrainingOptions = build_node(config.training)
     if options.reward and options.reward_share == 1 and options.start_from is None:
         raise UserError(
             f"training.reward={options.reward} alone teaches random weights nothing: set training.start_from=RUN, or "
@@ -136,7 +145,7 @@ def _check_loggers(config: DictConfig) -> None:
 def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
     """Refuses an encoder of text for pictures, of pictures for text, of stills for clips."""
     kind = locate(config.encoder._target_)
-    grid, clip = (isinstance(kind, type) and issubclass(kind, of) for of in (GridEncoder, ClipEncoder))
+    grid, clip = (isinstance(kind, type) and issubclass(kind, of) for of in (GridEncoder, VideoEncoder))
     looks = grid or clip
     if looks != isinstance(corpus, CaptionCorpus):
         wanted = "text: choose encoder=rnn or transformer" if looks else "pictures: choose encoder=cnn, patches or clip"
@@ -166,7 +175,7 @@ def run(config: DictConfig, folder: Path, *, again: bool = False) -> float | Non
         return None
     stored = composed_config(folder)
     if stored and stored != OmegaConf.to_yaml(config):
-        raise Taken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
+        raise DirectoryTaken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
     if results(folder) is not None:
         log.info("finished before: %s", folder)
     else:
@@ -176,14 +185,14 @@ def run(config: DictConfig, folder: Path, *, again: bool = False) -> float | Non
                 train(OmegaConf.create({"resume": str(folder), "data": plain(config)["data"]}), folder)
             else:
                 train(config, folder)
-        except AtWork as held:  # under a synonym, or by a second launch
+        except RunInProgress as held:  # under a synonym, or by a second launch
             log.warning("skipped: %s", held)
             return None
     best: float | None = ((results(folder) or {}).get("run", {}).get("training") or {}).get("best_score")
     return best
 
 
-def train(config: DictConfig, run: Path) -> dict[str, Score]:
+def train(config: DictConfig, run: Path) -> dict[str, MetricResult]:
     """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split."""
     check(config)
     interrupts.unwind()
@@ -197,7 +206,7 @@ def train(config: DictConfig, run: Path) -> dict[str, Score]:
         return _train(_with_precision(config), run, resume)
 
 
-def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Score]:
+def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, MetricResult]:
     """Fit and score in a directory that is held, from the checkpoint ``resume`` if there is one."""
     started = time.monotonic()
     lightning.seed_everything(config.seed, workers=True, verbose=False)
@@ -223,11 +232,11 @@ def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Scor
     if start is not None:
         start.load_into(model)
     split = corpus.held_out
-    options: Options = build_node(config.training)
-    metrics: dict[str, Score] = {}
+    options: TrainingOptions = build_node(config.training)
+    metrics: dict[str, MetricResult] = {}
 
     def score(fitted: FitResult) -> dict[str, float]:
-        trained = Trained.load(fitted.best)
+        trained = TrainedModel.load(fitted.best)
         for mine, theirs in zip(model.modules(), trained.model.modules(), strict=True):
             if isinstance(mine, BackboneEncoder) and isinstance(theirs, BackboneEncoder):
                 theirs.cache = mine.cache  # which a stored config doesn't choose

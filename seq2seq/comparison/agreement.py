@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.comparison.systems import Entry
+from seq2seq.comparison.systems import System
 
 Array = NDArray[np.float64]
 
 
-def agreement(entries: Sequence[Entry]) -> Array | None:
+def agreement(entries: Sequence[System]) -> Array | None:
     """(E, E) the share of attention that two entries have in common, 1 - |p - q|_1 / 2 for each word of the references,
     p and q what it gives the source words; the mean over words and over the examples that both kept, of the first run
     of each. Words that either gives nothing are left out; not-a-number where nothing is left. None without examples.

@@ -23,12 +23,12 @@ from seq2seq.comparison.statistics import (
     Estimate,
     Randomiser,
     Resampler,
-    System,
+    RunGroup,
     compare,
     estimate,
     randomised_p,
 )
-from seq2seq.comparison.systems import Entry, meaning
+from seq2seq.comparison.systems import System, meaning
 from seq2seq.metrics.resampling import lower_is_better
 
 TESTED = ("aer", "sentence_recall", "pointing")
@@ -45,7 +45,7 @@ COSTS = {
 
 
 @dataclass(frozen=True)
-class Options:
+class AnalysisOptions:
     """What was asked for."""
 
     metric: str
@@ -64,8 +64,8 @@ class Analysis:
     dataset: str
     split: str
     records: int
-    entries: Sequence[Entry]
-    options: Options
+    entries: Sequence[System]
+    options: AnalysisOptions
     signatures: Mapping[str, str]
     estimates: Mapping[str, Mapping[str, Estimate]]  # {metric: {entry: ...}}
     plain: Mapping[str, Mapping[str, tuple[float, float | None]]]  # {metric without sums: {entry: mean, sd over runs}}
@@ -93,7 +93,7 @@ class Analysis:
         return sorted(scores, key=lambda name: scores[name].score if lower else -scores[name].score)
 
 
-def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysis:
+def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -> Analysis:
     """All figures; what can't be compared was refused before (``entries.check``)."""
     first = entries[0].runs[0]
     metrics = list(dict.fromkeys(m for entry in entries for run in entry.runs for m in run.results))
@@ -117,7 +117,7 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
             plain[metric] = {n: (fmean(of), stdev(of) if len(of) > 1 else None) for n, of in scores.items()}
             continue
         known = {name: [row for row in several if row is not None] for name, several in rows.items()}
-        systems = [System.of(name, metric, several, resampler) for name, several in known.items()]
+        systems = [RunGroup.of(name, metric, several, resampler) for name, several in known.items()]
         estimates[metric] = {system.name: estimate(system, options.level) for system in systems}
         if same and (metric == options.metric or metric in TESTED):
             differences[metric] = _tested(metric, systems, known, options)
@@ -164,7 +164,10 @@ def analyse(dataset: str, entries: Sequence[Entry], options: Options) -> Analysi
 
 
 def _tested(
-    metric: str, systems: Sequence[System], rows: Mapping[str, Sequence[NDArray[np.float64]]], options: Options
+    metric: str,
+    systems: Sequence[RunGroup],
+    rows: Mapping[str, Sequence[NDArray[np.float64]]],
+    options: AnalysisOptions,
 ) -> list[Difference]:
     """Pairs, those of one run each also by approximate randomisation."""
     found = compare(systems, options.baseline, level=options.level, correction=options.correction, seed=options.seed)
@@ -181,7 +184,7 @@ def _tested(
     ]
 
 
-def _partly(entry: Entry) -> str | None:
+def _partly(entry: System) -> str | None:
     """What to say where attention was kept of some records alone."""
     having = [sum("attention" in record for record in run.records) for run in entry.runs]
     total = sum(len(run.records) for run in entry.runs)
@@ -199,7 +202,7 @@ def _machine(run: Run) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def _costs(entry: Entry, quality: tuple[str, float] | None) -> dict[str, float]:
+def _costs(entry: System, quality: tuple[str, float] | None) -> dict[str, float]:
     """Means over the runs that know them."""
     found: dict[str, list[float]] = {}
     for run in entry.runs:
@@ -229,7 +232,7 @@ def mean_curve(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, 
     return found
 
 
-def _quality(entries: Sequence[Entry], asked: float | None) -> tuple[str, float] | None:
+def _quality(entries: Sequence[System], asked: float | None) -> tuple[str, float] | None:
     """The validation metric that runs were chosen by, and a value of it: what all that were trained here reach, unless
     asked.
     """

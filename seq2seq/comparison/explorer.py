@@ -18,16 +18,16 @@ from typing import Any
 
 from PIL import Image
 
-from seq2seq.attention_store import Exhibit, quantised
+from seq2seq.attention_store import AttentionRecord, quantised
 from seq2seq.comparison.runs import references
-from seq2seq.comparison.systems import Entry
+from seq2seq.comparison.systems import System
 
 SIDE = 240  # pixels of a picture
 LONGEST = 4000  # pieces of a source that is shown
 
 
 @dataclass
-class Examples:
+class ExampleStore:
     """``examples`` as the page reads them; pieces are in ``pools``, once each list."""
 
     examples: list[dict[str, Any]] = field(default_factory=list)
@@ -40,14 +40,14 @@ def written(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def gather(entries: Sequence[Entry], count: int, order: Sequence[str], room: int) -> Examples:
+def gather(entries: Sequence[System], count: int, order: Sequence[str], room: int) -> ExampleStore:
     """``count`` records, those first of which most entries kept attention; the first run of each entry. What they take
     in the page, in bytes, is ``room`` at most.
     """
     chosen = {entry.name: entry.runs[0] for entry in entries}
     kept = {name: {one.place: one for one in run.exhibits} for name, run in chosen.items()}
     some = {name: maps for name, maps in kept.items() if maps}
-    found = Examples()
+    found = ExampleStore()
     if missing := sorted(set(chosen) - set(some)):
         found.notes.append(
             f"No attention was kept of {', '.join(missing)}: evaluate.py checkpoint=RUN keeps it, and its directory "
@@ -122,7 +122,7 @@ class _Pool:
 def _example(
     place: int,
     record: Mapping[str, Any],
-    kept: Mapping[str, Mapping[int, Exhibit]],
+    kept: Mapping[str, Mapping[int, AttentionRecord]],
     chosen: Mapping[str, Any],
     order: Sequence[str],
     pool: _Pool,

@@ -11,10 +11,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from seq2seq.attention_store import Exhibit
+from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison.runs import Run
 from seq2seq.errors import UserError
-from seq2seq.metrics import Score
+from seq2seq.metrics import MetricResult
 from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.text import score
 
@@ -49,7 +49,7 @@ def outside(
     for one in exhibits:
         records[one.place]["attention"] = behaviour.statistics(one.weights.get("cross.0", one.alignment))
     known = behaviour.average(record["attention"] for record in records if "attention" in record)
-    scores |= {f"attention_{name}": Score(value, behaviour.HOW) for name, value in known.items()}
+    scores |= {f"attention_{name}": MetricResult(value, behaviour.HOW) for name, value in known.items()}
     results = {name: found.told() for name, found in scores.items()}
     split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
     run = Run(
@@ -68,7 +68,7 @@ def outside(
     return run
 
 
-def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Exhibit]:
+def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[AttentionRecord]:
     """Attention of another toolkit, between words."""
     try:
         opened = np.load(path, allow_pickle=False)
@@ -105,7 +105,7 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Exhibit
             _pieces(words, size) for words, size in ((target, weights.shape[1]), (source, weights.shape[2]))
         )
         heads = {"cross.0": weights} if len(weights) > 1 else {}
-        found.append(Exhibit(place, columns, rows, column_words, row_words, weights.mean(0), heads))
+        found.append(AttentionRecord(place, columns, rows, column_words, row_words, weights.mean(0), heads))
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from seq2seq.comparison import charts, tables
 from seq2seq.comparison.analysis import COSTS, Analysis
 from seq2seq.comparison.charts import Point
-from seq2seq.comparison.explorer import Examples, written
+from seq2seq.comparison.explorer import ExampleStore, written
 from seq2seq.comparison.ranks import Ranking
 from seq2seq.comparison.significance import matrix, significance
 from seq2seq.comparison.slices import Group, Sliced
@@ -43,7 +43,7 @@ MEANING = {
 def page(
     title: str,
     analyses: Sequence[Analysis],
-    examples: Sequence[Examples],
+    examples: Sequence[ExampleStore],
     ranking: Ranking | None,
     notes: Sequence[str],
     command: str,
@@ -72,7 +72,7 @@ def page(
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 
-def _section(number: int, a: Analysis, examples: Examples) -> str:
+def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
     """One dataset."""
     one_each = all(len(entry.runs) == 1 for entry in a.entries)
     runs = tables.counted(sum(len(entry.runs) for entry in a.entries), "run")
@@ -227,7 +227,7 @@ def _attention(a: Analysis, number: int) -> str:
     return "".join(parts)
 
 
-def _explorer(number: int, examples: Examples) -> str:
+def _explorer(number: int, examples: ExampleStore) -> str:
     if not examples.examples:
         return ""
     return (

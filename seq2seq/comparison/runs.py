@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq import attention_store
-from seq2seq.attention_store import Exhibit
+from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison.run_config import CONTROL, chosen, config_of, evaluated, learnt
 from seq2seq.errors import UserError
 from seq2seq.run_directory import FAILED, RESULTS, changed
@@ -73,7 +73,7 @@ class Run:
         return np.array([nothing if row is None else row for row in some], np.float64)
 
     @cached_property
-    def exhibits(self) -> list[Exhibit]:
+    def exhibits(self) -> list[AttentionRecord]:
         """Outputs with their attention; [] where none was kept."""
         path = self.path / "attention" / f"{self.split}.npz"
         found = attention_store.load(path) if path.exists() else []

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.comparison.runs import Run, references
-from seq2seq.comparison.statistics import Resampler, System, estimate
+from seq2seq.comparison.statistics import Resampler, RunGroup, estimate
 from seq2seq.metrics.words import spoken
 
 Array = NDArray[np.float64]
@@ -122,5 +122,5 @@ def _shares(names: Sequence[str], counted: Sequence[Array], level: float) -> lis
 
 
 def _interval(metric: str, runs: Sequence[Array], level: float) -> Sliced:
-    found = estimate(System.of("", metric, runs, Resampler.of(len(runs[0]), SAMPLES)), level)
+    found = estimate(RunGroup.of("", metric, runs, Resampler.of(len(runs[0]), SAMPLES)), level)
     return Sliced(found.score, found.low, found.high)

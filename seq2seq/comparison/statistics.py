@@ -83,7 +83,7 @@ def _resampler(records: int, samples: int, seed: int) -> Resampler:
 
 
 @dataclass(frozen=True)
-class System:
+class RunGroup:
     """The runs of one configuration on one metric."""
 
     name: str
@@ -91,10 +91,10 @@ class System:
     resampled: Array  # (S, R)
 
     @staticmethod
-    def of(name: str, metric: str, runs: Sequence[Array], resampler: Resampler) -> System:
+    def of(name: str, metric: str, runs: Sequence[Array], resampler: Resampler) -> RunGroup:
         """From each run's (N, K)."""
         whole = np.array([resampling.score(metric, rows.sum(0)) for rows in runs])
-        return System(name, whole, np.stack([resampler.scores(metric, rows) for rows in runs]))
+        return RunGroup(name, whole, np.stack([resampler.scores(metric, rows) for rows in runs]))
 
     @property
     def runs(self) -> int:
@@ -123,7 +123,7 @@ class System:
         return float(np.nanvar(apart, 1, ddof=1).mean() / (self.runs - 1))
 
 
-def estimate(system: System, level: float = 0.95, seed: int = 12345) -> Estimate:
+def estimate(system: RunGroup, level: float = 0.95, seed: int = 12345) -> Estimate:
     """The mean, with a percentile interval over sentences for one run and one over seeds and sentences for several."""
     mean = float(system.scores.mean())
     if system.runs == 1:
@@ -134,7 +134,7 @@ def estimate(system: System, level: float = 0.95, seed: int = 12345) -> Estimate
     return Estimate(mean, mean - half, mean + half, float(system.scores.std(ddof=1)), system.runs)
 
 
-def difference(a: System, b: System, level: float = 0.95, seed: int = 12345) -> Difference:
+def difference(a: RunGroup, b: RunGroup, level: float = 0.95, seed: int = 12345) -> Difference:
     """``a`` less ``b`` on the same resamples of sentences; p is two-sided (``sacrebleu_p`` is sacreBLEU's own).
 
     Of one run each z = difference / sd of the resampled difference is held against the normal distribution, so that p
@@ -157,7 +157,7 @@ def difference(a: System, b: System, level: float = 0.95, seed: int = 12345) -> 
     return Difference(a.name, b.name, d, d - half, d + half, p, p, True)
 
 
-def sacrebleu_p(a: System, b: System) -> float:
+def sacrebleu_p(a: RunGroup, b: RunGroup) -> float:
     """sacreBLEU's paired bootstrap of one run each: the share of resamples whose absolute difference exceeds its mean
     by more than the true one. For differences that are not small its p is one-sided.
     """
@@ -196,7 +196,7 @@ def randomised_p(metric: str, a: tuple[Array, Array], b: tuple[Array, Array]) ->
 
 
 def compare(
-    systems: Sequence[System],
+    systems: Sequence[RunGroup],
     baseline: str | None = None,
     *,
     level: float = 0.95,
@@ -228,7 +228,7 @@ def corrected(p: Sequence[float], how: Correction = "holm") -> list[float]:
     return found.tolist()
 
 
-def _variance(systems: Sequence[System], drawn: Array) -> tuple[float, float]:
+def _variance(systems: Sequence[RunGroup], drawn: Array) -> tuple[float, float]:
     """V, and its degrees of freedom (Welch and Satterthwaite; sentences are many).
 
     That of the joint resamples, less what they count of Var(ab) twice, and not less than that of the seeds. Where one

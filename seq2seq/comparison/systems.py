@@ -15,7 +15,7 @@ SHORT = 40  # characters of a text that is shown where test sets differ
 
 
 @dataclass(frozen=True)
-class Entry:
+class System:
     """Runs of one configuration on one dataset, in the order of their seeds."""
 
     name: str
@@ -35,7 +35,7 @@ def datasets(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def entries(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[Entry]:
+def entries(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[System]:
     """Of one dataset, in the order of their ``names`` by key (``named``, unless given). Of two runs of one
     configuration and one seed the later counts (``repeated`` tells the others).
     """
@@ -44,7 +44,7 @@ def entries(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list
         together.setdefault(run.key, {})[run.seed if run.seed is not None else run.path] = run
     groups = [sorted(group.values(), key=lambda run: (run.seed or 0, str(run.path))) for group in together.values()]
     names = named(runs) if names is None else names
-    return sorted((Entry(names[group[0].key], group) for group in groups), key=lambda one: one.name)
+    return sorted((System(names[group[0].key], group) for group in groups), key=lambda one: one.name)
 
 
 def repeated(runs: Sequence[Run]) -> list[str]:

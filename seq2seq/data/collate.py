@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.batch import EOS, PAD, Batch, Copies, Pictures
+from seq2seq.batch import EOS, PAD, Batch, Copies, ImageBatch
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import Codec, Example, Ids
 from seq2seq.data.images import BadImage, Picture, Pixels
@@ -52,7 +52,7 @@ def filler(*, pictured: bool = False) -> Batch:
         side = 64  # several cells: of one alone a batch norm can't take the variance
         pixels = torch.zeros(1, 1, 3, side, side, dtype=torch.uint8)
         sizes = torch.tensor([[1, side, side]])
-        return Batch(None, index, target, pictures=Pictures(pixels, sizes, torch.tensor([0])))
+        return Batch(None, index, target, pictures=ImageBatch(pixels, sizes, torch.tensor([0])))
     nothing = Copies(torch.tensor([[PAD]]), 0)
     return Batch(torch.tensor([[EOS]]), index, target, segments=torch.tensor([[0]]), copies=nothing)
 
@@ -106,7 +106,7 @@ def _open(examples: Sequence[Example]) -> dict[Picture | None, Pixels]:
     return found
 
 
-def _stacked(shown: Mapping[Picture | None, Pixels], examples: Sequence[Example]) -> Pictures:
+def _stacked(shown: Mapping[Picture | None, Pixels], examples: Sequence[Example]) -> ImageBatch:
     """In one tensor, in the order of ``shown``, all padded to squares of one size, whatever shares the batch."""
     sizes = np.array([(len(p), *p.shape[2:]) for p in shown.values()], np.int64)
     side = max(picture.images.size for picture in shown if picture is not None)
@@ -116,4 +116,4 @@ def _stacked(shown: Mapping[Picture | None, Pixels], examples: Sequence[Example]
     places = {picture: place for place, picture in enumerate(shown)}
     rows = torch.tensor([places[example.picture] for example in examples])
     files = tuple(str(picture.file) for picture in shown if picture is not None)
-    return Pictures(torch.from_numpy(pixels), torch.from_numpy(sizes), rows, files)
+    return ImageBatch(torch.from_numpy(pixels), torch.from_numpy(sizes), rows, files)

@@ -19,8 +19,17 @@ from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data import arrow, cache, vocabulary
 from seq2seq.data.batching import random_batches, shard, sorted_batches
 from seq2seq.data.codec import Codec, TextCodec
-from seq2seq.data.loading import Batches, Buffers, Drawn, Encoded, Examples, Stream, fitting, own_error
-from seq2seq.data.readers.reader import Location, Reader, canonical
+from seq2seq.data.loading import (
+    Batches,
+    EncodedSplit,
+    Examples,
+    RecordStream,
+    ResampledSplit,
+    StreamedBatches,
+    fitting,
+    own_error,
+)
+from seq2seq.data.readers.reader import DataLocation, Reader, canonical
 from seq2seq.data.records import Policy, Record, Report, accepted
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
@@ -70,7 +79,7 @@ class Corpus:
         cache: str = "data/cache",
     ) -> None:
         self.name, self.source, self.target, self.reader = name, source, target, reader
-        self.at = Location(Path(path) if path else None, source, target)
+        self.at = DataLocation(Path(path) if path else None, source, target)
         self.options = tokenizer or TokenizerOptions()
         given = [getattr(self.options, f"{side}_model") is not None for side in self.sides]
         if any(given) and not all(given):
@@ -84,7 +93,9 @@ class Corpus:
         self.cache = Path(cache)
         self.report: dict[str, Report] = {}  # of each split used so far
         self._files: dict[str, Path] = {}
-        self._unknown: defaultdict[str, vocabulary.Unknown] = defaultdict(vocabulary.Unknown)  # of the split being made
+        self._unknown: defaultdict[str, vocabulary.UnknownTokens] = defaultdict(
+            vocabulary.UnknownTokens
+        )  # of the split being made
 
     def setup(self, splits: Sequence[str] = ("train", "valid", "test")) -> None:
         """Does the slow parts now: tokenizers, and the encoding of those of ``splits`` that there are."""
@@ -164,13 +175,13 @@ class Corpus:
         The i-th batches of all ranks together are batches ``i * world_size`` and following of a single process.
         """
         if self.streaming:
-            buffers = Buffers(self._stream(), seed, epoch, rank, world_size)
+            buffers = StreamedBatches(self._stream(), seed, epoch, rank, world_size)
             return _Flat(self._loader(buffers), start_batch)
         encoded = self._encoded("train")
         batches = random_batches(*encoded.lengths, self.max_tokens, self.max_sentences, seed=(seed, epoch))
         examples: Examples = encoded
         if self.options.sampling:
-            examples = Drawn(self.records("train"), self.codec, seed, epoch)
+            examples = ResampledSplit(self.records("train"), self.codec, seed, epoch)
         return self._loader(Batches(examples, shard(batches, rank, world_size)[start_batch:]))
 
     def _loader(self, dataset: Any) -> DataLoader[Any]:
@@ -183,11 +194,11 @@ class Corpus:
             generator=torch.Generator().manual_seed(0),
         )
 
-    def _stream(self) -> Stream:
+    def _stream(self) -> RecordStream:
         split = self.reader.find("train", self.at)
         sampling = bool(self.options.sampling)
         limits = self.max_tokens, self.max_sentences, self.buffer_size
-        return Stream(self.reader, self.at, split, self.codec, sampling, *limits)
+        return RecordStream(self.reader, self.at, split, self.codec, sampling, *limits)
 
     def _rows(self, split: str, report: Report) -> Iterator[tuple[str, Record]]:
         return accepted(self.reader.rows(split, self.at, streaming=self.streaming), self.policy, report)
@@ -228,10 +239,10 @@ class Corpus:
         kinds = type(self).__name__, type(self.reader).__name__
         return kinds, self.reader.fingerprint(split, self.at), self.source, self.target, vars(self.policy)
 
-    def _encoded(self, split: str) -> Encoded:
+    def _encoded(self, split: str) -> EncodedSplit:
         codec = self.codec
         assert isinstance(codec, TextCodec)
-        return Encoded(self._file(split), codec)
+        return EncodedSplit(self._file(split), codec)
 
     def _file(self, split: str) -> Path:
         """The encoded split, made if it is not in the cache."""

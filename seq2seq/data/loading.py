@@ -17,7 +17,7 @@ from seq2seq.data.arrow import Records, Strings, TokenLists, chunks
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard
 from seq2seq.data.codec import Codec, Example, TextCodec
 from seq2seq.data.collate import collate, filler
-from seq2seq.data.readers.reader import Location, Reader
+from seq2seq.data.readers.reader import DataLocation, Reader
 from seq2seq.data.records import Report, accepted
 from seq2seq.data.truncation import target_limit
 from seq2seq.errors import UserError
@@ -31,7 +31,7 @@ class Examples(Protocol):
     def __getitem__(self, index: int) -> Example: ...
 
 
-class Encoded:
+class EncodedSplit:
     """The ids of a split as they lie on disk; what was not written is absent."""
 
     def __init__(self, file: Path, codec: TextCodec) -> None:
@@ -56,7 +56,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ResampledSplit:
     """Subword regularisation: the ids of a split's records, segmented anew in each epoch."""
 
     records: Records
@@ -87,11 +87,11 @@ class Batches(Dataset[Batch]):
 
 
 @dataclass(frozen=True)
-class Stream:
+class RecordStream:
     """How a training split is read without storing it, ``buffer_size`` records at a time."""
 
     reader: Reader
-    at: Location
+    at: DataLocation
     split: str
     codec: Codec
     sampling: bool
@@ -100,14 +100,14 @@ class Stream:
     buffer_size: int
 
 
-class Buffers(IterableDataset[list[Batch]]):
+class StreamedBatches(IterableDataset[list[Batch]]):
     """Item i is this rank's batches of the i-th buffer of a stream, made by loader worker i modulo their number.
 
     So neither the number of workers nor that of ranks changes the order. Every worker and rank reads the whole stream,
     but tokenises, which is what costs, its own buffers only.
     """
 
-    def __init__(self, stream: Stream, seed: int, epoch: int, rank: int, world_size: int) -> None:
+    def __init__(self, stream: RecordStream, seed: int, epoch: int, rank: int, world_size: int) -> None:
         self.stream, self.seed, self.epoch, self.rank, self.world_size = stream, seed, epoch, rank, world_size
 
     def __iter__(self) -> Iterator[list[Batch]]:

@@ -23,7 +23,7 @@ TRAINER, NORMALIZER, DENORMALIZER = 2, 3, 5  # fields of the library's ModelProt
 MODEL_TYPE, CHARSMAP, DUMMY_PREFIX = 3, 2, 3  # of TrainerSpec, and of NormalizerSpec
 
 
-class Pieces:
+class PieceVocabulary:
     """The vocabulary of a SentencePiece model.
 
     Args:

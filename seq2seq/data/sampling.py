@@ -16,7 +16,7 @@ from random import Random
 from typing import Protocol
 
 from seq2seq.batch import UNK
-from seq2seq.data.pieces import SPACE, Pieces
+from seq2seq.data.pieces import SPACE, PieceVocabulary
 
 LONG = 200  # characters: the time that merging takes grows with the square of the length
 
@@ -35,7 +35,7 @@ class UnigramSampler:
     User-defined symbols stay whole.
     """
 
-    def __init__(self, pieces: Pieces, rate: float, best: int = 16) -> None:
+    def __init__(self, pieces: PieceVocabulary, rate: float, best: int = 16) -> None:
         self.pieces, self.rate, self.best = pieces, rate, best
         self._symbols = set(map(pieces.id, pieces.symbols))
         self._choices = lru_cache(maxsize=100_000)(self._segmentations)
@@ -66,7 +66,7 @@ class BPEDropout:
     A word of more than ``LONG`` characters is segmented in stretches of so many.
     """
 
-    def __init__(self, pieces: Pieces, rate: float) -> None:
+    def __init__(self, pieces: PieceVocabulary, rate: float) -> None:
         self.pieces, self.rate = pieces, rate
         # A piece's score is minus the rank of the merge that made it.
         self._symbols = set(pieces.symbols)
@@ -109,6 +109,6 @@ class BPEDropout:
             symbols[place : place + 2] = [symbols[place] + symbols[place + 1]]
 
 
-def sampler(pieces: Pieces, rate: float) -> Sampler:
+def sampler(pieces: PieceVocabulary, rate: float) -> Sampler:
     """The regularisation that belongs to a type of model."""
     return {"unigram": UnigramSampler, "bpe": BPEDropout}[pieces.type](pieces, rate)

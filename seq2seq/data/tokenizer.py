@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seq2seq.batch import EOS, SPECIALS, UNK
 from seq2seq.config.ranges import Count, Share
-from seq2seq.data.pieces import SPACE, STAND_IN, TYPES, Pieces, one_line
+from seq2seq.data.pieces import SPACE, STAND_IN, TYPES, PieceVocabulary, one_line
 from seq2seq.data.sampling import Sampler, sampler
 from seq2seq.data.tokenizer_training import train_model
 from seq2seq.errors import UserError
@@ -227,8 +227,8 @@ class Tokenizer:
         return {"model": self.model, "type": self.type, "rate": self.rate}
 
     @cached_property
-    def _pieces(self) -> Pieces:
-        return Pieces(self.model)
+    def _pieces(self) -> PieceVocabulary:
+        return PieceVocabulary(self.model)
 
     @cached_property
     def _sampler(self) -> Sampler:

@@ -35,7 +35,7 @@ def draw(items: Iterable[T], count: int) -> list[T]:
 
 
 @dataclass
-class Unknown:
+class UnknownTokens:
     """How many of the tokens of one side of a split are ``<unk>``, and what stands there most often."""
 
     tokens: int = 0

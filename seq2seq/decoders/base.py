@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, Memory, State, reported, select
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, reported, select
 from seq2seq.batch import UNK, Copies
-from seq2seq.encoders.base import Encoded
+from seq2seq.encoders.base import EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import Mixture, OutputLayer
@@ -34,7 +34,7 @@ class DecoderState:
 
     cross: tuple[Memory, ...]  # a layer's prepared source memory
     past: tuple[Memory | None, ...]  # a layer's own past (self-attention)
-    attention: tuple[State, ...]  # a mechanism's state, cross first, then self
+    attention: tuple[AttentionState, ...]  # a mechanism's state, cross first, then self
     tensors: Mapping[str, Tensor] = field(default_factory=dict)  # recurrent states, the fed-back vector
     copies: Copies | None = None  # as ``cross``, it does not change
     position: int = 0  # tokens read so far, the same for all rows
@@ -69,7 +69,10 @@ class Decoded:
 
     @staticmethod
     def of(
-        features: Tensor, slots: Mapping[str, Attended], mixture: Mixture | None = None, copying: Copying | None = None
+        features: Tensor,
+        slots: Mapping[str, AttentionOutput],
+        mixture: Mixture | None = None,
+        copying: Copying | None = None,
     ) -> Decoded:
         """Collects what each slot attended to."""
         weights = {name: slot.weights for name, slot in slots.items() if slot.weights is not None}
@@ -113,7 +116,7 @@ class Decoder(nn.Module, ABC):
         return tokens.masked_fill(tokens >= self.embedding.table.num_embeddings, UNK)
 
     def copying(
-        self, slot: Attended, layer: int, features: Tensor, inputs: Tensor, state: DecoderState
+        self, slot: AttentionOutput, layer: int, features: Tensor, inputs: Tensor, state: DecoderState
     ) -> Copying | None:
         """What a cross-attention with weights gives to copy: features (B, T, D), inputs (B, T, E)."""
         if self.pointer is None:
@@ -133,7 +136,7 @@ class Decoder(nn.Module, ABC):
         """The mechanism that reads the source in ``layer``."""
 
     @abstractmethod
-    def start(self, encoded: Encoded) -> DecoderState:
+    def start(self, encoded: EncoderOutput) -> DecoderState:
         """The state before the first token: source memory prepared once, recurrent states bridged."""
 
     @abstractmethod

@@ -50,9 +50,9 @@ class RecurrentStack(nn.Module):
             finals.append(torch.cat(last if self.states == 2 else (last,)).transpose(0, 1))
         return x, torch.stack(finals, 1), cells
 
-    def stepper(self, x: Tensor, state: Tensor) -> Stepper:
+    def stepper(self, x: Tensor, state: Tensor) -> RecurrentStep:
         """For walks that learn what to feed as they go: x (B, T, E), state (B, L, states, D)."""
-        return Stepper(self, x, state)
+        return RecurrentStep(self, x, state)
 
 
 def _cells(layer: nn.RNNBase, below: Tensor, hidden: Tensor, first: Tensor, cell: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def _cells(layer: nn.RNNBase, below: Tensor, hidden: Tensor, first: Tensor, cell
     return torch.stack(cells, 1)
 
 
-class Stepper:
+class RecurrentStep:
     """One walk over T steps. The input's part of the gates is made for all steps at once."""
 
     def __init__(self, stack: RecurrentStack, x: Tensor, state: Tensor) -> None:

@@ -15,20 +15,20 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import (
     Alternatives,
-    Attended,
     Attention,
     AttentionFactory,
+    AttentionOutput,
     Memory,
     Query,
     SourceSpec,
-    fill_slot,
+    build_attention,
 )
 from seq2seq.batch import PAD
 from seq2seq.config.ranges import Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.decoders.bridge import Bridge
-from seq2seq.decoders.cells import RecurrentStack, Stepper
-from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.decoders.cells import RecurrentStack, RecurrentStep
+from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
@@ -93,9 +93,9 @@ class RNNDecoder(Decoder):
             )
         self.order, self.input_feeding = order, input_feeding
         self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
-        self.attention = fill_slot(attention, dim, replace(encoder.source, input_dim=embedding_dim))
+        self.attention = build_attention(attention, dim, replace(encoder.source, input_dim=embedding_dim))
         past = SourceSpec(dim, is_self=True, causal=True)
-        own = None if self_attention is None else fill_slot(self_attention, dim, past)
+        own = None if self_attention is None else build_attention(self_attention, dim, past)
         self.self_attention: Attention | None = own
         context_dim = self.attention.context_dim + (0 if own is None else own.context_dim)
         out_dim = readout_dim or (embedding_dim if tie_output else dim)
@@ -118,7 +118,7 @@ class RNNDecoder(Decoder):
         """There is one."""
         return self.attention
 
-    def start(self, encoded: Encoded) -> DecoderState:
+    def start(self, encoded: EncoderOutput) -> DecoderState:
         """Bridged states, a zero feed, the source prepared once."""
         memory = self.attention.prepare(encoded.memory)
         recurrent = self.bridge(encoded.hidden)
@@ -210,7 +210,7 @@ class _Attending:
         self.memory, self.past, self.states = state.cross[0], state.past, state.attention
         self.first, self.real, self.need_weights = state.position, real, need_weights
         self.copies = decoder.pointer is not None  # what reads the weights over the source
-        self.answers: list[tuple[Attended, ...]] = []
+        self.answers: list[tuple[AttentionOutput, ...]] = []
 
     def __call__(self, query: Query) -> Tensor:
         """Contexts (B, T, C): the source's, then that of the decoder's own earlier states."""
@@ -232,12 +232,12 @@ class _Attending:
         self.answers.append(tuple(answers))
         return torch.cat([answer.context for answer in answers], -1)
 
-    def slots(self) -> dict[str, Attended]:
+    def slots(self) -> dict[str, AttentionOutput]:
         """What each slot attended to in all T steps together."""
         return dict(zip(("cross.0", "decoder_self.0"), map(_join, zip(*self.answers, strict=True)), strict=False))
 
 
-def _ask(stepper: Stepper, asking: Query) -> Query:
+def _ask(stepper: RecurrentStep, asking: Query) -> Query:
     """The stepper's top state as a query of T = 1."""
     cell = stepper.cell
     return replace(asking, vector=stepper.hidden.unsqueeze(1), cell=None if cell is None else partial(_as_one, cell))
@@ -253,7 +253,7 @@ def _shared(x: Tensor, like: Tensor) -> Tensor:
     return x.unsqueeze(2).expand(*like.shape[:3], -1)
 
 
-def _join(steps: Sequence[Attended]) -> Attended:
+def _join(steps: Sequence[AttentionOutput]) -> AttentionOutput:
     """The answers to T queries, in one or several parts, as one."""
     if len(steps) == 1:
         return steps[0]
@@ -265,7 +265,7 @@ def _join(steps: Sequence[Attended]) -> Attended:
         return torch.cat(given, dim) if given else None
 
     offered = [step.alternatives for step in steps if step.alternatives is not None]
-    return Attended(
+    return AttentionOutput(
         torch.cat([step.context for step in steps], 1),
         along(2, [step.weights for step in steps]),
         steps[-1].state,

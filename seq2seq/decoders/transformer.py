@@ -10,11 +10,20 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, AttentionFactory, Memory, Query, SourceSpec, State, fill_slot
+from seq2seq.attention.base import (
+    Attention,
+    AttentionFactory,
+    AttentionOutput,
+    AttentionState,
+    Memory,
+    Query,
+    SourceSpec,
+    build_attention,
+)
 from seq2seq.batch import PAD
 from seq2seq.config.ranges import Count, Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
-from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.layers.embedding import TokenEmbedding, relative
 from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.pointer import Pointer
@@ -41,8 +50,8 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.feed_forward = FeedForward(dim, ff_dim, dropout, activation)
         initialise(self.feed_forward)
-        self.self_attention = fill_slot(self_attention, dim, past)
-        self.attention = fill_slot(attention, dim, source)
+        self.self_attention = build_attention(self_attention, dim, past)
+        self.attention = build_attention(attention, dim, source)
         self.gate = nn.Linear(dim, 1) if gate else None
         width = self.attention.context_dim
         self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
@@ -57,10 +66,10 @@ class DecoderLayer(nn.Module):
         new: Memory,
         cross: Memory,
         past: Memory | None,
-        states: tuple[State, State],
+        states: tuple[AttentionState, AttentionState],
         need_weights: bool,
         copied: bool,
-    ) -> tuple[Tensor, Memory, Attended, Attended]:
+    ) -> tuple[Tensor, Memory, AttentionOutput, AttentionOutput]:
         """x (B, T, D) with the mask of ``new`` and all of ``asking`` but its vector -> x as it meets the source, the
         past after it, what both slots attended. ``copied`` asks for the weights over the source in any case.
         """
@@ -143,7 +152,7 @@ class TransformerDecoder(Decoder):
         """Each layer has its own."""
         return self.layers[layer].attention
 
-    def start(self, encoded: Encoded) -> DecoderState:
+    def start(self, encoded: EncoderOutput) -> DecoderState:
         """Each layer prepares the source for itself."""
         memories = tuple(layer.attention.prepare(encoded.memory) for layer in self.layers)
         states = tuple(layer.attention.initial_state(m) for layer, m in zip(self.layers, memories, strict=True))

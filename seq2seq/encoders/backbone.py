@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Memory
-from seq2seq.batch import Pictures
+from seq2seq.attention.base import AttentionOutput, Memory
+from seq2seq.batch import ImageBatch
 from seq2seq.config.ranges import Share, Width
 from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells
 from seq2seq.errors import UserError
@@ -131,7 +131,7 @@ class BackboneEncoder(GridEncoder):
             found.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return found.digest()
 
-    def look(self, pictures: Pictures, need_weights: bool) -> tuple[Tensor, Memory, Sequence[Attended]]:
+    def look(self, pictures: ImageBatch, need_weights: bool) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         """The first of the pictures that the network learns from turns its training mode on."""
         if self.training and self._learns != self.network.training:
             self.network.train(self._learns)
@@ -139,17 +139,19 @@ class BackboneEncoder(GridEncoder):
             return super().look(pictures, need_weights)
         return self._cells(self._kept(pictures, self.cache), pictures.sizes[:, 1:])
 
-    def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
+    def encode(
+        self, x: Tensor, sizes: Tensor, need_weights: bool = False
+    ) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         """Cells of the last feature map."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._learns):
             grid = self.features(self.network, x)
         return self._cells(grid, sizes)
 
-    def _cells(self, grid: Tensor, sizes: Tensor) -> tuple[Tensor, Memory, Sequence[Attended]]:
+    def _cells(self, grid: Tensor, sizes: Tensor) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         memory = cells(grid, -(-sizes // self.stride))
         return self.dropout(self.project(memory.values)), memory, ()
 
-    def _kept(self, pictures: Pictures, folder: Path) -> Tensor:
+    def _kept(self, pictures: ImageBatch, folder: Path) -> Tensor:
         """(N, F, rows, columns), from the files of ``folder``; what is not there is computed and put there."""
         places = []
         for pixels, size in zip(pictures.pixels.cpu(), pictures.sizes.tolist(), strict=True):
@@ -159,7 +161,7 @@ class BackboneEncoder(GridEncoder):
         missing = [n for n, grid in enumerate(grids) if grid is None]
         if missing:
             chosen = torch.tensor(missing, device=pictures.sizes.device)
-            some = Pictures(pictures.pixels[chosen], pictures.sizes[chosen], chosen)
+            some = ImageBatch(pictures.pixels[chosen], pictures.sizes[chosen], chosen)
             with torch.no_grad():
                 made = self.features(self.network, self.normalised(some))
             for n, grid in zip(missing, made.half().cpu(), strict=True):

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, reported
+from seq2seq.attention.base import Attention, AttentionOutput, Memory, Query, SourceSpec, reported
 from seq2seq.batch import Batch, Copies
-from seq2seq.encoders.rows import Rows
+from seq2seq.encoders.rows import RowLayout
 from seq2seq.errors import UserError
 from seq2seq.layers.embedding import TokenEmbedding
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncoderOutput:
     """``hidden`` (B, L, F) is one summary a layer, F = ``final_dim``; of two directions [forward; backward]."""
 
     memory: Memory
@@ -27,11 +27,11 @@ class Encoded:
     copies: Copies | None = None  # what of the source may be copied
 
     @staticmethod
-    def of(memory: Memory, hidden: Tensor, slots: Sequence[Attended]) -> Encoded:
+    def of(memory: Memory, hidden: Tensor, slots: Sequence[AttentionOutput]) -> EncoderOutput:
         """Collects what the self-attention of each layer reported; what it says of padding does not count."""
         weights = {f"encoder_self.{i}": slot.weights for i, slot in enumerate(slots) if slot.weights is not None}
         penalties, log_prob = reported(slots)
-        return Encoded(
+        return EncoderOutput(
             memory,
             hidden,
             weights,
@@ -39,7 +39,7 @@ class Encoded:
             None if log_prob is None else (log_prob * memory.mask).sum(1),
         )
 
-    def reporting(self, other: Encoded) -> Encoded:
+    def reporting(self, other: EncoderOutput) -> EncoderOutput:
         """This one, with what the slots of both reported."""
         penalties = dict(self.penalties)
         for name, value in other.penalties.items():
@@ -49,10 +49,10 @@ class Encoded:
             log_prob = self.log_prob if log_prob is None else self.log_prob + log_prob
         return replace(self, penalties=penalties, log_prob=log_prob)
 
-    def select(self, index: Tensor) -> Encoded:
+    def select(self, index: Tensor) -> EncoderOutput:
         """The rows ``index`` of the batch (search expands sentences to beams with it)."""
         copies = None if self.copies is None else self.copies.select(index)
-        return Encoded(self.memory.select(index), self.hidden.index_select(0, index), copies=copies)
+        return EncoderOutput(self.memory.select(index), self.hidden.index_select(0, index), copies=copies)
 
 
 class Encoder(nn.Module, ABC):
@@ -68,7 +68,7 @@ class Encoder(nn.Module, ABC):
     directions: int = 1
 
     @abstractmethod
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         """Encodes ``batch.source`` (B, S)."""
 
 
@@ -85,23 +85,23 @@ class SequenceEncoder(Encoder):
             raise UserError(f"encoder.overlap={overlap} must be at least 0 and less than encoder.chunk={chunk}")
         self.chunk, self.overlap = chunk, overlap
 
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         """Encodes ``batch.source`` (B, S)."""
         x, mask = self.embedding(batch.tokens), batch.source_mask
         if self.chunk is None or x.shape[1] <= self.chunk:
             encoded = self.encode(x, mask, need_weights=need_weights)
         else:
-            encoded = self.encode_rows(x, Rows.windows(mask, self.chunk, self.overlap), need_weights=need_weights)
+            encoded = self.encode_rows(x, RowLayout.windows(mask, self.chunk, self.overlap), need_weights=need_weights)
         return replace(encoded, memory=replace(encoded.memory, segments=batch.segments))
 
     @abstractmethod
-    def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> Encoded:
+    def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> EncoderOutput:
         """Encodes vectors x (B, S, E) where mask (B, S) is True."""
 
-    def encode_rows(self, x: Tensor, rows: Rows, *, need_weights: bool = False) -> Encoded:
+    def encode_rows(self, x: Tensor, rows: RowLayout, *, need_weights: bool = False) -> EncoderOutput:
         """Encodes each row of x (B, S, E) by itself: one memory again, and the mean of the rows' summaries."""
         read = self.encode(rows.split(x), rows.mask.flatten(0, 1), need_weights=need_weights)
-        return Encoded(
+        return EncoderOutput(
             Memory.of(rows.join(read.memory.values), rows.real),
             rows.mean(read.hidden),
             {name: rows.spread(weights) for name, weights in read.weights.items()},
@@ -110,7 +110,7 @@ class SequenceEncoder(Encoder):
         )
 
 
-def attend_self(mechanism: Attention, values: Tensor, around: Memory, need_weights: bool) -> Attended:
+def attend_self(mechanism: Attention, values: Tensor, around: Memory, need_weights: bool) -> AttentionOutput:
     """A sequence (B, S, D) attending to itself; ``around`` gives mask and positions."""
     memory = mechanism.extend(None, mechanism.prepare(replace(around, values=values)), need_weights=need_weights)
     query = Query(values, around.positions[..., 0])

@@ -12,15 +12,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Memory
+from seq2seq.attention.base import AttentionOutput, Memory
 from seq2seq.config.ranges import Layers, Share, Width
-from seq2seq.encoders.image import GridEncoder, Places, cells, inside
+from seq2seq.encoders.image import GridEncoder, PositionCodes, cells, inside
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.stack import Stack
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """x + f(x), f two convolutions, each after a norm and ReLU (He 2016, arXiv:1603.05027, figure 1b).
 
     Where sides are halved, the first one is 4 x 4 and the shortcut takes means of 2 x 2 (He 2019, arXiv:1812.01187,
@@ -117,20 +117,23 @@ class CNNEncoder(GridEncoder):
         self.stem = _convolution(3, channels[0], 2)
         self.stages = Stack(
             Stack(
-                Residual(width if block else before, width, 1 if block else 2, NORMS[norm]) for block in range(blocks)
+                ResidualBlock(width if block else before, width, 1 if block else 2, NORMS[norm])
+                for block in range(blocks)
             )
             for before, width in pairwise(channels)
         )
         self.norm = NORMS[norm](channels[-1])
         self.project = nn.Conv2d(channels[-1], dim, 1)
-        self.places = Places(dim) if positions else None
+        self.places = PositionCodes(dim) if positions else None
         self.dropout = Dropout(dropout)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
-    def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
+    def encode(
+        self, x: Tensor, sizes: Tensor, need_weights: bool = False
+    ) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         """A cell sees its surroundings, and no padding."""
         padding = Padding.of(sizes, *x.shape[2:]).halved()
         x = padding(self.stem(x.contiguous(memory_format=torch.channels_last)))

@@ -14,8 +14,8 @@ from torch import Tensor
 from seq2seq.attention.base import sentence_means
 from seq2seq.batch import Batch
 from seq2seq.config.ranges import Count
-from seq2seq.encoders.base import Encoded, Encoder, SequenceEncoder
-from seq2seq.encoders.rows import Rows
+from seq2seq.encoders.base import Encoder, EncoderOutput, SequenceEncoder
+from seq2seq.encoders.rows import RowLayout
 from seq2seq.errors import UserError
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.positions import Learned
@@ -57,7 +57,7 @@ class DocumentEncoder(Encoder):
         self.final_dim, self.final_layers = self.sentences.final_dim, self.sentences.final_layers
         self.directions = self.sentences.directions
 
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         """Memory (B, S, D) with segments and sections (B, N, D)."""
         if batch.segments is None:
             raise UserError("encoder=document_... reads sentences: data.documents=true tells them apart")
@@ -65,7 +65,7 @@ class DocumentEncoder(Encoder):
         segments = batch.segments.clamp(min=0)
         x = self.embedding(batch.tokens)
         if self.scope == "sentence":
-            read = self.words.encode_rows(x, Rows.sentences(segments, mask), need_weights=need_weights)
+            read = self.words.encode_rows(x, RowLayout.sentences(segments, mask), need_weights=need_weights)
         else:
             read = self.words.encode(x, mask, need_weights=need_weights)
         means = sentence_means(read.memory.values, segments, mask)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Memory, SourceSpec
-from seq2seq.batch import Batch, Pictures
-from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.attention.base import AttentionOutput, Memory, SourceSpec
+from seq2seq.batch import Batch, ImageBatch
+from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.layers.positions import Sinusoidal
 
@@ -41,7 +41,7 @@ class GridEncoder(Encoder):
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         """Encodes ``batch.pictures``, each once."""
         pictures = shown(batch)
         if pictures.pixels.shape[1] > 1:
@@ -49,13 +49,13 @@ class GridEncoder(Encoder):
         grid, memory, slots = self.look(pictures, need_weights)
         values = grid * memory.mask.unsqueeze(-1)
         mean = values.sum(1, keepdim=True) / memory.mask.sum(1).clamp(min=1)[:, None, None]
-        return for_captions(Encoded.of(replace(memory, values=values), mean, slots), pictures.rows)
+        return for_captions(EncoderOutput.of(replace(memory, values=values), mean, slots), pictures.rows)
 
-    def look(self, pictures: Pictures, need_weights: bool) -> tuple[Tensor, Memory, Sequence[Attended]]:
+    def look(self, pictures: ImageBatch, need_weights: bool) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         """``encode`` of the pictures' first frames."""
         return self.encode(self.normalised(pictures), pictures.sizes[:, 1:], need_weights)
 
-    def normalised(self, pictures: Pictures) -> Tensor:
+    def normalised(self, pictures: ImageBatch) -> Tensor:
         """The first frame of each picture: (N, 3, h, w), 0 where it is padded, h and w multiples of the stride."""
         x = (pictures.pixels[:, 0].float() / 255.0 - self.mean) / self.std
         height, width = x.shape[2:]
@@ -63,11 +63,13 @@ class GridEncoder(Encoder):
         return F.pad(x, (0, -width % self.stride, 0, -height % self.stride))
 
     @abstractmethod
-    def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
+    def encode(
+        self, x: Tensor, sizes: Tensor, need_weights: bool = False
+    ) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         """x (N, 3, h, w), sizes (N, 2) real rows and columns of pixels -> cells (N, S, D), and where they stand."""
 
 
-def shown(batch: Batch) -> Pictures:
+def shown(batch: Batch) -> ImageBatch:
     """The pictures of a batch, which has to have some."""
     if batch.pictures is None:
         raise UserError("this encoder looks at pictures, and the data are text: choose encoder=rnn or transformer")
@@ -90,7 +92,7 @@ def cells(grid: Tensor, extent: Tensor) -> Memory:
     return Memory(values, real.gather(1, order), places, extent)
 
 
-class Places(nn.Module):
+class PositionCodes(nn.Module):
     """Where each cell stands: half of the width tells the row and half the column, by sinusoids (Vaswani 2017,
     section 3.5).
     """
@@ -107,7 +109,7 @@ class Places(nn.Module):
         return torch.cat((row, column), -1)
 
 
-def for_captions(encoded: Encoded, rows: Tensor) -> Encoded:
+def for_captions(encoded: EncoderOutput, rows: Tensor) -> EncoderOutput:
     """What is of N pictures for B captions, ``rows`` (B,) the picture of each."""
     weights = {name: each.index_select(0, rows) for name, each in encoded.weights.items()}
     penalties = {name: _first_of(each, rows) for name, each in encoded.penalties.items()}

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, AttentionFactory, Memory, SourceSpec
+from seq2seq.attention.base import AttentionFactory, AttentionOutput, Memory, SourceSpec
 from seq2seq.config.ranges import Count, Layers, Share, Width
-from seq2seq.encoders.image import GridEncoder, Places, cells
+from seq2seq.encoders.image import GridEncoder, PositionCodes, cells
 from seq2seq.encoders.transformer import EncoderLayer
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
@@ -22,7 +22,7 @@ class PatchEncoder(GridEncoder):
     """Patches of ``patch`` x ``patch`` pixels, projected, with their places, through a Transformer
     (Dosovitskiy 2021, arXiv:2010.11929, section 3.1; without its class token, since cells are what is attended to).
 
-    ``Places`` tell where they are, which any size of picture has.
+    ``PositionCodes`` tell where they are, which any size of picture has.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class PatchEncoder(GridEncoder):
             raise UserError(f"encoder.patch={patch} must be at least 1")
         super().__init__(dim, patch)
         self.patches = nn.Conv2d(3, dim, patch, patch)
-        self.places = Places(dim)
+        self.places = PositionCodes(dim)
         self.dropout = Dropout(dropout)
         inner = SourceSpec(dim, axes=2, is_self=True)
         self.layers = Stack(
@@ -50,7 +50,9 @@ class PatchEncoder(GridEncoder):
         )
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
 
-    def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
+    def encode(
+        self, x: Tensor, sizes: Tensor, need_weights: bool = False
+    ) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         """Patches that attend to each other."""
         memory = cells(self.patches(x), -(-sizes // self.stride))
         values = self.dropout(memory.values + self.places(memory))

@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import AttentionFactory, Memory, SourceSpec, fill_slot
+from seq2seq.attention.base import AttentionFactory, Memory, SourceSpec, build_attention
 from seq2seq.config.ranges import Count, CountOrZero, Layers, Share, Width
-from seq2seq.encoders.base import Encoded, SequenceEncoder, attend_self
+from seq2seq.encoders.base import EncoderOutput, SequenceEncoder, attend_self
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
@@ -57,9 +57,9 @@ class RNNEncoder(SequenceEncoder):
         self.final_dim, self.final_layers = dim, layers
         self.self_attention = None
         if self_attention is not None:
-            self.self_attention = fill_slot(self_attention, dim, SourceSpec(dim, is_self=True))
+            self.self_attention = build_attention(self_attention, dim, SourceSpec(dim, is_self=True))
 
-    def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> Encoded:
+    def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> EncoderOutput:
         """Memory (B, S, D); hidden (B, L, D): last real forward state and first backward state."""
         length = mask.sum(1)
         turned = (length[:, None] - 1 - torch.arange(mask.shape[1], device=mask.device)) % mask.shape[1]  # (B, S)
@@ -82,7 +82,7 @@ class RNNEncoder(SequenceEncoder):
             mixed = memory.values + self.dropout(attended.context)
             memory = replace(memory, values=mixed * mask.unsqueeze(-1))
             slots.append(attended)
-        return Encoded.of(memory, torch.stack(finals, 1), slots)
+        return EncoderOutput.of(memory, torch.stack(finals, 1), slots)
 
 
 def _take(x: Tensor, places: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowLayout:
     """Which places stand in which row; where rows overlap, one of them speaks for a place."""
 
     index: Tensor  # (B, R, L) long, the place of the sequence that stands there
@@ -22,7 +22,7 @@ class Rows:
     real: Tensor  # (B, S) bool
 
     @staticmethod
-    def windows(mask: Tensor, size: int, overlap: int) -> Rows:
+    def windows(mask: Tensor, size: int, overlap: int) -> RowLayout:
         """Windows of ``size`` places, each begun ``size - overlap`` after the last; the one in which a place stands
         furthest from an end speaks for it.
         """
@@ -36,10 +36,10 @@ class Rows:
         row = ((places - overlap // 2).div(step, rounding_mode="floor")).clamp(0, count - 1)
         whole = (x.expand(batch, *x.shape) for x in (index, row, places - row * step))
         index, row, place = whole
-        return Rows(index, mask[:, index[0]] & inside, row, place, mask)
+        return RowLayout(index, mask[:, index[0]] & inside, row, place, mask)
 
     @staticmethod
-    def sentences(segments: Tensor, mask: Tensor) -> Rows:
+    def sentences(segments: Tensor, mask: Tensor) -> RowLayout:
         """A row a sentence: segments (B, S) count up from 0."""
         row = segments.clamp(min=0)
         count = int(row.max()) + 1
@@ -48,7 +48,7 @@ class Rows:
         places = torch.arange(int(size.max()), device=row.device)
         index = (start.unsqueeze(2) + places).clamp(max=row.shape[1] - 1)
         place = torch.arange(row.shape[1], device=row.device) - start.gather(1, row)
-        return Rows(index, places < size.unsqueeze(2), row, place.clamp(0, max(0, len(places) - 1)), mask)
+        return RowLayout(index, places < size.unsqueeze(2), row, place.clamp(0, max(0, len(places) - 1)), mask)
 
     def split(self, x: Tensor) -> Tensor:
         """(B, S, D) -> (B R, L, D)."""

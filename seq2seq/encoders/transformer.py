@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, AttentionFactory, Memory, SourceSpec, fill_slot
+from seq2seq.attention.base import AttentionFactory, AttentionOutput, Memory, SourceSpec, build_attention
 from seq2seq.config.ranges import Count, CountOrZero, Layers, Share, Width
-from seq2seq.encoders.base import Encoded, SequenceEncoder, attend_self
+from seq2seq.encoders.base import EncoderOutput, SequenceEncoder, attend_self
 from seq2seq.layers.embedding import TokenEmbedding, relative
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
@@ -31,11 +31,11 @@ class EncoderLayer(nn.Module):
         dim = source.width
         self.feed_forward = FeedForward(dim, ff_dim, dropout, activation)
         initialise(self.feed_forward)
-        self.self_attention = fill_slot(self_attention, dim, source)
+        self.self_attention = build_attention(self_attention, dim, source)
         self.around_self = Residual(dim, dropout, norm)
         self.around_feed_forward = Residual(dim, dropout, norm)
 
-    def forward(self, x: Tensor, around: Memory, need_weights: bool) -> tuple[Tensor, Attended]:
+    def forward(self, x: Tensor, around: Memory, need_weights: bool) -> tuple[Tensor, AttentionOutput]:
         """(B, S, D) -> (B, S, D) and what it attended to. ``around`` gives mask and positions."""
         attended = attend_self(self.self_attention, self.around_self.enter(x), around, need_weights)
         x = self.around_self.leave(x, attended.context)
@@ -81,7 +81,7 @@ class TransformerEncoder(SequenceEncoder):
         self.source = SourceSpec(dim)
         self.final_dim, self.final_layers = dim, 1
 
-    def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> Encoded:
+    def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> EncoderOutput:
         """Memory (B, S, D); hidden (B, 1, D), the mean of the memory (what an RNN decoder starts from)."""
         around = Memory.of(x, mask)
         slots = []
@@ -90,4 +90,4 @@ class TransformerEncoder(SequenceEncoder):
             slots.append(attended)
         memory = Memory.of(self.norm(x) * around.mask.unsqueeze(-1), around.mask)
         mean = memory.values.sum(1, keepdim=True) / around.extent.clamp(min=1).unsqueeze(-1)
-        return Encoded.of(memory, mean, slots)
+        return EncoderOutput.of(memory, mean, slots)

@@ -13,13 +13,13 @@ import torch
 
 from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.batch import Batch
-from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.encoders.image import GridEncoder, for_captions, shown
 
 GridFactory = Callable[[int | None], GridEncoder]
 
 
-class ClipEncoder(Encoder):
+class VideoEncoder(Encoder):
     """A vector a frame, the mean of its grid, in their order: what temporal attention reads (Yao 2015,
     section 3.1).
     """
@@ -31,7 +31,7 @@ class ClipEncoder(Encoder):
         self.source = SourceSpec(dim)
         self.final_dim, self.final_layers = dim, 1
 
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         """Memory (B, F, D) along time; hidden (B, 1, D), the mean of the frames."""
         pictures = shown(batch)
         alone = torch.arange(len(pictures.pixels), device=pictures.rows.device)
@@ -41,5 +41,5 @@ class ClipEncoder(Encoder):
         real = torch.arange(values.shape[1], device=values.device) < pictures.sizes[:, :1]
         values = values * real.unsqueeze(-1)
         mean = values.sum(1, keepdim=True) / real.sum(1).clamp(min=1)[:, None, None]
-        found = reduce(Encoded.reporting, each, Encoded(Memory.of(values, real), mean))
+        found = reduce(EncoderOutput.reporting, each, EncoderOutput(Memory.of(values, real), mean))
         return for_captions(found, pictures.rows)

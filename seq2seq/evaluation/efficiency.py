@@ -14,15 +14,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.records import Record
-from seq2seq.evaluation.evaluate import Scored, batches
-from seq2seq.generation.generator import Trained
+from seq2seq.evaluation.evaluate import EvaluationResult, batches
+from seq2seq.generation.generator import TrainedModel
 from seq2seq.runtime.memory import allocated, allocated_on_gpu
 from seq2seq.search.base import evaluating
 
 COUNTED = 32  # records
 
 
-def cost(trained: Trained, records: Sequence[Record], scored: Scored) -> dict[str, Any]:
+def cost(trained: TrainedModel, records: Sequence[Record], scored: EvaluationResult) -> dict[str, Any]:
     """``flops_per_token`` of a forward pass, and ``decoding``: sentences and seconds, attention's pass included."""
     said = sum(1 for one in scored.generations if one.outputs)
     rate = said / scored.seconds if scored.seconds else None
@@ -32,7 +32,7 @@ def cost(trained: Trained, records: Sequence[Record], scored: Scored) -> dict[st
     return found
 
 
-def flops_per_token(trained: Trained, records: Sequence[Record]) -> float | None:
+def flops_per_token(trained: TrainedModel, records: Sequence[Record]) -> float | None:
     """Floating-point operations of the teacher-forced forward pass, output layer included, over target tokens,
     one record at a time: those of matrix products and convolutions, a multiplication and an addition being two. What
     goes number by number (tanh, softmax) is not counted. None without a record that can be read.
@@ -46,7 +46,7 @@ def flops_per_token(trained: Trained, records: Sequence[Record]) -> float | None
     return counter.get_total_flops() / tokens if tokens else None
 
 
-def update_memory(trained: Trained, records: Sequence[Record], max_tokens: int) -> int | None:
+def update_memory(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> int | None:
     """Bytes that the forward and backward pass of one batch, of the longest ``records``, allocate where most are alive
     at once, in fp32: activations and gradients, neither weights nor the optimiser's state. None without a batch,
     or without room for it beside what training still holds.

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seq2seq.attention_store import Exhibit
+from seq2seq.attention_store import AttentionRecord
 from seq2seq.batch import EOS, UNK, Batch
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.batching import sorted_batches
@@ -28,9 +28,9 @@ from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.evaluation.gold_metrics import is_known, judge
 from seq2seq.generation.attention_map import AttentionMap
-from seq2seq.generation.generator import Generation, Trained
+from seq2seq.generation.generator import Generation, TrainedModel
 from seq2seq.loss import Criterion
-from seq2seq.metrics import Score, score
+from seq2seq.metrics import MetricResult, score
 from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.captions import diversity
 from seq2seq.metrics.extraction import extraction
@@ -47,18 +47,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Scored:
+class EvaluationResult:
     """Of N records, in their order."""
 
     generations: list[Generation]  # attention is kept for the first ``plots`` alone
     statistics: list[dict[str, float]]  # of attention, a sentence each
     links: list[frozenset[Link]]  # between the words of source and output
     sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure (``metrics.sums``)
-    metrics: dict[str, Score] = field(default_factory=dict)
-    exhibits: list[Exhibit] = field(default_factory=list)  # of the first ``examples``
+    metrics: dict[str, MetricResult] = field(default_factory=dict)
+    exhibits: list[AttentionRecord] = field(default_factory=list)  # of the first ``examples``
     seconds: float = 0.0  # that search took, attention included
 
-    def add(self, metrics: Mapping[str, Score], places: Sequence[int] | None = None) -> None:
+    def add(self, metrics: Mapping[str, MetricResult], places: Sequence[int] | None = None) -> None:
         """Figures of all records, or of those at ``places``."""
         self.metrics |= metrics
         places = range(len(self.sums)) if places is None else places
@@ -67,7 +67,7 @@ class Scored:
 
 
 def score_records(
-    trained: Trained,
+    trained: TrainedModel,
     records: Sequence[Record],
     search: Search,
     task: Mapping[str, Any],
@@ -75,7 +75,7 @@ def score_records(
     max_tokens: int,
     plots: int,
     examples: int = 0,
-) -> Scored:
+) -> EvaluationResult:
     """Outputs of ``records`` and how good they are; the likelihood of the references, and how attention agrees with
     gold links and gold sentences where there are any, both with the references forced on the model. ``task`` names the
     ``metrics`` of the outputs. Of documents also what outputs copied, and baselines that copy whole sentences.
@@ -104,15 +104,15 @@ def score_records(
         found.add(own_words_said(trained, records, outputs))
         found.add(copied_sentences(sources, references, task))
     for name, value in behaviour.average(row for row in found.statistics if row).items():
-        found.metrics[f"attention_{name}"] = Score(value, behaviour.HOW)
+        found.metrics[f"attention_{name}"] = MetricResult(value, behaviour.HOW)
     return found
 
 
 def translate(
-    trained: Trained, sources: Sequence[str], search: Search, *, max_tokens: int, plots: int, examples: int = 0
-) -> tuple[Scored, dict[int, AttentionMap]]:
+    trained: TrainedModel, sources: Sequence[str], search: Search, *, max_tokens: int, plots: int, examples: int = 0
+) -> tuple[EvaluationResult, dict[int, AttentionMap]]:
     """Outputs, attention statistics and word links of each source; the attention of the first ``examples``."""
-    found = Scored(
+    found = EvaluationResult(
         [Generation(source, []) for source in sources],
         [{} for _ in sources],
         [frozenset() for _ in sources],
@@ -131,7 +131,7 @@ def translate(
     return found, maps
 
 
-def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> dict[str, Score]:
+def likelihood(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> dict[str, MetricResult]:
     """How well the references are predicted, teacher-forced and without smoothing."""
     rows = predicted(trained, records, max_tokens)
     nll, tokens, correct = rows.sum(0).tolist()
@@ -139,19 +139,19 @@ def likelihood(trained: Trained, records: Sequence[Record], max_tokens: int) -> 
         raise UserError("there is nothing to score: no record has a target that can be read with its source")
     signature = f"teacher-forced|{tokens:.0f} tokens with </s>|{spelling(trained)}"
     return {
-        "perplexity": Score(perplexity(nll, tokens), signature, rows[:, :2].tolist()),
-        "accuracy": Score(token_accuracy(correct, tokens), signature, rows[:, [2, 1]].tolist()),
+        "perplexity": MetricResult(perplexity(nll, tokens), signature, rows[:, :2].tolist()),
+        "accuracy": MetricResult(token_accuracy(correct, tokens), signature, rows[:, [2, 1]].tolist()),
     }
 
 
-def spelling(trained: Trained) -> str:
+def spelling(trained: TrainedModel) -> str:
     """What figures a token hang on: the vocabulary, by its size and content, and whether words beyond it are copied."""
     target = trained.codec.target
     copying = "|copying" if trained.model.decoder.pointer is not None else ""
     return f"vocabulary {len(target)} {hashlib.sha256(target.model).hexdigest()[:8]}{copying}"
 
 
-def predicted(trained: Trained, records: Sequence[Record], max_tokens: int) -> NDArray[np.float64]:
+def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> NDArray[np.float64]:
     """(N, 3) of the references: -log p, in nats, tokens, and how many of them the model ranks first; 0 of what can't be
     read.
     """
@@ -168,7 +168,7 @@ def predicted(trained: Trained, records: Sequence[Record], max_tokens: int) -> N
 
 def objects_named(
     known: Sequence[Record], outputs: Sequence[str], references: Sequence[Sequence[str]]
-) -> dict[str, Score]:
+) -> dict[str, MetricResult]:
     """Of drawn scenes, of which all that is true to say is a reference: what was said rightly."""
     naming = {
         word
@@ -178,14 +178,14 @@ def objects_named(
         if boxes
     }
     rows = attributes(outputs, references, naming)
-    named = Score.share(rows, "share of words that name objects, by the nearest reference, place by place")
+    named = MetricResult.share(rows, "share of words that name objects, by the nearest reference, place by place")
     if named is None:
         return {}
-    whole = Score.mean(exact(outputs, references), "share of outputs that are a reference, word for word")
+    whole = MetricResult.mean(exact(outputs, references), "share of outputs that are a reference, word for word")
     return {"exact": whole, "attributes": named}
 
 
-def own_words_said(trained: Trained, records: Sequence[Record], outputs: Sequence[str]) -> dict[str, Score]:
+def own_words_said(trained: TrainedModel, records: Sequence[Record], outputs: Sequence[str]) -> dict[str, MetricResult]:
     """Of the words that only copying can say, how many were said."""
     target = trained.codec.target
 
@@ -194,27 +194,27 @@ def own_words_said(trained: Trained, records: Sequence[Record], outputs: Sequenc
 
     sources, targets = ([record["source"] for record in records], [record["target"] for record in records])
     rows = copied_words(sources, targets, outputs, known)
-    said = Score.share(rows, "source words that the target vocabulary lacks")
+    said = MetricResult.share(rows, "source words that the target vocabulary lacks")
     return {} if said is None else {"copy_accuracy": said}
 
 
 def copied_sentences(
     sources: Sequence[str], references: Sequence[Sequence[str]], task: Mapping[str, Any]
-) -> dict[str, Score]:
+) -> dict[str, MetricResult]:
     """ROUGE of summaries that copy whole sentences, by the code that scores the model's."""
     metrics = [name for name in task["metrics"] if name.startswith("rouge")]
     if not metrics:
         return {}
     copied = baselines(sources, references, sentences=task.get("lead_sentences"), words=task.get("lead_words"))
     return {
-        f"{metric}_{name}": Score(value.score, f"baseline|{value.signature}")
+        f"{metric}_{name}": MetricResult(value.score, f"baseline|{value.signature}")
         for name, texts in copied.items()
         for metric, value in score(metrics, texts, references).items()
     }
 
 
 def forced(
-    trained: Trained, records: Sequence[Record], max_tokens: int, *, plots: int = 0
+    trained: TrainedModel, records: Sequence[Record], max_tokens: int, *, plots: int = 0
 ) -> list[AttentionMap | None]:
     """The attention of each record's target, forced on the model; in their order, None where a picture can't be read
     any more. All weights, of which there are many, are kept for the first ``plots`` alone, the alignment for all.
@@ -229,7 +229,7 @@ def forced(
     return [maps.get(place) for place in range(len(records))]
 
 
-def batches(trained: Trained, records: Sequence[Record], max_tokens: int) -> Iterator[Batch]:
+def batches(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> Iterator[Batch]:
     """The records as tensors on the model's device, longest first."""
     examples = [trained.codec(record) for record in records]
     for places in sorted_batches(*lengths(examples), max_tokens):

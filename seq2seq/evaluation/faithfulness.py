@@ -30,15 +30,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from seq2seq.attention.interventions import INTERVENTIONS, intervened
-from seq2seq.batch import PAD, UNK, Batch, Copies, Pictures
+from seq2seq.batch import PAD, UNK, Batch, Copies, ImageBatch
 from seq2seq.data.collate import collate
 from seq2seq.data.records import Record
 from seq2seq.decoders.base import Decoded
 from seq2seq.encoders.image import GridEncoder
 from seq2seq.evaluation.evaluate import forced, predicted, spelling
 from seq2seq.generation.attention_map import AttentionMap
-from seq2seq.generation.generator import Trained
-from seq2seq.metrics import Score
+from seq2seq.generation.generator import TrainedModel
+from seq2seq.metrics import MetricResult
 from seq2seq.metrics.words import summed
 from seq2seq.search.base import differentiable, evaluating
 
@@ -54,7 +54,7 @@ Each step is a pass over the whole record, so that their cost grows with the thi
 
 
 @dataclass
-class Steps:
+class DecodingSteps:
     """Sums over the steps of a record."""
 
     count: int = 0  # steps that attend a source word
@@ -66,7 +66,7 @@ class Steps:
     compared: int = 0  # steps that have a tau
 
 
-def faithfulness(trained: Trained, records: Sequence[Record], max_tokens: int) -> dict[str, Score]:
+def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> dict[str, MetricResult]:
     """The figures of these records; {} where there are none that can be read."""
     if not records:
         return {}
@@ -77,8 +77,8 @@ def faithfulness(trained: Trained, records: Sequence[Record], max_tokens: int) -
         with intervened(trained.model, change):
             dearer = predicted(trained, records, max_tokens).T[0] - nll
         rows = list(zip(dearer.tolist(), tokens.tolist(), strict=True))
-        shares[f"cost_{name}"] = Score.share(rows, f"nats a token more|attention {name}|{how}")
-    steps = [Steps() for _ in records]
+        shares[f"cost_{name}"] = MetricResult.share(rows, f"nats a token more|attention {name}|{how}")
+    steps = [DecodingSteps() for _ in records]
     maps = forced(trained, records, max_tokens)
     for place, (record, seen) in enumerate(zip(records, maps, strict=True)):
         if seen is not None:
@@ -90,9 +90,9 @@ def faithfulness(trained: Trained, records: Sequence[Record], max_tokens: int) -
         ("flips_attended", [(one.flipped, one.count) for one in steps], "share of steps|the most attended"),
         ("flips_random", [(one.flipped_random, one.count) for one in steps], "share of steps|any other"),
     ):
-        shares[name] = Score.share(rows, f"{what}|{erased}")
+        shares[name] = MetricResult.share(rows, f"{what}|{erased}")
     rows = [(one.tau, one.compared) for one in steps]
-    shares["gradient_tau"] = Score.share(rows, f"Kendall tau-b|weights, gradient x input|{how}")
+    shares["gradient_tau"] = MetricResult.share(rows, f"Kendall tau-b|weights, gradient x input|{how}")
     return {name: score for name, score in shares.items() if score is not None}
 
 
@@ -105,7 +105,9 @@ def kendall(a: ArrayLike, b: ArrayLike) -> float | None:
     return float((x * y).sum()) / both if both else None
 
 
-def _look(trained: Trained, record: Record, seen: AttentionMap, draw: Random, max_tokens: int, steps: Steps) -> None:
+def _look(
+    trained: TrainedModel, record: Record, seen: AttentionMap, draw: Random, max_tokens: int, steps: DecodingSteps
+) -> None:
     """One record: a row of a batch for each step."""
     words = np.arange(len(seen.source)) if seen.cells is not None else np.asarray(seen.source_words)
     count = int(words.max(initial=-1)) + 1
@@ -160,14 +162,14 @@ def _one_of(places: NDArray[np.intp], draw: Random) -> int:
     return int(places[0] if len(places) == 1 else draw.choice(places.tolist()))
 
 
-def _at(trained: Trained, decoded: Decoded, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor]:
+def _at(trained: TrainedModel, decoded: Decoded, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor]:
     """(R,) log p(y_t) and (R,) the likeliest word of row r's own step t."""
     row = torch.arange(len(place), device=place.device)
     log_probs = trained.model.decoder.log_probs(decoded)[row, place]  # (R, V)
     return log_probs.gather(1, batch.target_out[row, place].unsqueeze(1)).squeeze(1), log_probs.argmax(1)
 
 
-def _gradients(trained: Trained, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
+def _gradients(trained: TrainedModel, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
     """``_at`` of the rows as they are, and (R, S) x . d log p(y_t) / dx."""
     with torch.enable_grad(), differentiable(trained.model):
         with _first_output(getattr(getattr(trained.model.encoder, "embedding", None), "table", None)) as embedded:
@@ -198,7 +200,7 @@ def _first_output(module: nn.Module | None) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def _without(trained: Trained, batch: Batch, seen: AttentionMap, hidden: Tensor) -> Batch:
+def _without(trained: TrainedModel, batch: Batch, seen: AttentionMap, hidden: Tensor) -> Batch:
     """Each row without the places ``hidden`` (R, S) of its source."""
     if batch.pictures is not None:
         return replace(batch, pictures=_greyed(trained, batch.pictures, seen, hidden))
@@ -208,7 +210,7 @@ def _without(trained: Trained, batch: Batch, seen: AttentionMap, hidden: Tensor)
     return replace(batch, source=batch.tokens.masked_fill(hidden, UNK), copies=copies)
 
 
-def _greyed(trained: Trained, pictures: Pictures, seen: AttentionMap, hidden: Tensor) -> Pictures:
+def _greyed(trained: TrainedModel, pictures: ImageBatch, seen: AttentionMap, hidden: Tensor) -> ImageBatch:
     """A picture a row, with its hidden cells (of a clip, frames) grey. Of no ``files``: a backbone would answer with
     what it keeps of the picture as it was.
     """
@@ -222,4 +224,4 @@ def _greyed(trained: Trained, pictures: Pictures, seen: AttentionMap, hidden: Te
             pixels[row, ..., y * side : (y + 1) * side, x * side : (x + 1) * side] = GREY
         else:
             pixels[row, x] = GREY
-    return Pictures(pixels, pictures.sizes[pictures.rows], torch.arange(len(hidden), device=hidden.device))
+    return ImageBatch(pixels, pictures.sizes[pictures.rows], torch.arange(len(hidden), device=hidden.device))

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from seq2seq.data.records import Record, regions_of
 from seq2seq.generation.attention_map import AttentionMap
-from seq2seq.metrics import Score
-from seq2seq.metrics.alignment import Agreement, agreement, align, counts, diagonal, uniform
-from seq2seq.metrics.gold import Gold
+from seq2seq.metrics import MetricResult
+from seq2seq.metrics.alignment import LinkCounts, agreement, align, counts, diagonal, uniform
+from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link
 from seq2seq.metrics.pointing import Pointing, pointing
 from seq2seq.metrics.sentences import attended_sentences, recalled, uniform_recall
-from seq2seq.metrics.translation import Rows
+from seq2seq.metrics.translation import RecordRows
 from seq2seq.metrics.words import overlap
 
 
@@ -25,7 +25,9 @@ def is_known(record: Record) -> bool:
     return any(record.get(key) for key in JUDGES)
 
 
-def judge(maps: Mapping[int, AttentionMap], records: Sequence[Record]) -> Iterator[tuple[list[int], dict[str, Score]]]:
+def judge(
+    maps: Mapping[int, AttentionMap], records: Sequence[Record]
+) -> Iterator[tuple[list[int], dict[str, MetricResult]]]:
     """Of each kind of knowledge the records that have it, among those whose targets were forced on the model that
     ``maps`` are of, and their figures.
     """
@@ -35,14 +37,14 @@ def judge(maps: Mapping[int, AttentionMap], records: Sequence[Record]) -> Iterat
             yield places, judged([maps[place] for place in places], [records[place] for place in places])
 
 
-def links_agreed(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
+def links_agreed(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """``alignment_error`` by the records' own links."""
     return alignment_error(maps, [gold_of(record) for record in records])[0]
 
 
 def alignment_error(
-    maps: Sequence[AttentionMap], gold: Sequence[Gold]
-) -> tuple[dict[str, Score], list[frozenset[Link]]]:
+    maps: Sequence[AttentionMap], gold: Sequence[GoldLinks]
+) -> tuple[dict[str, MetricResult], list[frozenset[Link]]]:
     """AER of the attention while targets are forced on the model, beside what no attention reaches; and the links that
     ``aer`` is of.
 
@@ -51,7 +53,7 @@ def alignment_error(
     there are also ``aer_layer1``, ... and ``aer_layers``, of their mean.
     """
     sides = [(overlap(m.source, g.source), overlap(m.target, g.target)) for m, g in zip(maps, gold, strict=True)]
-    scores: dict[str, Score] = {}
+    scores: dict[str, MetricResult] = {}
 
     def add(
         name: str, alignments: Iterable[NDArray[Any]], layer: str, rows: str = "predicted"
@@ -76,7 +78,7 @@ def alignment_error(
     return scores, chosen
 
 
-def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
+def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """Recall of the sentences that the words of the references come from (of the words that come from one the share
     whose most attended sentence it is), beside that of uniform attention.
     """
@@ -85,15 +87,15 @@ def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> 
         real = [n if word >= 0 else -1 for n, word in zip(one.sentences, one.source_words, strict=True)]
         attended = attended_sentences(one.alignment, real, overlap(one.target, record["target"].split()))
         rows.append(recalled(attended, record["origins"]))
-    found = Score.share(rows, "share of target words|most attended sentence|last cross layer, heads:mean")
+    found = MetricResult.share(rows, "share of target words|most attended sentence|last cross layer, heads:mean")
     expected = uniform_recall([record["source"] for record in records], [record["origins"] for record in records])
     if found is None or expected is None:
         return {}
-    baseline = Score(expected, "baseline: any source word, expected")
+    baseline = MetricResult(expected, "baseline: any source word, expected")
     return {"sentence_recall": found, "sentence_recall_uniform": baseline}
 
 
-def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, Score]:
+def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """Pointing accuracy of the attention while references are forced on the model, beside what no attention reaches."""
     found = []
     for one, record in zip(maps, records, strict=True):
@@ -106,13 +108,13 @@ def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> di
     words, _, uniformly, in_centre = (sum(column) for column in zip(*found, strict=True))
     how = f"words that name a region: {words}"
     hits = [(one.hits, one.words) for one in found]
-    score = Score.share(hits, f"most attended cell overlaps|last cross layer, heads:mean|{how}")
+    score = MetricResult.share(hits, f"most attended cell overlaps|last cross layer, heads:mean|{how}")
     if score is None:
         return {}
     return {
         "pointing": score,
-        "pointing_uniform": Score(uniformly / words, f"baseline: any cell, expected|{how}"),
-        "pointing_centre": Score(in_centre / words, f"baseline: the cell in the middle|{how}"),
+        "pointing_uniform": MetricResult(uniformly / words, f"baseline: any cell, expected|{how}"),
+        "pointing_centre": MetricResult(in_centre / words, f"baseline: the cell in the middle|{how}"),
     }
 
 
@@ -120,16 +122,16 @@ JUDGES = {"alignment": links_agreed, "origins": sentences_found, "regions": regi
 """What may be known of a record, and what judges attention by it."""
 
 
-def gold_of(record: Record) -> Gold:
+def gold_of(record: Record) -> GoldLinks:
     """A record's own links, between its words."""
     source, target = record["source"].split(), record["target"].split()
-    return Gold.of(source, target, record.get("alignment", ()), record.get("possible", ()))
+    return GoldLinks.of(source, target, record.get("alignment", ()), record.get("possible", ()))
 
 
-def record_of(gold: Gold) -> Record:
+def record_of(gold: GoldLinks) -> Record:
     """A pair of a gold file as a record."""
     return Record(source=" ".join(gold.source), target=" ".join(gold.target))
 
 
-def _agreed(figures: Agreement, how: str, rows: Rows | None = None) -> Score:
-    return Score(figures.aer, f"AER|{how}|precision:{figures.precision:.4f}|recall:{figures.recall:.4f}", rows)
+def _agreed(figures: LinkCounts, how: str, rows: RecordRows | None = None) -> MetricResult:
+    return MetricResult(figures.aer, f"AER|{how}|precision:{figures.precision:.4f}|recall:{figures.recall:.4f}", rows)

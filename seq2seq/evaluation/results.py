@@ -29,14 +29,14 @@ from omegaconf import OmegaConf
 from seq2seq import attention_store
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record, regions_of
-from seq2seq.evaluation.evaluate import Scored
+from seq2seq.evaluation.evaluate import EvaluationResult
 from seq2seq.evaluation.gold_metrics import gold_of, record_of
 from seq2seq.files.writing import growing, write_text
 from seq2seq.generation.attention_map import AttentionMap
-from seq2seq.generation.generator import Trained
-from seq2seq.generation.writer import Writer
-from seq2seq.metrics import Score
-from seq2seq.metrics.gold import Gold
+from seq2seq.generation.generator import TrainedModel
+from seq2seq.generation.writer import OutputWriter
+from seq2seq.metrics import MetricResult
+from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link, to_pharaoh
 from seq2seq.metrics.resampling import by_record
 from seq2seq.metrics.words import spoken
@@ -46,10 +46,10 @@ COUNTED = 1_000_000  # training records whose words are counted
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
 
 
-def save_split(directory: Path, split: str, records: Sequence[Record], scored: Scored) -> None:
+def save_split(directory: Path, split: str, records: Sequence[Record], scored: EvaluationResult) -> None:
     """Writes outputs, links and pictures of a split."""
     stem = directory / "outputs" / split
-    with Writer(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh", directory / "attention" / split) as writer:
+    with OutputWriter(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh", directory / "attention" / split) as writer:
         for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):
             references = list(record.get("references") or [record["target"]])
             more = {"references": references, "sums": scored.sums[place]}
@@ -66,10 +66,10 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: S
 def save_gold(
     directory: Path,
     name: str,
-    gold: Sequence[Gold],
+    gold: Sequence[GoldLinks],
     maps: Sequence[AttentionMap],
     links: Sequence[frozenset[Link]],
-    metrics: Mapping[str, Score],
+    metrics: Mapping[str, MetricResult],
     *,
     plots: int,
     examples: int,
@@ -88,7 +88,7 @@ def save_gold(
     attention_store.save(directory / "attention" / f"{name}.npz", kept)
 
 
-def save_results(path: Path, splits: Mapping[str, Mapping[str, Score]], run: Mapping[str, Any]) -> None:
+def save_results(path: Path, splits: Mapping[str, Mapping[str, MetricResult]], run: Mapping[str, Any]) -> None:
     """Writes results.json, the last file of a run, with the digests of those that were written before."""
     scores = {split: {name: score.told() for name, score in metrics.items()} for split, metrics in splits.items()}
     content: dict[str, Any] = {**scores, "run": dict(run)}
@@ -110,7 +110,7 @@ def save_frequencies(directory: Path, corpus: Corpus) -> None:
     write_text(directory / "frequencies.json", text + "\n")
 
 
-def about(trained: Trained, seconds: float, **costs: Any) -> dict[str, Any]:
+def about(trained: TrainedModel, seconds: float, **costs: Any) -> dict[str, Any]:
     """How these results came about, and what they took."""
     gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return {
@@ -135,7 +135,7 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def table(metrics: Mapping[str, Score]) -> str:
+def table(metrics: Mapping[str, MetricResult]) -> str:
     """Names and figures in two columns, and what makes each comparable."""
     rows = [
         (name, f"{score.score:.{2 if score.score >= 10 else 4}f}", score.signature) for name, score in metrics.items()

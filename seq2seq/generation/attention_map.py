@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seq2seq.attention_store import Array, Exhibit
+from seq2seq.attention_store import Array, AttentionRecord
 from seq2seq.batch import EOS, Batch
 from seq2seq.data.codec import Codec
 from seq2seq.data.images import Picture
@@ -22,7 +22,7 @@ from seq2seq.decoders.base import SENTINEL
 from seq2seq.encoders.image import GridEncoder
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
-from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link
 from seq2seq.metrics.words import merge, overlap
 from seq2seq.model import Seq2Seq
@@ -90,10 +90,10 @@ class AttentionMap:
         """Return the map without the weights of self-attention."""
         return replace(self, weights={name: weights for name, weights in self.weights.items() if "cross." in name})
 
-    def exhibit(self, place: int, reference: Array | None = None) -> Exhibit:
+    def exhibit(self, place: int, reference: Array | None = None) -> AttentionRecord:
         """What of it is kept for comparison: record ``place``, and ``between_words`` of its reference."""
         picture = self.cells is not None
-        return Exhibit(
+        return AttentionRecord(
             place,
             [] if picture else self.source,
             self.target,
@@ -116,7 +116,7 @@ class AttentionMap:
         self,
         directory: str | Path,
         record: int,
-        gold: Gold | None = None,
+        gold: GoldLinks | None = None,
         origins: Sequence[int] | None = None,
         regions: Sequence[Sequence[float]] | None = None,
     ) -> list[Path]:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from seq2seq.config.instantiate import locate, plain
 from seq2seq.config.validate import check_options
 from seq2seq.data.readers.columns import Columns
-from seq2seq.data.readers.reader import Location, Tabular, columns_at
+from seq2seq.data.readers.reader import DataLocation, Tabular, columns_at
 from seq2seq.data.readers.tables import jsonl
 from seq2seq.data.records import Fault
 from seq2seq.errors import UserError
@@ -32,7 +32,7 @@ def columns_of(data: DictConfig) -> Columns:
         return Columns([data.source], [data.target])
     names: dict[str, Any] = {key: reader[key] for key in ("column", "references", "language") if key in reader}
     check_options("data.reader", names, kind)
-    return columns_at(Location(None, data.source, data.target), **names)
+    return columns_at(DataLocation(None, data.source, data.target), **names)
 
 
 def read_documents(path: str | None, columns: Columns) -> Iterator[tuple[str, str]]:

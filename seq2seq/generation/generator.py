@@ -53,7 +53,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A model with its tokenizers and the config it was trained by."""
 
     model: Seq2Seq
@@ -63,7 +63,7 @@ class Trained:
     device: torch.device
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto") -> Trained:
+    def load(cls, path: str | Path, device: str = "auto") -> TrainedModel:
         """Open a run directory, a model's folder or its model.safetensors."""
         keep_freed()
         avoid_wrong_ones()

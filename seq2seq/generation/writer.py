@@ -15,7 +15,7 @@ from typing import IO, Any
 from seq2seq.errors import UserError
 from seq2seq.files.writing import FULL, growing, is_same
 from seq2seq.generation.generator import Generation
-from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link, to_pharaoh
 
 
@@ -24,7 +24,7 @@ def format_of(output: str | Path | None, format: str | None) -> str:
     return format or ("jsonl" if output is not None and Path(output).suffix == ".jsonl" else "text")
 
 
-class Writer:
+class OutputWriter:
     """Writes each generation to ``output`` (stdout if None), its links to ``alignments``, its pictures to ``plots``.
 
     ``format`` is text (the best output, a line an input) or jsonl (see ``json_line``); None goes by ``output``'s name.
@@ -70,7 +70,7 @@ class Writer:
         self,
         place: int,
         generation: Generation,
-        gold: Gold | None = None,
+        gold: GoldLinks | None = None,
         origins: Sequence[int] | None = None,
         regions: Sequence[Sequence[float]] | None = None,
     ) -> None:
@@ -85,7 +85,7 @@ class Writer:
                 with self._told(place):
                     file.flush()
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> OutputWriter:
         with ExitStack() as stack:  # of two files that open both or none
             self._files = [None if path is None else stack.enter_context(growing(path)) for path in self._paths]
             self._stack = stack.pop_all()

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
-from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link, links
 from seq2seq.metrics.words import about_predicted, merge
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LinkCounts:
     """``aer`` (lower is better), ``precision`` and ``recall``, all 0-1."""
 
     aer: float
@@ -42,7 +42,7 @@ def align(
     return links(merge(about_predicted(weights, rows), source, target), method, threshold=threshold)
 
 
-def agreement(predicted: Sequence[Collection[Link]], gold: Sequence[Gold]) -> Agreement:
+def agreement(predicted: Sequence[Collection[Link]], gold: Sequence[GoldLinks]) -> LinkCounts:
     """AER = 1 - (|A∩S| + |A∩P|) / (|A| + |S|), precision |A∩P| / |A|, recall |A∩S| / |S|.
 
     AER is 0 without predicted and sure links, precision is 1 without predictions, recall 1 without sure links.
@@ -51,7 +51,7 @@ def agreement(predicted: Sequence[Collection[Link]], gold: Sequence[Gold]) -> Ag
     return _agreement(*(sum(column) for column in zip(*rows, strict=True))) if rows else _agreement(0, 0, 0, 0)
 
 
-def counts(predicted: Sequence[Collection[Link]], gold: Sequence[Gold]) -> list[tuple[int, int, int, int]]:
+def counts(predicted: Sequence[Collection[Link]], gold: Sequence[GoldLinks]) -> list[tuple[int, int, int, int]]:
     """|A|, |S|, |A∩S| and |A∩P| of each sentence."""
     if len(predicted) != len(gold):
         raise ValueError(f"links of {len(predicted)} sentences, gold ones of {len(gold)}")
@@ -59,12 +59,12 @@ def counts(predicted: Sequence[Collection[Link]], gold: Sequence[Gold]) -> list[
     return [(len(a), len(g.sure), len(a & g.sure), len(a & g.possible)) for a, g in pairs]
 
 
-def diagonal(gold: Sequence[Gold]) -> Agreement:
+def diagonal(gold: Sequence[GoldLinks]) -> LinkCounts:
     """The baseline that knows only lengths: target word j goes to source word ⌊(j + 1/2) I / J⌋."""
     return agreement([_diagonal(len(g.source), len(g.target)) for g in gold], gold)
 
 
-def uniform(gold: Sequence[Gold]) -> Agreement:
+def uniform(gold: Sequence[GoldLinks]) -> LinkCounts:
     """The baseline that knows nothing: each target word goes to one source word, drawn uniformly.
 
     In expectation, which is exact as |A| = J is fixed: E|A∩S| = |S| / I and E|A∩P| = |P| / I in each sentence
@@ -82,9 +82,9 @@ def _diagonal(source: int, target: int) -> set[Link]:
     return {((2 * j + 1) * source // (2 * target), j) for j in range(target)}
 
 
-def _agreement(predicted: int, sure: int, in_sure: float, in_possible: float) -> Agreement:
+def _agreement(predicted: int, sure: int, in_sure: float, in_possible: float) -> LinkCounts:
     total = predicted + sure
-    return Agreement(
+    return LinkCounts(
         aer=1 - (in_sure + in_possible) / total if total else 0.0,
         precision=in_possible / predicted if predicted else 1.0,
         recall=in_sure / sure if sure else 1.0,

@@ -21,7 +21,7 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.translation import Score, check, counted
+from seq2seq.metrics.translation import MetricResult, check, counted
 
 ORDERS = (1, 2, 3, 4)
 SIGMA = 6.0  # of CIDEr-D's penalty for lengths
@@ -103,20 +103,20 @@ class _Vector:
         self.weights, self.norms, self.length = weights, norms, length
 
 
-def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """The mean of CIDEr-D over pictures."""
     references = check("CIDEr-D", hypotheses, references)
     scores = CiderD(references).scores(range(len(hypotheses)), [words(text) for text in hypotheses])
-    return Score.mean(scores, f"CIDEr-D|{TOKENS}|sigma:6")
+    return MetricResult.mean(scores, f"CIDEr-D|{TOKENS}|sigma:6")
 
 
-def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """BLEU of n-grams up to ``order`` of the whole corpus, by the reference of the closest length."""
     name = f"BLEU-{order}"
     references = check(name, hypotheses, references)
     spaced = [[" ".join(words(text)) for text in several] for several in references]
     found, rows = counted(counter(order), [" ".join(words(text)) for text in hypotheses], spaced)
-    return Score(found, f"{name}|{TOKENS}|smooth:none", rows)
+    return MetricResult(found, f"{name}|{TOKENS}|smooth:none", rows)
 
 
 def counter(order: int) -> BLEU:
@@ -124,7 +124,7 @@ def counter(order: int) -> BLEU:
     return BLEU(max_ngram_order=order, tokenize="none", smooth_method="none", force=True)
 
 
-def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """F = (1 + beta^2) P R / (R + beta^2 P), P and R the best of the longest common subsequence with any reference."""
     references = check("ROUGE-L of COCO", hypotheses, references)
     scores = []
@@ -135,10 +135,10 @@ def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
         recall = max(c / max(1, len(reference)) for c, reference in zip(common, told, strict=True))
         both = precision and recall
         scores.append(100.0 * (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision) if both else 0.0)
-    return Score.mean(scores, f"ROUGE-L|{TOKENS}|beta:1.2|best precision, best recall")
+    return MetricResult.mean(scores, f"ROUGE-L|{TOKENS}|beta:1.2|best precision, best recall")
 
 
-def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """METEOR 1.5 (Denkowski & Lavie 2014, W14-3348), by the program that ``pycocoevalcap`` brings."""
     references = check("METEOR", hypotheses, references)
     if missing := missing_for("meteor"):
@@ -148,7 +148,7 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Sc
     return _of_coco("METEOR-1.5", Meteor(), hypotheses, references)
 
 
-def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """F1 of the tuples of scene graphs (Anderson 2016, arXiv:1607.08822), by ``pycocoevalcap``'s program."""
     references = check("SPICE", hypotheses, references)
     if missing := missing_for("spice"):
@@ -172,15 +172,15 @@ def missing_for(metric: str) -> str | None:
     return None
 
 
-def _of_coco(name: str, scorer: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def _of_coco(name: str, scorer: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """A score of ``pycocoevalcap`` on our words."""
     told = {place: [" ".join(words(text)) for text in several] for place, several in enumerate(references)}
     said = {place: [" ".join(words(text))] for place, text in enumerate(hypotheses)}
     score, _ = scorer.compute_score(told, said)
-    return Score(100.0 * float(score), f"{name}|{TOKENS}|pycocoevalcap:{version('pycocoevalcap')}")
+    return MetricResult(100.0 * float(score), f"{name}|{TOKENS}|pycocoevalcap:{version('pycocoevalcap')}")
 
 
-def diversity(hypotheses: Sequence[str]) -> dict[str, Score]:
+def diversity(hypotheses: Sequence[str]) -> dict[str, MetricResult]:
     """How much captions differ: distinct words and pairs as shares of all (Li 2016, N16-1014), and captions; length."""
     said = [words(text) for text in hypotheses]
     figures = {"unique_captions": len({tuple(text) for text in said}) / max(1, len(said))}
@@ -188,10 +188,10 @@ def diversity(hypotheses: Sequence[str]) -> dict[str, Score]:
         all_of = [ngram for text in said for ngram in zip(*(text[k:] for k in range(order)), strict=False)]
         figures[f"distinct_{order}"] = len(set(all_of)) / max(1, len(all_of))
     figures["caption_words"] = fmean(map(len, said)) if said else 0.0
-    return {name: Score(value, f"{name}|{TOKENS}|{len(said)} captions") for name, value in figures.items()}
+    return {name: MetricResult(value, f"{name}|{TOKENS}|{len(said)} captions") for name, value in figures.items()}
 
 
-SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Score]] = {
+SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], MetricResult]] = {
     "cider": cider,
     **{f"bleu{order}": partial(bleu_n, order) for order in ORDERS},
     "rougeL_coco": rouge_l_coco,

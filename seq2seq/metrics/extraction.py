@@ -13,7 +13,7 @@ from math import fsum
 import regex
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.translation import Score
+from seq2seq.metrics.translation import MetricResult
 from seq2seq.metrics.words import WORD
 
 _TOKEN = regex.compile(rf"{WORD}|\S")
@@ -21,7 +21,7 @@ _TOKEN = regex.compile(rf"{WORD}|\S")
 
 def extraction(
     sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
-) -> dict[str, Score]:
+) -> dict[str, MetricResult]:
     """Means over the summaries for which a figure is defined; one that is defined for none is left out.
 
     ==================== ==================================================================================
@@ -44,13 +44,13 @@ def extraction(
             values[name].append(value)
     signature = "case:lc|tok:unicode+marks"
     found = {
-        name: Score(fsum(several) / len(several), f"{name}|mean:{len(several)} summaries|{signature}")
+        name: MetricResult(fsum(several) / len(several), f"{name}|mean:{len(several)} summaries|{signature}")
         for name, several in values.items()
     }
     said = sum(len(summary) for summary in summaries)
     wanted = fsum(len(words(text)) / len(several) for several in references for text in several)
     if wanted:
-        found["length_ratio"] = Score(said / wanted, f"length_ratio|refs:mean|{signature}")
+        found["length_ratio"] = MetricResult(said / wanted, f"length_ratio|refs:mean|{signature}")
     return found
 
 

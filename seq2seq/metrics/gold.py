@@ -18,7 +18,7 @@ from seq2seq.metrics.links import Link
 
 
 @dataclass(frozen=True)
-class Gold:
+class GoldLinks:
     """One sentence pair's words and links. S ⊆ P always: sure links are made possible ones too."""
 
     source: tuple[str, ...]
@@ -39,17 +39,17 @@ class Gold:
         target: Iterable[str],
         sure: Iterable[Iterable[int]],
         possible: Iterable[Iterable[int]] = (),
-    ) -> Gold:
-        """From any sequences of words and pairs: ``Gold.of(words, words, record["alignment"])``."""
-        return Gold(tuple(source), tuple(target), _links(sure), _links(possible))
+    ) -> GoldLinks:
+        """From any sequences of words and pairs: ``GoldLinks.of(words, words, record["alignment"])``."""
+        return GoldLinks(tuple(source), tuple(target), _links(sure), _links(possible))
 
-    def swapped(self) -> Gold:
+    def swapped(self) -> GoldLinks:
         """The same alignment for translation the other way round."""
         sure, possible = (frozenset((j, i) for i, j in several) for several in (self.sure, self.possible))
-        return Gold(self.target, self.source, sure, possible)
+        return GoldLinks(self.target, self.source, sure, possible)
 
 
-def read_gold(path: str | Path) -> list[Gold]:
+def read_gold(path: str | Path) -> list[GoldLinks]:
     """The sentence pairs of a gold file; errors name the file and the line. Empty lines are passed over."""
     pairs = []
     with open_lines(path) as lines:
@@ -64,7 +64,7 @@ def read_gold(path: str | Path) -> list[Gold]:
     return pairs
 
 
-def _parse(line: bytes) -> Gold:
+def _parse(line: bytes) -> GoldLinks:
     try:
         entry = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -86,7 +86,7 @@ def _parse(line: bytes) -> Gold:
         pairs = entry.setdefault(key, [])
         if not (isinstance(pairs, list) and all(_is_pair(pair) for pair in pairs)):
             raise UserError(f"{key!r} must be a list of pairs [i, j] of word indices")
-    return Gold.of(entry["src"], entry["tgt"], entry["sure"], entry["possible"])
+    return GoldLinks.of(entry["src"], entry["tgt"], entry["sure"], entry["possible"])
 
 
 def _is_pair(value: Any) -> bool:

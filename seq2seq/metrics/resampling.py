@@ -1,6 +1,6 @@
 """Corpus metrics as functions of sums over records, so that records can be drawn anew without scoring them again.
 
-A metric has K numbers a record (``Score.rows``), N records make (N, K), and the score of any set of them, with
+A metric has K numbers a record (``MetricResult.rows``), N records make (N, K), and the score of any set of them, with
 repetition, is a function of the sum of its rows: BLEU of counts and lengths, chrF of n-gram counts, TER of edits,
 others of (part, whole) alone: perplexity is exp(part / whole), what begins with ``ERRORS`` 1 - part / whole, and the
 rest part / whole. A row of zeros adds nothing.
@@ -20,7 +20,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
 from seq2seq.metrics import captions
-from seq2seq.metrics.translation import Score
+from seq2seq.metrics.translation import MetricResult
 
 ERRORS = ("aer",)
 LOWER = (*ERRORS, "ter", "perplexity")
@@ -48,7 +48,7 @@ def lower_is_better(name: str) -> bool:
     return name.startswith(LOWER)
 
 
-def by_record(metrics: Mapping[str, Score], records: int) -> list[dict[str, Sequence[float]]]:
+def by_record(metrics: Mapping[str, MetricResult], records: int) -> list[dict[str, Sequence[float]]]:
     """What each of the records adds to the figures; those that have fewer rows are of the first."""
     found: list[dict[str, Sequence[float]]] = [{} for _ in range(records)]
     for name, figure in metrics.items():

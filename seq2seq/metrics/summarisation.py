@@ -20,7 +20,7 @@ import regex
 import sentencex
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.translation import Score, check, present
+from seq2seq.metrics.translation import MetricResult, check, present
 from seq2seq.metrics.words import WORD, spoken
 
 log = logging.getLogger(__name__)
@@ -28,29 +28,29 @@ ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 TOKENIZERS = ("rouge", "unicode")
 
 
-class Tokenizer(Protocol):
+class RougeTokenizer(Protocol):
     """What ``rouge-score`` asks of one."""
 
     def tokenize(self, text: str) -> list[str]:
         """The words that count."""
 
 
-def rouge1(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def rouge1(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """Words in common, each as often as both have it (section 2, n = 1)."""
     return rouge(["rouge1"], hypotheses, references)["rouge1"]
 
 
-def rouge2(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def rouge2(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """Pairs of neighbouring words in common (section 2, n = 2)."""
     return rouge(["rouge2"], hypotheses, references)["rouge2"]
 
 
-def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """The longest common subsequence, the texts taken as one sentence each (section 3.1)."""
     return rouge(["rougeL"], hypotheses, references)["rougeL"]
 
 
-def rouge_lsum(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def rouge_lsum(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """For each reference sentence the union of its longest common subsequences with all of the summary's (3.2)."""
     return rouge(["rougeLsum"], hypotheses, references)["rougeLsum"]
 
@@ -62,7 +62,7 @@ def rouge(
     *,
     tokenize: str = "rouge",
     language: str = "en",
-) -> dict[str, Score]:
+) -> dict[str, MetricResult]:
     """{name: Score} of several kinds of ROUGE in one pass; options as for ``rouge_values``."""
     if not names:
         return {}
@@ -74,7 +74,7 @@ def rouge(
     if "rougeLsum" in signatures:
         signatures["rougeLsum"] += f"|sents:lines or sentencex.{language}.{version('sentencex')}"
     values = rouge_values(names, hypotheses, references, tokenize=tokenize, language=language)
-    return {name: Score.mean(values[name], signatures[name]) for name in names}
+    return {name: MetricResult.mean(values[name], signatures[name]) for name in names}
 
 
 def rouge_values(
@@ -110,7 +110,7 @@ def as_lines(text: str, language: str = "en") -> str:
     return text if "\n" in text else "\n".join(part.strip() for part in sentencex.segment(language, text))
 
 
-def tokenizer(name: str = "rouge") -> Tokenizer:
+def tokenizer(name: str = "rouge") -> RougeTokenizer:
     """The library's own with Porter's stemmer (``rouge``), or that of any script (``unicode``)."""
     if name not in TOKENIZERS:
         raise UserError(f"ROUGE knows no tokenizer {name!r}; choose one of {', '.join(TOKENIZERS)}")
@@ -127,7 +127,7 @@ class _Unicode:
 
 
 def _values(
-    names: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]], words: Tokenizer
+    names: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]], words: RougeTokenizer
 ) -> dict[str, list[float]]:
     from rouge_score.rouge_scorer import RougeScorer
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from seq2seq.errors import UserError
 from seq2seq.metrics import captions
 from seq2seq.metrics.summarisation import ROUGE, rouge, rouge1, rouge2, rouge_l, rouge_lsum
-from seq2seq.metrics.translation import Score, bleu, chrf, ter
+from seq2seq.metrics.translation import MetricResult, bleu, chrf, ter
 
-SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], Score]] = {
+SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], MetricResult]] = {
     "bleu": bleu,
     "chrf": chrf,
     "ter": ter,
@@ -30,7 +30,9 @@ def check_metrics(names: Iterable[str], option: str) -> None:
             raise UserError(f"{option}: {name}: {missing}")
 
 
-def score(names: Iterable[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Score]:
+def score(
+    names: Iterable[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> dict[str, MetricResult]:
     """{name: Score} of N detokenised hypotheses, each with its own list of references."""
     names = list(names)
     if unknown := [name for name in names if name not in SCORERS]:

@@ -20,11 +20,11 @@ from sacrebleu.metrics.ter import TER
 
 from seq2seq.errors import UserError
 
-Rows = Sequence[Sequence[float]]
+RecordRows = Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Score:
+class MetricResult:
     """A figure and the signature that says how to get it again.
 
     ``rows`` are what each record adds to the sums that the figure is a function of, where it is one (``metrics.sums``).
@@ -32,25 +32,25 @@ class Score:
 
     score: float
     signature: str
-    rows: Rows | None = field(default=None, repr=False, compare=False)
+    rows: RecordRows | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
-    def mean(values: Sequence[float], signature: str) -> Score:
+    def mean(values: Sequence[float], signature: str) -> MetricResult:
         """Of one value a record."""
-        return Score(fmean(values), signature, [(value, 1.0) for value in values])
+        return MetricResult(fmean(values), signature, [(value, 1.0) for value in values])
 
     @staticmethod
-    def share(rows: Rows, signature: str) -> Score | None:
+    def share(rows: RecordRows, signature: str) -> MetricResult | None:
         """Of (part, whole) a record, over all of them; None where there is nothing to share."""
         part, whole = map(sum, zip(*rows, strict=True))
-        return Score(part / whole, signature, rows) if whole else None
+        return MetricResult(part / whole, signature, rows) if whole else None
 
     def told(self) -> dict[str, Any]:
         """As results.json has it."""
         return {"score": self.score, "signature": self.signature}
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> Score:
+def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> MetricResult:
     """BP · exp(Σ_n ln p_n / 4), n = 1..4 (Papineni et al. 2002, P02-1040).
 
     ``tokenize`` is sacreBLEU's: ``13a`` where words are spaced, ``zh``, ``char`` and others where they aren't.
@@ -64,19 +64,19 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, toke
     return _score("BLEU", scorer, hypotheses, references)
 
 
-def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """chrF2: F-score, β = 2, of character 1- to 6-grams (Popović 2015, W15-3049)."""
     return _score("chrF2", CHRF(), hypotheses, references)
 
 
-def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """Word edits and shifts over the mean length of the references (Snover et al. 2006, 2006.amta-papers.25)."""
     return _score("TER", TER(), hypotheses, references)
 
 
-def _score(name: str, scorer: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def _score(name: str, scorer: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     found, rows = counted(scorer, hypotheses, check(name, hypotheses, references))
-    return Score(found, f"{name}|{scorer.get_signature()}", rows)
+    return MetricResult(found, f"{name}|{scorer.get_signature()}", rows)
 
 
 def counted(

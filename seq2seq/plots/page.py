@@ -17,7 +17,7 @@ import numpy as np
 
 from seq2seq.attention_store import quantised
 from seq2seq.plots.fonts import label
-from seq2seq.plots.shading import Array, Shading, Word, backwards, full, percent
+from seq2seq.plots.shading import Array, ShadedWord, Shading, backwards, full, percent
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _NAMED = 3  # sentences and words that the table names for each word of the summary
@@ -66,11 +66,11 @@ def _facts(shading: Shading) -> str:
     return f"{words} in {sentences}, summarised in {summary}"
 
 
-def _direction(words: Sequence[Word]) -> str:
+def _direction(words: Sequence[ShadedWord]) -> str:
     return "rtl" if backwards(words) else "ltr"
 
 
-def _text(word: Word, limit: int = 200) -> str:
+def _text(word: ShadedWord, limit: int = 200) -> str:
     return escape(label(word.text, limit))
 
 

@@ -13,7 +13,7 @@ from matplotlib.font_manager import FontProperties
 
 from seq2seq.plots.fonts import label, quiet
 from seq2seq.plots.heatmap import DPI
-from seq2seq.plots.shading import Word, right_to_left
+from seq2seq.plots.shading import ShadedWord, right_to_left
 
 SIZE = 9.0  # points
 LIMIT = 48  # columns of a word, from where it is cut
@@ -58,7 +58,7 @@ class Pen:
             sheet.text(x, y, text, **style)
 
 
-def wrap(words: Sequence[Word], pen: Pen, room: float) -> list[list[int]]:
+def wrap(words: Sequence[ShadedWord], pen: Pen, room: float) -> list[list[int]]:
     """Places of words, line by line."""
     lines: list[list[int]] = []
     x = 0.0
@@ -72,7 +72,9 @@ def wrap(words: Sequence[Word], pen: Pen, room: float) -> list[list[int]]:
     return lines
 
 
-def laid(words: Sequence[Word], line: list[int], pen: Pen, backwards: bool, room: float) -> Iterator[tuple[int, float]]:
+def laid(
+    words: Sequence[ShadedWord], line: list[int], pen: Pen, backwards: bool, room: float
+) -> Iterator[tuple[int, float]]:
     """(place, x) of each word of a line in its script's order; stretches that run the other way are turned in it."""
     runs: list[tuple[bool, list[int]]] = []
     for place in line:
@@ -90,6 +92,6 @@ def laid(words: Sequence[Word], line: list[int], pen: Pen, backwards: bool, room
         x += wide
 
 
-def name_of(word: Word) -> str:
+def name_of(word: ShadedWord) -> str:
     """A word as it is drawn."""
     return label(word.text, LIMIT)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seq2seq.batch import BOS, SPECIALS
-from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link
 from seq2seq.metrics.words import overlap
 from seq2seq.plots import heatmap
@@ -28,7 +28,7 @@ def save_sentence(
     source: Sequence[str],
     target: Sequence[str],
     *,
-    gold: Gold | None = None,
+    gold: GoldLinks | None = None,
 ) -> list[Path]:
     """Writes DIRECTORY/RECORD_SLOT.png and .npz for each slot in ``weights`` and returns the pictures' paths.
 
@@ -69,7 +69,9 @@ def save_sentence(
     return pictures
 
 
-def _cells(chosen: Collection[Link], gold: Gold, source: Sequence[str], target: Sequence[str]) -> list[heatmap.Cell]:
+def _cells(
+    chosen: Collection[Link], gold: GoldLinks, source: Sequence[str], target: Sequence[str]
+) -> list[heatmap.Cell]:
     """The (source piece, target piece) pairs whose words are linked."""
     linked = np.zeros((len(gold.source), len(gold.target)))
     for link in chosen:

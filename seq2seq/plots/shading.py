@@ -24,7 +24,7 @@ _UNSPACED = regex.compile(f"[{UNSPACED}]")
 
 
 @dataclass(frozen=True)
-class Word:
+class ShadedWord:
     """A word, or a piece where the script sets no spaces; ``joined`` to the one before it without a space."""
 
     text: str
@@ -35,8 +35,8 @@ class Word:
 class Shading:
     """A document and its summary, word by word; pieces of no word (``</s>``) are left out."""
 
-    document: list[Word]  # I
-    summary: list[Word]  # J
+    document: list[ShadedWord]  # I
+    summary: list[ShadedWord]  # J
     sentences: NDArray[np.int64]  # (I,) the sentence of each word, from 0
     weights: Array  # (J, I) what a summary word gives a word of the document
     copied: Array | None = None  # (J,) the probability that it was copied, the mean over its pieces
@@ -121,12 +121,12 @@ def right_to_left(text: str) -> bool | None:
     return next((kind != "L" for kind in kinds if kind in ("L", "R", "AL")), None)
 
 
-def backwards(words: Iterable[Word]) -> bool:
+def backwards(words: Iterable[ShadedWord]) -> bool:
     """Whether a text runs from right to left."""
     return bool(right_to_left(" ".join(word.text for word in words)))
 
 
-def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[Word], list[int]]:
+def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[ShadedWord], list[int]]:
     """The words, and for each piece the place of its word there, -1 for none."""
     spelt: dict[int, list[str]] = {}
     for piece, word in zip(pieces, words, strict=True):
@@ -145,7 +145,7 @@ def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[Word], lis
                 joined.append(inside)
             before = word
         places.append(len(groups) - 1 if word >= 0 else -1)
-    return [Word(_text(group), follows) for group, follows in zip(groups, joined, strict=True)], places
+    return [ShadedWord(_text(group), follows) for group, follows in zip(groups, joined, strict=True)], places
 
 
 def _of_words(places: Sequence[int], values: Sequence[int]) -> list[int]:

@@ -40,7 +40,7 @@ CHOSEN, GOLD, OUTSIDE = "#0072b2", "#d55e00", "#e69f00"
 
 
 @dataclass(frozen=True)
-class Looks:
+class ImageAttention:
     """What was looked at for each word."""
 
     words: list[str]
@@ -77,7 +77,12 @@ def save_sheet(
     if sentinel is not None:
         outside = merge(np.asarray(sentinel)[:, None], [0], target_words)[:, 0]
     figure = draw(
-        picture, Looks(list(words), weights, outside), cells, extent, regions=regions, title=title or f"record {record}"
+        picture,
+        ImageAttention(list(words), weights, outside),
+        cells,
+        extent,
+        regions=regions,
+        title=title or f"record {record}",
     )
     file = Path(f"{stem}.png")
     with quiet(), writing(file) as temporary:
@@ -97,7 +102,7 @@ def save_sheet(
 
 def draw(
     picture: Image.Image,
-    looks: Looks,
+    looks: ImageAttention,
     cells: ArrayLike,
     extent: Sequence[float],
     *,

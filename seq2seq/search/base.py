@@ -16,7 +16,7 @@ from torch import nn
 
 from seq2seq.batch import EOS, Batch
 from seq2seq.config.ranges import Count, CountOrZero, NonNegative
-from seq2seq.encoders.base import Encoded
+from seq2seq.encoders.base import EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
 
@@ -57,7 +57,7 @@ class Search(ABC):
         require("max_length_offset", self.max_length_offset, self.max_length_offset >= 0, "must be at least 0")
         require("no_repeat_ngram_size", self.no_repeat_ngram_size, self.no_repeat_ngram_size >= 0, "must be 0 or more")
 
-    def __call__(self, model: Seq2Seq, batch: Batch, encoded: Encoded | None = None) -> list[list[Hypothesis]]:
+    def __call__(self, model: Seq2Seq, batch: Batch, encoded: EncoderOutput | None = None) -> list[list[Hypothesis]]:
         """Hypotheses of each sentence of the batch, best first. Runs with dropout off and no gradients; ``encoded`` is
         the batch's, where it is there already.
         """
@@ -65,10 +65,10 @@ class Search(ABC):
             return self.search(model, model.encode(batch) if encoded is None else encoded, batch)
 
     @abstractmethod
-    def search(self, model: Seq2Seq, encoded: Encoded, batch: Batch) -> list[list[Hypothesis]]:
+    def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """The search itself, on an encoded batch."""
 
-    def limits(self, model: Seq2Seq, encoded: Encoded) -> list[int]:
+    def limits(self, model: Seq2Seq, encoded: EncoderOutput) -> list[int]:
         """The longest output of each sentence: a function of its own source alone, so neighbours don't matter."""
         positions = model.decoder.embedding.max_length  # learned ones come to an end; the first is that of <s>
         cap = min(self.max_length or math.inf, math.inf if positions is None else positions - 1)

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.config.ranges import Count
-from seq2seq.encoders.base import Encoded
+from seq2seq.encoders.base import EncoderOutput
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, Search, hypothesis, lost, require
-from seq2seq.search.beam_rows import Rows
+from seq2seq.search.beam_rows import BeamRows
 from seq2seq.search.constraints import Constraints
-from seq2seq.search.coverage import Coverage
+from seq2seq.search.coverage import CoveragePenalty
 from seq2seq.search.topk import top
 
 
@@ -50,14 +50,14 @@ class Beam(Search):
         require("length_norm", self.length_norm, self.length_norm in ("gnmt", "plain"), "choose gnmt or plain")
         require("coverage_penalty", self.coverage_penalty, self.coverage_penalty >= 0, "must be at least 0")
 
-    def search(self, model: Seq2Seq, encoded: Encoded, batch: Batch) -> list[list[Hypothesis]]:
+    def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """The ``n_best`` of each sentence; fewer where the vocabulary has no more within the length."""
         limits = self.limits(model, encoded)
         state = model.decoder.start(encoded)
         beams = _Beams(encoded.memory.values, self.beam_size)
-        rows = Rows(len(limits), self.beam_size, beams.said.device)
+        rows = BeamRows(len(limits), self.beam_size, beams.said.device)
         forbid = Constraints(self, limits, beams.said.device)
-        cover = Coverage(encoded.memory.mask) if self.coverage_penalty else None
+        cover = CoveragePenalty(encoded.memory.mask) if self.coverage_penalty else None
         divisors = self._divisors(max(limits) + 1).to(beams.log_prob)
         longest = divisors[forbid.limits + 1]  # (B,) no score is divided by more: an upper bound while alive
         for length in count(1):  # of an output that ends in this step, </s> counted

@@ -15,7 +15,7 @@ from seq2seq.decoders.base import DecoderState
 _FULL = 0.9  # below this share of live rows, the state is copied without the dead ones
 
 
-class Rows:
+class BeamRows:
     """Rows of the state for the live slots, sentence by sentence; at first one a sentence, in slot 0.
 
     A dead hypothesis' row stays as a passenger until a tenth of all are dead: dropping one copies the source

@@ -13,7 +13,7 @@ from seq2seq.search.beam_rows import Move
 _FLOOR = 1e-6  # a position never attended to costs log 1e-6 and not everything: windows leave exact zeros
 
 
-class Coverage:
+class CoveragePenalty:
     """cp = sum_j log min(1, sum_t a_tj) over the real source positions j: 0 where each was fully attended to."""
 
     def __init__(self, mask: Tensor) -> None:

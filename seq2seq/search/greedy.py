@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from seq2seq.batch import Batch
-from seq2seq.encoders.base import Encoded
+from seq2seq.encoders.base import EncoderOutput
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, Search
 from seq2seq.search.token_loop import chain
@@ -17,7 +17,7 @@ from seq2seq.search.token_loop import chain
 class Greedy(Search):
     """Says the most probable token at each step, the lowest id among equals; the score is the log-probability."""
 
-    def search(self, model: Seq2Seq, encoded: Encoded, batch: Batch) -> list[list[Hypothesis]]:
+    def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """One output a sentence."""
         return [[output] for output in chain(self, model, encoded, _most_probable)]
 

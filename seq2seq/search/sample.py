@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seq2seq.batch import Batch
 from seq2seq.config.ranges import Count, CountOrZero
-from seq2seq.encoders.base import Encoded
+from seq2seq.encoders.base import EncoderOutput
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, Search, require
 from seq2seq.search.token_loop import chain
@@ -46,7 +46,7 @@ class Sample(Search):
         require("top_p", self.top_p, 0 < self.top_p <= 1, "must be above 0 and at most 1 (1: no cut)")
         require("seed", self.seed, self.seed >= 0, "must be at least 0")
 
-    def search(self, model: Seq2Seq, encoded: Encoded, batch: Batch) -> list[list[Hypothesis]]:
+    def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """``samples`` outputs of each sentence."""
         draws = self._draws(batch.index.tolist(), self.limits(model, encoded)).to(batch.index.device)
 

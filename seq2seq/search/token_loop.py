@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from seq2seq.batch import BOS, EOS, PAD
-from seq2seq.encoders.base import Encoded
+from seq2seq.encoders.base import EncoderOutput
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, Search, hypothesis
-from seq2seq.search.beam_rows import Rows
+from seq2seq.search.beam_rows import BeamRows
 from seq2seq.search.constraints import Constraints
 
 Choice = Callable[[Tensor, Tensor, int], Tensor]
 """(log_probs (N, V), which of the R outputs (N,), tokens said before) -> the next token of each (N,)."""
 
 
-def chain(options: Search, model: Seq2Seq, encoded: Encoded, choose: Choice, copies: int = 1) -> list[Hypothesis]:
+def chain(options: Search, model: Seq2Seq, encoded: EncoderOutput, choose: Choice, copies: int = 1) -> list[Hypothesis]:
     """R = B x ``copies`` outputs; their score is their log-probability."""
     memory = encoded.memory.values
     limits = [limit for limit in options.limits(model, encoded) for _ in range(copies)]
@@ -30,7 +30,7 @@ def chain(options: Search, model: Seq2Seq, encoded: Encoded, choose: Choice, cop
     if copies > 1:
         state = state.select(torch.arange(len(memory), device=memory.device).repeat_interleave(copies))
     forbid = Constraints(options, limits, memory.device)
-    rows = Rows(len(limits), 1, memory.device)
+    rows = BeamRows(len(limits), 1, memory.device)
     said = torch.full((len(limits), 1), BOS, device=memory.device)
     total = torch.zeros_like(said, dtype=torch.promote_types(memory.dtype, torch.float32))
     live = torch.ones_like(said, dtype=torch.bool)

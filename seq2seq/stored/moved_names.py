@@ -20,8 +20,35 @@ MODULES = {
 }
 """Where the classes of a module are today."""
 
-CLASSES: dict[str, str] = {}
-"""Classes that have another name today, by their path today but for the class's own old name."""
+CLASSES = {
+    "seq2seq.attention.adaptive.Adaptive": "AdaptiveAttention",
+    "seq2seq.attention.components.relative_positions.Relative": "RelativeAttention",
+    "seq2seq.attention.composed.Composed": "ComposedAttention",
+    "seq2seq.attention.coverage.Coverage": "CoverageAttention",
+    "seq2seq.attention.gmm.GMM": "GMMAttention",
+    "seq2seq.attention.hierarchical.Hierarchical": "HierarchicalAttention",
+    "seq2seq.attention.intra_temporal.IntraTemporal": "IntraTemporalAttention",
+    "seq2seq.attention.latent.Latent": "LatentAttention",
+    "seq2seq.attention.latent_alignment.HardMarginal": "HardMarginalAttention",
+    "seq2seq.attention.latent_alignment.Variational": "VariationalAttention",
+    "seq2seq.attention.location_aware.LocationAware": "LocationAwareAttention",
+    "seq2seq.attention.memory_network.MemoryNetwork": "MemoryNetworkAttention",
+    "seq2seq.attention.monotonic.Mocha": "MochaAttention",
+    "seq2seq.attention.monotonic.Monotonic": "MonotonicAttention",
+    "seq2seq.data.readers.folders.ImageFolder": "ImageFolderReader",
+    "seq2seq.data.readers.karpathy.Karpathy": "KarpathyReader",
+    "seq2seq.data.readers.text.Hub": "HubReader",
+    "seq2seq.data.readers.text.ParallelText": "ParallelTextReader",
+    "seq2seq.data.readers.text.Table": "TableReader",
+    "seq2seq.encoders.video.ClipEncoder": "VideoEncoder",
+    "seq2seq.training.options.Options": "TrainingOptions",
+    "seq2seq.training.schedules.Constant": "ConstantSchedule",
+    "seq2seq.training.schedules.Cosine": "CosineSchedule",
+    "seq2seq.training.schedules.Halving": "HalvingSchedule",
+    "seq2seq.training.schedules.InverseSquareRoot": "InverseSquareRootSchedule",
+    "seq2seq.training.schedules.Plateau": "PlateauSchedule",
+}
+"""Today's names of classes, by their old names in the module where they are today."""
 
 KEYS: dict[str, str] = {}
 """Keys of the config that have another name today, by their full paths. Renamed keys are applied in this order."""
@@ -38,8 +65,8 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
 def class_path(path: str) -> str:
     """Today's path of the class that once was ``path``."""
     module, _, name = path.rpartition(".")
-    path = f"{MODULES.get(module, module)}.{name}"
-    return CLASSES.get(path, path)
+    module = MODULES.get(module, module)
+    return f"{module}.{CLASSES.get(f'{module}.{name}', name)}"
 
 
 def _classes(value: Any) -> Any:

@@ -28,20 +28,20 @@ from seq2seq.runtime.memory import keep_freed, peak, reset_peak
 from seq2seq.stored import model_file, resume_file
 from seq2seq.training import launch
 from seq2seq.training.callbacks.annealing import Annealing
-from seq2seq.training.callbacks.attention_plots import Pictures
+from seq2seq.training.callbacks.attention_plots import AttentionPlots
 from seq2seq.training.callbacks.averaging import averaging
 from seq2seq.training.callbacks.checkpoints import Checkpoints, RunFiles
 from seq2seq.training.callbacks.overfit import Overfit, without_dropout
-from seq2seq.training.callbacks.profiler import Phases, Profile
+from seq2seq.training.callbacks.profiler import PhaseProfiler, Profile
 from seq2seq.training.callbacks.progress import Progress
-from seq2seq.training.callbacks.throughput import Curves
+from seq2seq.training.callbacks.throughput import Throughput
 from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.datamodule import DataModule
 from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
-from seq2seq.training.options import Options
+from seq2seq.training.options import TrainingOptions
 from seq2seq.training.precision import check_precision, precision_of, tell_speed
-from seq2seq.training.resume import NEVER, Position
+from seq2seq.training.resume import NEVER, ResumeState
 from seq2seq.training.self_critical import SelfCritical
 from seq2seq.training.validation import Validation
 
@@ -106,7 +106,7 @@ def fit(
     """
     keep_freed()
     avoid_wrong_ones()
-    options: Options = build_node(config.training)
+    options: TrainingOptions = build_node(config.training)
     validation = Validation(corpus, options)
     if config.trainer.get("limit_val_batches") != 0:
         validation.check(options.monitored)
@@ -130,7 +130,7 @@ class _Session:
     def __init__(
         self,
         config: DictConfig,
-        options: Options,
+        options: TrainingOptions,
         corpus: Corpus,
         model: Seq2Seq,
         validation: Validation,
@@ -154,8 +154,8 @@ class _Session:
             SelfCritical(options, corpus, model, config.seed) if options.reward else None,
         )
         self.data = DataModule(corpus, config.seed, repeat_first=options.overfit is not None)
-        self.position = Position(self.data, config.seed, options.validate_every)
-        self.curves = Curves(config.trainer.get("log_every_n_steps") or 50)
+        self.position = ResumeState(self.data, config.seed, options.validate_every)
+        self.curves = Throughput(config.trainer.get("log_every_n_steps") or 50)
         self.interruption = Interruption(self.position)
         self.files = RunFiles(run_dir / "checkpoints", kept, tokenizers, options.monitored)
         self.checkpoints = Checkpoints(self.files, self.position, options)
@@ -230,7 +230,7 @@ class _Session:
             # (``processes``); sending them in validation would need equal batches
             waiting = any(isinstance(m, BackboneEncoder) and m.train_from for m in self.module.modules())
             strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=waiting)
-        phases = Phases() if self.options.profile else None
+        phases = PhaseProfiler() if self.options.profile else None
         trainer: L.Trainer = build_tool(
             config.trainer,
             precision=precision_of(config.trainer),
@@ -243,19 +243,19 @@ class _Session:
             enable_model_summary=False,
             num_sanity_val_steps=0,
             check_val_every_n_epoch=None,
-            val_check_interval=NEVER,  # ``Position`` says when
+            val_check_interval=NEVER,  # ``ResumeState`` says when
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
         )
         return trainer
 
-    def _callbacks(self, phases: Phases | None, is_shown: bool) -> list[Callback]:
+    def _callbacks(self, phases: PhaseProfiler | None, is_shown: bool) -> list[Callback]:
         """In the order in which they act. ``Checkpoints`` comes last, when all others know of the update."""
         o, validation = self.options, self.module.validation
         optional: list[Callback] = []
         if o.plots and o.decoding is not None:
             directory = self.run_dir / "attention" / "validation"
-            optional.append(Pictures(directory, validation, o.decoding, o))
+            optional.append(AttentionPlots(directory, validation, o.decoding, o))
         if o.overfit is not None:
             optional.append(Overfit(o.overfit))
         if o.profile is not None and phases is not None:

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from seq2seq.training import distributed
 from seq2seq.training.module import Training
-from seq2seq.training.resume import Position
+from seq2seq.training.resume import ResumeState
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Interruption(Callback):
     of each update.
     """
 
-    def __init__(self, position: Position) -> None:
+    def __init__(self, position: ResumeState) -> None:
         self.position = position
         self.received = 0
         self._module: Training | None = None

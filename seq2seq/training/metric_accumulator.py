@@ -8,7 +8,7 @@ from torch import Tensor
 from seq2seq.training.distributed import gather
 
 
-class Sums:
+class MetricAccumulator:
     """Named running sums of scalars; what the host knows anyway stays with the host."""
 
     def __init__(self) -> None:

@@ -20,10 +20,10 @@ from seq2seq.model import Seq2Seq
 from seq2seq.runtime.memory import give_back
 from seq2seq.training import distributed
 from seq2seq.training.gradients import regularise, rescale
-from seq2seq.training.metric_accumulator import Sums
-from seq2seq.training.nonfinite import Guard
+from seq2seq.training.metric_accumulator import MetricAccumulator
+from seq2seq.training.nonfinite import NonFiniteGuard
 from seq2seq.training.optimization import OptimizerFactory, ScheduleFactory, parameter_groups
-from seq2seq.training.options import Options
+from seq2seq.training.options import TrainingOptions
 from seq2seq.training.schedules import Schedule
 from seq2seq.training.self_critical import SelfCritical
 from seq2seq.training.validation import Validation
@@ -38,7 +38,7 @@ class Training(L.LightningModule):
         criterion: Criterion,
         optimizer: OptimizerFactory,
         schedule: ScheduleFactory,
-        options: Options,
+        options: TrainingOptions,
         validation: Validation,
         extra: Mapping[str, Any],
         self_critical: SelfCritical | None = None,
@@ -50,8 +50,8 @@ class Training(L.LightningModule):
         self.mechanisms = [module for module in model.modules() if isinstance(module, Attention)]
         self.norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         self.self_critical = self_critical
-        self.guard = Guard(options.nonfinite)
-        self.sums = Sums()  # since the curves were last drawn
+        self.guard = NonFiniteGuard(options.nonfinite)
+        self.sums = MetricAccumulator()  # since the curves were last drawn
         self.learning_rate = 0.0  # of the last update
         self.stop_wanted = False  # a signal reached this process
         self.stop_agreed = False  # and all know of it

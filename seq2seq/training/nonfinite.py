@@ -14,11 +14,11 @@ from seq2seq.training import distributed
 log = logging.getLogger(__name__)
 
 
-class NonFinite(UserError):
+class NonFiniteError(UserError):
     """Raised before the weights have changed."""
 
 
-class Guard:
+class NonFiniteGuard:
     """Keeps non-finite updates from the weights, and says which records made them.
 
     Where the host computes, each update is looked at. On a device the optimiser's fused kernel leaves the weights
@@ -55,7 +55,7 @@ class Guard:
         shown = ", ".join(map(str, places[:20])) + (", ..." if len(places) > 20 else "")
         what = f"loss or gradient is not finite at step {step} (records {shown} of the training split, from 0)"
         if self.stops:
-            raise NonFinite(
+            raise NonFiniteError(
                 f"{what}; the weights are as before that step. Lower optimizer.lr, look at these records, "
                 "or leave such updates out with training.nonfinite=skip"
             )

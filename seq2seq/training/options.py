@@ -17,7 +17,7 @@ HIGHER_IS_BETTER = ("accuracy", *(name for name in SCORERS if name not in LOWER_
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainingOptions:
     """Checked when made, so a wrong value fails before any data is read."""
 
     monitor: str | None = None  # the validation metric that says which checkpoint is best; null: ``monitored``

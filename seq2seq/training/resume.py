@@ -19,14 +19,14 @@ from seq2seq.errors import UserError
 from seq2seq.training import distributed
 from seq2seq.training.datamodule import DataModule
 
-State = dict[str, Any]
+CallbackState = dict[str, Any]
 
 NEVER = 2**62  # batches
 
 
-def generators(device: torch.device) -> State:
+def generators(device: torch.device) -> CallbackState:
     """The state of every global random generator of this process, as plain data."""
-    state: State = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    state: CallbackState = {"torch": torch.get_rng_state(), "python": random.getstate()}
     kind, keys, *rest = np.random.get_state(legacy=True)
     state["numpy"] = (kind, np.asarray(keys).tolist(), *rest)
     if device.type == "cuda":
@@ -34,7 +34,7 @@ def generators(device: torch.device) -> State:
     return state
 
 
-def restore(state: State, device: torch.device) -> None:
+def restore(state: CallbackState, device: torch.device) -> None:
     """Sets them as ``generators`` found them."""
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
@@ -43,7 +43,7 @@ def restore(state: State, device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-class Position(Callback):
+class ResumeState(Callback):
     """Keeps the place, decides when to validate, and lets validation draw no number that training would have drawn."""
 
     def __init__(self, datamodule: DataModule, seed: int, validate_every: int | None) -> None:
@@ -52,8 +52,8 @@ class Position(Callback):
         self.validating = False  # a validation is due or running
         self.batches = 0  # of all epochs
         self.ends_epoch = False
-        self.generators: State = {}
-        self._restored: State | None = None
+        self.generators: CallbackState = {}
+        self._restored: CallbackState | None = None
 
     @property
     def epochs(self) -> int:
@@ -113,7 +113,7 @@ class Position(Callback):
         """Lightning validates after a batch whose number over all epochs is a multiple of ``val_check_batch``."""
         trainer.val_check_batch = trainer.fit_loop.epoch_loop.batch_progress.total.ready if due else NEVER
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: State) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: CallbackState) -> None:
         """Writes the place into the checkpoint, and into Lightning's counters there."""
         checkpoint["position"] = {
             "generators": distributed.gather(self.generators),
@@ -132,7 +132,7 @@ class Position(Callback):
         # What Lightning takes for a validation that was broken off, and runs anew.
         _count(fit["epoch_loop.val_loop.batch_progress"], begun=1, done=1 - self.validating)
 
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: State) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: CallbackState) -> None:
         """Takes the place from the checkpoint."""
         position = checkpoint["position"]
         if len(position["generators"]) != trainer.world_size:
@@ -145,7 +145,7 @@ class Position(Callback):
         self.ends_epoch = position["ends_epoch"]
 
 
-def _count(progress: State, *, begun: int, done: int) -> None:
+def _count(progress: CallbackState, *, begun: int, done: int) -> None:
     for tracker in progress.values():
         if isinstance(tracker, dict):
             tracker.update(ready=begun, started=begun, processed=done, completed=done)

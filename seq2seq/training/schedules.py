@@ -1,6 +1,6 @@
 """Learning rates by optimiser step t = 1, 2, ...: lr_t = peak * min(1, t / warmup) * factor(t).
 
-``optimizer.lr`` is the peak. All are pure functions of the step (``Plateau`` also of the validations seen), so a
+``optimizer.lr`` is the peak. All are pure functions of the step (``PlateauSchedule`` also of the validations), so a
 resumed run goes on with the same numbers.
 """
 
@@ -55,7 +55,7 @@ class Schedule(LRScheduler):
         return [float(peak) * warm * self.factor(step) for peak in self.base_lrs]
 
 
-class Constant(Schedule):
+class ConstantSchedule(Schedule):
     """factor = 1."""
 
     def factor(self, step: int) -> float:
@@ -63,7 +63,7 @@ class Constant(Schedule):
         return 1.0
 
 
-class InverseSquareRoot(Schedule):
+class InverseSquareRootSchedule(Schedule):
     """factor = sqrt(warmup / t) after the warm-up (Vaswani et al. 2017, section 5.3, scaled to peak at ``lr``)."""
 
     def factor(self, step: int) -> float:
@@ -72,7 +72,7 @@ class InverseSquareRoot(Schedule):
         return math.sqrt(start / max(step, start))
 
 
-class Cosine(Schedule):
+class CosineSchedule(Schedule):
     """factor falls from 1 to ``final`` along half a cosine (Loshchilov and Hutter 2017, one cycle).
 
     ``total_steps`` null means the whole training, as planned when it began.
@@ -107,7 +107,7 @@ class Cosine(Schedule):
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
 
 
-class Halving(Schedule):
+class HalvingSchedule(Schedule):
     """factor = 1 for the first ``after`` of ``epochs`` equal parts of the training, then halved once a part (Luong et
     al. 2015, section 4.1: 12 epochs, from the 8th on): 1/2 in the part that comes next, 1/4, ...
     """
@@ -133,7 +133,7 @@ class Halving(Schedule):
         return 0.5 ** max(0, math.floor(progress * self.epochs + 1e-9) - self.after + 1)
 
 
-class Plateau(Schedule):
+class PlateauSchedule(Schedule):
     """factor is multiplied by ``reduce`` after ``patience`` validations without a new best, down to ``final``."""
 
     def __init__(

@@ -21,21 +21,21 @@ from seq2seq.model import Seq2Seq
 from seq2seq.search import Greedy, Hypothesis, Sample
 from seq2seq.search.base import differentiable
 from seq2seq.search.teacher_forcing import saying
-from seq2seq.training.options import Options
+from seq2seq.training.options import TrainingOptions
 
 
 @dataclass(frozen=True)
-class Gain:
+class PolicyLoss:
     """Of one batch: sums over the tokens of its samples, each sample counting 1 / K."""
 
     loss: Tensor
     tokens: int
     figures: dict[str, Tensor]  # means over samples, times ``tokens``
 
-    def over(self, tokens: int) -> Gain:
+    def over(self, tokens: int) -> PolicyLoss:
         """The same means, of as many tokens."""
         scale = tokens / self.tokens
-        return Gain(self.loss * scale, tokens, {name: value * scale for name, value in self.figures.items()})
+        return PolicyLoss(self.loss * scale, tokens, {name: value * scale for name, value in self.figures.items()})
 
 
 class SelfCritical:
@@ -51,7 +51,7 @@ class SelfCritical:
     picture from others too, and asks a retrieval network for it.)
     """
 
-    def __init__(self, options: Options, corpus: Corpus, model: Seq2Seq, seed: int) -> None:
+    def __init__(self, options: TrainingOptions, corpus: Corpus, model: Seq2Seq, seed: int) -> None:
         assert options.reward is not None
         if corpus.streaming:
             raise UserError("training.reward looks references up by their records: use data.streaming=false")
@@ -69,7 +69,7 @@ class SelfCritical:
         self.seed = seed
         self.corpus, self.max_length = corpus, getattr(options.decoding, "max_length", None)
 
-    def __call__(self, model: Seq2Seq, batch: Batch, number: int) -> Gain:
+    def __call__(self, model: Seq2Seq, batch: Batch, number: int) -> PolicyLoss:
         """``number`` is another one for each micro-batch; with the run's seed it seeds the samples."""
         once = batch.select(_first(batch.index))
         real = (once.index >= 0).unsqueeze(1)  # a row that only fills up is drawn for, and counts for nothing
@@ -98,7 +98,7 @@ class SelfCritical:
         figures["advantage_variance"] = gained.square().mean() - gained.mean().square()
         figures = {name: value.nan_to_num() for name, value in figures.items()}  # nothing but fillers
         loss = -(advantage.to(log_p) * log_p).sum() / self.samples
-        return Gain(loss, tokens, {name: value * tokens for name, value in figures.items()})
+        return PolicyLoss(loss, tokens, {name: value * tokens for name, value in figures.items()})
 
     def _rewards(self, batch: Batch, found: Sequence[Sequence[Hypothesis]]) -> Tensor:
         """(B, outputs of each)."""

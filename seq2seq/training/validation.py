@@ -13,14 +13,14 @@ from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from seq2seq.metrics import score
 from seq2seq.metrics.alignment import agreement, align
-from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
 from seq2seq.training import distributed
-from seq2seq.training.metric_accumulator import Sums
-from seq2seq.training.options import Options
+from seq2seq.training.metric_accumulator import MetricAccumulator
+from seq2seq.training.options import TrainingOptions
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Validation:
     """Collects over the batches of one validation, in any number of processes."""
 
-    def __init__(self, corpus: Corpus, options: Options) -> None:
+    def __init__(self, corpus: Corpus, options: TrainingOptions) -> None:
         self.corpus, self.metrics = corpus, list(options.metrics)
         self.search: Search | None = options.decoding if options.metrics else None
         self.scores: dict[str, float] = {}  # of the last whole validation
@@ -60,7 +60,7 @@ class Validation:
 
     def start(self) -> None:
         """Forgets the last validation."""
-        self.sums = Sums()
+        self.sums = MetricAccumulator()
         self.hypotheses: dict[int, str] = {}
         self.links: dict[int, frozenset[Link]] = {}
 
@@ -97,11 +97,11 @@ class Validation:
         self.scores = {**scores, **self._text_scores(hypotheses), **self._alignment_scores(links)}
         return self.scores
 
-    def gold(self, place: int) -> Gold:
+    def gold(self, place: int) -> GoldLinks:
         """The gold links of a record, between its words."""
         record = self.records[place]
         source, target = record["source"].split(), record["target"].split()
-        return Gold.of(source, target, record.get("alignment", ()), record.get("possible", ()))
+        return GoldLinks.of(source, target, record.get("alignment", ()), record.get("possible", ()))
 
     def _align(self, model: Seq2Seq, batch: Batch, places: list[int]) -> None:
         """Links of the reference translation, from the attention while it is forced on the model."""

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.adaptive import Adaptive
-from seq2seq.attention.base import Attended, Memory, Query, SourceSpec
+from seq2seq.attention.adaptive import AdaptiveAttention
+from seq2seq.attention.base import AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Constant, General, Location, ScaledDot
 from seq2seq.attention.components.selections import Hard
 from seq2seq.attention.components.windows import Global, LocalM, LocalP
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import memory, noise, randomise
@@ -26,9 +26,9 @@ LENGTHS = (5, 2, 0)
 PARTS = {"score": Additive, "window": Global, "normalizer": Softmax}
 
 
-def made(width: int = Q, **options: object) -> Adaptive:
+def made(width: int = Q, **options: object) -> AdaptiveAttention:
     options = {**PARTS, **options}
-    return randomise(Adaptive(Q, SourceSpec(width, input_dim=E), **options).double()).eval()
+    return randomise(AdaptiveAttention(Q, SourceSpec(width, input_dim=E), **options).double()).eval()
 
 
 def query(batch: int, cell: bool = True) -> Query:
@@ -41,12 +41,12 @@ def query(batch: int, cell: bool = True) -> Query:
     )
 
 
-def ask(attention: Adaptive, asked: Query, source: Memory) -> Attended:
+def ask(attention: AdaptiveAttention, asked: Query, source: Memory) -> AttentionOutput:
     prepared = attention.prepare(source)
     return attention(asked, prepared, attention.initial_state(prepared), need_weights=True)
 
 
-def sentinels(attention: Adaptive, asked: Query) -> Tensor:
+def sentinels(attention: AdaptiveAttention, asked: Query) -> Tensor:
     """s_t = sigmoid(W_x x_t + W_h h_{t-1}) * tanh(m_t), h_{-1} = 0."""
     w_x, w_h = attention.gate_input.weight, attention.gate_state.weight
     made = torch.zeros(asked.vector.shape, dtype=torch.float64)
@@ -85,7 +85,7 @@ def test_formula(width: int, cell: bool) -> None:
 def test_one_softmax_is_the_mixture_with_soft_attention(score: type) -> None:
     """c^ = beta s + (1 - beta) c, c what attention without a sentinel reads."""
     attention, asked, source = made(score=score), query(2), memory(5, 2, width=Q)
-    plain = Composed(Q, SourceSpec(Q), **{**PARTS, "score": score}).double().eval()
+    plain = ComposedAttention(Q, SourceSpec(Q), **{**PARTS, "score": score}).double().eval()
     plain.load_state_dict(attention.state_dict(), strict=False)
     answer, soft = ask(attention, asked, source), walk(plain, asked.vector, source)
     beta = answer.sentinel[:, 0].unsqueeze(-1)
@@ -108,7 +108,7 @@ def test_it_is_one_more_memory_slot(score: type, options: dict[str, object]) -> 
     """W_k = 1: attention over [v; s_t], a memory of its own at each t."""
     attention, asked, source = made(score=score, **options), query(2), memory(5, 2, width=Q)
     attention.sentinel_key.weight.data.copy_(torch.eye(Q))
-    plain = Composed(Q, SourceSpec(Q), **{**PARTS, "score": score, **options}).double().eval()
+    plain = ComposedAttention(Q, SourceSpec(Q), **{**PARTS, "score": score, **options}).double().eval()
     plain.load_state_dict(attention.state_dict(), strict=False)
     answer, s = ask(attention, asked, source), sentinels(attention, asked)
     for t in range(T):
@@ -173,6 +173,6 @@ def test_refusals() -> None:
         (SourceSpec(Q, causal=True, input_dim=E), "self-attention"),
     ]:
         with pytest.raises(UserError, match=message):
-            Adaptive(Q, source, **PARTS)
+            AdaptiveAttention(Q, source, **PARTS)
     with pytest.raises(UserError, match="sentinel has none"):
         made(score=Location)

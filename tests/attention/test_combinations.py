@@ -15,7 +15,7 @@ import torch
 
 from seq2seq.attention.base import Attention, SourceSpec
 from seq2seq.attention.components.scores import Dot
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
 from tests.attention.walk import close, same, walk
@@ -73,12 +73,12 @@ def composed() -> dict[str, Any]:
 
 
 @cache
-def built(choice: Choice, slot: str) -> Composed | UserError:
+def built(choice: Choice, slot: str) -> ComposedAttention | UserError:
     """The mechanism of these parts, or why there is none."""
     chosen = USUAL | dict(choice)
     node = composed() | {kind: part(kind, chosen[kind]) for kind in PARTS} | HEADS[chosen["heads"]]
     try:
-        ours: Composed = build_node(node, WIDTH, replace(SLOTS[slot], position=chosen["position"]))
+        ours: ComposedAttention = build_node(node, WIDTH, replace(SLOTS[slot], position=chosen["position"]))
     except UserError as refusal:
         return refusal
     return randomise(ours.double()).eval()
@@ -89,7 +89,7 @@ def meaningless(choice: Choice, slot: str) -> bool:
     chosen = dict(choice)
     if chosen.get("position") == "rotary":  # what is turned is multiplied
         score = built((("score", chosen.get("score", USUAL["score"])),), slot)
-        return isinstance(score, Composed) and not isinstance(score.score, Dot)
+        return isinstance(score, ComposedAttention) and not isinstance(score.score, Dot)
     return False
 
 
@@ -146,7 +146,7 @@ def keeps_laws(ours: Attention) -> None:
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in PARTS for name in AXES[kind]])
 def test_every_part_serves_a_slot(kind: str, name: str) -> None:
     choice = () if name == USUAL[kind] else ((kind, name),)
-    assert any(isinstance(built(choice, slot), Composed) for slot in SLOTS)
+    assert any(isinstance(built(choice, slot), ComposedAttention) for slot in SLOTS)
 
 
 OTHERS = [

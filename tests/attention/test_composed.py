@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import SourceSpec, fill_slot
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.base import SourceSpec, build_attention
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
@@ -19,7 +19,7 @@ from tests.catalogue import WIDTH, config, mechanism, memory, noise
 T, KEYS = 6, 6
 
 
-def oracle(ours: Composed) -> nn.MultiheadAttention:
+def oracle(ours: ComposedAttention) -> nn.MultiheadAttention:
     """PyTorch's multi-head attention with our weights."""
     dim, key_dim = ours.query_dim, ours.source.width
     theirs = nn.MultiheadAttention(dim, ours.heads, batch_first=True, kdim=key_dim, vdim=key_dim).double()
@@ -213,7 +213,7 @@ CAUSAL, ROTARY = SourceSpec(WIDTH, causal=True), SourceSpec(WIDTH, position="rot
 )
 def test_refusals(overrides: list[str], source: SourceSpec, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
-        fill_slot(build_node(config(*overrides).attention), WIDTH, source)
+        build_attention(build_node(config(*overrides).attention), WIDTH, source)
 
 
 def test_projection_lets_a_dot_product_join_unequal_widths() -> None:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from seq2seq.attention.base import Attended, Memory, Query, SourceSpec
+from seq2seq.attention.base import AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Constant, Dot, General, Location, ScaledDot
 from seq2seq.attention.components.selections import Hard
 from seq2seq.attention.components.windows import Global, LocalM
-from seq2seq.attention.composed import Composed
-from seq2seq.attention.coverage import Coverage
+from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.coverage import CoverageAttention
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise, randomise
@@ -26,13 +26,13 @@ LENGTHS = (5, 3, 0)
 PARTS = {"score": partial(Additive, bias=True), "window": Global, "normalizer": Softmax}
 
 
-def made(**options: object) -> Coverage:
-    return randomise(Coverage(Q, SourceSpec(V), **{**PARTS, **options}).double()).eval()
+def made(**options: object) -> CoverageAttention:
+    return randomise(CoverageAttention(Q, SourceSpec(V), **{**PARTS, **options}).double()).eval()
 
 
-def plain(attention: Coverage, **options: object) -> Composed:
+def plain(attention: CoverageAttention, **options: object) -> ComposedAttention:
     """The same parameters without coverage."""
-    soft = Composed(Q, SourceSpec(V), **{**PARTS, **options}).double().eval()
+    soft = ComposedAttention(Q, SourceSpec(V), **{**PARTS, **options}).double().eval()
     soft.load_state_dict(attention.state_dict(), strict=False)
     return soft
 
@@ -41,7 +41,9 @@ def source() -> Memory:
     return memory(*LENGTHS, width=V)
 
 
-def by_hand(attention: Coverage, queries: Tensor, length: int, values: Tensor, update) -> tuple[Tensor, Tensor]:
+def by_hand(
+    attention: CoverageAttention, queries: Tensor, length: int, values: Tensor, update
+) -> tuple[Tensor, Tensor]:
     """Weights (T, S) and coverage before each query (T, S, N) of one sentence: v^T tanh(W s + U h + w c + b)."""
     w, u, v = attention.score.query_weight[0], attention.score.key_weight[0], attention.score.vector[0]
     c = torch.zeros(length, attention.size, dtype=torch.float64)
@@ -110,7 +112,7 @@ def test_without_weight_it_is_plain_attention(kind: str, options: dict[str, obje
     nn.init.zeros_(attention.weight)
     answer = walk(attention, queries, source())
     if "read_cell" in options:
-        soft = Composed(2 * Q, SourceSpec(V), **PARTS).double().eval()
+        soft = ComposedAttention(2 * Q, SourceSpec(V), **PARTS).double().eval()
         soft.load_state_dict(attention.state_dict(), strict=False)
         queries = torch.cat((queries, queries), -1)  # cells are the queries here
     else:
@@ -190,8 +192,8 @@ def test_read_cell(project: bool) -> None:
 def test_dot_against_cell_and_state_together() -> None:
     """An encoder twice as wide as the decoder needs no matrix."""
     with pytest.raises(UserError, match="widths"):
-        Coverage(Q, SourceSpec(2 * Q), **{**PARTS, "score": Dot})
-    Coverage(Q, SourceSpec(2 * Q), **{**PARTS, "score": Dot}, read_cell=True)
+        CoverageAttention(Q, SourceSpec(2 * Q), **{**PARTS, "score": Dot})
+    CoverageAttention(Q, SourceSpec(2 * Q), **{**PARTS, "score": Dot}, read_cell=True)
 
 
 @pytest.mark.parametrize("kind", ["see", "linguistic"])
@@ -209,7 +211,7 @@ def test_windows_and_selections_stay_free() -> None:
     narrow = walk(made(window=partial(LocalM, reach=1)), noise(1, 3, Q), memory(5, width=V))
     assert narrow.weights[0, 0, 0].nonzero().flatten().tolist() == [0, 1]
     assert not narrow.state["coverage"][0, 0, 4].any()
-    drawn: Attended = walk(made(selection=partial(Hard, soft=0.0)).train(), noise(1, 3, Q), memory(5, width=V))
+    drawn: AttentionOutput = walk(made(selection=partial(Hard, soft=0.0)).train(), noise(1, 3, Q), memory(5, width=V))
     assert drawn.penalties.keys() == {"coverage", "negative_entropy"}
     assert drawn.state["coverage"].sum() == 3
     assert drawn.penalties["coverage"].unique().tolist() in ([0], [0, 1])
@@ -247,4 +249,4 @@ def test_refusals() -> None:
             made(**options)
     for source in (SourceSpec(V, is_self=True), SourceSpec(V, causal=True)):
         with pytest.raises(UserError, match="self-attention"):
-            Coverage(Q, source, **PARTS)
+            CoverageAttention(Q, source, **PARTS)

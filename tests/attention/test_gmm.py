@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import SourceSpec
-from seq2seq.attention.gmm import GMM
+from seq2seq.attention.gmm import GMMAttention
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import memory, noise, randomise
@@ -18,13 +18,13 @@ Q, V, T = 4, 6, 5
 LENGTHS = (7, 3, 0)
 
 
-def made(**options: object) -> GMM:
-    return randomise(GMM(Q, SourceSpec(V), **options).double()).eval()
+def made(**options: object) -> GMMAttention:
+    return randomise(GMMAttention(Q, SourceSpec(V), **options).double()).eval()
 
 
-def flat(**options: object) -> GMM:
+def flat(**options: object) -> GMMAttention:
     """As it starts, without the influence of the query."""
-    attention = GMM(Q, SourceSpec(V), **options).double().eval()
+    attention = GMMAttention(Q, SourceSpec(V), **options).double().eval()
     nn.init.zeros_(attention.bumps.weight)
     return attention
 
@@ -104,7 +104,7 @@ def test_mask(normalize: bool) -> None:
 def test_extreme_parameters(bias: float, parameter: int, normalize: bool) -> None:
     """exp(100) and its square are no numbers in fp32, nor is exp(11) one in fp16."""
     for dtype in (torch.float32, torch.float16):
-        attention = GMM(Q, SourceSpec(V), normalize=normalize)
+        attention = GMMAttention(Q, SourceSpec(V), normalize=normalize)
         attention.bumps.bias.data.view(3, -1)[parameter] = bias
         attention.to(dtype)
         source, queries = memory(7, 3, 0, width=V, dtype=dtype), noise(3, T, Q, dtype=dtype).requires_grad_()
@@ -131,7 +131,7 @@ def test_where_it_stops_no_chunk_differs() -> None:
 
 def test_bumps_start_apart() -> None:
     """Equal ones would have equal gradients for ever."""
-    attention = GMM(Q, SourceSpec(V)).double()
+    attention = GMMAttention(Q, SourceSpec(V)).double()
     weights: Tensor = attention.bumps.weight.view(3, 5, Q)
     assert (weights[:, 1:] - weights[:, :1]).abs().amax(-1).min() > 0
 
@@ -143,8 +143,8 @@ def test_refusals() -> None:
         ({"dropout": 1.5}, r"in 0\.\.1"),
     ]:
         with pytest.raises(UserError, match=message):
-            GMM(Q, SourceSpec(V), **options)
+            GMMAttention(Q, SourceSpec(V), **options)
     with pytest.raises(UserError, match="image regions"):
-        GMM(Q, SourceSpec(V, axes=2))
+        GMMAttention(Q, SourceSpec(V, axes=2))
     with pytest.raises(UserError, match="self-attention"):
-        GMM(Q, SourceSpec(V, is_self=True))
+        GMMAttention(Q, SourceSpec(V, is_self=True))

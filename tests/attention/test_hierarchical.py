@@ -13,8 +13,8 @@ from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Dot, General
 from seq2seq.attention.components.windows import Global
-from seq2seq.attention.composed import Composed
-from seq2seq.attention.hierarchical import Hierarchical
+from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.hierarchical import HierarchicalAttention
 from seq2seq.errors import UserError
 from tests.attention.walk import close, same, walk
 from tests.catalogue import memory, noise, randomise
@@ -24,9 +24,9 @@ KINDS = ("renormalised", "within")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def made(kind: str = "renormalised", **options: object) -> Hierarchical:
+def made(kind: str = "renormalised", **options: object) -> HierarchicalAttention:
     options = {"word": Additive, "sentence": General, **options}
-    return randomise(Hierarchical(Q, SourceSpec(Q), kind=kind, **options).double()).eval()
+    return randomise(HierarchicalAttention(Q, SourceSpec(Q), kind=kind, **options).double()).eval()
 
 
 def segmented(*documents: tuple[int, ...]) -> Memory:
@@ -43,7 +43,12 @@ def softmax(scores: dict[int, float]) -> dict[int, float]:
 
 
 def formula(
-    attention: Hierarchical, query: Tensor, values: Tensor, sentence_of: list[int], states: Tensor, seen: list[int]
+    attention: HierarchicalAttention,
+    query: Tensor,
+    values: Tensor,
+    sentence_of: list[int],
+    states: Tensor,
+    seen: list[int],
 ) -> tuple[list[float], dict[int, float], dict[int, float]]:
     """P of one document's words, a_w over all its words, and a_s; ``seen`` are the visible words."""
     w, u, v = (p[0].tolist() for p in (attention.word.query_weight, attention.word.key_weight, attention.word.vector))
@@ -122,7 +127,7 @@ def test_the_kinds_differ() -> None:
 
 @every_kind
 def test_one_sentence_is_plain_attention(kind: str) -> None:
-    plain = Composed(Q, SourceSpec(Q), score=Additive, window=Global, normalizer=Softmax).double().eval()
+    plain = ComposedAttention(Q, SourceSpec(Q), score=Additive, window=Global, normalizer=Softmax).double().eval()
     ours = made(kind, segment_length=9)
     plain.score.load_state_dict(ours.word.state_dict())
     source, queries = memory(9, 6, 0, width=Q), noise(3, T, Q)
@@ -207,7 +212,7 @@ def test_refusals() -> None:
         (SourceSpec(Q, position="rotary"), "sinusoidal"),
     ]:
         with pytest.raises(UserError, match=message):
-            Hierarchical(Q, source, **options)
+            HierarchicalAttention(Q, source, **options)
     for wrong in ({"kind": "product"}, {"segment_length": 0}, {"max_sections": 0}, {"dropout": 1.5}):
         with pytest.raises(UserError, match=rf"attention\.{next(iter(wrong))}"):
             made(**wrong)

@@ -13,8 +13,8 @@ from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Constant, Dot, General
 from seq2seq.attention.components.windows import Global, LocalM
-from seq2seq.attention.composed import Composed
-from seq2seq.attention.intra_temporal import IntraTemporal
+from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.intra_temporal import IntraTemporalAttention
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import memory, noise, randomise
@@ -24,7 +24,7 @@ LENGTHS = (6, 3, 0)
 PARTS = {"score": General, "window": Global, "normalizer": Softmax}
 
 
-def made(kind: type = IntraTemporal, **options: object) -> Composed:
+def made(kind: type = IntraTemporalAttention, **options: object) -> ComposedAttention:
     return randomise(kind(Q, SourceSpec(Q), **{**PARTS, **options}).double()).eval()
 
 
@@ -48,7 +48,7 @@ def test_formula(score: type) -> None:
         close(weights[b, 0, :, :length], literally(scores[0, 0, :, :length]))
 
 
-def unit(*scores: list[float]) -> tuple[Composed, Tensor, Memory]:
+def unit(*scores: list[float]) -> tuple[ComposedAttention, Tensor, Memory]:
     """A dot score over a memory of unit vectors: the queries are the scores."""
     values = torch.eye(Q).double().unsqueeze(0)
     return (
@@ -69,7 +69,7 @@ def test_by_hand() -> None:
 def test_at_first_it_is_a_softmax() -> None:
     """Then it no longer is."""
     queries, source = noise(3, T, Q), memory(*LENGTHS, width=Q)
-    first, plain = (walk(made(kind), queries, source).weights for kind in (IntraTemporal, Composed))
+    first, plain = (walk(made(kind), queries, source).weights for kind in (IntraTemporalAttention, ComposedAttention))
     close(first[:, :, 0], plain[:, :, 0])
     assert (first[:2, :, 1:] - plain[:2, :, 1:]).abs().amax(-1).min() > 1e-3
     close(first.sum(-1)[:2], torch.ones(2, 1, T).double())
@@ -120,4 +120,4 @@ def test_no_step_computes_a_nan() -> None:
 def test_refusals() -> None:
     for source in (SourceSpec(Q, is_self=True), SourceSpec(Q, causal=True)):
         with pytest.raises(UserError, match="self-attention"):
-            IntraTemporal(Q, source, **PARTS)
+            IntraTemporalAttention(Q, source, **PARTS)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.ordering import alibi, rotate
-from seq2seq.attention.latent import Latent
+from seq2seq.attention.latent import LatentAttention
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, cut, same, walk
 from tests.catalogue import memory, noise, randomise
@@ -31,9 +31,9 @@ SLOTS = {
 every_slot = pytest.mark.parametrize(("source", "options"), SLOTS.values(), ids=SLOTS)
 
 
-def build(source: SourceSpec, **options: Any) -> Latent:
+def build(source: SourceSpec, **options: Any) -> LatentAttention:
     given = {"heads": HEADS, "dim": HEADS * D, "latent_dim": L, **options}
-    return randomise(Latent(WIDTH, source, **given).double()).eval()
+    return randomise(LatentAttention(WIDTH, source, **given).double()).eval()
 
 
 def norm(x: list[complex], gain: Tensor) -> list[complex]:
@@ -163,7 +163,7 @@ def test_positions_count_by_distance() -> None:
 def test_rope_dim_follows_the_slot() -> None:
     """Half a head's width, rounded up to pairs, where positions are rotary; nothing elsewhere unless asked for."""
     rotary = SourceSpec(WIDTH, is_self=True, position="rotary")
-    assert [Latent(WIDTH, rotary, heads=1, dim=dim).rope_dim for dim in (2, 4, 6, 8, 16)] == [2, 2, 4, 4, 8]
+    assert [LatentAttention(WIDTH, rotary, heads=1, dim=dim).rope_dim for dim in (2, 4, 6, 8, 16)] == [2, 2, 4, 4, 8]
     for source in (CROSS, ENCODER, DECODER):
         assert build(source).rope_dim == 0
     assert build(DECODER, rope_dim=4).rope_dim == 4
@@ -171,7 +171,7 @@ def test_rope_dim_follows_the_slot() -> None:
 
 def test_auto_takes_fewer_multiplications() -> None:
     """Counted at DeepSeek-V2's sizes: absorbed for one query, expanded for a whole sequence."""
-    attention = Latent(64, SourceSpec(64), heads=4, latent_dim=64)  # D = 16, L = 64
+    attention = LatentAttention(64, SourceSpec(64), heads=4, latent_dim=64)  # D = 16, L = 64
     assert attention.absorbs(1, 50)
     assert attention.absorbs(1, 4096)
     assert not attention.absorbs(50, 50)
@@ -257,4 +257,4 @@ def test_hugging_face(query_latent_dim: int | None, absorb: str) -> None:
 )
 def test_refusals(options: dict[str, Any], source: SourceSpec, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
-        Latent(WIDTH, source, **options)
+        LatentAttention(WIDTH, source, **options)

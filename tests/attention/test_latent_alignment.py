@@ -14,8 +14,8 @@ from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import General
 from seq2seq.attention.components.selections import Gumbel
 from seq2seq.attention.components.windows import Global, LocalM, LocalP
-from seq2seq.attention.composed import Composed
-from seq2seq.attention.latent_alignment import HardMarginal, Variational
+from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.latent_alignment import HardMarginalAttention, VariationalAttention
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from tests.attention.walk import ask, close, draw, walk
@@ -27,12 +27,12 @@ PARTS = {"score": General, "window": Global, "normalizer": Softmax}
 READOUT = noise(Q, WORDS, seed=7)
 
 
-def made(cls: type[HardMarginal] = HardMarginal, **options: object) -> HardMarginal:
+def made(cls: type[HardMarginalAttention] = HardMarginalAttention, **options: object) -> HardMarginalAttention:
     return randomise(cls(Q, SOURCE, **{**PARTS, **options}).double()).eval()
 
 
 def asked(
-    attention: HardMarginal,
+    attention: HardMarginalAttention,
     source: Memory,
     target: Tensor | None = None,
     queries: Tensor | None = None,
@@ -88,7 +88,7 @@ def test_marginal_by_hand() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"project": True}, {"project": True, "dim": 6}], ids=str)
 def test_the_context_is_soft_attentions_and_the_mean_of_the_alternatives(options: dict[str, object]) -> None:
-    ours, soft = made(**options), randomise(Composed(Q, SOURCE, **{**PARTS, **options}).double()).eval()
+    ours, soft = made(**options), randomise(ComposedAttention(Q, SOURCE, **{**PARTS, **options}).double()).eval()
     source = memory(4, 2, width=Q)
     found, _, context = asked(ours, source)
     expected = walk(soft, noise(2, T, Q), source)
@@ -117,7 +117,7 @@ def test_nothing_to_attend_is_one_certain_empty_context() -> None:
 
 def test_weights_too_small_for_a_logarithm_have_finite_gradients() -> None:
     """e^-140 is a number in fp64 only; e^-90 is one in fp32, of which 1/a is not."""
-    attention = HardMarginal(Q, SOURCE, **PARTS)
+    attention = HardMarginalAttention(Q, SOURCE, **PARTS)
     attention.score.weight.data[0] = torch.eye(Q)
     source = memory(3, width=Q, dtype=torch.float32)
     source.values.copy_(torch.tensor([0.0, -90.0, -140.0])[None, :, None].expand(1, 3, Q) / Q)
@@ -133,7 +133,7 @@ def test_refusals() -> None:
         ({"selection": Gumbel}, "none is drawn"),
         ({"window": LocalP}, "renormalise=true"),
     ]
-    for cls in (HardMarginal, Variational):
+    for cls in (HardMarginalAttention, VariationalAttention):
         for options, message in refused:
             with pytest.raises(UserError, match=message):
                 made(cls, **options)
@@ -148,14 +148,14 @@ def test_refusals() -> None:
         ({"inference_dim": 3}, "even"),
     ]:
         with pytest.raises(UserError, match=message):
-            made(Variational, **options)
+            made(VariationalAttention, **options)
     with pytest.raises(UserError, match="embedded target"):
-        Variational(Q, SourceSpec(Q), **PARTS)
+        VariationalAttention(Q, SourceSpec(Q), **PARTS)
 
 
 def test_the_bound() -> None:
     """sum_j q_j log p_j - KL(q || a) <= log sum_j a_j p_j, q enumerated in plain Python."""
-    attention, source, words = made(Variational), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
+    attention, source, words = made(VariationalAttention), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
     target = noise(2, T, Q, seed=5)
     found, penalties, _ = asked(attention, source, target)
     prior, _, _ = asked(attention, source)
@@ -176,7 +176,7 @@ def test_the_bound() -> None:
 
 
 def test_the_bound_is_tight_where_q_is_the_posterior() -> None:
-    attention, source, words = made(Variational), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
+    attention, source, words = made(VariationalAttention), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
     prior, _, _ = asked(attention, source)
     log_p = log_likelihoods(prior.contexts, words)
     marginal = torch.logsumexp(prior.log_weights + log_p, -1)
@@ -191,7 +191,7 @@ def test_the_bound_is_tight_where_q_is_the_posterior() -> None:
 
 
 def test_without_a_target_it_is_the_exact_marginal() -> None:
-    ours, exact = made(Variational), made()
+    ours, exact = made(VariationalAttention), made()
     exact.load_state_dict(ours.state_dict(), strict=False)
     source = memory(4, 0, 2, width=Q)
     for training in (True, False):
@@ -204,7 +204,7 @@ def test_without_a_target_it_is_the_exact_marginal() -> None:
 
 
 def test_what_is_fed_back_does_not_know_the_target() -> None:
-    attention, source = made(Variational), memory(4, 2, width=Q)
+    attention, source = made(VariationalAttention), memory(4, 2, width=Q)
     queries, target = noise(2, T, Q), noise(2, T, Q, seed=5)
     informed, plain = walk(attention, queries, source, target=target), walk(attention, queries, source)
     assert torch.equal(informed.context, plain.context)
@@ -212,7 +212,7 @@ def test_what_is_fed_back_does_not_know_the_target() -> None:
 
 
 def test_q_looks_only_where_the_prior_does() -> None:
-    attention, source = made(Variational, window=lambda *args: LocalM(*args, reach=1)), memory(6, 0, width=Q)
+    attention, source = made(VariationalAttention, window=lambda *args: LocalM(*args, reach=1)), memory(6, 0, width=Q)
     found, penalties, _ = asked(attention, source, noise(2, T, Q, seed=5).requires_grad_())
     seen = [[j for j in range(6) if abs(j - t) <= 1] for t in range(T)]
     assert [row.isfinite().nonzero().flatten().tolist() for row in found.log_weights[0]] == seen
@@ -226,7 +226,7 @@ def test_q_looks_only_where_the_prior_does() -> None:
 
 def test_target_reader_is_pytorchs_packed_lstm() -> None:
     """Over y_1..y_n, of which the decoder reads all but the last, </s>: that one is a zero vector."""
-    attention = made(Variational, inference_dim=6)
+    attention = made(VariationalAttention, inference_dim=6)
     lengths = torch.tensor([5, 1, 3])
     read = noise(3, 5, Q)
     mask = torch.arange(5) < lengths[:, None]
@@ -245,12 +245,12 @@ def test_target_reader_is_pytorchs_packed_lstm() -> None:
 
 
 def test_draws_fall_as_q_says() -> None:
-    attention = made(Variational, mode="sample", samples=20000).train()
+    attention = made(VariationalAttention, mode="sample", samples=20000).train()
     source, target = memory(4, width=Q, step=3), noise(1, T, Q, seed=5)
     torch.manual_seed(0)
     drawn, penalties, _ = asked(attention, source, target)
     assert drawn.kind == "sampled"
-    enumerated, exact, _ = asked(made(Variational), source, target)
+    enumerated, exact, _ = asked(made(VariationalAttention), source, target)
     close(penalties["kl"], exact["kl"])
     for j in range(4):
         here = (drawn.contexts[0] == source.values[0, j]).all(-1)
@@ -285,7 +285,7 @@ def test_score_function_gradient_is_that_of_the_enumerated_bound(
 
 
 def test_draws_do_not_depend_on_chunks_or_neighbours() -> None:
-    attention = made(Variational, mode="sample", samples=3).train()
+    attention = made(VariationalAttention, mode="sample", samples=3).train()
     source, queries, target = memory(6, 4, width=Q, step=3), noise(2, 4, Q), noise(2, 4, Q, seed=5)
     state = attention.initial_state(attention.prepare(source))
     whole, _, _ = asked(attention, source, target, queries, state)

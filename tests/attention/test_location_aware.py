@@ -12,8 +12,8 @@ from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, General, Location
 from seq2seq.attention.components.windows import Global
-from seq2seq.attention.composed import Composed
-from seq2seq.attention.location_aware import LocationAware, median
+from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.location_aware import LocationAwareAttention, median
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, walk
 from tests.catalogue import memory, noise, randomise
@@ -23,9 +23,9 @@ LENGTHS = (7, 3, 0)
 PARTS = {"score": partial(Additive, bias=True), "window": Global, "normalizer": Softmax}
 
 
-def made(**options: object) -> LocationAware:
+def made(**options: object) -> LocationAwareAttention:
     options = {"filters": 2, "width": 3, **PARTS, **options}
-    return randomise(LocationAware(Q, SourceSpec(V), **options).double()).eval()
+    return randomise(LocationAwareAttention(Q, SourceSpec(V), **options).double()).eval()
 
 
 @pytest.mark.parametrize("width", [1, 3, 31])
@@ -55,12 +55,12 @@ def test_formula(width: int, detach: bool) -> None:
 def test_without_filters_it_is_plain_attention(zero: str, options: dict[str, object]) -> None:
     attention, queries, source = made(**options), noise(3, T, Q), memory(*LENGTHS, width=V)
     nn.init.zeros_(getattr(attention, zero))
-    soft = Composed(Q, SourceSpec(V), **{**PARTS, **options}).double().eval()
+    soft = ComposedAttention(Q, SourceSpec(V), **{**PARTS, **options}).double().eval()
     soft.load_state_dict(attention.state_dict(), strict=False)
     close(walk(attention, queries, source).weights, walk(soft, queries, source).weights)
 
 
-def scores(attention: LocationAware, source: Memory, previous: Tensor) -> Tensor:
+def scores(attention: LocationAwareAttention, source: Memory, previous: Tensor) -> Tensor:
     prepared = attention.prepare(source)
     keys = prepared.prepared["keys"]
     keys = keys + attention.features(previous, prepared, keys) @ attention.weight
@@ -153,6 +153,6 @@ def test_refusals() -> None:
         with pytest.raises(UserError, match=message):
             made(**options)
     with pytest.raises(UserError, match="image regions"):
-        LocationAware(Q, SourceSpec(V, axes=2), **PARTS)
+        LocationAwareAttention(Q, SourceSpec(V, axes=2), **PARTS)
     with pytest.raises(UserError, match="self-attention"):
-        LocationAware(Q, SourceSpec(V, is_self=True), **PARTS)
+        LocationAwareAttention(Q, SourceSpec(V, is_self=True), **PARTS)

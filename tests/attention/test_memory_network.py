@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.attention.base import Memory, SourceSpec
-from seq2seq.attention.memory_network import MemoryNetwork
+from seq2seq.attention.memory_network import MemoryNetworkAttention
 from seq2seq.errors import UserError
 from tests.attention.walk import close, cut, walk
 from tests.catalogue import memory, noise, randomise
@@ -19,9 +19,9 @@ LENGTHS = (5, 3)
 every_tying = pytest.mark.parametrize("tying", ["adjacent", "layerwise"])
 
 
-def made(**options: object) -> MemoryNetwork:
+def made(**options: object) -> MemoryNetworkAttention:
     options = {"dim": D, "max_length": 20, **options}
-    return randomise(MemoryNetwork(Q, SourceSpec(V), **options).double()).eval()
+    return randomise(MemoryNetworkAttention(Q, SourceSpec(V), **options).double()).eval()
 
 
 def dot(x: list[float], y: list[float]) -> float:
@@ -66,7 +66,7 @@ def test_formula(tying: str, temporal: bool, hops: int, linear: bool) -> None:
 
 def test_by_hand() -> None:
     """One hop, two memories of one number: u = 1, m = (0, log 3), c = (1, 2): p = (1/4, 3/4), u + o = 1 + 7/4."""
-    attention = MemoryNetwork(1, SourceSpec(2), hops=1, temporal=False).double()
+    attention = MemoryNetworkAttention(1, SourceSpec(2), hops=1, temporal=False).double()
     attention.embed_query.weight.data.fill_(1.0)
     attention.embed.data.copy_(torch.tensor([[[1.0], [0.0]], [[0.0], [1.0]]]))
     values = torch.tensor([[[0.0, 1.0], [math.log(3), 2.0]]], dtype=torch.float64)
@@ -98,7 +98,7 @@ def test_order_counts_only_by_time(linear: float) -> None:
     order = torch.tensor([3, 1, 4, 0, 2])
     moved = Memory.of(source.values[:, order], source.mask)  # at new positions
 
-    def move(attention: MemoryNetwork) -> tuple[Tensor, Tensor]:
+    def move(attention: MemoryNetworkAttention) -> tuple[Tensor, Tensor]:
         answer = walk(attention, queries, source)
         again = walk(attention, queries, moved)
         return answer.context - again.context, answer.weights[..., order] - again.weights
@@ -149,8 +149,8 @@ def test_refusals() -> None:
         (SourceSpec(V, axes=2), "temporal=false"),
     ]:
         with pytest.raises(UserError, match=message):
-            MemoryNetwork(Q, source)
-    MemoryNetwork(Q, SourceSpec(V, axes=2), temporal=False)
+            MemoryNetworkAttention(Q, source)
+    MemoryNetworkAttention(Q, SourceSpec(V, axes=2), temporal=False)
     for wrong in ({"tying": "none"}, {"hops": 0}, {"max_length": 0}, {"linear_start": 2.0}, {"dropout": -0.5}):
         with pytest.raises(UserError, match=rf"attention\.{next(iter(wrong))}"):
             made(**wrong)
@@ -160,7 +160,7 @@ def test_refusals() -> None:
 def test_embeddings_start_as_the_paper_s_do(tying: str) -> None:
     """Of dense vectors of unit variance as of one-hot ones: N(0, 0.1^2) a component."""
     torch.manual_seed(0)
-    ours = MemoryNetwork(64, SourceSpec(32), tying=tying, temporal=False)
+    ours = MemoryNetworkAttention(64, SourceSpec(32), tying=tying, temporal=False)
     prepared = ours.prepare(Memory.of(torch.randn(2, 50, 32), torch.ones(2, 50, dtype=torch.bool)))
     assert prepared.prepared["memories"].std().item() == pytest.approx(0.1, rel=0.05)
     assert ours.embed_query(torch.randn(100, 64)).std().item() == pytest.approx(0.1, rel=0.05)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from seq2seq.attention.base import Attended, Memory, SourceSpec
+from seq2seq.attention.base import AttentionOutput, Memory, SourceSpec
 from seq2seq.attention.components.scores import Additive, Constant, General, Location
 from seq2seq.attention.components.windows import Global, LocalM, LocalP
-from seq2seq.attention.monotonic import Mocha, Monotonic, alignment, chunkwise
+from seq2seq.attention.monotonic import MochaAttention, MonotonicAttention, alignment, chunkwise
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise, randomise
@@ -24,8 +24,8 @@ PARTS = {"score": partial(Additive, bias=True, normalize=True), "window": Global
 CHUNK = {**PARTS, "chunk_score": partial(Additive, bias=True)}
 
 
-def made(kind: type[Monotonic] = Monotonic, **options: object) -> Monotonic:
-    parts = CHUNK if kind is Mocha else PARTS
+def made(kind: type[MonotonicAttention] = MonotonicAttention, **options: object) -> MonotonicAttention:
+    parts = CHUNK if kind is MochaAttention else PARTS
     return randomise(kind(Q, SourceSpec(Q), **{**parts, **options}).double()).eval()
 
 
@@ -121,7 +121,7 @@ def test_probabilities_of_0_and_1_are_the_hard_path(seed: int) -> None:
     assert torch.equal(chain(z), expected)
 
 
-def energies(attention: Monotonic, queries: Tensor, source: Memory) -> Tensor:
+def energies(attention: MonotonicAttention, queries: Tensor, source: Memory) -> Tensor:
     prepared = attention.prepare(source)
     return attention.score(queries.unsqueeze(1), prepared.prepared["keys"], prepared)[:, 0] + attention.offset[0]
 
@@ -225,12 +225,12 @@ def test_noise() -> None:
     assert set(made(noise_std=0.0).train().initial_state(source)) == {"alignment"}
 
 
-@pytest.mark.parametrize("kind", [Monotonic, Mocha])
-def test_training_keeps_the_laws(kind: type[Monotonic]) -> None:
+@pytest.mark.parametrize("kind", [MonotonicAttention, MochaAttention])
+def test_training_keeps_the_laws(kind: type[MonotonicAttention]) -> None:
     """Chunks, padding, order in memory and gradients, with noise."""
     attention, queries, source = made(kind).train(), noise(3, T, Q), memory(*LENGTHS, width=Q, step=3)
 
-    def run(source: Memory, queries: Tensor = queries, **options: object) -> Attended:
+    def run(source: Memory, queries: Tensor = queries, **options: object) -> AttentionOutput:
         torch.manual_seed(0)
         return walk(attention, queries, source, **options)
 
@@ -259,7 +259,7 @@ def test_hidden_positions_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"hard": False}, {"preserve": True}], ids=str)
-@pytest.mark.parametrize("kind", [Monotonic, Mocha])
+@pytest.mark.parametrize("kind", [MonotonicAttention, MochaAttention])
 def test_what_sees_nothing_leaves_the_scan_where_it_was(kind: type, options: dict[str, object]) -> None:
     attention, queries, source = made(kind, **options), noise(1, 4, Q), memory(6, width=Q)
     mask = torch.ones(1, 4, 6, dtype=torch.bool)
@@ -341,9 +341,13 @@ def test_chunkwise_at_large_energies() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"hard": False}, {"heads": 2}, {"heads": 4, "groups": 2}], ids=str)
 def test_mocha(options: dict[str, object]) -> None:
-    """Its chunks end where ``Monotonic`` stops; one place is ``Monotonic``."""
+    """Its chunks end where ``MonotonicAttention`` stops; one place is ``MonotonicAttention``."""
     queries, source = noise(3, T, Q), memory(*LENGTHS, width=Q)
-    attention, one, plain = made(Mocha, chunk=3, **options), made(Mocha, chunk=1, **options), made(**options)
+    attention, one, plain = (
+        made(MochaAttention, chunk=3, **options),
+        made(MochaAttention, chunk=1, **options),
+        made(**options),
+    )
     one.load_state_dict(attention.state_dict())
     plain.load_state_dict(attention.state_dict(), strict=False)
     answer, stopped = walk(attention, queries, source), walk(plain, queries, source)
@@ -360,7 +364,7 @@ def test_mocha(options: dict[str, object]) -> None:
 
 
 def test_a_chunks_score_limits_what_is_visible() -> None:
-    attention = made(Mocha, chunk_score=partial(Location, max_length=4), hard=False)
+    attention = made(MochaAttention, chunk_score=partial(Location, max_length=4), hard=False)
     weights = walk(attention, noise(1, T, Q), memory(6, width=Q)).weights
     assert weights[..., :4].all()
     assert not weights[..., 4:].any()
@@ -373,8 +377,8 @@ def test_defaults_are_the_papers(name: str) -> None:
     assert isinstance(attention.score, Additive)
     assert attention.score.gain is not None
     assert attention.score.bias is not None
-    assert Monotonic(Q, SourceSpec(Q), **PARTS).offset.tolist() == [[[-1.0]]]
-    assert Monotonic(Q, SourceSpec(Q), **PARTS, offset=-4.0).offset.item() == -4
+    assert MonotonicAttention(Q, SourceSpec(Q), **PARTS).offset.tolist() == [[[-1.0]]]
+    assert MonotonicAttention(Q, SourceSpec(Q), **PARTS, offset=-4.0).offset.item() == -4
     assert not [name for name, _ in attention.named_parameters() if "normalizer" in name]
 
 
@@ -385,10 +389,10 @@ def test_other_scores() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(UserError, match="image regions"):
-        Monotonic(Q, SourceSpec(Q, axes=2), **PARTS)
+        MonotonicAttention(Q, SourceSpec(Q, axes=2), **PARTS)
     with pytest.raises(UserError, match="self-attention"):
-        Monotonic(Q, SourceSpec(Q, is_self=True), **PARTS)
+        MonotonicAttention(Q, SourceSpec(Q, is_self=True), **PARTS)
     with pytest.raises(UserError, match="standard deviation"):
         made(noise_std=-1.0)
     with pytest.raises(UserError, match="at least 1, got 0"):
-        made(Mocha, chunk=0)
+        made(MochaAttention, chunk=0)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, Memory, SourceSpec
+from seq2seq.attention.base import Attention, AttentionOutput, Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Dot, General
 from seq2seq.attention.components.windows import Global
-from seq2seq.attention.coverage import Coverage
-from seq2seq.attention.latent_alignment import HardMarginal
+from seq2seq.attention.coverage import CoverageAttention
+from seq2seq.attention.latent_alignment import HardMarginalAttention
 from tests.attention.walk import ask, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
 
@@ -40,7 +40,7 @@ def made(*overrides: str) -> Attention:
     return mechanism("attention", overrides[0].partition("=")[2], CROSS, *overrides[1:])
 
 
-def asked(attention: Attention, source: Memory, queries: Tensor, mask: Tensor | None = None) -> Attended:
+def asked(attention: Attention, source: Memory, queries: Tensor, mask: Tensor | None = None) -> AttentionOutput:
     """All that it reports, a target being known."""
     prepared = attention.prepare(source)
     target = attention.read_target(queries, torch.ones(queries.shape[:2], dtype=torch.bool))
@@ -48,7 +48,7 @@ def asked(attention: Attention, source: Memory, queries: Tensor, mask: Tensor | 
     return attention(ask(queries, 0, target), prepared, attention.initial_state(prepared), mask=mask, need_weights=True)
 
 
-def reported(answer: Attended) -> dict[str, Tensor]:
+def reported(answer: AttentionOutput) -> dict[str, Tensor]:
     found = dict(answer.penalties)
     if answer.log_prob is not None:
         found["log_prob"] = answer.log_prob
@@ -99,7 +99,7 @@ def test_where_nothing_is_to_attend(name: str, dtype: torch.dtype) -> None:
 def test_a_word_of_no_fertility(score: type[Additive], dtype: torch.dtype) -> None:
     """Its coverage, a sum of up to 4 million, is none of fp16's numbers."""
     parts = {"score": score, "window": Global, "normalizer": Softmax}
-    attention = Coverage(WIDTH, SourceSpec(WIDTH), **parts, kind="linguistic").to(dtype)
+    attention = CoverageAttention(WIDTH, SourceSpec(WIDTH), **parts, kind="linguistic").to(dtype)
     nn.init.constant_(attention.fertility.weight, -100.0)
     source = memory(4, 2, dtype=dtype)
     source = replace(source, values=source.values.abs().requires_grad_())
@@ -113,7 +113,7 @@ def test_a_word_of_no_fertility(score: type[Additive], dtype: torch.dtype) -> No
 @HALVES
 def test_the_likeliest_word_stands_at_an_unlikely_place(dtype: torch.dtype) -> None:
     """1/a is the gradient of log a, and no number in fp16 where a is below 1/65504."""
-    attention = HardMarginal(WIDTH, CROSS, score=General, window=Global, normalizer=Softmax).to(dtype)
+    attention = HardMarginalAttention(WIDTH, CROSS, score=General, window=Global, normalizer=Softmax).to(dtype)
     nn.init.eye_(attention.score.weight[0])
     source = memory(4, dtype=dtype)
     depth = torch.tensor([0.0, -5.0, -11.0, -15.0], dtype=dtype) / WIDTH

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Alternatives, Attended, Attention, Memory, Query
+from seq2seq.attention.base import Alternatives, Attention, AttentionOutput, Memory, Query
 from seq2seq.attention.components import counter_rng
 
 EXACT = {torch.float64: 1e-12, torch.float32: 2e-5}
@@ -25,7 +25,7 @@ def walk(
     mask: Tensor | None = None,
     need_weights: bool = True,
     target: Tensor | None = None,
-) -> Attended:
+) -> AttentionOutput:
     """The answer to ``queries`` (B, T, Q), asked all at once or in ``chunks``, ``target`` (B, T, .) known if given.
 
     In a causal slot the memory grows with the queries, one value a query; elsewhere it is whole from the start.
@@ -67,7 +67,7 @@ def draw(patch: pytest.MonkeyPatch, path: tuple[int, ...]) -> None:
     patch.setattr(counter_rng, "uniform", uniform)
 
 
-def join(answers: list[Attended], size: int) -> Attended:
+def join(answers: list[AttentionOutput], size: int) -> AttentionOutput:
     """Answers to chunks as one answer; what a chunk did not see yet has weight 0."""
 
     def along(dim: int, parts: list[Tensor | None]) -> Tensor | None:
@@ -76,7 +76,7 @@ def join(answers: list[Attended], size: int) -> Attended:
         return torch.cat(given, dim) if given else None
 
     weights = [None if a.weights is None else F.pad(a.weights, (0, size - a.weights.shape[-1])) for a in answers]
-    return Attended(
+    return AttentionOutput(
         torch.cat([a.context for a in answers], 1),
         along(2, weights),
         answers[-1].state,
@@ -98,7 +98,7 @@ def offered(parts: list[Alternatives | None]) -> Alternatives | None:
     return Alternatives(contexts, log_weights, given[0].kind)
 
 
-def outcome(answer: Attended) -> Tensor:
+def outcome(answer: AttentionOutput) -> Tensor:
     """All that a decoder makes of an answer (B, T, .): the context that it goes on with and, where alternatives are
     what is read out, sum_j w_j tanh(c_j) of them, which no mean of contexts can tell.
     """
@@ -113,9 +113,9 @@ def close(actual: Tensor | None, expected: Tensor | None, dtype: torch.dtype = t
     torch.testing.assert_close(actual, expected, rtol=EXACT[dtype], atol=EXACT[dtype])
 
 
-def same(actual: Attended, expected: Attended, dtype: torch.dtype = torch.float64) -> None:
+def same(actual: AttentionOutput, expected: AttentionOutput, dtype: torch.dtype = torch.float64) -> None:
     """Two answers equal in all they report, up to rounding in ``dtype``."""
-    for name in (field.name for field in fields(Attended)):
+    for name in (field.name for field in fields(AttentionOutput)):
         ours, theirs = getattr(actual, name), getattr(expected, name)
         if isinstance(ours, Alternatives) and isinstance(theirs, Alternatives):
             assert ours.kind == theirs.kind

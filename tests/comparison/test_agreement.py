@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from seq2seq.comparison.agreement import agreement
-from seq2seq.comparison.systems import Entry
+from seq2seq.comparison.systems import System
 
 
-def entry(rows_of: dict[int, list[list[float]] | None]) -> Entry:
+def entry(rows_of: dict[int, list[list[float]] | None]) -> System:
     """One whose first run kept, of the records that are named, these rows between words."""
     kept = [
         SimpleNamespace(place=place, reference=None if rows is None else np.array(rows, np.float32))
         for place, rows in rows_of.items()
     ]
-    return Entry("entry", cast(Any, [SimpleNamespace(exhibits=kept), SimpleNamespace(exhibits=[])]))
+    return System("entry", cast(Any, [SimpleNamespace(exhibits=kept), SimpleNamespace(exhibits=[])]))
 
 
 def test_rows_are_shares_of_what_words_get() -> None:

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from seq2seq import attention_store
-from seq2seq.attention_store import Exhibit
+from seq2seq.attention_store import AttentionRecord
 from seq2seq.cli import compare, hydra_app
 from seq2seq.metrics import score
 from tests.browser import CHROMIUM, chromium
@@ -40,7 +40,9 @@ def made(folder: Path, number: int) -> None:
             pieces = [*(f"▁{word}" for word in words), "</s>"]
             at = [*range(size), -1]
             last = weights[f"cross.{LAYERS - 1}"].mean(0)
-            kept.append(Exhibit(place, pieces, [*reversed(pieces[:-1]), "</s>"], at, at, last, weights, last[:-1, :-1]))
+            kept.append(
+                AttentionRecord(place, pieces, [*reversed(pieces[:-1]), "</s>"], at, at, last, weights, last[:-1, :-1])
+            )
     found = score(METRICS, outputs, references)
     (folder / "outputs").mkdir(parents=True)
     with (folder / "outputs" / "test.jsonl").open("w") as file:

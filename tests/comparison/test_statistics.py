@@ -12,7 +12,7 @@ from seq2seq.comparison.ranks import ranking
 from seq2seq.comparison.statistics import (
     Randomiser,
     Resampler,
-    System,
+    RunGroup,
     compare,
     corrected,
     difference,
@@ -49,7 +49,7 @@ def test_the_paired_bootstrap_is_sacrebleu_s(metric: str, wrong: float) -> None:
     theirs = next(results for name, results in found.items() if name != "System")
     a, b = (np.array(score([metric], text, references)[metric].rows) for text in (one, other))
     resampler = Resampler.of(len(a), SAMPLES)
-    ours = [System.of(name, metric, [rows], resampler) for name, rows in (("one", a), ("other", b))]
+    ours = [RunGroup.of(name, metric, [rows], resampler) for name, rows in (("one", a), ("other", b))]
     for system, result in zip(ours, theirs, strict=True):
         assert system.scores[0] == pytest.approx(result.score, abs=1e-6)
         assert system.resampled[0].mean() == pytest.approx(result.mean, abs=1e-3)  # sums there are of 32 bits
@@ -85,7 +85,7 @@ def ties(
         for name, count in (("a", runs), ("b", others or runs)):
             values = common + random.normal(0, of_seeds, (count, 1)) + random.normal(0, of_both, (count, records))
             rows = [np.stack([v, np.ones(records)], 1) for v in values]
-            systems.append(System.of(name, "mean", rows, resampler))
+            systems.append(RunGroup.of(name, "mean", rows, resampler))
         found = difference(*systems)
         wrong["ours"] += found.p < 0.05
         wrong["covered"] += found.low <= 0 <= found.high
@@ -110,12 +110,12 @@ def test_one_run_beside_two_tells_of_these_runs() -> None:
     """Two are too few to tell how seeds vary: as one run, and as the mean of two, on the same sentences."""
     random, resampler = np.random.default_rng(3), Resampler.of(150, 300)
     one, *two = (np.stack([random.normal(0, 1, 150), np.ones(150)], 1) for _ in range(3))
-    a, b = System.of("a", "mean", [one], resampler), System.of("b", "mean", two, resampler)
+    a, b = RunGroup.of("a", "mean", [one], resampler), RunGroup.of("b", "mean", two, resampler)
     found = difference(a, b)
-    as_one = difference(a, System.of("b", "mean", [np.mean(two, 0)], resampler))
+    as_one = difference(a, RunGroup.of("b", "mean", [np.mean(two, 0)], resampler))
     assert not found.seeds
     assert (found.difference, found.p) == (pytest.approx(as_one.difference), pytest.approx(as_one.p))
-    assert difference(a, System.of("b", "mean", [one, *two], resampler)).seeds
+    assert difference(a, RunGroup.of("b", "mean", [one, *two], resampler)).seeds
 
 
 @pytest.mark.parametrize("of_seeds", [0.0, 0.1, 0.3])
@@ -127,10 +127,10 @@ def test_sacrebleu_s_own_p_is_one_sided() -> None:
     assert 0.08 < ties(1, 0.0, of_both=1.0)["sacrebleu"] < 0.13
 
 
-def of_values(name: str, values: np.ndarray, samples: int = 1000) -> System:
+def of_values(name: str, values: np.ndarray, samples: int = 1000) -> RunGroup:
     """One run, a value a record."""
     rows = np.stack([values, np.ones(len(values))], 1)
-    return System.of(name, "mean", [rows], Resampler.of(len(values), samples))
+    return RunGroup.of(name, "mean", [rows], Resampler.of(len(values), samples))
 
 
 def test_interval_of_many_values_is_the_normal_one() -> None:
@@ -152,10 +152,10 @@ def test_a_paired_difference_knows_what_documents_have_in_common() -> None:
     assert estimate(a).low < estimate(b).high  # apart, the two can't be told from one another
 
 
-def of_means(name: str, *values: float) -> System:
+def of_means(name: str, *values: float) -> RunGroup:
     """Runs whose records are all alike."""
     rows = [np.stack([np.full(20, value), np.ones(20)], 1) for value in values]
-    return System.of(name, "mean", rows, Resampler.of(20, 4000))
+    return RunGroup.of(name, "mean", rows, Resampler.of(20, 4000))
 
 
 def test_where_sentences_do_not_matter_it_is_welch_s_test() -> None:
@@ -225,12 +225,12 @@ def test_resamples_without_any_record_that_counts_tell_nothing() -> None:
     rows = np.zeros((200, 2))
     rows[3], rows[7] = (1, 1), (0, 2)
     resampler = Resampler.of(200, 1000)
-    one = System.of("one", "copy_accuracy", [rows], resampler)
+    one = RunGroup.of("one", "copy_accuracy", [rows], resampler)
     assert 50 < np.isnan(one.resampled).sum() < 250
     found = estimate(one)
     assert found.score == pytest.approx(1 / 3) and (found.low, found.high) == (0, 1)
-    other = System.of("other", "copy_accuracy", [rows * (0.5, 1)], resampler)
+    other = RunGroup.of("other", "copy_accuracy", [rows * (0.5, 1)], resampler)
     apart = difference(one, other)
     assert 0 < apart.p < 1 and apart.low <= apart.difference <= apart.high
-    several = System.of("several", "copy_accuracy", [rows, rows * (0.5, 1), rows], resampler)
+    several = RunGroup.of("several", "copy_accuracy", [rows, rows * (0.5, 1), rows], resampler)
     assert np.isfinite([estimate(several).low, estimate(several).high, difference(several, one).p]).all()

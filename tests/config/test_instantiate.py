@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.config.instantiate import CONF, build_node, build_tool, locate
 from seq2seq.config.validate import check, check_nodes, check_options, describe, fits, parameters
 from seq2seq.encoders.rnn import RNNEncoder
@@ -44,8 +44,8 @@ def test_a_partial_node_waits_for_arguments_and_sees_the_config_around_it() -> N
 
 def test_nested_nodes_are_built_first() -> None:
     parts = {part: {"_target_": f"seq2seq.attention.{where}", "_partial_": True} for part, where in PARTS.items()}
-    attention = build_node({"_target_": "seq2seq.attention.composed.Composed", "_partial_": True, **parts})
-    assert attention.func is Composed
+    attention = build_node({"_target_": "seq2seq.attention.composed.ComposedAttention", "_partial_": True, **parts})
+    assert attention.func is ComposedAttention
     assert isinstance(attention.keywords["score"], functools.partial)
 
 
@@ -120,7 +120,10 @@ RUN = {"loss": LOSS, "model": {"dim": 6}, "encoder": ENCODER, "seed": 1}
         ({"sed": 1}, r"unknown option sed; did you mean seed\?; there are: .*loss"),
         ({"encoder._target_": "os.system"}, "refused"),
         ({"encoder.embedding_dim": "???"}, r"required, but not given: encoder\.embedding_dim"),
-        ({"self_attention": {"_target_": "seq2seq.attention.composed.Composed"}}, "self_attention has no effect here"),
+        (
+            {"self_attention": {"_target_": "seq2seq.attention.composed.ComposedAttention"}},
+            "self_attention has no effect here",
+        ),
         ({"encoder.dim": "${model.dmi}"}, "dmi"),
     ],
 )

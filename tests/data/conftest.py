@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.readers.text import ParallelText
+from seq2seq.data.readers.text import ParallelTextReader
 from seq2seq.data.tokenizer import TokenizerOptions
 
 WORDS = ("eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf")
@@ -43,6 +43,6 @@ def make(tmp_path: Path, folder: Path) -> Callable[..., Corpus]:
     def make(tokenizer: dict[str, Any] | None = None, **options: Any) -> Corpus:
         tokenizers = TokenizerOptions(**({"type": "word", "joint": False} | (tokenizer or {})))
         settings = {"path": str(folder), "max_tokens": 100, "cache": str(tmp_path / "cache")} | options
-        return Corpus("test", "a", "b", ParallelText(), tokenizer=tokenizers, **settings)
+        return Corpus("test", "a", "b", ParallelTextReader(), tokenizer=tokenizers, **settings)
 
     return make

@@ -17,8 +17,8 @@ from PIL import Image
 from seq2seq.batch import PAD
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.images import Images
-from seq2seq.data.readers.reader import Location
-from seq2seq.data.readers.text import Table
+from seq2seq.data.readers.reader import DataLocation
+from seq2seq.data.readers.text import TableReader
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.toy.captioning import ToyCaptioning
 from seq2seq.errors import UserError
@@ -46,7 +46,7 @@ def make(folder: Path) -> Make:
     def made(**options: Any) -> CaptionCorpus:
         words = TokenizerOptions(type="word", vocab_size=40, joint=False)
         settings = {"images": Images(size=32), "max_tokens": 64, "tokenizer": words, "cache": str(folder / "cache")}
-        settings |= {"reader": Table(references=["captions"]), "path": str(folder)}
+        settings |= {"reader": TableReader(references=["captions"]), "path": str(folder)}
         return CaptionCorpus(name="mine", source="image", target="captions.0", **{**settings, **options})
 
     return made
@@ -194,7 +194,8 @@ def test_rows_of_one_picture_are_joined(folder: Path, make: Make) -> None:
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
     words = TokenizerOptions(type="word", vocab_size=40, joint=False)
     corpus = CaptionCorpus(
-        name="csv", source="image", target="caption", reader=Table(format="csv"), path=str(folder), tokenizer=words,
+        name="csv", source="image", target="caption", reader=TableReader(format="csv"), path=str(folder),
+        tokenizer=words,
         images=Images(size=32), cache=str(folder / "cache"),
     )  # fmt: skip
     records = corpus.records("train")
@@ -207,7 +208,7 @@ def test_a_list_is_several_captions(folder: Path) -> None:
     rows[5]["captions"][0] = " "
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     wanted = [[text for text in row["captions"] if text.strip()] for row in rows]
-    for reader in (Table(), Table(references=["captions"])):
+    for reader in (TableReader(), TableReader(references=["captions"])):
         corpus = CaptionCorpus(
             name="mine", source="image", target="captions", reader=reader, path=str(folder), images=Images(size=32),
             tokenizer=TokenizerOptions(type="word", vocab_size=40, joint=False), cache=str(folder / "cache"),
@@ -251,7 +252,7 @@ def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
     many = folder / "many.csv"
     lines = [f"images/train0.png?{n},a {k}" for n in range(400) for k in range(2)]
     many.write_text("\n".join(["image,caption", *lines]) + "\n")
-    at, reader = Location(many, "image", "caption"), Table()
+    at, reader = DataLocation(many, "image", "caption"), TableReader()
     assert reader.splits(at) == ["all", "test", "train", "valid"]
     assert len(list(reader.rows("all", at))) == 800
     assert len({reader.fingerprint(split, at) for split in reader.splits(at)}) == 4

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.readers.text import Hub
+from seq2seq.data.readers.text import HubReader
 
 CONF = Path(__file__).parents[2] / "conf"
 CHOICES = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
@@ -30,7 +30,7 @@ def corpus(name: str, tmp_path: Path) -> Corpus:
 @pytest.mark.parametrize("name", CHOICES)
 def test_it_composes_and_builds_and_a_hub_set_is_pinned(name, tmp_path):
     made = corpus(name, tmp_path)
-    assert made.name == name and isinstance(made.reader, Hub) == (name in HUB)
+    assert made.name == name and isinstance(made.reader, HubReader) == (name in HUB)
     named = name in HUB and made.reader.files_of  # after their content
     assert name not in HUB or named or re.fullmatch(r"[0-9a-f]{40}", made.reader.revision)
     for file in (file for files in (named or {}).values() for file in files):

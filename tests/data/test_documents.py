@@ -13,21 +13,21 @@ import pyarrow.parquet
 import pytest
 
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.readers.reader import Location
-from seq2seq.data.readers.text import Hub, Table
+from seq2seq.data.readers.reader import DataLocation
+from seq2seq.data.readers.text import HubReader, TableReader
 from seq2seq.data.records import Policy, Report, Row
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.truncation import cut_sizes, source_limit, target_limit
 from seq2seq.errors import UserError
 
 
-def table(folder: Path, *entries: dict[str, Any], name: str = "train.jsonl") -> Location:
+def table(folder: Path, *entries: dict[str, Any], name: str = "train.jsonl") -> DataLocation:
     (folder / name).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    return Location(folder, "text", "summary")
+    return DataLocation(folder, "text", "summary")
 
 
-def read(at: Location, split: str = "train", **options: Any) -> list[Row]:
-    return list(Table(**options).rows(split, at))
+def read(at: DataLocation, split: str = "train", **options: Any) -> list[Row]:
+    return list(TableReader(**options).rows(split, at))
 
 
 def test_a_source_is_a_text_or_a_list_of_sentences(tmp_path):
@@ -65,7 +65,7 @@ def test_references_are_the_target_and_what_other_columns_say(tmp_path):
 
 def test_columns_are_chosen_by_what_there_is(tmp_path):
     (tmp_path / "train.csv").write_text("body,summary\none. two.,s\n")
-    at = Location(tmp_path, "text|body", "summary")
+    at = DataLocation(tmp_path, "text|body", "summary")
     (row,) = read(at, language="en", references=["human|"])
     assert row.record == {"source": "one.\ntwo.", "target": "s"}
     with pytest.raises(
@@ -73,12 +73,12 @@ def test_columns_are_chosen_by_what_there_is(tmp_path):
     ):
         read(at, references=["human"])
     with pytest.raises(UserError, match=r"has no column 'text' or 'article', but body, summary: set data\.source"):
-        read(Location(tmp_path, "text|article", "summary"))
+        read(DataLocation(tmp_path, "text|article", "summary"))
 
 
 def test_an_item_of_a_list_is_a_column(tmp_path):
     at = table(tmp_path, {"doc": {"text": ["a", "b"]}, "tldr": ["one", "two"]}, {"doc": {"text": ["a"]}, "tldr": []})
-    first, second = read(Location(tmp_path, "doc.text", "tldr.0"), references=["tldr"])
+    first, second = read(DataLocation(tmp_path, "doc.text", "tldr.0"), references=["tldr"])
     assert first.record == {"source": "a\nb", "target": "one", "references": ["one", "two"]}
     assert second.problem == "empty"
     assert at.path == tmp_path
@@ -94,8 +94,8 @@ def test_the_format_is_found(tmp_path, format):
     else:
         delimiter = "," if format == "csv" else "\t"
         (tmp_path / f"train.{format}").write_text("\n".join(delimiter.join(row) for row in (entry, entry.values())))
-    at = Location(tmp_path, "text", "summary")
-    assert Table().splits(at) == ["train"]
+    at = DataLocation(tmp_path, "text", "summary")
+    assert TableReader().splits(at) == ["train"]
     (row,) = read(at, language="en")
     assert row.record == {"source": "One came.\nTwo left.", "target": "both"}
 
@@ -103,7 +103,7 @@ def test_the_format_is_found(tmp_path, format):
 def test_lists_of_sentences_come_from_parquet_too(tmp_path):
     entry = {"text": ["One.", "Two."], "summary": ["both"], "more": ["each"]}
     pyarrow.parquet.write_table(pa.Table.from_pylist([entry]), tmp_path / "train.parquet")
-    (row,) = read(Location(tmp_path, "text", "summary"), references=["more"])
+    (row,) = read(DataLocation(tmp_path, "text", "summary"), references=["more"])
     assert row.record == {"source": "One.\nTwo.", "target": "both", "references": ["both", "each"]}
 
 
@@ -111,20 +111,23 @@ def test_splits_may_be_of_different_formats(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"text": "a.", "summary": "b"}\n')
     (tmp_path / "valid.csv").write_text("text,summary\nc.,d\n")
     (tmp_path / "train.csv").write_text("text,summary\nlater,unread\n")
-    at = Location(tmp_path, "text", "summary")
-    assert Table().splits(at) == ["train", "valid"]
-    assert [[row.record["target"] for row in Table().rows(split, at)] for split in ("train", "valid")] == [["b"], ["d"]]
-    assert Table().files("valid", at).endswith("valid.csv")
-    assert Table("csv").splits(at) == ["train", "valid"] and Table("jsonl").splits(at) == ["train"]
+    at = DataLocation(tmp_path, "text", "summary")
+    assert TableReader().splits(at) == ["train", "valid"]
+    assert [[row.record["target"] for row in TableReader().rows(split, at)] for split in ("train", "valid")] == [
+        ["b"],
+        ["d"],
+    ]
+    assert TableReader().files("valid", at).endswith("valid.csv")
+    assert TableReader("csv").splits(at) == ["train", "valid"] and TableReader("jsonl").splits(at) == ["train"]
     with pytest.raises(UserError, match=r"there is no .*valid\.jsonl, only the splits: train"):
-        Table("jsonl").find("valid", at)
+        TableReader("jsonl").find("valid", at)
     with pytest.raises(UserError, match=r"there is no .*test\.jsonl\|csv\|tsv\|parquet, only the splits: train, valid"):
-        Table().find("test", at)
+        TableReader().find("test", at)
 
 
 def test_a_folder_without_tables_is_named(tmp_path):
     with pytest.raises(UserError, match=r"has no SPLIT\.\{jsonl,csv,tsv,parquet\} files \(data\.path\)"):
-        Table().find("train", Location(tmp_path, "text", "summary"))
+        TableReader().find("train", DataLocation(tmp_path, "text", "summary"))
 
 
 def test_bad_cells_are_told_by_line(tmp_path):
@@ -146,24 +149,26 @@ def test_bad_cells_are_told_by_line(tmp_path):
 
 def test_options_are_checked_when_built():
     with pytest.raises(UserError, match=r"data\.reader\.language=klingon has no rules"):
-        Table(language="klingon")
+        TableReader(language="klingon")
     with pytest.raises(UserError, match=r"data\.reader\.references=human must be a list: \[human\]"):
-        Hub("a/b", "0" * 40, references="human")
+        HubReader("a/b", "0" * 40, references="human")
 
 
 def test_the_fingerprint_follows_the_options(tmp_path):
     at = table(tmp_path, {"text": "a", "summary": "b"})
     options = ({}, {"language": "en"}, {"language": "de"}, {"references": ["summary"]}, {"column": "x.{}"})
-    assert len({Table(**o).fingerprint("train", at) for o in options}) == len(options)
-    at = Location(None, "text", "summary")
-    assert len({Hub("a/b", "0" * 40, **o).fingerprint("train", at) for o in options}) == len(options)
+    assert len({TableReader(**o).fingerprint("train", at) for o in options}) == len(options)
+    at = DataLocation(None, "text", "summary")
+    assert len({HubReader("a/b", "0" * 40, **o).fingerprint("train", at) for o in options}) == len(options)
 
 
 def test_files_outside_the_hub_are_read_by_address(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     table(tmp_path, {"text": ["a", "b"], "summary": ["one", "two"]}, name="0-dev.jsonl")
-    reader = Hub("someone/something", "0", parts={"valid": "dev"}, jsonl=f"{tmp_path}/{{revision}}-{{split}}.jsonl")
-    at = Location(None, "text", "summary.0")
+    reader = HubReader(
+        "someone/something", "0", parts={"valid": "dev"}, jsonl=f"{tmp_path}/{{revision}}-{{split}}.jsonl"
+    )
+    at = DataLocation(None, "text", "summary.0")
     for streaming in (False, True):
         rows = list(reader.rows("valid", at, streaming=streaming))
         assert rows == [Row("someone/something dev:0", {"source": "a\nb", "target": "one"})]
@@ -171,7 +176,7 @@ def test_files_outside_the_hub_are_read_by_address(tmp_path, monkeypatch):
 
 def test_a_local_copy_of_a_hub_set_is_read_alike(tmp_path):
     at = table(tmp_path, {"text": "One. Two.", "summary": "b", "more": ["c"]})
-    (row,) = Hub("a/b", "0" * 40, language="en", references=["more"]).rows("train", at)
+    (row,) = HubReader("a/b", "0" * 40, language="en", references=["more"]).rows("train", at)
     assert row.record == {"source": "One.\nTwo.", "target": "b", "references": ["b", "c"]}
 
 
@@ -238,7 +243,7 @@ def test_a_corpus_cuts_sources_everywhere_and_targets_in_training(tmp_path):
     for name in ("train", "test"):
         table(tmp_path, long, {"text": ["Eve."], "summary": "a"}, name=f"{name}.jsonl")
     corpus = Corpus(
-        "test", "text", "summary", Table(references=["more|"], language="en"), str(tmp_path),
+        "test", "text", "summary", TableReader(references=["more|"], language="en"), str(tmp_path),
         TokenizerOptions(type="word"), documents=True, max_source_sentences=2, max_target_tokens=4,
         cache=str(tmp_path / "cache"),
     )  # fmt: skip
@@ -263,5 +268,5 @@ def test_origins_are_stored(tmp_path):
     for name in ("train", "test"):
         table(tmp_path, entry, name=f"{name}.jsonl")
     options = TokenizerOptions(type="word")
-    corpus = Corpus("test", "text", "summary", Table(), str(tmp_path), options, cache=str(tmp_path / "cache"))
+    corpus = Corpus("test", "text", "summary", TableReader(), str(tmp_path), options, cache=str(tmp_path / "cache"))
     assert corpus.records("test")[0]["origins"] == [1, 0]

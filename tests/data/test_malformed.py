@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from seq2seq.data.readers.folders import ImageFolder
-from seq2seq.data.readers.karpathy import Karpathy
-from seq2seq.data.readers.reader import Location, Reader
-from seq2seq.data.readers.text import Hub, ParallelText, Table
+from seq2seq.data.readers.folders import ImageFolderReader
+from seq2seq.data.readers.karpathy import KarpathyReader
+from seq2seq.data.readers.reader import DataLocation, Reader
+from seq2seq.data.readers.text import HubReader, ParallelTextReader, TableReader
 from seq2seq.data.records import LISTED, Policy, Report, accepted
 
 ROWS = 400  # of a file; with eight kinds of files 3,200
@@ -35,7 +35,7 @@ def good(n: int) -> dict[str, Any]:
 def counted(reader: Reader, path: Path, split: str = "train", at: tuple[str, str] = AT) -> tuple[list[str], Report]:
     """The sources of the records, and the report of the rest."""
     report = Report(split)
-    rows = reader.rows(split, Location(path, *at))
+    rows = reader.rows(split, DataLocation(path, *at))
     return [record["source"] for _, record in accepted(rows, Policy(on_mismatch="drop"), report)], report
 
 
@@ -137,7 +137,7 @@ def test_tables(tmp_path: Path, form: str, end: bytes) -> None:
     last, mark = random.choice([b"", end]), random.choice([b"", b"\xef\xbb\xbf"])
     content = end.join([header.strip()] * bool(header) + [line for line, _ in lines]) + last
     (tmp_path / f"train.{form}").write_bytes(mark + content)
-    found, report = counted(Table(form), tmp_path)
+    found, report = counted(TableReader(form), tmp_path)
     holds(lines, found, report, f"train.{form}:", 2 if header else 1)
 
 
@@ -146,7 +146,7 @@ def test_parallel_text(tmp_path: Path) -> None:
     lines = [text_line(n, random) for n in range(ROWS)]
     (tmp_path / "train.en").write_bytes(b"".join(line + b"\n" for line, _ in lines))
     (tmp_path / "train.de").write_bytes(b"x\n" * (ROWS + 20))
-    found, report = counted(ParallelText(), tmp_path)
+    found, report = counted(ParallelTextReader(), tmp_path)
     assert found == [source for _, source in lines if source is not None]
     assert report.counts["without a counterpart"] == 20
     assert len(found) + sum(report.counts.values()) == ROWS + 20 == len(found) + len(set(dropped(report)))
@@ -171,14 +171,14 @@ def test_one_table_over_all_its_splits(tmp_path: Path, form: str) -> None:
             '{"split": ["test"], "en": "a", "de": "b"}',
         ]
     (tmp_path / f"all.{form}").write_text((f"{mark.join(rows[0])}\n" if mark else "") + "\n".join(lines) + "\n")
-    reports = {split: counted(Table(), tmp_path / f"all.{form}", split) for split in ("train", "valid", "test")}
+    reports = {split: counted(TableReader(), tmp_path / f"all.{form}", split) for split in ("train", "valid", "test")}
     kept = sum(len(found) for found, _ in reports.values())
     assert kept == sum(bool(row["en"] and name.strip()) for row, name in zip(rows, said, strict=True))
     assert kept + sum(sum(report.counts.values()) for _, report in reports.values()) == len(lines)
     assert (
         len({place.split(" ")[0] for _, report in reports.values() for place in dropped(report)}) == len(lines) - kept
     )
-    everything, report = counted(Table(), tmp_path / f"all.{form}", "all")
+    everything, report = counted(TableReader(), tmp_path / f"all.{form}", "all")
     assert len(everything) + sum(report.counts.values()) == len(lines)
 
 
@@ -192,7 +192,7 @@ def test_parquet(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(
         pa.table({"en": _strings(raw), "de": ["x"] * ROWS, "alignment": links}), tmp_path / "train.parquet"
     )
-    found, report = counted(Table(), tmp_path)
+    found, report = counted(TableReader(), tmp_path)
     fine = [
         cell for cell, link in zip(cells, links.to_pylist(), strict=True)
         if cell and cell.strip() and "\0" not in cell and link[0][0] < len(cell.split())
@@ -216,10 +216,10 @@ def test_rows_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         for n in range(ROWS)
     ]
     streamed = datasets.IterableDataset.from_generator(lambda: iter(rows))
-    hub = Hub("someone/something", "0" * 40, column="translation.{}")
+    hub = HubReader("someone/something", "0" * 40, column="translation.{}")
     monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: streamed)
     report = Report("train")
-    found = list(accepted(hub.rows("train", Location(None, *AT), streaming=True), Policy(), report))
+    found = list(accepted(hub.rows("train", DataLocation(None, *AT), streaming=True), Policy(), report))
     assert len(found) == sum(len(row.get("translation") or {}) == 2 for row in rows)
     assert len(found) + sum(report.counts.values()) == ROWS
 
@@ -231,7 +231,7 @@ def test_pictures_in_a_folder(tmp_path: Path) -> None:
     ]
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "metadata.jsonl").write_text("\n".join(rows))
-    found, report = counted(ImageFolder(), tmp_path, at=("file_name", "text"))
+    found, report = counted(ImageFolderReader(), tmp_path, at=("file_name", "text"))
     assert len(found) == sum("text" in row for row in rows)
     assert len(found) + sum(report.counts.values()) == ROWS
 
@@ -247,7 +247,7 @@ def test_karpathys_splits(tmp_path: Path) -> None:
     ]  # fmt: skip
     images = [random.choice([fine, {**fine, "split": "val"}, random.choice(bad)]) for _ in range(ROWS)]
     (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"images": images}).encode())
-    results = [counted(Karpathy("x.json"), tmp_path, split) for split in ("train", "val")]
+    results = [counted(KarpathyReader("x.json"), tmp_path, split) for split in ("train", "val")]
     kept = [len(found) for found, _ in results]
     assert kept == [images.count(fine), images.count({**fine, "split": "val"})]
     assert sum(kept) + sum(sum(report.counts.values()) for _, report in results) == ROWS

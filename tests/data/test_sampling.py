@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from seq2seq.data.pieces import Pieces
+from seq2seq.data.pieces import PieceVocabulary
 from seq2seq.data.sampling import BPEDropout, UnigramSampler
 from seq2seq.data.tokenizer import Tokenizer
 
@@ -48,7 +48,7 @@ def test_global_generators_are_left_alone():
 
 
 def test_unigram_draws_with_the_models_probabilities_to_the_power_of_alpha():
-    pieces = Pieces(trained("unigram", 60).model)
+    pieces = PieceVocabulary(trained("unigram", 60).model)
     model = pieces.processor
     alpha, draws = 0.1, 20_000
     sampler, random = UnigramSampler(pieces, alpha, best=512), Random(0)
@@ -81,5 +81,5 @@ def test_bpe_without_dropout_is_what_the_library_says(vocab_size):
 
 
 def test_bpe_with_all_merges_dropped_is_characters():
-    pieces = Pieces(trained("bpe").model)
+    pieces = PieceVocabulary(trained("bpe").model)
     assert pieces.processor.id_to_piece(BPEDropout(pieces, 1.0)("▁lower", Random(0))) == list("▁lower")

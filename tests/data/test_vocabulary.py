@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.vocabulary import Unknown, draw, warnings
+from seq2seq.data.vocabulary import UnknownTokens, draw, warnings
 from seq2seq.errors import UserError
 from tests.data.conftest import sentences, write
 
@@ -54,14 +54,14 @@ def test_the_share_of_unknown_tokens_is_told_with_what_is_unknown(make, folder, 
 
 @pytest.mark.parametrize(("known", "told"), [(99, False), (98, True)])
 def test_one_percent_is_tolerated(known, told):
-    tokenizer, unknown = Tokenizer.train(["a b"], type="word", vocab_size=9), Unknown()
+    tokenizer, unknown = Tokenizer.train(["a b"], type="word", vocab_size=9), UnknownTokens()
     text = " ".join(["a"] * known + ["c"])
     unknown.add(tokenizer, text, tokenizer.encode(text))
     assert bool(warnings("valid", {"target": unknown.as_dict()}, {"target": tokenizer})) is told
 
 
 def test_words_are_told_whole():
-    tokenizer, unknown = Tokenizer.train(["a b"], type="word", vocab_size=9), Unknown()
+    tokenizer, unknown = Tokenizer.train(["a b"], type="word", vocab_size=9), UnknownTokens()
     unknown.add(tokenizer, "a cat b", tokenizer.encode("a cat b"))
     assert unknown.as_dict() == {"tokens": 3, "unknown": 1, "found": ["cat"]}
 

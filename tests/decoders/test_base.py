@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from seq2seq.attention.base import Attended
+from seq2seq.attention.base import AttentionOutput
 from seq2seq.decoders.base import Decoded, DecoderState
 from tests.catalogue import memory, noise
 
@@ -12,9 +12,9 @@ from tests.catalogue import memory, noise
 def test_penalties_are_summed_over_layers() -> None:
     ones, context = torch.ones(2, 3), noise(2, 3, 4)
     slots = {
-        "cross.0": Attended(context, noise(2, 1, 3, 5), {}, penalties={"coverage": ones}),
-        "cross.1": Attended(context, noise(2, 1, 3, 5), {}, penalties={"coverage": 2 * ones, "span": ones}),
-        "decoder_self.0": Attended(context, None, {}),
+        "cross.0": AttentionOutput(context, noise(2, 1, 3, 5), {}, penalties={"coverage": ones}),
+        "cross.1": AttentionOutput(context, noise(2, 1, 3, 5), {}, penalties={"coverage": 2 * ones, "span": ones}),
+        "decoder_self.0": AttentionOutput(context, None, {}),
     }
     decoded = Decoded.of(context, slots)
     assert {name: value.unique().item() for name, value in decoded.penalties.items()} == {"coverage": 3, "span": 1}

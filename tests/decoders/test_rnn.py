@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from seq2seq.batch import PAD, Batch
 from seq2seq.decoders.bridge import Bridge
-from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
 from tests.attention.walk import close
 from tests.catalogue import WIDTH, batch, model, noise, randomise
 
 
-def attend(probe: Seq2Seq, query: Tensor, encoded: Encoded) -> Tensor:
+def attend(probe: Seq2Seq, query: Tensor, encoded: EncoderOutput) -> Tensor:
     """c = sum_j softmax_j(q^T W h_j) h_j."""
     values, mask = encoded.memory.values, encoded.memory.mask
     scores = torch.einsum("bq,qk,bsk->bs", query, probe.decoder.attention.score.weight[0], values)
@@ -108,7 +108,7 @@ class Fake(Encoder):
         super().__init__()
         self.final_dim, self.final_layers, self.directions = dim, layers, directions
 
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         raise AssertionError("only its shape is asked for")
 
 

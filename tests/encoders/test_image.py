@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq.batch import Batch, Pictures
+from seq2seq.batch import Batch, ImageBatch
 from seq2seq.cli.hydra_app import compose
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.collate import filler
@@ -31,7 +31,7 @@ def shown(*sizes: tuple[int, int], frames: int = 1, side: int = 32, rows: list[i
         pixels[place, :, :, :height, :width] = new
     rows = list(range(len(sizes))) if rows is None else rows
     real = torch.tensor([(frames, *size) for size in sizes])
-    return Batch(None, torch.arange(len(rows)), pictures=Pictures(pixels, real, torch.tensor(rows)))
+    return Batch(None, torch.arange(len(rows)), pictures=ImageBatch(pixels, real, torch.tensor(rows)))
 
 
 def encoder(name: str, *overrides: str) -> Any:
@@ -64,7 +64,7 @@ def test_neighbours_and_their_order_do_not_matter(name: str) -> None:
     together = ours(data)
     for place, size in enumerate(SIZES):
         pictures = data.pictures
-        alone = Pictures(pictures.pixels[[place]], pictures.sizes[[place]], torch.tensor([0]))
+        alone = ImageBatch(pictures.pixels[[place]], pictures.sizes[[place]], torch.tensor([0]))
         found = ours(replace(data, index=torch.tensor([0]), pictures=alone))
         count = int(found.memory.mask.sum())
         close(found.memory.values[0, :count], together.memory.values[place, :count])
@@ -161,7 +161,7 @@ def test_frames_follow_each_other() -> None:
     assert found.memory.positions.squeeze(-1)[0].tolist() == [0, 1, 2]
     assert found.memory.mask.tolist() == [[True] * 3, [True, True, False], [True] * 3]
     sizes = data.pictures.sizes.clamp(max=torch.tensor([1, 99, 99]))
-    still = ours(replace(data, pictures=Pictures(data.pictures.pixels[:, 1:2], sizes, data.pictures.rows)))
+    still = ours(replace(data, pictures=ImageBatch(data.pictures.pixels[:, 1:2], sizes, data.pictures.rows)))
     close(found.memory.values[:, 1], still.memory.values[:, 0])
 
 

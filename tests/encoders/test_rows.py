@@ -11,7 +11,7 @@ from seq2seq.batch import Batch
 from seq2seq.encoders.base import SequenceEncoder
 from seq2seq.encoders.document import DocumentEncoder
 from seq2seq.encoders.rnn import RNNEncoder
-from seq2seq.encoders.rows import Rows
+from seq2seq.encoders.rows import RowLayout
 from seq2seq.errors import UserError
 from tests.attention.walk import close
 from tests.catalogue import model, noise, randomise
@@ -25,7 +25,7 @@ SEGMENTS = torch.tensor(
 
 @pytest.mark.parametrize(("size", "overlap"), [(5, 0), (5, 2), (4, 3), (12, 1), (20, 3)])
 def test_windows_share_places_and_each_has_one_that_speaks_for_it(size: int, overlap: int) -> None:
-    rows = Rows.windows(MASK, size, overlap)
+    rows = RowLayout.windows(MASK, size, overlap)
     x = noise(4, 13, 2)
     close(rows.join(rows.split(x)), x * MASK.unsqueeze(-1))
     starts = rows.index[0, :, 0].tolist()
@@ -40,7 +40,7 @@ def test_windows_share_places_and_each_has_one_that_speaks_for_it(size: int, ove
 
 
 def test_sentences_are_rows() -> None:
-    rows = Rows.sentences(SEGMENTS.clamp(min=0), MASK)
+    rows = RowLayout.sentences(SEGMENTS.clamp(min=0), MASK)
     x = noise(4, 13, 2)
     close(rows.join(rows.split(x)), x * MASK.unsqueeze(-1))
     assert rows.mask.sum(2).tolist() == [[4, 1, 5, 3], [2, 5, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]

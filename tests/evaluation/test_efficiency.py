@@ -16,7 +16,7 @@ from seq2seq.config.instantiate import build_node
 from seq2seq.data.records import Record
 from seq2seq.evaluation.efficiency import flops_per_token, update_memory
 from seq2seq.evaluation.evaluate import batches
-from seq2seq.generation.generator import Trained
+from seq2seq.generation.generator import TrainedModel
 from seq2seq.model import build
 from seq2seq.runtime.memory import give_back, peak, reset_peak
 from tests.conftest import TINY
@@ -50,7 +50,7 @@ def test_arithmetic_of_a_transformer_by_hand(tmp_path: Path, length: int) -> Non
     corpus = build_node(config.data)
     corpus.setup()
     model = build(config, *corpus.codec.sizes)
-    trained = Trained(model, corpus.codec, config, tmp_path, torch.device("cpu"))
+    trained = TrainedModel(model, corpus.codec, config, tmp_path, torch.device("cpu"))
     record = Record(source=" ".join(["the"] * (length - 1)), target=" ".join(["x"] * (length - 1)))
     (batch,) = batches(trained, [record], 1)
     n, d, f, layers = length, config.model.dim, config.model.ff_dim, config.model.layers

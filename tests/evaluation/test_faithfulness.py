@@ -21,14 +21,14 @@ from seq2seq.data.records import Record
 from seq2seq.evaluation import faithfulness as module
 from seq2seq.evaluation.evaluate import forced
 from seq2seq.evaluation.faithfulness import faithfulness, kendall
-from seq2seq.generation.generator import Trained
+from seq2seq.generation.generator import TrainedModel
 from tests.conftest import TINY
 
 TOKENS = 4096
 
 
 @pytest.fixture(scope="module")
-def trained(run: Path) -> Trained:
+def trained(run: Path) -> TrainedModel:
     return seq2seq.load(run)
 
 
@@ -46,7 +46,7 @@ def test_kendall_by_hand() -> None:
 
 
 @pytest.mark.parametrize("most", [None, 3])  # steps of a record that is too long to look at all of it
-def test_erasing_one_by_one(trained: Trained, record: Record, most: int | None, monkeypatch: MonkeyPatch) -> None:
+def test_erasing_one_by_one(trained: TrainedModel, record: Record, most: int | None, monkeypatch: MonkeyPatch) -> None:
     (seen,) = forced(trained, [record], TOKENS)
     assert seen is not None
     if most is not None:
@@ -79,7 +79,7 @@ def test_erasing_one_by_one(trained: Trained, record: Record, most: int | None, 
         assert found[f"flips_{name}"].score == pytest.approx(np.mean(flips[name]))
 
 
-def test_gradients_by_differences(trained: Trained, record: Record) -> None:
+def test_gradients_by_differences(trained: TrainedModel, record: Record) -> None:
     """x . dy/dx = d y((1 + e) x) / de, each source token's embedding being stretched by itself."""
     batch = collate([trained.codec(record)], [0])
     length, size = batch.target_out.shape[1], batch.tokens.shape[1]
@@ -117,7 +117,9 @@ def test_what_attention_is_worth_nothing_where_it_chooses_nothing(run: Path, tmp
     assert "gradient_tau" in scores or scores["attention_normalized_entropy"].score == pytest.approx(1)
 
 
-def test_steps_that_attend_no_word_are_not_counted(trained: Trained, record: Record, monkeypatch: MonkeyPatch) -> None:
+def test_steps_that_attend_no_word_are_not_counted(
+    trained: TrainedModel, record: Record, monkeypatch: MonkeyPatch
+) -> None:
     """All weight of every other step on ``</s>``, none of the rest: as if the others alone had been."""
     (seen,) = forced(trained, [record], TOKENS)
     assert seen is not None
@@ -138,5 +140,5 @@ def test_of_words_attended_alike_any_may_be_erased() -> None:
     assert module._one_of(np.array([4]), Random(0)) == 4
 
 
-def test_nothing_to_measure(trained: Trained) -> None:
+def test_nothing_to_measure(trained: TrainedModel) -> None:
     assert faithfulness(trained, [], TOKENS) == {}

@@ -11,7 +11,7 @@ import pytest
 
 from seq2seq.data.records import Record
 from seq2seq.evaluation import results
-from seq2seq.metrics import Score
+from seq2seq.metrics import MetricResult
 
 
 def corpus(streaming: bool) -> Any:
@@ -42,7 +42,11 @@ def test_the_first_records_are_counted(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_table() -> None:
-    figures = {"bleu": Score(34.125, "BLEU|one"), "aer_uniform": Score(0.51234, "AER|two"), "ter": Score(10.0, "TER")}
+    figures = {
+        "bleu": MetricResult(34.125, "BLEU|one"),
+        "aer_uniform": MetricResult(0.51234, "AER|two"),
+        "ter": MetricResult(10.0, "TER"),
+    }
     assert results.table(figures).splitlines() == [
         "bleu          34.12  BLEU|one",
         "aer_uniform  0.5123  AER|two",

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from seq2seq.data.readers.columns import Columns
-from seq2seq.data.readers.karpathy import Karpathy
-from seq2seq.data.readers.reader import Location
-from seq2seq.data.readers.text import ParallelText, Table
+from seq2seq.data.readers.karpathy import KarpathyReader
+from seq2seq.data.readers.reader import DataLocation
+from seq2seq.data.readers.text import ParallelTextReader, TableReader
 from seq2seq.errors import UserError
 from seq2seq.files.text import flaw, read_lines, read_text, stdin_lines, usable
 from seq2seq.generation.documents import read_documents
@@ -30,12 +30,12 @@ KARPATHY = json.dumps({"images": [{"filename": "a", "split": "train", "sentences
 
 
 def _split(form: str) -> Callable[[Path], Any]:
-    return lambda file: [r.record for r in Table(form).rows("train", Location(file.parent, *AT))]
+    return lambda file: [r.record for r in TableReader(form).rows("train", DataLocation(file.parent, *AT))]
 
 
 def _parallel(file: Path) -> Any:
     (file.parent / "train.de").write_text("x\n" * 3)
-    return [row.record for row in ParallelText().rows("train", Location(file.parent, *AT))]
+    return [row.record for row in ParallelTextReader().rows("train", DataLocation(file.parent, *AT))]
 
 
 READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {  # name of a file, its text, what reads it
@@ -50,7 +50,9 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {  # name of a file
     "jsonl": ("train.jsonl", '{"en": "one", "de": "x"}\n', _split("jsonl")),
     "csv": ("train.csv", "en,de\none,x\n", _split("csv")),
     "tsv": ("train.tsv", "en\tde\none\tx\n", _split("tsv")),
-    "Karpathy": ("x.json", KARPATHY, lambda file: list(Karpathy("x.json").rows("train", Location(file.parent, *AT)))),
+    "Karpathy": (
+        "x.json", KARPATHY, lambda file: list(KarpathyReader("x.json").rows("train", DataLocation(file.parent, *AT)))
+    ),
 }  # fmt: skip
 
 

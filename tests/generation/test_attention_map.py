@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from seq2seq.generation import attention_map
-from seq2seq.generation.generator import Trained
+from seq2seq.generation.generator import TrainedModel
 
 SENTENCES = ["the old woman saw the bird .", "a bird", "the cow saw a bird near the house .", "the house"]
 
 
 def test_few_rows_at_a_time_give_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = Trained.load(run)
+    trained = TrainedModel.load(run)
     together = trained.generate(SENTENCES, return_attention=True)
     passes = []
     force = attention_map.force

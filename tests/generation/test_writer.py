@@ -15,8 +15,8 @@ from seq2seq.cli import compare, hydra_app
 from seq2seq.cli import generate as generate_command
 from seq2seq.errors import UserError
 from seq2seq.files.writing import growing
-from seq2seq.generation.generator import Generation, Output, Trained
-from seq2seq.generation.writer import Writer
+from seq2seq.generation.generator import Generation, Output, TrainedModel
+from seq2seq.generation.writer import OutputWriter
 
 TEXT = b"the bird chose the cow .\na young woman gladly believed .\n"
 
@@ -111,16 +111,16 @@ def test_lines_so_far_are_kept_beside_the_old_output(
 ) -> None:
     """Ctrl-C in the second group: the old file stays, the first group's lines are told."""
     (folder / "out.txt").write_text("kept\n")
-    whole, calls = Trained.stream, []
+    whole, calls = TrainedModel.stream, []
 
-    def stopped(self: Trained, *args: Any, **kwargs: Any) -> Any:
+    def stopped(self: TrainedModel, *args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if len(calls) > 1:
             raise KeyboardInterrupt
         return whole(self, *args, **kwargs)
 
     monkeypatch.setattr(generate_command, "GROUP", 1)
-    monkeypatch.setattr(Trained, "stream", stopped)
+    monkeypatch.setattr(TrainedModel, "stream", stopped)
     for name in ("out.txt.partial", "out.txt1.partial"):  # the second try keeps what the first one left
         calls.clear()
         with pytest.raises(KeyboardInterrupt):
@@ -143,7 +143,7 @@ def test_an_output_takes_the_place_of_the_file_behind_a_link(folder: Path) -> No
 
 def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    with Writer(f"/dev/fd/{writing}") as writer:
+    with OutputWriter(f"/dev/fd/{writing}") as writer:
         writer.write(Generation("a", []), {}, ())
     os.close(writing)
     assert os.read(reading, 100) == b"\n"
@@ -152,7 +152,7 @@ def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
 
 def test_a_full_disk_names_the_output_that_did_not_fit(tmp_path: Path, full_disk: Callable[[], Any]) -> None:
     (tmp_path / "a.txt").write_text("kept")
-    writer = Writer(tmp_path / "a.txt", alignments=tmp_path / "b.txt")
+    writer = OutputWriter(tmp_path / "a.txt", alignments=tmp_path / "b.txt")
     with full_disk(), pytest.raises(UserError, match=r"a\.txt can't be written \(File too large\)$"), writer:
         writer.write(Generation("a", []), {}, ())
         writer.flush()
@@ -162,7 +162,10 @@ def test_a_full_disk_names_the_output_that_did_not_fit(tmp_path: Path, full_disk
 
 def test_a_second_output_that_cannot_be_opened_leaves_no_first(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="can't be written"), Writer(tmp_path / "a", alignments=tmp_path / "file" / "b"):
+    with (
+        pytest.raises(UserError, match="can't be written"),
+        OutputWriter(tmp_path / "a", alignments=tmp_path / "file" / "b"),
+    ):
         pass
     assert os.listdir(tmp_path) == ["file"]
 
@@ -170,7 +173,7 @@ def test_a_second_output_that_cannot_be_opened_leaves_no_first(tmp_path: Path) -
 def test_stdout_is_flushed_a_group_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     monkeypatch.setattr("sys.stdout", written)
-    with Writer() as writer:
+    with OutputWriter() as writer:
         writer.write(Generation("a", []), {}, ())
     assert written.getvalue() == "\n" and not written.closed
 
@@ -185,14 +188,14 @@ def test_a_text_is_one_line_and_its_copied_words_are_marked(
 ) -> None:
     text = f"a b{character}c d{character}"
     for mark, expected in ((False, "a b c d\n"), (True, "a [b c] d\n")):
-        with Writer(tmp_path / "out.txt", mark_copied=mark) as writer:
+        with OutputWriter(tmp_path / "out.txt", mark_copied=mark) as writer:
             writer.write(Generation("x", [Output(text, 0.0, 0.0, True)], copied=[0.1, 0.9, 0.2]), {}, ())
         assert (tmp_path / "out.txt").read_text(encoding="utf-8") == expected
 
 
 def test_words_are_those_that_were_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", out := io.StringIO())
-    with Writer(mark_copied=True) as writer:
+    with OutputWriter(mark_copied=True) as writer:
         writer.write(Generation("x", [Output("a b", 0.0, 0.0, True)], copied=[0.9, 0.6]), {}, ())
         writer.write(Generation("", []), {}, ())
     assert out.getvalue() == "[a] [b]\n\n"

@@ -20,7 +20,7 @@ from seq2seq.data.records import Record
 from seq2seq.evaluation import results
 from seq2seq.evaluation.evaluate import score_records
 from seq2seq.evaluation.faithfulness import faithfulness
-from seq2seq.generation.generator import Trained
+from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import resampling
 from seq2seq.run_directory import claimed
 from seq2seq.search.greedy import Greedy
@@ -32,7 +32,7 @@ SPREAD = exp(QUARTER)
 
 def run(
     folder: Path,
-    model: Trained,
+    model: TrainedModel,
     records: Sequence[Record],
     metrics: Sequence[str],
     *,

@@ -21,13 +21,13 @@ import pytest
 from seq2seq import attention_store
 from seq2seq.comparison import runs
 from seq2seq.comparison.agreement import agreement
-from seq2seq.comparison.systems import Entry
+from seq2seq.comparison.systems import System
 from seq2seq.data.codec import TextCodec
 from seq2seq.data.records import Record
 from seq2seq.evaluation import results
 from seq2seq.evaluation.evaluate import forced
 from seq2seq.evaluation.gold_metrics import alignment_error, gold_of
-from seq2seq.generation.generator import Trained
+from seq2seq.generation.generator import TrainedModel
 from tests.golden.paper import LN2, QUARTER, counted, mean, nats, outputs, run, same, texts
 from tests.golden.written import WrittenEncoder, probability, trained, words
 
@@ -61,7 +61,7 @@ AFTER |= {"h": {"</s>": 3}}
 MEANS = {"x": "a", "y": "c", "z": "e", "u": "g", "v": "h", "</s>": "</s>"}
 
 
-def translator(*layers: Mapping[str, Any]) -> Trained:
+def translator(*layers: Mapping[str, Any]) -> TrainedModel:
     codec = TextCodec(words("x y z u v"), words("a b c d e f g h i"))
     means = [(3 if word == "</s>" else codec.source.encode(word)[0], meant) for word, meant in MEANS.items()]
     return trained(codec, WrittenEncoder(len(codec.source)), means, layers, AFTER)
@@ -212,7 +212,7 @@ def test_agreement(tmp_path: Path) -> None:
         name: run(tmp_path / name, translator(*rows), PAIRS, ["bleu"], faithful=False) for name, rows in two.items()
     }
     assert found["other"]["aer"] == pytest.approx(8 / 13)
-    entries = [Entry(name, [runs.read(tmp_path / name, "test")]) for name in two]
+    entries = [System(name, [runs.read(tmp_path / name, "test")]) for name in two]
     # The share that both give to the same words, </s> left out, such as 0 3/4 1/4 and 1/4 1/4 1/2 for b
     first = [1 / 4, 1 / 4 + 1 / 4, 1 / 4, 1 / 4, 1]
     second = [1 / 4, 1 / 4 + 1 / 3, 0]  # 2/3 and 1/3 of what is not on </s> for i

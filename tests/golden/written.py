@@ -22,14 +22,14 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.batch import SPECIALS, Batch
 from seq2seq.data.codec import Codec
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
-from seq2seq.encoders.base import Encoded, Encoder
+from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.encoders.image import GridEncoder, cells
-from seq2seq.generation.generator import Trained
+from seq2seq.generation.generator import TrainedModel
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import OutputLayer
 from seq2seq.layers.pointer import Pointer
@@ -54,7 +54,7 @@ def words(*texts: str) -> Tokenizer:
 
 def trained(
     codec: Codec, encoder: Encoder, means: Sequence[tuple[int, str]], layers: Sequence[Rows], after: Points
-) -> Trained:
+) -> TrainedModel:
     """A model in float64; ``means`` says which coordinate of a place means which target word."""
     tokenizer, width = codec.target, encoder.source.width
     weight = torch.zeros(len(tokenizer), width + len(tokenizer))
@@ -74,7 +74,7 @@ def trained(
     )
     model = Seq2Seq(encoder, decoder).double()
     decoder.output.weight.data = weight.double() * log(2)
-    return Trained(model, codec, config, Path("nowhere") / "checkpoints" / "best.ckpt", torch.device("cpu"))
+    return TrainedModel(model, codec, config, Path("nowhere") / "checkpoints" / "best.ckpt", torch.device("cpu"))
 
 
 def id_of(tokenizer: Tokenizer, word: str) -> int:
@@ -98,9 +98,9 @@ class WrittenEncoder(Encoder):
         self.source = SourceSpec(vocabulary)
         self.final_dim, self.final_layers = vocabulary, 1
 
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Encoded:
+    def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         x = self.embedding(batch.tokens)
-        return Encoded(replace(Memory.of(x, batch.source_mask), segments=batch.segments), x[:, :1])
+        return EncoderOutput(replace(Memory.of(x, batch.source_mask), segments=batch.segments), x[:, :1])
 
 
 class Colours(GridEncoder):
@@ -112,7 +112,9 @@ class Colours(GridEncoder):
         self.std.fill_(1)
         self.unused = nn.Parameter(torch.zeros(3))  # so that there is something to differentiate
 
-    def encode(self, x: Tensor, sizes: Tensor, need_weights: bool = False) -> tuple[Tensor, Memory, Sequence[Attended]]:
+    def encode(
+        self, x: Tensor, sizes: Tensor, need_weights: bool = False
+    ) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         memory = cells(F.avg_pool2d(x.double(), self.stride), sizes // self.stride)
         return memory.values + self.unused, memory, ()
 
@@ -130,14 +132,20 @@ class WrittenAttention(Attention):
         self.outside = any(sum(map(int, one)) < 4 for row in heads.values() for one in row)
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         size = memory.mask.shape[1]
         given = torch.einsum("btv,vhs->bhts", query.vector, self.rows)[..., :size] * memory.mask[:, None, None]
         rest = 1 - given.sum(-1, keepdim=True)
         used = self.drop(torch.cat((given, rest), -1) if self.outside else given)[..., :size]
         sentinel = rest.squeeze(-1) if self.outside else None
-        return Attended(used.mean(1) @ memory.values, given if need_weights else None, state, sentinel)
+        return AttentionOutput(used.mean(1) @ memory.values, given if need_weights else None, state, sentinel)
 
 
 class WrittenDecoder(Decoder):
@@ -160,7 +168,7 @@ class WrittenDecoder(Decoder):
         assert isinstance(mechanism, Attention)
         return mechanism
 
-    def start(self, encoded: Encoded) -> DecoderState:
+    def start(self, encoded: EncoderOutput) -> DecoderState:
         count = len(self.layers)
         return DecoderState((encoded.memory,) * count, (None,) * count, ({},) * count, copies=encoded.copies)
 

@@ -9,10 +9,10 @@ import pytest
 
 from seq2seq.errors import UserError
 from seq2seq.metrics.alignment import agreement, align, diagonal, uniform
-from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import from_pharaoh, links, to_pharaoh
 
-GOLD = Gold.of("abc", "xyz", [(0, 0), (1, 1)], [(2, 2), (2, 1)])
+GOLD = GoldLinks.of("abc", "xyz", [(0, 0), (1, 1)], [(2, 2), (2, 1)])
 WEIGHTS = np.array([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.7, 0.2, 0.1]])  # (J, I)
 
 
@@ -28,7 +28,7 @@ def test_aer_by_hand():
 
 def test_counts_are_summed_over_the_corpus_not_averaged():
     # second sentence: A = S = P = 1 link; 1 - (1+1 + 2+1) / (3+1 + 2+1)
-    other = Gold.of("a", "x", [(0, 0)])
+    other = GoldLinks.of("a", "x", [(0, 0)])
     result = agreement([{(0, 0), (2, 1), (0, 2)}, {(0, 0)}], [GOLD, other])
     assert (result.aer, result.precision, result.recall) == pytest.approx((2 / 7, 3 / 4, 2 / 3))
 
@@ -40,11 +40,11 @@ def test_aer_is_zero_between_sure_and_possible(chosen):
 
 def test_no_links_at_all():
     assert agreement([set()], [GOLD]).aer == 1
-    assert agreement([set()], [Gold.of("a", "x", [])]).aer == 0
+    assert agreement([set()], [GoldLinks.of("a", "x", [])]).aer == 0
 
 
 def test_uniform_is_the_expectation_of_random_links():
-    gold = [GOLD, Gold.of("abcde", "xy", [(4, 0), (3, 1)], [(2, 1)])]
+    gold = [GOLD, GoldLinks.of("abcde", "xy", [(4, 0), (3, 1)], [(2, 1)])]
     draw = random.Random(0)
     sampled = [
         agreement([{(draw.randrange(len(g.source)), j) for j in range(len(g.target))} for g in gold], gold).aer
@@ -54,11 +54,11 @@ def test_uniform_is_the_expectation_of_random_links():
 
 
 def test_diagonal():
-    square = Gold.of("abcd", "wxyz", [(n, n) for n in range(4)])
+    square = GoldLinks.of("abcd", "wxyz", [(n, n) for n in range(4)])
     assert diagonal([square]).aer == 0
-    longer = Gold.of("abcdef", "xyz", [(1, 0), (3, 1), (5, 2)])  # centres of the thirds
+    longer = GoldLinks.of("abcdef", "xyz", [(1, 0), (3, 1), (5, 2)])  # centres of the thirds
     assert diagonal([longer]).aer == 0
-    shorter = Gold.of("ab", "vwxyz", [(0, 0), (0, 1), (1, 2), (1, 3), (1, 4)])
+    shorter = GoldLinks.of("ab", "vwxyz", [(0, 0), (0, 1), (1, 2), (1, 3), (1, 4)])
     assert diagonal([shorter]).aer == 0
 
 
@@ -82,7 +82,7 @@ def test_pieces_to_score_with_rows_about_the_input():
     # steps read <s> x1 x2 y and predict x1 x2 y </s>; each row attends the source of the word read
     rows = [[0.4, 0.3, 0.3], [0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1]]
     source, target = [0, 1, -1], [0, 0, 1, -1]
-    gold = [Gold.of("ab", "xy", [(0, 0), (1, 1)])]
+    gold = [GoldLinks.of("ab", "xy", [(0, 0), (1, 1)])]
     assert agreement([align(rows, source, target, rows="input")], gold).aer == 0
     assert agreement([align(rows, source, target)], gold).aer == 0.5
 

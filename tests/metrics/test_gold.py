@@ -7,7 +7,7 @@ import json
 import pytest
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.gold import Gold, read_gold
+from seq2seq.metrics.gold import GoldLinks, read_gold
 
 LINE = {"src": ["he", "says", "no"], "tgt": ["il", "dit", "non"], "sure": [[0, 0], [2, 2]], "possible": [[1, 1]]}
 
@@ -16,14 +16,14 @@ def test_reads_the_form_of_wpt03(tmp_path):
     path = tmp_path / "gold.jsonl"
     path.write_text(json.dumps(LINE) + "\n\n" + json.dumps({**LINE, "tgt": ["no\u2028", "é", "x"]}, ensure_ascii=False))
     first, second = read_gold(path)
-    assert first == Gold.of(LINE["src"], LINE["tgt"], [(0, 0), (2, 2)], [(1, 1)])
+    assert first == GoldLinks.of(LINE["src"], LINE["tgt"], [(0, 0), (2, 2)], [(1, 1)])
     assert first.possible == {(0, 0), (1, 1), (2, 2)}
     assert second.target == ("no\u2028", "é", "x")
 
 
 def test_swapped_aligns_the_other_way_round():
-    gold = Gold.of("abc", "xy", [(2, 0)], [(0, 1)])
-    assert gold.swapped() == Gold.of("xy", "abc", [(0, 2)], [(1, 0)])
+    gold = GoldLinks.of("abc", "xy", [(2, 0)], [(0, 1)])
+    assert gold.swapped() == GoldLinks.of("xy", "abc", [(0, 2)], [(1, 0)])
     assert gold.swapped().swapped() == gold
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seq2seq.metrics import Score, resampling
+from seq2seq.metrics import MetricResult, resampling
 from seq2seq.metrics import score as scored
 from seq2seq.metrics.text import SCORERS
 
@@ -54,7 +54,7 @@ def test_bleu_where_orders_are_missing(name: str, text: str) -> None:
 
 def test_what_records_add() -> None:
     """Rows of the first records alone, and rows that add nothing."""
-    figures = {"a": Score(0.5, "", [(1, 2), (0, 0)]), "b": Score(1.0, "")}
+    figures = {"a": MetricResult(0.5, "", [(1, 2), (0, 0)]), "b": MetricResult(1.0, "")}
     assert resampling.by_record(figures, 3) == [{"a": (1, 2)}, {}, {}]
 
 

@@ -16,7 +16,7 @@ from seq2seq.plots import fonts
 from seq2seq.plots.document import LINES, draw, save_document
 from seq2seq.plots.excerpt import excerpt
 from seq2seq.plots.running import Pen, laid, wrap
-from seq2seq.plots.shading import Shading, Word, full, percent
+from seq2seq.plots.shading import ShadedWord, Shading, full, percent
 
 # a document of two sentences, "ab c" and "d", and its summary "xy z"
 SOURCE, SOURCE_WORDS, SENTENCES = ["▁a", "b", "▁c", "▁d", "</s>"], [0, 0, 1, 2, -1], [0, 0, 0, 1, 1]
@@ -90,8 +90,8 @@ def test_where_script_sets_no_spaces_pieces_stand_for_words():
     source = ["▁", "今日", "は", "▁crème", "br", "<0xE6>", "<0x97>", "<0xA5>", "本", "</s>"]
     seen = Shading.of(np.ones((2, 10)) / 10, source, ["▁", "日本", "</s>"][:2], [0, 0, 0, 1, 1, 2, 2, 2, 2, -1], [0, 0])
     assert seen.document == [
-        *(Word("今日"), Word("は", joined=True)),
-        *(Word("crèmebr"), Word("日"), Word("本", joined=True)),
+        *(ShadedWord("今日"), ShadedWord("は", joined=True)),
+        *(ShadedWord("crèmebr"), ShadedWord("日"), ShadedWord("本", joined=True)),
     ]
     np.testing.assert_allclose(seen.weights, [[0.2, 0.1, 0.2, 0.3, 0.1]])
     gold = Shading.of(np.ones((3, 2)) / 2, ["▁a", "b"], ["▁今", "日", "▁x"], [0, 1], [0, 0, 1], origins=[4, -1])
@@ -154,7 +154,7 @@ def test_a_sentence_of_too_many_lines_shows_those_that_hold_most():
 
 def test_lines_are_filled_and_never_overfull():
     pen = Pen([fonts.BASE])
-    words = [Word("word" * (1 + n % 3), joined=n % 5 == 4) for n in range(60)]
+    words = [ShadedWord("word" * (1 + n % 3), joined=n % 5 == 4) for n in range(60)]
     lines = wrap(words, pen, 3.0)
     assert [place for line in lines for place in line] == list(range(60))
     for line, following in zip(lines, [*lines[1:], None], strict=True):
@@ -164,17 +164,17 @@ def test_lines_are_filled_and_never_overfull():
         assert end <= 3.0 + 1e-9
         if following:
             assert end + pen.width(words[following[0]].text) + pen.width("n") > 3.0
-    alone = wrap([Word("long" * 10)], pen, 0.1)
+    alone = wrap([ShadedWord("long" * 10)], pen, 0.1)
     assert alone == [[0]]
 
 
 def test_words_stand_in_the_order_of_their_script():
     pen = Pen([fonts.BASE])
-    words = [Word(text) for text in ["قال", "New", "York", "ان", "37", "."]]
+    words = [ShadedWord(text) for text in ["قال", "New", "York", "ان", "37", "."]]
     across = dict(laid(words, [0, 1, 2, 3, 4, 5], pen, True, 5.0))
     assert sorted(across, key=across.get) == [5, 4, 3, 1, 2, 0]  # from the right; Latin words from the left
     assert across[0] + pen.width("قال") == pytest.approx(5.0)
-    mixed = [Word(text) for text in ["he", "said", "قال", "ان", "."]]
+    mixed = [ShadedWord(text) for text in ["he", "said", "قال", "ان", "."]]
     across = dict(laid(mixed, [0, 1, 2, 3, 4], pen, False, 5.0))
     assert sorted(across, key=across.get) == [0, 1, 3, 2, 4]
 

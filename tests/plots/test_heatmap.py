@@ -10,7 +10,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.image import imread
 
-from seq2seq.metrics.gold import Gold
+from seq2seq.metrics.gold import GoldLinks
 from seq2seq.plots import fonts, heatmap
 from seq2seq.plots.sentence import save_sentence
 
@@ -135,7 +135,7 @@ def test_sentence_has_a_picture_for_each_slot(tmp_path):
         "decoder_self.0": rows(2, 5, 5),
     }
     source, target = ["▁a", "b", "▁c", "</s>"], ["▁x", "▁y", "z", "</s>"]
-    gold = Gold.of(["ab", "c"], ["x", "yz"], [(0, 1)], [(1, 0)])
+    gold = GoldLinks.of(["ab", "c"], ["x", "yz"], [(0, 1)], [(1, 0)])
     pictures = save_sentence(tmp_path, 12, weights, source, target, gold=gold)
     assert sorted(path.name for path in pictures) == [
         *("00012_cross.png", "00012_decoder_self.png", "00012_encoder_self.png")

@@ -10,15 +10,15 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from seq2seq.plots.fonts import quiet
-from seq2seq.plots.sheet import CHOSEN, GOLD, Looks, draw, light, save_sheet
+from seq2seq.plots.sheet import CHOSEN, GOLD, ImageAttention, draw, light, save_sheet
 
 CELLS = np.array([(row, column) for row in range(2) for column in range(3)])
 PICTURE = Image.new("RGB", (60, 40), (200, 100, 50))
 
 
-def looks(*rows: list[float], sentinel: list[float] | None = None) -> Looks:
+def looks(*rows: list[float], sentinel: list[float] | None = None) -> ImageAttention:
     outside = None if sentinel is None else np.array(sentinel)
-    return Looks([f"word{n}" for n in range(len(rows))], np.array(rows), outside)
+    return ImageAttention([f"word{n}" for n in range(len(rows))], np.array(rows), outside)
 
 
 def boxes(axes) -> list[tuple[str, str, tuple[float, ...]]]:

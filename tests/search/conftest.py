@@ -11,7 +11,7 @@ import torch
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import General, ScaledDot
 from seq2seq.attention.components.windows import Global
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.batch import EOS, PAD, Batch
 from seq2seq.decoders.rnn import RNNDecoder
 from seq2seq.decoders.transformer import TransformerDecoder
@@ -19,8 +19,8 @@ from seq2seq.encoders.rnn import RNNEncoder
 from seq2seq.encoders.transformer import TransformerEncoder
 from seq2seq.model import Seq2Seq
 
-general = partial(Composed, score=General, window=Global, normalizer=Softmax)
-multi_head = partial(Composed, score=ScaledDot, window=Global, normalizer=Softmax, heads=2, project=True)
+general = partial(ComposedAttention, score=General, window=Global, normalizer=Softmax)
+multi_head = partial(ComposedAttention, score=ScaledDot, window=Global, normalizer=Softmax, heads=2, project=True)
 
 
 def rnn(vocabulary: int) -> Seq2Seq:

@@ -8,7 +8,7 @@ import torch
 
 from seq2seq.attention.base import Memory
 from seq2seq.decoders.base import DecoderState
-from seq2seq.search.beam_rows import Rows
+from seq2seq.search.beam_rows import BeamRows
 
 
 def test_every_live_slot_finds_its_parents_state_and_its_own_source() -> None:
@@ -16,7 +16,7 @@ def test_every_live_slot_finds_its_parents_state_and_its_own_source() -> None:
     regrouped = moved = 0
     for _ in range(50):
         size, width = 5, 3
-        rows = Rows(size, width, torch.device("cpu"))
+        rows = BeamRows(size, width, torch.device("cpu"))
         sources = torch.arange(size).view(-1, 1, 1).double()
         memory = Memory.of(sources, torch.ones(size, 1, dtype=torch.bool))
         state = DecoderState((memory,), (), ({},), {"trail": torch.zeros(size, 0, dtype=torch.long)})

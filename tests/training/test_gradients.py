@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attended, Attention, Memory, Query, SourceSpec, State
+from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.scores import Additive
 from seq2seq.attention.components.windows import AdaptiveSpan
 from seq2seq.errors import UserError
@@ -26,8 +26,14 @@ class Pulled(Attention):
         self.width = nn.Parameter(torch.tensor([2.0, -3.0]))
 
     def forward(
-        self, query: Query, memory: Memory, state: State, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> Attended:
+        self,
+        query: Query,
+        memory: Memory,
+        state: AttentionState,
+        *,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> AttentionOutput:
         raise NotImplementedError
 
     def regulariser(self) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from seq2seq.loss import Criterion, Losses
 from seq2seq.model import Seq2Seq
 from seq2seq.training.fit import fit
 from seq2seq.training.module import Training
-from seq2seq.training.nonfinite import Guard
+from seq2seq.training.nonfinite import NonFiniteGuard
 
 POISONED = 9  # a record of the training split
 
@@ -41,7 +41,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the check to the optimiser's fused kernel, as on a GPU (the CPU's has the same protocol)."""
-    monkeypatch.setattr(Guard, "on_device", lambda *_: True)
+    monkeypatch.setattr(NonFiniteGuard, "on_device", lambda *_: True)
 
 
 def poisoned_step(corpus: Any, seed: int) -> tuple[int, list[int]]:

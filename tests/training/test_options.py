@@ -8,7 +8,7 @@ import pytest
 
 from seq2seq.errors import UserError
 from seq2seq.search import Greedy
-from seq2seq.training.options import Options
+from seq2seq.training.options import TrainingOptions
 
 
 @pytest.mark.parametrize(
@@ -29,21 +29,24 @@ from seq2seq.training.options import Options
 )
 def test_refused(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=f"training.{named}"):
-        Options(**options)
+        TrainingOptions(**options)
 
 
 def test_direction_is_inferred_or_given() -> None:
-    assert Options(monitor="aer").direction == "min"
-    assert Options(monitor="bleu", metrics=["bleu"], decoding=Greedy()).direction == "max"
-    assert Options(monitor="cider").direction == Options(monitor="rougeL").direction == "max"
-    assert Options(monitor="ter").direction == "min"
-    assert Options(monitor="kl", mode="max").direction == "max"
-    assert Options().monitored == "nll" and Options(reward="rougeL").monitored == "rougeL"
-    assert Options(reward="cider").direction == "max" and Options(reward="cider", monitor="nll").direction == "min"
+    assert TrainingOptions(monitor="aer").direction == "min"
+    assert TrainingOptions(monitor="bleu", metrics=["bleu"], decoding=Greedy()).direction == "max"
+    assert TrainingOptions(monitor="cider").direction == TrainingOptions(monitor="rougeL").direction == "max"
+    assert TrainingOptions(monitor="ter").direction == "min"
+    assert TrainingOptions(monitor="kl", mode="max").direction == "max"
+    assert TrainingOptions().monitored == "nll" and TrainingOptions(reward="rougeL").monitored == "rougeL"
+    assert (
+        TrainingOptions(reward="cider").direction == "max"
+        and TrainingOptions(reward="cider", monitor="nll").direction == "min"
+    )
 
 
 def test_better() -> None:
-    less, more = Options(monitor="nll"), Options(monitor="accuracy")
+    less, more = TrainingOptions(monitor="nll"), TrainingOptions(monitor="accuracy")
     assert less.better(1.0, None) and less.better(1.0, 2.0) and not less.better(2.0, 2.0)
     assert more.better(3.0, 2.0) and not more.better(1.0, 2.0)
     assert not less.better(float("nan"), None)

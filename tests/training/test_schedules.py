@@ -9,7 +9,14 @@ import torch
 from torch.optim import SGD, Optimizer
 
 from seq2seq.errors import UserError
-from seq2seq.training.schedules import Constant, Cosine, Halving, InverseSquareRoot, Plateau, Schedule
+from seq2seq.training.schedules import (
+    ConstantSchedule,
+    CosineSchedule,
+    HalvingSchedule,
+    InverseSquareRootSchedule,
+    PlateauSchedule,
+    Schedule,
+)
 
 
 def optimizer(lr: float = 1.0) -> Optimizer:
@@ -27,15 +34,15 @@ def rates(schedule: Schedule, steps: int) -> list[float]:
 
 
 def test_warm_up_is_linear_and_reaches_the_peak() -> None:
-    assert rates(Constant(optimizer(0.8), warmup_steps=4), 6) == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
-    assert rates(Constant(optimizer(0.8)), 2) == [0.8, 0.8]
+    assert rates(ConstantSchedule(optimizer(0.8), warmup_steps=4), 6) == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+    assert rates(ConstantSchedule(optimizer(0.8)), 2) == [0.8, 0.8]
 
 
 def test_inverse_square_root_is_vaswanis() -> None:
     """lrate = d^-0.5 min(step^-0.5, step warmup^-1.5), whose peak is (d warmup)^-0.5."""
     dim, warmup = 512, 4000
     expected = {step: dim**-0.5 * min(step**-0.5, step * warmup**-1.5) for step in (1, 2000, 4000, 4001, 16000)}
-    schedule = InverseSquareRoot(optimizer((dim * warmup) ** -0.5), warmup)
+    schedule = InverseSquareRootSchedule(optimizer((dim * warmup) ** -0.5), warmup)
     for step, rate in expected.items():
         schedule.last_epoch = step - 1
         assert schedule.get_lr() == pytest.approx([rate])
@@ -43,7 +50,7 @@ def test_inverse_square_root_is_vaswanis() -> None:
 
 
 def test_cosine_falls_from_peak_to_final() -> None:
-    schedule = Cosine(optimizer(2.0), warmup_steps=2, total_steps=10, final=0.1)
+    schedule = CosineSchedule(optimizer(2.0), warmup_steps=2, total_steps=10, final=0.1)
     found = rates(schedule, 12)
     assert found[:2] == [1.0, 2.0]
     assert found[5] == pytest.approx(2.0 * (0.1 + 0.9 / 2))  # half-way, cos = 0
@@ -52,30 +59,30 @@ def test_cosine_falls_from_peak_to_final() -> None:
 
 
 def test_cosine_takes_its_length_from_the_training() -> None:
-    schedule = Cosine(optimizer(), total_steps=None)
+    schedule = CosineSchedule(optimizer(), total_steps=None)
     schedule.plan(10.0)
     assert rates(schedule, 10)[4::5] == pytest.approx([0.5, 0.0])
     with pytest.raises(UserError, match=r"trainer\.max_steps"):
-        Cosine(optimizer()).plan(math.inf)
+        CosineSchedule(optimizer()).plan(math.inf)
 
 
 def test_halving_is_luongs() -> None:
     """12 epochs of 2 updates: the peak for 8 of them, then a half, a quarter, an eighth, a sixteenth."""
-    schedule = Halving(optimizer())
+    schedule = HalvingSchedule(optimizer())
     schedule.plan(24.0)
     assert rates(schedule, 24) == [1.0] * 16 + [0.5] * 2 + [0.25] * 2 + [0.125] * 2 + [0.0625] * 2
-    timed = Halving(optimizer(), epochs=10, after=5)
+    timed = HalvingSchedule(optimizer(), epochs=10, after=5)
     timed.plan(math.inf, timed=True)
     timed.progress = 0.65
     assert timed.factor(1) == 0.25
     with pytest.raises(UserError, match=r"trainer\.max_epochs"):
-        Halving(optimizer()).plan(math.inf)
+        HalvingSchedule(optimizer()).plan(math.inf)
     with pytest.raises(UserError, match=r"schedule\.after=12 must be 0 or more, and less than schedule\.epochs=12"):
-        Halving(optimizer(), after=12)
+        HalvingSchedule(optimizer(), after=12)
 
 
 def test_plateau_reduces_after_patience() -> None:
-    schedule = Plateau(optimizer(), reduce=0.5, patience=2, final=0.2)
+    schedule = PlateauSchedule(optimizer(), reduce=0.5, patience=2, final=0.2)
     seen = []
     for score in (1.0, 3.0, 2.0, 3.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0):  # best: 1, 3, 4
         schedule.observe(score)
@@ -83,7 +90,7 @@ def test_plateau_reduces_after_patience() -> None:
     assert seen == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2, 0.2]
 
 
-@pytest.mark.parametrize("kind", [Constant, InverseSquareRoot, Cosine, Plateau])
+@pytest.mark.parametrize("kind", [ConstantSchedule, InverseSquareRootSchedule, CosineSchedule, PlateauSchedule])
 def test_state_goes_on(kind: type[Schedule]) -> None:
     def made() -> Schedule:
         schedule = kind(optimizer(), warmup_steps=3)
@@ -108,13 +115,13 @@ def test_state_goes_on(kind: type[Schedule]) -> None:
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, float], named: str) -> None:
-    kind = Plateau if named in ("reduce", "patience") else Cosine
+    kind = PlateauSchedule if named in ("reduce", "patience") else CosineSchedule
     with pytest.raises(UserError, match=rf"schedule\.{named}"):
         kind(optimizer(), **options)
 
 
 def test_training_within_the_warm_up_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    Constant(optimizer(), warmup_steps=5).plan(5)
+    ConstantSchedule(optimizer(), warmup_steps=5).plan(5)
     assert not caplog.records
-    Constant(optimizer(), warmup_steps=5).plan(4)
+    ConstantSchedule(optimizer(), warmup_steps=5).plan(4)
     assert "warm-up" in caplog.text

@@ -20,7 +20,7 @@ from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
 from seq2seq.metrics.rewards import reward
 from seq2seq.search import Greedy
-from seq2seq.training.options import Options
+from seq2seq.training.options import TrainingOptions
 from seq2seq.training.self_critical import SelfCritical
 from tests.catalogue import batch, model
 
@@ -119,7 +119,7 @@ def test_a_record_is_drawn_for_once_and_fillers_teach_nothing() -> None:
 
 
 def test_what_could_not_learn_is_refused() -> None:
-    options = Options(reward="bleu", decoding=Greedy())
+    options = TrainingOptions(reward="bleu", decoding=Greedy())
     corpus = SimpleNamespace(streaming=True)
     with pytest.raises(UserError, match=r"data\.streaming=false"):
         SelfCritical(options, corpus, model("model=rnn"), 1)
@@ -127,7 +127,7 @@ def test_what_could_not_learn_is_refused() -> None:
     with pytest.raises(UserError, match=r"Hard attention .*reward_share below 1"):
         SelfCritical(options, corpus, model("model=rnn", attention="hard"), 1)
     with pytest.raises(UserError, match="debug=overfit"):
-        Options(reward="bleu", overfit=0.01)
+        TrainingOptions(reward="bleu", overfit=0.01)
 
 
 def test_rewards_of_outputs() -> None:
@@ -154,7 +154,7 @@ def test_rewards_of_outputs() -> None:
 )  # fmt: skip
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Options(**options)
+        TrainingOptions(**options)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])

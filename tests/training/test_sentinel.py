@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seq2seq.generation.attention_map import AttentionMap
-from seq2seq.generation.generator import Trained
+from seq2seq.generation.generator import TrainedModel
 from seq2seq.plots.sentence import save_sentence
 from seq2seq.search import Greedy
 
@@ -19,7 +19,7 @@ from seq2seq.search import Greedy
 def seen(name: str, prepare: Callable[..., Any], path: Path) -> AttentionMap:
     """Where an untrained model looks."""
     config, corpus, model = prepare(f"attention={name}")
-    trained = Trained(model, corpus.codec, config, path, torch.device("cpu"))
+    trained = TrainedModel(model, corpus.codec, config, path, torch.device("cpu"))
     (found,) = trained.generate("the bird chose the cow .", return_attention=True, search=Greedy(max_length=5))
     assert found.attention is not None
     return found.attention

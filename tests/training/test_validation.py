@@ -14,10 +14,10 @@ import torch
 from seq2seq.batch import PAD
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
-from seq2seq.generation.generator import Trained
+from seq2seq.generation.generator import TrainedModel
 from seq2seq.loss import Criterion
 from seq2seq.search import Beam, Greedy
-from seq2seq.training.options import Options
+from seq2seq.training.options import TrainingOptions
 from seq2seq.training.validation import Validation
 
 
@@ -32,7 +32,7 @@ def run(validation: Validation, corpus: Any, model: Any) -> dict[str, float]:
 
 def test_likelihood_is_that_of_the_log_probabilities(prepare: Callable[..., Any]) -> None:
     _, corpus, model = prepare()
-    scores = run(Validation(corpus, Options()), corpus, model)
+    scores = run(Validation(corpus, TrainingOptions()), corpus, model)
     nll, hits, tokens = 0.0, 0, 0
     for batch in corpus.loader("valid"):
         log_p = model.log_probs(batch).detach()
@@ -51,7 +51,7 @@ def test_likelihood_of_a_mechanism_that_reports_terms_in_evaluation(
 ) -> None:
     """Scoring a run takes its coefficients, without which the criterion refuses the terms, and counts none of them."""
     config, corpus, model = prepare("attention=coverage")
-    trained = Trained(model.eval(), corpus.codec, config, tmp_path, torch.device("cpu"))
+    trained = TrainedModel(model.eval(), corpus.codec, config, tmp_path, torch.device("cpu"))
     scores = likelihood(trained, corpus.records("valid"), config.data.max_tokens)
     nll, tokens = 0.0, 0
     for batch in corpus.loader("valid"):
@@ -64,7 +64,7 @@ def test_likelihood_of_a_mechanism_that_reports_terms_in_evaluation(
 @pytest.mark.parametrize("search", [Greedy(), Beam(beam_size=2)])
 def test_text_is_scored_detokenised_in_the_order_of_the_split(search: Any, prepare: Callable[..., Any]) -> None:
     _, corpus, model = prepare()
-    options = Options(metrics=("bleu", "chrf", "ter"), decoding=search)
+    options = TrainingOptions(metrics=("bleu", "chrf", "ter"), decoding=search)
     scores = run(Validation(corpus, options), corpus, model)
     said = {}
     for batch in corpus.loader("valid"):
@@ -82,7 +82,7 @@ def test_shares_of_several_processes_make_the_whole(
 ) -> None:
     """Three ranks of which some get fillers, gathered by hand."""
     _, corpus, model = prepare(**{"data.max_tokens": 40})
-    options = Options(metrics=("chrf",), decoding=Greedy())
+    options = TrainingOptions(metrics=("chrf",), decoding=Greedy())
     whole = run(Validation(corpus, options), corpus, model)
     shares = []
     for rank in range(3):
@@ -99,7 +99,7 @@ def test_shares_of_several_processes_make_the_whole(
 
 def test_monitor_has_to_be_measured(prepare: Callable[..., Any]) -> None:
     _, corpus, _ = prepare()
-    validation = Validation(corpus, Options(metrics=("bleu",), decoding=Greedy()))
+    validation = Validation(corpus, TrainingOptions(metrics=("bleu",), decoding=Greedy()))
     for name in ("nll", "perplexity", "accuracy", "bleu", "aer"):
         validation.check(name)
     with pytest.raises(UserError, match=r"training\.monitor=chrf .* nll, perplexity, accuracy, bleu, aer"):
@@ -110,4 +110,4 @@ def test_data_without_a_validation_split(prepare: Callable[..., Any], monkeypatc
     _, corpus, _ = prepare()
     monkeypatch.setattr(corpus, "has", lambda split: split != "valid")
     with pytest.raises(UserError, match=r"no validation split .* trainer\.limit_val_batches=0"):
-        Validation(corpus, Options()).check("nll")
+        Validation(corpus, TrainingOptions()).check("nll")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seq2seq.attention.base import Memory, Query
-from seq2seq.attention.components.windows import Soft
+from seq2seq.attention.components.windows import AttendPart
 
 
 def in_order(query: Query, memory: Memory) -> bool:
@@ -29,7 +29,7 @@ def banded(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    soft: Soft,
+    soft: AttendPart,
     *,
     mask: Tensor,
     reach: int,
@@ -69,7 +69,7 @@ def banded(
 
 
 def blocked(
-    queries: Tensor, keys: Tensor, values: Tensor, soft: Soft, *, mask: Tensor, size: int, causal: bool
+    queries: Tensor, keys: Tensor, values: Tensor, soft: AttendPart, *, mask: Tensor, size: int, causal: bool
 ) -> tuple[Tensor, Tensor]:
     """floor(i / size) == floor(j / size): parts that see nothing but themselves. Shapes as in ``banded``."""
     keep = _parts(mask, 1, size).flatten(0, 1)[:, None]  # (B N, 1, L)
@@ -83,7 +83,7 @@ def dilated(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    soft: Soft,
+    soft: AttendPart,
     *,
     mask: Tensor,
     reach: int,
@@ -105,7 +105,7 @@ def dilated(
 
 
 def _ask(
-    queries: Tensor, keys: Tensor, values: Tensor, soft: Soft, keep: Tensor, mask: Tensor
+    queries: Tensor, keys: Tensor, values: Tensor, soft: AttendPart, keep: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(B, N, L, H, D), (B, N, L', G, D) twice, keep (B N, 1 or L, L'), as a batch of B N -> (B, H, S, D), (B, S)."""
     batch, length = mask.shape

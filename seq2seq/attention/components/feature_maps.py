@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from seq2seq.attention.requirements import Part, at_least_1
+from seq2seq.attention.requirements import AttentionComponent, at_least_1
 
 
-class FeatureMap(Part, ABC):
+class FeatureMap(AttentionComponent, ABC):
     """phi(x) >= 0; the similarity of q and k is phi(q) . phi(k).
 
     Features can leave the range of floats, so they are given as exponents. Of keys, each feature is taken as

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from seq2seq.attention.requirements import Part, widened
+from seq2seq.attention.requirements import AttentionComponent, widened
 from seq2seq.errors import UserError
 
 
-class Normalizer(Part, ABC):
+class Normalizer(AttentionComponent, ABC):
     """Scores (B, H, T, S) and what may be seen -> weights: zero where hidden, all zero where nothing is seen."""
 
     def __init__(self, heads: int) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.components import banded
-from seq2seq.attention.components.windows import Shortcut, View, Window
+from seq2seq.attention.components.windows import FastPath, Window, WindowMask
 from seq2seq.attention.requirements import at_least_1
 from seq2seq.errors import UserError
 
@@ -42,10 +42,10 @@ class Pattern(Window):
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
         """Places i (B, T, 1), j (B, 1, S), true lengths (B, 1, 1) -> bool (B, T, S)."""
 
-    def forward(self, query: Query, memory: Memory) -> View:
+    def forward(self, query: Query, memory: Memory) -> WindowMask:
         """The same for all heads."""
         places = memory.positions[:, None, :, 0]
-        return View(self.sees(query.position[:, :, None], places, memory.extent[:, :, None]).unsqueeze(1))
+        return WindowMask(self.sees(query.position[:, :, None], places, memory.extent[:, :, None]).unsqueeze(1))
 
     def _cuts(self, query: Query, memory: Memory, size: int) -> bool:
         """Whether to go by parts of ``size`` places."""
@@ -64,7 +64,7 @@ class SlidingWindow(Pattern):
         """A band."""
         return (i - j).abs() <= self.reach
 
-    def shortcut(self, query: Query, memory: Memory) -> Shortcut | None:
+    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
         """Parts as long as the window reaches, each with its neighbours."""
         size = max(self.reach, SMALLEST)
         if not self._cuts(query, memory, size):
@@ -85,7 +85,7 @@ class Dilated(Pattern):
         apart = i - j
         return (apart.abs() <= self.reach * self.dilation) & (apart % self.dilation == 0)
 
-    def shortcut(self, query: Query, memory: Memory) -> Shortcut | None:
+    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
         """A sliding window over every r-th place."""
         size = max(self.reach, SMALLEST)
         if not self._cuts(query, memory, size * self.dilation):
@@ -108,7 +108,7 @@ class BlockLocal(Pattern):
         """Squares along the diagonal."""
         return i // self.size == j // self.size
 
-    def shortcut(self, query: Query, memory: Memory) -> Shortcut | None:
+    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
         """Each block by itself."""
         if not self._cuts(query, memory, self.size):
             return None
@@ -178,7 +178,7 @@ class Longformer(_Global):
         """A band."""
         return (i - j).abs() <= self.reach
 
-    def shortcut(self, query: Query, memory: Memory) -> Shortcut | None:
+    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
         """A sliding window whose parts see the global tokens too."""
         size = max(self.reach, SMALLEST)
         if not self._cuts(query, memory, size + self.tokens):

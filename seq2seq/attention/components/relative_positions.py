@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.scores import Dot
-from seq2seq.attention.composed import Asked, Composed
+from seq2seq.attention.composed import ComposedAttention, HeadQueries
 from seq2seq.errors import UserError
 
 
-class Relative(Composed):
+class RelativeAttention(ComposedAttention):
     """e_ij = q_i . (k_j + a^K_{j-i}) / sqrt(D), c_i = sum_j a_ij (v_j + a^V_{j-i}) (Shaw 2018, section 3.1, equations
     3 and 4), j - i clipped to -K..K (3.2); both tables are shared by the heads (3.3).
 
@@ -52,13 +52,13 @@ class Relative(Composed):
             if table is not None:
                 nn.init.xavier_uniform_(table)
 
-    def compare(self, asked: Asked, keys: Tensor, memory: Memory) -> Tensor:
+    def compare(self, asked: HeadQueries, keys: Tensor, memory: Memory) -> Tensor:
         """Scores (B, H, T, S); the tables are met once a distance, not once a pair (the paper's section 3.3)."""
         assert isinstance(self.score, Dot)
         terms = (self.score.queries(asked.queries) * self.score.scale) @ self.key_table.T  # (B, H, T, 2K + 1)
         return super().compare(asked, keys, memory) + terms.gather(-1, self._distance(asked))
 
-    def read(self, weights: Tensor, values: Tensor, asked: Asked) -> Tensor:
+    def read(self, weights: Tensor, values: Tensor, asked: HeadQueries) -> Tensor:
         """(B, H, T, S), (B, H, S, D) -> contexts (B, H, T, D)."""
         context = super().read(weights, values, asked)
         if self.value_table is None:
@@ -66,7 +66,7 @@ class Relative(Composed):
         shares = weights.new_zeros(*weights.shape[:-1], len(self.value_table))  # of each distance
         return context + shares.scatter_add(-1, self._distance(asked), weights) @ self.value_table
 
-    def _distance(self, asked: Asked) -> Tensor:
+    def _distance(self, asked: HeadQueries) -> Tensor:
         """clip(j - i) as a row of the tables, (B, H, T, S)."""
         apart = asked.places[:, None, :, 0] - asked.position[:, :, None]
         return (apart.clamp(-self.clip, self.clip) + self.clip).unsqueeze(1).expand(-1, self.heads, -1, -1)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seq2seq.attention.base import Memory, SourceSpec
-from seq2seq.attention.requirements import Part, at_least_1, wide
+from seq2seq.attention.requirements import AttentionComponent, at_least_1, wide
 from seq2seq.errors import UserError
 
 
-class Score(Part, ABC):
+class Score(AttentionComponent, ABC):
     """e(q, k) for all pairs. ``heads`` copies of its parameters, one a head."""
 
     def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import State
+from seq2seq.attention.base import AttentionState
 from seq2seq.attention.components import counter_rng
-from seq2seq.attention.requirements import Part, widened
+from seq2seq.attention.requirements import AttentionComponent, widened
 from seq2seq.errors import UserError
 
 Draw = Callable[[], Tensor]
@@ -23,7 +23,7 @@ Draw = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
-class Selected:
+class SelectedWeights:
     """Weights as they are used, log-probabilities (B, H, T) of what was drawn, penalties {name: (B, H, T)}."""
 
     weights: Tensor
@@ -31,26 +31,26 @@ class Selected:
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Selection(Part, ABC):
+class Selection(AttentionComponent, ABC):
     """``gradient`` says whether back-propagation through the weights is exact."""
 
     gradient = "exact"
 
-    def initial_state(self, batch: int, device: torch.device) -> State:
+    def initial_state(self, batch: int, device: torch.device) -> AttentionState:
         """What is drawn once a sequence."""
         return {}
 
     @abstractmethod
-    def forward(self, weights: Tensor, draw: Draw, state: State) -> Selected:
+    def forward(self, weights: Tensor, draw: Draw, state: AttentionState) -> SelectedWeights:
         """(B, H, T, S) weights, bias, normaliser and window applied -> the weights to use."""
 
 
 class Soft(Selection):
     """The expectation: weights as they are."""
 
-    def forward(self, weights: Tensor, draw: Draw, state: State) -> Selected:
+    def forward(self, weights: Tensor, draw: Draw, state: AttentionState) -> SelectedWeights:
         """Nothing is drawn."""
-        return Selected(weights)
+        return SelectedWeights(weights)
 
 
 class _Sampled(Selection):
@@ -62,21 +62,23 @@ class _Sampled(Selection):
 
     gradient = "surrogate"
 
-    def initial_state(self, batch: int, device: torch.device) -> State:
+    def initial_state(self, batch: int, device: torch.device) -> AttentionState:
         """A seed each sequence, while training."""
         return {"seed": counter_rng.seeds(batch, device)} if self.training else {}
 
-    def forward(self, weights: Tensor, draw: Draw, state: State) -> Selected:
+    def forward(self, weights: Tensor, draw: Draw, state: AttentionState) -> SelectedWeights:
         """One-hot weights."""
         possible = weights > 0
         if "seed" not in state:
-            return Selected(_one_hot(weights, possible))
+            return SelectedWeights(_one_hot(weights, possible))
         total = weights.sum(-1, keepdim=True)
         log_p = _log(weights, possible) - _log(total, total > 0)
         return self.drawn(weights, log_p, log_p + gumbel(draw()), possible, state)
 
     @abstractmethod
-    def drawn(self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: State) -> Selected:
+    def drawn(
+        self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: AttentionState
+    ) -> SelectedWeights:
         """What is used in training: all (B, H, T, S); ``perturbed`` is largest at the position that was drawn."""
 
 
@@ -97,18 +99,20 @@ class Hard(_Sampled):
             raise UserError(f"selection.soft is a probability and must lie in 0..1, got {soft}")
         self.soft = soft
 
-    def initial_state(self, batch: int, device: torch.device) -> State:
+    def initial_state(self, batch: int, device: torch.device) -> AttentionState:
         """A seed each sequence, and whether this pass is soft."""
         state = super().initial_state(batch, device)
         if state:
             state["soft"] = (torch.rand(()) < self.soft).expand(batch).to(device)
         return state
 
-    def drawn(self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: State) -> Selected:
+    def drawn(
+        self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: AttentionState
+    ) -> SelectedWeights:
         """The position itself, and the log-probability of each choice."""
         chosen = _one_hot(perturbed, possible).to(weights.dtype)
         soft = state["soft"][:, None, None]
-        return Selected(
+        return SelectedWeights(
             torch.where(soft.unsqueeze(-1), weights, chosen),
             torch.where(soft, 0.0, (chosen * log_p).sum(-1)),
             {"negative_entropy": (possible * log_p.exp() * log_p).sum(-1)},
@@ -138,12 +142,14 @@ class Gumbel(_Sampled):
         first, last = self.ends
         self.temperature.fill_(first * (last / first) ** progress)
 
-    def drawn(self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: State) -> Selected:
+    def drawn(
+        self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: AttentionState
+    ) -> SelectedWeights:
         """One-hot forward, soft backward."""
         y = perturbed / self.temperature.to(perturbed.dtype)
         y = torch.softmax(y.masked_fill(~possible, torch.finfo(y.dtype).min), -1).masked_fill(~possible, 0.0)
         # y - y first: one-hot plus 0 is one-hot to the bit
-        return Selected((_one_hot(perturbed, possible) + (y - y.detach())).to(weights.dtype))
+        return SelectedWeights((_one_hot(perturbed, possible) + (y - y.detach())).to(weights.dtype))
 
 
 def gumbel(u: Tensor) -> Tensor:

@@ -13,24 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Memory, Query, SourceSpec
-from seq2seq.attention.requirements import Part, at_least_1, widened
+from seq2seq.attention.requirements import AttentionComponent, at_least_1, widened
 from seq2seq.errors import UserError
 
 
-class View(NamedTuple):
+class WindowMask(NamedTuple):
     """``visible`` (B, 1 or H, T, S) bool, None = all; ``factor``, alike, multiplies normalised weights, None = 1."""
 
     visible: Tensor | None = None
     factor: Tensor | None = None
 
 
-Soft = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+AttendPart = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Soft attention: queries (B, H, T, D), keys and values (B, G, S, D), bool (B, 1, 1 or T, S) -> (B, H, T, D)."""
-Shortcut = Callable[[Tensor, Tensor, Tensor, Soft], tuple[Tensor, Tensor]]
+FastPath = Callable[[Tensor, Tensor, Tensor, AttendPart], tuple[Tensor, Tensor]]
 """Queries, keys, values, and what to ask for each part: contexts (B, H, T, D), and who sees anything (B, T)."""
 
 
-class Window(Part, ABC):
+class Window(AttentionComponent, ABC):
     """Narrows what may be seen; never widens it. ``mass`` is what the weights then sum to, divided by their sum
     if ``renormalise``.
 
@@ -46,10 +46,10 @@ class Window(Part, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, query: Query, memory: Memory) -> View:
+    def forward(self, query: Query, memory: Memory) -> WindowMask:
         """What T queries see of S positions."""
 
-    def shortcut(self, query: Query, memory: Memory) -> Shortcut | None:
+    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
         """A way to the same contexts that leaves out what ``forward`` hides, if there is one for these queries."""
         return None
 
@@ -57,9 +57,9 @@ class Window(Part, ABC):
 class Global(Window):
     """Everything."""
 
-    def forward(self, query: Query, memory: Memory) -> View:
+    def forward(self, query: Query, memory: Memory) -> WindowMask:
         """Nothing hidden, nothing reshaped."""
-        return View()
+        return WindowMask()
 
 
 class Last(Window):
@@ -74,10 +74,10 @@ class Last(Window):
         if source.causal:
             raise UserError("the last window needs a whole source; a memory that grows has no last position")
 
-    def forward(self, query: Query, memory: Memory) -> View:
+    def forward(self, query: Query, memory: Memory) -> WindowMask:
         """True at position extent - 1."""
         last = memory.positions[..., 0] == memory.extent - 1  # (B, S)
-        return View(last[:, None, None, :].expand(-1, -1, query.vector.shape[1], -1))
+        return WindowMask(last[:, None, None, :].expand(-1, -1, query.vector.shape[1], -1))
 
 
 class _Centred(Window):
@@ -104,9 +104,9 @@ class LocalM(_Centred):
             )
         self.needed = 0, reach
 
-    def forward(self, query: Query, memory: Memory) -> View:
+    def forward(self, query: Query, memory: Memory) -> WindowMask:
         """Hidden outside the window."""
-        return View(_distance(query.position, memory).abs() <= self.reach)
+        return WindowMask(_distance(query.position, memory).abs() <= self.reach)
 
 
 class LocalP(_Centred):
@@ -140,12 +140,12 @@ class LocalP(_Centred):
         self.hidden = nn.Linear(query_dim, dim or query_dim, bias=False)
         self.centre = nn.Linear(dim or query_dim, source.axes, bias=False)
 
-    def forward(self, query: Query, memory: Memory) -> View:
+    def forward(self, query: Query, memory: Memory) -> WindowMask:
         """Hidden outside the window, shaped by the Gaussian inside."""
         centre = _predicted(self.hidden, self.centre, query, memory)  # (B, T, P)
         distance = memory.positions[:, None, None] - centre[:, None, :, None]  # (B, 1, T, S, P)
         shape = torch.exp(-2.0 * (distance / self.reach).square().sum(-1))  # sigma = D/2
-        return View((distance.abs() <= self.reach).all(-1), shape)
+        return WindowMask((distance.abs() <= self.reach).all(-1), shape)
 
 
 class AdaptiveSpan(Window):
@@ -191,14 +191,14 @@ class AdaptiveSpan(Window):
         self.hidden = nn.Linear(query_dim, query_dim, bias=False) if predicts else None
         self.centre = nn.Linear(query_dim, 1, bias=False) if predicts else None
 
-    def forward(self, query: Query, memory: Memory) -> View:
+    def forward(self, query: Query, memory: Memory) -> WindowMask:
         """(B, H, T, S): hidden where m_z is 0, shaped by it elsewhere."""
         centre = query.position
         if self.hidden is not None and self.centre is not None:
             centre = _predicted(self.hidden, self.centre, query, memory).squeeze(-1)
         span = self.max_span * widened(self.fraction).clamp(max=1.0)
         factor = ((self.ramp + span - _distance(centre, memory).abs()) / self.ramp).clamp(0.0, 1.0)
-        return View(factor > 0, factor)
+        return WindowMask(factor > 0, factor)
 
     def regulariser(self) -> dict[str, Tensor]:
         """The mean span of the heads."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from seq2seq.data.readers import sentences
-from seq2seq.data.readers.tables import Entry
+from seq2seq.data.readers.tables import RowOrFault
 from seq2seq.data.records import EXTRAS, Fault, Record, Row
 from seq2seq.errors import UserError
 
@@ -32,7 +32,7 @@ class Columns:
     references: Sequence[Sequence[str]] = ()
     language: str | None = None
 
-    def rows(self, entries: Iterable[tuple[str, Entry]], *, uniform: bool = False) -> Iterator[Row]:
+    def rows(self, entries: Iterable[tuple[str, RowOrFault]], *, uniform: bool = False) -> Iterator[Row]:
         """Yield a row for each (place, entry). One that lacks a column which others have is malformed.
 
         Raises:
@@ -54,7 +54,7 @@ class Columns:
         if first is not None and not found:
             raise first
 
-    def row(self, entry: Entry, place: str) -> Row:
+    def row(self, entry: RowOrFault, place: str) -> Row:
         """Make the record of an entry, or say what is wrong with it.
 
         Raises:
@@ -84,7 +84,7 @@ class Columns:
             record["image"] = image
         return Row(place, cast(Record, record))
 
-    def sources(self, entries: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str | Fault]]:
+    def sources(self, entries: Iterable[tuple[str, RowOrFault]]) -> Iterator[tuple[str, str | Fault]]:
         """Yield (place, source) of entries that need no target, or what is wrong with the source.
 
         Raises:
@@ -108,7 +108,7 @@ class Columns:
             raise first
         yield from held
 
-    def _source(self, entry: Entry, place: str) -> str | Fault:
+    def _source(self, entry: RowOrFault, place: str) -> str | Fault:
         if isinstance(entry, Fault):
             return entry
         if (cell := _cell(entry, self.source, place, _AS_LEARNT)) is None:

@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seq2seq.data.readers.reader import Location, Tabular, digest
+from seq2seq.data.readers.reader import DataLocation, Tabular, digest
 from seq2seq.data.readers.tables import FORMATS, UNIFORM
 from seq2seq.data.records import Record, Row
 from seq2seq.errors import UserError
 
 
 @dataclass(frozen=True)
-class ImageFolder(Tabular):
+class ImageFolderReader(Tabular):
     """``SPLIT/metadata.{jsonl,csv,tsv,parquet}``, whose rows name a file of that folder and what is said of it."""
 
-    def splits(self, at: Location) -> list[str]:
+    def splits(self, at: DataLocation) -> list[str]:
         """The folders with a table."""
         return sorted({file.parent.name for file in at.folder.glob("*/metadata.*") if file.suffix[1:] in FORMATS})
 
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """One a row of the table; paths are counted from ``data.path`` on."""
         file = self._table(split, at)
         form = file.suffix[1:]
@@ -31,15 +31,15 @@ class ImageFolder(Tabular):
                 row = replace(row, record=record)
             yield row
 
-    def fingerprint(self, split: str, at: Location) -> str:
+    def fingerprint(self, split: str, at: DataLocation) -> str:
         """Of the table's content."""
         return digest([self._table(split, at)]) + self.options
 
-    def files(self, split: str, at: Location) -> str:
+    def files(self, split: str, at: DataLocation) -> str:
         """The table."""
         return str(at.folder / split / "metadata.jsonl")
 
-    def _table(self, split: str, at: Location) -> Path:
+    def _table(self, split: str, at: DataLocation) -> Path:
         for name in FORMATS:
             if (file := at.folder / split / f"metadata.{name}").is_file():
                 return file

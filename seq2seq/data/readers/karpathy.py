@@ -9,14 +9,14 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from seq2seq.data.readers.reader import Location, Reader, digest
+from seq2seq.data.readers.reader import DataLocation, Reader, digest
 from seq2seq.data.records import Record, Row
 from seq2seq.errors import UserError
 from seq2seq.files.text import read_text
 
 
 @dataclass(frozen=True)
-class Karpathy(Reader):
+class KarpathyReader(Reader):
     """``file`` of ``data.path``: {"images": [{"filename", "filepath"?, "split", "sentences": [{"raw"}]}]}.
 
     ``pictures`` says where from ``data.path`` on a picture lies; ``joined`` which splits belong to another.
@@ -26,11 +26,11 @@ class Karpathy(Reader):
     pictures: str = "{filename}"
     joined: Mapping[str, str] = field(default_factory=lambda: {"restval": "train"})
 
-    def splits(self, at: Location) -> list[str]:
+    def splits(self, at: DataLocation) -> list[str]:
         """Return the splits that the file names."""
         return sorted({split for _, entry in self._entries(at) if (split := self._split(entry)) is not None})
 
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """Yield a row a picture; one that does not say its split is a bad row of train."""
         for number, entry in self._entries(at):
             said = self._split(entry)
@@ -51,11 +51,11 @@ class Karpathy(Reader):
             return Row(place, problem="empty")
         return Row(place, Record(source=self.pictures.format(**fields), target=captions[0], references=captions))
 
-    def fingerprint(self, split: str, at: Location) -> str:
+    def fingerprint(self, split: str, at: DataLocation) -> str:
         """Of the file's content."""
         return f"{digest([at.folder / self.file])} {self.pictures} {dict(self.joined)}"
 
-    def files(self, split: str, at: Location) -> str:
+    def files(self, split: str, at: DataLocation) -> str:
         """The file, of which a split is a part."""
         return f"split {split} in {at.folder / self.file}"
 
@@ -63,7 +63,7 @@ class Karpathy(Reader):
         name = entry.get("split") if isinstance(entry, Mapping) else None
         return self.joined.get(name, name) if isinstance(name, str) and name else None
 
-    def _entries(self, at: Location) -> Iterator[tuple[int, Any]]:
+    def _entries(self, at: DataLocation) -> Iterator[tuple[int, Any]]:
         path: Path = at.folder / self.file
         if not path.is_file():
             raise UserError(f"{path}: No such file or directory; download the splits of Karpathy & Li")

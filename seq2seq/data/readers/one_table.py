@@ -10,8 +10,8 @@ from functools import lru_cache
 from itertools import tee
 from pathlib import Path
 
-from seq2seq.data.readers.reader import Location, Tabular, canonical, digest
-from seq2seq.data.readers.tables import FORMATS, UNIFORM, Entry
+from seq2seq.data.readers.reader import DataLocation, Tabular, canonical, digest
+from seq2seq.data.readers.tables import FORMATS, UNIFORM, RowOrFault
 from seq2seq.data.records import Fault, Record, Row
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,11 @@ class OneTable(Tabular):
 
     table: Path
 
-    def splits(self, at: Location) -> list[str]:
+    def splits(self, at: DataLocation) -> list[str]:
         """Return the splits that the rows are of."""
         return [ALL, *sorted(self._named or ("test", "train", "valid"))]
 
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """Yield the rows of a split; a bad row that does not say its split is one of train."""
         form, named = self.table.suffix[1:], bool(self._named)
         read, beside = tee(self._entries(form, named))
@@ -39,16 +39,16 @@ class OneTable(Tabular):
             if split in (ALL, part or "train"):
                 yield row
 
-    def _entries(self, form: str, named: bool) -> Iterator[tuple[str, Entry]]:
+    def _entries(self, form: str, named: bool) -> Iterator[tuple[str, RowOrFault]]:
         for number, entry in FORMATS[form](self.table):
             wrong = named and isinstance(entry, Mapping) and _said(entry) is None
             yield f"{self.table.name}:{number}", NO_SPLIT if wrong else entry
 
-    def fingerprint(self, split: str, at: Location) -> str:
+    def fingerprint(self, split: str, at: DataLocation) -> str:
         """Of the file's content and the part of it."""
         return f"{digest([self.table])} {split} {self.options}"
 
-    def files(self, split: str, at: Location) -> str:
+    def files(self, split: str, at: DataLocation) -> str:
         """The file, of which a split is a part."""
         return f"split {split} in {self.table}"
 
@@ -61,7 +61,7 @@ class OneTable(Tabular):
 NO_SPLIT = Fault("malformed", "the column split says nothing; it is train, valid, test ...")
 
 
-def _said(entry: Entry) -> str | None:
+def _said(entry: RowOrFault) -> str | None:
     """Return the split that an entry says it is of."""
     said = entry.get("split") if isinstance(entry, Mapping) else None
     return canonical(said.strip()) if isinstance(said, str) and said.strip() else None

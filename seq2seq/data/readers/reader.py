@@ -23,7 +23,7 @@ ALIASES = {
 
 
 @dataclass(frozen=True)
-class Location:
+class DataLocation:
     """What the user says of where to read: a folder (of a local copy) or one table, and two languages or columns."""
 
     path: Path | None
@@ -69,26 +69,26 @@ class Reader(ABC):
     """Rows of named splits."""
 
     @abstractmethod
-    def splits(self, at: Location) -> list[str]:
+    def splits(self, at: DataLocation) -> list[str]:
         """The names of the splits that there are."""
 
     @abstractmethod
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """The rows of the split of that very name; ``streaming`` downloads as it goes."""
 
     @abstractmethod
-    def fingerprint(self, split: str, at: Location) -> str:
+    def fingerprint(self, split: str, at: DataLocation) -> str:
         """Another one when the rows may be others."""
 
-    def files(self, split: str, at: Location) -> str:
+    def files(self, split: str, at: DataLocation) -> str:
         """What a split of that name would be read from."""
         return f"split {split}"
 
-    def unread(self, at: Location) -> dict[str, str]:
+    def unread(self, at: DataLocation) -> dict[str, str]:
         """Options of ``data`` that change nothing where the records come from ``at``, each with the reason."""
         return {}
 
-    def find(self, split: str, at: Location) -> str:
+    def find(self, split: str, at: DataLocation) -> str:
         """This dataset's name for ``split``: that name itself, or an alias of it."""
         there = self.splits(at)
         for name in (split, *ALIASES.get(canonical(split), ())):
@@ -119,7 +119,7 @@ class Tabular(Reader):
         if isinstance(self.references, str):
             raise UserError(f"data.reader.references={self.references} must be a list: [{self.references}]")
 
-    def columns(self, at: Location) -> Columns:
+    def columns(self, at: DataLocation) -> Columns:
         """Where in a row to look."""
         return columns_at(at, self.column, self.references, self.language)
 
@@ -131,7 +131,7 @@ class Tabular(Reader):
 
 
 def columns_at(
-    at: Location, column: str = "{}", references: Sequence[str] = (), language: str | None = None
+    at: DataLocation, column: str = "{}", references: Sequence[str] = (), language: str | None = None
 ) -> Columns:
     """Where in a row to look, by the options of a ``Tabular`` reader."""
     if language is not None:

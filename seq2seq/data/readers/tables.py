@@ -23,21 +23,21 @@ from seq2seq.files.text import SURROGATE, flaw, open_lines
 
 log = logging.getLogger(__name__)
 
-Entry = Mapping[str, Any] | Fault
+RowOrFault = Mapping[str, Any] | Fault
 LARGEST_CELL = 1 << 24  # characters of csv: a book; without a bound an unclosed quote would take the rest of a file
 ROWS_AT_ONCE = 1000  # of parquet
 
 NOT_UTF8, EMPTY = Fault("not UTF-8"), Fault("empty")
 
 
-def jsonl(path: Path) -> Iterator[tuple[int, Entry]]:
+def jsonl(path: Path) -> Iterator[tuple[int, RowOrFault]]:
     """Yield one JSON object a line."""
     with open_lines(path) as lines:
         for number, line in enumerate(lines, 1):
             yield number, _parsed(line)
 
 
-def _parsed(line: bytes) -> Entry:
+def _parsed(line: bytes) -> RowOrFault:
     try:
         text = line.decode()
         if not text.strip():
@@ -52,7 +52,7 @@ def _parsed(line: bytes) -> Entry:
     return entry if isinstance(entry, dict) else Fault("malformed", "no JSON object")
 
 
-def tsv(path: Path) -> Iterator[tuple[int, Entry]]:
+def tsv(path: Path) -> Iterator[tuple[int, RowOrFault]]:
     """Yield a row a line of tab-separated cells, under a line of column names; a quotation mark is a letter."""
     names: list[str] | None = None
     for number, line in enumerate(_text_lines(path), 1):
@@ -63,7 +63,7 @@ def tsv(path: Path) -> Iterator[tuple[int, Entry]]:
             yield number, _entry(names, cells)
 
 
-def comma_separated(path: Path) -> Iterator[tuple[int, Entry]]:
+def comma_separated(path: Path) -> Iterator[tuple[int, RowOrFault]]:
     """Yield the rows of comma-separated values (RFC 4180), under a line of column names.
 
     A quoted cell may go over several lines; its row has the number of the last one. Where that gives no row of the
@@ -71,7 +71,7 @@ def comma_separated(path: Path) -> Iterator[tuple[int, Entry]]:
     costs one row. What is read a second time has to keep to the RFC's grammar to the letter.
     """
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
-    lines = _Lines(_text_lines(path))
+    lines = _CsvLines(_text_lines(path))
     names: list[str] | None = None
     while lines.next_row():
         number = lines.number + 1
@@ -100,7 +100,7 @@ CELL = r'(?:[^",\r\n]*|"(?:[^"]|"")*")'
 RFC_4180 = re.compile(f"{CELL}(?:,{CELL})*[\r\n]*")
 
 
-class _Lines(Iterator[str]):
+class _CsvLines(Iterator[str]):
     """The lines of a file, of which those of the present row can be given back but for the first."""
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -132,7 +132,7 @@ class _Lines(Iterator[str]):
         self.number -= len(self.of_row) - 1
 
 
-def parquet(path: Path) -> Iterator[tuple[int, Entry]]:
+def parquet(path: Path) -> Iterator[tuple[int, RowOrFault]]:
     """Yield the rows of a parquet file."""
     number = 0
     try:
@@ -147,7 +147,7 @@ def parquet(path: Path) -> Iterator[tuple[int, Entry]]:
         raise UserError(f"{path} can't be read as parquet after row {number}: {reason}"[:300]) from error
 
 
-def _rows(batch: pa.RecordBatch) -> Iterable[Entry]:
+def _rows(batch: pa.RecordBatch) -> Iterable[RowOrFault]:
     """Return the rows of a batch; where one of them can't be converted, each by itself."""
     try:
         return batch.to_pylist()
@@ -155,7 +155,7 @@ def _rows(batch: pa.RecordBatch) -> Iterable[Entry]:
         return [_row(batch.slice(place, 1)) for place in range(len(batch))]
 
 
-def _row(batch: pa.RecordBatch) -> Entry:
+def _row(batch: pa.RecordBatch) -> RowOrFault:
     try:
         (row,) = batch.to_pylist()
     except UnicodeDecodeError:
@@ -190,7 +190,7 @@ def _header(names: Sequence[str], path: Path) -> list[str]:
     return list(names)
 
 
-def _entry(names: Sequence[str], cells: Sequence[str]) -> Entry:
+def _entry(names: Sequence[str], cells: Sequence[str]) -> RowOrFault:
     """Return the cells of a row by their names."""
     if not cells:
         return EMPTY
@@ -205,7 +205,7 @@ def _encodable(text: str) -> bool:
     return flaw(text) != SURROGATE
 
 
-FORMATS: dict[str, Callable[[Path], Iterator[tuple[int, Entry]]]] = {
+FORMATS: dict[str, Callable[[Path], Iterator[tuple[int, RowOrFault]]]] = {
     "jsonl": jsonl,
     "csv": comma_separated,
     "tsv": tsv,

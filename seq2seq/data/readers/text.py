@@ -13,23 +13,23 @@ import datasets
 import pyarrow as pa
 
 from seq2seq.data.readers.one_table import OneTable
-from seq2seq.data.readers.reader import Location, Reader, Tabular, digest
-from seq2seq.data.readers.tables import FORMATS, NOT_UTF8, UNIFORM, Entry
+from seq2seq.data.readers.reader import DataLocation, Reader, Tabular, digest
+from seq2seq.data.readers.tables import FORMATS, NOT_UTF8, UNIFORM, RowOrFault
 from seq2seq.data.records import Record, Row
 from seq2seq.errors import UserError
 from seq2seq.files.text import open_lines, without_end
 
 
 @dataclass(frozen=True)
-class ParallelText(Reader):
+class ParallelTextReader(Reader):
     """A folder of ``SPLIT.LANGUAGE`` files: line i of one is the translation of line i of the other."""
 
-    def splits(self, at: Location) -> list[str]:
+    def splits(self, at: DataLocation) -> list[str]:
         """Those with a file of both languages."""
         source, target = ({f.stem for f in at.folder.glob(f"*.{lang}")} for lang in (at.source, at.target))
         return sorted(source & target)
 
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """One a line."""
         source, target = self._files(split, at)
         for number, (left, right) in enumerate(zip_longest(_lines(source), _lines(target)), 1):
@@ -41,20 +41,20 @@ class ParallelText(Reader):
             else:
                 yield Row(second if left.strip() and not right.strip() else first, Record(source=left, target=right))
 
-    def fingerprint(self, split: str, at: Location) -> str:
+    def fingerprint(self, split: str, at: DataLocation) -> str:
         """Of the files' content."""
         return digest(self._files(split, at))
 
-    def files(self, split: str, at: Location) -> str:
+    def files(self, split: str, at: DataLocation) -> str:
         """Both."""
         return " with ".join(map(str, self._files(split, at)))
 
-    def _files(self, split: str, at: Location) -> list[Path]:
+    def _files(self, split: str, at: DataLocation) -> list[Path]:
         return [at.folder / f"{split}.{language}" for language in (at.source, at.target)]
 
 
 @dataclass(frozen=True)
-class Table(Tabular):
+class TableReader(Tabular):
     """A folder of ``SPLIT.FORMAT`` files (or ``SPLIT-00000-of-00002.FORMAT``), one record a row; or ``OneTable``
     by itself.
     """
@@ -67,7 +67,7 @@ class Table(Tabular):
         if self.format not in ("any", *FORMATS):
             raise UserError(f"data.reader.format={self.format} is none of: any, {', '.join(FORMATS)}")
 
-    def splits(self, at: Location) -> list[str]:
+    def splits(self, at: DataLocation) -> list[str]:
         """The names of the files of the format."""
         if (one := self._one(at)) is not None:
             return one.splits(at)
@@ -76,7 +76,7 @@ class Table(Tabular):
             raise UserError(f"{at.folder} has no SPLIT.{{{','.join(self._formats)}}} files (data.path)")
         return sorted(found)
 
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """One a row of the file."""
         if (one := self._one(at)) is not None:
             yield from one.rows(split, at)
@@ -86,30 +86,30 @@ class Table(Tabular):
         entries = ((f"{file.name}:{n}", entry) for file in files for n, entry in FORMATS[file.suffix[1:]](file))
         yield from self.columns(at).rows(entries, uniform=uniform)
 
-    def fingerprint(self, split: str, at: Location) -> str:
+    def fingerprint(self, split: str, at: DataLocation) -> str:
         """Of the files' content."""
         if (one := self._one(at)) is not None:
             return one.fingerprint(split, at)
         return digest(self._files(split, at)) + self.options
 
-    def files(self, split: str, at: Location) -> str:
+    def files(self, split: str, at: DataLocation) -> str:
         """The file, or the first part of it."""
         if (one := self._one(at)) is not None:
             return one.files(split, at)
         there = self._files(split, at)
         return str(there[0] if there else at.folder / f"{split}.{'|'.join(self._formats)}")
 
-    def unread(self, at: Location) -> dict[str, str]:
+    def unread(self, at: DataLocation) -> dict[str, str]:
         """The format, where ``data.path`` is a file, whose name says it."""
         return {"reader.format": f"{at.path} says it by its name"} if at.path and at.path.is_file() else {}
 
-    def _one(self, at: Location) -> OneTable | None:
+    def _one(self, at: DataLocation) -> OneTable | None:
         """What reads ``data.path`` where it is a file."""
         if at.table is None:
             return None
         return OneTable(at.table, column=self.column, references=self.references, language=self.language)
 
-    def _files(self, split: str, at: Location) -> list[Path]:
+    def _files(self, split: str, at: DataLocation) -> list[Path]:
         several = (
             sorted(file for file in at.folder.glob(f"*.{form}") if _split_of(file) == split) for form in self._formats
         )
@@ -121,7 +121,7 @@ class Table(Tabular):
 
 
 @dataclass(frozen=True)
-class Hub(Tabular):
+class HubReader(Tabular):
     """A dataset of the Hugging Face hub at a fixed revision, or a local copy of it at ``data.path``.
 
     The copy may be the repository's own files, or ``SPLIT.LANGUAGE`` files of text. ``jsonl`` is for a set that lives
@@ -136,11 +136,11 @@ class Hub(Tabular):
     jsonl: str | None = None
     files_of: Mapping[str, Sequence[str]] | None = None
 
-    def splits(self, at: Location) -> list[str]:
+    def splits(self, at: DataLocation) -> list[str]:
         """The names in ``parts``, or of a local copy's files."""
         return self._copy(at).splits(at) if at.path else list(self.parts)
 
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """One an entry."""
         if at.path:
             yield from self._copy(at).rows(split, at)
@@ -149,7 +149,7 @@ class Hub(Tabular):
         entries = ((f"{self.repository} {self.parts[split]}:{number}", entry) for number, entry in found)
         yield from self.columns(at).rows(entries, uniform=not streaming)
 
-    def fingerprint(self, split: str, at: Location) -> str:
+    def fingerprint(self, split: str, at: DataLocation) -> str:
         """The revision stands for the content."""
         if at.path:
             return self._copy(at).fingerprint(split, at)
@@ -164,7 +164,7 @@ class Hub(Tabular):
         )
         return " ".join(map(str, of))
 
-    def unread(self, at: Location) -> dict[str, str]:
+    def unread(self, at: DataLocation) -> dict[str, str]:
         """What says where on the hub to look, where there is a local copy."""
         names = "repository", "revision", "configuration", "parts", "jsonl", "files_of"
         return {f"reader.{name}": f"records are read from data.path={at.path}" for name in names} if at.path else {}
@@ -195,17 +195,17 @@ class Hub(Tabular):
                 "where there is a network, and set data.path=DIR"
             ) from error
 
-    def _copy(self, at: Location) -> Reader:
+    def _copy(self, at: DataLocation) -> Reader:
         if any(at.folder.glob(f"*.{at.source}")):
-            return ParallelText()
+            return ParallelTextReader()
         if any(file.suffix[1:] in FORMATS for file in at.folder.iterdir()):
-            return Table(column=self.column, references=self.references, language=self.language)
+            return TableReader(column=self.column, references=self.references, language=self.language)
         raise UserError(
             f"{at.folder} has neither SPLIT.{at.source} and SPLIT.{at.target} nor SPLIT.{{{','.join(FORMATS)}}} files"
         )
 
 
-def _converted(loaded: Iterable[Mapping[str, Any]], name: str) -> Iterator[Entry]:
+def _converted(loaded: Iterable[Mapping[str, Any]], name: str) -> Iterator[RowOrFault]:
     """Yield the entries of a dataset of the hub; one that can't be converted is a bad row where rows have numbers."""
     rows, number = iter(loaded), 0
     while True:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from seq2seq.data import cache
-from seq2seq.data.readers.reader import Location, Reader
+from seq2seq.data.readers.reader import DataLocation, Reader
 from seq2seq.data.records import Record, Row
 
 
@@ -19,22 +19,22 @@ class Generated(Reader):
     def generate(self) -> dict[str, list[Record]]:
         """{split: records} of train, valid and test, the same for the same options."""
 
-    def splits(self, at: Location) -> list[str]:
+    def splits(self, at: DataLocation) -> list[str]:
         """Train, valid and test."""
         return ["train", "valid", "test"]
 
-    def rows(self, split: str, at: Location, *, streaming: bool = False) -> Iterator[Row]:
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """In the order in which they were drawn."""
         for number, record in enumerate(self._records[split], 1):
             yield Row(f"{type(self).__name__.lower()} {split}:{number}", record)
 
-    def fingerprint(self, split: str, at: Location) -> str:
+    def fingerprint(self, split: str, at: DataLocation) -> str:
         """Of the records themselves."""
         named = [{name: value for name, value in r.items() if name != "image"} for r in self._records[split]]
         drawn = hashlib.sha256(b"".join(record.get("image", b"") for record in self._records[split])).hexdigest()
         return cache.key(named, drawn)
 
-    def unread(self, at: Location) -> dict[str, str]:
+    def unread(self, at: DataLocation) -> dict[str, str]:
         """The path: records are made, not read."""
         return {"path": f"{type(self).__name__} makes its records; choose data=parallel_text or another set of files"}
 

@@ -32,23 +32,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Word:
+class GrammarWord:
     """A word; one of the target with the source words that it stands for, and those it may also be linked to."""
 
     text: str
-    of: tuple[Word, ...] = ()
-    maybe: tuple[Word, ...] = ()
+    of: tuple[GrammarWord, ...] = ()
+    maybe: tuple[GrammarWord, ...] = ()
 
 
 @dataclass(frozen=True)
 class Phrase:
     """The same said in both languages; of a noun phrase also what others agree with."""
 
-    source: list[Word]
-    target: list[Word]
+    source: list[GrammarWord]
+    target: list[GrammarWord]
     plural: bool = False
     gender: int = 0
-    dropped: tuple[Word, ...] = ()  # a source subject that the target leaves to the verb's ending
+    dropped: tuple[GrammarWord, ...] = ()  # a source subject that the target leaves to the verb's ending
 
     def record(self) -> Record:
         """The text of both sides, with the links between them."""
@@ -71,8 +71,8 @@ class Grammar:
         """A statement with its full stop."""
         kinds = {self._simple: 5, self._reported: 2, self._adverbial: 2, self._relative: 3}
         said = self._draw(kinds)()
-        stop = Word(".")
-        return Phrase([*said.source, stop], [*said.target, Word(".", (stop,))])
+        stop = GrammarWord(".")
+        return Phrase([*said.source, stop], [*said.target, GrammarWord(".", (stop,))])
 
     def _simple(self) -> Phrase:
         return self._clause(self._subject())
@@ -119,20 +119,20 @@ class Grammar:
         rest = _join(*filter(None, [thing]), place)
 
         form = 0 if negated or (subject.plural and not past) else 2 if past else 1
-        said = tuple(map(Word, verb.forms[form]))
-        do = (Word("did" if past else "do" if subject.plural else "does"), Word("not")) if negated else ()
+        said = tuple(map(GrammarWord, verb.forms[form]))
+        do = (GrammarWord("did" if past else "do" if subject.plural else "does"), GrammarWord("not")) if negated else ()
         source = [*subject.source, *do, *adverb.source, *said, *rest.source]
 
         whole = said if verb.particle is None or len(said) == 1 else said[:1]  # "wakes up": each word has its own
-        particle = [Word(verb.particle, said[len(said) - 1 :])] if verb.particle else []
+        particle = [GrammarWord(verb.particle, said[len(said) - 1 :])] if verb.particle else []
         if past:
             bearer = do[:1] or said[:1]  # of the tense
-            finite = Word(AUXILIARY[subject.plural], bearer, said[:1] * bool(do) + subject.dropped)
-            last = [*particle, Word(verb.stem + PARTICIPLE, whole)]
+            finite = GrammarWord(AUXILIARY[subject.plural], bearer, said[:1] * bool(do) + subject.dropped)
+            last = [*particle, GrammarWord(verb.stem + PARTICIPLE, whole)]
         else:
-            finite = Word(verb.stem + PRESENT[subject.plural], whole, do[:1] + subject.dropped)
+            finite = GrammarWord(verb.stem + PRESENT[subject.plural], whole, do[:1] + subject.dropped)
             last = particle
-        verbs = [*([Word(NOT, do[1:])] if do else []), finite]
+        verbs = [*([GrammarWord(NOT, do[1:])] if do else []), finite]
         if subordinate:
             target = [*subject.target, *adverb.target, *rest.target, *last, *verbs]
         else:
@@ -142,7 +142,7 @@ class Grammar:
     def _subject(self) -> Phrase:
         if self._chance(0.12):
             plural = self._chance(0.4)
-            word = Word(self.random.choice(PRONOUNS[plural]))
+            word = GrammarWord(self.random.choice(PRONOUNS[plural]))
             return Phrase([word], [], plural, dropped=(word,))
         return self._noun_phrase(self._who())
 
@@ -151,43 +151,43 @@ class Grammar:
     ) -> Phrase:
         """Determiner, adjectives, noun; sometimes a possessor. ``simple`` has neither possessor nor many adjectives."""
         noun, plural = self.random.choice(nouns), self._chance(0.35)
-        head = tuple(map(Word, noun.forms[plural]))
+        head = tuple(map(GrammarWord, noun.forms[plural]))
         ending = ENDINGS[noun.gender][plural]
         adjectives = self.random.sample(self.lexicon.adjectives, 0 if simple else self._draw({0: 5, 1: 4, 2: 1}))
-        english = [Word(adjective.forms[0][0]) for adjective in adjectives]
+        english = [GrammarWord(adjective.forms[0][0]) for adjective in adjectives]
         named = [*english, *head]
         core = [
-            Word(noun.stem + ending, head),
-            *(Word(a.stem + ending, (word,)) for a, word in zip(adjectives[::-1], english[::-1], strict=True)),
+            GrammarWord(noun.stem + ending, head),
+            *(GrammarWord(a.stem + ending, (word,)) for a, word in zip(adjectives[::-1], english[::-1], strict=True)),
         ]
         kind = self._draw(
             {"the": 6, "a": 3, "numeral": 1 if plural else 0, "possessor": 0 if simple or relative else 1}
         )
-        before, after = list[Word](), list[Word]()
+        before, after = list[GrammarWord](), list[GrammarWord]()
         if kind == "possessor":
             owner = self._noun_phrase(self.lexicon.people, simple=True)
-            mark = Word("'" if owner.source[-1].text.endswith("s") else "'s")
-            before, after = [*owner.source, mark], [Word(OF, (mark,)), *owner.target]
-            determiner = Word(THE[noun.gender][plural], maybe=(mark, *head))
+            mark = GrammarWord("'" if owner.source[-1].text.endswith("s") else "'s")
+            before, after = [*owner.source, mark], [GrammarWord(OF, (mark,)), *owner.target]
+            determiner = GrammarWord(THE[noun.gender][plural], maybe=(mark, *head))
         elif kind == "numeral":
             numeral = self._plain(self.lexicon.numerals)
             before, (determiner,) = numeral.source, numeral.target
         elif kind == "a" and plural:
-            determiner = Word(A[noun.gender][plural], maybe=head)
+            determiner = GrammarWord(A[noun.gender][plural], maybe=head)
         else:
-            before = [Word("the" if kind == "the" else "an" if named[0].text[0] in "aeiou" else "a")]
-            determiner = Word((THE if kind == "the" else A)[noun.gender][plural], tuple(before), head)
+            before = [GrammarWord("the" if kind == "the" else "an" if named[0].text[0] in "aeiou" else "a")]
+            determiner = GrammarWord((THE if kind == "the" else A)[noun.gender][plural], tuple(before), head)
         source = [*before, *named]
         marked = is_object and noun.animate and kind in ("the", "possessor")
-        mark_word = [Word(OBJECT_MARK, maybe=(*before[-1:], *head))] if marked else []
+        mark_word = [GrammarWord(OBJECT_MARK, maybe=(*before[-1:], *head))] if marked else []
         phrase = Phrase(source, [*mark_word, determiner, *core, *after], plural, noun.gender)
         return self._with_relative_clause(phrase, noun) if relative else phrase
 
     def _with_relative_clause(self, phrase: Phrase, noun: Lexeme) -> Phrase:
         """Who sees the dog; whom the dog sees."""
         role = "subject" if noun.animate and self._chance(0.6) else "object"
-        pronoun = Word("who" if noun in self.lexicon.people else "which")
-        form = Word(RELATIVE[role][phrase.gender][phrase.plural], (pronoun,))
+        pronoun = GrammarWord("who" if noun in self.lexicon.people else "which")
+        form = GrammarWord(RELATIVE[role][phrase.gender][phrase.plural], (pronoun,))
         opening = Phrase([pronoun], [form], phrase.plural, phrase.gender)
         if role == "subject":
             clause = self._clause(opening, subordinate=True, bare=self._chance(0.7))
@@ -214,8 +214,8 @@ class Grammar:
 
 
 def _word(source: str, target: str) -> Phrase:
-    word = Word(source)
-    return Phrase([word], [Word(target, (word,))])
+    word = GrammarWord(source)
+    return Phrase([word], [GrammarWord(target, (word,))])
 
 
 def _join(*phrases: Phrase) -> Phrase:

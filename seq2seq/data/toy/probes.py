@@ -24,7 +24,7 @@ MARK = "!"
 PATIENCE = 1000  # repeated sentences in a row, after which there are no others
 
 
-class Said(NamedTuple):
+class SourceTarget(NamedTuple):
     """A target word with the places of the source words that it stands for, and those it may also be linked to."""
 
     word: str
@@ -62,7 +62,7 @@ class Probe(Generated):
         return 1
 
     @abstractmethod
-    def answer(self, source: Sequence[str]) -> list[Said]:
+    def answer(self, source: Sequence[str]) -> list[SourceTarget]:
         """The target of ``source``."""
 
     def draw(self, random: Random, length: int) -> list[str]:
@@ -102,17 +102,17 @@ class Probe(Generated):
 class Copy(Probe):
     """y_j = x_j. Symbols repeat, so that content alone cannot say which of them comes next; the place can."""
 
-    def answer(self, source: Sequence[str]) -> list[Said]:
+    def answer(self, source: Sequence[str]) -> list[SourceTarget]:
         """The source."""
-        return [Said(word, (i,)) for i, word in enumerate(source)]
+        return [SourceTarget(word, (i,)) for i, word in enumerate(source)]
 
 
 class Reverse(Probe):
     """y_j = x_{S-1-j}. Where to look depends on the length, and moves backwards."""
 
-    def answer(self, source: Sequence[str]) -> list[Said]:
+    def answer(self, source: Sequence[str]) -> list[SourceTarget]:
         """The source from its end."""
-        return [Said(source[i], (i,)) for i in reversed(range(len(source)))]
+        return [SourceTarget(source[i], (i,)) for i in reversed(range(len(source)))]
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,11 @@ class Sort(Probe):
         """Numbers from 0."""
         return list(map(str, range(self.symbols)))
 
-    def answer(self, source: Sequence[str]) -> list[Said]:
+    def answer(self, source: Sequence[str]) -> list[SourceTarget]:
         """Sorted, and stable."""
         ties = {word: tuple(i for i, other in enumerate(source) if other == word) for word in source}
         order = sorted(range(len(source)), key=lambda i: int(source[i]))
-        return [Said(source[i], (i,), tuple(k for k in ties[source[i]] if k != i)) for i in order]
+        return [SourceTarget(source[i], (i,), tuple(k for k in ties[source[i]] if k != i)) for i in order]
 
 
 @dataclass(frozen=True)
@@ -147,15 +147,15 @@ class Insert(Probe):
     lengths: Sequence[int] = (10, 30)
     test_lengths: Sequence[int] = (31, 60)
 
-    def answer(self, source: Sequence[str]) -> list[Said]:
+    def answer(self, source: Sequence[str]) -> list[SourceTarget]:
         """Capitals in the source's order, function words between them."""
         said = []
         for i, word in enumerate(source):
             group, rest = divmod(self.words.index(word), EVERY)
             if rest == EVERY - 1:
                 around = (i - 1, i) if i else (i,)
-                said.append(Said(FUNCTION_WORDS[group % len(FUNCTION_WORDS)], maybe=around))
-            said.append(Said(word.upper(), (i,)))
+                said.append(SourceTarget(FUNCTION_WORDS[group % len(FUNCTION_WORDS)], maybe=around))
+            said.append(SourceTarget(word.upper(), (i,)))
         return said
 
 
@@ -188,13 +188,13 @@ class Needle(Probe):
         hay[random.randrange(length - self.value)] = MARK
         return hay
 
-    def answer(self, source: Sequence[str]) -> list[Said]:
+    def answer(self, source: Sequence[str]) -> list[SourceTarget]:
         """What follows the mark."""
         first = source.index(MARK) + 1
-        return [Said(source[i], (i,)) for i in range(first, first + self.value)]
+        return [SourceTarget(source[i], (i,)) for i in range(first, first + self.value)]
 
 
-def _record(source: str, target: Sequence[Said]) -> Record:
+def _record(source: str, target: Sequence[SourceTarget]) -> Record:
     sure = sorted([i, j] for j, said in enumerate(target) for i in said.of)
     possible = sorted([i, j] for j, said in enumerate(target) for i in said.maybe)
     return Record(source=source, target=" ".join(said.word for said in target), alignment=sure, possible=possible)

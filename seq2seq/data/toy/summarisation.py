@@ -13,7 +13,7 @@ from random import Random
 from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
-from seq2seq.data.toy.grammar import Phrase, Word
+from seq2seq.data.toy.grammar import GrammarWord, Phrase
 from seq2seq.data.toy.lexicon import CODAS, SYLLABLES
 from seq2seq.data.toy.reports import FILLERS, FUNCTION_WORDS, KINDS, NAMES, SLOTS, Kind
 
@@ -24,8 +24,8 @@ SENTENCES, WORDS = (5, 9), (40, 80)  # least and most of a report
 class Sentence:
     """A sentence and what the summary says of it, which is nothing of most."""
 
-    source: list[Word]
-    target: list[Word]
+    source: list[GrammarWord]
+    target: list[GrammarWord]
 
 
 class Reporter:
@@ -60,30 +60,30 @@ class Reporter:
         return self._sentence(template.replace("{when}", "{then}"))
 
     def _sentence(self, template: str, summary: str = "") -> Sentence:
-        source, said = list[Word](), dict[str, Word]()
+        source, said = list[GrammarWord](), dict[str, GrammarWord]()
         for token in template.split():
             words, said[token] = self._fill(token[1:-1]) if token[0] == "{" else _plain(token)
             source += words
         target = [
-            Word(token, maybe=tuple(word for word in source if word.text == token))
+            GrammarWord(token, maybe=tuple(word for word in source if word.text == token))
             if token in FUNCTION_WORDS
             else said[token]
             for token in summary.split()
         ]
         return Sentence(source, target)
 
-    def _fill(self, slot: str) -> tuple[list[Word], Word]:
+    def _fill(self, slot: str) -> tuple[list[GrammarWord], GrammarWord]:
         """The words for a slot, and the one that stands for them in a summary."""
         if slot == "person":
-            first, last = Word(self._name("")), Word(self._name(self.random.choice(CODAS)))
-            return [first, last], Word(last.text, (last,), (first,))
+            first, last = GrammarWord(self._name("")), GrammarWord(self._name(self.random.choice(CODAS)))
+            return [first, last], GrammarWord(last.text, (last,), (first,))
         if slot == "number":
             return _plain(self._number())
         if slot in NAMES:
             return _plain(self._name(self.random.choice(NAMES[slot])))
         phrase, _, short = self.random.choice(SLOTS[slot]).partition(":")
-        words = [Word(text) for text in phrase.split("_")]
-        return words, Word(short or phrase, tuple(words))
+        words = [GrammarWord(text) for text in phrase.split("_")]
+        return words, GrammarWord(short or phrase, tuple(words))
 
     def _name(self, ending: str) -> str:
         syllables = self.random.randint(2, 3)
@@ -105,9 +105,9 @@ class Reporter:
         return self.random.random() < 0.5
 
 
-def _plain(text: str) -> tuple[list[Word], Word]:
-    word = Word(text)
-    return [word], Word(text, (word,))
+def _plain(text: str) -> tuple[list[GrammarWord], GrammarWord]:
+    word = GrammarWord(text)
+    return [word], GrammarWord(text, (word,))
 
 
 def _record(report: list[Sentence], news: list[Sentence]) -> Record:

@@ -15,14 +15,14 @@ from seq2seq.data.records import regions_of
 from seq2seq.generation.attention_map import attention_maps
 from seq2seq.search import Search
 from seq2seq.training.module import Training
-from seq2seq.training.options import Options
+from seq2seq.training.options import TrainingOptions
 from seq2seq.training.validation import Validation
 
 
-class Pictures(Callback):
+class AttentionPlots(Callback):
     """Draws the first sentences of the validation split with what the model says of them, into DIRECTORY/step_N."""
 
-    def __init__(self, directory: Path, validation: Validation, search: Search, options: Options) -> None:
+    def __init__(self, directory: Path, validation: Validation, search: Search, options: TrainingOptions) -> None:
         self.directory, self.validation, self.search = directory, validation, search
         self.sentences, self.every = options.plots, options.plots_every
         self.validations = 0

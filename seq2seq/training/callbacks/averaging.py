@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from seq2seq.training.options import Options
+from seq2seq.training.options import TrainingOptions
 
-State = dict[str, Any]
+AveragingState = dict[str, Any]
 Weights = list[Tensor]
 
 
@@ -75,7 +75,7 @@ class Averaging(Callback):
             average.copy_(trained)
         self._swapped = bool(self.average) and not self._swapped
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: State) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: AveragingState) -> None:
         """Both sets of weights; only called outside validation."""
         if self.average:
             of = {id(p): average for p, average in zip(pl_module.parameters(), self.average, strict=True)}
@@ -83,7 +83,7 @@ class Averaging(Callback):
             checkpoint["trained_state_dict"] = checkpoint["state_dict"]
             checkpoint["state_dict"] = {**checkpoint["state_dict"], **averages}
 
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: State) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: AveragingState) -> None:
         """Gives the model its trained weights back."""
         if "trained_state_dict" in checkpoint:
             averages = checkpoint["state_dict"]
@@ -137,17 +137,17 @@ class LastAverage(Averaging):
             self.average = [mean.to(weight.device) for mean, weight in zip(means, weights, strict=True)]
             self.latest = step
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> AveragingState:
         """The snapshots."""
         return {"snapshots": list(self.snapshots), "latest": self.latest}
 
-    def load_state_dict(self, state_dict: State) -> None:
+    def load_state_dict(self, state_dict: AveragingState) -> None:
         """The snapshots."""
         self.snapshots.extend(state_dict["snapshots"])
         self.latest = state_dict["latest"]
 
 
-def averaging(options: Options) -> list[Callback]:
+def averaging(options: TrainingOptions) -> list[Callback]:
     """What ``training.averaging`` asks for."""
     if options.averaging == "ema":
         return [MovingAverage(options.ema_decay, trained=options.start_from is not None)]

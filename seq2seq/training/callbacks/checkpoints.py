@@ -18,9 +18,9 @@ from seq2seq.stored import model_file, resume_file
 from seq2seq.training import distributed
 from seq2seq.training.interruption import Interrupted
 from seq2seq.training.module import Training
-from seq2seq.training.nonfinite import NonFinite
-from seq2seq.training.options import Options
-from seq2seq.training.resume import Position
+from seq2seq.training.nonfinite import NonFiniteError
+from seq2seq.training.options import TrainingOptions
+from seq2seq.training.resume import ResumeState
 
 MODEL = "model."  # what ``Training`` calls the model
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Checkpoints(Checkpoint):
     and saving between validations it would lose those due at that very step.)
     """
 
-    def __init__(self, files: RunFiles, position: Position, options: Options) -> None:
+    def __init__(self, files: RunFiles, position: ResumeState, options: TrainingOptions) -> None:
         self.files, self.position, self.options = files, position, options
         self.best_score: float | None = None
         self.best_step = 0
@@ -132,7 +132,7 @@ class Checkpoints(Checkpoint):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """What a signal or a non-finite loss leaves is the last whole update; after other errors, who knows."""
-        if isinstance(exception, Interrupted | NonFinite):
+        if isinstance(exception, Interrupted | NonFiniteError):
             self._save(trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ PHASES = {  # what Lightning calls them
 }
 
 
-class Phases(Profiler):
+class PhaseProfiler(Profiler):
     """Adds up the seconds of Lightning's actions; on a GPU it waits for the work of each."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Phases(Profiler):
 class Profile(Callback):
     """Measures ``updates`` by phase, then as many by operation (measuring these slows them), and ends training."""
 
-    def __init__(self, updates: int, phases: Phases, path: Path) -> None:
+    def __init__(self, updates: int, phases: PhaseProfiler, path: Path) -> None:
         self.updates, self.phases, self.path = updates, phases, path
         self._began = 0.0
         self._tokens = 0

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from seq2seq.training.callbacks.throughput import Curves
+from seq2seq.training.callbacks.throughput import Throughput
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ SECONDS = 30.0  # between two lines
 class Progress(ProgressBar):
     """Updates done of all, loss, tokens/s, and the time that is left (validations included)."""
 
-    def __init__(self, curves: Curves) -> None:
+    def __init__(self, curves: Throughput) -> None:
         super().__init__()
         self.curves = curves
         self._shown = True

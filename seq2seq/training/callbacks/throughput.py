@@ -13,7 +13,7 @@ from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.module import Training
 
 
-class Curves(Callback):
+class Throughput(Callback):
     """Sends ``train/*`` every so many updates and ``validation/*`` to the loggers.
 
     ``tokens`` are real target tokens, ``seconds`` those of training; validation and what precedes training count in

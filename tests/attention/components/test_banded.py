@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from seq2seq.attention.base import Attended, Memory, Query, SourceSpec
+from seq2seq.attention.base import AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.attention.components import banded, patterns
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from tests.attention.walk import EXACT, close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
 
@@ -108,13 +108,13 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return gone
 
 
-def build(name: str, causal: bool, *overrides: str, position: str = "none") -> Composed:
+def build(name: str, causal: bool, *overrides: str, position: str = "none") -> ComposedAttention:
     source = SourceSpec(WIDTH, is_self=True, causal=causal, position=position)
     options = [f"self_attention.window.{option}" for option in WAYS[name]]
     return mechanism("self_attention", name, source, *options, *overrides)
 
 
-def whole(ours: Composed, values: Memory, need_weights: bool) -> Attended:
+def whole(ours: ComposedAttention, values: Memory, need_weights: bool) -> AttentionOutput:
     return walk(ours, values.values, values, need_weights=need_weights)
 
 

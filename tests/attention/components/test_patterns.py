@@ -13,7 +13,7 @@ from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.components.patterns import BigBird, BlockLocal, Dilated, Longformer, Random, SlidingWindow
 from seq2seq.attention.components.scores import Additive
 from seq2seq.attention.components.windows import LocalM, Window
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, cut, same, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
@@ -31,7 +31,7 @@ NARROW: dict[str, dict[str, Any]] = {
 every_pattern = pytest.mark.parametrize("name", NARROW)
 
 
-def build(name: str, source: SourceSpec, *overrides: str, **options: Any) -> Composed:
+def build(name: str, source: SourceSpec, *overrides: str, **options: Any) -> ComposedAttention:
     """Self-attention in this pattern, narrow unless told otherwise."""
     chosen = [f"self_attention.window.{key}={value}" for key, value in (options or NARROW[name]).items()]
     return mechanism("self_attention", name, source, *chosen, *overrides)
@@ -44,7 +44,7 @@ def seen(window: Window, length: int, source: Memory | None = None) -> list[list
     return [row.nonzero().flatten().tolist() for row in visible[0, 0]]
 
 
-def used(mechanism: Composed, length: int) -> Tensor:
+def used(mechanism: ComposedAttention, length: int) -> Tensor:
     """(H, T, S) True where a weight is not 0."""
     return walk(mechanism, noise(1, length, WIDTH), memory(length)).weights[0] > 0
 

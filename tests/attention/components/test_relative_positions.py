@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.attention.base import Memory, SourceSpec
-from seq2seq.attention.components.relative_positions import Relative
+from seq2seq.attention.components.relative_positions import RelativeAttention
 from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import dropout
@@ -22,13 +22,13 @@ ENCODER, DECODER = SourceSpec(WIDTH, is_self=True), SourceSpec(WIDTH, is_self=Tr
 both_slots = pytest.mark.parametrize("source", [ENCODER, DECODER], ids=["encoder", "decoder"])
 
 
-def build(source: SourceSpec, *overrides: str) -> Relative:
+def build(source: SourceSpec, *overrides: str) -> RelativeAttention:
     ours = mechanism("self_attention", "relative", source, *(f"self_attention.{line}" for line in overrides))
-    assert isinstance(ours, Relative)
+    assert isinstance(ours, RelativeAttention)
     return ours
 
 
-def by_hand(ours: Relative, queries: Tensor, values: Memory) -> tuple[Tensor, Tensor]:
+def by_hand(ours: RelativeAttention, queries: Tensor, values: Memory) -> tuple[Tensor, Tensor]:
     """Equations 3 and 4 in loops: contexts (B, T, C), weights (B, H, T, S)."""
     width = WIDTH // HEADS
     asked = ours.query(queries)

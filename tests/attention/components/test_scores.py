@@ -14,7 +14,7 @@ from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Constant, Cosine, Dot, General, Location, ScaledDot, Score
 from seq2seq.attention.components.windows import Global
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from seq2seq.training.optimization import parameter_groups
@@ -32,7 +32,7 @@ def scores(score: Score, queries: Tensor, keys: Tensor, places: Memory | None = 
 def attend(score: partial[Score], queries: Tensor, source: Memory) -> tuple[Tensor, Tensor]:
     """Context and weights of one head without projections."""
     spec = SourceSpec(source.values.shape[-1])
-    attention = Composed(queries.shape[-1], spec, score=score, window=Global, normalizer=Softmax)
+    attention = ComposedAttention(queries.shape[-1], spec, score=score, window=Global, normalizer=Softmax)
     answer = walk(randomise(attention.double()).eval(), queries, source)
     return answer.context, answer.weights
 
@@ -165,7 +165,7 @@ def test_additive_starts_as_in_the_paper() -> None:
     score = Additive(64, 64, 1, SourceSpec(64), init_std=0.001)
     assert score.query_weight.std().item() == pytest.approx(0.001, rel=0.1)
     assert score.key_weight.std().item() == pytest.approx(0.001, rel=0.1)
-    attention = Composed(
+    attention = ComposedAttention(
         64, SourceSpec(64), score=partial(Additive, init_std=0.001), window=Global, normalizer=Softmax
     ).double()
     answer = walk(attention, noise(2, T, 64), memory(4, 2, width=64))

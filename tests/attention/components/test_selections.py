@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Memory, SourceSpec, State, select
+from seq2seq.attention.base import AttentionState, Memory, SourceSpec, select
 from seq2seq.attention.components import counter_rng as random
 from seq2seq.attention.components.normalizers import Softmax, Sparsemax
 from seq2seq.attention.components.scores import Additive
 from seq2seq.attention.components.selections import Gumbel, Hard, Selection, Soft
 from seq2seq.attention.components.windows import Global, LocalP
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from tests.attention.walk import ask, close, same, walk
@@ -29,9 +29,9 @@ SAMPLED: dict[str, Callable[[], Selection]] = {"hard": partial(Hard, soft=0.0), 
 every_sampled = pytest.mark.parametrize("selection", SAMPLED.values(), ids=SAMPLED.keys())
 
 
-def attention(selection: Callable[[], Selection], heads: int = 1, **parts: object) -> Composed:
+def attention(selection: Callable[[], Selection], heads: int = 1, **parts: object) -> ComposedAttention:
     options = {"score": Additive, "window": Global, "normalizer": Softmax, **parts}
-    return randomise(Composed(WIDTH, SourceSpec(WIDTH), selection=selection, heads=heads, **options).double())
+    return randomise(ComposedAttention(WIDTH, SourceSpec(WIDTH), selection=selection, heads=heads, **options).double())
 
 
 def drawn(selection: Selection, weights: Tensor, seed: int = 0) -> Tensor:
@@ -41,7 +41,7 @@ def drawn(selection: Selection, weights: Tensor, seed: int = 0) -> Tensor:
     return selection(weights, partial(uniform, weights, state), state).weights
 
 
-def uniform(weights: Tensor, state: State) -> Tensor:
+def uniform(weights: Tensor, state: AttentionState) -> Tensor:
     size, heads, queries, places = weights.shape
     positions = torch.arange(queries).expand(size, -1), torch.arange(places).expand(size, -1).unsqueeze(-1)
     return random.uniform(state["seed"], positions[0], heads, positions[1])
@@ -84,7 +84,9 @@ def test_frequencies_whatever_made_the_weights(selection: Callable[[], Selection
         assert not found[expected == 0].any()
     biased = SourceSpec(WIDTH, is_self=True, position="alibi")
     ours, soft = (
-        randomise(Composed(WIDTH, biased, score=Additive, window=Global, normalizer=Softmax, selection=s).double())
+        randomise(
+            ComposedAttention(WIDTH, biased, score=Additive, window=Global, normalizer=Softmax, selection=s).double()
+        )
         for s in (selection, Soft)
     )
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import General
 from seq2seq.attention.components.windows import AdaptiveSpan, Global, Last, LocalM, LocalP, Window
-from seq2seq.attention.composed import Composed
+from seq2seq.attention.composed import ComposedAttention
 from seq2seq.errors import UserError
 from tests.attention.walk import close, cut, walk
 from tests.catalogue import memory, noise, randomise
@@ -21,8 +21,8 @@ Q, T = 4, 5
 LENGTHS = (9, 6, 2)
 
 
-def attention(window: partial[Window]) -> Composed:
-    made = Composed(Q, SourceSpec(Q), score=General, window=window, normalizer=Softmax)
+def attention(window: partial[Window]) -> ComposedAttention:
+    made = ComposedAttention(Q, SourceSpec(Q), score=General, window=window, normalizer=Softmax)
     return randomise(made.double()).eval()
 
 
@@ -130,7 +130,7 @@ def m(x: float, z: float, ramp: int) -> float:
 @pytest.mark.parametrize("centre", ["local_m", "local_p"])
 def test_adaptive_span(centre: str) -> None:
     """a(s) = m_z(|s - p_t|) exp(e(s)) / the sum of that, z a head's own; p_t = t, or predicted as in local-p."""
-    mechanism = Composed(
+    mechanism = ComposedAttention(
         Q, SourceSpec(Q), score=General, normalizer=Softmax, heads=2, project=True,
         window=partial(AdaptiveSpan, max_span=4, ramp=2, centre=centre),
     ).double()  # fmt: skip
@@ -199,7 +199,7 @@ def test_a_span_survives_scores_far_apart() -> None:
 
 def test_memory_of_a_span_is_bounded() -> None:
     """By max_span + R: further back nothing can be seen, whatever is learned."""
-    ours = Composed(
+    ours = ComposedAttention(
         Q, SELF, score=General, normalizer=Softmax, window=partial(AdaptiveSpan, max_span=2, ramp=3)
     ).double()
     randomise(ours).eval()

@@ -9,8 +9,8 @@ from PIL import Image
 
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.images import Images
-from seq2seq.data.readers.folders import ImageFolder
-from seq2seq.data.readers.reader import Location
+from seq2seq.data.readers.folders import ImageFolderReader
+from seq2seq.data.readers.reader import DataLocation
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.errors import UserError
 
@@ -25,7 +25,7 @@ def test_a_folder_a_split(tmp_path: Path) -> None:
         }
         (tmp_path / split / name).write_text(rows[name])
     (tmp_path / "notes").mkdir()
-    reader, at = ImageFolder(), Location(tmp_path, "file_name", "text|caption")
+    reader, at = ImageFolderReader(), DataLocation(tmp_path, "file_name", "text|caption")
     assert reader.splits(at) == ["train", "validation"] and reader.find("valid", at) == "validation"
     first, second = reader.rows("train", at)
     assert first.record == {"source": "train/deep/a.png", "target": "a red one"}

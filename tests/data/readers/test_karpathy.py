@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.data.readers.karpathy import Karpathy
-from seq2seq.data.readers.reader import Location
+from seq2seq.data.readers.karpathy import KarpathyReader
+from seq2seq.data.readers.reader import DataLocation
 from seq2seq.errors import UserError
 
-READER = Karpathy("dataset_x.json", "{filepath}/{filename}")
+READER = KarpathyReader("dataset_x.json", "{filepath}/{filename}")
 
 
-def at(path: Path) -> Location:
-    return Location(path, "image", "caption")
+def at(path: Path) -> DataLocation:
+    return DataLocation(path, "image", "caption")
 
 
 def entry(name: str, split: str, *captions: str) -> dict:

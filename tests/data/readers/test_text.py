@@ -12,13 +12,13 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from seq2seq.data.readers.reader import Location, canonical
-from seq2seq.data.readers.text import Hub, ParallelText, Table
+from seq2seq.data.readers.reader import DataLocation, canonical
+from seq2seq.data.readers.text import HubReader, ParallelTextReader, TableReader
 from seq2seq.errors import UserError
 
 
-def at(path: Path | None, source: str = "en", target: str = "de") -> Location:
-    return Location(path, source, target)
+def at(path: Path | None, source: str = "en", target: str = "de") -> DataLocation:
+    return DataLocation(path, source, target)
 
 
 def rows(reader, location, split="train"):
@@ -32,7 +32,7 @@ def rows(reader, location, split="train"):
 def test_parallel_text_by_line(tmp_path):
     (tmp_path / "train.en").write_bytes(b"\xef\xbb\xbfone\r\ntwo\n\nfour \xff\nf\xe2\x80\xa8ive\x0c\x1c.\nsix")
     (tmp_path / "train.de").write_bytes("eins\nzwei\ndrei\nvier\nfünf\n".encode())
-    assert rows(ParallelText(), at(tmp_path)) == [
+    assert rows(ParallelTextReader(), at(tmp_path)) == [
         ("train.en:1", "one", "eins"),  # neither byte order mark nor carriage return
         ("train.en:2", "two", "zwei"),
         ("train.en:3", "", "drei"),
@@ -45,7 +45,7 @@ def test_parallel_text_by_line(tmp_path):
 def test_the_longer_and_the_faulty_side_are_named(tmp_path):
     (tmp_path / "train.en").write_bytes(b"one\ntwo\n")
     (tmp_path / "train.de").write_bytes(b"\xff\n \nthree\n")
-    assert [row[0] for row in rows(ParallelText(), at(tmp_path))] == ["train.de:1", "train.de:2", "train.de:3"]
+    assert [row[0] for row in rows(ParallelTextReader(), at(tmp_path))] == ["train.de:1", "train.de:2", "train.de:3"]
 
 
 def test_splits_go_by_many_names(tmp_path):
@@ -53,7 +53,7 @@ def test_splits_go_by_many_names(tmp_path):
         for language in ("en", "de"):
             (tmp_path / f"{name}.{language}").touch()
     (tmp_path / "half.en").touch()
-    reader = ParallelText()
+    reader = ParallelTextReader()
     assert reader.splits(at(tmp_path)) == ["dev", "newstest", "test_2016_flickr", "train"]
     found = [reader.find(s, at(tmp_path)) for s in ("train", "valid", "val", "validation", "test", "newstest")]
     assert found == ["train", "dev", "dev", "dev", "test_2016_flickr", "newstest"]
@@ -64,9 +64,9 @@ def test_splits_go_by_many_names(tmp_path):
 
 def test_a_missing_folder_is_named():
     with pytest.raises(UserError, match=r"/no/such: no such folder \(data\.path\)"):
-        ParallelText().find("train", at(Path("/no/such")))
+        ParallelTextReader().find("train", at(Path("/no/such")))
     with pytest.raises(UserError, match=r"data\.path=DIR"):
-        ParallelText().find("train", at(None))
+        ParallelTextReader().find("train", at(None))
 
 
 ENTRIES = [{"en": "one", "de": "eins"}, {"en": 'two, "2"\nlines', "de": "zwei"}]
@@ -94,24 +94,24 @@ def save(folder: Path, format: str) -> None:
 @pytest.mark.parametrize("format", ["jsonl", "csv", "tsv", "parquet"])
 def test_tables(tmp_path, format):
     save(tmp_path, format)
-    found = rows(Table(format), at(tmp_path))
+    found = rows(TableReader(format), at(tmp_path))
     assert [row[1:] for row in found] == [(entry["en"], entry["de"]) for entry in entries_of(format)]
     assert found[0][0].startswith(f"train.{format}:")
     with pytest.raises(UserError, match=r"train\.\w+:\d has no column 'fr', but en, de: set data\.source"):
-        rows(Table(format), at(tmp_path, target="fr"))
+        rows(TableReader(format), at(tmp_path, target="fr"))
 
 
 def test_jsonl_faults_by_line(tmp_path):
     lines = [b'{"en": "a", "de": "b"}', b"{oops", b"[1]", b'{"en": "\xff", "de": "b"}', b'{"en": null, "de": "b"}']
     (tmp_path / "train.jsonl").write_bytes(b"\n".join([*lines, b'{"en": 3, "de": "b"}']))
-    problems = [(r.place.split(":")[1], r.problem) for r in Table("jsonl").rows("train", at(tmp_path))]
+    problems = [(r.place.split(":")[1], r.problem) for r in TableReader("jsonl").rows("train", at(tmp_path))]
     expected = [None, "malformed", "malformed", "not UTF-8", "empty", "malformed"]
     assert problems == [(str(i), problem) for i, problem in enumerate(expected, 1)]
 
 
 def test_csv_faults_by_line(tmp_path):
     (tmp_path / "train.csv").write_bytes(b'en,de\na,b\nonly one\n1,2,3\n\xff,b\n"two\nlines",b\n')
-    found = [(r.place, r.problem) for r in Table("csv").rows("train", at(tmp_path))]
+    found = [(r.place, r.problem) for r in TableReader("csv").rows("train", at(tmp_path))]
     problems = [None, "malformed", "malformed", "not UTF-8", None]
     assert found == [(f"train.csv:{n}", p) for n, p in zip((2, 3, 4, 5, 7), problems, strict=True)]
 
@@ -119,7 +119,7 @@ def test_csv_faults_by_line(tmp_path):
 def test_gold_links_and_references_come_along(tmp_path):
     entry = {"en": "a b", "de": "x", "alignment": [[0, 0]], "possible": [[1, 0]], "references": ["x", "y"], "id": 3}
     (tmp_path / "test.jsonl").write_text(json.dumps(entry))
-    (row,) = Table("jsonl").rows("test", at(tmp_path))
+    (row,) = TableReader("jsonl").rows("test", at(tmp_path))
     assert row.record == {
         "source": "a b", "target": "x", "alignment": [[0, 0]], "possible": [[1, 0]], "references": ["x", "y"]
     }  # fmt: skip
@@ -129,26 +129,26 @@ def test_nested_columns_and_files_in_parts(tmp_path):
     for part, word in enumerate("ab"):
         table = pa.Table.from_pylist([{"translation": {"en": word, "de": word.upper()}}])
         pyarrow.parquet.write_table(table, tmp_path / f"train-0000{part}-of-00002.parquet")
-    reader = Table("parquet", column="translation.{}")
+    reader = TableReader("parquet", column="translation.{}")
     assert reader.splits(at(tmp_path)) == ["train"]
     assert [row[1:] for row in rows(reader, at(tmp_path))] == [("a", "A"), ("b", "B")]
 
 
 def test_an_unknown_format_is_refused():
     with pytest.raises(UserError, match=r"data\.reader\.format=xml is none of: any, jsonl, csv, tsv, parquet"):
-        Table("xml")
+        TableReader("xml")
 
 
 def test_the_fingerprint_follows_the_content(tmp_path):
     for language in ("en", "de"):
         (tmp_path / f"train.{language}").write_text("one\n")
-    before = ParallelText().fingerprint("train", at(tmp_path))
-    assert ParallelText().fingerprint("train", at(tmp_path)) == before
+    before = ParallelTextReader().fingerprint("train", at(tmp_path))
+    assert ParallelTextReader().fingerprint("train", at(tmp_path)) == before
     (tmp_path / "train.de").write_text("two\n")
-    assert ParallelText().fingerprint("train", at(tmp_path)) != before
+    assert ParallelTextReader().fingerprint("train", at(tmp_path)) != before
 
 
-HUB = Hub("someone/something", "0" * 40, "de-en", column="translation.{}")
+HUB = HubReader("someone/something", "0" * 40, "de-en", column="translation.{}")
 
 
 def test_the_hub_is_asked_for_a_revision(monkeypatch):
@@ -180,13 +180,13 @@ def test_pictures_of_the_hub_come_as_their_files(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     files = {"train": ["data/train-0.parquet"]}
-    hub = Hub(repository="x/y", revision="main", references=["captions|caption_1|", "caption_2|"], files_of=files)
+    hub = HubReader(repository="x/y", revision="main", references=["captions|caption_1|", "caption_2|"], files_of=files)
     (row,) = hub.rows("train", at(None, "image", "captions.0|caption_0"))
     assert asked["data_files"] == files
     assert row.record == {
         "source": "a.png", "target": "red", "references": ["red", "all red"], "image": file.getvalue()
     }  # fmt: skip
-    columns = Table(references=["caption_1"]).columns(at(None, "image", "caption_0"))
+    columns = TableReader(references=["caption_1"]).columns(at(None, "image", "caption_0"))
     row = columns.row({"image": {"bytes": b"1", "path": None}, "caption_0": "x", "caption_1": None}, "p:1")
     assert row.record["source"] == "p:1" and row.record["image"] == b"1"
 
@@ -211,22 +211,22 @@ def test_a_copy_of_a_hub_set_may_be_text_or_tables(tmp_path):
 def test_a_row_that_lacks_a_column_is_bad_and_a_file_that_lacks_it_refused(tmp_path):
     lines = ['{"en": "a"}', '{"en": "b", "de": "x"}', '{"de": "x"}', '{"en": null}', "{", '{"en": "c", "de": "y"}']
     (tmp_path / "train.jsonl").write_text("\n".join(lines))
-    found = list(Table("jsonl").rows("train", at(tmp_path)))
+    found = list(TableReader("jsonl").rows("train", at(tmp_path)))
     assert [row.problem for row in found] == ["malformed", None, "malformed", "malformed", "malformed", None]
     assert found[0].reason == "no column 'de', but en" and found[2].reason == "no column 'en', but de"
     (tmp_path / "train.jsonl").write_text("\n".join([*lines[:1] * 2, "{", *lines[3:5]]))
     with pytest.raises(
         UserError, match=r"^train\.jsonl:1 has no column 'de', but en: set data\.source and data\.target$"
     ):
-        list(Table("jsonl").rows("train", at(tmp_path)))
+        list(TableReader("jsonl").rows("train", at(tmp_path)))
 
 
 def test_a_null_around_a_column_is_an_empty_cell(tmp_path):
     entries = [{"t": {"en": "a", "de": "x"}}, {"t": None}, {"t": {"en": None, "de": "x"}}]
     pyarrow.parquet.write_table(pa.Table.from_pylist(entries), tmp_path / "train.parquet")
-    found = rows(Table("parquet", column="t.{}"), at(tmp_path))
+    found = rows(TableReader("parquet", column="t.{}"), at(tmp_path))
     assert [row[1] for row in found] == ["a", "empty", "empty"]
-    columns = Table().columns(at(None, "image", "captions.0|caption_0"))
+    columns = TableReader().columns(at(None, "image", "captions.0|caption_0"))
     assert columns.row({"image": "a.png", "captions": None, "caption_0": "x"}, "p:1").record["target"] == "x"
 
 
@@ -235,7 +235,7 @@ def test_a_row_of_the_hub_that_is_not_utf_8_is_bad(monkeypatch):
     texts = pa.Array.from_buffers(pa.string(), 3, binary.cast(pa.binary()).buffers())
     loaded = datasets.Dataset(pa.table({"en": texts, "de": ["x", "y", "z"]}))
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: loaded)
-    assert rows(Hub("x/y", "main"), at(None)) == [
+    assert rows(HubReader("x/y", "main"), at(None)) == [
         ("x/y train:0", "a", "x"), ("x/y train:1", "not UTF-8"), ("x/y train:2", "c", "z")
     ]  # fmt: skip
 

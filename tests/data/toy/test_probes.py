@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from seq2seq.data.readers.reader import Location
+from seq2seq.data.readers.reader import DataLocation
 from seq2seq.data.records import Record
 from seq2seq.data.toy.probes import Copy, Insert, Needle, Probe, Reverse, Sort
 from seq2seq.errors import UserError
 
-AT = Location(None, "source", "target")
+AT = DataLocation(None, "source", "target")
 PROBES = (Copy, Reverse, Sort, Insert, Needle)
 Splits = dict[str, list[Record]]
 

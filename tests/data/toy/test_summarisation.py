@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from seq2seq.data.readers.reader import Location
+from seq2seq.data.readers.reader import DataLocation
 from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.toy.reports import FILLERS, FUNCTION_WORDS, KINDS, NAMES, SLOTS
 from seq2seq.data.toy.summarisation import SENTENCES, WORDS, ToySummarisation
 
-AT = Location(None, "report", "summary")
+AT = DataLocation(None, "report", "summary")
 CONF = Path(__file__).parents[3] / "conf" / "data" / "toy_summarisation.yaml"
 
 

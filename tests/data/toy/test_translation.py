@@ -7,13 +7,13 @@ from random import Random
 
 import pytest
 
-from seq2seq.data.readers.reader import Location
+from seq2seq.data.readers.reader import DataLocation
 from seq2seq.data.records import Record
-from seq2seq.data.toy.grammar import AUXILIARY, OBJECT_MARK, A, Grammar, Phrase, Word
+from seq2seq.data.toy.grammar import AUXILIARY, OBJECT_MARK, A, Grammar, GrammarWord, Phrase
 from seq2seq.data.toy.lexicon import Lexicon
 from seq2seq.data.toy.translation import LONGEST, SHORTEST, ToyTranslation
 
-AT = Location(None, "en", "toy")
+AT = DataLocation(None, "en", "toy")
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,11 @@ def find(records: list[Record], source: str) -> Record:
 
 def test_a_phrase_by_hand():
     # "the red book" -> "la libra roja": the article agrees with the book, the adjective follows it
-    the, red, book = Word("the"), Word("red"), Word("book")
-    phrase = Phrase([the, red, book], [Word("la", (the,), (book,)), Word("libra", (book,)), Word("roja", (red,))])
+    the, red, book = GrammarWord("the"), GrammarWord("red"), GrammarWord("book")
+    phrase = Phrase(
+        [the, red, book],
+        [GrammarWord("la", (the,), (book,)), GrammarWord("libra", (book,)), GrammarWord("roja", (red,))],
+    )
     assert phrase.record() == {
         "source": "the red book", "target": "la libra roja", "alignment": [[0, 0], [1, 2], [2, 1]], "possible": [[2, 0]]
     }  # fmt: skip
