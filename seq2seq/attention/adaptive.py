@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.scores import Location
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
-from seq2seq.attention.recurrent import refuse_self
-from seq2seq.attention.requirements import split_heads
+from seq2seq.attention.requirements import refuse_self
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import split_heads
 
 
 class AdaptiveAttention(ComposedAttention):
@@ -75,7 +75,7 @@ class AdaptiveAttention(ComposedAttention):
         places = replace(memory, positions=torch.cat((memory.positions, nowhere), 1))  # for what is drawn
         selected = self.select(scores, asked, places, state)
         weights = selected.weights  # (B, H, T, S + 1)
-        used = self.drop(weights)
+        used = self.apply_weights(weights, query)
         context = self.finish(used[..., :-1] @ values + used[..., -1:] * own_value, asked)
         return AttentionOutput(
             context,

@@ -13,33 +13,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
+from seq2seq.attention.component import AttentionComponent
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.normalizers import Normalizer, Softmax
 from seq2seq.attention.components.ordering import alibi, rotate
 from seq2seq.attention.components.scores import Dot, Score
 from seq2seq.attention.components.selections import SelectedWeights, Selection, Soft
 from seq2seq.attention.components.windows import Window
-from seq2seq.attention.requirements import AttentionComponent, at_least_1, split_heads
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.dropout import dropout
+from seq2seq.layers.tensors import split_heads
 
 
 @dataclass(frozen=True)
 class HeadQueries:
-    """T queries and what they may see; ``at`` is one of them."""
+    """T queries as the heads compare them, with what they may see."""
 
+    query: Query
     queries: Tensor  # (B, H, T, D)
-    position: Tensor  # (B, T)
     visible: Tensor  # (B, 1 or H, 1 or T, S) bool
     factor: Tensor | None  # (B, 1 or H, 1 or T, S), on the normalised weights
     bias: Tensor | None  # (B, H, T, S), on the scores
     places: Tensor  # (B, S, P) where the memory stands
 
     def at(self, t: int) -> HeadQueries:
-        """Query t alone: T = 1."""
+        """Return query t alone: T = 1."""
         return HeadQueries(
+            self.query.at(t),
             self.queries[:, :, t : t + 1],
-            self.position[:, t : t + 1],
             _row(self.visible, t),
             None if self.factor is None else _row(self.factor, t),
             None if self.bias is None else _row(self.bias, t),
@@ -106,6 +110,8 @@ class ComposedAttention(Attention):
         self.selection = selection()
         self.mass = self.window.mass
         self.gradient = self.selection.gradient
+        if self.gradient != "exact":  # dropout would remove the one position drawn, and REINFORCE still credit it
+            self.dropout = 0.0
         if source.position == "rotary" and (not isinstance(self.score, Dot) or widths[0] % 2):
             raise UserError(
                 "rotary positions turn queries and keys inside a dot product of even width; "
@@ -169,10 +175,6 @@ class ComposedAttention(Attention):
         selected = self.select(self.compare(asked, keys, memory), asked, memory, state)
         return self.attended(selected, asked, values, state, need_weights)
 
-    def drop(self, weights: Tensor) -> Tensor:
-        """Not of drawn ones: the one position that a query reads would be gone, and REINFORCE would credit it still."""
-        return super().drop(weights) if self.selection.gradient == "exact" else weights
-
     def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> HeadQueries:
         """What ``query`` brings to the scores: projected vectors, the conjunction of all masks, the window's shape."""
         queries = self.queries(query)
@@ -190,7 +192,7 @@ class ComposedAttention(Attention):
         bias = None
         if self.source.position == "alibi":
             bias = alibi(query.position, memory.positions[..., 0], self.heads).to(queries.dtype)
-        return HeadQueries(queries, query.position, visible, view.factor, bias, memory.positions)
+        return HeadQueries(query, queries, visible, view.factor, bias, memory.positions)
 
     def queries(self, query: Query) -> Tensor:
         """What each head compares with keys (B, H, T, D)."""
@@ -215,7 +217,7 @@ class ComposedAttention(Attention):
         """Scores (B, H, T, S) to the weights that are used."""
 
         def draw() -> Tensor:
-            return counter_rng.uniform(state["seed"], asked.position, self.heads, memory.positions)
+            return counter_rng.uniform(state["seed"], asked.query.position, self.heads, memory.positions)
 
         return self.selection(self.weigh(scores, asked), draw, state)
 
@@ -224,7 +226,7 @@ class ComposedAttention(Attention):
     ) -> AttentionOutput:
         """The answer that these weights give; values (B, G, S, D)."""
         weights = selected.weights
-        context = self.read(self.drop(weights), self._each_head(values), asked)
+        context = self.read(self.apply_weights(weights, asked.query), self._each_head(values), asked)
         penalties = {name: value.sum(1) for name, value in selected.penalties.items()}
         log_prob = None if selected.log_prob is None else selected.log_prob.sum(1)
         finished = self.finish(context, asked)
@@ -256,7 +258,7 @@ class ComposedAttention(Attention):
         if not self._drops(values):
             return self._kernel(queries, keys, values, keep)
         weights = self.normalizer(self.score(queries, self._each_head(keys), memory), keep)
-        return self.drop(weights) @ self._each_head(values)
+        return dropout(weights, self.dropout, self.training) @ self._each_head(values)
 
     def _fused(self, asked: HeadQueries, keys: Tensor, values: Tensor) -> Tensor:
         """softmax(scale q . k + bias) v without ever holding the weights."""

@@ -11,10 +11,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
-from seq2seq.attention.recurrent import refuse_regions, refuse_self
-from seq2seq.attention.requirements import at_least_1, wide
+from seq2seq.attention.base import Attention
+from seq2seq.attention.requirements import at_least_1, refuse_regions, refuse_self
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import wide_dtype
 
 STEEPEST, FARTHEST = 10.0, 1e6  # the largest exponent, and place
 
@@ -65,7 +66,7 @@ class GMMAttention(Attention):
     def initial_state(self, memory: Memory) -> AttentionState:
         """``kappa`` (B, K): before the first position."""
         values = memory.prepared["values"]
-        return {"kappa": values.new_full((len(values), self.mixtures), -1.0, dtype=wide(values.dtype))}
+        return {"kappa": values.new_full((len(values), self.mixtures), -1.0, dtype=wide_dtype(values.dtype))}
 
     def forward(
         self,
@@ -92,5 +93,5 @@ class GMMAttention(Attention):
             alpha = alpha.clamp(max=STEEPEST - math.log(self.mixtures))  # their sum too is a number in fp16
             weights = torch.exp(alpha.unsqueeze(-1) + height).sum(2)
         weights = weights.masked_fill(~visible, 0.0).to(values.dtype)
-        context = self.drop(weights) @ values
+        context = self.apply_weights(weights, query) @ values
         return AttentionOutput(context, weights.unsqueeze(1) if need_weights else None, {"kappa": kappa[:, -1]})

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.composed import ComposedAttention
-from seq2seq.attention.recurrent import refuse_self
-from seq2seq.attention.requirements import wide
+from seq2seq.attention.requirements import refuse_self
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.layers.tensors import wide_dtype
 
 
 class IntraTemporalAttention(ComposedAttention):
@@ -32,7 +32,7 @@ class IntraTemporalAttention(ComposedAttention):
     def initial_state(self, memory: Memory) -> AttentionState:
         """``earlier`` (B, H, S): the logarithm of nothing, as a number whose gradient is one."""
         values = memory.prepared["values"]
-        dtype = wide(values.dtype)
+        dtype = wide_dtype(values.dtype)
         shape = len(values), self.heads, memory.mask.shape[1]
         nothing = values.new_full(shape, torch.finfo(dtype).min, dtype=dtype)
         return {**super().initial_state(memory), "earlier": nothing}

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.ordering import alibi, rotate
-from seq2seq.attention.requirements import at_least_1, split_heads
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import split_heads
 
 ABSORB = ("auto", "always", "never")
 EPSILON = 1e-6  # of the norms, as released
@@ -128,7 +130,7 @@ class LatentAttention(Attention):
             bias = alibi(query.position, memory.positions[..., 0], self.heads).to(content.dtype)
         length, size = query.vector.shape[1], memory.mask.shape[1]
         form = self._absorbed if self.absorbs(length, size) else self._expanded
-        context, weights = form(content, turning, memory, visible, bias, need_weights)
+        context, weights = form(content, turning, query, memory, visible, bias, need_weights)
         return AttentionOutput(self.output(context.transpose(1, 2).flatten(2)), weights, state)
 
     def absorbs(self, queries: int, keys: int) -> bool:
@@ -150,6 +152,7 @@ class LatentAttention(Attention):
         self,
         content: Tensor,
         turning: Tensor,
+        query: Query,
         memory: Memory,
         visible: Tensor,
         bias: Tensor | None,
@@ -161,13 +164,14 @@ class LatentAttention(Attention):
             shared = memory.prepared["rope"].unsqueeze(1).expand(-1, self.heads, -1, -1)
             keys = torch.cat((keys, shared.to(keys.dtype)), -1)
             values = F.pad(values, (0, self.rope_dim))  # fused kernels want one width
-        context, weights = self._attend(_joined(content, turning), keys, values, visible, bias, need_weights)
+        context, weights = self._attend(_joined(content, turning), keys, values, query, visible, bias, need_weights)
         return context[..., : self.head_dim], weights
 
     def _absorbed(
         self,
         content: Tensor,
         turning: Tensor,
+        query: Query,
         memory: Memory,
         visible: Tensor,
         bias: Tensor | None,
@@ -184,7 +188,7 @@ class LatentAttention(Attention):
             visible = visible.expand(-1, self.heads, -1, -1).flatten(1, 2).unsqueeze(1)
         bias = None if bias is None else bias.flatten(1, 2).unsqueeze(1)
         asked = queries.flatten(1, 2).unsqueeze(1)  # (B, 1, H T, L + R)
-        context, weights = self._attend(asked, keys, keys, visible, bias, need_weights)
+        context, weights = self._attend(asked, keys, keys, query, visible, bias, need_weights)
         context = context[..., : self.latent_dim].squeeze(1).unflatten(1, rows)
         weights = None if weights is None else weights.squeeze(1).unflatten(1, rows)
         return torch.einsum("bhtl,hdl->bhtd", context, value_up), weights
@@ -194,6 +198,7 @@ class LatentAttention(Attention):
         queries: Tensor,
         keys: Tensor,
         values: Tensor,
+        query: Query,
         visible: Tensor,
         bias: Tensor | None,
         need_weights: bool,
@@ -206,7 +211,7 @@ class LatentAttention(Attention):
             return F.scaled_dot_product_attention(*given, scale=self.scale), None
         scores = (queries * self.scale) @ keys.transpose(-1, -2)
         weights = self.normalizer(scores if bias is None else scores + bias, visible)
-        return self.drop(weights) @ values, weights if need_weights else None
+        return self.apply_weights(weights, query) @ values, weights if need_weights else None
 
 
 def _normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Alternatives, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.selections import gumbel
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
-from seq2seq.attention.recurrent import refuse_self
-from seq2seq.attention.requirements import at_least_1, wide
+from seq2seq.attention.requirements import at_least_1, refuse_self
+from seq2seq.attention.types import Alternatives, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.layers.recurrent import recurrent
+from seq2seq.layers.tensors import wide_dtype
 
 
 class HardMarginalAttention(ComposedAttention):
@@ -73,7 +73,7 @@ class HardMarginalAttention(ComposedAttention):
         values = memory.prepared["values"]
         scores = self.compare(asked, memory.prepared.get("keys", values), memory)
         selected = self.select(scores, asked, memory, state)
-        used = self.drop(selected.weights)
+        used = self.apply_weights(selected.weights, query)
         context = self.finish(self.read(used, self._each_head(values), asked), asked)
         answer = AttentionOutput(context, selected.weights if need_weights else None, state)
         if not self.source.last:
@@ -185,7 +185,7 @@ def _log(weights: Tensor) -> Tensor:
     What is below the root of the smallest number counts as 0: 1/a must stay finite, times anything. In fp16 so does
     what is below 4 over the largest: 1/a is its gradient, which comes back in the dtype of a.
     """
-    exact = wide(weights.dtype)
+    exact = wide_dtype(weights.dtype)
     least = max(torch.finfo(exact).tiny ** 0.5, 4.0 / torch.finfo(weights.dtype).max)
     weights = weights.to(exact)
     some = weights > least

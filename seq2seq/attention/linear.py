@@ -12,11 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components.feature_maps import FeatureMap
 from seq2seq.attention.components.ordering import rotate
-from seq2seq.attention.requirements import at_least_1, split_heads, widened
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import split_heads, widen
 
 BLOCK = 64  # queries that compare with each other's keys one by one; all before them are in sums
 FAINT = 1e-18  # a sum of weights this small may have lost some to the end of the range of floats, at 1e-38
@@ -138,14 +140,14 @@ class LinearAttention(Attention):
         if self.source.position == "rotary":
             queries = rotate(queries, query.position)
         with torch.autocast(queries.device.type, enabled=False):
-            asking = self.feature_map.powers(widened(queries))
+            asking = self.feature_map.powers(widen(queries))
             answer = self._answer(asking, query, memory, mask, need_weights)
             seen = answer.total >= torch.finfo(answer.total.dtype).tiny
             total = torch.where(seen, answer.total, 1.0)
             context = answer.numerator / total
             weights = answer.products / total if need_weights and answer.products is not None else None
             if weights is not None and not self.source.causal:  # all of them: none is in sums
-                context = self.drop(weights) @ widened(memory.prepared["values"])
+                context = self.apply_weights(weights, query) @ widen(memory.prepared["values"])
             context = context.to(queries.dtype)
             weights = None if weights is None else weights.to(query.vector.dtype)
         # W_o's bias must not fill an empty context
@@ -171,13 +173,13 @@ class LinearAttention(Attention):
             past = None  # it is the sum of the very keys
         if mask is not None:
             visible = visible & mask.unsqueeze(1)
-        return _compare(asking, self._powers(memory), widened(memory.prepared["values"]), visible, past)
+        return _compare(asking, self._powers(memory), widen(memory.prepared["values"]), visible, past)
 
     def _in_blocks(self, asking: Tensor, memory: Memory, past: KernelSums | None) -> LinearOutput:
         """Query i over keys 0..i: by pairs within a block, by the sums of the blocks before it."""
         lower = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=asking.device).tril()
         answers = []
-        parts = (asking, self._powers(memory), widened(memory.prepared["values"]))
+        parts = (asking, self._powers(memory), widen(memory.prepared["values"]))
         blocks = (*(x.split(BLOCK, 2) for x in parts), memory.mask.split(BLOCK, 1))
         for q, k, v, real in zip(*blocks, strict=True):
             visible = lower[: q.shape[2], : q.shape[2]] & real[:, None, None, :]
@@ -188,13 +190,13 @@ class LinearAttention(Attention):
 
     def _powers(self, memory: Memory) -> Tensor:
         """log phi(k) (B, H, S, M), as good as -inf where not real."""
-        powers = self.feature_map.powers(widened(memory.prepared["keys"]))
+        powers = self.feature_map.powers(widen(memory.prepared["keys"]))
         return powers.masked_fill(~memory.mask[:, None, :, None], torch.finfo(powers.dtype).min / 4)
 
     def _sums(self, memory: Memory) -> KernelSums:
         """Of all that the memory holds, as keys or as sums."""
         with torch.autocast(memory.mask.device.type, enabled=False):
-            own = KernelSums.of(self._powers(memory), widened(memory.prepared["values"]), memory.mask)
+            own = KernelSums.of(self._powers(memory), widen(memory.prepared["values"]), memory.mask)
             past = _known(memory)
             return own if past is None else past.plus(own)
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.composed import HeadQueries
-from seq2seq.attention.recurrent import RecurrentAttention, StepOutput, along, in_order, refuse_regions
-from seq2seq.attention.requirements import at_least_1, wide
+from seq2seq.attention.recurrent import RecurrentAttention, StepOutput, along, in_order
+from seq2seq.attention.requirements import at_least_1, refuse_regions
+from seq2seq.attention.types import AttentionState, Memory, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import wide_dtype
 
 
 class LocationAwareAttention(RecurrentAttention):
@@ -63,14 +64,14 @@ class LocationAwareAttention(RecurrentAttention):
 
     def history(self, memory: Memory) -> AttentionState:
         """``previous`` (B, H, S): uniform; ``centre`` (B, H): no median yet."""
-        real = memory.mask.to(wide(memory.prepared["values"].dtype))
+        real = memory.mask.to(wide_dtype(memory.prepared["values"].dtype))
         uniform = (real / real.sum(1, keepdim=True).clamp_min(1.0)).unsqueeze(1).expand(-1, self.heads, -1)
         state = {"previous": uniform}
         if self.reach is not None:
             state["centre"] = memory.positions.new_full((len(real), self.heads), -1)
         return state
 
-    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, query: Query, state: AttentionState) -> StepOutput:
+    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, state: AttentionState) -> StepOutput:
         """Scores of keys + f U, then the new weights as the previous ones."""
         if self.reach is not None:
             rank, centre = memory.prepared["rank"][:, None, None], state["centre"][:, :, None, None]

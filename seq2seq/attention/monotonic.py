@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Score
 from seq2seq.attention.components.selections import SelectedWeights, Soft
 from seq2seq.attention.components.windows import Window
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
-from seq2seq.attention.recurrent import along, in_order, refuse_regions, refuse_self
-from seq2seq.attention.requirements import at_least_1, score_at, wide
+from seq2seq.attention.recurrent import along, in_order
+from seq2seq.attention.requirements import at_least_1, refuse_regions, refuse_self, score_at
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import wide_dtype
 
 
 class MonotonicAttention(ComposedAttention):
@@ -74,7 +75,7 @@ class MonotonicAttention(ComposedAttention):
     def initial_state(self, memory: Memory) -> AttentionState:
         """``alignment`` (B, H, S), in the order of positions: all on the first; while training a seed each sequence."""
         values = memory.prepared["values"]
-        start = values.new_zeros(len(values), self.heads, memory.mask.shape[1], dtype=wide(values.dtype))
+        start = values.new_zeros(len(values), self.heads, memory.mask.shape[1], dtype=wide_dtype(values.dtype))
         start[..., 0] = memory.mask.any(1, keepdim=True).to(start.dtype)
         state = {"alignment": start}
         if self.training and self.noise_std:
@@ -120,7 +121,7 @@ class MonotonicAttention(ComposedAttention):
         if self.hard and not self.training:
             return (energy > 0).to(energy.dtype)
         if "seed" in state:
-            u = counter_rng.uniform(state["seed"], asked.position, self.heads, memory.positions)
+            u = counter_rng.uniform(state["seed"], asked.query.position, self.heads, memory.positions)
             energy = energy + self.noise_std * torch.special.ndtri(u).to(energy.dtype)
         return torch.sigmoid(energy)
 

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.scores import Constant, Location
 from seq2seq.attention.components.selections import SelectedWeights
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
+from seq2seq.attention.requirements import refuse_self
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 
 
@@ -50,8 +51,8 @@ class RecurrentAttention(ComposedAttention):
         """The state before the first query, from a prepared memory."""
 
     @abstractmethod
-    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, query: Query, state: AttentionState) -> StepOutput:
-        """One query (T = 1): keys (B, H, S, .) as the score wants them; ``query`` is what ``asked`` was made of.
+    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, state: AttentionState) -> StepOutput:
+        """One query (T = 1): keys (B, H, S, .) as the score wants them.
 
         ``self.score(asked.queries, keys, memory)`` are scores (B, H, 1, S), ``self.select(scores, asked, memory,
         state)`` makes the weights of them. Everything must be 0 where nothing is visible.
@@ -72,7 +73,7 @@ class RecurrentAttention(ComposedAttention):
         keys = self._each_head(memory.prepared.get("keys", values))
         steps: list[StepOutput] = []
         for t in range(query.vector.shape[1]):
-            steps.append(self.step(asked.at(t), keys, memory, query.at(t), steps[-1].state if steps else state))
+            steps.append(self.step(asked.at(t), keys, memory, steps[-1].state if steps else state))
         selected = SelectedWeights(
             torch.cat([step.selected.weights for step in steps], 2),
             _along(steps, lambda step: step.selected.log_prob),
@@ -107,21 +108,6 @@ def in_order(memory: Memory) -> dict[str, Tensor]:
 def along(x: Tensor, index: Tensor) -> Tensor:
     """x (B, ..., S) with its last dimension taken in the order ``index`` (B, S)."""
     return x.gather(-1, index.view(len(index), *[1] * (x.dim() - 2), -1).expand_as(x))
-
-
-MEMORY = "attention that remembers where it looked needs a source that stays the same; it can't be self-attention"
-
-
-def refuse_self(source: SourceSpec, reason: str = MEMORY) -> None:
-    """For what remembers where it looked, or whatever the ``reason``."""
-    if source.is_self or source.causal:
-        raise UserError(reason)
-
-
-def refuse_regions(source: SourceSpec) -> None:
-    """For what goes from a position to the next."""
-    if source.axes != 1:
-        raise UserError("attention that moves along the source needs an order in time; image regions have none")
 
 
 def _along(steps: list[StepOutput], of: Callable[[StepOutput], Tensor | None]) -> Tensor | None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import AttentionOutput, Memory
+from seq2seq.attention.types import AttentionOutput, Memory
 from seq2seq.batch import ImageBatch
 from seq2seq.config.ranges import Share, Width
 from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells

@@ -32,7 +32,7 @@ class TokenLoss(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixture:
-    """What the readout says to each alternative context (``seq2seq.attention.base.Alternatives``)."""
+    """What the readout says to each alternative context (``seq2seq.attention.types.Alternatives``)."""
 
     features: Tensor  # (..., J, D)
     log_weights: Tensor  # (..., J)

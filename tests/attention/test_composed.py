@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import SourceSpec, build_attention
+from seq2seq.attention.base import build_attention
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.memory_network import MemoryNetworkAttention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import close, cut, walk
 from tests.catalogue import memory, noise, randomise

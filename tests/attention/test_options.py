@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Attention, SourceSpec
+from seq2seq.attention.base import Attention
+from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
 from tests.attention.walk import walk

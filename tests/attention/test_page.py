@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from seq2seq.attention.base import SourceSpec
 from seq2seq.attention.components.windows import LocalM
+from seq2seq.attention.types import SourceSpec
 from tests.attention.components import test_windows
 from tests.attention.walk import close, walk
 from tests.catalogue import CONF, WIDTH, memory, noise

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Memory, Query
 from seq2seq.attention.components.windows import AttendPart
+from seq2seq.attention.types import Memory, Query
 
 
 def in_order(query: Query, memory: Memory) -> bool:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from seq2seq.attention.requirements import AttentionComponent, at_least_1
+from seq2seq.attention.component import AttentionComponent
+from seq2seq.attention.requirements import at_least_1
 
 
 class FeatureMap(AttentionComponent, ABC):

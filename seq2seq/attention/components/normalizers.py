@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from seq2seq.attention.requirements import AttentionComponent, widened
+from seq2seq.attention.component import AttentionComponent
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import widen
 
 
 class Normalizer(AttentionComponent, ABC):
@@ -46,7 +47,7 @@ class Softmax(Normalizer):
         """(B, H, T, S) -> (B, H, T, S)."""
         if self.temperature == 1.0:
             return _softmax(scores, visible)
-        exact = widened(scores)
+        exact = widen(scores)
         top = exact.detach().masked_fill(~visible, torch.finfo(exact.dtype).min).amax(-1, keepdim=True)
         cooled = (exact - top) / self.temperature  # nothing seen is above 0: dividing can't overflow upwards
         return _softmax(cooled, visible).to(scores.dtype)
@@ -105,7 +106,7 @@ class Entmax(Normalizer):
         """(B, H, T, S) -> (B, H, T, S)."""
         alpha: Tensor | float = self.alpha
         if self.shape is not None:
-            alpha = (1.0 + torch.sigmoid(widened(self.shape)))[:, None, None]
+            alpha = (1.0 + torch.sigmoid(widen(self.shape)))[:, None, None]
         return _entmax(scores, visible, alpha, _by_newton)
 
     def constrain(self) -> None:
@@ -136,7 +137,7 @@ def _softmax(scores: Tensor, visible: Tensor) -> Tensor:
 
 def _entmax(scores: Tensor, visible: Tensor, alpha: Tensor | float, solve: Solve) -> Tensor:
     """alpha-entmax over what is seen, alpha a number or (H, 1, 1)."""
-    exact = widened(scores)
+    exact = widen(scores)
     weights = _Entmax.apply(exact.masked_fill(~visible, torch.finfo(exact.dtype).min), alpha, solve)
     return weights.masked_fill(~visible, 0.0).to(scores.dtype)
 

@@ -12,10 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.components import banded
 from seq2seq.attention.components.windows import FastPath, Window, WindowMask
 from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 
 LONG, PARTS = 256, 4  # a sequence is cut if it has so many places and parts: below, masks are faster (on a CPU)

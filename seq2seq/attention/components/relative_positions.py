@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.scores import Dot
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 
 
@@ -68,7 +68,7 @@ class RelativeAttention(ComposedAttention):
 
     def _distance(self, asked: HeadQueries) -> Tensor:
         """clip(j - i) as a row of the tables, (B, H, T, S)."""
-        apart = asked.places[:, None, :, 0] - asked.position[:, :, None]
+        apart = asked.places[:, None, :, 0] - asked.query.position[:, :, None]
         return (apart.clamp(-self.clip, self.clip) + self.clip).unsqueeze(1).expand(-1, self.heads, -1, -1)
 
     @property

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from seq2seq.attention.base import Memory, SourceSpec
-from seq2seq.attention.requirements import AttentionComponent, at_least_1, wide
+from seq2seq.attention.component import AttentionComponent
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import wide_dtype
 
 
 class Score(AttentionComponent, ABC):
@@ -216,7 +218,7 @@ class _AdditiveScores(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         queries, keys, vector = ctx.saved_tensors
-        exact = wide(keys.dtype)  # what is summed up over T
+        exact = wide_dtype(keys.dtype)  # what is summed up over T
         d_queries, inner = torch.empty_like(queries), torch.empty_like(keys)
         d_keys, d_vector = torch.zeros_like(keys, dtype=exact), torch.zeros_like(vector, dtype=exact)
         for t, (query, row) in enumerate(zip(queries.unbind(2), grad.to(keys.dtype).split(1, 2), strict=True)):
@@ -269,7 +271,7 @@ class Constant(Score):
 
 def _unit(x: Tensor) -> Tensor:
     """x / |x|; 0 stays 0, with a gradient that is finite."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide(x.dtype))
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide_dtype(x.dtype))
     return (x / norm.where(norm > 0, 1.0)).to(x.dtype)
 
 

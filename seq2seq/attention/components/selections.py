@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import AttentionState
+from seq2seq.attention.component import AttentionComponent
 from seq2seq.attention.components import counter_rng
-from seq2seq.attention.requirements import AttentionComponent, widened
+from seq2seq.attention.types import AttentionState
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import widen
 
 Draw = Callable[[], Tensor]
 """() -> u (B, H, T, S), uniform in (0, 1)."""
@@ -159,7 +160,7 @@ def gumbel(u: Tensor) -> Tensor:
 
 def _log(x: Tensor, where: Tensor) -> Tensor:
     """log x in at least fp32, 0 elsewhere, where there is no gradient either."""
-    return widened(x).where(where, 1.0).log()
+    return widen(x).where(where, 1.0).log()
 
 
 def _one_hot(of: Tensor, possible: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Memory, Query, SourceSpec
-from seq2seq.attention.requirements import AttentionComponent, at_least_1, widened
+from seq2seq.attention.component import AttentionComponent
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import widen
 
 
 class WindowMask(NamedTuple):
@@ -196,7 +198,7 @@ class AdaptiveSpan(Window):
         centre = query.position
         if self.hidden is not None and self.centre is not None:
             centre = _predicted(self.hidden, self.centre, query, memory).squeeze(-1)
-        span = self.max_span * widened(self.fraction).clamp(max=1.0)
+        span = self.max_span * widen(self.fraction).clamp(max=1.0)
         factor = ((self.ramp + span - _distance(centre, memory).abs()) / self.ramp).clamp(0.0, 1.0)
         return WindowMask(factor > 0, factor)
 
@@ -217,5 +219,5 @@ def _distance(centre: Tensor, memory: Memory) -> Tensor:
 
 def _predicted(hidden: nn.Linear, centre: nn.Linear, query: Query, memory: Memory) -> Tensor:
     """p_t = S sigmoid(v_p^T tanh(W_p h_t)): (B, T, P), along each axis."""
-    logit = widened(centre(torch.tanh(hidden(query.vector))))  # in bf16 257 and 258 are one position
+    logit = widen(centre(torch.tanh(hidden(query.vector))))  # in bf16 257 and 258 are one position
     return torch.sigmoid(logit) * memory.extent.unsqueeze(1)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from seq2seq.attention.base import AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.attention.components import banded, patterns
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import AttentionOutput, Memory, Query, SourceSpec
 from tests.attention.walk import EXACT, close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
 

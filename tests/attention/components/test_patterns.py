@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.components.patterns import BigBird, BlockLocal, Dilated, Longformer, Random, SlidingWindow
 from seq2seq.attention.components.scores import Additive
 from seq2seq.attention.components.windows import LocalM, Window
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, cut, same, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Constant, Cosine, Dot, General, Location, ScaledDot, Score
 from seq2seq.attention.components.windows import Global
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from seq2seq.training.optimization import parameter_groups

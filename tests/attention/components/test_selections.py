@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionState, Memory, SourceSpec, select
 from seq2seq.attention.components import counter_rng as random
 from seq2seq.attention.components.normalizers import Softmax, Sparsemax
 from seq2seq.attention.components.scores import Additive
 from seq2seq.attention.components.selections import Gumbel, Hard, Selection, Soft
 from seq2seq.attention.components.windows import Global, LocalP
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import AttentionState, Memory, SourceSpec, select_rows
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from tests.attention.walk import ask, close, same, walk
@@ -141,11 +141,11 @@ def test_state_round_trip(selection: Callable[[], Selection]) -> None:
     torch.manual_seed(0)
     state = ours.initial_state(prepared)
     whole = ours(ask(queries, 0), prepared, state, need_weights=True)
-    moved = ours(ask(queries[index, 1:], 1), prepared.select(index), select(state, index), need_weights=True)
+    moved = ours(ask(queries[index, 1:], 1), prepared.select(index), select_rows(state, index), need_weights=True)
     assert torch.equal(moved.weights, whole.weights[index, :, 1:])
     short = Memory(source.values[:, :4], source.mask[:, :4], source.positions[:, :4], source.extent)
     some = torch.tensor([1, 2])
-    alone = ours(ask(queries[some], 0), ours.prepare(short.select(some)), select(state, some), need_weights=True)
+    alone = ours(ask(queries[some], 0), ours.prepare(short.select(some)), select_rows(state, some), need_weights=True)
     assert torch.equal(alone.weights, whole.weights[some, ..., :4])
     assert not whole.weights[some, ..., 4:].any()
 
