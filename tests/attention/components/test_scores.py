@@ -238,22 +238,6 @@ def test_refusals() -> None:
         Additive(Q, K, 1, SourceSpec(K), normalize=True, init_std=0.001)
 
 
-def test_additive_gradients_are_those_of_the_formula() -> None:
-    score = randomise(Additive(Q, K, HEADS, SourceSpec(K), dim=7, bias=True).double())
-    queries, keys = noise(2, HEADS, T, Q).requires_grad_(), noise(2, HEADS, S, K, seed=1).requires_grad_()
-    inner = torch.einsum("bhtq,hqa->bhta", queries, score.query_weight).unsqueeze(3) + score.keys(keys).unsqueeze(2)
-    expected = torch.einsum("bhtsa,ha->bhts", torch.tanh(inner), score.vector)
-    found = scores(score, queries, keys)
-    close(found, expected)
-    leaves, weight = [queries, keys, *score.parameters()], noise(2, HEADS, T, S, seed=2)
-    for ours, theirs in zip(
-        torch.autograd.grad((found * weight).sum(), leaves),
-        torch.autograd.grad((expected * weight).sum(), leaves),
-        strict=True,
-    ):
-        close(ours, theirs)
-
-
 def test_additive_keeps_little_for_the_backward_pass() -> None:
     """A fifth of the B T S A numbers of all tanh at once, at most (T = S = 50, A = 512)."""
     score = Additive(16, 16, 1, SourceSpec(16), dim=512)
