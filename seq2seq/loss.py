@@ -111,7 +111,7 @@ class Criterion(nn.Module):
         """Whether a share of training, or a number of updates, is over."""
         return (self.progress if start <= 1.0 else self.updates) >= start
 
-    def anneal(self, progress: float, updates: int) -> None:
+    def set_progress(self, progress: float, updates: int) -> None:
         """How far training has come, from 0 to 1, and after how many updates."""
         self.progress.fill_(progress)
         self.updates.fill_(updates)

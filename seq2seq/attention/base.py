@@ -113,10 +113,10 @@ class Attention(nn.Module, ABC):
         for part in self.parts():
             part.constrain()
 
-    def anneal(self, progress: float) -> None:
+    def set_progress(self, progress: float) -> None:
         """Sets the buffers that change as training goes; called before each update, ``progress`` from 0 to 1."""
         for part in self.parts():
-            part.anneal(progress)
+            part.set_progress(progress)
 
     def parts(self) -> Iterator[AttentionComponent]:
         """Scores, windows, normalisers, selections: whatever this mechanism is composed of."""

@@ -20,5 +20,5 @@ class AttentionComponent(nn.Module):
     def constrain(self) -> None:
         """Project parameters onto their allowed set. Called after each optimiser step."""
 
-    def anneal(self, progress: float) -> None:
+    def set_progress(self, progress: float) -> None:
         """Sets the buffers that change as training goes, ``progress`` from 0 to 1."""

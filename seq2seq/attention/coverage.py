@@ -111,11 +111,11 @@ class CoverageAttention(RecurrentAttention):
             query = replace(query, vector=torch.cat((cell, query.vector), -1))
         return super().queries(query)
 
-    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, state: AttentionState) -> StepOutput:
+    def step(self, queries: HeadQueries, keys: Tensor, memory: Memory, state: AttentionState) -> StepOutput:
         """Scores of keys + c w_c, then c with the new weights."""
         before = state["coverage"]
-        scores = self.score(asked.queries, keys + self.added(before, keys.dtype), memory)
-        selected = self.select(scores, asked, memory, state)
+        scores = self.score(queries.vectors, keys + self.added(before, keys.dtype), memory)
+        selected = self.select(scores, queries, memory, state)
         weights = selected.weights.to(before.dtype).transpose(2, 3)  # (B, H, S, 1)
         penalties = {}
         if self.kind == "see":
@@ -124,7 +124,7 @@ class CoverageAttention(RecurrentAttention):
         elif self.kind == "linguistic":
             after = before + weights * memory.prepared["rate"]
         else:
-            after = self.gated(before, weights, memory, asked.query)
+            after = self.gated(before, weights, memory, queries.query)
         return StepOutput(selected, {**state, "coverage": after}, penalties)
 
     def added(self, before: Tensor, dtype: torch.dtype) -> Tensor:

@@ -17,7 +17,7 @@ from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Que
 from seq2seq.errors import UserError
 from seq2seq.layers.tensors import wide_dtype
 
-STEEPEST, FARTHEST = 10.0, 1e6  # the largest exponent, and place
+MAX_EXPONENT, MAX_POSITION = 10.0, 1e6  # so that no square leaves the floats
 
 
 class GMMAttention(Attention):
@@ -79,9 +79,9 @@ class GMMAttention(Attention):
     ) -> AttentionOutput:
         """Contexts (B, T, V) of T queries."""
         values = memory.prepared["values"]
-        made = self.bumps(query.vector).to(state["kappa"].dtype).clamp(max=STEEPEST)
-        alpha, beta, moves = made.chunk(3, -1)  # (B, T, K) each
-        kappa = (state["kappa"].unsqueeze(1) + moves.exp().cumsum(1)).clamp(max=FARTHEST)
+        parameters = self.bumps(query.vector).to(state["kappa"].dtype).clamp(max=MAX_EXPONENT)
+        alpha, beta, moves = parameters.chunk(3, -1)  # (B, T, K) each
+        kappa = (state["kappa"].unsqueeze(1) + moves.exp().cumsum(1)).clamp(max=MAX_POSITION)
         visible = memory.mask[:, None] if mask is None else memory.mask[:, None] & mask
         distance = kappa.unsqueeze(-1) - memory.positions[:, None, None, :, 0]  # (B, T, K, S)
         height = -beta.exp().unsqueeze(-1) * distance.square()
@@ -90,7 +90,7 @@ class GMMAttention(Attention):
             bumps = height.masked_fill(hidden, torch.finfo(height.dtype).min).softmax(-1)
             weights = (alpha.softmax(-1).unsqueeze(2) @ bumps).squeeze(2)
         else:
-            alpha = alpha.clamp(max=STEEPEST - math.log(self.mixtures))  # their sum too is a number in fp16
+            alpha = alpha.clamp(max=MAX_EXPONENT - math.log(self.mixtures))  # their sum too is a number in fp16
             weights = torch.exp(alpha.unsqueeze(-1) + height).sum(2)
         weights = weights.masked_fill(~visible, 0.0).to(values.dtype)
         context = self.apply_weights(weights, query) @ values

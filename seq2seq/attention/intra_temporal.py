@@ -47,14 +47,14 @@ class IntraTemporalAttention(ComposedAttention):
         need_weights: bool = False,
     ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries."""
-        asked = self.ask(query, memory, mask)
+        queries = self.head_queries(query, memory, mask)
         values, earlier = memory.prepared["values"], state["earlier"]
-        scores = self.compare(asked, memory.prepared.get("keys", values), memory)
+        scores = self.compare(queries, memory.prepared.get("keys", values), memory)
         real = scores.to(earlier.dtype).masked_fill(~memory.mask[:, None, None], 0.0)
         history = [earlier]
         for row in real.unbind(2):  # torch.logcumsumexp would do, ten times as slowly
             history.append(torch.logaddexp(history[-1], row))
         before = torch.stack(history[:-1], 2)  # (B, H, T, S)
         before = before.masked_fill(before == torch.finfo(before.dtype).min, 0.0)
-        selected = self.select((scores - before).to(scores.dtype), asked, memory, state)
-        return self.attended(selected, asked, values, {**state, "earlier": history[-1]}, need_weights)
+        selected = self.select((scores - before).to(scores.dtype), queries, memory, state)
+        return self.attended(selected, queries, values, {**state, "earlier": history[-1]}, need_weights)

@@ -124,6 +124,6 @@ class MemoryNetworkAttention(Attention):
         """The last hop's (B, T, S)."""
         return weights[:, -1]
 
-    def anneal(self, progress: float) -> None:
+    def set_progress(self, progress: float) -> None:
         """Softmax joins once ``linear_start`` of training is over."""
         self.linear.fill_(progress < self.linear_start)

@@ -119,11 +119,11 @@ class OutputLayer(nn.Module):
             block = slice(start, start + len(rows.features))
             start = block.stop
             parts = () if generated is None or copied is None else (generated[block], copied[block])
-            losses.append(checkpoint(self._mixed, rows, targets[block], smoothing, *parts, use_reentrant=False))
+            losses.append(checkpoint(self._mixed_block, rows, targets[block], smoothing, *parts, use_reentrant=False))
         smoothed, nll, hits, each = zip(*losses, strict=True)
         return TokenLoss(torch.stack(smoothed).sum(), torch.stack(nll).sum(), torch.cat(hits), torch.cat(each))
 
-    def _mixed(self, rows: Mixture, targets: Tensor, smoothing: float, *parts: Tensor) -> tuple[Tensor, ...]:
+    def _mixed_block(self, rows: Mixture, targets: Tensor, smoothing: float, *parts: Tensor) -> tuple[Tensor, ...]:
         log_p = self.log_probs(rows.features)  # (n, J, V)
         picked, correct, each = token_losses(rows.mix(log_p), targets, smoothing, *parts)
         smoothed = each.sum()

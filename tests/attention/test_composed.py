@@ -121,7 +121,18 @@ def test_weights_are_those_that_make_the_context(name: str) -> None:
     close(answer.context, ours.output(context) if ours.project else context)
 
 
-@pytest.mark.parametrize(("name", "other"), [("concat", "additive"), ("soft", "additive"), ("global", "general")])
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("concat", "additive"),
+        ("soft", "additive"),
+        ("global", "general"),
+        ("memory_network", "memory"),
+        ("mla", "latent"),
+        ("location_only", "location"),
+        ("sentinel", "adaptive"),
+    ],
+)
 def test_two_names_of_one_thing(name: str, other: str) -> None:
     assert config(f"attention={name}").attention == config(f"attention={other}").attention
 

@@ -94,13 +94,13 @@ class Entmax(Normalizer):
 
     def __init__(self, heads: int, *, alpha: float = 1.5, learn: bool = True) -> None:
         super().__init__(heads)
-        if not _LEAST <= alpha < 2.0:
+        if not MIN_ALPHA <= alpha < 2.0:
             raise UserError(
-                f"normalizer.alpha must lie in [{_LEAST}, 2), got {alpha}; "
+                f"normalizer.alpha must lie in [{MIN_ALPHA}, 2), got {alpha}; "
                 "1 is attention/normalizer=softmax, 2 is attention/normalizer=sparsemax"
             )
         self.alpha = alpha
-        self.shape = nn.Parameter(torch.full((heads,), _shape(alpha))) if learn else None
+        self.shape = nn.Parameter(torch.full((heads,), _alpha_parameter(alpha))) if learn else None
 
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
         """(B, H, T, S) -> (B, H, T, S)."""
@@ -113,16 +113,16 @@ class Entmax(Normalizer):
         """alpha >= 1.01."""
         if self.shape is not None:
             with torch.no_grad():
-                self.shape.clamp_(min=_shape(_LEAST))
+                self.shape.clamp_(min=_alpha_parameter(MIN_ALPHA))
 
 
 Solve = Callable[[Tensor, Any], Tensor]
 """(x, power) -> [x - tau]_+^power that sums to 1 up to rounding, the largest x being 0."""
-_LEAST = 1.01
-_STEPS = 12  # rounding is reached in 4 to 7; made to be slow, 20 000 scores took 12
+MIN_ALPHA = 1.01
+NEWTON_STEPS = 12  # rounding is reached in 4 to 7; made to be slow, 20 000 scores took 12
 
 
-def _shape(alpha: float) -> float:
+def _alpha_parameter(alpha: float) -> float:
     """r where 1 + sigma(r) = alpha."""
     return math.log((alpha - 1.0) / (2.0 - alpha))
 
@@ -196,7 +196,7 @@ def _by_newton(x: Tensor, power: Tensor | float) -> Tensor:
     do not pass it; a dozen do what takes Correia's bisection fifty.
     """
     tau = torch.full_like(x[..., :1], -1.0)
-    for _ in range(_STEPS):
+    for _ in range(NEWTON_STEPS):
         gap = (x - tau).clamp_(min=0.0)
         slope = gap.pow(power - 1.0)
         total = (slope * gap).sum(-1, keepdim=True)

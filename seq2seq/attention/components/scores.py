@@ -134,11 +134,11 @@ class Cosine(Dot):
 
     def queries(self, queries: Tensor) -> Tensor:
         """(B, H, T, Q) -> g q / |q|."""
-        return super().queries(_unit(queries))
+        return super().queries(_normalize(queries))
 
     def keys(self, keys: Tensor) -> Tensor:
         """(B, H, S, Q) -> k / |k|."""
-        return _unit(keys)
+        return _normalize(keys)
 
 
 class Additive(Score):
@@ -235,7 +235,7 @@ class Constant(Score):
         return (queries[..., :1] * 0.0).expand(-1, -1, -1, memory.mask.shape[1])
 
 
-def _unit(x: Tensor) -> Tensor:
+def _normalize(x: Tensor) -> Tensor:
     """x / |x|; 0 stays 0, with a gradient that is finite."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide_dtype(x.dtype))
     return (x / norm.where(norm > 0, 1.0)).to(x.dtype)

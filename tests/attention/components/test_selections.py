@@ -255,13 +255,13 @@ def test_gumbel_is_torchs() -> None:
 def test_gumbel_anneals() -> None:
     gumbel = Gumbel(temperature=2.0, final_temperature=0.5)
     for progress, temperature in ((0.0, 2.0), (0.5, 1.0), (1.0, 0.5)):
-        gumbel.anneal(progress)
+        gumbel.set_progress(progress)
         assert gumbel.temperature.item() == pytest.approx(temperature)
     restored = Gumbel(temperature=2.0, final_temperature=0.5)
     restored.load_state_dict(gumbel.state_dict())
     assert restored.temperature.item() == 0.5
     probe = model("model=transformer", attention="gumbel")
-    probe.decoder.cross_attention(0).anneal(1.0)
+    probe.decoder.cross_attention(0).set_progress(1.0)
     assert probe.state_dict()["decoder.layers.0.attention.selection.temperature"].item() == pytest.approx(0.5)
 
 
