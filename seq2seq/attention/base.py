@@ -48,13 +48,25 @@ class Attention(nn.Module, ABC):
         self.context_dim = source.width
 
     def prepare(self, memory: Memory) -> Memory:
-        """Per-source work, done once: projected keys, latents. (B, S, V) in, tensors of leading B stored."""
+        """Do the work that is needed once a source, such as projecting keys.
+
+        Args:
+            memory: values (B, S, V).
+
+        Returns:
+            The memory with ``prepared``, tensors whose first dimension is B.
+        """
         return memory
 
     def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
-        """Self-attention's memory after ``new`` (prepared) has joined ``past``: the key-value cache.
+        """Append ``new`` to the key-value cache of self-attention.
 
-        It may fold or drop what no query of ``new`` or later can reach, except where ``need_weights`` will be asked.
+        What no query of ``new`` or later can reach may be folded or dropped.
+
+        Args:
+            past: the cache so far; None at the start.
+            new: a prepared memory.
+            need_weights: weights will be asked for, so nothing may be folded or dropped.
         """
         if past is None:
             return new
@@ -67,7 +79,7 @@ class Attention(nn.Module, ABC):
         )
 
     def initial_state(self, memory: Memory) -> AttentionState:
-        """What is carried from query to query; {} where the mechanism keeps nothing."""
+        """Return the state before the first query of a prepared memory; {} where nothing is carried."""
         return {}
 
     @abstractmethod
@@ -80,10 +92,21 @@ class Attention(nn.Module, ABC):
         mask: Tensor | None = None,
         need_weights: bool = False,
     ) -> AttentionOutput:
-        """Contexts of T queries. ``mask`` (B, T, S) narrows further what each may see."""
+        """Attend from T queries, one or many, to a prepared memory.
+
+        Args:
+            query: vectors (B, T, Q) with their positions.
+            memory: what ``prepare``, or ``extend``, returned.
+            state: what ``initial_state`` or the last call returned.
+            mask: (B, T, S), narrows further which positions each query may see.
+            need_weights: return the weights too, and make every context of weights from ``apply_weights``.
+
+        Returns:
+            Contexts (B, T, C), weights (B, H, T, S) if asked for, and the new state.
+        """
 
     def read_target(self, embedded: Tensor, mask: Tensor) -> Tensor | None:
-        """What ``Query.target`` should hold of a whole target, while training: embedded (B, T, E), mask (B, T)."""
+        """Return ``Query.target`` for a whole target, in training: embedded (B, T, E), mask (B, T)."""
         return None
 
     def apply_weights(self, weights: Tensor, query: Query) -> Tensor:
@@ -101,25 +124,25 @@ class Attention(nn.Module, ABC):
         return dropout(weights, self.dropout, self.training)
 
     def alignment(self, weights: Tensor) -> Tensor:
-        """(B, H, T, S) -> (B, T, S), what copying, AER and Pharaoh output read: the mean over heads."""
+        """Reduce weights (B, H, T, S) to (B, T, S), for copying, AER and Pharaoh output: the mean over heads."""
         return weights.mean(1)
 
     def regulariser(self) -> dict[str, Tensor]:
-        """Loss terms in the parameters alone, {name: scalar}, added once an update: those of the parts."""
+        """Return loss terms of the parameters alone, {name: scalar}, added once an update: those of the parts."""
         return {name: term for part in self.parts() for name, term in part.regulariser().items()}
 
     def constrain(self) -> None:
-        """Puts parameters back into their set; called after each optimiser step."""
+        """Project parameters onto their allowed set. Called after each optimiser step."""
         for part in self.parts():
             part.constrain()
 
     def set_progress(self, progress: float) -> None:
-        """Sets the buffers that change as training goes; called before each update, ``progress`` from 0 to 1."""
+        """Update the buffers that depend on the progress of training, 0 to 1. Called before each update."""
         for part in self.parts():
             part.set_progress(progress)
 
     def parts(self) -> Iterator[AttentionComponent]:
-        """Scores, windows, normalisers, selections: whatever this mechanism is composed of."""
+        """Return the scores, windows, normalisers, selections that this mechanism is composed of."""
         return (module for module in self.modules() if isinstance(module, AttentionComponent))
 
 

@@ -21,4 +21,4 @@ class AttentionComponent(nn.Module):
         """Project parameters onto their allowed set. Called after each optimiser step."""
 
     def set_progress(self, progress: float) -> None:
-        """Sets the buffers that change as training goes, ``progress`` from 0 to 1."""
+        """Update the buffers that depend on the progress of training, 0 to 1. Called before each update."""

@@ -1,6 +1,6 @@
 """The mechanisms that factor: score x window x normalizer x selection x heads.
 
-Letters as in ``base.py``; G groups of heads that share keys and values, D the width of a head after projection.
+Letters as in ``types.py``; G groups of heads that share keys and values, D the width of a head after projection.
 """
 
 from __future__ import annotations

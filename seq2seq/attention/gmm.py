@@ -1,6 +1,6 @@
 """Graves' window: a mixture of bumps that only moves forwards, and looks at no content.
 
-Letters as in ``base.py``; K bumps.
+Letters as in ``types.py``; K bumps.
 """
 
 from __future__ import annotations

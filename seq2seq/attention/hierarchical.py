@@ -1,6 +1,6 @@
 """Attention over words and over the sentences that they stand in.
 
-Letters as in ``base.py``; N sentences, s(j) the sentence of word j.
+Letters as in ``types.py``; N sentences, s(j) the sentence of word j.
 """
 
 from __future__ import annotations

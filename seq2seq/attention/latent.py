@@ -1,6 +1,6 @@
 """Multi-head latent attention: one low-rank latent a position, of which all heads make their keys and values.
 
-Letters as in ``base.py``; D the width of a head, L of a latent, R of the part that rotary positions turn.
+Letters as in ``types.py``; D the width of a head, L of a latent, R of the part that rotary positions turn.
 """
 
 from __future__ import annotations

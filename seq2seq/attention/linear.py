@@ -1,6 +1,6 @@
 """Linear attention: a similarity that is a product of features, so that a source is summed up once.
 
-Letters as in ``base.py``; D the width of a head, M the number of its features. Features and sums are in at least fp32.
+Letters as in ``types.py``; D the width of a head, M the number of its features. Features and sums are in at least fp32.
 """
 
 from __future__ import annotations

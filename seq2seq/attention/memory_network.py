@@ -1,6 +1,6 @@
 """End-to-end memory networks: several hops over one memory.
 
-Letters as in ``base.py``; K hops, D width of the embedded memories.
+Letters as in ``types.py``; K hops, D width of the embedded memories.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Feature maps: what takes the softmax's place in linear attention.
 
-Letters as in ``base.py``; D the width of a head, M the number of its features, L any number of vectors.
+Letters as in ``types.py``; D the width of a head, M the number of its features, L any number of vectors.
 """
 
 from __future__ import annotations
