@@ -19,7 +19,7 @@ from matplotlib.ticker import NullFormatter
 from peers.attention import SDPA, mechanism
 from peers.contest import Figures, Side, contest
 
-from seq2seq.attention.base import SourceSpec
+from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
 

@@ -16,7 +16,8 @@ from seq2seq.attention.components.selections import Hard
 from seq2seq.batch import Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
-from seq2seq.layers.output import LEAST, TokenLoss
+from seq2seq.layers.cross_entropy import MIN_LOG_PROB
+from seq2seq.layers.output import TokenLoss
 from seq2seq.model import Seq2Seq
 
 OWN_TERMS = ("doubly_stochastic", "word_prediction")
@@ -110,7 +111,7 @@ class Criterion(nn.Module):
         """Whether a share of training, or a number of updates, is over."""
         return (self.progress if start <= 1.0 else self.updates) >= start
 
-    def anneal(self, progress: float, updates: int) -> None:
+    def set_progress(self, progress: float, updates: int) -> None:
         """How far training has come, from 0 to 1, and after how many updates."""
         self.progress.fill_(progress)
         self.updates.fill_(updates)
@@ -241,7 +242,7 @@ def _likelihood(model: Seq2Seq, decoded: Decoded, batch: Batch) -> TokenLoss:
     hits = torch.zeros_like(batch.target_mask)
     for row in range(len(batch)):
         log_p = model.decoder.log_probs(decoded.row(row))[0]  # (T, W)
-        picked = log_p.gather(1, batch.target_out[row, :, None]).squeeze(1).clamp(min=LEAST)
+        picked = log_p.gather(1, batch.target_out[row, :, None]).squeeze(1).clamp(min=MIN_LOG_PROB)
         each[row] = -picked * batch.target_mask[row]
         hits[row] = (picked >= log_p.amax(1)) & batch.target_mask[row]
     total = each.sum()

@@ -16,7 +16,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, Memory, SourceSpec, build_attention
+from seq2seq.attention.base import Attention, build_attention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError

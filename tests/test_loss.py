@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionOutput, Memory, Query
+from seq2seq.attention.types import AttentionOutput, Memory, Query
 from seq2seq.batch import PAD, Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
@@ -109,7 +109,7 @@ def test_a_term_that_starts_late() -> None:
     criterion = Criterion(0.0, {"cost": 0.5, "span": 0.25}, {"cost": 0.9})
     probe, data = penalised(), batch()
     for progress, weight in ((0.0, 0.0), (0.89, 0.0), (0.9, 0.5), (1.0, 0.5)):
-        criterion.anneal(progress, 7)
+        criterion.set_progress(progress, 7)
         losses = criterion(probe, data)
         close(losses.total, losses.nll + weight * losses.terms["cost"] + 0.25 * losses.terms["span"])
     with pytest.raises(UserError, match=r"loss\.start\.cots: there is no loss\.weights\.cots; .*there are: cost"):
@@ -124,7 +124,7 @@ def test_a_term_that_starts_with_an_update() -> None:
     criterion.endless = True
     probe, data = penalised(), batch()
     for updates, weight in ((0, 0.0), (2999, 0.0), (3000, 0.5), (10**9, 0.5)):
-        criterion.anneal(0.0, updates)
+        criterion.set_progress(0.0, updates)
         losses = criterion(probe, data)
         close(losses.total, losses.nll + weight * losses.terms["cost"])
 

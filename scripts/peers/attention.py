@@ -18,8 +18,9 @@ from peers.meter import Work, repeats, saved, seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attention, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.cli.hydra_app import compose
 from seq2seq.config.instantiate import build_node
 from seq2seq.runtime.memory import allocated, keep_freed

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.scores import Location
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
-from seq2seq.attention.recurrent import refuse_self
-from seq2seq.attention.requirements import split_heads
+from seq2seq.attention.requirements import refuse_self
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import split_heads
 
 
 class AdaptiveAttention(ComposedAttention):
@@ -66,17 +66,19 @@ class AdaptiveAttention(ComposedAttention):
         need_weights: bool = False,
     ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries, and the sentinel's share (B, H, T)."""
-        asked = _with_slot(self.ask(query, memory, mask))
-        values = self._each_head(memory.prepared["values"])
-        keys = self._each_head(memory.prepared.get("keys", memory.prepared["values"]))
-        own_key, own_value = self._slot(self.sentinel(query, state))  # (B, H, T, D)
-        scores = torch.cat((self.score(asked.queries, keys, memory), self._own_score(asked.queries, own_key)), -1)
+        queries = _with_sentinel(self.head_queries(query, memory, mask))
+        values = self._expand_groups(memory.prepared["values"])
+        keys = self._expand_groups(memory.prepared.get("keys", memory.prepared["values"]))
+        own_key, own_value = self._sentinel_key_value(self.sentinel(query, state))  # (B, H, T, D)
+        scores = torch.cat(
+            (self.score(queries.vectors, keys, memory), self._sentinel_score(queries.vectors, own_key)), -1
+        )
         nowhere = memory.positions.new_full((len(scores), 1, memory.positions.shape[-1]), -1)
         places = replace(memory, positions=torch.cat((memory.positions, nowhere), 1))  # for what is drawn
-        selected = self.select(scores, asked, places, state)
+        selected = self.select(scores, queries, places, state)
         weights = selected.weights  # (B, H, T, S + 1)
-        used = self.drop(weights)
-        context = self.finish(used[..., :-1] @ values + used[..., -1:] * own_value, asked)
+        used = self.apply_weights(weights, query)
+        context = self.finish(used[..., :-1] @ values + used[..., -1:] * own_value, queries)
         return AttentionOutput(
             context,
             weights[..., :-1] if need_weights else None,
@@ -93,28 +95,29 @@ class AdaptiveAttention(ComposedAttention):
         gate = torch.sigmoid(self.gate_input(query.input) + self.gate_state(before))
         return gate * torch.tanh(query.vector if query.cell is None else query.cell())
 
-    def _slot(self, sentinel: Tensor) -> tuple[Tensor, Tensor]:
+    def _sentinel_key_value(self, sentinel: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, Q) -> key and value of the slot (B, H, T, D), a head's own where heads are projected."""
         key, value = self.sentinel_key(sentinel), self.sentinel_value(sentinel)
         if self.project:
             key, value = self.key_value(key).chunk(2, -1)[0], self.key_value(value).chunk(2, -1)[1]
-        return self._each_head(split_heads(key, self.groups)), self._each_head(split_heads(value, self.groups))
+        return self._expand_groups(split_heads(key, self.groups)), self._expand_groups(split_heads(value, self.groups))
 
-    def _own_score(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def _sentinel_score(self, queries: Tensor, keys: Tensor) -> Tensor:
         """e(h_t, s_t) for each t: (B, H, T, D) both -> (B, H, T, 1). To the score, B T memories of one place."""
         batch, _, length, _ = queries.shape
         one = Memory.of(queries.new_zeros(batch * length, 1, 0), queries.new_ones(batch * length, 1, dtype=torch.bool))
-        scores = self.score(_alone(queries), _alone(self.score.keys(keys)), one)  # (B T, H, 1, 1)
+        keys = _as_single_queries(self.score.keys(keys))
+        scores = self.score(_as_single_queries(queries), keys, one)  # (B T, H, 1, 1)
         return scores.squeeze(-1).unflatten(0, (batch, length)).transpose(1, 2)
 
 
-def _alone(x: Tensor) -> Tensor:
+def _as_single_queries(x: Tensor) -> Tensor:
     """(B, H, T, D) -> (B T, H, 1, D)."""
     return x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
 
 
-def _with_slot(asked: HeadQueries) -> HeadQueries:
+def _with_sentinel(queries: HeadQueries) -> HeadQueries:
     """One more place at the end: always visible, unshaped, unbiased."""
-    visible = torch.cat((asked.visible, torch.ones_like(asked.visible[..., :1])), -1)
-    factor = None if asked.factor is None else F.pad(asked.factor, (0, 1), value=1.0)
-    return replace(asked, visible=visible, factor=factor)
+    visible = torch.cat((queries.visible, torch.ones_like(queries.visible[..., :1])), -1)
+    factor = None if queries.factor is None else F.pad(queries.factor, (0, 1), value=1.0)
+    return replace(queries, visible=visible, factor=factor)

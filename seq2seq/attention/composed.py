@@ -1,6 +1,6 @@
 """The mechanisms that factor: score x window x normalizer x selection x heads.
 
-Letters as in ``base.py``; G groups of heads that share keys and values, D the width of a head after projection.
+Letters as in ``types.py``; G groups of heads that share keys and values, D the width of a head after projection.
 """
 
 from __future__ import annotations
@@ -13,36 +13,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
+from seq2seq.attention.component import AttentionComponent
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.normalizers import Normalizer, Softmax
 from seq2seq.attention.components.ordering import alibi, rotate
 from seq2seq.attention.components.scores import Dot, Score
 from seq2seq.attention.components.selections import SelectedWeights, Selection, Soft
 from seq2seq.attention.components.windows import Window
-from seq2seq.attention.requirements import AttentionComponent, at_least_1, split_heads
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.dropout import dropout
+from seq2seq.layers.tensors import split_heads
 
 
 @dataclass(frozen=True)
 class HeadQueries:
-    """T queries and what they may see; ``at`` is one of them."""
+    """T queries as the heads compare them, with what they may see."""
 
-    queries: Tensor  # (B, H, T, D)
-    position: Tensor  # (B, T)
+    query: Query
+    vectors: Tensor  # (B, H, T, D)
     visible: Tensor  # (B, 1 or H, 1 or T, S) bool
     factor: Tensor | None  # (B, 1 or H, 1 or T, S), on the normalised weights
     bias: Tensor | None  # (B, H, T, S), on the scores
     places: Tensor  # (B, S, P) where the memory stands
 
     def at(self, t: int) -> HeadQueries:
-        """Query t alone: T = 1."""
+        """Return query t alone: T = 1."""
         return HeadQueries(
-            self.queries[:, :, t : t + 1],
-            self.position[:, t : t + 1],
-            _row(self.visible, t),
-            None if self.factor is None else _row(self.factor, t),
-            None if self.bias is None else _row(self.bias, t),
+            self.query.at(t),
+            self.vectors[:, :, t : t + 1],
+            _select_query(self.visible, t),
+            None if self.factor is None else _select_query(self.factor, t),
+            None if self.bias is None else _select_query(self.bias, t),
             self.places,
         )
 
@@ -106,6 +110,8 @@ class ComposedAttention(Attention):
         self.selection = selection()
         self.mass = self.window.mass
         self.gradient = self.selection.gradient
+        if self.gradient != "exact":  # dropout would remove the one position drawn, and REINFORCE still credit it
+            self.dropout = 0.0
         if source.position == "rotary" and (not isinstance(self.score, Dot) or widths[0] % 2):
             raise UserError(
                 "rotary positions turn queries and keys inside a dot product of even width; "
@@ -122,11 +128,11 @@ class ComposedAttention(Attention):
             keys, values = (split_heads(x, self.groups) for x in self.key_value(memory.values).chunk(2, -1))
         else:
             keys = values = memory.values.unsqueeze(1)
-        return replace(memory, values=memory.values[..., :0], prepared=self.kept(keys, values, memory))
+        return replace(memory, values=memory.values[..., :0], prepared=self.prepared_tensors(keys, values, memory))
 
-    def kept(self, keys: Tensor, values: Tensor, memory: Memory) -> dict[str, Tensor]:
+    def prepared_tensors(self, keys: Tensor, values: Tensor, memory: Memory) -> dict[str, Tensor]:
         """What ``prepare`` keeps of keys and values (B, G, S, D)."""
-        compared = self.score.keys(keys if self._shares_keys else self._each_head(keys))
+        compared = self.score.keys(keys if self._groups_share_keys else self._expand_groups(keys))
         if self.source.position == "rotary":
             compared = rotate(compared, memory.positions[..., 0])
         return {"values": values} if compared is values else {"values": values, "keys": compared}
@@ -134,8 +140,8 @@ class ComposedAttention(Attention):
     def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
         """Appends keys and values, whose S is dimension 2, and drops what the window will never reach again."""
         if past is not None:
-            if self.window.needed is not None and not need_weights:
-                past = _without(past, *self.window.needed)
+            if self.window.cache_window is not None and not need_weights:
+                past = _keep_ends(past, *self.window.cache_window)
             both = {name: torch.cat((past.prepared[name], new.prepared[name]), 2) for name in new.prepared}
             joined = super().extend(replace(past, prepared={}), replace(new, prepared={}))
             new = replace(joined, prepared=both)
@@ -157,23 +163,19 @@ class ComposedAttention(Attention):
         """Contexts (B, T, C) of T queries, from any memory that ``prepare`` has seen."""
         values = memory.prepared["values"]
         keys = memory.prepared.get("keys", values)
-        if not need_weights and mask is None and self._plain and self.source.position != "alibi":
-            shortcut = self.window.shortcut(query, memory)
-            if shortcut is not None:
-                context, seen = shortcut(self.queries(query), keys, values, partial(self._soft, memory))
-                return AttentionOutput(self._leave(context, seen), None, state)
-        asked = self.ask(query, memory, mask)
-        if not need_weights and asked.factor is None and self._plain and not self._drops(values):
-            context = self._fused(asked, keys, values)
-            return AttentionOutput(self.finish(context, asked), None, state)
-        selected = self.select(self.compare(asked, keys, memory), asked, memory, state)
-        return self.attended(selected, asked, values, state, need_weights)
+        if not need_weights and mask is None and self._is_sdpa and self.source.position != "alibi":
+            fast_path = self.window.fast_path(query, memory)
+            if fast_path is not None:
+                context, seen = fast_path(self.queries(query), keys, values, partial(self._attend_part, memory))
+                return AttentionOutput(self._merge_heads(context, seen), None, state)
+        queries = self.head_queries(query, memory, mask)
+        if not need_weights and queries.factor is None and self._is_sdpa and not self._drops_weights(values):
+            context = self._fused_attention(queries, keys, values)
+            return AttentionOutput(self.finish(context, queries), None, state)
+        selected = self.select(self.compare(queries, keys, memory), queries, memory, state)
+        return self.attended(selected, queries, values, state, need_weights)
 
-    def drop(self, weights: Tensor) -> Tensor:
-        """Not of drawn ones: the one position that a query reads would be gone, and REINFORCE would credit it still."""
-        return super().drop(weights) if self.selection.gradient == "exact" else weights
-
-    def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> HeadQueries:
+    def head_queries(self, query: Query, memory: Memory, mask: Tensor | None) -> HeadQueries:
         """What ``query`` brings to the scores: projected vectors, the conjunction of all masks, the window's shape."""
         queries = self.queries(query)
         view = self.window(query, memory)
@@ -190,57 +192,62 @@ class ComposedAttention(Attention):
         bias = None
         if self.source.position == "alibi":
             bias = alibi(query.position, memory.positions[..., 0], self.heads).to(queries.dtype)
-        return HeadQueries(queries, query.position, visible, view.factor, bias, memory.positions)
+        return HeadQueries(query, queries, visible, view.factor, bias, memory.positions)
 
     def queries(self, query: Query) -> Tensor:
         """What each head compares with keys (B, H, T, D)."""
         queries = split_heads(self.query(query.vector), self.heads) if self.project else query.vector.unsqueeze(1)
         return rotate(queries, query.position) if self.source.position == "rotary" else queries
 
-    def compare(self, asked: HeadQueries, keys: Tensor, memory: Memory) -> Tensor:
+    def compare(self, queries: HeadQueries, keys: Tensor, memory: Memory) -> Tensor:
         """Scores (B, H, T, S) of keys (B, G or H, S, .)."""
-        return self.score(asked.queries, self._each_head(keys), memory)
+        return self.score(queries.vectors, self._expand_groups(keys), memory)
 
-    def weigh(self, scores: Tensor, asked: HeadQueries) -> Tensor:
+    def weigh(self, scores: Tensor, queries: HeadQueries) -> Tensor:
         """Scores (B, H, T, S) to weights: bias, normaliser, and the window's factor."""
-        weights = self.normalizer(scores if asked.bias is None else scores + asked.bias, asked.visible)
-        if asked.factor is not None:
-            weights = weights * asked.factor.to(weights.dtype)
+        weights = self.normalizer(scores if queries.bias is None else scores + queries.bias, queries.visible)
+        if queries.factor is not None:
+            weights = weights * queries.factor.to(weights.dtype)
             if self.window.renormalise:
                 total = weights.sum(-1, keepdim=True)
                 weights = weights / torch.where(total > 0, total, 1.0)  # 1 over the least number is no finite gradient
         return weights
 
-    def select(self, scores: Tensor, asked: HeadQueries, memory: Memory, state: AttentionState) -> SelectedWeights:
+    def select(self, scores: Tensor, queries: HeadQueries, memory: Memory, state: AttentionState) -> SelectedWeights:
         """Scores (B, H, T, S) to the weights that are used."""
 
         def draw() -> Tensor:
-            return counter_rng.uniform(state["seed"], asked.position, self.heads, memory.positions)
+            return counter_rng.uniform(state["seed"], queries.query.position, self.heads, memory.positions)
 
-        return self.selection(self.weigh(scores, asked), draw, state)
+        return self.selection(self.weigh(scores, queries), draw, state)
 
     def attended(
-        self, selected: SelectedWeights, asked: HeadQueries, values: Tensor, state: AttentionState, need_weights: bool
+        self,
+        selected: SelectedWeights,
+        queries: HeadQueries,
+        values: Tensor,
+        state: AttentionState,
+        need_weights: bool,
     ) -> AttentionOutput:
         """The answer that these weights give; values (B, G, S, D)."""
         weights = selected.weights
-        context = self.read(self.drop(weights), self._each_head(values), asked)
+        context = self.read(self.apply_weights(weights, queries.query), self._expand_groups(values), queries)
         penalties = {name: value.sum(1) for name, value in selected.penalties.items()}
         log_prob = None if selected.log_prob is None else selected.log_prob.sum(1)
-        finished = self.finish(context, asked)
+        finished = self.finish(context, queries)
         return AttentionOutput(
             finished, weights if need_weights else None, state, log_prob=log_prob, penalties=penalties
         )
 
-    def read(self, weights: Tensor, values: Tensor, asked: HeadQueries) -> Tensor:
+    def read(self, weights: Tensor, values: Tensor, queries: HeadQueries) -> Tensor:
         """(B, H, T, S), (B, H, S, D) -> contexts (B, H, T, D)."""
         return weights @ values
 
-    def finish(self, context: Tensor, asked: HeadQueries) -> Tensor:
+    def finish(self, context: Tensor, queries: HeadQueries) -> Tensor:
         """The contexts of all heads (B, H, T, D) as one, (B, T, C); zero where no head sees anything."""
-        return self._leave(context, asked.visible.any(-1).any(1))
+        return self._merge_heads(context, queries.visible.any(-1).any(1))
 
-    def _leave(self, context: Tensor, seen: Tensor) -> Tensor:
+    def _merge_heads(self, context: Tensor, seen: Tensor) -> Tensor:
         """``finish``, where ``seen`` (B, T or 1) says which queries see anything."""
         if not self.project:
             return context.squeeze(1)
@@ -251,21 +258,24 @@ class ComposedAttention(Attention):
         """Its own; what a part is made of is that part's affair."""
         return (module for module in self.children() if isinstance(module, AttentionComponent))
 
-    def _soft(self, memory: Memory, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
-        """What a shortcut calls for each part of the sequence: (B', H, T', D), (B', G, S', D) twice, (B', 1, ., S')."""
-        if not self._drops(values):
-            return self._kernel(queries, keys, values, keep)
-        weights = self.normalizer(self.score(queries, self._each_head(keys), memory), keep)
-        return self.drop(weights) @ self._each_head(values)
+    def _attend_part(self, memory: Memory, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+        """Attend within a part of the sequence, for a window's fast path.
 
-    def _fused(self, asked: HeadQueries, keys: Tensor, values: Tensor) -> Tensor:
+        (B', H, T', D), (B', G, S', D) twice, (B', 1, ., S') -> (B', H, T', D).
+        """
+        if not self._drops_weights(values):
+            return self._scaled_dot_product(queries, keys, values, keep)
+        weights = self.normalizer(self.score(queries, self._expand_groups(keys), memory), keep)
+        return dropout(weights, self.dropout, self.training) @ self._expand_groups(values)
+
+    def _fused_attention(self, queries: HeadQueries, keys: Tensor, values: Tensor) -> Tensor:
         """softmax(scale q . k + bias) v without ever holding the weights."""
-        keep = asked.visible
-        if asked.bias is not None:
-            keep = (asked.bias / self._temperature).masked_fill(~keep, -torch.inf)
-        return self._kernel(asked.queries, keys, values, keep)
+        keep = queries.visible
+        if queries.bias is not None:
+            keep = (queries.bias / self._temperature).masked_fill(~keep, -torch.inf)
+        return self._scaled_dot_product(queries.vectors, keys, values, keep)
 
-    def _kernel(self, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+    def _scaled_dot_product(self, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
         assert isinstance(self.score, Dot)
         queries, scale = self.score.queries(queries), self.score.scale / self._temperature
         share = self.groups < self.heads
@@ -280,25 +290,25 @@ class ComposedAttention(Attention):
         return self.normalizer.temperature
 
     @property
-    def _plain(self) -> bool:
+    def _is_sdpa(self) -> bool:
         """Whether a context is softmax(scale q . k) v, which SDPA computes, and nothing else."""
         return isinstance(self.score, Dot) and type(self.normalizer) is Softmax and type(self.selection) is Soft
 
-    def _drops(self, values: Tensor) -> bool:
+    def _drops_weights(self, values: Tensor) -> bool:
         """Whether weights are made in order to be dropped: on the CPU that is faster than SDPA's own dropout."""
         return bool(self.training and self.dropout) and values.device.type == "cpu"
 
     @property
-    def _shares_keys(self) -> bool:
+    def _groups_share_keys(self) -> bool:
         """Whether keys are compared as they are, so that the heads of a group can share them."""
         return type(self.score).keys is Score.keys
 
-    def _each_head(self, x: Tensor) -> Tensor:
+    def _expand_groups(self, x: Tensor) -> Tensor:
         """(B, G, S, D) -> (B, H, S, D): head h reads group h // (H / G)."""
         return x if x.shape[1] == self.heads else x.repeat_interleave(self.heads // self.groups, 1)
 
 
-def _without(memory: Memory, first: int, last: int) -> Memory:
+def _keep_ends(memory: Memory, first: int, last: int) -> Memory:
     """All but what stands between the ``first`` and the ``last`` places; its extent remembers how many there were."""
     size = memory.mask.shape[1]
     if size <= first + last:
@@ -317,6 +327,6 @@ def _without(memory: Memory, first: int, last: int) -> Memory:
     )
 
 
-def _row(x: Tensor, t: int) -> Tensor:
+def _select_query(x: Tensor, t: int) -> Tensor:
     """Query t of (B, ., T or 1, S), as T = 1."""
     return x if x.shape[2] == 1 else x[:, :, t : t + 1]

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.scores import Score
 from seq2seq.attention.composed import HeadQueries
 from seq2seq.attention.recurrent import RecurrentAttention, StepOutput
-from seq2seq.attention.requirements import at_least_1, wide, widened
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import wide_dtype, widen
 
 KINDS = ("see", "linguistic", "neural")
 
@@ -90,7 +91,7 @@ class CoverageAttention(RecurrentAttention):
         more = {}
         if self.kind == "linguistic":
             logit = self.fertility(memory.values).masked_fill(~memory.mask.unsqueeze(-1), 0.0)
-            logit = widened(logit).transpose(1, 2).unsqueeze(-1)
+            logit = widen(logit).transpose(1, 2).unsqueeze(-1)
             share = torch.sigmoid(logit).clamp_min(torch.finfo(logit.dtype).eps)  # no word is without fertility
             more = {"rate": 1.0 / (self.most * share)}
         elif self.kind == "neural":
@@ -101,7 +102,7 @@ class CoverageAttention(RecurrentAttention):
         """``coverage`` (B, H, S, N): nothing was attended to."""
         values = memory.prepared["values"]
         shape = len(values), self.heads, memory.mask.shape[1], self.size
-        return {"coverage": values.new_zeros(shape, dtype=wide(values.dtype))}
+        return {"coverage": values.new_zeros(shape, dtype=wide_dtype(values.dtype))}
 
     def queries(self, query: Query) -> Tensor:
         """What each head compares with keys, the cell beside the state if it is read."""
@@ -110,11 +111,11 @@ class CoverageAttention(RecurrentAttention):
             query = replace(query, vector=torch.cat((cell, query.vector), -1))
         return super().queries(query)
 
-    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, query: Query, state: AttentionState) -> StepOutput:
+    def step(self, queries: HeadQueries, keys: Tensor, memory: Memory, state: AttentionState) -> StepOutput:
         """Scores of keys + c w_c, then c with the new weights."""
         before = state["coverage"]
-        scores = self.score(asked.queries, keys + self.added(before, keys.dtype), memory)
-        selected = self.select(scores, asked, memory, state)
+        scores = self.score(queries.vectors, keys + self.added(before, keys.dtype), memory)
+        selected = self.select(scores, queries, memory, state)
         weights = selected.weights.to(before.dtype).transpose(2, 3)  # (B, H, S, 1)
         penalties = {}
         if self.kind == "see":
@@ -123,7 +124,7 @@ class CoverageAttention(RecurrentAttention):
         elif self.kind == "linguistic":
             after = before + weights * memory.prepared["rate"]
         else:
-            after = self.gated(before, weights, memory, query)
+            after = self.gated(before, weights, memory, queries.query)
         return StepOutput(selected, {**state, "coverage": after}, penalties)
 
     def added(self, before: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,6 +1,6 @@
 """Graves' window: a mixture of bumps that only moves forwards, and looks at no content.
 
-Letters as in ``base.py``; K bumps.
+Letters as in ``types.py``; K bumps.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
-from seq2seq.attention.recurrent import refuse_regions, refuse_self
-from seq2seq.attention.requirements import at_least_1, wide
+from seq2seq.attention.base import Attention
+from seq2seq.attention.requirements import at_least_1, refuse_regions, refuse_self
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import wide_dtype
 
-STEEPEST, FARTHEST = 10.0, 1e6  # the largest exponent, and place
+MAX_EXPONENT, MAX_POSITION = 10.0, 1e6  # so that no square leaves the floats
 
 
 class GMMAttention(Attention):
@@ -65,7 +66,7 @@ class GMMAttention(Attention):
     def initial_state(self, memory: Memory) -> AttentionState:
         """``kappa`` (B, K): before the first position."""
         values = memory.prepared["values"]
-        return {"kappa": values.new_full((len(values), self.mixtures), -1.0, dtype=wide(values.dtype))}
+        return {"kappa": values.new_full((len(values), self.mixtures), -1.0, dtype=wide_dtype(values.dtype))}
 
     def forward(
         self,
@@ -78,9 +79,9 @@ class GMMAttention(Attention):
     ) -> AttentionOutput:
         """Contexts (B, T, V) of T queries."""
         values = memory.prepared["values"]
-        made = self.bumps(query.vector).to(state["kappa"].dtype).clamp(max=STEEPEST)
-        alpha, beta, moves = made.chunk(3, -1)  # (B, T, K) each
-        kappa = (state["kappa"].unsqueeze(1) + moves.exp().cumsum(1)).clamp(max=FARTHEST)
+        parameters = self.bumps(query.vector).to(state["kappa"].dtype).clamp(max=MAX_EXPONENT)
+        alpha, beta, moves = parameters.chunk(3, -1)  # (B, T, K) each
+        kappa = (state["kappa"].unsqueeze(1) + moves.exp().cumsum(1)).clamp(max=MAX_POSITION)
         visible = memory.mask[:, None] if mask is None else memory.mask[:, None] & mask
         distance = kappa.unsqueeze(-1) - memory.positions[:, None, None, :, 0]  # (B, T, K, S)
         height = -beta.exp().unsqueeze(-1) * distance.square()
@@ -89,8 +90,8 @@ class GMMAttention(Attention):
             bumps = height.masked_fill(hidden, torch.finfo(height.dtype).min).softmax(-1)
             weights = (alpha.softmax(-1).unsqueeze(2) @ bumps).squeeze(2)
         else:
-            alpha = alpha.clamp(max=STEEPEST - math.log(self.mixtures))  # their sum too is a number in fp16
+            alpha = alpha.clamp(max=MAX_EXPONENT - math.log(self.mixtures))  # their sum too is a number in fp16
             weights = torch.exp(alpha.unsqueeze(-1) + height).sum(2)
         weights = weights.masked_fill(~visible, 0.0).to(values.dtype)
-        context = self.drop(weights) @ values
+        context = self.apply_weights(weights, query) @ values
         return AttentionOutput(context, weights.unsqueeze(1) if need_weights else None, {"kappa": kappa[:, -1]})

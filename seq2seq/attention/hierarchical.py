@@ -1,6 +1,6 @@
 """Attention over words and over the sentences that they stand in.
 
-Letters as in ``base.py``; N sentences, s(j) the sentence of word j.
+Letters as in ``types.py``; N sentences, s(j) the sentence of word j.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec, sentence_means
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Score
 from seq2seq.attention.requirements import at_least_1, score_at
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec, sentence_means
 from seq2seq.errors import UserError
 
 KINDS = ("renormalised", "within")
@@ -110,7 +111,7 @@ class HierarchicalAttention(Attention):
             visible = visible & mask.unsqueeze(1)
         combine = self._renormalised if self.kind == "renormalised" else self._within
         weights = combine(words, sentences, memory.segments[:, None, None, :].expand_as(words), visible)
-        used = self.drop(weights).squeeze(1)
+        used = self.apply_weights(weights, query).squeeze(1)
         return AttentionOutput(used.to(memory.values.dtype) @ memory.values, weights if need_weights else None, state)
 
     def _renormalised(self, words: Tensor, sentences: Tensor, segments: Tensor, visible: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.composed import ComposedAttention
-from seq2seq.attention.recurrent import refuse_self
-from seq2seq.attention.requirements import wide
+from seq2seq.attention.requirements import refuse_self
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.layers.tensors import wide_dtype
 
 
 class IntraTemporalAttention(ComposedAttention):
@@ -32,7 +32,7 @@ class IntraTemporalAttention(ComposedAttention):
     def initial_state(self, memory: Memory) -> AttentionState:
         """``earlier`` (B, H, S): the logarithm of nothing, as a number whose gradient is one."""
         values = memory.prepared["values"]
-        dtype = wide(values.dtype)
+        dtype = wide_dtype(values.dtype)
         shape = len(values), self.heads, memory.mask.shape[1]
         nothing = values.new_full(shape, torch.finfo(dtype).min, dtype=dtype)
         return {**super().initial_state(memory), "earlier": nothing}
@@ -47,14 +47,14 @@ class IntraTemporalAttention(ComposedAttention):
         need_weights: bool = False,
     ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries."""
-        asked = self.ask(query, memory, mask)
+        queries = self.head_queries(query, memory, mask)
         values, earlier = memory.prepared["values"], state["earlier"]
-        scores = self.compare(asked, memory.prepared.get("keys", values), memory)
+        scores = self.compare(queries, memory.prepared.get("keys", values), memory)
         real = scores.to(earlier.dtype).masked_fill(~memory.mask[:, None, None], 0.0)
         history = [earlier]
         for row in real.unbind(2):  # torch.logcumsumexp would do, ten times as slowly
             history.append(torch.logaddexp(history[-1], row))
         before = torch.stack(history[:-1], 2)  # (B, H, T, S)
         before = before.masked_fill(before == torch.finfo(before.dtype).min, 0.0)
-        selected = self.select((scores - before).to(scores.dtype), asked, memory, state)
-        return self.attended(selected, asked, values, {**state, "earlier": history[-1]}, need_weights)
+        selected = self.select((scores - before).to(scores.dtype), queries, memory, state)
+        return self.attended(selected, queries, values, {**state, "earlier": history[-1]}, need_weights)

@@ -1,6 +1,6 @@
 """Multi-head latent attention: one low-rank latent a position, of which all heads make their keys and values.
 
-Letters as in ``base.py``; D the width of a head, L of a latent, R of the part that rotary positions turn.
+Letters as in ``types.py``; D the width of a head, L of a latent, R of the part that rotary positions turn.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.ordering import alibi, rotate
-from seq2seq.attention.requirements import at_least_1, split_heads
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import split_heads
 
 ABSORB = ("auto", "always", "never")
 EPSILON = 1e-6  # of the norms, as released
@@ -102,7 +104,7 @@ class LatentAttention(Attention):
     def prepare(self, memory: Memory) -> Memory:
         """``latent`` c (B, S, L) and ``rope`` k^R (B, S, R): all that is kept."""
         latent, turning = self.down(memory.values).split((self.latent_dim, self.rope_dim), -1)
-        prepared = {"latent": _normed(self.norm, latent)}
+        prepared = {"latent": _apply_norm(self.norm, latent)}
         if self.rope_dim:
             prepared["rope"] = rotate(turning.unsqueeze(1), memory.positions[..., 0]).squeeze(1)
         return replace(memory, values=memory.values[..., :0], prepared=prepared)
@@ -128,7 +130,7 @@ class LatentAttention(Attention):
             bias = alibi(query.position, memory.positions[..., 0], self.heads).to(content.dtype)
         length, size = query.vector.shape[1], memory.mask.shape[1]
         form = self._absorbed if self.absorbs(length, size) else self._expanded
-        context, weights = form(content, turning, memory, visible, bias, need_weights)
+        context, weights = form(content, turning, query, memory, visible, bias, need_weights)
         return AttentionOutput(self.output(context.transpose(1, 2).flatten(2)), weights, state)
 
     def absorbs(self, queries: int, keys: int) -> bool:
@@ -142,7 +144,7 @@ class LatentAttention(Attention):
         """q^C (B, H, T, D) and q^R (B, H, T, R)."""
         x = query.vector
         if self.query_down is not None and self.query_norm is not None:
-            x = _normed(self.query_norm, self.query_down(x))
+            x = _apply_norm(self.query_norm, self.query_down(x))
         content, turning = split_heads(self.query(x), self.heads).split((self.head_dim, self.rope_dim), -1)
         return content, rotate(turning, query.position) if self.rope_dim else turning
 
@@ -150,6 +152,7 @@ class LatentAttention(Attention):
         self,
         content: Tensor,
         turning: Tensor,
+        query: Query,
         memory: Memory,
         visible: Tensor,
         bias: Tensor | None,
@@ -161,13 +164,16 @@ class LatentAttention(Attention):
             shared = memory.prepared["rope"].unsqueeze(1).expand(-1, self.heads, -1, -1)
             keys = torch.cat((keys, shared.to(keys.dtype)), -1)
             values = F.pad(values, (0, self.rope_dim))  # fused kernels want one width
-        context, weights = self._attend(_joined(content, turning), keys, values, visible, bias, need_weights)
+        context, weights = self._attend(
+            _concatenate(content, turning), keys, values, query, visible, bias, need_weights
+        )
         return context[..., : self.head_dim], weights
 
     def _absorbed(
         self,
         content: Tensor,
         turning: Tensor,
+        query: Query,
         memory: Memory,
         visible: Tensor,
         bias: Tensor | None,
@@ -175,16 +181,16 @@ class LatentAttention(Attention):
     ) -> tuple[Tensor, Tensor | None]:
         """Multi-query attention: one key and value for all heads, whose queries are rows of one head."""
         key_up, value_up = self.up.weight.view(2, self.heads, self.head_dim, self.latent_dim)
-        queries = _joined(torch.einsum("bhtd,hdl->bhtl", content, key_up), turning)
+        queries = _concatenate(torch.einsum("bhtd,hdl->bhtl", content, key_up), turning)
         latent = memory.prepared["latent"]
-        keys = _joined(latent, memory.prepared["rope"]) if self.rope_dim else latent
+        keys = _concatenate(latent, memory.prepared["rope"]) if self.rope_dim else latent
         keys = keys.to(queries.dtype).unsqueeze(1)  # (B, 1, S, L + R), and the value is its first part
         rows = queries.shape[1:3]
         if visible.shape[2] > 1:
             visible = visible.expand(-1, self.heads, -1, -1).flatten(1, 2).unsqueeze(1)
         bias = None if bias is None else bias.flatten(1, 2).unsqueeze(1)
-        asked = queries.flatten(1, 2).unsqueeze(1)  # (B, 1, H T, L + R)
-        context, weights = self._attend(asked, keys, keys, visible, bias, need_weights)
+        stacked = queries.flatten(1, 2).unsqueeze(1)  # (B, 1, H T, L + R)
+        context, weights = self._attend(stacked, keys, keys, query, visible, bias, need_weights)
         context = context[..., : self.latent_dim].squeeze(1).unflatten(1, rows)
         weights = None if weights is None else weights.squeeze(1).unflatten(1, rows)
         return torch.einsum("bhtl,hdl->bhtd", context, value_up), weights
@@ -194,6 +200,7 @@ class LatentAttention(Attention):
         queries: Tensor,
         keys: Tensor,
         values: Tensor,
+        query: Query,
         visible: Tensor,
         bias: Tensor | None,
         need_weights: bool,
@@ -206,14 +213,14 @@ class LatentAttention(Attention):
             return F.scaled_dot_product_attention(*given, scale=self.scale), None
         scores = (queries * self.scale) @ keys.transpose(-1, -2)
         weights = self.normalizer(scores if bias is None else scores + bias, visible)
-        return self.drop(weights) @ values, weights if need_weights else None
+        return self.apply_weights(weights, query) @ values, weights if need_weights else None
 
 
-def _normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:
+def _apply_norm(norm: nn.RMSNorm, x: Tensor) -> Tensor:
     """In the parameters' precision, kept in that of x: under autocast they differ."""
     return norm(x.to(norm.weight.dtype)).to(x.dtype)
 
 
-def _joined(content: Tensor, turning: Tensor) -> Tensor:
+def _concatenate(content: Tensor, turning: Tensor) -> Tensor:
     """[content; turning], in the dtype of the first."""
     return torch.cat((content, turning.to(content.dtype)), -1)

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Alternatives, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.selections import gumbel
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
-from seq2seq.attention.recurrent import refuse_self
-from seq2seq.attention.requirements import at_least_1, wide
+from seq2seq.attention.requirements import at_least_1, refuse_self
+from seq2seq.attention.types import Alternatives, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.layers.recurrent import recurrent
+from seq2seq.layers.tensors import wide_dtype
 
 
 class HardMarginalAttention(ComposedAttention):
@@ -69,23 +69,25 @@ class HardMarginalAttention(ComposedAttention):
         need_weights: bool = False,
     ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries, and the alternatives that they are the mean of."""
-        asked = self.ask(query, memory, mask)
+        queries = self.head_queries(query, memory, mask)
         values = memory.prepared["values"]
-        scores = self.compare(asked, memory.prepared.get("keys", values), memory)
-        selected = self.select(scores, asked, memory, state)
-        used = self.drop(selected.weights)
-        context = self.finish(self.read(used, self._each_head(values), asked), asked)
+        scores = self.compare(queries, memory.prepared.get("keys", values), memory)
+        selected = self.select(scores, queries, memory, state)
+        used = self.apply_weights(selected.weights, query)
+        context = self.finish(self.read(used, self._expand_groups(values), queries), queries)
         answer = AttentionOutput(context, selected.weights if need_weights else None, state)
         if not self.source.last:
             return answer
         prior = selected.weights if self.training else used  # with some dropped it would be none
-        return self.latent(answer, _log(prior.squeeze(1)), asked, query, memory)
+        return self.latent(answer, _log_weights(prior.squeeze(1)), queries, query, memory)
 
     def latent(
-        self, answer: AttentionOutput, log_prior: Tensor, asked: HeadQueries, query: Query, memory: Memory
+        self, answer: AttentionOutput, log_prior: Tensor, queries: HeadQueries, query: Query, memory: Memory
     ) -> AttentionOutput:
         """``answer`` with its alternatives; log_prior (B, T, S) is log a."""
-        return replace(answer, alternatives=Alternatives(_each(asked, memory, log_prior.shape[1]), log_prior))
+        return replace(
+            answer, alternatives=Alternatives(_single_contexts(queries, memory, log_prior.shape[1]), log_prior)
+        )
 
 
 class VariationalAttention(HardMarginalAttention):
@@ -154,11 +156,11 @@ class VariationalAttention(HardMarginalAttention):
         return self.infer(torch.cat((self.rightward(words)[0], backward), -1)) * mask.unsqueeze(-1)
 
     def latent(
-        self, answer: AttentionOutput, log_prior: Tensor, asked: HeadQueries, query: Query, memory: Memory
+        self, answer: AttentionOutput, log_prior: Tensor, queries: HeadQueries, query: Query, memory: Memory
     ) -> AttentionOutput:
         """The bound's alternatives and its ``kl`` (B, T) where there is a target, else the prior's."""
         if query.target is None:
-            return super().latent(answer, log_prior, asked, query, memory)
+            return super().latent(answer, log_prior, queries, query, memory)
         within = log_prior > -torch.inf
         scores = (query.target @ memory.prepared["values"].squeeze(1).mT).to(log_prior.dtype)  # (B, T, S)
         log_q = torch.log_softmax(scores.masked_fill(~within, -torch.inf), -1)
@@ -166,7 +168,7 @@ class VariationalAttention(HardMarginalAttention):
         kl = (finite.exp() * within * (finite - log_prior.masked_fill(~within, 0.0))).sum(-1)
         length = log_q.shape[1]
         if self.samples is None or "seed" not in answer.state:
-            found = Alternatives(_each(asked, memory, length), log_q, "bound")
+            alternatives = Alternatives(_single_contexts(queries, memory, length), log_q, "bound")
         else:
             u = counter_rng.uniform(
                 answer.state["seed"], query.position, self.samples, memory.positions
@@ -174,27 +176,27 @@ class VariationalAttention(HardMarginalAttention):
             z = (log_q.detach().unsqueeze(1) + gumbel(u)).argmax(-1).transpose(1, 2)  # (B, T, J)
             alone = memory.prepared["alone"]
             contexts = alone.gather(1, z.flatten(1).unsqueeze(-1).expand(-1, -1, alone.shape[-1]))
-            seen = asked.visible.squeeze(1).any(-1)[..., None, None]
-            found = Alternatives(contexts.unflatten(1, z.shape[1:]) * seen, log_q.gather(-1, z), "sampled")
-        return replace(answer, alternatives=found, penalties={**answer.penalties, "kl": kl})
+            seen = queries.visible.squeeze(1).any(-1)[..., None, None]
+            alternatives = Alternatives(contexts.unflatten(1, z.shape[1:]) * seen, log_q.gather(-1, z), "sampled")
+        return replace(answer, alternatives=alternatives, penalties={**answer.penalties, "kl": kl})
 
 
-def _log(weights: Tensor) -> Tensor:
+def _log_weights(weights: Tensor) -> Tensor:
     """log a (B, T, S) in at least fp32, -inf where a is 0; of a row that sees nothing the first is certain.
 
     What is below the root of the smallest number counts as 0: 1/a must stay finite, times anything. In fp16 so does
     what is below 4 over the largest: 1/a is its gradient, which comes back in the dtype of a.
     """
-    exact = wide(weights.dtype)
-    least = max(torch.finfo(exact).tiny ** 0.5, 4.0 / torch.finfo(weights.dtype).max)
+    exact = wide_dtype(weights.dtype)
+    min_weight = max(torch.finfo(exact).tiny ** 0.5, 4.0 / torch.finfo(weights.dtype).max)
     weights = weights.to(exact)
-    some = weights > least
+    some = weights > min_weight
     log = torch.where(some, weights, 1.0).log().masked_fill(~some, -torch.inf)
     empty = ~some.any(-1, keepdim=True) & (torch.arange(weights.shape[-1], device=weights.device) == 0)
     return log.masked_fill(empty, 0.0)
 
 
-def _each(asked: HeadQueries, memory: Memory, length: int) -> Tensor:
+def _single_contexts(queries: HeadQueries, memory: Memory, length: int) -> Tensor:
     """Each position's context (B, T, S, C), a view where all queries see something or nothing alike; 0 if nothing."""
-    seen = asked.visible.squeeze(1).any(-1)  # (B, T or 1)
+    seen = queries.visible.squeeze(1).any(-1)  # (B, T or 1)
     return (memory.prepared["alone"].unsqueeze(1) * seen[..., None, None]).expand(-1, length, -1, -1)

@@ -1,6 +1,6 @@
 """Linear attention: a similarity that is a product of features, so that a source is summed up once.
 
-Letters as in ``base.py``; D the width of a head, M the number of its features. Features and sums are in at least fp32.
+Letters as in ``types.py``; D the width of a head, M the number of its features. Features and sums are in at least fp32.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components.feature_maps import FeatureMap
 from seq2seq.attention.components.ordering import rotate
-from seq2seq.attention.requirements import at_least_1, split_heads, widened
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import split_heads, widen
 
 BLOCK = 64  # queries that compare with each other's keys one by one; all before them are in sums
-FAINT = 1e-18  # a sum of weights this small may have lost some to the end of the range of floats, at 1e-38
+MIN_SAFE_TOTAL = 1e-18  # a sum of weights this small may have lost some to the end of the range of floats, at 1e-38
 
 
 class KernelSums(NamedTuple):
@@ -32,7 +34,7 @@ class KernelSums(NamedTuple):
     @staticmethod
     def of(powers: Tensor, values: Tensor, real: Tensor) -> KernelSums:
         """Over the real ones of log phi(k) (B, H, S, M), values (B, H, S, D)."""
-        exponent = _largest(powers, 2)
+        exponent = _max_exponent(powers, 2)
         features = (powers - exponent).exp().masked_fill(~real[:, None, :, None], 0.0)
         return KernelSums(features.transpose(-1, -2) @ values, features.sum(2).unsqueeze(-1), exponent)
 
@@ -138,32 +140,32 @@ class LinearAttention(Attention):
         if self.source.position == "rotary":
             queries = rotate(queries, query.position)
         with torch.autocast(queries.device.type, enabled=False):
-            asking = self.feature_map.powers(widened(queries))
-            answer = self._answer(asking, query, memory, mask, need_weights)
+            query_powers = self.feature_map.powers(widen(queries))
+            answer = self._attend(query_powers, query, memory, mask, need_weights)
             seen = answer.total >= torch.finfo(answer.total.dtype).tiny
             total = torch.where(seen, answer.total, 1.0)
             context = answer.numerator / total
             weights = answer.products / total if need_weights and answer.products is not None else None
             if weights is not None and not self.source.causal:  # all of them: none is in sums
-                context = self.drop(weights) @ widened(memory.prepared["values"])
+                context = self.apply_weights(weights, query) @ widen(memory.prepared["values"])
             context = context.to(queries.dtype)
             weights = None if weights is None else weights.to(query.vector.dtype)
         # W_o's bias must not fill an empty context
         context = self.output(context.transpose(1, 2).flatten(2)) * seen.any(1)
         return AttentionOutput(context, weights, state)
 
-    def _answer(
-        self, asking: Tensor, query: Query, memory: Memory, mask: Tensor | None, need_weights: bool
+    def _attend(
+        self, query_powers: Tensor, query: Query, memory: Memory, mask: Tensor | None, need_weights: bool
     ) -> LinearOutput:
         """log phi(q) (B, H, T, M) to a memory, by the cheapest way that the question allows."""
-        past = _known(memory)
+        past = _stored_sums(memory)
         if mask is None and not need_weights:
             if not self.source.causal:
                 assert past is not None
-                features = _scaled(asking + past.exponent)
+                features = _scaled_features(query_powers + past.exponent)
                 return LinearOutput(features @ past.matrix, features @ past.total)
-            if asking.shape[2] > BLOCK and _side_by_side(query, memory):
-                return self._in_blocks(asking, memory, past)
+            if query_powers.shape[2] > BLOCK and _is_one_sequence(query, memory):
+                return self._in_blocks(query_powers, memory, past)
         visible = memory.mask[:, None, None, :]
         if self.source.causal:
             visible = visible & (memory.positions[:, None, :, 0] <= query.position[:, :, None]).unsqueeze(1)
@@ -171,13 +173,13 @@ class LinearAttention(Attention):
             past = None  # it is the sum of the very keys
         if mask is not None:
             visible = visible & mask.unsqueeze(1)
-        return _compare(asking, self._powers(memory), widened(memory.prepared["values"]), visible, past)
+        return _compare(query_powers, self._powers(memory), widen(memory.prepared["values"]), visible, past)
 
-    def _in_blocks(self, asking: Tensor, memory: Memory, past: KernelSums | None) -> LinearOutput:
+    def _in_blocks(self, query_powers: Tensor, memory: Memory, past: KernelSums | None) -> LinearOutput:
         """Query i over keys 0..i: by pairs within a block, by the sums of the blocks before it."""
-        lower = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=asking.device).tril()
+        lower = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=query_powers.device).tril()
         answers = []
-        parts = (asking, self._powers(memory), widened(memory.prepared["values"]))
+        parts = (query_powers, self._powers(memory), widen(memory.prepared["values"]))
         blocks = (*(x.split(BLOCK, 2) for x in parts), memory.mask.split(BLOCK, 1))
         for q, k, v, real in zip(*blocks, strict=True):
             visible = lower[: q.shape[2], : q.shape[2]] & real[:, None, None, :]
@@ -188,50 +190,56 @@ class LinearAttention(Attention):
 
     def _powers(self, memory: Memory) -> Tensor:
         """log phi(k) (B, H, S, M), as good as -inf where not real."""
-        powers = self.feature_map.powers(widened(memory.prepared["keys"]))
+        powers = self.feature_map.powers(widen(memory.prepared["keys"]))
         return powers.masked_fill(~memory.mask[:, None, :, None], torch.finfo(powers.dtype).min / 4)
 
     def _sums(self, memory: Memory) -> KernelSums:
         """Of all that the memory holds, as keys or as sums."""
         with torch.autocast(memory.mask.device.type, enabled=False):
-            own = KernelSums.of(self._powers(memory), widened(memory.prepared["values"]), memory.mask)
-            past = _known(memory)
+            own = KernelSums.of(self._powers(memory), widen(memory.prepared["values"]), memory.mask)
+            past = _stored_sums(memory)
             return own if past is None else past.plus(own)
 
 
-def _compare(asking: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: KernelSums | None) -> LinearOutput:
+def _compare(
+    query_powers: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: KernelSums | None
+) -> LinearOutput:
     """All queries, log phi(q), with all keys, log phi(k), and with the sums of those before.
 
     Keys share their exponents, and one that a query may not see can leave it nothing of those that it may: then all
     goes over logarithms.
     """
-    exponent = _largest(powers, 2)
+    exponent = _max_exponent(powers, 2)
     sees = visible.any(-1, keepdim=True)
     if past is not None:
         exponent = torch.maximum(exponent, past.exponent)
         sees = sees | (past.total > 0).any(2, keepdim=True)
-    features = _scaled(asking + exponent)
+    features = _scaled_features(query_powers + exponent)
     products = (features @ (powers - exponent).exp().transpose(-1, -2)).masked_fill(~visible, 0.0)
-    answer = _joined(products, values, features, None if past is None else past.at(exponent))
-    return _by_logarithms(asking, powers, values, visible, past) if (sees & (answer.total < FAINT)).any() else answer
+    answer = _add_sums(products, values, features, None if past is None else past.at(exponent))
+    return (
+        _by_logarithms(query_powers, powers, values, visible, past)
+        if (sees & (answer.total < MIN_SAFE_TOTAL)).any()
+        else answer
+    )
 
 
 def _by_logarithms(
-    asking: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: KernelSums | None
+    query_powers: Tensor, powers: Tensor, values: Tensor, visible: Tensor, past: KernelSums | None
 ) -> LinearOutput:
     """``_compare`` with log phi(q) . phi(k) = log sum_m exp(log phi_m(q) + log phi_m(k)) of each pair, for M times the
     memory: phi(q) e^-c, c the largest of what the query sees.
     """
-    pairs = torch.logsumexp(asking.unsqueeze(3) + powers.unsqueeze(2), -1)
-    largest = _largest(pairs.masked_fill(~visible, torch.finfo(pairs.dtype).min / 4), -1)
+    pairs = torch.logsumexp(query_powers.unsqueeze(3) + powers.unsqueeze(2), -1)
+    largest = _max_exponent(pairs.masked_fill(~visible, torch.finfo(pairs.dtype).min / 4), -1)
     if past is not None:
-        largest = torch.maximum(largest, _largest(asking + past.exponent, -1))
+        largest = torch.maximum(largest, _max_exponent(query_powers + past.exponent, -1))
     products = (pairs - largest).masked_fill(~visible, -torch.inf).exp()
-    features = None if past is None else (asking + past.exponent - largest).exp()
-    return _joined(products, values, features, past)
+    features = None if past is None else (query_powers + past.exponent - largest).exp()
+    return _add_sums(products, values, features, past)
 
 
-def _joined(products: Tensor, values: Tensor, features: Tensor | None, past: KernelSums | None) -> LinearOutput:
+def _add_sums(products: Tensor, values: Tensor, features: Tensor | None, past: KernelSums | None) -> LinearOutput:
     """What pairs and sums give together, both under the same exponents."""
     numerator, total = products @ values, products.sum(-1, keepdim=True)
     if past is not None and features is not None:
@@ -239,23 +247,23 @@ def _joined(products: Tensor, values: Tensor, features: Tensor | None, past: Ker
     return LinearOutput(numerator, total, products)
 
 
-def _largest(powers: Tensor, dim: int) -> Tensor:
+def _max_exponent(powers: Tensor, dim: int) -> Tensor:
     """An exponent to take out, with no gradient of its own."""
     return powers.detach().amax(dim, keepdim=True)
 
 
-def _scaled(powers: Tensor) -> Tensor:
+def _scaled_features(powers: Tensor) -> Tensor:
     """Features (..., M) of which the largest is 1."""
-    return (powers - _largest(powers, -1)).exp()
+    return (powers - _max_exponent(powers, -1)).exp()
 
 
-def _known(memory: Memory) -> KernelSums | None:
+def _stored_sums(memory: Memory) -> KernelSums | None:
     """The sums that a memory holds."""
     stored = memory.prepared
     return KernelSums(*(stored[name] for name in KernelSums._fields)) if "matrix" in stored else None
 
 
-def _side_by_side(query: Query, memory: Memory) -> bool:
+def _is_one_sequence(query: Query, memory: Memory) -> bool:
     """Whether query i sees exactly keys 0..i of those not in sums: they are the states of one sequence, in order."""
     places = query.position
     return torch.equal(places, memory.positions[..., 0]) and bool((places.diff(dim=1) > 0).all())

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.composed import HeadQueries
-from seq2seq.attention.recurrent import RecurrentAttention, StepOutput, along, in_order, refuse_regions
-from seq2seq.attention.requirements import at_least_1, wide
+from seq2seq.attention.recurrent import RecurrentAttention, StepOutput, position_order, take_along
+from seq2seq.attention.requirements import at_least_1, refuse_regions
+from seq2seq.attention.types import AttentionState, Memory, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import wide_dtype
 
 
 class LocationAwareAttention(RecurrentAttention):
@@ -49,7 +50,7 @@ class LocationAwareAttention(RecurrentAttention):
             raise UserError(f"attention.width={width} must be odd: a filter sees as far to each side")
         if reach is not None and reach < 1:
             raise UserError(f"attention.reach is half the width of the window and must be at least 1, got {reach}")
-        self.detach, self.reach = detach, reach
+        self.detach, self.radius = detach, reach
         self.filters = nn.Parameter(torch.empty(self.heads, filters, width))
         self.weight = nn.Parameter(torch.empty(self.heads, filters, self.compared_dim))
         nn.init.uniform_(self.filters, -(width**-0.5), width**-0.5)
@@ -59,41 +60,43 @@ class LocationAwareAttention(RecurrentAttention):
     def prepare(self, memory: Memory) -> Memory:
         """Also the order of its positions."""
         prepared = super().prepare(memory)
-        return replace(prepared, prepared={**prepared.prepared, **in_order(memory)})
+        return replace(prepared, prepared={**prepared.prepared, **position_order(memory)})
 
     def history(self, memory: Memory) -> AttentionState:
         """``previous`` (B, H, S): uniform; ``centre`` (B, H): no median yet."""
-        real = memory.mask.to(wide(memory.prepared["values"].dtype))
+        real = memory.mask.to(wide_dtype(memory.prepared["values"].dtype))
         uniform = (real / real.sum(1, keepdim=True).clamp_min(1.0)).unsqueeze(1).expand(-1, self.heads, -1)
         state = {"previous": uniform}
-        if self.reach is not None:
+        if self.radius is not None:
             state["centre"] = memory.positions.new_full((len(real), self.heads), -1)
         return state
 
-    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, query: Query, state: AttentionState) -> StepOutput:
+    def step(self, queries: HeadQueries, keys: Tensor, memory: Memory, state: AttentionState) -> StepOutput:
         """Scores of keys + f U, then the new weights as the previous ones."""
-        if self.reach is not None:
+        if self.radius is not None:
             rank, centre = memory.prepared["rank"][:, None, None], state["centre"][:, :, None, None]
-            near = (rank >= centre - self.reach) & (rank < centre + self.reach)
-            asked = replace(asked, visible=asked.visible & (near | (centre < 0)))
-        scores = self.score(asked.queries, keys + self.features(state["previous"], memory, keys) @ self.weight, memory)
-        selected = self.select(scores, asked, memory, state)
+            near = (rank >= centre - self.radius) & (rank < centre + self.radius)
+            queries = replace(queries, visible=queries.visible & (near | (centre < 0)))
+        scores = self.score(
+            queries.vectors, keys + self.features(state["previous"], memory, keys) @ self.weight, memory
+        )
+        selected = self.select(scores, queries, memory, state)
         weights = selected.weights.squeeze(2).to(state["previous"].dtype)
         after = {**state, "previous": weights.detach() if self.detach else weights}
-        if self.reach is None:
+        if self.radius is None:
             return StepOutput(selected, after)
-        return StepOutput(selected, {**after, "centre": median(weights, memory)}, visible=asked.visible)
+        return StepOutput(selected, {**after, "centre": median(weights, memory)}, visible=queries.visible)
 
     def features(self, previous: Tensor, memory: Memory, keys: Tensor) -> Tensor:
         """f = F * a: (B, H, S) -> (B, H, S, k), in the dtype of ``keys``."""
-        ordered = along(previous, memory.prepared["order"]).to(keys.dtype)
+        ordered = take_along(previous, memory.prepared["order"]).to(keys.dtype)
         rows = self.filters.flatten(0, 1).unsqueeze(1)  # (H k, 1, r)
         seen = F.conv1d(ordered, rows, padding=rows.shape[-1] // 2, groups=self.heads)  # (B, H k, S)
-        return along(seen, memory.prepared["rank"]).unflatten(1, (self.heads, -1)).transpose(2, 3)
+        return take_along(seen, memory.prepared["rank"]).unflatten(1, (self.heads, -1)).transpose(2, 3)
 
 
 def median(weights: Tensor, memory: Memory) -> Tensor:
     """Half of the weight lies before it: (B, H, S) -> ranks (B, H), -1 where there is no weight."""
-    reached = along(weights.detach(), memory.prepared["order"]).cumsum(-1)
+    reached = take_along(weights.detach(), memory.prepared["order"]).cumsum(-1)
     total = reached[..., -1:]
     return torch.where(total.squeeze(-1) > 0, (reached < 0.5 * total).sum(-1), -1)

@@ -1,6 +1,6 @@
 """End-to-end memory networks: several hops over one memory.
 
-Letters as in ``base.py``; K hops, D width of the embedded memories.
+Letters as in ``types.py``; K hops, D width of the embedded memories.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 
 TYINGS = ("adjacent", "layerwise")
@@ -114,7 +115,7 @@ class MemoryNetworkAttention(Attention):
             weights = self.normalizer(scores, visible)
             if self.linear_start:
                 weights = torch.where(self.linear, scores.masked_fill(~visible, 0.0), weights)
-            u = self.between_hops(u) + self.drop(weights).to(embedded[c].dtype) @ embedded[c]
+            u = self.between_hops(u) + self.apply_weights(weights, query).to(embedded[c].dtype) @ embedded[c]
             hops.append(weights)
         context = u * visible.any(-1, keepdim=True)  # u^1 must not fill an empty context
         return AttentionOutput(context, torch.stack(hops, 1) if need_weights else None, state)
@@ -123,6 +124,6 @@ class MemoryNetworkAttention(Attention):
         """The last hop's (B, T, S)."""
         return weights[:, -1]
 
-    def anneal(self, progress: float) -> None:
+    def set_progress(self, progress: float) -> None:
         """Softmax joins once ``linear_start`` of training is over."""
         self.linear.fill_(progress < self.linear_start)

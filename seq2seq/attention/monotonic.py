@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Score
 from seq2seq.attention.components.selections import SelectedWeights, Soft
 from seq2seq.attention.components.windows import Window
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
-from seq2seq.attention.recurrent import along, in_order, refuse_regions, refuse_self
-from seq2seq.attention.requirements import at_least_1, score_at, wide
+from seq2seq.attention.recurrent import position_order, take_along
+from seq2seq.attention.requirements import at_least_1, refuse_regions, refuse_self, score_at
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import wide_dtype
 
 
 class MonotonicAttention(ComposedAttention):
@@ -69,12 +70,12 @@ class MonotonicAttention(ComposedAttention):
     def prepare(self, memory: Memory) -> Memory:
         """Also the order of its positions."""
         prepared = super().prepare(memory)
-        return replace(prepared, prepared={**prepared.prepared, **in_order(memory)})
+        return replace(prepared, prepared={**prepared.prepared, **position_order(memory)})
 
     def initial_state(self, memory: Memory) -> AttentionState:
         """``alignment`` (B, H, S), in the order of positions: all on the first; while training a seed each sequence."""
         values = memory.prepared["values"]
-        start = values.new_zeros(len(values), self.heads, memory.mask.shape[1], dtype=wide(values.dtype))
+        start = values.new_zeros(len(values), self.heads, memory.mask.shape[1], dtype=wide_dtype(values.dtype))
         start[..., 0] = memory.mask.any(1, keepdim=True).to(start.dtype)
         state = {"alignment": start}
         if self.training and self.noise_std:
@@ -91,10 +92,10 @@ class MonotonicAttention(ComposedAttention):
         need_weights: bool = False,
     ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries. Only where the scan starts must wait for the query before."""
-        asked = self.ask(query, memory, mask)
+        queries = self.head_queries(query, memory, mask)
         values, order = memory.prepared["values"], memory.prepared["order"]
-        visible = along(asked.visible.expand(-1, self.heads, query.vector.shape[1], -1), order)
-        stop = along(self.stop(asked, memory, state), order).masked_fill(~visible, 0.0)
+        visible = take_along(queries.visible.expand(-1, self.heads, query.vector.shape[1], -1), order)
+        stop = take_along(self.stop(queries, memory, state), order).masked_fill(~visible, 0.0)
         left = visible.flip(-1).cumsum(-1).flip(-1)  # how many are visible from here on
         last, gone = visible & (left == 1), left == 0
         if self.preserve:
@@ -109,30 +110,30 @@ class MonotonicAttention(ComposedAttention):
                 start = before - beyond + last[:, :, t] * beyond.sum(-1, keepdim=True)
             stopped.append(row * arrivals([rows[t] for rows in passages], start))
             before = torch.where(seen[:, :, t], stopped[-1], before)
-        weights = along(self.spread(torch.stack(stopped, 2), visible, asked, memory), memory.prepared["rank"])
-        used = SelectedWeights(self.shaped(weights, asked).to(values.dtype))
-        return self.attended(used, asked, values, {**state, "alignment": before}, need_weights)
+        weights = take_along(self.spread(torch.stack(stopped, 2), visible, queries, memory), memory.prepared["rank"])
+        used = SelectedWeights(self.shaped(weights, queries).to(values.dtype))
+        return self.attended(used, queries, values, {**state, "alignment": before}, need_weights)
 
-    def stop(self, asked: HeadQueries, memory: Memory, state: AttentionState) -> Tensor:
+    def stop(self, queries: HeadQueries, memory: Memory, state: AttentionState) -> Tensor:
         """p (B, H, T, S)."""
         keys = memory.prepared.get("keys", memory.prepared["values"])
-        energy = self.compare(asked, keys, memory).to(state["alignment"].dtype) + self.offset
+        energy = self.compare(queries, keys, memory).to(state["alignment"].dtype) + self.offset
         if self.hard and not self.training:
             return (energy > 0).to(energy.dtype)
         if "seed" in state:
-            u = counter_rng.uniform(state["seed"], asked.position, self.heads, memory.positions)
+            u = counter_rng.uniform(state["seed"], queries.query.position, self.heads, memory.positions)
             energy = energy + self.noise_std * torch.special.ndtri(u).to(energy.dtype)
         return torch.sigmoid(energy)
 
-    def spread(self, stopped: Tensor, visible: Tensor, asked: HeadQueries, memory: Memory) -> Tensor:
+    def spread(self, stopped: Tensor, visible: Tensor, queries: HeadQueries, memory: Memory) -> Tensor:
         """What is read where the scan stopped: (B, H, T, S) both, in the order of positions."""
         return stopped
 
-    def shaped(self, weights: Tensor, asked: HeadQueries) -> Tensor:
+    def shaped(self, weights: Tensor, queries: HeadQueries) -> Tensor:
         """The window's factor; divided by its mean under the weights where the window renormalises."""
-        if asked.factor is None:
+        if queries.factor is None:
             return weights
-        shaped = weights * asked.factor.to(weights.dtype)
+        shaped = weights * queries.factor.to(weights.dtype)
         if not self.window.renormalise:
             return shaped
         total = shaped.sum(-1, keepdim=True)
@@ -156,19 +157,22 @@ class MochaAttention(MonotonicAttention):
         with score_at("chunk_score"):
             self.chunk_score = chunk_score(self.score.query_dim, self.score.key_dim, self.heads, source)
 
-    def kept(self, keys: Tensor, values: Tensor, memory: Memory) -> dict[str, Tensor]:
+    def prepared_tensors(self, keys: Tensor, values: Tensor, memory: Memory) -> dict[str, Tensor]:
         """Also the second score's keys (B, H, S, .)."""
-        return {**super().kept(keys, values, memory), "chunk_keys": self.chunk_score.keys(self._each_head(keys))}
+        return {
+            **super().prepared_tensors(keys, values, memory),
+            "chunk_keys": self.chunk_score.keys(self._expand_groups(keys)),
+        }
 
-    def ask(self, query: Query, memory: Memory, mask: Tensor | None) -> HeadQueries:
+    def head_queries(self, query: Query, memory: Memory, mask: Tensor | None) -> HeadQueries:
         """Only what both scores are defined for is visible."""
-        asked, defined = super().ask(query, memory, mask), self.chunk_score.visible(memory)
-        return asked if defined is None else replace(asked, visible=asked.visible & defined[:, None, None])
+        queries, defined = super().head_queries(query, memory, mask), self.chunk_score.visible(memory)
+        return queries if defined is None else replace(queries, visible=queries.visible & defined[:, None, None])
 
-    def spread(self, stopped: Tensor, visible: Tensor, asked: HeadQueries, memory: Memory) -> Tensor:
+    def spread(self, stopped: Tensor, visible: Tensor, queries: HeadQueries, memory: Memory) -> Tensor:
         """beta from a: (B, H, T, S) both."""
-        energy = self.chunk_score(asked.queries, memory.prepared["chunk_keys"], memory).to(stopped.dtype)
-        return chunkwise(stopped, along(energy, memory.prepared["order"]), visible, self.chunk)
+        energy = self.chunk_score(queries.vectors, memory.prepared["chunk_keys"], memory).to(stopped.dtype)
+        return chunkwise(stopped, take_along(energy, memory.prepared["order"]), visible, self.chunk)
 
 
 def alignment(stop: Tensor, start: Tensor) -> Tensor:

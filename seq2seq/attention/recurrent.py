@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.attention.components.scores import Constant, Location
 from seq2seq.attention.components.selections import SelectedWeights
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
+from seq2seq.attention.requirements import refuse_self
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 
 
@@ -50,10 +51,10 @@ class RecurrentAttention(ComposedAttention):
         """The state before the first query, from a prepared memory."""
 
     @abstractmethod
-    def step(self, asked: HeadQueries, keys: Tensor, memory: Memory, query: Query, state: AttentionState) -> StepOutput:
-        """One query (T = 1): keys (B, H, S, .) as the score wants them; ``query`` is what ``asked`` was made of.
+    def step(self, queries: HeadQueries, keys: Tensor, memory: Memory, state: AttentionState) -> StepOutput:
+        """One query (T = 1): keys (B, H, S, .) as the score wants them.
 
-        ``self.score(asked.queries, keys, memory)`` are scores (B, H, 1, S), ``self.select(scores, asked, memory,
+        ``self.score(queries.vectors, keys, memory)`` are scores (B, H, 1, S), ``self.select(scores, queries, memory,
         state)`` makes the weights of them. Everything must be 0 where nothing is visible.
         """
 
@@ -67,23 +68,23 @@ class RecurrentAttention(ComposedAttention):
         need_weights: bool = False,
     ) -> AttentionOutput:
         """Contexts (B, T, C) of T queries, one after the other."""
-        asked = self.ask(query, memory, mask)
+        queries = self.head_queries(query, memory, mask)
         values = memory.prepared["values"]
-        keys = self._each_head(memory.prepared.get("keys", values))
+        keys = self._expand_groups(memory.prepared.get("keys", values))
         steps: list[StepOutput] = []
         for t in range(query.vector.shape[1]):
-            steps.append(self.step(asked.at(t), keys, memory, query.at(t), steps[-1].state if steps else state))
+            steps.append(self.step(queries.at(t), keys, memory, steps[-1].state if steps else state))
         selected = SelectedWeights(
             torch.cat([step.selected.weights for step in steps], 2),
-            _along(steps, lambda step: step.selected.log_prob),
+            _concatenate_steps(steps, lambda step: step.selected.log_prob),
             {
                 name: torch.cat([{**step.selected.penalties, **step.penalties}[name] for step in steps], 2)
                 for name in {**steps[0].selected.penalties, **steps[0].penalties}
             },
         )
-        visible = _along(steps, lambda step: step.visible)
-        asked = asked if visible is None else replace(asked, visible=visible)
-        return self.attended(selected, asked, values, steps[-1].state, need_weights)
+        visible = _concatenate_steps(steps, lambda step: step.visible)
+        queries = queries if visible is None else replace(queries, visible=visible)
+        return self.attended(selected, queries, values, steps[-1].state, need_weights)
 
     @property
     def compared_dim(self) -> int:
@@ -97,33 +98,18 @@ class RecurrentAttention(ComposedAttention):
             return self.score.keys(torch.zeros(1, self.heads, 1, self.score.key_dim)).shape[-1]
 
 
-def in_order(memory: Memory) -> dict[str, Tensor]:
+def position_order(memory: Memory) -> dict[str, Tensor]:
     """``order`` (B, S), the place of the n-th position, those that are not real last; ``rank`` (B, S), its inverse."""
     place = memory.positions[..., 0]
     order = place.masked_fill(~memory.mask, torch.iinfo(place.dtype).max).argsort(stable=True, dim=1)
     return {"order": order, "rank": order.argsort(1)}
 
 
-def along(x: Tensor, index: Tensor) -> Tensor:
+def take_along(x: Tensor, index: Tensor) -> Tensor:
     """x (B, ..., S) with its last dimension taken in the order ``index`` (B, S)."""
     return x.gather(-1, index.view(len(index), *[1] * (x.dim() - 2), -1).expand_as(x))
 
 
-MEMORY = "attention that remembers where it looked needs a source that stays the same; it can't be self-attention"
-
-
-def refuse_self(source: SourceSpec, reason: str = MEMORY) -> None:
-    """For what remembers where it looked, or whatever the ``reason``."""
-    if source.is_self or source.causal:
-        raise UserError(reason)
-
-
-def refuse_regions(source: SourceSpec) -> None:
-    """For what goes from a position to the next."""
-    if source.axes != 1:
-        raise UserError("attention that moves along the source needs an order in time; image regions have none")
-
-
-def _along(steps: list[StepOutput], of: Callable[[StepOutput], Tensor | None]) -> Tensor | None:
+def _concatenate_steps(steps: list[StepOutput], of: Callable[[StepOutput], Tensor | None]) -> Tensor | None:
     parts = [part for part in map(of, steps) if part is not None]
     return torch.cat(parts, 2) if parts else None

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, reported, select
+from seq2seq.attention.base import Attention
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, select_rows, sum_terms
 from seq2seq.batch import UNK, Copies
 from seq2seq.encoders.base import EncoderOutput
 from seq2seq.errors import UserError
@@ -44,8 +45,8 @@ class DecoderState:
         return replace(
             self,
             past=tuple(p and p.select(index) for p in self.past),
-            attention=tuple(select(s, index) for s in self.attention),
-            tensors=select(dict(self.tensors), index),
+            attention=tuple(select_rows(s, index) for s in self.attention),
+            tensors=select_rows(dict(self.tensors), index),
         )
 
     def select(self, index: Tensor) -> DecoderState:
@@ -79,7 +80,7 @@ class Decoded:
         for name in list(weights):
             if (outside := slots[name].sentinel) is not None:
                 weights[SENTINEL + name] = outside.unsqueeze(-1)
-        penalties, log_prob = reported(slots.values())
+        penalties, log_prob = sum_terms(slots.values())
         return Decoded(features, weights, penalties, log_prob, mixture, copying)
 
     def row(self, index: int) -> Decoded:

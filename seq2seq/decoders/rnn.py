@@ -13,16 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import (
-    Alternatives,
-    Attention,
-    AttentionFactory,
-    AttentionOutput,
-    Memory,
-    Query,
-    SourceSpec,
-    build_attention,
-)
+from seq2seq.attention.base import Attention, AttentionFactory, build_attention
+from seq2seq.attention.types import Alternatives, AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.batch import PAD
 from seq2seq.config.ranges import Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState

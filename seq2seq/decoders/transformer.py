@@ -10,16 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import (
-    Attention,
-    AttentionFactory,
-    AttentionOutput,
-    AttentionState,
-    Memory,
-    Query,
-    SourceSpec,
-    build_attention,
-)
+from seq2seq.attention.base import Attention, AttentionFactory, build_attention
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.batch import PAD
 from seq2seq.config.ranges import Count, Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState

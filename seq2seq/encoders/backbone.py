@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import AttentionOutput, Memory
+from seq2seq.attention.types import AttentionOutput, Memory
 from seq2seq.batch import ImageBatch
 from seq2seq.config.ranges import Share, Width
 from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells
@@ -105,7 +105,7 @@ class BackboneEncoder(GridEncoder):
         self.register_buffer("progress", torch.zeros(()), persistent=False)
         self.register_buffer("updates", torch.zeros((), dtype=torch.long), persistent=False)
 
-    def anneal(self, progress: float, updates: int) -> None:
+    def set_progress(self, progress: float, updates: int) -> None:
         """How far training has come, from 0 to 1, and after how many updates."""
         self.progress.fill_(progress)
         self.updates.fill_(updates)

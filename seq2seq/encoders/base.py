@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionOutput, Memory, Query, SourceSpec, reported
+from seq2seq.attention.base import Attention
+from seq2seq.attention.types import AttentionOutput, Memory, Query, SourceSpec, sum_terms
 from seq2seq.batch import Batch, Copies
 from seq2seq.encoders.rows import RowLayout
 from seq2seq.errors import UserError
@@ -30,7 +31,7 @@ class EncoderOutput:
     def of(memory: Memory, hidden: Tensor, slots: Sequence[AttentionOutput]) -> EncoderOutput:
         """Collects what the self-attention of each layer reported; what it says of padding does not count."""
         weights = {f"encoder_self.{i}": slot.weights for i, slot in enumerate(slots) if slot.weights is not None}
-        penalties, log_prob = reported(slots)
+        penalties, log_prob = sum_terms(slots)
         return EncoderOutput(
             memory,
             hidden,

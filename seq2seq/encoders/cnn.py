@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import AttentionOutput, Memory
+from seq2seq.attention.types import AttentionOutput, Memory
 from seq2seq.config.ranges import Layers, Share, Width
 from seq2seq.encoders.image import GridEncoder, PositionCodes, cells, inside
 from seq2seq.errors import UserError

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import sentence_means
+from seq2seq.attention.types import sentence_means
 from seq2seq.batch import Batch
 from seq2seq.config.ranges import Count
 from seq2seq.encoders.base import Encoder, EncoderOutput, SequenceEncoder

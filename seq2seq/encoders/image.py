@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionOutput, Memory, SourceSpec
+from seq2seq.attention.types import AttentionOutput, Memory, SourceSpec
 from seq2seq.batch import Batch, ImageBatch
 from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.errors import UserError

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import AttentionFactory, AttentionOutput, Memory, SourceSpec
+from seq2seq.attention.base import AttentionFactory
+from seq2seq.attention.types import AttentionOutput, Memory, SourceSpec
 from seq2seq.config.ranges import Count, Layers, Share, Width
 from seq2seq.encoders.image import GridEncoder, PositionCodes, cells
 from seq2seq.encoders.transformer import EncoderLayer

@@ -10,7 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import AttentionFactory, Memory, SourceSpec, build_attention
+from seq2seq.attention.base import AttentionFactory, build_attention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.config.ranges import Count, CountOrZero, Layers, Share, Width
 from seq2seq.encoders.base import EncoderOutput, SequenceEncoder, attend_self
 from seq2seq.errors import UserError

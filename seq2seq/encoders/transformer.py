@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import AttentionFactory, AttentionOutput, Memory, SourceSpec, build_attention
+from seq2seq.attention.base import AttentionFactory, build_attention
+from seq2seq.attention.types import AttentionOutput, Memory, SourceSpec
 from seq2seq.config.ranges import Count, CountOrZero, Layers, Share, Width
 from seq2seq.encoders.base import EncoderOutput, SequenceEncoder, attend_self
 from seq2seq.layers.embedding import TokenEmbedding, relative

@@ -11,7 +11,7 @@ from functools import reduce
 
 import torch
 
-from seq2seq.attention.base import Memory, SourceSpec
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.batch import Batch
 from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.encoders.image import GridEncoder, for_captions, shown

@@ -1,4 +1,4 @@
-"""Dropout whose mask costs a quarter of a random word an element on the CPU."""
+"""Dropout: on the CPU by 16-bit draws, a quarter of a random word an element, else by ``F.dropout``."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-_LEVELS = 2**16  # a 16-bit draw an element: p is met to 2^-17
+from seq2seq.layers.kernels import is_plain
+
+DRAW_LEVELS = 2**16  # of a 16-bit draw: p is met to 2^-17
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
-    """x / (1-p) where kept, 0 with probability p (Srivastava 2014).
+    """Return x / (1-p) where kept, 0 with probability p (Srivastava 2014).
 
-    On the CPU the mask is read off 64-bit words, four elements each: ``bernoulli_`` draws a word an
-    element and took a tenth of a Transformer's training step. Elsewhere it is ``F.dropout``.
+    On the CPU the mask is read off 64-bit words, four elements each: ``F.dropout`` draws a word an element, which took
+    a tenth of a Transformer's training step. Elsewhere, and within ``plain_kernels()``, it is ``F.dropout``.
     """
     if not training or p == 0.0:
         return x
-    if x.device.type != "cpu" or p == 1.0:
+    if is_plain() or x.device.type != "cpu" or p == 1.0:
         return F.dropout(x, p)
     return x * keep_mask(x.shape, p, x.dtype)
 
 
 def relu_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
-    """dropout(relu(x)), which back-propagates through what came out: positive where x was and was kept.
+    """Return dropout(relu(x)), whose backward pass reads the output: positive where x was and was kept.
 
     No mask is stored, and a Transformer's widest activation is passed over twice less.
     """
-    if not training or p == 0.0 or p == 1.0 or x.device.type != "cpu":
+    if is_plain() or not training or p == 0.0 or p == 1.0 or x.device.type != "cpu":
         return dropout(F.relu(x), p, training)
     return _ReLUDropout.apply(x, p)
 
@@ -51,14 +53,14 @@ class _ReLUDropout(torch.autograd.Function):
 
 
 def keep_mask(shape: torch.Size | tuple[int, ...], p: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A CPU tensor of 0 with probability p, else 1/(1-p); p rounded to 1/65536."""
+    """Return a CPU tensor of 0 with probability p, else 1/(1-p); p rounded to 1/65536."""
     count = 1
     for size in shape:
         count *= size
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     draws = words.view(torch.int16)[:count].view(shape)
     kept = torch.empty(shape, dtype=dtype)
-    torch.ge(draws, round(p * _LEVELS) - _LEVELS // 2, out=kept)  # straight to floats: bool is a slow detour
+    torch.ge(draws, round(p * DRAW_LEVELS) - DRAW_LEVELS // 2, out=kept)  # straight to floats: bool is a slow detour
     return kept.mul_(1.0 / (1.0 - p))
 
 

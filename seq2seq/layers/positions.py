@@ -1,4 +1,4 @@
-"""Absolute positions: what is added to embeddings. (Relative ones live in the scores: ``attention/positions.py``.)
+"""Absolute positions, added to embeddings. Relative ones act in the scores (``attention/components/ordering.py``).
 
 Shapes: B batch, T positions, D width.
 """

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from seq2seq.attention.adaptive import AdaptiveAttention
-from seq2seq.attention.base import AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Constant, General, Location, ScaledDot
 from seq2seq.attention.components.selections import Hard
 from seq2seq.attention.components.windows import Global, LocalM, LocalP
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import memory, noise, randomise

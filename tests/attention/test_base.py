@@ -1,35 +1,11 @@
-"""What passes between decoders and mechanisms."""
+"""The base of all mechanisms."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
-from seq2seq.attention.base import Memory, SourceSpec, select
-from tests.catalogue import mechanism, memory, noise
-
-
-def test_memory_along_time() -> None:
-    values, mask = noise(2, 4, 3), torch.tensor([[True] * 4, [True, True, False, False]])
-    made = Memory.of(values, mask)
-    assert made.positions.tolist() == [[[0], [1], [2], [3]]] * 2
-    assert made.extent.tolist() == [[4], [2]]
-
-
-def test_select_takes_all_that_a_memory_holds() -> None:
-    whole = memory(4, 2, 3)
-    sections = memory(2, 1, 2, width=3)
-    segments = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]])
-    whole = replace(whole, segments=segments, sections=sections, prepared={"keys": noise(3, 5)})
-    index = torch.tensor([2, 0, 0])
-    picked = whole.select(index)
-    pairs = [
-        (getattr(picked, name), getattr(whole, name)) for name in ("values", "mask", "positions", "extent", "segments")
-    ]
-    pairs += [(picked.sections.values, sections.values), (picked.prepared["keys"], whole.prepared["keys"])]
-    assert all(torch.equal(ours, theirs[index]) for ours, theirs in pairs)
-    assert torch.equal(select({"a": index}, torch.tensor([1]))["a"], torch.tensor([0]))
+from seq2seq.attention.types import SourceSpec
+from tests.catalogue import mechanism, memory
 
 
 def test_extend_grows_the_memory() -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq.attention.base import Attention, SourceSpec
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components.scores import Dot
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
 from tests.attention.walk import close, same, walk

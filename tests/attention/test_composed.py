@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import SourceSpec, build_attention
+from seq2seq.attention.base import build_attention
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
@@ -120,7 +121,18 @@ def test_weights_are_those_that_make_the_context(name: str) -> None:
     close(answer.context, ours.output(context) if ours.project else context)
 
 
-@pytest.mark.parametrize(("name", "other"), [("concat", "additive"), ("soft", "additive"), ("global", "general")])
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("concat", "additive"),
+        ("soft", "additive"),
+        ("global", "general"),
+        ("memory_network", "memory"),
+        ("mla", "latent"),
+        ("location_only", "location"),
+        ("sentinel", "adaptive"),
+    ],
+)
 def test_two_names_of_one_thing(name: str, other: str) -> None:
     assert config(f"attention={name}").attention == config(f"attention={other}").attention
 

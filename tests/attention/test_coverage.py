@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from seq2seq.attention.base import AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Constant, Dot, General, Location, ScaledDot
 from seq2seq.attention.components.selections import Hard
 from seq2seq.attention.components.windows import Global, LocalM
 from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.coverage import CoverageAttention
+from seq2seq.attention.types import AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise, randomise

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import SourceSpec
 from seq2seq.attention.gmm import GMMAttention
+from seq2seq.attention.types import SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import memory, noise, randomise

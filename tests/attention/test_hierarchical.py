@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Dot, General
 from seq2seq.attention.components.windows import Global
 from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.hierarchical import HierarchicalAttention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import close, same, walk
 from tests.catalogue import memory, noise, randomise

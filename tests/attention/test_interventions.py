@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from seq2seq.attention.base import Attention, Memory, Query, SourceSpec, select
-from seq2seq.attention.interventions import FIRST, INTERVENTIONS, Change, intervened
+from seq2seq.attention.base import Attention
+from seq2seq.attention.interventions import FIRST_WEIGHTS, INTERVENTIONS, Change, intervened
+from seq2seq.attention.types import Memory, Query, SourceSpec, select_rows
 from tests.attention.walk import outcome, walk
 from tests.catalogue import WIDTH, choices, mechanism, memory, noise
 
@@ -115,7 +116,7 @@ def test_rows_of_a_frozen_state_can_be_reordered() -> None:
     with intervened(attention, INTERVENTIONS["frozen"]):
         first = attention(ask(queries), prepared, attention.initial_state(prepared), need_weights=True)
         order = torch.tensor([1, 0])
-        turned = select(first.state, order)
+        turned = select_rows(first.state, order)
         again = attention(ask(noise(2, 1, WIDTH)), prepared.select(order), turned, need_weights=True)
-    assert any(name.startswith(FIRST) for name in first.state)
+    assert any(name.startswith(FIRST_WEIGHTS) for name in first.state)
     assert_close(again.weights, first.weights.index_select(0, order))

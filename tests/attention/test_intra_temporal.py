@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Constant, Dot, General
 from seq2seq.attention.components.windows import Global, LocalM
 from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.intra_temporal import IntraTemporalAttention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import close, walk
 from tests.catalogue import memory, noise, randomise

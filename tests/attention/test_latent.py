@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.ordering import alibi, rotate
 from seq2seq.attention.latent import LatentAttention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, cut, same, walk
 from tests.catalogue import memory, noise, randomise

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Alternatives, Memory, Query, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import General
 from seq2seq.attention.components.selections import Gumbel
 from seq2seq.attention.components.windows import Global, LocalM, LocalP
 from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.latent_alignment import HardMarginalAttention, VariationalAttention
+from seq2seq.attention.types import Alternatives, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from tests.attention.walk import ask, close, draw, walk

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from seq2seq.attention.base import Alternatives, Attention, Memory, SourceSpec, select
+from seq2seq.attention.base import Attention
+from seq2seq.attention.types import Alternatives, Memory, SourceSpec, select_rows
 from tests.attention.walk import EXACT, ask, close, cut, outcome, same, walk
 from tests.catalogue import WIDTH, choices, mechanism, memory, noise, serves
 
@@ -197,7 +198,7 @@ def test_select(case: Case, need_weights: bool) -> None:
     grown = attention.prepare(cut(source, slice(0, 2)) if causal else source)
     grown = attention.extend(None, grown) if causal else grown
     state = attention(ask(queries[:, :2], 0), grown, attention.initial_state(grown), need_weights=need_weights).state
-    grown, state = grown.select(index), select(state, index)
+    grown, state = grown.select(index), select_rows(state, index)
     if causal:
         grown = attention.extend(grown, attention.prepare(cut(source, slice(2, S)).select(index)))
     rest = attention(ask(queries[index, 2:], 2), grown, state, need_weights=need_weights)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Attention, SourceSpec
+from seq2seq.attention.base import Attention
+from seq2seq.attention.types import SourceSpec
 from seq2seq.batch import PAD, Batch
 from seq2seq.layers.embedding import POSITIONS, relative
 from seq2seq.model import Seq2Seq

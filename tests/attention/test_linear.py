@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.components.feature_maps import Elu, Favor, FeatureMap, orthogonal
 from seq2seq.attention.components.ordering import rotate
 from seq2seq.attention.linear import BLOCK, LinearAttention
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, cut, walk
 from tests.catalogue import memory, noise, randomise

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, General, Location
 from seq2seq.attention.components.windows import Global
 from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.location_aware import LocationAwareAttention, median
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, walk
 from tests.catalogue import memory, noise, randomise

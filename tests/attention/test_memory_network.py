@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.memory_network import MemoryNetworkAttention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import close, cut, walk
 from tests.catalogue import memory, noise, randomise
@@ -129,15 +129,15 @@ def test_linear_start_ends() -> None:
     assert (attention.mass, plain.mass) == ("free", "one")
     weights = []
     for progress in (0.0, 0.2, 0.25, 1.0):
-        attention.anneal(progress)
+        attention.set_progress(progress)
         weights.append(walk(attention, queries, source).weights)
     assert torch.equal(weights[0], weights[1])
     assert (weights[0] < 0).any()
     assert torch.equal(weights[2], weights[3])
     close(weights[3], walk(plain, queries, source).weights)
-    attention.anneal(0.0)
+    attention.set_progress(0.0)
     resumed = made(linear_start=0.25)
-    resumed.anneal(1.0)
+    resumed.set_progress(1.0)
     resumed.load_state_dict(attention.state_dict())
     close(walk(resumed, queries, source).weights, weights[0])
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from seq2seq.attention.base import AttentionOutput, Memory, SourceSpec
 from seq2seq.attention.components.scores import Additive, Constant, General, Location
 from seq2seq.attention.components.windows import Global, LocalM, LocalP
 from seq2seq.attention.monotonic import MochaAttention, MonotonicAttention, alignment, chunkwise
+from seq2seq.attention.types import AttentionOutput, Memory, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise, randomise

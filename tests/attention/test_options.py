@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Attention, SourceSpec
+from seq2seq.attention.base import Attention
+from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
 from tests.attention.walk import walk
@@ -54,7 +55,7 @@ def behaviour(node: Mapping[str, Any], source: SourceSpec) -> tuple[dict[str, Te
     attention.double()
     answers = []
     for seed, training, progress in ((0, True, 0.0), (1, True, 1.0), (2, False, 1.0)):
-        attention.anneal(progress)
+        attention.set_progress(progress)
         torch.manual_seed(seed)
         size, step = (12, 1) if source.is_self else (6, 3)  # 12: further than the patterns of self-attention reach
         queries, values = noise(2, size, WIDTH).requires_grad_(), memory(size, 4, step=step)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from seq2seq.attention.base import SourceSpec
-from seq2seq.attention.components.windows import LocalM
+from seq2seq.attention.components.windows import AdaptiveSpan, LocalM
+from seq2seq.attention.types import SourceSpec
 from tests.attention.components import test_windows
 from tests.attention.walk import close, walk
 from tests.catalogue import CONF, WIDTH, memory, noise
@@ -23,10 +23,11 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_example_is_the_source() -> None:
-    window, tests, _ = blocks("python")
+    window, tests, term, _ = blocks("python")
     assert window == inspect.getsource(LocalM)
     ours = (test_windows.test_local_m, test_windows.test_local_m_is_global_where_it_reaches_all)
     assert tests == "\n\n".join(map(inspect.getsource, ours))
+    assert set(term.splitlines()) <= set(inspect.getsource(AdaptiveSpan).splitlines())
     part, mechanism, _ = blocks("yaml")
     assert part == (CONF / "attention" / "window" / "local_m.yaml").read_text(encoding="utf-8")
     assert mechanism == (CONF / "attention" / "local_m.yaml").read_text(encoding="utf-8")
@@ -34,10 +35,10 @@ def test_the_example_is_the_source() -> None:
 
 def test_the_smallest_mechanism() -> None:
     names: dict[str, Any] = {}
-    exec(blocks("python")[2], names)
+    exec(blocks("python")[3], names)
     node = OmegaConf.create(blocks("yaml")[2])
-    assert node["_target_"].endswith(".Mean") and list(node) == ["_target_", "_partial_", "dim"]
-    attention, source = names["Mean"](WIDTH, SourceSpec(WIDTH), dim=3).double(), memory(4, 2, 0)
+    assert node["_target_"].endswith(".MeanAttention") and list(node) == ["_target_", "_partial_", "dim"]
+    attention, source = names["MeanAttention"](WIDTH, SourceSpec(WIDTH), dim=3).double(), memory(4, 2, 0)
     answer = walk(attention, noise(3, 2, WIDTH), source)
     expected = torch.stack(
         [source.values[b, :n].mean(0) if n else torch.zeros(WIDTH).double() for b, n in enumerate((4, 2, 0))]

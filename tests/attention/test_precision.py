@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionOutput, Memory, SourceSpec
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Dot, General
 from seq2seq.attention.components.windows import Global
 from seq2seq.attention.coverage import CoverageAttention
 from seq2seq.attention.latent_alignment import HardMarginalAttention
+from seq2seq.attention.types import AttentionOutput, Memory, SourceSpec
 from tests.attention.walk import ask, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
 

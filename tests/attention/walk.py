@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Alternatives, Attention, AttentionOutput, Memory, Query
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components import counter_rng
+from seq2seq.attention.types import Alternatives, AttentionOutput, Memory, Query
 
 EXACT = {torch.float64: 1e-12, torch.float32: 2e-5}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from seq2seq.attention.base import AttentionOutput
+from seq2seq.attention.types import AttentionOutput
 from seq2seq.decoders.base import Decoded, DecoderState
 from tests.catalogue import memory, noise
 

@@ -58,7 +58,7 @@ def test_frozen_or_trained_from_some_time_on(folder: Path) -> None:
         (7, 0.1, 7, True),
     ):
         ours = BackboneEncoder(None, dim=12, name=str(folder), train_from=train_from).train()
-        ours.anneal(progress, updates)
+        ours.set_progress(progress, updates)
         ours(data).memory.values.square().sum().backward()
         grads = [p.grad is not None and bool(p.grad.any()) for p in ours.network.parameters()]
         assert any(grads) is learns and ours.project.weight.grad is not None

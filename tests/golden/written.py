@@ -22,7 +22,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.batch import SPECIALS, Batch
 from seq2seq.data.codec import Codec
 from seq2seq.data.tokenizer import Tokenizer
@@ -143,7 +144,7 @@ class WrittenAttention(Attention):
         size = memory.mask.shape[1]
         given = torch.einsum("btv,vhs->bhts", query.vector, self.rows)[..., :size] * memory.mask[:, None, None]
         rest = 1 - given.sum(-1, keepdim=True)
-        used = self.drop(torch.cat((given, rest), -1) if self.outside else given)[..., :size]
+        used = self.apply_weights(torch.cat((given, rest), -1) if self.outside else given, query)[..., :size]
         sentinel = rest.squeeze(-1) if self.outside else None
         return AttentionOutput(used.mean(1) @ memory.values, given if need_weights else None, state, sentinel)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from seq2seq.layers.dropout import Dropout, dropout, keep_mask, relu_dropout
+from seq2seq.layers.kernels import plain_kernels
 
 N = 200_001  # not a multiple of four: the last word is cut
 
@@ -79,3 +81,33 @@ def test_relu_dropout_is_dropout_of_relu(p: float) -> None:
         results.append((out.detach(), x.grad))
     torch.testing.assert_close(results[0], results[1])
     assert torch.equal(relu_dropout(x.detach(), p, training=False), torch.relu(x.detach()))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_plain_dropout_is_pytorchs(p: float) -> None:
+    """Same draws, same values, same gradient as ``F.dropout``."""
+    for compute, reference in ((dropout, F.dropout), (relu_dropout, lambda x, p: F.dropout(F.relu(x), p))):
+        results = []
+        for function in (compute, reference):
+            torch.manual_seed(5)
+            x = torch.randn(37, 11, dtype=torch.float64, requires_grad=True)
+            with plain_kernels():
+                out = function(x, p)
+            out.square().sum().backward()
+            results.append((out.detach(), x.grad))
+        assert torch.equal(results[0][0], results[1][0])
+        torch.testing.assert_close(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_fast_dropout_is_distributed_as_the_plain_one(p: float) -> None:
+    """Where an element is kept both give the same value and gradient; the shares kept agree within five errors."""
+    kept = []
+    for compute in (dropout, F.dropout):
+        x = torch.full((N,), 3.0, dtype=torch.float64, requires_grad=True)
+        out = compute(x, p)
+        out.sum().backward()
+        assert out.unique().tolist() == pytest.approx([0.0, 3 / (1 - p)])
+        assert x.grad.unique().tolist() == pytest.approx([0.0, 1 / (1 - p)])
+        kept.append(out.ne(0).double().mean().item())
+    assert abs(kept[0] - kept[1]) < 5 * (2 * p * (1 - p) / N) ** 0.5

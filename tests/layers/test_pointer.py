@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from seq2seq.batch import PAD, UNK, Copies
-from seq2seq.layers.output import LEAST, OutputLayer
+from seq2seq.layers.cross_entropy import MIN_LOG_PROB
+from seq2seq.layers.output import OutputLayer
 from seq2seq.layers.pointer import Copying, Pointer
 
 V, OWN = 7, 2
@@ -83,9 +84,9 @@ def test_the_loss_is_that_of_the_mixture_and_so_are_its_gradients(smoothing):
     p[..., :V] = log_p.exp() * (1.0 - weights.sum(-1, keepdim=True))
     p = p.scatter_add(2, copying.copies.ids.unsqueeze(1).expand_as(weights), weights)
     picked = p.gather(2, targets.unsqueeze(2)).squeeze(2)
-    real = (targets != PAD) & (picked > math.exp(LEAST))
+    real = (targets != PAD) & (picked > math.exp(MIN_LOG_PROB))
     nll = -torch.where(real, picked, 1.0).log()
-    nll = nll - LEAST * ((targets != PAD) & ~real)
+    nll = nll - MIN_LOG_PROB * ((targets != PAD) & ~real)
     expected = ((1 - smoothing) * nll - smoothing * log_p.mean(-1) * (targets != PAD)).sum()
     assert loss.nll.item() == pytest.approx(nll.sum().item())
     assert loss.smoothed.item() == pytest.approx(expected.item())
@@ -98,7 +99,7 @@ def test_a_word_that_can_be_neither_said_nor_copied_teaches_nothing():
     features = torch.randn(1, 4, requires_grad=True)
     copied = torch.zeros(1, requires_grad=True)
     loss = layer.loss(features, torch.tensor([V]), 0.0, 1.0 - copied, copied)
-    assert loss.nll.item() == pytest.approx(-LEAST)
+    assert loss.nll.item() == pytest.approx(-MIN_LOG_PROB)
     loss.smoothed.backward()
     assert features.grad is not None and not features.grad.any()
     assert copied.grad is not None and not copied.grad.any()

@@ -6,7 +6,7 @@ import random
 
 import torch
 
-from seq2seq.attention.base import Memory
+from seq2seq.attention.types import Memory
 from seq2seq.decoders.base import DecoderState
 from seq2seq.search.beam_rows import BeamRows
 

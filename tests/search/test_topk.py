@@ -1,21 +1,27 @@
 import pytest
 import torch
 
-from seq2seq.search.topk import top
+from seq2seq.search.topk import blockwise_top, plain_top, top
 
 
 @pytest.mark.parametrize("size", [1, 5, 63, 64, 65, 500, 1000, 1024, 2049])
 @pytest.mark.parametrize("k", [1, 3, 5, 20, 70])
 @pytest.mark.parametrize("levels", [3, 10_000])  # 3: nearly everything is tied
-def test_equals_a_stable_sort(size: int, k: int, levels: int) -> None:
+def test_blockwise_is_plain(size: int, k: int, levels: int) -> None:
     x = torch.randint(levels, (7, size)).double()
     x[torch.rand_like(x) < 0.1] = -torch.inf
     k = min(k, size)
-    values, indices = torch.sort(x, dim=1, descending=True, stable=True)
-    found = top(x, k)
-    assert torch.equal(found[0], values[:, :k])
-    real = values[:, :k] > -torch.inf
-    assert torch.equal(found[1][real], indices[:, :k][real])
+    values, indices = plain_top(x, k)
+    found = blockwise_top(x, k)
+    assert torch.equal(found[0], values)
+    real = values > -torch.inf
+    assert torch.equal(found[1][real], indices[real])
+
+
+def test_plain_by_hand() -> None:
+    values, indices = plain_top(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), 3)
+    assert values.tolist() == [[3.0, 3.0, 2.0]]
+    assert indices.tolist() == [[1, 3, 2]]
 
 
 def test_one_number_everywhere_gives_the_first() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq.attention.base import Memory, Query, SourceSpec
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.config.instantiate import build_node
 from seq2seq.runtime.kernels import avoid_wrong_ones
 from seq2seq.training.fit import fit

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.attention.base import Attention
 from seq2seq.attention.components.scores import Additive
 from seq2seq.attention.components.windows import AdaptiveSpan
+from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.training.gradients import regularise, rescale
 from seq2seq.training.optimization import parameter_groups

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Memory, Query
 from seq2seq.attention.components.windows import AttendPart
+from seq2seq.attention.types import Memory, Query
 
 
-def in_order(query: Query, memory: Memory) -> bool:
+def is_whole_sequence(query: Query, memory: Memory) -> bool:
     """Whether query t and value t both stand at t: a whole sequence that attends to itself.
 
     It reads S numbers, for which a GPU is waited for: ask it where what it decides on takes longer.
@@ -29,26 +29,31 @@ def banded(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    soft: AttendPart,
+    attend: AttendPart,
     *,
     mask: Tensor,
-    reach: int,
+    radius: int,
     size: int,
     causal: bool,
     tokens: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """|i - j| <= reach: parts of ``size`` >= reach places, each with the part before it and, unless ``causal``, after.
-    The first ``tokens`` places see all and are seen by all: beside each part, and once more as queries.
+    """Attend where |i - j| <= ``radius``: parts of ``size`` >= ``radius`` places, each with its neighbours.
+
+    A part sees the part before it and, unless ``causal``, the part after it. The first ``tokens`` places see all and
+    are seen by all: they are put beside each part, and are queries once more.
 
     (B, H, S, D), (B, G, S, D) twice, mask (B, S) -> contexts (B, H, S, D), who sees anything (B, S).
     """
     batch, tokens = len(mask), min(tokens, mask.shape[1])
     place = torch.arange(size, device=mask.device)
     offset = torch.arange(-size, size if causal else 2 * size, device=mask.device) - place[:, None]  # (L, 2 or 3 L)
-    near = (offset >= -reach) & (offset <= (0 if causal else reach))
+    near = (offset >= -radius) & (offset <= (0 if causal else radius))
     local = mask & (torch.arange(mask.shape[1], device=mask.device) >= tokens)  # who is seen by all is seen once
-    keep = near & _around(_parts(local, 1, size), causal).flatten(0, 1)[:, None]  # (B N, L, 2 or 3 L)
-    query, key, value = _parts(queries, 2, size), *(_around(_parts(x, 2, size), causal) for x in (keys, values))
+    keep = near & _with_neighbours(_split_parts(local, 1, size), causal).flatten(0, 1)[:, None]  # (B N, L, 2 or 3 L)
+    query, key, value = (
+        _split_parts(queries, 2, size),
+        *(_with_neighbours(_split_parts(x, 2, size), causal) for x in (keys, values)),
+    )
     if tokens:
         parts = query.shape[1]
         key, value = (
@@ -57,73 +62,76 @@ def banded(
         )
         seen = mask[:, None, None, :tokens].expand(-1, parts, size, -1).flatten(0, 1)
         keep = torch.cat((seen, keep), -1)
-    context, sees = _ask(query, key, value, soft, keep, mask)
+    context, sees = _attend_parts(query, key, value, attend, keep, mask)
     if tokens:
         everything = mask[:, None]
         if causal:
             everything = everything & torch.ones(tokens, mask.shape[1], dtype=torch.bool, device=mask.device).tril()
-        first = soft(queries[:, :, :tokens], keys, values, everything.unsqueeze(1))
+        first = attend(queries[:, :, :tokens], keys, values, everything.unsqueeze(1))
         context = torch.cat((first, context[:, :, tokens:]), 2)
         sees = torch.cat((everything.any(-1).expand(batch, tokens), sees[:, tokens:]), 1)
     return context, sees
 
 
 def blocked(
-    queries: Tensor, keys: Tensor, values: Tensor, soft: AttendPart, *, mask: Tensor, size: int, causal: bool
+    queries: Tensor, keys: Tensor, values: Tensor, attend: AttendPart, *, mask: Tensor, size: int, causal: bool
 ) -> tuple[Tensor, Tensor]:
-    """floor(i / size) == floor(j / size): parts that see nothing but themselves. Shapes as in ``banded``."""
-    keep = _parts(mask, 1, size).flatten(0, 1)[:, None]  # (B N, 1, L)
+    """Attend where floor(i / size) == floor(j / size): parts that see only themselves. Shapes as in ``banded``."""
+    keep = _split_parts(mask, 1, size).flatten(0, 1)[:, None]  # (B N, 1, L)
     if causal:
         keep = keep & torch.ones(size, size, dtype=torch.bool, device=mask.device).tril()
-    query, key, value = (_parts(x, 2, size) for x in (queries, keys, values))
-    return _ask(query, key, value, soft, keep, mask)
+    query, key, value = (_split_parts(x, 2, size) for x in (queries, keys, values))
+    return _attend_parts(query, key, value, attend, keep, mask)
 
 
 def dilated(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    soft: AttendPart,
+    attend: AttendPart,
     *,
     mask: Tensor,
-    reach: int,
+    radius: int,
     dilation: int,
     size: int,
     causal: bool,
 ) -> tuple[Tensor, Tensor]:
-    """(i - j) mod r = 0 and |i - j| <= reach r: a band in each of r sequences of every r-th place. Shapes as there."""
+    """Attend where (i - j) mod r = 0 and |i - j| <= radius r: a band in each of r sequences of every r-th place.
+
+    Shapes as in ``banded``.
+    """
     batch, length = mask.shape
 
     def every(x: Tensor, dim: int) -> Tensor:
         """Rest k of place dilation n + k leads: (B, ., S, .) -> (B r, ., S/r, .), r = dilation."""
-        return _padded(x, dim, dilation).unflatten(dim, (-1, dilation)).movedim(dim + 1, 1).flatten(0, 1)
+        return _pad_to_multiple(x, dim, dilation).unflatten(dim, (-1, dilation)).movedim(dim + 1, 1).flatten(0, 1)
 
     query, key, value = (every(x, 2) for x in (queries, keys, values))
-    context, seen = banded(query, key, value, soft, mask=every(mask, 1), reach=reach, size=size, causal=causal)
+    context, seen = banded(query, key, value, attend, mask=every(mask, 1), radius=radius, size=size, causal=causal)
     context = context.unflatten(0, (batch, dilation)).movedim(1, 3).flatten(2, 3)
     return context[:, :, :length], seen.unflatten(0, (batch, dilation)).transpose(1, 2).flatten(1)[:, :length]
 
 
-def _ask(
-    queries: Tensor, keys: Tensor, values: Tensor, soft: AttendPart, keep: Tensor, mask: Tensor
+def _attend_parts(
+    queries: Tensor, keys: Tensor, values: Tensor, attend: AttendPart, keep: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(B, N, L, H, D), (B, N, L', G, D) twice, keep (B N, 1 or L, L'), as a batch of B N -> (B, H, S, D), (B, S)."""
     batch, length = mask.shape
     size = queries.shape[2]
     query, key, value = (x.flatten(0, 1).transpose(1, 2) for x in (queries, keys, values))
-    context = soft(query, key, value, keep.unsqueeze(1))
+    context = attend(query, key, value, keep.unsqueeze(1))
     context = context.transpose(1, 2).unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
     seen = keep.any(-1).expand(-1, size).reshape(batch, -1)[:, :length]
     return context.transpose(1, 2), seen
 
 
-def _parts(x: Tensor, dim: int, size: int) -> Tensor:
+def _split_parts(x: Tensor, dim: int, size: int) -> Tensor:
     """(B, S) -> (B, N, L); (B, H, S, D), dim 2 -> (B, N, L, H, D), which is how a projection left it."""
-    x = _padded(x, dim, size)
+    x = _pad_to_multiple(x, dim, size)
     return (x if dim == 1 else x.transpose(1, 2)).unflatten(1, (-1, size))
 
 
-def _around(parts: Tensor, causal: bool) -> Tensor:
+def _with_neighbours(parts: Tensor, causal: bool) -> Tensor:
     """(B, N, L, ...) -> (B, N, 2 or 3 L, ...): the part before, the part itself, the part after; 0 beyond the ends."""
     nothing = torch.zeros_like(parts[:, :1])
     neighbours = [torch.cat((nothing, parts[:, :-1]), 1), parts]
@@ -132,7 +140,7 @@ def _around(parts: Tensor, causal: bool) -> Tensor:
     return torch.cat(neighbours, 2)
 
 
-def _padded(x: Tensor, dim: int, size: int) -> Tensor:
+def _pad_to_multiple(x: Tensor, dim: int, size: int) -> Tensor:
     """Zeros (False) at the end of ``dim``, up to a multiple of ``size``."""
     missing = -x.shape[dim] % size
     return F.pad(x, (0, 0) * (x.dim() - 1 - dim) + (0, missing)) if missing else x

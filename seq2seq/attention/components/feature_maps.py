@@ -1,6 +1,6 @@
 """Feature maps: what takes the softmax's place in linear attention.
 
-Letters as in ``base.py``; D the width of a head, M the number of its features, L any number of vectors.
+Letters as in ``types.py``; D the width of a head, M the number of its features, L any number of vectors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from seq2seq.attention.requirements import AttentionComponent, at_least_1
+from seq2seq.attention.component import AttentionComponent
+from seq2seq.attention.requirements import at_least_1
 
 
 class FeatureMap(AttentionComponent, ABC):

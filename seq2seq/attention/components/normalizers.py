@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from seq2seq.attention.requirements import AttentionComponent, widened
+from seq2seq.attention.component import AttentionComponent
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import widen
 
 
 class Normalizer(AttentionComponent, ABC):
@@ -46,7 +47,7 @@ class Softmax(Normalizer):
         """(B, H, T, S) -> (B, H, T, S)."""
         if self.temperature == 1.0:
             return _softmax(scores, visible)
-        exact = widened(scores)
+        exact = widen(scores)
         top = exact.detach().masked_fill(~visible, torch.finfo(exact.dtype).min).amax(-1, keepdim=True)
         cooled = (exact - top) / self.temperature  # nothing seen is above 0: dividing can't overflow upwards
         return _softmax(cooled, visible).to(scores.dtype)
@@ -93,35 +94,35 @@ class Entmax(Normalizer):
 
     def __init__(self, heads: int, *, alpha: float = 1.5, learn: bool = True) -> None:
         super().__init__(heads)
-        if not _LEAST <= alpha < 2.0:
+        if not MIN_ALPHA <= alpha < 2.0:
             raise UserError(
-                f"normalizer.alpha must lie in [{_LEAST}, 2), got {alpha}; "
+                f"normalizer.alpha must lie in [{MIN_ALPHA}, 2), got {alpha}; "
                 "1 is attention/normalizer=softmax, 2 is attention/normalizer=sparsemax"
             )
         self.alpha = alpha
-        self.shape = nn.Parameter(torch.full((heads,), _shape(alpha))) if learn else None
+        self.shape = nn.Parameter(torch.full((heads,), _alpha_parameter(alpha))) if learn else None
 
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
         """(B, H, T, S) -> (B, H, T, S)."""
         alpha: Tensor | float = self.alpha
         if self.shape is not None:
-            alpha = (1.0 + torch.sigmoid(widened(self.shape)))[:, None, None]
+            alpha = (1.0 + torch.sigmoid(widen(self.shape)))[:, None, None]
         return _entmax(scores, visible, alpha, _by_newton)
 
     def constrain(self) -> None:
         """alpha >= 1.01."""
         if self.shape is not None:
             with torch.no_grad():
-                self.shape.clamp_(min=_shape(_LEAST))
+                self.shape.clamp_(min=_alpha_parameter(MIN_ALPHA))
 
 
 Solve = Callable[[Tensor, Any], Tensor]
 """(x, power) -> [x - tau]_+^power that sums to 1 up to rounding, the largest x being 0."""
-_LEAST = 1.01
-_STEPS = 12  # rounding is reached in 4 to 7; made to be slow, 20 000 scores took 12
+MIN_ALPHA = 1.01
+NEWTON_STEPS = 12  # rounding is reached in 4 to 7; made to be slow, 20 000 scores took 12
 
 
-def _shape(alpha: float) -> float:
+def _alpha_parameter(alpha: float) -> float:
     """r where 1 + sigma(r) = alpha."""
     return math.log((alpha - 1.0) / (2.0 - alpha))
 
@@ -136,7 +137,7 @@ def _softmax(scores: Tensor, visible: Tensor) -> Tensor:
 
 def _entmax(scores: Tensor, visible: Tensor, alpha: Tensor | float, solve: Solve) -> Tensor:
     """alpha-entmax over what is seen, alpha a number or (H, 1, 1)."""
-    exact = widened(scores)
+    exact = widen(scores)
     weights = _Entmax.apply(exact.masked_fill(~visible, torch.finfo(exact.dtype).min), alpha, solve)
     return weights.masked_fill(~visible, 0.0).to(scores.dtype)
 
@@ -195,7 +196,7 @@ def _by_newton(x: Tensor, power: Tensor | float) -> Tensor:
     do not pass it; a dozen do what takes Correia's bisection fifty.
     """
     tau = torch.full_like(x[..., :1], -1.0)
-    for _ in range(_STEPS):
+    for _ in range(NEWTON_STEPS):
         gap = (x - tau).clamp_(min=0.0)
         slope = gap.pow(power - 1.0)
         total = (slope * gap).sum(-1, keepdim=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seq2seq.attention.requirements import wide
+from seq2seq.layers.tensors import wide_dtype
 
 
 def rotate(x: Tensor, positions: Tensor, base: float = 10000.0) -> Tensor:
@@ -17,7 +17,7 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10000.0) -> Tensor:
     (RoFormer, Su 2021, section 3.2.2; pairs are neighbours: (x_0, x_1), (x_2, x_3) ...)
     x (B, H, L, D), positions (B, L) -> (B, H, L, D); angles in at least fp32.
     """
-    exact = wide(x.dtype)
+    exact = wide_dtype(x.dtype)
     pair = torch.arange(0, x.shape[-1], 2, device=x.device, dtype=exact)
     angle = positions.to(exact)[:, None, :, None] * base ** (-pair / x.shape[-1])  # (B, 1, L, D/2)
     cos, sin = angle.cos(), angle.sin()

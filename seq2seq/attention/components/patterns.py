@@ -12,20 +12,20 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.components import banded
 from seq2seq.attention.components.windows import FastPath, Window, WindowMask
 from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 
-LONG, PARTS = 256, 4  # a sequence is cut if it has so many places and parts: below, masks are faster (on a CPU)
-SMALLEST = 16  # places in a part: with fewer, a matrix product has nothing to do
+MIN_BANDED_LENGTH, MIN_PARTS = 256, 4  # of a sequence that is cut: below, masks are faster on a CPU
+MIN_PART_SIZE = 16  # positions: with fewer, a matrix product has nothing to do
 
 
 class Pattern(Window):
     """A rule on pairs of places."""
 
-    def __init__(self, query_dim: int, heads: int, source: SourceSpec, **least: int) -> None:
+    def __init__(self, query_dim: int, heads: int, source: SourceSpec, **sizes: int) -> None:
         super().__init__(query_dim, heads, source)
         name = type(self).__name__
         if not source.is_self:
@@ -35,7 +35,7 @@ class Pattern(Window):
             )
         if source.axes != 1:
             raise UserError(f"the window {name} runs along time; image regions have no such order")
-        at_least_1("window", **least)
+        at_least_1("window", **sizes)
         self.causal = source.causal
 
     @abstractmethod
@@ -47,9 +47,10 @@ class Pattern(Window):
         places = memory.positions[:, None, :, 0]
         return WindowMask(self.sees(query.position[:, :, None], places, memory.extent[:, :, None]).unsqueeze(1))
 
-    def _cuts(self, query: Query, memory: Memory, size: int) -> bool:
+    def _uses_bands(self, query: Query, memory: Memory, size: int) -> bool:
         """Whether to go by parts of ``size`` places."""
-        return memory.mask.shape[1] >= max(LONG, PARTS * size) and banded.in_order(query, memory)
+        is_long = memory.mask.shape[1] >= max(MIN_BANDED_LENGTH, MIN_PARTS * size)
+        return is_long and banded.is_whole_sequence(query, memory)
 
 
 class SlidingWindow(Pattern):
@@ -57,19 +58,19 @@ class SlidingWindow(Pattern):
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int = 8) -> None:
         super().__init__(query_dim, heads, source, reach=reach)
-        self.reach = reach
-        self.needed = 0, reach
+        self.radius = reach
+        self.cache_window = 0, reach
 
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
         """A band."""
-        return (i - j).abs() <= self.reach
+        return (i - j).abs() <= self.radius
 
-    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
+    def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
         """Parts as long as the window reaches, each with its neighbours."""
-        size = max(self.reach, SMALLEST)
-        if not self._cuts(query, memory, size):
+        size = max(self.radius, MIN_PART_SIZE)
+        if not self._uses_bands(query, memory, size):
             return None
-        return partial(banded.banded, mask=memory.mask, reach=self.reach, size=size, causal=self.causal)
+        return partial(banded.banded, mask=memory.mask, radius=self.radius, size=size, causal=self.causal)
 
 
 class Dilated(Pattern):
@@ -77,21 +78,21 @@ class Dilated(Pattern):
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int = 4, dilation: int = 2) -> None:
         super().__init__(query_dim, heads, source, reach=reach, dilation=dilation)
-        self.reach, self.dilation = reach, dilation
-        self.needed = 0, reach * dilation
+        self.radius, self.dilation = reach, dilation
+        self.cache_window = 0, reach * dilation
 
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
         """A band with gaps."""
         apart = i - j
-        return (apart.abs() <= self.reach * self.dilation) & (apart % self.dilation == 0)
+        return (apart.abs() <= self.radius * self.dilation) & (apart % self.dilation == 0)
 
-    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
+    def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
         """A sliding window over every r-th place."""
-        size = max(self.reach, SMALLEST)
-        if not self._cuts(query, memory, size * self.dilation):
+        size = max(self.radius, MIN_PART_SIZE)
+        if not self._uses_bands(query, memory, size * self.dilation):
             return None
-        way = partial(banded.dilated, mask=memory.mask, reach=self.reach, dilation=self.dilation)
-        return partial(way, size=size, causal=self.causal)
+        fast_path = partial(banded.dilated, mask=memory.mask, radius=self.radius, dilation=self.dilation)
+        return partial(fast_path, size=size, causal=self.causal)
 
 
 class BlockLocal(Pattern):
@@ -102,15 +103,15 @@ class BlockLocal(Pattern):
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, size: int = 8) -> None:
         super().__init__(query_dim, heads, source, size=size)
         self.size = size
-        self.needed = 0, size - 1
+        self.cache_window = 0, size - 1
 
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
         """Squares along the diagonal."""
         return i // self.size == j // self.size
 
-    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
+    def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
         """Each block by itself."""
-        if not self._cuts(query, memory, self.size):
+        if not self._uses_bands(query, memory, self.size):
             return None
         return partial(banded.blocked, mask=memory.mask, size=self.size, causal=self.causal)
 
@@ -144,11 +145,11 @@ class Random(Pattern):
         return (draws * (i + 1 if self.causal else extent)) >> 31
 
 
-class _Global(Pattern):
+class _GlobalTokens(Pattern):
     """The first ``tokens`` places see all and are seen by all, ANDed with causal; others as ``local`` has it."""
 
-    def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, tokens: int, **least: int) -> None:
-        super().__init__(query_dim, heads, source, tokens=tokens, **least)
+    def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, tokens: int, **sizes: int) -> None:
+        super().__init__(query_dim, heads, source, tokens=tokens, **sizes)
         self.tokens = tokens
 
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
@@ -160,7 +161,7 @@ class _Global(Pattern):
         """What a place that is not global sees of others that are not."""
 
 
-class Longformer(_Global):
+class Longformer(_GlobalTokens):
     """A sliding window and global tokens: i < g or j < g or |i - j| <= ``reach``, g = ``tokens`` (Beltagy 2020,
     section 3.1).
 
@@ -171,23 +172,23 @@ class Longformer(_Global):
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, tokens: int = 1, reach: int = 4) -> None:
         super().__init__(query_dim, heads, source, tokens=tokens, reach=reach)
-        self.reach = reach
-        self.needed = tokens, reach
+        self.radius = reach
+        self.cache_window = tokens, reach
 
     def local(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
         """A band."""
-        return (i - j).abs() <= self.reach
+        return (i - j).abs() <= self.radius
 
-    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
+    def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
         """A sliding window whose parts see the global tokens too."""
-        size = max(self.reach, SMALLEST)
-        if not self._cuts(query, memory, size + self.tokens):
+        size = max(self.radius, MIN_PART_SIZE)
+        if not self._uses_bands(query, memory, size + self.tokens):
             return None
-        way = partial(banded.banded, mask=memory.mask, reach=self.reach, size=size)
-        return partial(way, causal=self.causal, tokens=self.tokens)
+        fast_path = partial(banded.banded, mask=memory.mask, radius=self.radius, size=size)
+        return partial(fast_path, causal=self.causal, tokens=self.tokens)
 
 
-class BigBird(_Global):
+class BigBird(_GlobalTokens):
     """Global tokens, a window and random keys: the union of ``Longformer`` and ``Random`` (Zaheer 2020,
     arXiv:2007.14062, section 2: BigBird-ITC, whose global tokens are of the sequence).
 
@@ -206,9 +207,9 @@ class BigBird(_Global):
         max_length: int = 1024,
     ) -> None:
         super().__init__(query_dim, heads, source, tokens=tokens, reach=reach)
-        self.reach = reach
+        self.radius = reach
         self.random = Random(query_dim, heads, source, keys=keys, max_length=max_length)
 
     def local(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
         """A band and what was drawn."""
-        return ((i - j).abs() <= self.reach) | self.random.sees(i, j, extent)
+        return ((i - j).abs() <= self.radius) | self.random.sees(i, j, extent)

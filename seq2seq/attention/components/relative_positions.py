@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.scores import Dot
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 
 
@@ -52,25 +52,25 @@ class RelativeAttention(ComposedAttention):
             if table is not None:
                 nn.init.xavier_uniform_(table)
 
-    def compare(self, asked: HeadQueries, keys: Tensor, memory: Memory) -> Tensor:
+    def compare(self, queries: HeadQueries, keys: Tensor, memory: Memory) -> Tensor:
         """Scores (B, H, T, S); the tables are met once a distance, not once a pair (the paper's section 3.3)."""
         assert isinstance(self.score, Dot)
-        terms = (self.score.queries(asked.queries) * self.score.scale) @ self.key_table.T  # (B, H, T, 2K + 1)
-        return super().compare(asked, keys, memory) + terms.gather(-1, self._distance(asked))
+        terms = (self.score.queries(queries.vectors) * self.score.scale) @ self.key_table.T  # (B, H, T, 2K + 1)
+        return super().compare(queries, keys, memory) + terms.gather(-1, self._distance(queries))
 
-    def read(self, weights: Tensor, values: Tensor, asked: HeadQueries) -> Tensor:
+    def read(self, weights: Tensor, values: Tensor, queries: HeadQueries) -> Tensor:
         """(B, H, T, S), (B, H, S, D) -> contexts (B, H, T, D)."""
-        context = super().read(weights, values, asked)
+        context = super().read(weights, values, queries)
         if self.value_table is None:
             return context
         shares = weights.new_zeros(*weights.shape[:-1], len(self.value_table))  # of each distance
-        return context + shares.scatter_add(-1, self._distance(asked), weights) @ self.value_table
+        return context + shares.scatter_add(-1, self._distance(queries), weights) @ self.value_table
 
-    def _distance(self, asked: HeadQueries) -> Tensor:
+    def _distance(self, queries: HeadQueries) -> Tensor:
         """clip(j - i) as a row of the tables, (B, H, T, S)."""
-        apart = asked.places[:, None, :, 0] - asked.position[:, :, None]
+        apart = queries.places[:, None, :, 0] - queries.query.position[:, :, None]
         return (apart.clamp(-self.clip, self.clip) + self.clip).unsqueeze(1).expand(-1, self.heads, -1, -1)
 
     @property
-    def _plain(self) -> bool:
+    def _is_sdpa(self) -> bool:
         return False

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from seq2seq.attention.base import Memory, SourceSpec
-from seq2seq.attention.requirements import AttentionComponent, at_least_1, wide
+from seq2seq.attention.component import AttentionComponent
+from seq2seq.attention.components.additive import fused_additive, plain_additive
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.kernels import is_plain
+from seq2seq.layers.tensors import wide_dtype
 
 
 class Score(AttentionComponent, ABC):
@@ -132,11 +134,11 @@ class Cosine(Dot):
 
     def queries(self, queries: Tensor) -> Tensor:
         """(B, H, T, Q) -> g q / |q|."""
-        return super().queries(_unit(queries))
+        return super().queries(_normalize(queries))
 
     def keys(self, keys: Tensor) -> Tensor:
         """(B, H, S, Q) -> k / |k|."""
-        return _unit(keys)
+        return _normalize(keys)
 
 
 class Additive(Score):
@@ -191,42 +193,8 @@ class Additive(Score):
         if self.gain is not None:
             vector = self.gain[:, None] * vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
         projected = torch.einsum("bhtq,hqa->bhta", queries, self.query_weight)
-        scores: Tensor = _AdditiveScores.apply(projected, keys, vector.to(keys.dtype))
-        return scores
-
-
-class _AdditiveScores(torch.autograd.Function):
-    """v . tanh(q_t + k_j) of q (B, H, T, A), k (B, H, S, A), v (H, A), in the memory of one t.
-
-    A loop over T: its (B, H, S, A) temporaries stay in cache, where all T at once would not, and is three times
-    faster on a CPU. The backward pass makes each tanh again, which costs less than to have kept all of them.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
-        scores = keys.new_empty(*queries.shape[:3], keys.shape[2])
-        inner, column = torch.empty_like(keys), vector.unsqueeze(-1)
-        for t, query in enumerate(queries.unbind(2)):
-            torch.add(keys, query.unsqueeze(2), out=inner).tanh_()
-            scores[:, :, t] = (inner @ column).squeeze(-1)
-        ctx.save_for_backward(queries, keys, vector)
-        return scores
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries, keys, vector = ctx.saved_tensors
-        exact = wide(keys.dtype)  # what is summed up over T
-        d_queries, inner = torch.empty_like(queries), torch.empty_like(keys)
-        d_keys, d_vector = torch.zeros_like(keys, dtype=exact), torch.zeros_like(vector, dtype=exact)
-        for t, (query, row) in enumerate(zip(queries.unbind(2), grad.to(keys.dtype).split(1, 2), strict=True)):
-            torch.add(keys, query.unsqueeze(2), out=inner).tanh_()
-            d_vector += (row @ inner).squeeze(2).sum(0)
-            inner.square_().neg_().add_(1.0)  # tanh' = 1 - tanh^2; v is the same for all t and comes last
-            d_queries[:, :, t] = (row @ inner).squeeze(2)
-            d_keys.addcmul_(row.transpose(2, 3), inner)
-        v = vector.unsqueeze(1)
-        return d_queries * v, (d_keys * v).to(keys.dtype), d_vector.to(vector.dtype)
+        additive = plain_additive if is_plain() else fused_additive
+        return additive(projected, keys, vector.to(keys.dtype))
 
 
 class Location(Score):
@@ -267,9 +235,9 @@ class Constant(Score):
         return (queries[..., :1] * 0.0).expand(-1, -1, -1, memory.mask.shape[1])
 
 
-def _unit(x: Tensor) -> Tensor:
+def _normalize(x: Tensor) -> Tensor:
     """x / |x|; 0 stays 0, with a gradient that is finite."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide(x.dtype))
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide_dtype(x.dtype))
     return (x / norm.where(norm > 0, 1.0)).to(x.dtype)
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import AttentionState
+from seq2seq.attention.component import AttentionComponent
 from seq2seq.attention.components import counter_rng
-from seq2seq.attention.requirements import AttentionComponent, widened
+from seq2seq.attention.types import AttentionState
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import widen
 
 Draw = Callable[[], Tensor]
 """() -> u (B, H, T, S), uniform in (0, 1)."""
@@ -72,7 +73,7 @@ class _Sampled(Selection):
         if "seed" not in state:
             return SelectedWeights(_one_hot(weights, possible))
         total = weights.sum(-1, keepdim=True)
-        log_p = _log(weights, possible) - _log(total, total > 0)
+        log_p = _log_where(weights, possible) - _log_where(total, total > 0)
         return self.drawn(weights, log_p, log_p + gumbel(draw()), possible, state)
 
     @abstractmethod
@@ -137,7 +138,7 @@ class Gumbel(_Sampled):
         self.ends = temperature, final_temperature
         self.register_buffer("temperature", torch.tensor(temperature))
 
-    def anneal(self, progress: float) -> None:
+    def set_progress(self, progress: float) -> None:
         """tau = first (last / first)^progress."""
         first, last = self.ends
         self.temperature.fill_(first * (last / first) ** progress)
@@ -157,9 +158,9 @@ def gumbel(u: Tensor) -> Tensor:
     return -torch.log(-torch.log(u))
 
 
-def _log(x: Tensor, where: Tensor) -> Tensor:
+def _log_where(x: Tensor, where: Tensor) -> Tensor:
     """log x in at least fp32, 0 elsewhere, where there is no gradient either."""
-    return widened(x).where(where, 1.0).log()
+    return widen(x).where(where, 1.0).log()
 
 
 def _one_hot(of: Tensor, possible: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Memory, Query, SourceSpec
-from seq2seq.attention.requirements import AttentionComponent, at_least_1, widened
+from seq2seq.attention.component import AttentionComponent
+from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.tensors import widen
 
 
 class WindowMask(NamedTuple):
@@ -31,16 +33,16 @@ FastPath = Callable[[Tensor, Tensor, Tensor, AttendPart], tuple[Tensor, Tensor]]
 
 
 class Window(AttentionComponent, ABC):
-    """Narrows what may be seen; never widens it. ``mass`` is what the weights then sum to, divided by their sum
-    if ``renormalise``.
+    """Base of windows: a window narrows what may be seen and never widens it.
 
-    ``needed`` is how many of the first and of the last places of a memory that grows the queries to come may still
-    see, the others being dropped; None = all.
+    ``mass`` is what the weights sum to within the window; with ``renormalise`` they are divided by their sum.
+    ``cache_window`` is how many of the first and of the last positions of a key-value cache later queries can still
+    see; the others are dropped from it. None keeps all.
     """
 
     mass = "one"
     renormalise = False
-    needed: tuple[int, int] | None = None
+    cache_window: tuple[int, int] | None = None
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec) -> None:
         super().__init__()
@@ -49,16 +51,16 @@ class Window(AttentionComponent, ABC):
     def forward(self, query: Query, memory: Memory) -> WindowMask:
         """What T queries see of S positions."""
 
-    def shortcut(self, query: Query, memory: Memory) -> FastPath | None:
-        """A way to the same contexts that leaves out what ``forward`` hides, if there is one for these queries."""
+    def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
+        """Return a way to the same contexts that skips what ``forward`` hides, or None where there is none."""
         return None
 
 
 class Global(Window):
-    """Everything."""
+    """No window: every position is visible."""
 
     def forward(self, query: Query, memory: Memory) -> WindowMask:
-        """Nothing hidden, nothing reshaped."""
+        """Hide nothing and leave weights as they are."""
         return WindowMask()
 
 
@@ -87,7 +89,7 @@ class _Centred(Window):
         super().__init__(query_dim, heads, source)
         if reach < 1:
             raise UserError(f"window.reach is D, the half width of the window, and must be at least 1, got {reach}")
-        self.reach = reach
+        self.radius = reach
 
 
 class LocalM(_Centred):
@@ -102,11 +104,11 @@ class LocalM(_Centred):
             raise UserError(
                 "the local_m window moves on with time; image regions have no such order: use attention/window=local_p"
             )
-        self.needed = 0, reach
+        self.cache_window = 0, reach
 
     def forward(self, query: Query, memory: Memory) -> WindowMask:
-        """Hidden outside the window."""
-        return WindowMask(_distance(query.position, memory).abs() <= self.reach)
+        """Hide what is outside the window."""
+        return WindowMask(_distance(query.position, memory).abs() <= self.radius)
 
 
 class LocalP(_Centred):
@@ -142,10 +144,10 @@ class LocalP(_Centred):
 
     def forward(self, query: Query, memory: Memory) -> WindowMask:
         """Hidden outside the window, shaped by the Gaussian inside."""
-        centre = _predicted(self.hidden, self.centre, query, memory)  # (B, T, P)
+        centre = _predict_centre(self.hidden, self.centre, query, memory)  # (B, T, P)
         distance = memory.positions[:, None, None] - centre[:, None, :, None]  # (B, 1, T, S, P)
-        shape = torch.exp(-2.0 * (distance / self.reach).square().sum(-1))  # sigma = D/2
-        return WindowMask((distance.abs() <= self.reach).all(-1), shape)
+        shape = torch.exp(-2.0 * (distance / self.radius).square().sum(-1))  # sigma = D/2
+        return WindowMask((distance.abs() <= self.radius).all(-1), shape)
 
 
 class AdaptiveSpan(Window):
@@ -185,7 +187,7 @@ class AdaptiveSpan(Window):
         if centre == "local_p" and source.is_self:
             raise UserError("in self-attention spans are measured from the query's own place: window.centre=local_m")
         self.max_span, self.ramp = max_span, ramp
-        self.needed = 0, max_span + ramp
+        self.cache_window = 0, max_span + ramp
         self.fraction = nn.Parameter(torch.full((heads, 1, 1), init))
         predicts = centre == "local_p"
         self.hidden = nn.Linear(query_dim, query_dim, bias=False) if predicts else None
@@ -195,13 +197,13 @@ class AdaptiveSpan(Window):
         """(B, H, T, S): hidden where m_z is 0, shaped by it elsewhere."""
         centre = query.position
         if self.hidden is not None and self.centre is not None:
-            centre = _predicted(self.hidden, self.centre, query, memory).squeeze(-1)
-        span = self.max_span * widened(self.fraction).clamp(max=1.0)
+            centre = _predict_centre(self.hidden, self.centre, query, memory).squeeze(-1)
+        span = self.max_span * widen(self.fraction).clamp(max=1.0)
         factor = ((self.ramp + span - _distance(centre, memory).abs()) / self.ramp).clamp(0.0, 1.0)
         return WindowMask(factor > 0, factor)
 
     def regulariser(self) -> dict[str, Tensor]:
-        """The mean span of the heads."""
+        """Return the mean span of the heads."""
         return {"span": self.max_span * self.fraction.mean()}
 
     def constrain(self) -> None:
@@ -215,7 +217,7 @@ def _distance(centre: Tensor, memory: Memory) -> Tensor:
     return memory.positions[:, None, None, :, 0] - centre[:, None, :, None]
 
 
-def _predicted(hidden: nn.Linear, centre: nn.Linear, query: Query, memory: Memory) -> Tensor:
+def _predict_centre(hidden: nn.Linear, centre: nn.Linear, query: Query, memory: Memory) -> Tensor:
     """p_t = S sigmoid(v_p^T tanh(W_p h_t)): (B, T, P), along each axis."""
-    logit = widened(centre(torch.tanh(hidden(query.vector))))  # in bf16 257 and 258 are one position
+    logit = widen(centre(torch.tanh(hidden(query.vector))))  # in bf16 257 and 258 are one position
     return torch.sigmoid(logit) * memory.extent.unsqueeze(1)

@@ -49,9 +49,9 @@ class Annealing(Callback):
                 pl_module.schedule.progress = progress
         for module in self.told:
             if isinstance(module, Attention):
-                module.anneal(progress)
+                module.set_progress(progress)
             else:
-                module.anneal(progress, trainer.global_step)
+                module.set_progress(progress, trainer.global_step)
 
     def _refuse(self, pl_module: L.LightningModule) -> None:
         """What changes as training goes; terms of the loss are refused when a mechanism reports them."""
@@ -76,9 +76,9 @@ def _annealed(module: nn.Module) -> Iterator[str]:
     """The buffers of mechanisms that differ between the ends of training; they are left as at its beginning."""
     for path, mechanism in module.named_modules():
         if isinstance(mechanism, Attention):
-            mechanism.anneal(1.0)
+            mechanism.set_progress(1.0)
             end = {name: buffer.clone() for name, buffer in mechanism.named_buffers()}
-            mechanism.anneal(0.0)
+            mechanism.set_progress(0.0)
             for name, buffer in mechanism.named_buffers():
                 if not buffer.equal(end[name]):
                     yield f"{path}.{name}".removeprefix("model.")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from seq2seq.attention.base import AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.attention.components import banded, patterns
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import AttentionOutput, Memory, Query, SourceSpec
 from tests.attention.walk import EXACT, close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
 
@@ -51,7 +51,7 @@ def agree(way: Callable[..., tuple[Tensor, Tensor]], rule: Rule, lengths: tuple[
 def test_banded(reach: int, lengths: tuple[int, ...], causal: bool) -> None:
     """Whether or not S is a multiple of the parts, or shorter than one; parts may be longer than the reach."""
     for size in (reach, reach + 1):
-        agree(partial(banded.banded, reach=reach, size=size), lambda i, j: (i - j).abs() <= reach, lengths, causal)
+        agree(partial(banded.banded, radius=reach, size=size), lambda i, j: (i - j).abs() <= reach, lengths, causal)
 
 
 @both_slots
@@ -61,7 +61,7 @@ def test_banded_with_tokens_that_see_all(reach: int, tokens: int, lengths: tuple
     def rule(i: Tensor, j: Tensor) -> Tensor:
         return (i < tokens) | (j < tokens) | ((i - j).abs() <= reach)
 
-    agree(partial(banded.banded, reach=reach, size=reach, tokens=tokens), rule, lengths, causal)
+    agree(partial(banded.banded, radius=reach, size=reach, tokens=tokens), rule, lengths, causal)
 
 
 @both_slots
@@ -78,7 +78,7 @@ def test_dilated(reach: int, dilation: int, lengths: tuple[int, ...], causal: bo
     def rule(i: Tensor, j: Tensor) -> Tensor:
         return ((i - j).abs() <= reach * dilation) & ((i - j) % dilation == 0)
 
-    agree(partial(banded.dilated, reach=reach, dilation=dilation, size=reach), rule, lengths, causal)
+    agree(partial(banded.dilated, radius=reach, dilation=dilation, size=reach), rule, lengths, causal)
 
 
 WAYS: dict[str, list[str]] = {
@@ -94,8 +94,8 @@ S = 29
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Short sequences are cut too; the name of each way that was gone."""
-    monkeypatch.setattr(patterns, "LONG", 1)
-    monkeypatch.setattr(patterns, "SMALLEST", 1)
+    monkeypatch.setattr(patterns, "MIN_BANDED_LENGTH", 1)
+    monkeypatch.setattr(patterns, "MIN_PART_SIZE", 1)
     gone: list[str] = []
     for name in ("banded", "blocked", "dilated"):
         way = getattr(banded, name)
@@ -170,8 +170,8 @@ def test_not_where_it_would_be_wrong(name: str, taken: list[str]) -> None:
 def test_long_sequences_take_it() -> None:
     """Without the fixture's help."""
     ours = build("sliding_window", False)
-    assert ours.window.shortcut(Query(noise(1, 255, WIDTH), torch.arange(255)[None]), memory(255)) is None
-    assert ours.window.shortcut(Query(noise(1, 256, WIDTH), torch.arange(256)[None]), memory(256)) is not None
+    assert ours.window.fast_path(Query(noise(1, 255, WIDTH), torch.arange(255)[None]), memory(255)) is None
+    assert ours.window.fast_path(Query(noise(1, 256, WIDTH), torch.arange(256)[None]), memory(256)) is not None
     values = memory(300, 128)
     close(whole(ours, values, False).context, whole(ours, values, True).context)
 

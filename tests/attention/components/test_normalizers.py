@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from seq2seq.attention.base import SourceSpec
 from seq2seq.attention.components.normalizers import Entmax, Entmax15, Normalizer, Sigmoid, Softmax, Sparsemax
+from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from seq2seq.training.optimization import parameter_groups

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Query, SourceSpec
 from seq2seq.attention.components.ordering import alibi, rotate
+from seq2seq.attention.types import Query, SourceSpec
 from tests.attention.walk import close, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.components.patterns import BigBird, BlockLocal, Dilated, Longformer, Random, SlidingWindow
 from seq2seq.attention.components.scores import Additive
 from seq2seq.attention.components.windows import LocalM, Window
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import ask, close, cut, same, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
@@ -188,7 +188,7 @@ def test_forgetting_as_configured(name: str) -> None:
     """Further than any window of ``conf`` reaches."""
     ours, queries, values = mechanism("self_attention", name, DECODER), noise(2, 70, WIDTH), memory(70, 30)
     whole = walk(ours, queries, values)
-    first, last = ours.window.needed or (0, 69)
+    first, last = ours.window.cache_window or (0, 69)
     assert not whole.weights[0, :, -1, first : 69 - last].any()
     close(walk(ours, queries, values, chunks=(9, *(1,) * 61), need_weights=False).context, whole.context)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.relative_positions import RelativeAttention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import dropout

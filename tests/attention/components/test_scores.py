@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Memory, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, Constant, Cosine, Dot, General, Location, ScaledDot, Score
 from seq2seq.attention.components.windows import Global
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from seq2seq.training.optimization import parameter_groups
@@ -236,22 +236,6 @@ def test_refusals() -> None:
         Location(Q, K, 1, SourceSpec(K, causal=True))
     with pytest.raises(UserError, match="init_std"):
         Additive(Q, K, 1, SourceSpec(K), normalize=True, init_std=0.001)
-
-
-def test_additive_gradients_are_those_of_the_formula() -> None:
-    score = randomise(Additive(Q, K, HEADS, SourceSpec(K), dim=7, bias=True).double())
-    queries, keys = noise(2, HEADS, T, Q).requires_grad_(), noise(2, HEADS, S, K, seed=1).requires_grad_()
-    inner = torch.einsum("bhtq,hqa->bhta", queries, score.query_weight).unsqueeze(3) + score.keys(keys).unsqueeze(2)
-    expected = torch.einsum("bhtsa,ha->bhts", torch.tanh(inner), score.vector)
-    found = scores(score, queries, keys)
-    close(found, expected)
-    leaves, weight = [queries, keys, *score.parameters()], noise(2, HEADS, T, S, seed=2)
-    for ours, theirs in zip(
-        torch.autograd.grad((found * weight).sum(), leaves),
-        torch.autograd.grad((expected * weight).sum(), leaves),
-        strict=True,
-    ):
-        close(ours, theirs)
 
 
 def test_additive_keeps_little_for_the_backward_pass() -> None:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seq2seq.attention.base import AttentionState, Memory, SourceSpec, select
 from seq2seq.attention.components import counter_rng as random
 from seq2seq.attention.components.normalizers import Softmax, Sparsemax
 from seq2seq.attention.components.scores import Additive
 from seq2seq.attention.components.selections import Gumbel, Hard, Selection, Soft
 from seq2seq.attention.components.windows import Global, LocalP
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import AttentionState, Memory, SourceSpec, select_rows
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from tests.attention.walk import ask, close, same, walk
@@ -141,11 +141,11 @@ def test_state_round_trip(selection: Callable[[], Selection]) -> None:
     torch.manual_seed(0)
     state = ours.initial_state(prepared)
     whole = ours(ask(queries, 0), prepared, state, need_weights=True)
-    moved = ours(ask(queries[index, 1:], 1), prepared.select(index), select(state, index), need_weights=True)
+    moved = ours(ask(queries[index, 1:], 1), prepared.select(index), select_rows(state, index), need_weights=True)
     assert torch.equal(moved.weights, whole.weights[index, :, 1:])
     short = Memory(source.values[:, :4], source.mask[:, :4], source.positions[:, :4], source.extent)
     some = torch.tensor([1, 2])
-    alone = ours(ask(queries[some], 0), ours.prepare(short.select(some)), select(state, some), need_weights=True)
+    alone = ours(ask(queries[some], 0), ours.prepare(short.select(some)), select_rows(state, some), need_weights=True)
     assert torch.equal(alone.weights, whole.weights[some, ..., :4])
     assert not whole.weights[some, ..., 4:].any()
 
@@ -255,13 +255,13 @@ def test_gumbel_is_torchs() -> None:
 def test_gumbel_anneals() -> None:
     gumbel = Gumbel(temperature=2.0, final_temperature=0.5)
     for progress, temperature in ((0.0, 2.0), (0.5, 1.0), (1.0, 0.5)):
-        gumbel.anneal(progress)
+        gumbel.set_progress(progress)
         assert gumbel.temperature.item() == pytest.approx(temperature)
     restored = Gumbel(temperature=2.0, final_temperature=0.5)
     restored.load_state_dict(gumbel.state_dict())
     assert restored.temperature.item() == 0.5
     probe = model("model=transformer", attention="gumbel")
-    probe.decoder.cross_attention(0).anneal(1.0)
+    probe.decoder.cross_attention(0).set_progress(1.0)
     assert probe.state_dict()["decoder.layers.0.attention.selection.temperature"].item() == pytest.approx(0.5)
 
 

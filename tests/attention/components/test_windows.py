@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 import torch
 
-from seq2seq.attention.base import Memory, Query, SourceSpec
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import General
 from seq2seq.attention.components.windows import AdaptiveSpan, Global, Last, LocalM, LocalP, Window
 from seq2seq.attention.composed import ComposedAttention
+from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from tests.attention.walk import close, cut, walk
 from tests.catalogue import memory, noise, randomise

@@ -1,0 +1,24 @@
+"""The base of the parts that mechanisms are composed of."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class AttentionComponent(nn.Module):
+    """Base of scores, windows, normalisers, selections and feature maps.
+
+    ``terms`` names the loss terms that a component can add; the check of ``loss.weights`` reads it.
+    """
+
+    terms: tuple[str, ...] = ()
+
+    def regulariser(self) -> dict[str, Tensor]:
+        """Return loss terms of the parameters alone, {name: scalar}."""
+        return {}
+
+    def constrain(self) -> None:
+        """Project parameters onto their allowed set. Called after each optimiser step."""
+
+    def set_progress(self, progress: float) -> None:
+        """Update the buffers that depend on the progress of training, 0 to 1. Called before each update."""
