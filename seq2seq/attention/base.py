@@ -17,7 +17,6 @@ The laws (``tests/attention/test_laws.py`` holds them over every file of ``conf/
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,11 +50,6 @@ class SourceSpec:
     position: Literal["none", "rotary", "alibi"] = "none"
     input_dim: int = 0  # E, the width of ``Query.input``; 0 where the asking side reads none
     last: bool = True  # whether alternatives are read, as the last layer's are, and the target is known in training
-
-    @property
-    def slot(self) -> str:
-        """The key of a config that fills it, ``self_attention`` standing for both of the last two."""
-        return "decoder_self" if self.causal else "encoder_self" if self.is_self else "attention"
 
 
 @dataclass(frozen=True)
@@ -186,7 +180,7 @@ class Attention(nn.Module, ABC):
         """``dropout`` is the mechanism's own to apply, by ``drop``."""
         super().__init__()
         if not 0.0 <= dropout <= 1.0:
-            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
+            raise UserError(f"dropout={dropout} must lie in 0..1")
         self.dropout = dropout
         self.query_dim = query_dim
         self.source = source
@@ -264,20 +258,3 @@ class Attention(nn.Module, ABC):
 
 AttentionFactory = Callable[[int, SourceSpec], Attention]
 """What ``conf/attention/NAME.yaml`` builds: (query_dim, source) -> mechanism."""
-
-
-def build_attention(mechanism: AttentionFactory, query_dim: int, source: SourceSpec) -> Attention:
-    """Builds a slot's mechanism. What it or a part of it refuses is told by keys that a user can type: window.reach of
-    the encoder's slot is encoder_self.window.reach, attention/window=last is attention/window@encoder_self.window=last.
-    """
-    try:
-        return mechanism(query_dim, source)
-    except UserError as error:
-        text = _OPTION.sub(f"{source.slot}.", str(error))
-        if source.slot != "attention":
-            text = re.sub(r"attention/(\w+)=", rf"attention/\1@{source.slot}.\1=", text)
-        raise UserError(text) from error
-
-
-_PARTS = "score|window|normalizer|selection|feature_map|word|sentence|chunk_score"
-_OPTION = re.compile(rf"(?<![\w./@])(?:attention\.(?=\w)|(?=(?:{_PARTS})\.\w))")

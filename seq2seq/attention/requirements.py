@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -45,17 +42,8 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def at_least_1(owner: str, **counts: int | None) -> None:
-    """For sizes and numbers of things; None is a default that is found later."""
+def at_least_1(**counts: int | None) -> None:
+    """Refuse sizes and numbers of things below 1; None is a default that is found later."""
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise UserError(f"{owner}.{name} must be at least 1, got {count}")
-
-
-@contextmanager
-def score_at(key: str) -> Iterator[None]:
-    """Where a score stands at another key than ``score``, its messages name that one."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error).replace("score.", f"{key}.")) from error
+            raise UserError(f"{name}={count} must be at least 1")
