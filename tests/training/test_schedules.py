@@ -77,7 +77,7 @@ def test_halving_is_luongs() -> None:
     assert timed.factor(1) == 0.25
     with pytest.raises(UserError, match=r"trainer\.max_epochs"):
         HalvingSchedule(optimizer()).plan(math.inf)
-    with pytest.raises(UserError, match="^after=12 must be 0 or more, and less than epochs=12"):
+    with pytest.raises(UserError, match=r"^after=12 must be 0 or more, and less than epochs=12"):
         HalvingSchedule(optimizer(), after=12)
 
 

@@ -189,7 +189,7 @@ class AdaptiveSpan(Window):
             )
         self.max_span, self.ramp = max_span, ramp
         self.needed = 0, max_span + ramp
-        self.fraction = nn.Parameter(torch.full((heads, 1, 1), init))
+        self.fraction = nn.Parameter(torch.full((heads, 1, 1), float(init)))
         predicts = centre == "local_p"
         self.hidden = nn.Linear(query_dim, query_dim, bias=False) if predicts else None
         self.centre = nn.Linear(query_dim, 1, bias=False) if predicts else None

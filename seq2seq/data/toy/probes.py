@@ -86,7 +86,7 @@ class Probe(Generated):
                     misses += 1
                     if misses == PATIENCE:
                         raise UserError(
-                            f"there are not enough different sources of data.reader.{option}={[least, most]}: "
+                            f"there are not enough different sources of {option}={[least, most]}: "
                             "ask for fewer, longer ones or more symbols"
                         )
                     continue
