@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
-from seq2seq.config.instantiate import build_node
+from seq2seq.config.instantiate import at_key, build_node
 from seq2seq.data.codec import Codec, ImageCodec, TextCodec
 from seq2seq.data.records import Policy
 from seq2seq.data.tokenizer import Tokenizer
@@ -229,16 +229,17 @@ def _described(
     if pictures != ("source" not in tokenizers):
         raise UserError(f"{name}: data.images and a tokenizer of sources exclude each other")
     data = config["data"]
-    policy = Policy(**{key: data.get(key) for key in stored.WHOLE})
+    with at_key("data"):
+        policy = Policy(**{key: data.get(key) for key in stored.WHOLE})
+    opened = OmegaConf.create(config)
     codec: Codec
     if pictures:
-        images = stored.with_name(name, build_node, data["images"])
+        images = stored.with_name(name, build_node, opened.data.images)
         codec = ImageCodec(images, tokenizers["target"], policy)
     else:
         codec = TextCodec(
             tokenizers["source"], tokenizers["target"], bool(data.get("documents")), bool(data.get("copy")), policy
         )
-    opened = OmegaConf.create(config)
     _check_fits(opened, codec.sizes, shapes, name)
     return opened, codec
 

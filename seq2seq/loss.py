@@ -79,22 +79,20 @@ class Criterion(nn.Module):
     ) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing < 1.0:
-            raise UserError(f"loss.label_smoothing must lie in [0, 1), got {label_smoothing}")
+            raise UserError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
         if not 0.0 <= baseline_decay <= 1.0:
-            raise UserError(f"loss.baseline_decay must lie in 0..1, got {baseline_decay}")
+            raise UserError(f"baseline_decay={baseline_decay} must lie in 0..1")
         self.label_smoothing, self.baseline_decay = label_smoothing, baseline_decay
         self.coefficients, self.start = dict(weights or {}), dict(start or {})
         self.endless = False  # ``start`` can't be told: nothing says when training ends
         for name, weight in self.coefficients.items():
             if not _is_number(weight):
-                raise UserError(f"loss.weights.{name} must be a finite number, got {weight}; 0 leaves the term out")
+                raise UserError(f"weights.{name}={weight} must be a finite number; 0 leaves the term out")
         for name, share in self.start.items():
             if name not in self.coefficients:
-                raise UserError(f"loss.start.{name}: there is no loss.weights.{name}; {self._known()}")
+                raise UserError(f"start.{name}={share} has no weights.{name}; {self._known()}")
             if not (_is_number(share) and share >= 0.0 and (share <= 1.0 or share == int(share))):
-                raise UserError(
-                    f"loss.start.{name} must be a share of training (0..1) or a number of updates, got {share}"
-                )
+                raise UserError(f"start.{name}={share} must be a share of training (0..1) or a number of updates")
         self.register_buffer("baseline", torch.zeros(()))
         self.register_buffer("progress", torch.zeros(()))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long), persistent=False)

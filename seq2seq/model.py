@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.batch import Batch
-from seq2seq.config.instantiate import build_node
+from seq2seq.config.instantiate import at_key, build_node
 from seq2seq.decoders.base import Decoded, Decoder
 from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.errors import UserError
@@ -25,14 +25,14 @@ class Seq2Seq(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         if share_embeddings and not hasattr(encoder, "embedding"):
-            raise UserError("model.share_embeddings=true: this encoder reads no tokens, so that it has none to share")
+            raise UserError("share_embeddings=true has no effect: this encoder reads no tokens")
         if share_embeddings:
             ours, theirs = encoder.embedding.table, decoder.embedding.table
             if ours.weight.shape != theirs.weight.shape:
                 raise UserError(
-                    "model.share_embeddings needs one vocabulary and one width, but the source has "
+                    "share_embeddings=true needs one vocabulary and one width, but the source has "
                     f"{tuple(ours.weight.shape)} and the target {tuple(theirs.weight.shape)}; "
-                    "set data.tokenizer.joint=true and equal widths"
+                    "use a joint vocabulary and equal widths"
                 )
             encoder.embedding.table = theirs
 
@@ -79,4 +79,5 @@ def build(config: DictConfig, source_vocabulary: int, target_vocabulary: int) ->
         raise UserError("model.share_embeddings=true needs one vocabulary: set data.tokenizer.joint=true")
     encoder = build_node(config.encoder, source_vocabulary)
     decoder = build_node(config.decoder, target_vocabulary, encoder)
-    return Seq2Seq(encoder, decoder, share_embeddings=config.model.share_embeddings)
+    with at_key("model"):
+        return Seq2Seq(encoder, decoder, share_embeddings=config.model.share_embeddings)

@@ -16,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, build_attention
+from seq2seq.attention.base import Attention
 from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.config.instantiate import build_node
@@ -94,7 +94,7 @@ def serves(group: str, name: str, source: SourceSpec) -> bool:
 @cache
 def _mechanism(group: str, name: str, source: SourceSpec, overrides: tuple[str, ...], query_dim: int) -> Attention:
     factory = build_node(config(f"{group}={name}", *overrides)[group])
-    return randomise(build_attention(factory, query_dim, source).double()).eval()
+    return randomise(factory(query_dim, source).double()).eval()
 
 
 def randomise(module: Module, seed: int = 0) -> Module:

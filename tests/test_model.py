@@ -65,7 +65,7 @@ def test_weights_of_all_slots() -> None:
 
 def test_advice_on_learned_positions_holds() -> None:
     overrides = ["model=transformer", "model.positions=learned"]
-    with pytest.raises(UserError, match=r"7 tokens is longer than the 6 learned positions; raise model\.max_length"):
+    with pytest.raises(UserError, match=r"7 tokens is longer than the 6 learned positions; raise max_length"):
         model(*overrides, "model.max_length=6")(batch())
     assert model(*overrides, "model.max_length=7")(batch()).features.shape == (3, 6, 8)
 

@@ -43,7 +43,7 @@ class AdaptiveAttention(ComposedAttention):
             raise UserError("adaptive attention's sentinel reads the decoder's input, but this decoder shows none")
         if isinstance(self.score, Location):
             raise UserError(
-                "the location score indexes source positions, and the sentinel has none; use attention/score=additive"
+                "the location score indexes source positions, and the sentinel has none; use the additive score"
             )
         self.gate_input = nn.Linear(source.input_dim, query_dim, bias=False)
         self.gate_state = nn.Linear(query_dim, query_dim, bias=False)

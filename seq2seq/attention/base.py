@@ -13,7 +13,6 @@ The laws (``tests/attention/test_laws.py`` holds them over every file of ``conf/
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
@@ -41,7 +40,7 @@ class Attention(nn.Module, ABC):
         """Store what all mechanisms have; ``dropout`` acts on the weights, in ``apply_weights``."""
         super().__init__()
         if not 0.0 <= dropout <= 1.0:
-            raise UserError(f"attention.dropout must lie in 0..1, got {dropout}")
+            raise UserError(f"dropout={dropout} must lie in 0..1")
         self.dropout = dropout
         self.query_dim = query_dim
         self.source = source
@@ -148,20 +147,3 @@ class Attention(nn.Module, ABC):
 
 AttentionFactory = Callable[[int, SourceSpec], Attention]
 """What ``conf/attention/NAME.yaml`` builds: (query_dim, source) -> mechanism."""
-
-
-def build_attention(mechanism: AttentionFactory, query_dim: int, source: SourceSpec) -> Attention:
-    """Builds a slot's mechanism. What it or a part of it refuses is told by keys that a user can type: window.reach of
-    the encoder's slot is encoder_self.window.reach, attention/window=last is attention/window@encoder_self.window=last.
-    """
-    try:
-        return mechanism(query_dim, source)
-    except UserError as error:
-        text = _OPTION.sub(f"{source.slot}.", str(error))
-        if source.slot != "attention":
-            text = re.sub(r"attention/(\w+)=", rf"attention/\1@{source.slot}.\1=", text)
-        raise UserError(text) from error
-
-
-_PARTS = "score|window|normalizer|selection|feature_map|word|sentence|chunk_score"
-_OPTION = re.compile(rf"(?<![\w./@])(?:attention\.(?=\w)|(?=(?:{_PARTS})\.\w))")

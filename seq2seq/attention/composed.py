@@ -81,16 +81,16 @@ class ComposedAttention(Attention):
         super().__init__(query_dim, source, dropout=dropout)
         project = heads > 1 if project is None else project
         if heads > 1 and not project:
-            raise UserError(f"attention.heads={heads} needs attention.project=true: each head reads its own projection")
+            raise UserError(f"heads={heads} needs project=true: each head reads its own projection")
         if dim is not None and not project:
-            raise UserError(f"attention.dim={dim} is the width of the projections; it needs attention.project=true")
-        at_least_1("attention", dim=dim)
+            raise UserError(f"dim={dim} is the width of the projections; it needs project=true")
+        at_least_1(dim=dim)
         dim = dim or query_dim
         if heads < 1 or dim % heads:
-            raise UserError(f"attention.heads={heads} must divide the width {dim}")
+            raise UserError(f"heads={heads} must divide the width {dim}")
         groups = heads if groups is None else groups
         if groups < 1 or heads % groups:
-            raise UserError(f"attention.groups={groups} must divide attention.heads={heads}")
+            raise UserError(f"groups={groups} must divide heads={heads}")
         self.heads, self.groups = heads, groups
         self.project = project
         if project:
@@ -116,7 +116,7 @@ class ComposedAttention(Attention):
             raise UserError(
                 "rotary positions turn queries and keys inside a dot product of even width; "
                 f"score {type(self.score).__name__.lower()} of width {widths[0]} has none. "
-                "Use a dot score, or model.positions=sinusoidal"
+                "Use a dot score, or sinusoidal positions"
             )
 
     def prepare(self, memory: Memory) -> Memory:

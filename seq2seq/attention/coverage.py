@@ -62,14 +62,14 @@ class CoverageAttention(RecurrentAttention):
             nn.init.xavier_uniform_(self.query.weight)
             nn.init.zeros_(self.query.bias)
         if kind not in KINDS:
-            raise UserError(f"attention.kind={kind} is unknown; choose one of {', '.join(KINDS)}")
+            raise UserError(f"kind={kind} is unknown; choose one of {', '.join(KINDS)}")
         if fertility is not None and kind != "linguistic":
-            raise UserError(f"attention.fertility={fertility} belongs to attention.kind=linguistic, not to {kind}")
+            raise UserError(f"fertility={fertility} belongs to kind=linguistic, not to {kind}")
         if fertility is not None and fertility <= 0:
-            raise UserError(f"attention.fertility={fertility} is the most that a word can have, and must be above 0")
+            raise UserError(f"fertility={fertility} is the most that a word can have, and must be above 0")
         if coverage_dim is not None and kind != "neural":
-            raise UserError(f"attention.coverage_dim={coverage_dim} belongs to attention.kind=neural, not to {kind}")
-        at_least_1("attention", coverage_dim=coverage_dim)
+            raise UserError(f"coverage_dim={coverage_dim} belongs to kind=neural, not to {kind}")
+        at_least_1(coverage_dim=coverage_dim)
         self.kind, self.read_cell = kind, read_cell
         self.terms = ("coverage",) if kind == "see" else ()
         self.most = fertility or 2.0

@@ -48,9 +48,9 @@ class GMMAttention(Attention):
         super().__init__(query_dim, source, dropout=dropout)
         refuse_self(source)
         refuse_regions(source)
-        at_least_1("attention", mixtures=mixtures)
+        at_least_1(mixtures=mixtures)
         if advance <= 0:
-            raise UserError(f"attention.advance must be above 0, as the window only moves forwards; got {advance}")
+            raise UserError(f"advance={advance} must be above 0, as the window only moves forwards")
         self.mixtures, self.normalize = mixtures, normalize
         if normalize:
             self.mass = "one"

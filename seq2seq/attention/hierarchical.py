@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from seq2seq.attention.base import Attention
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Score
-from seq2seq.attention.requirements import at_least_1, score_at
+from seq2seq.attention.requirements import at_least_1
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec, sentence_means
 from seq2seq.errors import UserError
 
@@ -55,20 +55,16 @@ class HierarchicalAttention(Attention):
         if source.causal:
             raise UserError("hierarchical attention compares whole sentences; a memory that grows has none yet")
         if source.position != "none":
-            raise UserError(
-                f"hierarchical attention has no place for {source.position} positions; use model.positions=sinusoidal"
-            )
+            raise UserError(f"hierarchical attention has no place for {source.position} positions; use sinusoidal ones")
         if kind not in KINDS:
-            raise UserError(f"attention.kind={kind} is unknown; choose one of {', '.join(KINDS)}")
-        at_least_1("attention", segment_length=segment_length, max_sections=max_sections)
+            raise UserError(f"kind={kind} is unknown; choose one of {', '.join(KINDS)}")
+        at_least_1(segment_length=segment_length, max_sections=max_sections)
         self.kind, self.segment_length = kind, segment_length
         self.place = nn.Parameter(torch.empty(max_sections, source.width)) if positions else None
         if self.place is not None:
             nn.init.normal_(self.place, std=source.width**-0.5)
-        with score_at("word"):
-            self.word = word(query_dim, source.width, 1, source)
-        with score_at("sentence"):
-            self.sentence = sentence(query_dim, source.width * (2 if positions else 1), 1, source)
+        self.word = word(query_dim, source.width, 1, source)
+        self.sentence = sentence(query_dim, source.width * (2 if positions else 1), 1, source)
         self.normalizer = Softmax(1)
 
     def prepare(self, memory: Memory) -> Memory:

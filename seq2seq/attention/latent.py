@@ -54,12 +54,12 @@ class LatentAttention(Attention):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(query_dim, source, dropout=dropout)
-        at_least_1("attention", dim=dim, latent_dim=latent_dim, query_latent_dim=query_latent_dim)
+        at_least_1(dim=dim, latent_dim=latent_dim, query_latent_dim=query_latent_dim)
         dim = dim or query_dim
         if heads < 1 or dim % heads:
-            raise UserError(f"attention.heads={heads} must divide the width {dim}")
+            raise UserError(f"heads={heads} must divide the width {dim}")
         if absorb not in ABSORB:
-            raise UserError(f"attention.absorb={absorb} is unknown; choose one of {', '.join(ABSORB)}")
+            raise UserError(f"absorb={absorb} is unknown; choose one of {', '.join(ABSORB)}")
         latent_dim = max(1, dim // 4) if latent_dim is None else latent_dim
         self.heads, self.head_dim, self.latent_dim = heads, dim // heads, latent_dim
         self.rope_dim = self._rope_dim(rope_dim)
@@ -89,16 +89,16 @@ class LatentAttention(Attention):
         if given is None:
             return -(-self.head_dim // 4) * 2 if source.position == "rotary" else 0
         if given < 0 or given % 2:
-            raise UserError(f"attention.rope_dim={given} must be an even number: rotary positions turn pairs")
+            raise UserError(f"rope_dim={given} must be an even number: rotary positions turn pairs")
         if given and not source.is_self:
             raise UserError(
-                f"attention.rope_dim={given} compares positions of query and key, which only self-attention has "
-                "on one axis; use attention.rope_dim=null"
+                f"rope_dim={given} compares positions of query and key, which only self-attention has "
+                "on one axis; use rope_dim=null"
             )
         if given and source.axes != 1:
-            raise UserError(f"attention.rope_dim={given} turns by positions in time; image regions have no such order")
+            raise UserError(f"rope_dim={given} turns by positions in time; image regions have no such order")
         if not given and source.position == "rotary":
-            raise UserError("rotary positions turn a part of queries and keys; attention.rope_dim=0 leaves them none")
+            raise UserError("rope_dim=0 leaves rotary positions no part of queries and keys to turn")
         return given
 
     def prepare(self, memory: Memory) -> Memory:

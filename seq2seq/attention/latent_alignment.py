@@ -35,20 +35,19 @@ class HardMarginalAttention(ComposedAttention):
         super().__init__(query_dim, source, **options)
         refuse_self(
             source,
-            "latent alignment is summed over by the output layer; self-attention has none behind it: use it as "
-            "attention, not as self_attention",
+            "latent alignment is summed over by the output layer; self-attention has none behind it: use it over the "
+            "source",
         )
         if self.heads != 1:
             raise UserError(
-                f"latent alignment chooses one position a target word, so attention.heads={self.heads} has no meaning; "
-                "use attention.heads=1"
+                f"heads={self.heads} has no meaning: latent alignment chooses one position a target word; use heads=1"
             )
         if self.gradient != "exact":
-            raise UserError("latent alignment sums over all positions, so none is drawn; use attention/selection=soft")
+            raise UserError("latent alignment sums over all positions, so none is drawn; use the soft selection")
         if self.mass != "one":
             raise UserError(
                 "latent alignment needs weights that are probabilities, but this window lets them sum to less than "
-                "one; use attention.window.renormalise=true"
+                "one; use window.renormalise=true"
             )
 
     def prepare(self, memory: Memory) -> Memory:
@@ -117,15 +116,15 @@ class VariationalAttention(HardMarginalAttention):
     ) -> None:
         super().__init__(query_dim, source, **options)
         if mode not in ("elbo", "sample"):
-            raise UserError(f"attention.mode={mode} is unknown; choose elbo (enumerate q) or sample (draw from q)")
+            raise UserError(f"mode={mode} is unknown; choose elbo (enumerate q) or sample (draw from q)")
         if samples is not None and mode == "elbo":
-            raise UserError(f"attention.samples={samples} are drawn in attention.mode=sample only; elbo enumerates")
-        at_least_1("attention", samples=samples, inference_dim=inference_dim)
+            raise UserError(f"samples={samples} are drawn in mode=sample only; elbo enumerates")
+        at_least_1(samples=samples, inference_dim=inference_dim)
         if not source.input_dim:
             raise UserError("variational attention reads the embedded target, but this decoder has none to show it")
         width = inference_dim or query_dim
         if width < 2 or width % 2:
-            raise UserError(f"attention.inference_dim={width} is shared by two directions and must be even")
+            raise UserError(f"inference_dim={width} is shared by two directions and must be even")
         self.samples = None if mode == "elbo" else samples or 1
         self.gradient = "exact" if mode == "elbo" else "surrogate"
         if not source.last:

@@ -80,22 +80,22 @@ class LinearAttention(Attention):
         dim: int | None = None,
     ) -> None:
         super().__init__(query_dim, source)
-        at_least_1("attention", dim=dim)
+        at_least_1(dim=dim)
         dim = dim or query_dim
         if heads < 1 or dim % heads:
-            raise UserError(f"attention.heads={heads} must divide the width {dim}")
+            raise UserError(f"heads={heads} must divide the width {dim}")
         self.heads = heads
         self.feature_map = feature_map(dim // heads)
         if source.position == "alibi":
             raise UserError(
                 "linear attention has no scores that ALiBi could be added to; "
-                "use model.positions=sinusoidal, or self_attention=multi_head"
+                "use sinusoidal positions, or multi-head attention"
             )
         if source.position == "rotary" and (not self.feature_map.of_product or dim // heads % 2):
             raise UserError(
                 "rotary positions turn queries and keys inside a dot product of even width; "
                 f"feature map {type(self.feature_map).__name__.lower()} of width {dim // heads} has none. "
-                "Use self_attention=performer with heads of even width, or model.positions=sinusoidal"
+                "Use the favor feature map with heads of even width, or sinusoidal positions"
             )
         self.query = nn.Linear(query_dim, dim)
         self.key_value = nn.Linear(source.width, 2 * dim)

@@ -45,11 +45,11 @@ class LocationAwareAttention(RecurrentAttention):
     ) -> None:
         super().__init__(query_dim, source, **options)
         refuse_regions(source)
-        at_least_1("attention", filters=filters)
+        at_least_1(filters=filters)
         if width < 1 or width % 2 == 0:
-            raise UserError(f"attention.width={width} must be odd: a filter sees as far to each side")
+            raise UserError(f"width={width} must be odd: a filter sees as far to each side")
         if reach is not None and reach < 1:
-            raise UserError(f"attention.reach is half the width of the window and must be at least 1, got {reach}")
+            raise UserError(f"reach={reach}, half the width of the window, must be at least 1")
         self.detach, self.radius = detach, reach
         self.filters = nn.Parameter(torch.empty(self.heads, filters, width))
         self.weight = nn.Parameter(torch.empty(self.heads, filters, self.compared_dim))

@@ -52,19 +52,17 @@ class MemoryNetworkAttention(Attention):
         if source.causal:
             raise UserError(
                 "a memory network counts from the most recent memory, which changes in a memory that grows; "
-                "use it as attention, not as the decoder's self_attention"
+                "use it over the source"
             )
         if source.position != "none":
-            raise UserError(
-                f"a memory network has no place for {source.position} positions; use model.positions=sinusoidal"
-            )
+            raise UserError(f"a memory network has no place for {source.position} positions; use sinusoidal ones")
         if temporal and source.axes != 1:
-            raise UserError("temporal encoding needs an order in time; over image regions use attention.temporal=false")
+            raise UserError("temporal encoding needs an order in time; over image regions use temporal=false")
         if tying not in TYINGS:
-            raise UserError(f"attention.tying={tying} is unknown; choose one of {', '.join(TYINGS)}")
-        at_least_1("attention", hops=hops, dim=dim, max_length=max_length)
+            raise UserError(f"tying={tying} is unknown; choose one of {', '.join(TYINGS)}")
+        at_least_1(hops=hops, dim=dim, max_length=max_length)
         if not 0.0 <= linear_start <= 1.0:
-            raise UserError(f"attention.linear_start must lie in 0..1, got {linear_start}")
+            raise UserError(f"linear_start={linear_start} must lie in 0..1")
         dim = dim or query_dim
         self.context_dim = dim
         self.linear_start = linear_start

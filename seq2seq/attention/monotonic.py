@@ -20,7 +20,7 @@ from seq2seq.attention.components.selections import SelectedWeights, Soft
 from seq2seq.attention.components.windows import Window
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
 from seq2seq.attention.recurrent import position_order, take_along
-from seq2seq.attention.requirements import at_least_1, refuse_regions, refuse_self, score_at
+from seq2seq.attention.requirements import at_least_1, refuse_regions, refuse_self
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.layers.tensors import wide_dtype
@@ -60,7 +60,7 @@ class MonotonicAttention(ComposedAttention):
         refuse_self(source)
         refuse_regions(source)
         if noise_std < 0:
-            raise UserError(f"attention.noise_std is a standard deviation and must be at least 0, got {noise_std}")
+            raise UserError(f"noise_std={noise_std} is a standard deviation and must be at least 0")
         self.noise_std, self.hard, self.preserve = noise_std, hard, preserve
         self.offset = nn.Parameter(torch.full((self.heads, 1, 1), float(offset)))
         self.gradient = "surrogate" if hard else "exact"
@@ -152,10 +152,9 @@ class MochaAttention(MonotonicAttention):
         self, query_dim: int, source: SourceSpec, *, chunk_score: Callable[..., Score], chunk: int = 8, **options: Any
     ) -> None:
         super().__init__(query_dim, source, **options)
-        at_least_1("attention", chunk=chunk)
+        at_least_1(chunk=chunk)
         self.chunk = chunk
-        with score_at("chunk_score"):
-            self.chunk_score = chunk_score(self.score.query_dim, self.score.key_dim, self.heads, source)
+        self.chunk_score = chunk_score(self.score.query_dim, self.score.key_dim, self.heads, source)
 
     def prepared_tensors(self, keys: Tensor, values: Tensor, memory: Memory) -> dict[str, Tensor]:
         """Also the second score's keys (B, H, S, .)."""

@@ -92,7 +92,7 @@ class RecurrentAttention(ComposedAttention):
         if isinstance(self.score, Location | Constant):
             raise UserError(
                 "what this attention remembers is added to the keys, and this score looks at none; "
-                "use attention/score=additive or general"
+                "use the additive or the general score"
             )
         with torch.no_grad():
             return self.score.keys(torch.zeros(1, self.heads, 1, self.score.key_dim)).shape[-1]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from seq2seq.attention.types import SourceSpec
 from seq2seq.errors import UserError
 
 
-def at_least_1(owner: str, **counts: int | None) -> None:
+def at_least_1(**counts: int | None) -> None:
     """Refuse sizes and counts below 1. None stands for a default that is chosen later."""
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise UserError(f"{owner}.{name} must be at least 1, got {count}")
+            raise UserError(f"{name}={count} must be at least 1")
 
 
 MEMORY = "attention that remembers where it looked needs a source that stays the same; it can't be self-attention"
@@ -29,12 +26,3 @@ def refuse_regions(source: SourceSpec) -> None:
     """Refuse image regions, for mechanisms that move from one position to the next."""
     if source.axes != 1:
         raise UserError("attention that moves along the source needs an order in time; image regions have none")
-
-
-@contextmanager
-def score_at(key: str) -> Iterator[None]:
-    """Where a score stands at another key than ``score``, its messages name that one."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error).replace("score.", f"{key}.")) from error

@@ -29,8 +29,8 @@ from omegaconf.errors import OmegaConfBaseException
 from seq2seq.cli import sweep
 from seq2seq.cli.overrides import forced, groups, keys, shown
 from seq2seq.config.instantiate import CONF
-from seq2seq.config.validate import by_origin, in_slots, suggest
-from seq2seq.errors import UserError
+from seq2seq.config.validate import suggest
+from seq2seq.errors import UnknownOption, UserError
 from seq2seq.files.text import speak_utf8
 from seq2seq.files.writing import FULL
 from seq2seq.runtime import interrupts
@@ -180,13 +180,11 @@ def checked(
             if check is not None:
                 check(config, typed)
         except UserError as error:
-            text = in_slots(by_origin(str(error), config), config)
-            if found := re.match(r"([\w.]+)\.\w+: (\w+) has no option", text):
-                name = _chosen(found[1], _choices(config_name, job))
-                text = text if name is None else text.replace(found[2], name, 1)
-            refused.append(UserError(text))
-            refused[-1].__cause__ = error
-            refused[-1].add_note(f"job {count - 1} ({shown(', '.join(job))}) will fail")
+            if isinstance(error, UnknownOption):
+                owner = _chosen(error.node, _choices(config_name, job)) or error.owner
+                error = UnknownOption(error.node, error.option, owner, error.hint).with_traceback(error.__traceback__)
+            error.add_note(f"job {count - 1} ({shown(', '.join(job))}) will fail")
+            refused.append(error)
     if refused and len(refused) == count:
         raise refused[0]
     for one in refused:

@@ -4,21 +4,26 @@ A node is a mapping with a ``_target_`` (a class by its dotted name), its keywor
 where the code that holds it adds arguments of its own. A ``_target_`` is resolved only where it is a class of this
 package or stands in ``TOOLS``: nothing else is even imported. Which class may stand at which key is held by
 ``seq2seq.stored.roles``.
+
+A constructor says ``heads=3 must divide dim=128`` and knows no keys; what builds it puts the key before it that a user
+types: ``attention.heads=3 must divide dim=128``.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seq2seq.errors import UserError
+from seq2seq.errors import OptionError, UserError
 
 PACKAGE = "seq2seq"
 CONF = Path(__file__).parents[2] / "conf"
@@ -84,16 +89,108 @@ def _import(path: str) -> Any:
 
 
 def build_node(node: DictConfig | Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-    """Calls the node's ``_target_`` with its options, nested nodes first; this package's classes only.
+    """Call the node's ``_target_`` with its options, nested nodes first; this package's classes only.
 
-    A ``_partial_`` node without further arguments gives a ``functools.partial``; with them it is called.
+    A ``_partial_`` node without further arguments gives a ``Factory``; with them it is called.
+
+    Raises:
+        OptionError: A constructor refuses an option; the message names the option by the key that a user types.
     """
-    return _build(plain(node), args, kwargs, tools=False)
+    return _build(plain(node), *_place(node), args, kwargs, tools=False)
 
 
 def build_tool(node: DictConfig | Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
     """``build_node`` for trainer, optimiser, schedule, loggers and callbacks: ``TOOLS`` are allowed too."""
-    return _build(plain(node), args, kwargs, tools=True)
+    return _build(plain(node), *_place(node), args, kwargs, tools=True)
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A class with the options of its node, which waits for further arguments.
+
+    Args:
+        target: The class.
+        options: Arguments by name, nested nodes built.
+        key: The key of the node, as a user types it.
+        keys: The key of each option, as a user types it: another node's where the option is an interpolation.
+    """
+
+    target: Callable[..., Any]
+    options: Mapping[str, Any]
+    key: str
+    keys: Mapping[str, str]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Build the object; errors are those of ``build_node``."""
+        name = self.key or self.target.__name__
+        with at_key(self.key, self.keys):
+            try:
+                return self.target(*args, **{**self.options, **kwargs})
+            except UserError:
+                raise
+            except (TypeError, ValueError) as error:
+                raise OptionError(f"{name}: {error}") from error
+            except Exception as error:
+                if self.target.__module__.split(".")[0] == PACKAGE:
+                    raise
+                # what another package's constructor says of its options, in exceptions of its own
+                raise OptionError(f"{name}: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def at_key(key: str, keys: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Put ``key`` before what a constructor refuses: ``key.heads=3 must ...``, or ``key: ...`` of no one option.
+
+    ``keys`` are the keys of options that stand elsewhere. A message that has its key already stays as it is.
+    """
+    try:
+        yield
+    except OptionError:
+        raise
+    except UserError as error:
+        text = str(error)
+        if option := re.match(r"(\w+)[\w.]*=", text):  # the message begins with OPTION=VALUE
+            own = f"{key}.{option[1]}" if key else option[1]
+            text = (keys or {}).get(option[1], own) + text.removeprefix(option[1])
+        elif key:
+            text = f"{key}: {text}"
+        raise OptionError(text) from error
+
+
+def origin(config: DictConfig | None, key: str) -> str:
+    """Return the key that the value at ``key`` is taken from: the one to type.
+
+    ``encoder.self_attention.heads`` is ``self_attention.heads`` where ``encoder.self_attention`` is
+    ``${self_attention}`` or the first of ``${oc.select:self_attention,...}`` that there is.
+    """
+    if config is None or not key:
+        return key
+    parent, _, name = key.rpartition(".")
+    parent = origin(config, parent)
+    key = f"{parent}.{name}" if parent else name
+    node = OmegaConf.select(config, parent, throw_on_resolution_failure=False) if parent else config
+    if not isinstance(node, DictConfig) or name not in list(node) or not OmegaConf.is_interpolation(node, name):
+        return key
+    reference = _reference(config, str(cast(dict[str, Any], OmegaConf.to_container(node, resolve=False))[name]))
+    return key if reference is None else origin(config, reference)
+
+
+def _reference(config: DictConfig, text: str) -> str | None:
+    """Return the key that an interpolation takes its value from, or None for a default or anything else."""
+    if reference := re.fullmatch(r"\$\{([\w.]+)\}", text):
+        return reference[1]
+    if not (choice := re.fullmatch(r"\$\{oc\.select:([\w.]+),(.*)\}", text)):
+        return None
+    chosen = OmegaConf.select(config, choice[1], throw_on_resolution_failure=False) is not None
+    return choice[1] if chosen else _reference(config, choice[2])
+
+
+def _place(node: DictConfig | Mapping[str, Any]) -> tuple[str, DictConfig | None]:
+    """Return the key of ``node`` in its config, and that config."""
+    if not isinstance(node, DictConfig):
+        return "", None
+    root = node._get_root()
+    return node._get_full_key(None), root if isinstance(root, DictConfig) else None
 
 
 def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -114,25 +211,18 @@ def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
 
 
-def _build(value: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, tools: bool) -> Any:
+def _build(
+    value: Any, key: str, config: DictConfig | None, args: tuple[Any, ...], kwargs: dict[str, Any], *, tools: bool
+) -> Any:
+    """Build what stands at ``key`` of ``config``."""
     if isinstance(value, list):
-        return [_build(item, (), {}, tools=tools) for item in value]
+        return [_build(item, f"{key}[{index}]", config, (), {}, tools=tools) for index, item in enumerate(value)]
     if not isinstance(value, Mapping):
         return value
-    options = {k: _build(v, (), {}, tools=tools) for k, v in value.items() if k not in ("_target_", "_partial_")}
+    given = {name: option for name, option in value.items() if name not in ("_target_", "_partial_")}
+    keys = {name: origin(config, f"{key}.{name}" if key else str(name)) for name in given}
+    options = {name: _build(option, keys[name], config, (), {}, tools=tools) for name, option in given.items()}
     if "_target_" not in value:
         return options
-    target = locate(value["_target_"], tools=tools)
-    if value.get("_partial_") and not args and not kwargs:
-        return functools.partial(target, **options)
-    try:
-        return target(*args, **{**options, **kwargs})
-    except UserError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{target.__name__}: {error}") from error
-    except Exception as error:
-        if target.__module__.split(".")[0] == PACKAGE:
-            raise
-        # what another package's constructor says of its options, in exceptions of its own
-        raise UserError(f"{target.__name__}: {' '.join(str(error).split())}") from error
+    factory = Factory(locate(value["_target_"], tools=tools), options, key, keys)
+    return factory if value.get("_partial_") and not args and not kwargs else factory(*args, **kwargs)

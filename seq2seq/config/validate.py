@@ -18,9 +18,9 @@ from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.config.instantiate import locate, plain
+from seq2seq.config.instantiate import locate, origin, plain
 from seq2seq.config.ranges import LARGEST, Range, of_others
-from seq2seq.errors import UserError
+from seq2seq.errors import UnknownOption, UserError
 
 
 def check(
@@ -42,7 +42,7 @@ def check(
         if (key in components or node is not None) and not (isinstance(node, DictConfig) and "_target_" in node):
             group = f"self_attention@{key}" if key in ("encoder_self", "decoder_self") else key
             raise UserError(f"{key} is not chosen; add {group}=CHOICE (--help lists the choices)")
-    check_nodes("", plain(config))
+    check_nodes("", plain(config), config)
     if typed is not None:
         _check_used(config, typed)
 
@@ -55,65 +55,48 @@ def suggest(name: str, among: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def in_slots(text: str, config: DictConfig) -> str:
-    """``encoder_self.heads`` as ``self_attention.heads`` where the encoder's slot has no choice of its own."""
-    for slot in ("encoder_self", "decoder_self"):
-        if config.get(slot) is None:
-            text = re.sub(rf"\b{slot}\.", "self_attention.", text)
-    return text
+def check_nodes(path: str, value: Any, config: DictConfig | None = None) -> None:
+    """Hold all nodes in ``value`` (which stands at ``path``) against their targets' signatures; outer ones first.
 
-
-def by_origin(text: str, config: DictConfig) -> str:
-    """A message about ``encoder.dim`` as one about ``model.dim``, where the config takes the one from the other."""
-    found = re.match(r"([\w.]+)\b", text)
-    key = found[1] if found else ""
-    while (reference := _reference(config, key)) is not None:
-        text, key = text.replace(key, reference), reference
-    return text
-
-
-def _reference(config: DictConfig, key: str) -> str | None:
-    """The key that ``key`` is an interpolation of, if it is one and nothing else."""
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(config, parent, throw_on_resolution_failure=False) if parent else None
-    raw = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
-    found = re.fullmatch(r"\$\{([\w.]+)\}", str(raw.get(name))) if isinstance(raw, dict) else None
-    return found[1] if found else None
-
-
-def check_nodes(path: str, value: Any) -> None:
-    """Holds all nodes in ``value`` (which stands at ``path``) against their targets' signatures; outer ones first."""
+    Messages name options by the keys that ``config``, where it is given, takes them from.
+    """
     for place, node in sorted(_nodes(value, path), key=lambda found: found[0].count(".")):
+        place = origin(config, place)
         if not isinstance(node["_target_"], str):
             raise UserError(f"{place}._target_={node['_target_']}: must be the name of a class")
         if not isinstance(node.get("_partial_", False), bool):
             raise UserError(f"{place}._partial_={node['_partial_']}: must be bool")
         options = {key: option for key, option in node.items() if key not in ("_target_", "_partial_")}
-        check_options(place, options, locate(node["_target_"], tools=True))
+        check_options(place, options, locate(node["_target_"], tools=True), config=config)
 
 
 def check_options(
-    path: str, options: Mapping[str, Any], target: Callable[..., Any], beside: Iterable[str] = ()
+    path: str,
+    options: Mapping[str, Any],
+    target: Callable[..., Any],
+    beside: Iterable[str] = (),
+    config: DictConfig | None = None,
 ) -> None:
-    """Holds the mapping at ``path`` against the parameters of ``target``.
+    """Hold the mapping at ``path`` against the parameters of ``target``.
 
-    Where ``path`` is "", the options stand by themselves, ``beside`` others that are known elsewhere.
+    Where ``path`` is "", the options stand by themselves, ``beside`` others that are known elsewhere. ``config`` is
+    that of ``check_nodes``.
     """
     known, open_ended = parameters(target)
     for key, value in options.items():
-        place = f"{path}.{key}" if path else key
+        place = origin(config, f"{path}.{key}" if path else key)
         if key not in known:
             if open_ended:
                 continue
             # what the surrounding code gives (a vocabulary, an encoder) has no default and is nobody's option
             settable = {n for n, (p, _) in known.items() if not path or p.default is not p.empty or n in options}
             right = ", ".join(sorted(settable.union(beside))) or "none"
-            what = f"{place}: {target.__name__} has no option {key}" if path else f"unknown option {key}"
-            raise UserError(f"{what}{suggest(key, [*known, *beside])}; there are: {right}")
+            hint = f"{suggest(key, [*known, *beside])}; there are: {right}"
+            raise UnknownOption(path, key, target.__name__, hint) if path else UserError(f"unknown option {key}{hint}")
         parameter, hint = known[key]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
             if "_target_" not in value:  # a node is held against its target
-                check_options(place, value, hint)
+                check_options(place, value, hint, config=config)
         elif not fits(value, hint) and (value is not None or parameter.default is not None):
             named = typing.get_origin(hint) in (dict, Mapping)
             raise UserError(f"{place}={value}: must be {f'{place}.NAME=VALUE' if named else describe(hint)}")

@@ -117,7 +117,7 @@ class CaptionCorpus(Corpus):
         cache: str = "data/cache",
     ) -> None:
         if captions not in CHOICES:
-            raise UserError(f"data.captions={captions} is none of: {', '.join(CHOICES)}")
+            raise UserError(f"captions={captions} is none of: {', '.join(CHOICES)}")
         super().__init__(
             name,
             source,
@@ -136,7 +136,9 @@ class CaptionCorpus(Corpus):
             cache=cache,
         )
         if self.options.sampling:
-            raise UserError("data.tokenizer.sampling is for text on both sides; data.captions=one draws captions")
+            raise UserError(
+                f"tokenizer.sampling={self.options.sampling} is for text on both sides; captions=one draws captions"
+            )
         self.images, self.captions = images, captions
 
     def loader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:

@@ -83,7 +83,8 @@ class Corpus:
         self.options = tokenizer or TokenizerOptions()
         given = [getattr(self.options, f"{side}_model") is not None for side in self.sides]
         if any(given) and not all(given):
-            raise UserError("data.tokenizer.source_model and target_model go together: give both or neither")
+            side = self.sides[given.index(False)]
+            raise UserError(f"tokenizer.{side}_model=null, but the other side has one: give both or neither")
         self.documents, self.copy = documents, copy
         self.max_tokens, self.max_sentences = max_tokens, max_sentences
         limits = max_source_tokens, max_source_sentences, max_target_tokens

@@ -50,13 +50,13 @@ class Images:
     def __post_init__(self) -> None:
         """Checks the choices."""
         if self.fit not in FITS:
-            raise UserError(f"data.images.fit={self.fit} is none of: {', '.join(FITS)}")
+            raise UserError(f"fit={self.fit} is none of: {', '.join(FITS)}")
         for option in ("size", "frames", "max_pixels"):
             if (value := getattr(self, option)) is not None and value < 1:
-                raise UserError(f"data.images.{option}={value} must be at least 1")
+                raise UserError(f"{option}={value} must be at least 1")
         for option, low in (("flip", 0.0), ("crop", 0.01), ("colour", 0.0)):
             if not low <= getattr(self, option) <= 1.0:
-                raise UserError(f"data.images.{option}={getattr(self, option)} must lie in {low:g}..1")
+                raise UserError(f"{option}={getattr(self, option)} must lie in {low:g}..1")
 
     @property
     def tokens(self) -> int:

@@ -96,14 +96,14 @@ class Policy:
         for option, least in {"max_source_tokens": 2, "max_source_sentences": 1, "max_target_tokens": 2}.items():
             if (most := getattr(self, option)) is not None and most < least:
                 reason = "null (no limit) or at least " + ("2, a token and </s>" if least == 2 else "1")
-                raise UserError(f"data.{option}={most} must be {reason}")
+                raise UserError(f"{option}={most} must be {reason}")
         for option, choices in {
             "on_bad": "drop error",
             "on_mismatch": "drop error",
             "on_long": "drop truncate error",
         }.items():
             if getattr(self, option) not in choices.split():
-                raise UserError(f"data.{option}={getattr(self, option)} is none of: {choices.replace(' ', ', ')}")
+                raise UserError(f"{option}={getattr(self, option)} is none of: {choices.replace(' ', ', ')}")
 
     def action(self, problem: Problem) -> tuple[str, str]:
         """What to do about a problem, and the option that says so."""

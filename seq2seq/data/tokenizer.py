@@ -61,25 +61,22 @@ class TokenizerOptions:
     def __post_init__(self) -> None:
         """Refuse what no tokenizer can do."""
         if self.type not in TYPES:
-            raise UserError(f"data.tokenizer.type={self.type} is none of {', '.join(TYPES)}")
+            raise UserError(f"type={self.type} is none of {', '.join(TYPES)}")
         if self.sampling and self.type not in ("unigram", "bpe"):
-            raise UserError(f"data.tokenizer.sampling needs type unigram or bpe: {self.type} segments in one way only")
+            raise UserError(f"sampling={self.sampling} needs type unigram or bpe: {self.type} segments in one way only")
         if self.max_records < 1:
-            raise UserError(f"data.tokenizer.max_records={self.max_records} must be 1 or more")
+            raise UserError(f"max_records={self.max_records} must be 1 or more")
         for option, types in _EFFECTIVE.items():
             if getattr(self, option) and self.type not in types:
                 raise UserError(
-                    f"data.tokenizer.{option} has no effect with data.tokenizer.type={self.type}; "
+                    f"{option}={getattr(self, option)} has no effect with type={self.type}; "
                     f"it needs {' or '.join(types)}"
                 )
         for symbol in self.user_defined_symbols:
             if not symbol or symbol.split() != [symbol] or SPACE in symbol or symbol in SPECIALS:
-                raise UserError(
-                    f"data.tokenizer.user_defined_symbols: {symbol!r} must be one word, and none of "
-                    f"{' '.join(SPECIALS)}"
-                )
+                raise UserError(f"user_defined_symbols={symbol!r} must be one word, and none of {' '.join(SPECIALS)}")
         if len(set(self.user_defined_symbols)) != len(self.user_defined_symbols):
-            raise UserError("data.tokenizer.user_defined_symbols names a symbol twice")
+            raise UserError(f"user_defined_symbols={list(self.user_defined_symbols)} names a symbol twice")
 
 
 class Tokenizer:

@@ -123,10 +123,10 @@ class Decoder(nn.Module, ABC):
         if self.pointer is None:
             return None
         if state.copies is None:
-            raise UserError("decoder.copy=true needs data.copy=true: the data tells what each source token is called")
+            raise UserError("copying needs data that tell what each source token is called: set copy=true of the data")
         if slot.alternatives is not None and slot.alternatives.kind != "mixture":
             raise UserError(
-                "variational attention is trained by a bound that has no copying in it; use decoder.copy=false"
+                "variational attention is trained by a bound that has no copying in it; use copy=false of the decoder"
             )
         assert slot.weights is not None
         alignment = self.cross_attention(layer).alignment(slot.weights)

@@ -26,16 +26,15 @@ class Bridge(nn.Module):
     def __init__(self, kind: str, encoder: Encoder, dim: int, layers: int, states: int) -> None:
         super().__init__()
         if kind not in BRIDGES:
-            raise UserError(f"decoder.bridge={kind} is unknown; choose one of {', '.join(BRIDGES)}")
+            raise UserError(f"bridge={kind} is unknown; choose one of {', '.join(BRIDGES)}")
         if kind == "copy" and encoder.final_dim != dim:
             raise UserError(
-                f"decoder.bridge=copy needs equal widths, but the encoder ends in {encoder.final_dim} and the decoder "
-                f"starts with {dim}; use decoder.bridge=dense"
+                f"bridge=copy needs equal widths, but the encoder ends in {encoder.final_dim} and the decoder "
+                f"starts with {dim}; use bridge=dense"
             )
         if kind == "backward" and encoder.directions != 2:
             raise UserError(
-                "decoder.bridge=backward reads the last backward state, but the encoder has one direction; "
-                "use decoder.bridge=dense"
+                "bridge=backward reads the last backward state, but the encoder has one direction; use bridge=dense"
             )
         self.kind, self.dim, self.states = kind, dim, states
         self.sources = [max(0, encoder.final_layers - layers + layer) for layer in range(layers)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import Attention, AttentionFactory, build_attention
+from seq2seq.attention.base import Attention, AttentionFactory
 from seq2seq.attention.types import Alternatives, AttentionOutput, Memory, Query, SourceSpec
 from seq2seq.batch import PAD
 from seq2seq.config.ranges import Layers, Share, Width
@@ -78,16 +78,14 @@ class RNNDecoder(Decoder):
     ) -> None:
         super().__init__()
         if order not in ("luong", "bahdanau"):
-            raise UserError(f"decoder.order={order} is unknown; choose luong or bahdanau")
+            raise UserError(f"order={order} is unknown; choose luong or bahdanau")
         if order == "bahdanau" and not input_feeding:
-            raise UserError(
-                "decoder.order=bahdanau feeds its context in by definition; input_feeding=false is Luong's option"
-            )
+            raise UserError("order=bahdanau feeds its context in by definition; input_feeding=false is Luong's option")
         self.order, self.input_feeding = order, input_feeding
         self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
-        self.attention = build_attention(attention, dim, replace(encoder.source, input_dim=embedding_dim))
+        self.attention = attention(dim, replace(encoder.source, input_dim=embedding_dim))
         past = SourceSpec(dim, is_self=True, causal=True)
-        own = None if self_attention is None else build_attention(self_attention, dim, past)
+        own = None if self_attention is None else self_attention(dim, past)
         self.self_attention: Attention | None = own
         context_dim = self.attention.context_dim + (0 if own is None else own.context_dim)
         out_dim = readout_dim or (embedding_dim if tie_output else dim)

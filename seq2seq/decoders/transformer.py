@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.attention.base import Attention, AttentionFactory, build_attention
+from seq2seq.attention.base import Attention, AttentionFactory
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.batch import PAD
 from seq2seq.config.ranges import Count, Layers, Share, Width
@@ -42,8 +42,8 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.feed_forward = FeedForward(dim, ff_dim, dropout, activation)
         initialise(self.feed_forward)
-        self.self_attention = build_attention(self_attention, dim, past)
-        self.attention = build_attention(attention, dim, source)
+        self.self_attention = self_attention(dim, past)
+        self.attention = attention(dim, source)
         self.gate = nn.Linear(dim, 1) if gate else None
         width = self.attention.context_dim
         self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)

@@ -70,14 +70,16 @@ class BackboneEncoder(GridEncoder):
         fetch: bool = True,
     ) -> None:
         if library not in LIBRARIES:
-            raise UserError(f"encoder.library={library} is none of: {', '.join(LIBRARIES)}")
+            raise UserError(f"library={library} is none of: {', '.join(LIBRARIES)}")
         if train_from is not None and not (0.0 <= train_from < 1.0 or train_from == int(max(train_from, 1))):
             raise UserError(
-                f"encoder.train_from={train_from} must be a share of training (0 or more and below 1), a number of "
+                f"train_from={train_from} must be a share of training (0 or more and below 1), a number of "
                 "updates, or null"
             )
         if cache is not None and (train_from is not None or not pretrained):
-            raise UserError("encoder.cache keeps what a pretrained network says that is never trained: train_from=null")
+            raise UserError(
+                f"cache={cache} keeps what a pretrained network says that is never trained: use train_from=null"
+            )
         if architecture is not None:
             found = _stored(library, architecture)
         else:
@@ -89,7 +91,7 @@ class BackboneEncoder(GridEncoder):
         except (AssertionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"encoder.name={name} does not take pictures of {PROBED} x {PROBED} pixels ({reason}); choose a "
+                f"name={name} does not take pictures of {PROBED} x {PROBED} pixels ({reason}); choose a "
                 "network for pictures of any size"
             ) from error
         super().__init__(dim, PROBED // probe.shape[2])
@@ -180,7 +182,7 @@ def _read(file: Path) -> Tensor | None:
 
 
 def _write(file: Path, grid: Tensor) -> None:
-    with sealed.writing(file, "set encoder.cache=DIR", lambda: {"shape": list(grid.shape)}) as temporary:
+    with sealed.writing(file, "set cache=DIR of the encoder", lambda: {"shape": list(grid.shape)}) as temporary:
         temporary.write_bytes(grid.contiguous().numpy().tobytes())
 
 
@@ -189,7 +191,7 @@ def _transformers(name: str, pretrained: bool, fetch: bool) -> Backbone:
     try:
         from transformers import AutoBackbone, AutoConfig
     except ImportError as error:
-        raise UserError(f"encoder.library=transformers: {error}; pip install transformers") from error
+        raise UserError(f"library=transformers: {error}; pip install transformers") from error
     try:
         config = AutoConfig.from_pretrained(name, local_files_only=not fetch)
         config.out_indices = None
@@ -199,7 +201,7 @@ def _transformers(name: str, pretrained: bool, fetch: bool) -> Backbone:
             known = type(known).from_pretrained(name, config=config, local_files_only=not fetch)
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"encoder.name={name} can't be loaded as a backbone of transformers: {reason}") from error
+        raise UserError(f"name={name} can't be loaded as a backbone of transformers: {reason}") from error
     told = {key: value for key, value in config.to_dict().items() if key not in BESIDE_THE_NETWORK}
     return Backbone(known, _last_feature_map, json.loads(json.dumps(told, default=str)), *_statistics(name, fetch))
 
@@ -215,27 +217,27 @@ def _stored(library: str, architecture: Mapping[str, Any]) -> Backbone:
         found = _timm(network, pretrained=False, fetch=False)
         return replace(found, mean=mean, std=std)
     if library != "transformers" or not isinstance(network, Mapping) or not isinstance(network.get("model_type"), str):
-        raise UserError(f"encoder.architecture: network is nothing that {library} builds")
+        raise UserError(f"architecture: network is nothing that {library} builds")
     for key, value in leaves(network):
         if re.search("backbone|auto_map|implementation|quantization", key):
-            raise UserError(f"encoder.architecture: {key} is refused: it names another network, or code for this one")
+            raise UserError(f"architecture: {key} is refused: it names another network, or code for this one")
         if isinstance(value, str) and not re.fullmatch(r"[\w.+-]*", value):  # the hub's names have a stroke or a colon
-            raise UserError(f"encoder.architecture: {key}={value[:100]!r} is refused: no network needs such a word")
+            raise UserError(f"architecture: {key}={value[:100]!r} is refused: no network needs such a word")
     try:
         from transformers import AutoBackbone, AutoConfig
     except ImportError as error:
-        raise UserError(f"encoder.library=transformers: {error}; pip install transformers") from error
+        raise UserError(f"library=transformers: {error}; pip install transformers") from error
     try:
         known = AutoBackbone.from_config(AutoConfig.for_model(**network))
     except Exception as error:  # whatever transformers' constructors stumble over
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"encoder.architecture is no backbone of transformers: {reason}") from error
+        raise UserError(f"architecture: it is no backbone of transformers: {reason}") from error
     return Backbone(known, _last_feature_map, dict(network), mean, std)
 
 
 def _three_numbers(value: Any) -> list[float]:
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(x, int | float) for x in value):
-        raise UserError("encoder.architecture: mean and std must be three numbers each")
+        raise UserError("architecture: mean and std must be three numbers each")
     return value
 
 
@@ -258,16 +260,16 @@ def _statistics(name: str, fetch: bool) -> tuple[Sequence[float], Sequence[float
 def _timm(name: str, pretrained: bool, fetch: bool) -> Backbone:
     """The last feature map of a model of timm."""
     if not fetch and not re.fullmatch(r"\w+(\.\w+)?", name):
-        raise UserError(f"encoder.name={name} is not looked up for a stored model: it is no name of timm's own")
+        raise UserError(f"name={name} is not looked up for a stored model: it is no name of timm's own")
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # a torchvision of another torch
-        raise UserError(f"encoder.library=timm: {error}; pip install timm") from error
+        raise UserError(f"library=timm: {error}; pip install timm") from error
     try:
         network = timm.create_model(name, pretrained=pretrained and fetch, features_only=True)
     except (RuntimeError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"encoder.name={name} can't be loaded as features of timm: {reason}") from error
+        raise UserError(f"name={name} can't be loaded as features of timm: {reason}") from error
     about = getattr(network, "pretrained_cfg", None) or {}
     width = network.feature_info.channels()[-1]
     told = str(about.get("architecture") or name)

@@ -83,7 +83,7 @@ class SequenceEncoder(Encoder):
     def __init__(self, chunk: int | None = None, overlap: int = 0) -> None:
         super().__init__()
         if chunk is not None and not 0 <= overlap < chunk:
-            raise UserError(f"encoder.overlap={overlap} must be at least 0 and less than encoder.chunk={chunk}")
+            raise UserError(f"overlap={overlap} must be at least 0 and less than chunk={chunk}")
         self.chunk, self.overlap = chunk, overlap
 
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:

@@ -110,9 +110,9 @@ class CNNEncoder(GridEncoder):
         dropout: Share = 0.0,
     ) -> None:
         if norm not in NORMS:
-            raise UserError(f"encoder.norm={norm} is none of: {', '.join(NORMS)}")
+            raise UserError(f"norm={norm} is none of: {', '.join(NORMS)}")
         if len(channels) < 2 or blocks < 1 or any(width < 1 for width in channels):
-            raise UserError("encoder.channels needs two widths or more, and encoder.blocks at least 1")
+            raise UserError(f"channels={list(channels)} must be two widths or more, and blocks={blocks} at least 1")
         super().__init__(dim, 2 ** len(channels))
         self.stem = _convolution(3, channels[0], 2)
         self.stages = Stack(

@@ -45,9 +45,9 @@ class DocumentEncoder(Encoder):
     ) -> None:
         super().__init__()
         if scope not in SCOPES:
-            raise UserError(f"encoder.scope={scope} is unknown; choose one of {', '.join(SCOPES)}")
+            raise UserError(f"scope={scope} is unknown; choose one of {', '.join(SCOPES)}")
         if max_sentences < 1:
-            raise UserError(f"encoder.max_sentences must be at least 1, got {max_sentences}")
+            raise UserError(f"max_sentences={max_sentences} must be at least 1")
         self.words, self.sentences = words(vocabulary), sentences(None)
         self.embedding: TokenEmbedding = self.words.embedding
         self.scope = scope
@@ -60,7 +60,9 @@ class DocumentEncoder(Encoder):
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         """Memory (B, S, D) with segments and sections (B, N, D)."""
         if batch.segments is None:
-            raise UserError("encoder=document_... reads sentences: data.documents=true tells them apart")
+            raise UserError(
+                "this encoder reads sentences, and the data tell none apart: set documents=true of the data"
+            )
         mask = batch.source_mask
         segments = batch.segments.clamp(min=0)
         x = self.embedding(batch.tokens)

@@ -45,7 +45,9 @@ class GridEncoder(Encoder):
         """Encodes ``batch.pictures``, each once."""
         pictures = shown(batch)
         if pictures.pixels.shape[1] > 1:
-            raise UserError("these pictures have several frames: choose encoder=clip, or data.images.frames=null")
+            raise UserError(
+                "these images have several frames: choose the encoder for clips, or frames=null of the images"
+            )
         grid, memory, slots = self.look(pictures, need_weights)
         values = grid * memory.mask.unsqueeze(-1)
         mean = values.sum(1, keepdim=True) / memory.mask.sum(1).clamp(min=1)[:, None, None]
@@ -72,7 +74,9 @@ class GridEncoder(Encoder):
 def shown(batch: Batch) -> ImageBatch:
     """The pictures of a batch, which has to have some."""
     if batch.pictures is None:
-        raise UserError("this encoder looks at pictures, and the data are text: choose encoder=rnn or transformer")
+        raise UserError(
+            "this encoder looks at images, and the data are text: choose an encoder of text (rnn, transformer)"
+        )
     return batch.pictures
 
 
@@ -100,7 +104,7 @@ class PositionCodes(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim % 4:
-            raise UserError(f"encoder.dim={dim} must be a multiple of 4: sines and cosines of a row and a column")
+            raise UserError(f"dim={dim} must be a multiple of 4: sines and cosines of a row and a column")
         self.axis = Sinusoidal(dim // 2)
 
     def forward(self, memory: Memory) -> Tensor:

@@ -40,7 +40,7 @@ class PatchEncoder(GridEncoder):
         activation: str = "relu",
     ) -> None:
         if patch < 1:
-            raise UserError(f"encoder.patch={patch} must be at least 1")
+            raise UserError(f"patch={patch} must be at least 1")
         super().__init__(dim, patch)
         self.patches = nn.Conv2d(3, dim, patch, patch)
         self.places = PositionCodes(dim)

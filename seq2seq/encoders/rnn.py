@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from seq2seq.attention.base import AttentionFactory, build_attention
+from seq2seq.attention.base import AttentionFactory
 from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.config.ranges import Count, CountOrZero, Layers, Share, Width
 from seq2seq.encoders.base import EncoderOutput, SequenceEncoder, attend_self
@@ -46,7 +46,7 @@ class RNNEncoder(SequenceEncoder):
     ) -> None:
         super().__init__(chunk, overlap)
         if bidirectional and dim % 2:
-            raise UserError(f"encoder.dim={dim} is shared by two directions and must be even")
+            raise UserError(f"dim={dim} is shared by two directions and must be even")
         if vocabulary is not None:
             self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
         self.directions = 2 if bidirectional else 1
@@ -58,7 +58,7 @@ class RNNEncoder(SequenceEncoder):
         self.final_dim, self.final_layers = dim, layers
         self.self_attention = None
         if self_attention is not None:
-            self.self_attention = build_attention(self_attention, dim, SourceSpec(dim, is_self=True))
+            self.self_attention = self_attention(dim, SourceSpec(dim, is_self=True))
 
     def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> EncoderOutput:
         """Memory (B, S, D); hidden (B, L, D): last real forward state and first backward state."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seq2seq.attention.base import AttentionFactory, build_attention
+from seq2seq.attention.base import AttentionFactory
 from seq2seq.attention.types import AttentionOutput, Memory, SourceSpec
 from seq2seq.config.ranges import Count, CountOrZero, Layers, Share, Width
 from seq2seq.encoders.base import EncoderOutput, SequenceEncoder, attend_self
@@ -32,7 +32,7 @@ class EncoderLayer(nn.Module):
         dim = source.width
         self.feed_forward = FeedForward(dim, ff_dim, dropout, activation)
         initialise(self.feed_forward)
-        self.self_attention = build_attention(self_attention, dim, source)
+        self.self_attention = self_attention(dim, source)
         self.around_self = Residual(dim, dropout, norm)
         self.around_feed_forward = Residual(dim, dropout, norm)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
 from seq2seq.batch import Batch
@@ -103,7 +103,7 @@ class TrainedModel:
         """The run's way to decode, with some options changed."""
         node = {**plain(self.config.decoding), **decoding}
         check_nodes("decoding", node)
-        search = build_node(node)
+        search = build_node(OmegaConf.create({"decoding": node}).decoding)
         assert isinstance(search, Search)
         return search
 

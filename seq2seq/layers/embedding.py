@@ -63,7 +63,7 @@ class TokenEmbedding(nn.Module):
             if self.max_length is not None and end > self.max_length:
                 raise UserError(
                     f"a sequence of {end} tokens is longer than the {self.max_length} learned positions; "
-                    "raise model.max_length or use model.positions=sinusoidal"
+                    "raise max_length or use sinusoidal positions"
                 )
             x = x + self.positions(torch.arange(start, end, device=tokens.device), x.dtype)
         return self.dropout(x)

@@ -23,7 +23,7 @@ def reward(name: str, references: Sequence[Sequence[str]]) -> Reward:
     """
     if name not in SCORERS or name in LOWER_IS_BETTER | CORPUS_ONLY:
         known = [known for known in SCORERS if known not in LOWER_IS_BETTER | CORPUS_ONLY]
-        raise UserError(f"training.reward={name} is none of: {', '.join(known)}")
+        raise UserError(f"reward={name} is none of: {', '.join(known)}")
     if name == "cider":
         scorer = CiderD(references, end=END)
 

@@ -80,7 +80,7 @@ class Search(ABC):
 def require(option: str, value: object, holds: bool, must: str) -> None:
     """Refuses an option's value in one line."""
     if not holds:
-        raise UserError(f"decoding.{option}={'null' if value is None else value}: {must}")
+        raise UserError(f"{option}={'null' if value is None else value} {must}")
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Beam(Search):
         require("beam_size", self.beam_size, self.beam_size >= 1, "must be at least 1")
         require("n_best", self.n_best, 1 <= self.n_best <= self.beam_size, f"must be 1 to beam_size={self.beam_size}")
         require("length_penalty", self.length_penalty, self.length_penalty >= 0, "must be at least 0")
-        require("length_norm", self.length_norm, self.length_norm in ("gnmt", "plain"), "choose gnmt or plain")
+        require("length_norm", self.length_norm, self.length_norm in ("gnmt", "plain"), "must be gnmt or plain")
         require("coverage_penalty", self.coverage_penalty, self.coverage_penalty >= 0, "must be at least 0")
 
     def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from seq2seq.config.instantiate import at_key
 from seq2seq.config.ranges import Count, Positive
 from seq2seq.config.validate import SLOTS, check_options
 from seq2seq.data.corpus import Corpus
@@ -40,7 +41,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         if len(ends := [name for name in ("updates", "tokens", "seconds") if getattr(self, name) is not None]) > 1:
-            raise UserError(f"budget.{ends[0]} and budget.{ends[1]} both say when training ends; give one")
+            first, second = (f"{name}={getattr(self, name)}" for name in ends[:2])
+            raise UserError(f"{first} and {second} both say when training ends; give one")
 
     @staticmethod
     def of(config: DictConfig) -> Budget:
@@ -50,7 +52,8 @@ class Budget:
             raise UserError(f"budget={node}: must be budget.NAME=VALUE")
         given = {str(name): value for name, value in node.items()}
         check_options("budget", given, Budget)
-        return Budget(**given)
+        with at_key("budget"):
+            return Budget(**given)
 
     def sized(self, config: DictConfig, sizes: tuple[int, int]) -> DictConfig:
         """``config`` with the widths whose model, of these vocabularies, is nearest to ``parameters``."""

@@ -60,7 +60,7 @@ class TrainingOptions:
         ):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise UserError(f"training.{name}={value} must be greater than 0, or null")
+                raise UserError(f"{name}={value} must be greater than 0, or null")
         for name, choices in (
             ("mode", (None, "min", "max")),
             ("averaging", ("none", "ema", "last")),
@@ -69,30 +69,28 @@ class TrainingOptions:
             ("reward_baseline", ("greedy", "others")),
         ):
             if getattr(self, name) not in choices:
-                raise UserError(f"training.{name}={getattr(self, name)} must be one of {', '.join(map(str, choices))}")
+                raise UserError(f"{name}={getattr(self, name)} must be one of {', '.join(map(str, choices))}")
         if self.reward_samples < (2 if self.reward_baseline == "others" else 1):
-            raise UserError(f"training.reward_samples={self.reward_samples}: at least 1, and 2 with baseline others")
+            raise UserError(f"reward_samples={self.reward_samples} must be at least 1, or 2 with baseline others")
         if not 0 <= self.reward_contrast < math.inf:
-            raise UserError(f"training.reward_contrast={self.reward_contrast} must be 0 or a number above it")
+            raise UserError(f"reward_contrast={self.reward_contrast} must be 0 or a number above it")
         if self.reward_contrast and self.reward is None:
-            raise UserError(f"training.reward_contrast={self.reward_contrast} has no reward: set training.reward")
+            raise UserError(f"reward_contrast={self.reward_contrast} has no reward: set reward")
         if not 0 < self.reward_share <= 1:
-            raise UserError(f"training.reward_share={self.reward_share} must be above 0 and at most 1")
+            raise UserError(f"reward_share={self.reward_share} must be above 0 and at most 1")
         if self.reward is not None:
             reward(self.reward, [])
             if self.overfit is not None:
-                raise UserError("debug=overfit learns one batch by heart, by likelihood: it has no training.reward")
+                raise UserError(f"reward={self.reward} has no effect with debug=overfit, which has none")
         for name in ("plots", "examples", "faithfulness"):
             if getattr(self, name) < 0:
-                raise UserError(f"training.{name}={getattr(self, name)} must be 0 or a number of sentences")
+                raise UserError(f"{name}={getattr(self, name)} must be 0 or a number of sentences")
         if not 0 < self.ema_decay < 1:
-            raise UserError(f"training.ema_decay={self.ema_decay} must lie between 0 and 1")
+            raise UserError(f"ema_decay={self.ema_decay} must lie between 0 and 1")
         if (self.metrics or self.plots) and self.decoding is None:
-            raise UserError("training.metrics and training.plots need text: set training.decoding, such as greedy")
+            raise UserError("decoding=null generates no text, which metrics and plots need: choose one, such as greedy")
         if self.mode is None and self.monitored not in LOWER_IS_BETTER + HIGHER_IS_BETTER:
-            raise UserError(
-                f"training.mode=min or max is needed: which {self.monitored} is better can't be told by name"
-            )
+            raise UserError(f"mode=null must be min or max: the name {self.monitored} does not say which is better")
 
     @property
     def monitored(self) -> str:

@@ -26,7 +26,7 @@ class Schedule(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
         if warmup_steps < 0:
-            raise UserError(f"schedule.warmup_steps={warmup_steps} must be 0 or more")
+            raise UserError(f"warmup_steps={warmup_steps} must be 0 or more")
         self.warmup_steps = warmup_steps
         super().__init__(optimizer)
 
@@ -82,7 +82,7 @@ class CosineSchedule(Schedule):
         self, optimizer: Optimizer, warmup_steps: int = 0, total_steps: int | None = None, final: float = 0.0
     ) -> None:
         if not 0 <= final <= 1:
-            raise UserError(f"schedule.final={final} must lie in 0..1")
+            raise UserError(f"final={final} must lie in 0..1")
         self.total_steps = total_steps
         self.final = final
         super().__init__(optimizer, warmup_steps)
@@ -114,7 +114,7 @@ class HalvingSchedule(Schedule):
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 0, epochs: int = 12, after: int = 8) -> None:
         if not 0 <= after < epochs:
-            raise UserError(f"schedule.after={after} must be 0 or more, and less than schedule.epochs={epochs}")
+            raise UserError(f"after={after} must be 0 or more, and less than epochs={epochs}")
         self.epochs, self.after = epochs, after
         self.total_steps = 0.0
         super().__init__(optimizer, warmup_steps)
@@ -140,9 +140,9 @@ class PlateauSchedule(Schedule):
         self, optimizer: Optimizer, warmup_steps: int = 0, reduce: float = 0.5, patience: int = 2, final: float = 0.01
     ) -> None:
         if not 0 < reduce < 1:
-            raise UserError(f"schedule.reduce={reduce} must lie between 0 and 1")
+            raise UserError(f"reduce={reduce} must lie between 0 and 1")
         if patience < 1:
-            raise UserError(f"schedule.patience={patience} must be at least 1")
+            raise UserError(f"patience={patience} must be at least 1")
         self.reduce, self.patience, self.final = reduce, patience, final
         self.current, self.best, self.waited = 1.0, -math.inf, 0
         super().__init__(optimizer, warmup_steps)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.attention.base import build_attention
 from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import build_node
@@ -173,31 +172,39 @@ CAUSAL, ROTARY = SourceSpec(WIDTH, causal=True), SourceSpec(WIDTH, position="rot
 @pytest.mark.parametrize(
     ("overrides", "source", "reason"),
     [
-        (["attention=multi_head", "attention.heads=3"], SourceSpec(WIDTH), r"heads=3 must divide the width 8"),
+        (
+            ["attention=multi_head", "attention.heads=3"],
+            SourceSpec(WIDTH),
+            r"^attention\.heads=3 must divide the width 8",
+        ),
         (["attention=multi_head", "attention.heads=0"], SourceSpec(WIDTH), r"heads=0"),
         (["attention=multi_head", "attention.project=false"], SourceSpec(WIDTH), r"project=true"),
         (["attention=dot", "attention.dim=4"], SourceSpec(WIDTH), r"project=true"),
-        (["attention=dot", "attention.dropout=1.5"], SourceSpec(WIDTH), r"dropout must lie in 0..1, got 1.5"),
-        (["attention=cross", "attention.dim=0"], SourceSpec(WIDTH), r"^attention\.dim must be at least 1"),
+        (["attention=dot", "attention.dropout=1.5"], SourceSpec(WIDTH), r"dropout=1.5 must lie in 0..1"),
+        (["attention=cross", "attention.dim=0"], SourceSpec(WIDTH), r"^attention\.dim=(0|-8) must be at least 1"),
         (
             ["attention=additive", "attention.score.dim=0"],
             SourceSpec(WIDTH),
-            r"^attention\.score\.dim must be at least 1",
+            r"^attention\.score\.dim=0 must be at least 1",
         ),
-        (["attention=additive", "attention.score.init_std=-1.0"], SourceSpec(WIDTH), r"init_std .* at least 0, got -1"),
+        (
+            ["attention=additive", "attention.score.init_std=-1.0"],
+            SourceSpec(WIDTH),
+            r"score\.init_std=-1\.0 .* at least 0",
+        ),
         (
             ["attention=location", "attention.score.max_length=0"],
             SourceSpec(WIDTH),
-            r"score\.max_length must be at least",
+            r"score\.max_length=0 must be at least",
         ),
         (
             ["attention=local", "attention.window.dim=0"],
             SourceSpec(WIDTH),
-            r"^attention\.window\.dim must be at least 1",
+            r"^attention\.window\.dim=0 must be at least 1",
         ),
-        (["attention=latent", "attention.dim=0"], SourceSpec(WIDTH), r"^attention\.dim must be at least 1"),
-        (["attention=linear", "attention.dim=-8"], SourceSpec(WIDTH), r"^attention\.dim must be at least 1"),
-        (["attention=memory", "attention.dim=0"], SourceSpec(WIDTH), r"^attention\.dim must be at least 1"),
+        (["attention=latent", "attention.dim=0"], SourceSpec(WIDTH), r"^attention\.dim=(0|-8) must be at least 1"),
+        (["attention=linear", "attention.dim=-8"], SourceSpec(WIDTH), r"^attention\.dim=(0|-8) must be at least 1"),
+        (["attention=memory", "attention.dim=0"], SourceSpec(WIDTH), r"^attention\.dim=(0|-8) must be at least 1"),
         (
             ["attention=performer", "attention.feature_map.features=0"],
             SourceSpec(WIDTH),
@@ -206,12 +213,12 @@ CAUSAL, ROTARY = SourceSpec(WIDTH, causal=True), SourceSpec(WIDTH, position="rot
         (
             ["attention=mocha", "attention.chunk_score.dim=0"],
             SourceSpec(WIDTH),
-            r"^attention\.chunk_score\.dim must be",
+            r"^attention\.chunk_score\.dim=0 must be",
         ),
         (
             ["attention=hierarchical", "attention.sentence.dim=0"],
             SourceSpec(WIDTH),
-            r"^attention\.sentence\.dim must be",
+            r"^attention\.sentence\.dim=0 must be",
         ),
         (["attention=dot"], SourceSpec(KEYS), r"queries have 8 and keys 6"),
         (["attention=multi_head", "attention.heads=8"], ROTARY, r"even width"),
@@ -225,7 +232,7 @@ CAUSAL, ROTARY = SourceSpec(WIDTH, causal=True), SourceSpec(WIDTH, position="rot
 )
 def test_refusals(overrides: list[str], source: SourceSpec, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
-        build_attention(build_node(config(*overrides).attention), WIDTH, source)
+        build_node(config(*overrides).attention, WIDTH, source)
 
 
 def test_projection_lets_a_dot_product_join_unequal_widths() -> None:

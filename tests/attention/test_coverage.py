@@ -238,9 +238,9 @@ def test_defaults_are_the_papers() -> None:
 def test_refusals() -> None:
     for options, message in [
         ({"kind": "tu"}, "choose one of see, linguistic, neural"),
-        ({"fertility": 2.0}, "belongs to attention.kind=linguistic"),
+        ({"fertility": 2.0}, "belongs to kind=linguistic"),
         ({"kind": "linguistic", "fertility": 0.0}, "above 0"),
-        ({"coverage_dim": 10}, "belongs to attention.kind=neural"),
+        ({"coverage_dim": 10}, "belongs to kind=neural"),
         ({"kind": "neural", "coverage_dim": 0}, "at least 1"),
         ({"score": Constant}, "added to the keys"),
         ({"score": Location}, "added to the keys"),

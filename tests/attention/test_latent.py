@@ -244,15 +244,15 @@ def test_hugging_face(query_latent_dim: int | None, absorb: str) -> None:
     [
         ({"heads": 3}, CROSS, "heads=3 must divide the width 8"),
         ({"heads": 0}, CROSS, "heads=0"),
-        ({"latent_dim": 0}, CROSS, "latent_dim must be at least 1, got 0"),
-        ({"query_latent_dim": 0}, CROSS, "query_latent_dim must be at least 1, got 0"),
+        ({"latent_dim": 0}, CROSS, "latent_dim=0 must be at least 1"),
+        ({"query_latent_dim": 0}, CROSS, "query_latent_dim=0 must be at least 1"),
         ({"rope_dim": 2}, CROSS, "only self-attention"),
         ({"rope_dim": 3}, ENCODER, "even"),
         ({"rope_dim": -2}, ENCODER, "even"),
-        ({"rope_dim": 0}, SourceSpec(WIDTH, is_self=True, position="rotary"), "leaves them none"),
+        ({"rope_dim": 0}, SourceSpec(WIDTH, is_self=True, position="rotary"), "leaves rotary positions no part"),
         ({"rope_dim": 2}, SourceSpec(WIDTH, axes=2, is_self=True), "time"),
         ({"absorb": "often"}, CROSS, "absorb=often.*auto, always, never"),
-        ({"dropout": 1.5}, CROSS, "dropout must lie in 0..1, got 1.5"),
+        ({"dropout": 1.5}, CROSS, "dropout=1.5 must lie in 0..1"),
     ],
 )
 def test_refusals(options: dict[str, Any], source: SourceSpec, reason: str) -> None:

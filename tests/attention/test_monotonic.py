@@ -394,5 +394,5 @@ def test_refusals() -> None:
         MonotonicAttention(Q, SourceSpec(Q, is_self=True), **PARTS)
     with pytest.raises(UserError, match="standard deviation"):
         made(noise_std=-1.0)
-    with pytest.raises(UserError, match="at least 1, got 0"):
+    with pytest.raises(UserError, match="chunk=0 must be at least 1"):
         made(MochaAttention, chunk=0)

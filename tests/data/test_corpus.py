@@ -124,7 +124,7 @@ def test_tokenizers_are_joint_or_separate(make):
 
 def test_models_of_both_sides_or_of_none(make):
     for side in ("source_model", "target_model"):
-        with pytest.raises(UserError, match=r"source_model and target_model go together"):
+        with pytest.raises(UserError, match=r"^tokenizer\.(source|target)_model=null, but"):
             make({side: "a.model"})
 
 

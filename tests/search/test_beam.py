@@ -210,14 +210,14 @@ def test_weights_gone_to_nan_are_reported(build: Callable[..., Seq2Seq], batch: 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"beam_size": 0}, "decoding.beam_size=0"),
-        ({"n_best": 6}, "decoding.n_best=6: must be 1 to beam_size=5"),
-        ({"length_penalty": -1.0}, "decoding.length_penalty=-1.0"),
-        ({"length_norm": "wu"}, "decoding.length_norm=wu: choose gnmt or plain"),
-        ({"min_length": 4, "max_length": 3}, "decoding.max_length=3: must be at least 4"),
-        ({"coverage_penalty": -0.1}, "decoding.coverage_penalty=-0.1"),
-        ({"no_repeat_ngram_size": -1}, "decoding.no_repeat_ngram_size=-1"),
-        ({"max_length_ratio": math.inf}, "decoding.max_length_ratio=inf"),
+        ({"beam_size": 0}, "^beam_size=0"),
+        ({"n_best": 6}, "^n_best=6 must be 1 to beam_size=5"),
+        ({"length_penalty": -1.0}, "^length_penalty=-1.0"),
+        ({"length_norm": "wu"}, "^length_norm=wu must be gnmt or plain"),
+        ({"min_length": 4, "max_length": 3}, "^max_length=3 must be at least 4"),
+        ({"coverage_penalty": -0.1}, "^coverage_penalty=-0.1"),
+        ({"no_repeat_ngram_size": -1}, "^no_repeat_ngram_size=-1"),
+        ({"max_length_ratio": math.inf}, "^max_length_ratio=inf"),
     ],
 )
 def test_options_are_checked(options: dict[str, object], named: str) -> None:

@@ -105,7 +105,7 @@ def test_a_budget_of_seconds_anneals_by_the_clock(run: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["budget.tokens=5", "budget.updates=3"], "budget.updates and budget.tokens both say"),
+        (["budget.tokens=5", "budget.updates=3"], "^budget.updates=3 and tokens=5 both say"),
         (["budget.tokens=0"], "budget.tokens=0: must be one of int at least 1, null"),
         (["budget.parameters=many"], "budget.parameters=many: must be one of int at least 1, null"),
         (

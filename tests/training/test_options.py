@@ -28,7 +28,7 @@ from seq2seq.training.options import TrainingOptions
     ],
 )
 def test_refused(options: dict[str, Any], named: str) -> None:
-    with pytest.raises(UserError, match=f"training.{named}"):
+    with pytest.raises(UserError, match=f"^{named}="):
         TrainingOptions(**options)
 
 

@@ -141,16 +141,16 @@ def test_rewards_of_outputs() -> None:
     whole, cut, longer = ended([0] * 3, texts, [True, False, False])
     assert whole > cut and whole > longer
     for name in ("ter", "meteor", "sense"):
-        with pytest.raises(UserError, match=rf"training\.reward={name} is none of: bleu, chrf"):
+        with pytest.raises(UserError, match=rf"^reward={name} is none of: bleu, chrf"):
             reward(name, told)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"reward": "sense"}, "training.reward=sense is none of"), ({"reward_share": 0.0}, "above 0 and at most 1"),
+    [({"reward": "sense"}, "^reward=sense is none of"), ({"reward_share": 0.0}, "above 0 and at most 1"),
      ({"reward_samples": 1, "reward_baseline": "others"}, "2 with baseline others"),
      *(({"reward_contrast": bad}, "reward_contrast=.* must be 0 or a number above it") for bad in (-1.0, inf, nan)),
-     ({"reward_contrast": 1.0}, "reward_contrast=1.0 has no reward: set training.reward")],
+     ({"reward_contrast": 1.0}, "reward_contrast=1.0 has no reward: set reward")],
 )  # fmt: skip
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

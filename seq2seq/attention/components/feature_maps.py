@@ -71,7 +71,7 @@ class Favor(FeatureMap):
 
     def __init__(self, width: int, *, features: int = 64) -> None:
         super().__init__(width)
-        at_least_1("feature_map", features=features)
+        at_least_1(features=features)
         self.register_buffer("directions", orthogonal(features, width))
 
     def powers(self, x: Tensor) -> Tensor:

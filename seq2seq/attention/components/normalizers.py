@@ -40,7 +40,7 @@ class Softmax(Normalizer):
     def __init__(self, heads: int, *, temperature: float = 1.0) -> None:
         super().__init__(heads)
         if temperature <= 0:
-            raise UserError(f"normalizer.temperature must be above 0, got {temperature}")
+            raise UserError(f"temperature={temperature} must be above 0")
         self.temperature = temperature
 
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
@@ -95,10 +95,7 @@ class Entmax(Normalizer):
     def __init__(self, heads: int, *, alpha: float = 1.5, learn: bool = True) -> None:
         super().__init__(heads)
         if not MIN_ALPHA <= alpha < 2.0:
-            raise UserError(
-                f"normalizer.alpha must lie in [{MIN_ALPHA}, 2), got {alpha}; "
-                "1 is attention/normalizer=softmax, 2 is attention/normalizer=sparsemax"
-            )
+            raise UserError(f"alpha={alpha} must lie in [{MIN_ALPHA}, 2); 1 is the normalizer softmax, 2 is sparsemax")
         self.alpha = alpha
         self.shape = nn.Parameter(torch.full((heads,), _alpha_parameter(alpha))) if learn else None
 

@@ -31,11 +31,11 @@ class Pattern(Window):
         if not source.is_self:
             raise UserError(
                 f"the window {name} compares places in one sequence, but source and target are not on one axis; "
-                "choose it in self_attention, or attention/window=local_m here"
+                "choose it for self-attention, or the window local_m here"
             )
         if source.axes != 1:
             raise UserError(f"the window {name} runs along time; image regions have no such order")
-        at_least_1("window", **sizes)
+        at_least_1(**sizes)
         self.causal = source.causal
 
     @abstractmethod

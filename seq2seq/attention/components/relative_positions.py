@@ -31,19 +31,18 @@ class RelativeAttention(ComposedAttention):
         if not source.is_self:
             raise UserError(
                 "relative attention learns distances in one sequence, but source and target are not on one axis; "
-                "choose it as self_attention=relative"
+                "choose it for self-attention"
             )
         if source.axes != 1:
             raise UserError("relative attention learns distances in time; image regions have no such order")
         if source.position == "rotary":
             raise UserError(
-                "relative and rotary both encode distance; choose one: "
-                "model.positions=none, or self_attention=multi_head"
+                "relative and rotary both encode distance; choose one: no positions, or multi-head self-attention"
             )
         if not isinstance(self.score, Dot):
-            raise UserError("relative attention adds to the keys of a dot product; use attention/score=scaled_dot")
+            raise UserError("relative attention adds to the keys of a dot product; use the scaled_dot score")
         if clip < 1:
-            raise UserError(f"attention.clip is the farthest distance told apart and must be at least 1, got {clip}")
+            raise UserError(f"clip={clip}, the farthest distance told apart, must be at least 1")
         self.clip = clip
         width = self.query.out_features // self.heads if self.project else None
         self.key_table = nn.Parameter(torch.empty(2 * clip + 1, width or query_dim))

@@ -54,7 +54,7 @@ class Dot(Score):
         if query_dim != key_dim and not self.widens:
             raise UserError(
                 f"a dot product needs equal widths, but queries have {query_dim} and keys {key_dim}; "
-                "use attention=general, or attention.project=true"
+                "use the general score, or project both (project=true of the mechanism)"
             )
         self.gain = nn.Parameter(torch.ones(heads)) if gain else None
 
@@ -163,9 +163,9 @@ class Additive(Score):
         normalize: bool = False,
     ) -> None:
         super().__init__(query_dim, key_dim, heads, source)
-        at_least_1("score", dim=dim)
+        at_least_1(dim=dim)
         if init_std is not None and init_std < 0:
-            raise UserError(f"score.init_std is a standard deviation and must be at least 0, got {init_std}")
+            raise UserError(f"init_std={init_std} is a standard deviation and must be at least 0")
         dim = dim or query_dim
         self.query_weight = nn.Parameter(torch.empty(heads, query_dim, dim))
         self.key_weight = nn.Parameter(torch.empty(heads, key_dim, dim))
@@ -173,7 +173,7 @@ class Additive(Score):
         self.bias = nn.Parameter(torch.zeros(heads, 1, dim)) if bias else None
         self.gain = nn.Parameter(torch.full((heads,), dim**-0.5)) if normalize else None
         if normalize and init_std is not None:
-            raise UserError("score.normalize divides by |v|, so score.init_std, which starts v at 0, can't go with it")
+            raise UserError(f"init_std={init_std} starts v at 0 and can't go with normalize=true, which divides by |v|")
         if init_std is None:
             _xavier(self.query_weight, query_dim, dim)
             _xavier(self.key_weight, key_dim, dim)
@@ -210,7 +210,7 @@ class Location(Score):
             raise UserError("the location score indexes positions in time; image regions have no such order")
         if source.causal:
             raise UserError("the location score has one row a source position; it can't serve a memory that grows")
-        at_least_1("score", max_length=max_length)
+        at_least_1(max_length=max_length)
         self.max_length = max_length
         self.weight = nn.Parameter(torch.empty(heads, query_dim, max_length))
         _xavier(self.weight, query_dim, max_length)

@@ -97,7 +97,7 @@ class Hard(_Sampled):
     def __init__(self, *, soft: float = 0.5) -> None:
         super().__init__()
         if not 0.0 <= soft <= 1.0:
-            raise UserError(f"selection.soft is a probability and must lie in 0..1, got {soft}")
+            raise UserError(f"soft={soft} is a probability and must lie in 0..1")
         self.soft = soft
 
     def initial_state(self, batch: int, device: torch.device) -> AttentionState:
@@ -134,7 +134,7 @@ class Gumbel(_Sampled):
         super().__init__()
         for name, value in (("temperature", temperature), ("final_temperature", final_temperature)):
             if value <= 0:
-                raise UserError(f"selection.{name} must be above 0, got {value}")
+                raise UserError(f"{name}={value} must be above 0")
         self.ends = temperature, final_temperature
         self.register_buffer("temperature", torch.tensor(temperature))
 

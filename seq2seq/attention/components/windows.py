@@ -88,7 +88,7 @@ class _Centred(Window):
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int) -> None:
         super().__init__(query_dim, heads, source)
         if reach < 1:
-            raise UserError(f"window.reach is D, the half width of the window, and must be at least 1, got {reach}")
+            raise UserError(f"reach={reach}, the half width D of the window, must be at least 1")
         self.radius = reach
 
 
@@ -102,7 +102,7 @@ class LocalM(_Centred):
         super().__init__(query_dim, heads, source, reach=reach)
         if source.axes != 1:
             raise UserError(
-                "the local_m window moves on with time; image regions have no such order: use attention/window=local_p"
+                "the local_m window moves on with time; image regions have no such order: use the window local_p"
             )
         self.cache_window = 0, reach
 
@@ -134,7 +134,7 @@ class LocalP(_Centred):
         renormalise: bool = False,
     ) -> None:
         super().__init__(query_dim, heads, source, reach=reach)
-        at_least_1("window", dim=dim)
+        at_least_1(dim=dim)
         if source.causal:
             raise UserError("local-p needs the length of a whole source; a memory that grows has none yet")
         self.mass = "one" if renormalise else "at_most_one"
@@ -179,16 +179,19 @@ class AdaptiveSpan(Window):
         super().__init__(query_dim, heads, source)
         if source.axes != 1:
             raise UserError("a span runs along time; image regions have no such order")
-        at_least_1("window", max_span=max_span, ramp=ramp)
+        at_least_1(max_span=max_span, ramp=ramp)
         if not 0.0 <= init <= 1.0:
-            raise UserError(f"window.init is a fraction of window.max_span and must lie in 0..1, got {init}")
+            raise UserError(f"init={init} is a fraction of max_span and must lie in 0..1")
         if centre not in ("local_m", "local_p"):
-            raise UserError(f"window.centre={centre} is unknown; choose local_m or local_p")
+            raise UserError(f"centre={centre} is unknown; choose local_m or local_p")
         if centre == "local_p" and source.is_self:
-            raise UserError("in self-attention spans are measured from the query's own place: window.centre=local_m")
+            raise UserError(
+                f"centre={centre} predicts a centre, but in self-attention spans are measured from the query's own "
+                "place: use centre=local_m"
+            )
         self.max_span, self.ramp = max_span, ramp
         self.cache_window = 0, max_span + ramp
-        self.fraction = nn.Parameter(torch.full((heads, 1, 1), init))
+        self.fraction = nn.Parameter(torch.full((heads, 1, 1), float(init)))
         predicts = centre == "local_p"
         self.hidden = nn.Linear(query_dim, query_dim, bias=False) if predicts else None
         self.centre = nn.Linear(query_dim, 1, bias=False) if predicts else None

@@ -117,7 +117,7 @@ class Tabular(Reader):
         if self.language is not None:
             sentences.check(self.language)
         if isinstance(self.references, str):
-            raise UserError(f"data.reader.references={self.references} must be a list: [{self.references}]")
+            raise UserError(f"references={self.references} must be a list: [{self.references}]")
 
     def columns(self, at: DataLocation) -> Columns:
         """Where in a row to look."""

@@ -30,6 +30,6 @@ def check(language: str) -> None:
     """Refuses a language without rules."""
     if language not in LANGUAGES:
         raise UserError(
-            f"data.reader.language={language} has no rules for where sentences end, only: {', '.join(LANGUAGES)}; "
+            f"language={language} has no rules for where sentences end, only: {', '.join(LANGUAGES)}; "
             "take en for others that end them with . ! or ?, or give lists of sentences and language=null"
         )

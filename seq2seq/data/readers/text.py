@@ -65,7 +65,7 @@ class TableReader(Tabular):
         """Checks the format."""
         super().__post_init__()
         if self.format not in ("any", *FORMATS):
-            raise UserError(f"data.reader.format={self.format} is none of: any, {', '.join(FORMATS)}")
+            raise UserError(f"format={self.format} is none of: any, {', '.join(FORMATS)}")
 
     def splits(self, at: DataLocation) -> list[str]:
         """The names of the files of the format."""

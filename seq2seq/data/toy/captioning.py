@@ -34,7 +34,7 @@ class ToyCaptioning(Generated):
         """Checks the numbers."""
         check_novel(self.novel, self.share)
         if not 1 <= self.things <= 3:
-            raise UserError(f"data.reader.things={self.things} must lie in 1..3")
+            raise UserError(f"things={self.things} must lie in 1..3")
 
     def generate(self) -> dict[str, list[Record]]:
         """Drawn one after another."""

@@ -49,7 +49,7 @@ class ToyClips(Generated):
         """Checks the numbers."""
         check_novel(self.novel, self.share)
         if self.frames < 3:
-            raise UserError(f"data.reader.frames={self.frames} must be at least 3, for three moments")
+            raise UserError(f"frames={self.frames} must be at least 3, for three moments")
 
     def generate(self) -> dict[str, list[Record]]:
         """Drawn one after another."""

@@ -53,9 +53,9 @@ class Probe(Generated):
         for option in ("lengths", "test_lengths"):
             said = list(getattr(self, option))
             if len(said) != 2 or not self._shortest <= said[0] <= said[1]:
-                raise UserError(f"data.reader.{option}={said} must be [least, most], least at least {self._shortest}")
+                raise UserError(f"{option}={said} must be [least, most], least at least {self._shortest}")
         if self.symbols < 2:
-            raise UserError(f"data.reader.symbols must be at least 2, got {self.symbols}")
+            raise UserError(f"symbols={self.symbols} must be at least 2")
 
     @property
     def _shortest(self) -> int:
@@ -86,7 +86,7 @@ class Probe(Generated):
                     misses += 1
                     if misses == PATIENCE:
                         raise UserError(
-                            f"there are not enough different sources of data.reader.{option}={[least, most]}: "
+                            f"there are not enough different sources of {option}={[least, most]}: "
                             "ask for fewer, longer ones or more symbols"
                         )
                     continue
@@ -175,7 +175,7 @@ class Needle(Probe):
     def __post_init__(self) -> None:
         """Checks the sizes."""
         if self.value < 1:
-            raise UserError(f"data.reader.value must be at least 1, got {self.value}")
+            raise UserError(f"value={self.value} must be at least 1")
         super().__post_init__()
 
     @property

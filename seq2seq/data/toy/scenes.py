@@ -161,9 +161,9 @@ def check_novel(attributes: Sequence[str], share: float) -> None:
     """Refuses what could not be held out."""
     known = ", ".join(ATTRIBUTES)
     if len(set(attributes)) != len(attributes) or len(attributes) < 2 or not set(attributes) <= set(ATTRIBUTES):
-        raise UserError(f"data.reader.novel={list(attributes)} must be two or more of: {known}")
+        raise UserError(f"novel={list(attributes)} must be two or more of: {known}")
     if not 0 < share <= 0.4:
-        raise UserError(f"data.reader.share={share} must lie above 0 and at 0.4 at most: the rest has to be learnt")
+        raise UserError(f"share={share} must lie above 0 and at 0.4 at most: the rest has to be learnt")
 
 
 def sentence(said: Said) -> str:

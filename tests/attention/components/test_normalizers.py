@@ -278,8 +278,8 @@ def test_a_temperature_divides_all_that_is_scored(position: str) -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match=r"temperature must be above 0, got 0"):
+    with pytest.raises(UserError, match=r"temperature=0.0 must be above 0"):
         Softmax(1, temperature=0.0)
     for alpha in (1.0, 2.0):
-        with pytest.raises(UserError, match=r"alpha must lie in \[1.01, 2\).*softmax.*sparsemax"):
+        with pytest.raises(UserError, match=r"alpha=[12].0 must lie in \[1.01, 2\).*softmax.*sparsemax"):
             Entmax(1, alpha=alpha)

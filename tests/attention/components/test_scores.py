@@ -225,7 +225,7 @@ def test_constant_leaves_no_parameter_without_gradient() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match=r"queries have 4 and keys 6.*attention=general"):
+    with pytest.raises(UserError, match=r"queries have 4 and keys 6.*general score"):
         Dot(Q, K, 1, SourceSpec(K))
     for score in (ScaledDot, Cosine):
         with pytest.raises(UserError, match="equal widths"):

@@ -280,7 +280,7 @@ def test_scores_learn_in_models(family: str, name: str) -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match=r"soft is a probability.*got 1.5"):
+    with pytest.raises(UserError, match=r"soft=1.5 is a probability"):
         Hard(soft=1.5)
-    with pytest.raises(UserError, match=r"final_temperature must be above 0, got 0"):
+    with pytest.raises(UserError, match=r"final_temperature=0.0 must be above 0"):
         Gumbel(final_temperature=0.0)

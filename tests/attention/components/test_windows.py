@@ -261,16 +261,16 @@ def test_no_window_over_image_regions(window: type[Window]) -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match=r"reach.*at least 1, got 0"):
+    with pytest.raises(UserError, match=r"reach=0.*at least 1"):
         LocalM(Q, 1, SourceSpec(Q), reach=0)
     for window in (Last, LocalP):
         with pytest.raises(UserError, match="grows"):
             window(Q, 1, SourceSpec(Q, causal=True))
     spans = partial(AdaptiveSpan, Q, 1, SourceSpec(Q))
     for options, reason in (
-        ({"max_span": 0}, r"max_span.*at least 1, got 0"),
-        ({"ramp": 0}, r"ramp.*at least 1, got 0"),
-        ({"init": 1.5}, r"init.*0..1, got 1.5"),
+        ({"max_span": 0}, r"max_span=0.*at least 1"),
+        ({"ramp": 0}, r"ramp=0.*at least 1"),
+        ({"init": 1.5}, r"init=1.5 .*0..1"),
         ({"centre": "middle"}, r"centre=middle is unknown"),
     ):
         with pytest.raises(UserError, match=reason):
