@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from peers.contest import ROOT
 from peers.gate import Gate, Steps
 
-from seq2seq.cli.hydra_app import compose, forced
+from seq2seq.cli.hydra_app import as_override, compose
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
 from seq2seq.generation.generator import TrainedModel
@@ -42,7 +42,9 @@ COMMON = (
 def config_of(model: str, data: str | None, *overrides: str) -> DictConfig:
     """What ``train.py`` would run."""
     typed = [*MODELS[model].split(), *COMMON.split(), f"data.cache={ROOT / 'data' / 'cache'}", *overrides]
-    (config,) = compose("train", [forced(override) for override in typed + ([f"data.path={data}"] if data else [])])
+    (config,) = compose(
+        "train", [as_override(override) for override in typed + ([f"data.path={data}"] if data else [])]
+    )
     return config
 
 

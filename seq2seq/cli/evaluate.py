@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.cli.merge_overrides import laid, own_options, search_of
+from seq2seq.cli.merge_overrides import merge_overrides, own_options, search_of
 from seq2seq.config import validate
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.data.codec import ImageCodec
@@ -76,7 +76,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     _check_effects(config, asked)
     trained = TrainedModel.load(asked.checkpoint, asked.device)
     typed = config
-    config = laid(trained.config, config, LAID)
+    config = merge_overrides(trained.config, config, LAID)
     stored.check_task(plain(config), str(trained.path))
     stored.check_present(plain(config), str(trained.path), ("loss",))
     check_metrics(config.task.metrics, "task.metrics")

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from omegaconf import DictConfig
 
-from seq2seq.cli.merge_overrides import laid, own_options, search_of
+from seq2seq.cli.merge_overrides import merge_overrides, own_options, search_of
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.images import SUFFIXES
 from seq2seq.errors import UserError
@@ -56,7 +56,7 @@ def generate(config: DictConfig) -> None:
     interrupts.unwind()
     asked = own_options(config, Generating, ("decoding",))
     trained = TrainedModel.load(asked.checkpoint, asked.device)
-    search = search_of(laid(trained.config, config, ("decoding",)))
+    search = search_of(merge_overrides(trained.config, config, ("decoding",)))
     if asked.alignments and isinstance(trained.codec, ImageCodec):
         raise UserError("alignments= are links between words, which a picture has none of; plots=DIR draws attention")
     _check_effects(config, asked, trained)

@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli import sweep
-from seq2seq.cli.overrides import forced, groups, keys, shown
+from seq2seq.cli.overrides import as_override, groups, keys, shown
 from seq2seq.config.instantiate import CONF
 from seq2seq.config.validate import by_origin, in_slots, suggest
 from seq2seq.errors import UserError
@@ -56,7 +56,7 @@ def run(
     for name, resolver in {**resolvers, "job_place": sweep.place}.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
     typed, started = sys.argv[1:], False
-    arguments = [forced(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in typed]
+    arguments = [as_override(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in typed]
 
     home = os.getpid()
 
@@ -243,7 +243,7 @@ def _params(config_name: str, overrides: list[str]) -> list[str]:
         params = hydra.compose(config_name, chosen, return_hydra_config=True).hydra.sweeper.get("params") or {}
     except (HydraException, OmegaConfBaseException, ValueError, TypeError):
         return []  # the whole is composed below, and its mistakes are told then
-    return [forced(f"{key}={value}") for key, value in params.items() if key.lstrip("+") not in typed]
+    return [as_override(f"{key}={value}") for key, value in params.items() if key.lstrip("+") not in typed]
 
 
 def _choices(config_name: str, job: list[str]) -> dict[str, str | None]:

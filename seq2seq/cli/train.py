@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
-from seq2seq.cli.merge_overrides import laid, search_of
+from seq2seq.cli.merge_overrides import merge_overrides, search_of
 from seq2seq.cli.unused_options import check_effects
 from seq2seq.config import validate as schema
 from seq2seq.config.instantiate import build_node, build_tool, locate, plain
@@ -295,4 +295,4 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
     checkpoint.check_resumed(found, content, path)
     if "format" in content:
         model_file.best_of(path.parent, content.get("model"))
-    return path, laid(OmegaConf.create(found), config, ("trainer", "logger"))
+    return path, merge_overrides(OmegaConf.create(found), config, ("trainer", "logger"))

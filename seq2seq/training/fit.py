@@ -154,11 +154,11 @@ class _Session:
             SelfCritical(options, corpus, model, config.seed) if options.reward else None,
         )
         self.data = DataModule(corpus, config.seed, repeat_first=options.overfit is not None)
-        self.position = ResumeState(self.data, config.seed, options.validate_every)
-        self.curves = Throughput(config.trainer.get("log_every_n_steps") or 50)
-        self.interruption = Interruption(self.position)
+        self.resume_state = ResumeState(self.data, config.seed, options.validate_every)
+        self.throughput = Throughput(config.trainer.get("log_every_n_steps") or 50)
+        self.interruption = Interruption(self.resume_state)
         self.files = RunFiles(run_dir / "checkpoints", kept, tokenizers, options.monitored)
-        self.checkpoints = Checkpoints(self.files, self.position, options)
+        self.checkpoints = Checkpoints(self.files, self.resume_state, options)
         self.early_stopping = EarlyStopping(
             f"validation/{options.monitored}",
             mode=options.direction,
@@ -197,10 +197,10 @@ class _Session:
             best_score=c.best_score,
             best_step=c.best_step,
             steps=self.trainer.global_step,
-            epochs=self.position.epochs,
-            tokens=int(self.curves.tokens),
-            seconds=self.curves.seconds,
-            tokens_per_second=self.curves.speed,
+            epochs=self.resume_state.epochs,
+            tokens=int(self.throughput.tokens),
+            seconds=self.throughput.seconds,
+            tokens_per_second=self.throughput.speed,
             peak_memory=peak(),
             skipped=self.module.guard.skipped,
             stopped_early=self.early_stopping.wait_count >= self.early_stopping.patience,
@@ -261,11 +261,11 @@ class _Session:
         if o.profile is not None and phases is not None:
             optional.append(Profile(o.profile, phases, self.run_dir / "profile.txt"))
         return [
-            self.position,
+            self.resume_state,
             Annealing(),
             *averaging(o),
-            self.curves,
-            *([Progress(self.curves)] if is_shown else []),
+            self.throughput,
+            *([Progress(self.throughput)] if is_shown else []),
             *optional,
             self.early_stopping,
             self.interruption,

@@ -121,7 +121,7 @@ class Training(L.LightningModule):
         self._figures, self._tokens, self._costs, self._records = {}, 0, None, []
         bad_loss = ~torch.isfinite(figures["loss"])
         told = [] if costs is None or world_size == 1 else costs.tolist()  # one process does not wait for its device
-        tokens, bad_losses, stops, *told = distributed.total(
+        tokens, bad_losses, stops, *told = distributed.all_reduce_sum(
             [mine, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted, *told], self.device
         )
         self.stop_agreed = stops > 0
@@ -156,7 +156,7 @@ class Training(L.LightningModule):
         """
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         learning = [buffer for norm in self.norms if norm.training for buffer in norm.buffers()]
-        distributed.average([buffer for buffer in learning if buffer.is_floating_point()])
+        distributed.all_reduce_mean([buffer for buffer in learning if buffer.is_floating_point()])
         for mechanism in self.mechanisms:
             mechanism.constrain()
 

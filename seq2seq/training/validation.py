@@ -92,8 +92,8 @@ class Validation:
             "accuracy": token_accuracy(int(correct), tokens),
             **{name: value / tokens for name, value in sums.items()},
         }
-        hypotheses = _merged(distributed.gather(self.hypotheses))
-        links = _merged(distributed.gather(self.links))
+        hypotheses = _merged(distributed.all_gather(self.hypotheses))
+        links = _merged(distributed.all_gather(self.links))
         self.scores = {**scores, **self._text_scores(hypotheses), **self._alignment_scores(links)}
         return self.scores
 

@@ -46,7 +46,7 @@ def test_arithmetic_is_what_the_profiler_counts(run: Path) -> None:
 def test_arithmetic_of_a_transformer_by_hand(tmp_path: Path, length: int) -> None:
     """Fused attention counts like any other, and grows with what is attended to."""
     options = ["model=transformer", "attention=multi_head", f"data.cache={tmp_path / 'cache'}"]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(option) for option in (*TINY, *options)])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in (*TINY, *options)])
     corpus = build_node(config.data)
     corpus.setup()
     model = build(config, *corpus.codec.sizes)

@@ -92,7 +92,7 @@ def test_shares_of_several_processes_make_the_whole(
                 share.step(model.eval(), Criterion().eval(), batch)
         shares.append(share)
     gathered = iter([[s.sums.totals() for s in shares], [s.hypotheses for s in shares], [s.links for s in shares]])
-    monkeypatch.setattr("seq2seq.training.distributed.gather", lambda mine: next(gathered))
+    monkeypatch.setattr("seq2seq.training.distributed.all_gather", lambda mine: next(gathered))
     monkeypatch.setattr("seq2seq.training.metric_accumulator.gather", lambda mine: next(gathered))
     assert shares[0].finish() == pytest.approx(whole)
 

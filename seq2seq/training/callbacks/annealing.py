@@ -44,7 +44,7 @@ class Annealing(Callback):
         progress = min(trainer.global_step / self.steps, 1.0)
         if self.timer is not None:
             elapsed, left = self.timer.time_elapsed(), max(self.timer.time_remaining() or 0.0, 0.0)
-            progress = distributed.from_first(max(progress, elapsed / (elapsed + left)))  # clocks differ
+            progress = distributed.broadcast(max(progress, elapsed / (elapsed + left)))  # clocks differ
             if isinstance(pl_module, Training):
                 pl_module.schedule.progress = progress
         for module in self.told:
