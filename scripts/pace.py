@@ -44,7 +44,7 @@ class Trainee:
     def update(self, batch: Batch) -> None:
         """What ``seq2seq.training`` does for one batch, but for its bookkeeping."""
         self.optimizer.zero_grad()
-        losses = self.criterion(self.model, batch)
+        losses = self.criterion(self.model(batch, need_weights=self.criterion.needs_weights), batch)
         losses.total.backward()
         scale = 1.0 / losses.tokens
         regularise(self.model.parameters(), self.mechanisms, self.criterion.weights, scale)

@@ -253,7 +253,7 @@ def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Metr
         scored.add(faithfulness(trained, records[: options.faithfulness], corpus.max_tokens))
         run_results.save_split(run, split, records, scored)
         run_results.save_frequencies(run, corpus)
-        memory = update_memory(trained, records, corpus.max_tokens)
+        memory = update_memory(trained, build_node(config.loss), records, corpus.max_tokens)
         costs = {"training": dataclasses.asdict(fitted), "update_memory": memory, **cost(trained, records, scored)}
         about = run_results.about(trained, time.monotonic() - started, **costs)
         run_results.save_results(run / RESULTS, {split: scored.metrics}, about)

@@ -44,6 +44,7 @@ class Training(L.LightningModule):
         self_critical: SelfCritical | None = None,
     ) -> None:
         super().__init__()
+        criterion.check_model(model)
         self.model, self.criterion = model, criterion
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.options, self.validation, self.extra = options, validation, dict(extra)
@@ -88,9 +89,10 @@ class Training(L.LightningModule):
         total = torch.zeros((), device=self.device)
         figures: dict[str, Tensor] = {}
         if self.self_critical is None or self.options.reward_share < 1:
-            losses = self.criterion(self.model, batch)
+            decoded = self.model(batch, need_weights=self.criterion.needs_weights)
+            losses = self.criterion(decoded, batch)
             total, tokens = losses.total, losses.tokens
-            figures = {"nll": losses.nll, **losses.terms, **losses.figures}
+            figures = {"nll": losses.nll, **losses.terms, **losses.logged}
             if losses.costs is not None:
                 self._costs = losses.costs if self._costs is None else self._costs + losses.costs
         if self.self_critical is not None:
@@ -127,7 +129,7 @@ class Training(L.LightningModule):
         self.stop_agreed = stops > 0
         scale = world_size * self.trainer.accumulate_grad_batches / max(tokens, 1)
         terms = regularise(self.parameters(), self.mechanisms, self.criterion.weights, scale)
-        self.criterion.accept(terms)
+        self.criterion.check_terms(terms)
         norm = rescale(self.parameters(), scale, gradient_clip_val, gradient_clip_algorithm)
         self.learning_rate = optimizer.param_groups[0]["lr"]
 
@@ -140,7 +142,7 @@ class Training(L.LightningModule):
             return
         good = ~bad
         if costs is not None:
-            self.criterion.settle((costs.new_tensor(told) if told else costs).where(good, torch.nan))
+            self.criterion.update_baseline((costs.new_tensor(told) if told else costs).where(good, torch.nan))
         figures |= {"gradient_norm": norm, **terms}
         self.sums.add(updates=good, tokens=good * mine, **{name: v.where(good, 0) for name, v in figures.items()})
 
@@ -167,7 +169,7 @@ class Training(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Teacher-forced and generated."""
-        self.validation.step(self.model, self.criterion, batch)
+        self.validation.step(self.model, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Scores, for early stopping, the schedule and the curves."""

@@ -57,7 +57,7 @@ class Annealing(Callback):
         """What changes as training goes; terms of the loss are refused when a mechanism reports them."""
         for module in self.told:
             if isinstance(module, Criterion):
-                module.endless = True
+                module.has_no_end = True
             if isinstance(module, BackboneEncoder) and 0 < (module.train_from or 0) < 1:
                 raise UserError(
                     f"nothing says when this run ends, so that encoder.train_from={module.train_from}, a share of it, "
