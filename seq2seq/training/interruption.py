@@ -58,7 +58,7 @@ class Interruption(Callback):
     ) -> None:
         """Between the updates."""
         assert self._module is not None
-        stop = self._module.stop_agreed if distributed.is_distributed() else self.received
+        stop = self._module.update.stop_agreed if distributed.is_distributed() else self.received
         if stop and self.resume_state.complete:
             raise Interrupted(max(distributed.all_gather(self.received)))
 
@@ -77,6 +77,6 @@ class Interruption(Callback):
             os.kill(os.getpid(), signum)
         self.received = signum
         if self._module is not None:
-            self._module.stop_wanted = True
+            self._module.update.stop_wanted = True
         if distributed.rank() == 0:
             log.warning("%s: stopping after this update (again to stop at once)", signal.Signals(signum).name)
