@@ -73,7 +73,7 @@ def decode(gate: Gate) -> None:
     limits = (f"min_length={length}", f"max_length={length}", f"max_length_offset={length}")
     decoding = ("decoding=beam", f"decoding.beam_size={task['beam']}", *(f"decoding.{limit}" for limit in limits))
     config = config_of(task["model"], task["data"], *decoding, *task["overrides"])
-    keep_freed()  # as ``TrainedModel.load`` does
+    keep_freed()  # as the commands do
     torch.manual_seed(config.seed)
     corpus, model = _prepared(config)
     trained = TrainedModel(model.eval(), corpus.codec, config, Path(), torch.device("cpu"))

@@ -35,6 +35,8 @@ from seq2seq.metrics.gold import GoldLinks, read_gold
 from seq2seq.metrics.text import check_metrics
 from seq2seq.run_directory import RESULTS, check_links, claimed
 from seq2seq.runtime import interrupts
+from seq2seq.runtime.kernels import avoid_wrong_ones
+from seq2seq.runtime.memory import keep_freed
 from seq2seq.stored import config as stored
 from seq2seq.stored.machine import data_here
 
@@ -65,6 +67,8 @@ class Evaluation:
 def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
     interrupts.unwind()
+    keep_freed()
+    avoid_wrong_ones()
     started = time.monotonic()
     config = OmegaConf.masked_copy(
         config, [str(key) for key in config if key != "encoder"]

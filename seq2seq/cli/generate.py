@@ -26,6 +26,8 @@ from seq2seq.generation.writer import OutputWriter, check_outputs, format_of
 from seq2seq.metrics.links import Link
 from seq2seq.run_directory import KEPT, REMADE
 from seq2seq.runtime import interrupts
+from seq2seq.runtime.kernels import avoid_wrong_ones
+from seq2seq.runtime.memory import keep_freed
 
 T = TypeVar("T")
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch
@@ -54,6 +56,8 @@ class Generating:
 def generate(config: DictConfig) -> None:
     """Turns lines of input, or documents, into lines of output, a group at a time."""
     interrupts.unwind()
+    keep_freed()
+    avoid_wrong_ones()
     asked = own_options(config, Generating, ("decoding",))
     trained = TrainedModel.load(asked.checkpoint, asked.device)
     search = search_of(merge_overrides(trained.config, config, ("decoding",)))
