@@ -11,22 +11,28 @@ from seq2seq.runtime import interrupts
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from seq2seq.cli.train import Parts
 
-def train(config: DictConfig) -> float | None:
-    """Trains, then scores the test split; returns the best of the validation metric that counts, for sweepers."""
+
+def train(config: DictConfig, parts: Parts | None = None) -> float | None:
+    """Train, then score the test split; return the best of the validation metric that counts, for sweepers."""
     from hydra.core.hydra_config import HydraConfig
 
     from seq2seq.cli import sweep
     from seq2seq.cli import train as train_command  # imports torch: --help need not wait for it
 
-    return train_command.run(config, Path(HydraConfig.get().runtime.output_dir), again=sweep.is_sweep())
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if sweep.is_sweep():
+        return train_command.run_job(config, folder)
+    train_command.train(config, folder, parts)
+    return None
 
 
-def check(config: DictConfig, typed: list[str]) -> None:
-    """Refuses what could not be trained, while nothing has been made."""
+def check(config: DictConfig, typed: list[str]) -> Parts:
+    """Refuse what could not be trained, while nothing has been made; return what was built for it."""
     from seq2seq.cli import train as train_command
 
-    train_command.check(config, typed)
+    return train_command.check(config, typed)
 
 
 if __name__ == "__main__":

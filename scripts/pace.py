@@ -16,7 +16,7 @@ from peers.meter import seconds
 
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch
-from seq2seq.cli.hydra_app import compose, forced
+from seq2seq.cli.hydra_app import as_override, compose
 from seq2seq.config.instantiate import build_node, build_tool
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
@@ -33,7 +33,7 @@ class Trainee:
     """A model, and one update of it."""
 
     def __init__(self, overrides: Sequence[str], source_vocabulary: int, target_vocabulary: int) -> None:
-        (config,) = compose("train", [forced(override) for override in overrides])
+        (config,) = compose("train", [as_override(override) for override in overrides])
         lightning.seed_everything(config.seed, verbose=False)
         self.model = build(config, source_vocabulary, target_vocabulary).train()
         self.criterion = build_node(config.loss).train()
@@ -44,7 +44,7 @@ class Trainee:
     def update(self, batch: Batch) -> None:
         """What ``seq2seq.training`` does for one batch, but for its bookkeeping."""
         self.optimizer.zero_grad()
-        losses = self.criterion(self.model, batch)
+        losses = self.criterion(self.model(batch, need_weights=self.criterion.needs_weights), batch)
         losses.total.backward()
         scale = 1.0 / losses.tokens
         regularise(self.model.parameters(), self.mechanisms, self.criterion.weights, scale)
@@ -63,7 +63,7 @@ def measure(
     slot: str, model: str, names: Iterable[str], rounds: int, overrides: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """{name: parameters, tokens_per_second, relative, peak} of the mechanisms of a slot; or why it is refused."""
-    (config,) = compose("train", [forced(override) for override in (f"model={model}", *overrides)])
+    (config,) = compose("train", [as_override(override) for override in (f"model={model}", *overrides)])
     corpus: Corpus = build_node(config.data)
     batches = list(islice(corpus.train_loader(seed=1, epoch=0), BATCHES))
     tokens = sum(batch.target_tokens for batch in batches)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
-
-# torch reads it when it is imported: its profiler, which measures memory, would tell of each start
-os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +13,13 @@ __all__ = ["load"]
 
 
 def load(path: str | Path, device: str = "auto") -> TrainedModel:
-    """Open a run directory (its best model) or a model's folder, ready to generate; nothing stored in it runs."""
-    from seq2seq.generation.generator import TrainedModel  # here, so that importing one part doesn't import all
+    """Open a run directory (its best model) or a model's folder, ready to generate; nothing stored in it runs.
 
-    return TrainedModel.load(path, device)
+    The process that calls it keeps its settings.
+    """
+    from torch.random import fork_rng  # here, so that importing one part doesn't import all
+
+    from seq2seq.generation.generator import TrainedModel
+
+    with fork_rng(devices=()):  # a model is built with random numbers, before it gets its weights
+        return TrainedModel.load(path, device)

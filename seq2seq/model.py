@@ -49,8 +49,15 @@ class Seq2Seq(nn.Module):
             penalties[name] = _at_first(penalties.get(name), value, batch)
         if encoded.log_prob is not None:
             log_prob = _at_first(log_prob, encoded.log_prob, batch)
-        weights = {**encoded.weights, **decoded.weights}
-        return replace(decoded, weights=weights, penalties=penalties, log_prob=log_prob, memory=encoded.memory)
+        return replace(
+            decoded,
+            weights={**encoded.weights, **decoded.weights},
+            penalties=penalties,
+            log_prob=log_prob,
+            memory=encoded.memory,
+            output=self.decoder.output,
+            alignment=self.alignment(decoded.weights) if need_weights else None,
+        )
 
     def alignments(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
         """(B, T, S) of each cross layer, from ``Decoded.weights``: its heads, as its mechanism sums them up."""

@@ -73,7 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from seq2seq.cli import hydra_app, train
 
     base = tmp_path_factory.mktemp("runs")
-    overrides = [hydra_app.forced(override) for override in [*TINY, f"data.cache={base / 'cache'}"]]
+    overrides = [hydra_app.as_override(override) for override in [*TINY, f"data.cache={base / 'cache'}"]]
     (config,) = hydra_app.compose("train", overrides)
     train.train(config, base / "run")
     return base / "run"
@@ -92,7 +92,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         own = [option for option in TINY if model == "rnn" or not option.startswith("model.embedding_dim")]
         chosen = [f"model={model}", f"attention={attention}", f"seed={seed}"]
         beside = ["training.faithfulness=2", f"data.cache={base / 'cache'}"]
-        options = [hydra_app.forced(option) for option in [*chosen, *own, *beside]]
+        options = [hydra_app.as_override(option) for option in [*chosen, *own, *beside]]
         (config,) = hydra_app.compose("train", options)
         run = base / "multirun" / str(number)
         train.train(config, run)

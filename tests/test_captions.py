@@ -29,13 +29,13 @@ SMALL = (
 
 
 def composed(name: str, *lines: str) -> DictConfig:
-    (config,) = hydra_app.compose(name, [hydra_app.forced(line) for line in lines])
+    (config,) = hydra_app.compose(name, [hydra_app.as_override(line) for line in lines])
     return config
 
 
 def train(directory: Path, *overrides: str) -> Path:
     lines = [*SMALL, f"data.cache={directory / 'cache'}", *overrides]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
     train_command.train(config, directory / "run")
     return directory / "run"
 
@@ -95,7 +95,7 @@ def test_other_ways(tmp_path: Path, overrides: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("attention", ["local_m", "monotonic", "mocha", "gmm", "location", "hierarchical"])
 def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> None:
     lines = [*SMALL, f"attention={attention}"]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
     with pytest.raises(seq2seq.errors.UserError, match=r"regions|time"):
         train_command.check(config)
 
@@ -126,7 +126,7 @@ def things(caption: str) -> set[tuple[str, ...]]:
 
 
 def test_scenes_are_told_truly_and_novel_things_are_in_test_alone(captions: Path) -> None:
-    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in SMALL])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in SMALL])
     corpus = seq2seq.config.instantiate.build_node(config.data)
     records = corpus.reader.generate()
     learnt = set().union(*(things(record["target"]) for split in ("train", "valid") for record in records[split]))
@@ -143,7 +143,7 @@ def test_scenes_are_told_truly_and_novel_things_are_in_test_alone(captions: Path
 def test_the_gate_scales_what_the_source_gives(family: str) -> None:
     lines = [line for line in SMALL if family == "rnn" or not line.startswith("model.embedding_dim")]
     lines += ["decoder.gate=true", f"model={family}"]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
     torch.manual_seed(0)
     model = seq2seq.model.build(config, 0, 20)
     gates = {name: value for name, value in model.decoder.named_parameters() if ".gate." in f".{name}"}

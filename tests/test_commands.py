@@ -31,7 +31,7 @@ def test_a_sweep_is_all_its_jobs() -> None:
 
 def told(*typed: str, name: str = "train") -> None:
     """A command line, checked as ``train.py`` checks it."""
-    hydra_app.checked(name, [hydra_app.forced(argument) for argument in typed], train.check)
+    hydra_app.checked(name, [hydra_app.as_override(argument) for argument in typed], train.check)
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,16 @@ from seq2seq.batch import PAD, Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
 from seq2seq.layers.output import Mixture, OutputLayer
-from seq2seq.loss import Criterion
+from seq2seq.loss import Criterion, Losses, likelihood, teacher_forced_nll
 from seq2seq.model import Seq2Seq
 from tests.attention.walk import close, draw
 from tests.catalogue import batch, choices, model, noise
+
+
+def loss(criterion: Criterion, probe: nn.Module, data: Batch) -> Losses:
+    """The loss of one teacher-forced pass."""
+    return criterion(probe(data, need_weights=criterion.needs_weights), data)
+
 
 every_family = pytest.mark.parametrize("family", choices("model"))
 
@@ -30,7 +36,7 @@ every_family = pytest.mark.parametrize("family", choices("model"))
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_sum_over_tokens(family: str, smoothing: float) -> None:
     probe, data = model(f"model={family}"), batch()
-    losses = Criterion(smoothing)(probe, data)
+    losses = loss(Criterion(smoothing), probe, data)
     logits = probe.decoder.output(probe(data).features).flatten(0, 1)
     targets = data.target_out.flatten()
     total = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum", ignore_index=PAD)
@@ -44,25 +50,28 @@ def test_sum_over_tokens(family: str, smoothing: float) -> None:
         close(ours, theirs)
 
 
-def test_evaluation_is_unsmoothed_and_counts_hits() -> None:
+def test_likelihood_is_unsmoothed_and_counts_what_is_correct() -> None:
     probe, data = model(), batch()
     with torch.no_grad():
-        losses = Criterion(0.3).eval()(probe, data)
-    assert losses.total == losses.nll
-    hits = probe.log_probs(data).argmax(-1) == data.target_out
-    assert torch.equal(losses.hits, hits & data.target_mask)
-    close(losses.each.sum(), losses.nll)
+        losses = teacher_forced_nll(probe, data)
+    log_p = probe.log_probs(data).detach()
+    correct = log_p.argmax(-1) == data.target_out
+    assert torch.equal(losses.correct, correct & data.target_mask)
+    of_targets = log_p.gather(2, data.target_out.unsqueeze(2)).squeeze(2) * data.target_mask
+    close(losses.per_token, -of_targets)
+    close(losses.nll, -of_targets.sum())
+    assert losses.tokens == 15
 
 
 @every_family
 def test_padding_and_batching_add_nothing(family: str) -> None:
     """The loss of a batch is the sum of its sentences' losses, however far each is padded."""
     probe, data, criterion = model(f"model={family}"), batch(), Criterion(0.1)
-    total = criterion(probe, data).total
+    total = loss(criterion, probe, data).total
     wide = Batch(F.pad(data.source, (0, 3)), data.index, F.pad(data.target, (0, 2)), data.target_tokens)
-    close(criterion(probe, wide).total, total)
+    close(loss(criterion, probe, wide).total, total)
     rows = [replace(data, source=data.source[i : i + 1], target=data.target[i : i + 1]) for i in range(3)]
-    close(sum(criterion(probe, row).total for row in rows), total)
+    close(sum(loss(criterion, probe, row).total for row in rows), total)
 
 
 class Penalised(nn.Module):
@@ -91,8 +100,8 @@ def penalised() -> Seq2Seq:
 
 def test_penalties_are_weighted_where_targets_are_real() -> None:
     probe, data = penalised(), batch(targets=(4, 6, 5))
-    plain = Criterion(0.1)(model(), data)
-    losses = Criterion(0.1, {"cost": 0.5, "span": 0.25})(probe, data)
+    plain = loss(Criterion(0.1), model(), data)
+    losses = loss(Criterion(0.1, {"cost": 0.5, "span": 0.25}), probe, data)
     assert losses.terms["cost"] == sum(map(sum, ([1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5])))
     close(losses.total, plain.total + 0.5 * losses.terms["cost"] + 0.25 * losses.terms["span"])
     close(losses.nll, plain.nll)
@@ -102,7 +111,7 @@ def test_penalties_are_weighted_where_targets_are_real() -> None:
 
 def test_no_penalty_is_dropped_silently() -> None:
     with pytest.raises(UserError, match=r"reports a term span; .* loss\.weights\.span=NUMBER \(there are: cost"):
-        Criterion(0.1, {"cost": 0.5})(penalised(), batch())
+        loss(Criterion(0.1, {"cost": 0.5}), penalised(), batch())
 
 
 def test_a_term_that_starts_late() -> None:
@@ -110,7 +119,7 @@ def test_a_term_that_starts_late() -> None:
     probe, data = penalised(), batch()
     for progress, weight in ((0.0, 0.0), (0.89, 0.0), (0.9, 0.5), (1.0, 0.5)):
         criterion.set_progress(progress, 7)
-        losses = criterion(probe, data)
+        losses = loss(criterion, probe, data)
         close(losses.total, losses.nll + weight * losses.terms["cost"] + 0.25 * losses.terms["span"])
     with pytest.raises(UserError, match=r"^start\.cots=0\.5 has no weights\.cots; .*there are: cost"):
         Criterion(weights={"cost": 1.0}, start={"cots": 0.5})
@@ -121,18 +130,18 @@ def test_a_term_that_starts_late() -> None:
 
 def test_a_term_that_starts_with_an_update() -> None:
     criterion = Criterion(0.0, {"cost": 0.5, "span": 0.0}, {"cost": 3000})
-    criterion.endless = True
+    criterion.has_no_end = True
     probe, data = penalised(), batch()
     for updates, weight in ((0, 0.0), (2999, 0.0), (3000, 0.5), (10**9, 0.5)):
         criterion.set_progress(0.0, updates)
-        losses = criterion(probe, data)
+        losses = loss(criterion, probe, data)
         close(losses.total, losses.nll + weight * losses.terms["cost"])
 
 
 def test_doubly_stochastic_by_loops() -> None:
     """Xu 2015, equation 14: over the real positions of each sentence, summed as the cost is; a filler has no target."""
     probe, data = model(), batch(targets=(4, 0, 5))
-    losses = Criterion(0.0, {"doubly_stochastic": 2.0})(probe, data)
+    losses = loss(Criterion(0.0, {"doubly_stochastic": 2.0}), probe, data)
     weights = probe(data, need_weights=True).weights["cross.0"][:, 0]
     expected = 0.0
     for b, source, target in ((0, 7, 4), (2, 2, 5)):
@@ -140,52 +149,41 @@ def test_doubly_stochastic_by_loops() -> None:
             expected += (1 - sum(weights[b, t, i].item() for t in range(target))) ** 2
     assert losses.terms["doubly_stochastic"].item() == pytest.approx(expected)
     close(losses.total, losses.nll + 2.0 * losses.terms["doubly_stochastic"])
-    assert "doubly_stochastic" not in Criterion(0.0, {"doubly_stochastic": 0.0})(probe, data).terms
+    assert "doubly_stochastic" not in loss(Criterion(0.0, {"doubly_stochastic": 0.0}), probe, data).terms
 
 
 def test_weights_without_a_gradient_are_not_regularised() -> None:
     criterion = Criterion(weights={"doubly_stochastic": 1.0, "reinforce": 0.1, "negative_entropy": 0.0})
     probe = model(attention="hard").train()
     with pytest.raises(UserError, match=r"needs weights with a gradient, but attention=hard draws its weights"):
-        criterion(probe, batch())
+        criterion.check_model(probe)
+    Criterion(weights={"doubly_stochastic": 0.0}).check_model(probe)
     probe.decoder.attention.selection.soft = 1.0
     for able in (probe, model(attention="gumbel").train()):
-        term = criterion(able, batch()).terms["doubly_stochastic"]
+        criterion.check_model(able)
+        term = loss(criterion, able, batch()).terms["doubly_stochastic"]
         (gradient,) = torch.autograd.grad(term, [able.decoder.attention.score.vector])
         assert gradient.any()
-
-
-class Told(nn.Module):
-    """A model whose every answer is ``decoded``, with a decoder that has its ``output`` layer."""
-
-    def __init__(self, output: OutputLayer, decoded: Decoded) -> None:
-        super().__init__()
-        self.decoder = nn.Module()
-        self.decoder.output = output
-        self.decoded = decoded
-
-    def forward(self, batch: Batch, need_weights: bool = False) -> Decoded:
-        return self.decoded
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_reinforce_with_a_baseline(smoothing: float) -> None:
     data, output = batch(targets=(2, 3)), OutputLayer(4, 12).double()
     log_prob = noise(2, 3, seed=5).requires_grad_()
-    decoded = Decoded(noise(2, 3, 4), log_prob=log_prob)
+    decoded = Decoded(noise(2, 3, 4), log_prob=log_prob, output=output)
     criterion = Criterion(smoothing, {"reinforce": 0.1})
     criterion.baseline.fill_(3.0)
-    losses = criterion(Told(output, decoded), data)
+    losses = criterion(decoded, data)
     cost = costs(output.log_probs(decoded.features), data, smoothing).tolist()
     drawn = (log_prob * data.target_mask).sum(1).tolist()
     expected = sum((c - 3.0) * p for c, p in zip(cost, drawn, strict=True))
     assert losses.terms["reinforce"].item() == pytest.approx(expected)
     assert losses.costs.tolist() == pytest.approx([sum(cost), 2])
-    variance = losses.figures["reinforce_variance"] / losses.tokens
+    variance = losses.logged["reinforce_variance"] / losses.tokens
     assert variance.item() == pytest.approx(((cost[0] - cost[1]) / 2) ** 2)
     (gradient,) = torch.autograd.grad(losses.total, [log_prob])
     close(gradient, 0.1 * (torch.tensor(cost, dtype=torch.float64)[:, None] - 3.0) * data.target_mask)
-    assert "reinforce" not in criterion.eval()(Told(output, decoded), data).terms
+    close(likelihood(decoded, data).nll, costs(output.log_probs(decoded.features), data, 0.0).sum())
 
 
 def costs(log_p: Tensor, data: Batch, smoothing: float) -> Tensor:
@@ -201,20 +199,19 @@ def test_word_prediction_by_hand() -> None:
     data.target[1, 2] = 15  # an own word
     mask = torch.tensor([[True, True, False], [True, True, True]])
     memory = Memory.of(noise(2, 3, 4, seed=7), mask)
-    decoded = Decoded(noise(2, 3, 4), memory=memory)
+    decoded = Decoded(noise(2, 3, 4), memory=memory, output=output)
     criterion = Criterion(0.0, {"word_prediction": 0.5})
     expected = 0.0
     for row in range(2):
         mean = memory.values[row][mask[row]].mean(0)
         log_p = (output.weight @ mean + output.bias).log_softmax(0).detach()
         expected -= sum(float(log_p[word]) for word in data.target_out[row].tolist() if word != PAD and word < 12)
-    losses = criterion(Told(output, decoded), data)
+    losses = criterion(decoded, data)
     assert losses.terms["word_prediction"].item() == pytest.approx(expected)
     assert losses.total.item() == pytest.approx(losses.nll.item() + 0.5 * expected)
-    assert not criterion.eval()(Told(output, decoded), data).terms
     wide = replace(decoded, memory=Memory.of(noise(2, 3, 5), mask))
     with pytest.raises(UserError, match=r"word_prediction .* takes 4 numbers, but a place of the source has 5"):
-        criterion.train()(Told(output, wide), data)
+        criterion(wide, data)
 
 
 def test_the_baseline_moves_once_an_update() -> None:
@@ -226,15 +223,15 @@ def test_the_baseline_moves_once_an_update() -> None:
         data = batch(targets=targets)
         if seed == 3:  # fillers alone
             data = replace(data, target=data.target[:2])
-        decoded = Decoded(noise(2, max(targets), 4, seed=seed), log_prob=noise(2, max(targets)))
-        shares.append(criterion(Told(output, decoded), data).costs)
+        decoded = Decoded(noise(2, max(targets), 4, seed=seed), log_prob=noise(2, max(targets)), output=output)
+        shares.append(criterion(decoded, data).costs)
         every += costs(output.log_probs(decoded.features), data, 0.1)[data.target_mask.any(1)].tolist()
     assert criterion.baseline == 3.0
     assert shares[-1].tolist() == [0, 0]
-    criterion.settle(shares[-1])
-    criterion.settle(torch.tensor([float("inf"), 2.0]))
+    criterion.update_baseline(shares[-1])
+    criterion.update_baseline(torch.tensor([float("inf"), 2.0]))
     assert criterion.baseline == 3.0
-    criterion.settle(torch.stack(shares).sum(0))
+    criterion.update_baseline(torch.stack(shares).sum(0))
     assert criterion.baseline.item() == pytest.approx(0.9 * 3.0 + 0.1 * sum(every) / 5)
 
 
@@ -269,7 +266,9 @@ def test_hard_attention_learns_by_the_exact_gradient(
         p = log_p.exp()
         total += p.item()
         expected = expected + p * costs(probe.log_probs(data), data, smoothing).sum()
-        for sum_, gradient in zip(found, torch.autograd.grad(criterion(probe, data).total, parameters), strict=True):
+        for sum_, gradient in zip(
+            found, torch.autograd.grad(loss(criterion, probe, data).total, parameters), strict=True
+        ):
             sum_ += p.detach() * gradient
     assert total == pytest.approx(1.0)
     for ours, theirs in zip(found, torch.autograd.grad(expected, parameters), strict=True):
@@ -284,12 +283,12 @@ def test_a_mean_reward_as_baseline_lowers_the_variance(monkeypatch: pytest.Monke
     p, cost, gradients = [], [], {0.0: [], 1.0: []}
     for log_p in paths(probe, data, monkeypatch):
         p.append(log_p.exp().item())
-        cost.append(criterion(probe, data).nll.item())
+        cost.append(loss(criterion, probe, data).nll.item())
     mean = sum(a * b for a, b in zip(p, cost, strict=True))
     for _ in paths(probe, data, monkeypatch):
         for share, found in gradients.items():
             criterion.baseline.fill_(share * mean)
-            one = torch.autograd.grad(criterion(probe, data).terms["reinforce"], scores)
+            one = torch.autograd.grad(loss(criterion, probe, data).terms["reinforce"], scores)
             found.append(torch.cat([part.flatten() for part in one]))
     weights, without, with_ = (
         torch.tensor(p, dtype=torch.float64),
@@ -303,7 +302,7 @@ def test_the_expected_log_likelihood_is_below_the_marginal(monkeypatch: pytest.M
     """Xu 2015, equation 10: sum_z p(z) log p(y | z) <= log sum_z p(z) p(y | z) = log p(y)."""
     probe, data = hard()
     criterion = Criterion(weights={"reinforce": 0.1, "negative_entropy": 0.0})
-    found = [(log_p, -criterion(probe, data).nll) for log_p in paths(probe, data, monkeypatch)]
+    found = [(log_p, -loss(criterion, probe, data).nll) for log_p in paths(probe, data, monkeypatch)]
     log_p, of_target = (torch.stack(column) for column in zip(*found, strict=True))
     bound, marginal = (log_p.exp() * of_target).sum(), torch.logsumexp(log_p + of_target, 0)
     assert of_target.min() < bound < marginal - 1e-3
@@ -315,8 +314,8 @@ def test_the_expected_log_likelihood_is_below_the_marginal(monkeypatch: pytest.M
 def test_alternatives_by_the_book(kind: str, smoothing: float) -> None:
     data, output = batch(targets=(2, 3)), OutputLayer(4, 12).double()
     features, log_weights = noise(2, 3, 5, 4).requires_grad_(), noise(2, 3, 5, seed=1).log_softmax(-1)
-    decoded = Decoded(features[:, :, 0], mixture=Mixture(features, log_weights, kind))
-    losses = Criterion(smoothing)(Told(output, decoded), data)
+    decoded = Decoded(features[:, :, 0], mixture=Mixture(features, log_weights, kind), output=output)
+    losses = Criterion(smoothing)(decoded, data)
     p, w = output.log_probs(features).exp(), log_weights.exp()
     if kind == "mixture":
         log_p = torch.einsum("btj,btjv->btv", w, p).log()
@@ -351,7 +350,7 @@ def test_sampled_alternatives_are_unbiased(smoothing: float) -> None:
     mean = torch.zeros_like(exact)
     for z in range(3):
         drawn = Mixture(contexts[:, :, z : z + 1], log_q[:, :, z : z + 1], "sampled")
-        losses = Criterion(smoothing)(Told(output, Decoded(expectation, mixture=drawn)), data)
+        losses = Criterion(smoothing)(Decoded(expectation, mixture=drawn, output=output), data)
         close(losses.nll, nll[:, :, z].sum())
         gradient, by_draw = torch.autograd.grad(losses.total, [logits, drawn.log_weights], retain_graph=True)
         close(by_draw[..., 0], each[:, :, z] - costs(output.log_probs(expectation), data, smoothing).unsqueeze(1))
@@ -375,15 +374,14 @@ def test_coefficients_are_numbers(value: Any) -> None:
 
 def test_a_term_that_would_wait_for_ever_is_refused_when_it_is_met() -> None:
     criterion = Criterion(weights={"cost": 0.5, "span": 0.25, "none": 1.0}, start={"cost": 0.0, "none": 0.9})
-    criterion.endless = True
-    criterion(penalised(), batch())
+    criterion.has_no_end = True
+    loss(criterion, penalised(), batch())
     for weight in (0.25, 0.0):
         waiting = Criterion(weights={"cost": 0.5, "span": weight}, start={"span": 0.9})
-        waiting(penalised(), batch())
-        waiting.endless = True
-        waiting.eval()(penalised(), batch())
+        loss(waiting, penalised(), batch())
+        waiting.has_no_end = True
         if weight:
             with pytest.raises(UserError, match=r"loss\.start\.span=0\.9 .* nothing says when .* trainer\.max_steps"):
-                waiting.train()(penalised(), batch())
+                loss(waiting, penalised(), batch())
         else:
-            waiting.train()(penalised(), batch())
+            loss(waiting, penalised(), batch())

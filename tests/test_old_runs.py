@@ -29,7 +29,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def composed(name: str, *typed: str) -> Any:
-    (config,) = hydra_app.compose(name, [hydra_app.forced(option) for option in typed])
+    (config,) = hydra_app.compose(name, [hydra_app.as_override(option) for option in typed])
     return config
 
 

@@ -32,7 +32,7 @@ SMALL = (
 def summaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("documents")
     overrides = [*SMALL, f"data.cache={run / 'cache'}"]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(override) for override in overrides])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(override) for override in overrides])
     train.train(config, run / "run")
     return run / "run"
 
@@ -64,7 +64,7 @@ def test_new_documents(summaries: Path, tmp_path: Path, capsys: pytest.CaptureFi
     for name, text in (("b", "Zork met Quux .\nnobody came ."), ("a", "")):
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
     options = [f"checkpoint={summaries}", f"input={tmp_path}", "mark_copied=true"]
-    (config,) = hydra_app.compose("generate", [hydra_app.forced(option) for option in options])
+    (config,) = hydra_app.compose("generate", [hydra_app.as_override(option) for option in options])
     generate.generate(config)
     first, second = capsys.readouterr().out.splitlines()
     assert first == "" and second

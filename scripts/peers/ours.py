@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from peers.contest import ROOT
 from peers.gate import Gate, Steps
 
-from seq2seq.cli.hydra_app import compose, forced
+from seq2seq.cli.hydra_app import as_override, compose
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
 from seq2seq.generation.generator import TrainedModel
@@ -42,7 +42,9 @@ COMMON = (
 def config_of(model: str, data: str | None, *overrides: str) -> DictConfig:
     """What ``train.py`` would run."""
     typed = [*MODELS[model].split(), *COMMON.split(), f"data.cache={ROOT / 'data' / 'cache'}", *overrides]
-    (config,) = compose("train", [forced(override) for override in typed + ([f"data.path={data}"] if data else [])])
+    (config,) = compose(
+        "train", [as_override(override) for override in typed + ([f"data.path={data}"] if data else [])]
+    )
     return config
 
 
@@ -71,7 +73,7 @@ def decode(gate: Gate) -> None:
     limits = (f"min_length={length}", f"max_length={length}", f"max_length_offset={length}")
     decoding = ("decoding=beam", f"decoding.beam_size={task['beam']}", *(f"decoding.{limit}" for limit in limits))
     config = config_of(task["model"], task["data"], *decoding, *task["overrides"])
-    keep_freed()  # as ``TrainedModel.load`` does
+    keep_freed()  # as the commands do
     torch.manual_seed(config.seed)
     corpus, model = _prepared(config)
     trained = TrainedModel(model.eval(), corpus.codec, config, Path(), torch.device("cpu"))

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.cli.merge_overrides import laid, own_options, search_of
+from seq2seq.cli.merge_overrides import merge_overrides, own_options, search_of
 from seq2seq.config import validate
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.data.codec import ImageCodec
@@ -35,6 +35,8 @@ from seq2seq.metrics.gold import GoldLinks, read_gold
 from seq2seq.metrics.text import check_metrics
 from seq2seq.run_directory import RESULTS, check_links, claimed
 from seq2seq.runtime import interrupts
+from seq2seq.runtime.kernels import avoid_wrong_ones
+from seq2seq.runtime.memory import keep_freed
 from seq2seq.stored import config as stored
 from seq2seq.stored.machine import data_here
 
@@ -65,6 +67,8 @@ class Evaluation:
 def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
     interrupts.unwind()
+    keep_freed()
+    avoid_wrong_ones()
     started = time.monotonic()
     config = OmegaConf.masked_copy(
         config, [str(key) for key in config if key != "encoder"]
@@ -76,7 +80,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     _check_effects(config, asked)
     trained = TrainedModel.load(asked.checkpoint, asked.device)
     typed = config
-    config = laid(trained.config, config, LAID)
+    config = merge_overrides(trained.config, config, LAID)
     stored.check_task(plain(config), str(trained.path))
     stored.check_present(plain(config), str(trained.path), ("loss",))
     check_metrics(config.task.metrics, "task.metrics")

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from omegaconf import DictConfig
 
-from seq2seq.cli.merge_overrides import laid, own_options, search_of
+from seq2seq.cli.merge_overrides import merge_overrides, own_options, search_of
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.images import SUFFIXES
 from seq2seq.errors import UserError
@@ -26,6 +26,8 @@ from seq2seq.generation.writer import OutputWriter, check_outputs, format_of
 from seq2seq.metrics.links import Link
 from seq2seq.run_directory import KEPT, REMADE
 from seq2seq.runtime import interrupts
+from seq2seq.runtime.kernels import avoid_wrong_ones
+from seq2seq.runtime.memory import keep_freed
 
 T = TypeVar("T")
 GROUP = 1024  # lines of input that are answered together: enough to batch by length, soon enough to watch
@@ -54,9 +56,11 @@ class Generating:
 def generate(config: DictConfig) -> None:
     """Turns lines of input, or documents, into lines of output, a group at a time."""
     interrupts.unwind()
+    keep_freed()
+    avoid_wrong_ones()
     asked = own_options(config, Generating, ("decoding",))
     trained = TrainedModel.load(asked.checkpoint, asked.device)
-    search = search_of(laid(trained.config, config, ("decoding",)))
+    search = search_of(merge_overrides(trained.config, config, ("decoding",)))
     if asked.alignments and isinstance(trained.codec, ImageCodec):
         raise UserError("alignments= are links between words, which a picture has none of; plots=DIR draws attention")
     _check_effects(config, asked, trained)

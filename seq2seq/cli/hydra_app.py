@@ -7,6 +7,7 @@ The signatures of the components are the schema, so ``KEY=VALUE`` may set any op
 from __future__ import annotations
 
 import argparse
+import copy
 import functools
 import itertools
 import logging
@@ -16,18 +17,22 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import configure_log, run_job
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli import sweep
-from seq2seq.cli.overrides import forced, groups, keys, shown
+from seq2seq.cli.overrides import as_override, groups, keys, shown
 from seq2seq.config.instantiate import CONF
 from seq2seq.config.validate import suggest
 from seq2seq.errors import UnknownOption, UserError
@@ -42,21 +47,22 @@ SWEEP = ("-m", "--multirun")
 
 
 def run(
-    task: Callable[[DictConfig], object],
+    task: Callable[..., object],
     config_name: str,
-    check: Callable[[DictConfig, list[str]], None] | None = None,
+    check: Callable[[DictConfig, list[str]], object] | None = None,
 ) -> None:
-    """Calls ``task`` with ``conf/CONFIG_NAME.yaml`` as the command line changes it; in a sweep, for each of its jobs.
+    """Call ``task`` with ``conf/CONFIG_NAME.yaml`` as the command line changes it; in a sweep, for each of its jobs.
 
-    Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed. A job of a
-    sweep that fails is told and left, and the others go on; what it returns is what a sweeper optimises.
+    Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed. What it
+    returns is handed to ``task`` beside the config; a job of a sweep gets the config alone. A job of a sweep that fails
+    is reported and left, and the others go on; what it returns is what a sweeper optimises.
     """
     speak_utf8()
     resolvers: dict[str, Callable[..., str]] = {"choices": choices, "options": own_options, "run_of": _run_of}
     for name, resolver in {**resolvers, "job_place": sweep.place}.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
-    typed, started = sys.argv[1:], False
-    arguments = [forced(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in typed]
+    typed, started, built = sys.argv[1:], False, None
+    arguments = [as_override(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in typed]
 
     home = os.getpid()
 
@@ -73,7 +79,7 @@ def run(
             with _left(config, traceback_wanted):
                 return task(config)
         with _one_line(traceback_wanted):  # inside Hydra, which would add lines of its own
-            return task(config)
+            return task(config) if built is None else task(config, built)
 
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
@@ -82,15 +88,29 @@ def run(
         overrides = [argument for argument in arguments if argument not in flags]
         if not set(SWEEP).isdisjoint(flags) or "hydra.mode=MULTIRUN" in overrides:
             sweep.check_directory(_sweep_directory(config_name, overrides))
+        job = None
         if all(flag in SWEEP for flag in flags):
-            checked(config_name, overrides, check)
+            job, built = checked(config_name, overrides, check)
         sys.argv[1:] = arguments
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+            if flags or job is None:
+                built = None
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+            else:
+                _run_composed(job, told)
         except Exception as error:
             if started or isinstance(error, UserError):
                 raise
             raise UserError(explain(error)) from error  # what Hydra says of hydra.* options, in many types
+
+
+def _run_composed(config: DictConfig, task: Callable[[DictConfig], object]) -> None:
+    """Run the only job of a command as Hydra does, with the config that was composed for its check."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name=Path(sys.argv[0]).stem):
+        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(config))
+        job = run_job(task, config, "hydra.run.dir", None, context)
+        _ = job.return_value  # raises what the job raised
 
 
 def _flags(arguments: list[str]) -> list[str]:
@@ -166,22 +186,28 @@ def _sweep_directory(config_name: str, overrides: list[str]) -> Path:
 
 
 def checked(
-    config_name: str, overrides: list[str], check: Callable[[DictConfig, list[str]], None] | None = None
-) -> None:
-    """Shows ``check`` each config that ``overrides`` ask for, and tells what it refuses by what was chosen. Where it
-    refuses some jobs of a sweep and not all, they are told, and will fail.
+    config_name: str, overrides: list[str], check: Callable[[DictConfig, list[str]], object] | None = None
+) -> tuple[DictConfig | None, Any]:
+    """Show ``check`` each config that ``overrides`` ask for, and report what it refuses by what was chosen.
+
+    Where it refuses some jobs of a sweep and not all, they are reported, and will fail.
+
+    Returns:
+        Of a command that is no sweep, the config with Hydra's own, and what ``check`` returned; of a sweep, nothing.
     """
     typed = keys(overrides)
     refused: list[UserError] = []
-    count = 0
-    for job, config in _jobs(config_name, overrides):
+    count, is_single, composed, built = 0, False, None, None
+    for job, composed in _jobs(config_name, overrides):
         count += 1
+        is_single = job == overrides and composed.hydra.mode != RunMode.MULTIRUN
+        config = _without_hydra(composed)
         try:
             if check is not None:
-                check(config, typed)
+                built = check(config, typed)
         except UserError as error:
             if isinstance(error, UnknownOption):
-                owner = _chosen(error.node, _choices(config_name, job)) or error.owner
+                owner = _chosen(error.node, composed.hydra.runtime.choices) or error.owner
                 error = UnknownOption(error.node, error.option, owner, error.hint).with_traceback(error.__traceback__)
             error.add_note(f"job {count - 1} ({shown(', '.join(job))}) will fail")
             refused.append(error)
@@ -189,17 +215,31 @@ def checked(
         raise refused[0]
     for one in refused:
         print(f"{Path(sys.argv[0]).name}: {one.__notes__[0]}: {one}", file=sys.stderr)
+    if not is_single or composed is None:
+        return None, None
+    with read_write(composed.hydra), open_dict(composed.hydra):
+        composed.hydra.mode = RunMode.RUN
+        composed.hydra.overrides.hydra.append("hydra.mode=RUN")  # as Hydra notes it
+    return composed, built
 
 
 def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
     """The configs that ``overrides`` ask for: one, or each of a sweep's."""
-    return (config for _, config in _jobs(config_name, overrides))
+    return (_without_hydra(config) for _, config in _jobs(config_name, overrides))
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    """Return a copy of ``config`` that has nothing but the command's own options."""
+    own = copy.deepcopy(config)
+    with read_write(own), open_dict(own):
+        del own["hydra"]
+    return own
 
 
 def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], DictConfig]]:
-    """Each config with overrides that ask for it alone."""
+    """Yield each config, with Hydra's own node, after overrides that ask for it alone."""
     axes = []
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name=Path(sys.argv[0]).stem):
         overrides = [*_params(config_name, overrides), *overrides]
         for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
             line = str(override.input_line)
@@ -215,7 +255,7 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
                 axes.append([line])
         for job in map(list, itertools.product(*axes)):
             try:
-                config = hydra.compose(config_name, job)
+                config = hydra.compose(config_name, job, return_hydra_config=True)
             except ConfigCompositionException as error:
                 raise UserError(_without(error, config_name, job)) from error
             except (HydraException, OmegaConfBaseException):
@@ -241,7 +281,7 @@ def _params(config_name: str, overrides: list[str]) -> list[str]:
         params = hydra.compose(config_name, chosen, return_hydra_config=True).hydra.sweeper.get("params") or {}
     except (HydraException, OmegaConfBaseException, ValueError, TypeError):
         return []  # the whole is composed below, and its mistakes are told then
-    return [forced(f"{key}={value}") for key, value in params.items() if key.lstrip("+") not in typed]
+    return [as_override(f"{key}={value}") for key, value in params.items() if key.lstrip("+") not in typed]
 
 
 def _choices(config_name: str, job: list[str]) -> dict[str, str | None]:

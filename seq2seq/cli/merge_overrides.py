@@ -31,7 +31,7 @@ def own_options(config: DictConfig, kind: type[T], groups: Iterable[str]) -> T:
     return kind(**own)
 
 
-def laid(stored: DictConfig, typed: DictConfig, groups: Iterable[str]) -> DictConfig:
+def merge_overrides(stored: DictConfig, typed: DictConfig, groups: Iterable[str]) -> DictConfig:
     """The run's config with what was typed: a group chosen anew takes the place of the run's, options are changed."""
     config = stored.copy()
     for group in groups:

@@ -35,7 +35,7 @@ LISTS = ("runs", "references")
 """Those that may be several paths: [a,b]."""
 
 
-def forced(argument: str, command: str = "train", *, sweeps: bool = False) -> str:
+def as_override(argument: str, command: str = "train", *, sweeps: bool = False) -> str:
     """Return ``argument`` of a ``command`` in Hydra's grammar; groups (``attention=local``) and flags stay as they are.
 
     Args:
@@ -55,7 +55,7 @@ def forced(argument: str, command: str = "train", *, sweeps: bool = False) -> st
 
 
 def shown(text: str) -> str:
-    """Return what is said of overrides without the ``++`` that ``forced`` put before them."""
+    """Return what is said of overrides without the ``++`` that ``as_override`` put before them."""
     return re.sub(rf"(?<![^\s'\"(]){re.escape(FORCE)}(?=[A-Za-z_])", "", text)
 
 

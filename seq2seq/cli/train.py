@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +16,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
-from seq2seq.cli.merge_overrides import laid, search_of
+from seq2seq.cli.merge_overrides import merge_overrides, search_of
 from seq2seq.cli.unused_options import check_effects
 from seq2seq.config import validate as schema
-from seq2seq.config.instantiate import build_node, build_tool, locate, plain
+from seq2seq.config.instantiate import build_node, locate, plain
 from seq2seq.config.ranges import Count, Range
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.codec import ImageCodec
@@ -49,12 +49,13 @@ from seq2seq.run_directory import (
     results,
 )
 from seq2seq.runtime import interrupts
+from seq2seq.search import Search
 from seq2seq.stored import config as stored
 from seq2seq.stored import machine, model_file, resume_file, roles
 from seq2seq.training.budget import Budget
-from seq2seq.training.fit import OURS, FitResult, fit
-from seq2seq.training.options import TrainingOptions
-from seq2seq.training.precision import check_device, check_precision, check_size, precision_of
+from seq2seq.training.fit import FitResult, fit
+from seq2seq.training.parts import TrainingParts
+from seq2seq.training.precision import check_device, check_size, precision_of
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +82,30 @@ class ScoringOptions:
     lead_words: Count | None = None
 
 
-def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
-    """Refuses what could not be trained, before any data is read: names, types, and what constructors refuse."""
-    typed, resuming = list(typed), "resume" in config
-    if resuming:  # what was typed is laid over the stored config, and has been checked by that
-        _, config = _resumed(config)
+@dataclass(frozen=True)
+class Parts:
+    """What a config describes, checked and built before any data is read."""
+
+    config: DictConfig  # of the run, with the precision of this machine
+    resume: Path | None  # the checkpoint to go on from
+    training: TrainingParts
+    corpus: Corpus
+    search: Search
+
+
+def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
+    """Build what ``config`` describes, and refuse what could not be trained: names, types, what constructors refuse.
+
+    Args:
+        config: A run's, or what was typed beside ``resume``.
+        typed: The names of the options that stood on the command line.
+
+    Raises:
+        UserError: Nothing has been written, nor any data read.
+    """
+    typed, resume = list(typed), None
+    if resuming := "resume" in config:  # what was typed is laid over the stored config, and has been checked by that
+        resume, config = _resumed(config)
         typed = []
     config = _with_precision(config)
     schema.check(config, keys=KEYS, components=COMPONENTS, typed=None if resuming else typed)
@@ -98,20 +118,15 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     schema.check_options("task", {key: task.get(key) for key in ScoringOptions.__dataclass_fields__}, ScoringOptions)
     check_metrics(config.task.metrics, "task.metrics")
     check_metrics(config.training.metrics, "training.metrics")
-    if taken := sorted(set(config.trainer) & set(OURS)):
-        raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advice on loggers and devices
     check_device(config.trainer)
-    build_tool(config.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
     with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
         model = build(config, 8, 8)
-    check_precision(config.trainer, model)
+    training = TrainingParts.build(config, model)
     check_size(config.trainer, model)
     check_effects(config, typed, model)
-    build_tool(config.schedule, build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
-    for node in (config.loss, config.decoding):
-        build_node(node)
-    options: TrainingOptions = build_node(config.training)
+    training.schedule(training.optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}]))
+    training.criterion.check_model(model)
+    search, options = search_of(config), training.options
     if options.reward and options.reward_share == 1 and options.start_from is None:
         raise UserError(
             f"training.reward={options.reward} alone teaches random weights nothing: set training.start_from=RUN, or "
@@ -120,6 +135,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> None:
     corpus: Corpus = build_node(config.data)
     _check_kinds(corpus, config)
     check_training(corpus, typed, options.start_from)
+    return Parts(config, resume, training, corpus, search)
 
 
 def _with_precision(config: DictConfig) -> DictConfig:
@@ -166,13 +182,11 @@ def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
             raise UserError("decoder.copy=true copies words of the source, of which pictures have none")
 
 
-def run(config: DictConfig, folder: Path, *, again: bool = False) -> float | None:
-    """``train``, and the best validation score. ``again``, as the job of a sweep that may have been launched before:
-    what is finished or at work elsewhere is left, what was stopped goes on.
+def run_job(config: DictConfig, folder: Path) -> float | None:
+    """``train`` as the job of a sweep that may have been launched before, and return the best validation score.
+
+    What is finished or at work elsewhere is left, what was stopped goes on.
     """
-    if not again:
-        train(config, folder)
-        return None
     stored = composed_config(folder)
     if stored and stored != OmegaConf.to_yaml(config):
         raise DirectoryTaken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
@@ -192,25 +206,28 @@ def run(config: DictConfig, folder: Path, *, again: bool = False) -> float | Non
     return best
 
 
-def train(config: DictConfig, run: Path) -> dict[str, MetricResult]:
-    """Fits a model into the directory ``run`` (or goes on with ``config.resume``'s) and scores it on the test split."""
-    check(config)
+def train(config: DictConfig, run: Path, parts: Parts | None = None) -> dict[str, MetricResult]:
+    """Fit a model into the directory ``run`` (or go on with ``config.resume``'s) and score it on the test split.
+
+    ``parts`` is what ``check`` has built of ``config`` already.
+    """
+    parts = check(config) if parts is None else parts
     interrupts.unwind()
-    if "resume" not in config:
-        exact = _with_precision(config)
-        with claimed(run, exact, composed=config):
-            return _train(exact, run, None)
+    if parts.resume is None:
+        with claimed(run, parts.config, composed=config):
+            return _train(parts, run)
     run = checkpoint.run_of(config.resume)
     with held(run):
-        resume, config = _resumed(config)  # what is there now that no other process writes
-        return _train(_with_precision(config), run, resume)
+        resume, _ = _resumed(config)  # what is there now that no other process writes
+        return _train(replace(parts, resume=resume), run)
 
 
-def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, MetricResult]:
-    """Fit and score in a directory that is held, from the checkpoint ``resume`` if there is one."""
+def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
+    """Fit and score in a directory that is held."""
     started = time.monotonic()
+    config, resume, corpus, options = parts.config, parts.resume, parts.corpus, parts.training.options
+    # 1. The data, with the tokenizers of the run or model that this one goes on from.
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    corpus: Corpus = build_node(config.data)
     start = None
     if resume is not None:  # which has its tokenizers
         corpus.use(checkpoint.tokenizers_of(resume_file.read(resume), resume))
@@ -225,6 +242,8 @@ def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Metr
             for other in corpus.images.otherwise(start.codec.images):
                 log.warning("training.start_from learnt from other pictures: %s", other)
     corpus.setup()
+
+    # 2. The model, within its budget.
     budget = Budget.of(config)
     if resume is None:  # what goes on has its config from its checkpoint
         config = budget.ended(budget.sized(config, corpus.codec.sizes), corpus)
@@ -232,7 +251,6 @@ def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Metr
     if start is not None:
         start.load_into(model)
     split = corpus.held_out
-    options: TrainingOptions = build_node(config.training)
     metrics: dict[str, MetricResult] = {}
 
     def score(fitted: FitResult) -> dict[str, float]:
@@ -244,7 +262,7 @@ def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Metr
         scored = score_records(
             trained,
             records,
-            search_of(config),
+            parts.search,
             plain(config.task),
             max_tokens=corpus.max_tokens,
             plots=options.plots,
@@ -253,14 +271,16 @@ def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Metr
         scored.add(faithfulness(trained, records[: options.faithfulness], corpus.max_tokens))
         run_results.save_split(run, split, records, scored)
         run_results.save_frequencies(run, corpus)
-        memory = update_memory(trained, records, corpus.max_tokens)
+        memory = update_memory(trained, parts.training.criterion.train(), records, corpus.max_tokens)
         costs = {"training": dataclasses.asdict(fitted), "update_memory": memory, **cost(trained, records, scored)}
         about = run_results.about(trained, time.monotonic() - started, **costs)
         run_results.save_results(run / RESULTS, {split: scored.metrics}, about)
         metrics.update(scored.metrics)
         return {f"{split}/{name}": found.score for name, found in metrics.items()}
 
-    fit(config, corpus, model, run, resume, score=score)
+    # 3. Training, then the scores of its best model.
+    training = parts.training if config is parts.config else None  # a budget has changed the trainer
+    fit(config, corpus, model, run, resume, parts=training, score=score)
     if metrics:  # one process of several tells
         print(f"{split}\n{run_results.table(metrics)}")
         print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.plots else ""))
@@ -295,4 +315,4 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
     checkpoint.check_resumed(found, content, path)
     if "format" in content:
         model_file.best_of(path.parent, content.get("model"))
-    return path, laid(OmegaConf.create(found), config, ("trainer", "logger"))
+    return path, merge_overrides(OmegaConf.create(found), config, ("trainer", "logger"))

@@ -67,6 +67,8 @@ class Decoded:
     mixture: Mixture | None = None  # (B, T, J, D) where the last layer's attention offers alternatives
     copying: Copying | None = None  # where the decoder copies
     memory: Memory | None = None  # what was attended over, as the encoder gave it
+    output: OutputLayer | None = None  # the layer that reads the features
+    alignment: Tensor | None = None  # (B, T, S) of the last cross layer, where weights were asked for
 
     @staticmethod
     def of(
@@ -92,6 +94,13 @@ class Decoded:
             copying=copying and copying.row(index),
         )
 
+    def log_probs(self, output: OutputLayer) -> Tensor:
+        """(B, T, W) log p(y_t | y_<t, x): of the features, or of all alternatives together; W is the vocabulary and,
+        where the decoder copies, the most own words of a source.
+        """
+        log_p = output.log_probs(self.features) if self.mixture is None else output.mixed_log_probs(self.mixture)
+        return log_p if self.copying is None else self.copying.mix(log_p)
+
 
 class Decoder(nn.Module, ABC):
     """Base of decoders."""
@@ -101,14 +110,8 @@ class Decoder(nn.Module, ABC):
     pointer: Pointer | None  # where words of the source can be copied
 
     def log_probs(self, decoded: Decoded) -> Tensor:
-        """(B, T, W) log p(y_t | y_<t, x): of the features, or of all alternatives together; W is the vocabulary and,
-        where the decoder copies, the most own words of a source.
-        """
-        if decoded.mixture is not None:
-            log_p = self.output.mixed_log_probs(decoded.mixture)
-        else:
-            log_p = self.output.log_probs(decoded.features)
-        return log_p if decoded.copying is None else decoded.copying.mix(log_p)
+        """(B, T, W) ``Decoded.log_probs`` of what this decoder made."""
+        return decoded.log_probs(self.output)
 
     def readable(self, tokens: Tensor) -> Tensor:
         """Own words of the source, which were copied, are read as ``<unk>`` (See 2017, section 2.2)."""

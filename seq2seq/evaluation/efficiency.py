@@ -12,10 +12,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from seq2seq.config.instantiate import build_node
+from seq2seq.batch import Batch
 from seq2seq.data.records import Record
 from seq2seq.evaluation.evaluate import EvaluationResult, batches
 from seq2seq.generation.generator import TrainedModel
+from seq2seq.loss import Criterion
+from seq2seq.model import Seq2Seq
 from seq2seq.runtime.memory import allocated, allocated_on_gpu
 from seq2seq.search.base import evaluating
 
@@ -46,7 +48,9 @@ def flops_per_token(trained: TrainedModel, records: Sequence[Record]) -> float |
     return counter.get_total_flops() / tokens if tokens else None
 
 
-def update_memory(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> int | None:
+def update_memory(
+    trained: TrainedModel, criterion: Criterion, records: Sequence[Record], max_tokens: int
+) -> int | None:
     """Bytes that the forward and backward pass of one batch, of the longest ``records``, allocate where most are alive
     at once, in fp32: activations and gradients, neither weights nor the optimiser's state. None without a batch,
     or without room for it beside what training still holds.
@@ -54,14 +58,17 @@ def update_memory(trained: TrainedModel, records: Sequence[Record], max_tokens: 
     batch = next(batches(trained, records, max_tokens), None)
     if batch is None:
         return None
-    criterion = build_node(trained.config.loss)
     measure = allocated if trained.device.type == "cpu" else allocated_on_gpu
     try:
         model = copy.deepcopy(trained.model).train()
         with torch.random.fork_rng():
-            return measure(lambda: criterion(model, batch).total.backward())
+            return measure(lambda: _backward(model, criterion, batch))
     except torch.OutOfMemoryError:  # no reason to lose a run's results
         return None
+
+
+def _backward(model: Seq2Seq, criterion: Criterion, batch: Batch) -> None:
+    criterion(model(batch, need_weights=criterion.needs_weights), batch).total.backward()
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from seq2seq.attention_store import AttentionRecord
 from seq2seq.batch import EOS, UNK, Batch
-from seq2seq.config.instantiate import build_node
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.collate import collate
@@ -29,7 +28,7 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.gold_metrics import is_known, judge
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.generator import Generation, TrainedModel
-from seq2seq.loss import Criterion
+from seq2seq.loss import teacher_forced_nll
 from seq2seq.metrics import MetricResult, score
 from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.captions import diversity
@@ -155,12 +154,11 @@ def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int)
     """(N, 3) of the references: -log p, in nats, tokens, and how many of them the model ranks first; 0 of what can't be
     read.
     """
-    criterion: Criterion = build_node(trained.config.loss).eval()  # it knows what its mechanisms report
     found = np.zeros((len(records), 3))
     with torch.inference_mode(), evaluating(trained.model):
         for batch in batches(trained, records, max_tokens):
-            losses = criterion(trained.model, batch)
-            columns = (losses.each, batch.target_mask, losses.hits)
+            predictions = teacher_forced_nll(trained.model, batch)
+            columns = (predictions.per_token, batch.target_mask, predictions.correct)
             sums = torch.stack([column.double().sum(1) for column in columns], 1)
             found[batch.index.cpu()] = sums.cpu()
     return found

@@ -22,8 +22,6 @@ from seq2seq.data.records import Report
 from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap, attention_maps
 from seq2seq.model import Seq2Seq
-from seq2seq.runtime.kernels import avoid_wrong_ones
-from seq2seq.runtime.memory import keep_freed
 from seq2seq.search import Hypothesis, Search
 
 
@@ -65,8 +63,6 @@ class TrainedModel:
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> TrainedModel:
         """Open a run directory, a model's folder or its model.safetensors."""
-        keep_freed()
-        avoid_wrong_ones()
         where = choose(device)
         opened = checkpoint.load(path)
         return cls(opened.model().to(where), opened.codec, opened.config, opened.path, where)

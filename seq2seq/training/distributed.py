@@ -1,4 +1,4 @@
-"""What several training processes tell each other; of one process, nothing is asked."""
+"""Communication between the processes of a training; a single process communicates with nobody."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from torch import distributed as dist
 T = TypeVar("T")
 
 
-def several() -> bool:
-    """Whether this process is one of a group."""
+def is_distributed() -> bool:
+    """Tell whether this process is one of a group of several."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def gather(mine: T) -> list[T]:
-    """Every process' object, by rank, to every process. All must call."""
-    if not several():
-        return [mine]
-    everyones: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyones, mine)
-    return everyones
+def all_gather(item: T) -> list[T]:
+    """Return the objects of all processes, by rank. All must call."""
+    if not is_distributed():
+        return [item]
+    items: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(items, item)
+    return items
 
 
-def from_first(value: T) -> T:
-    """Rank 0's object, to every process. All must call."""
-    if not several():
+def broadcast(value: T) -> T:
+    """Return the object of rank 0. All must call."""
+    if not is_distributed():
         return value
     holder: list[Any] = [value]
     dist.broadcast_object_list(holder, src=0)
     return holder[0]
 
 
-def total(values: list[float], device: torch.device) -> list[float]:
-    """Elementwise sum over the processes. All must call, with as many values."""
-    if not several():
+def all_reduce_sum(values: list[float], device: torch.device) -> list[float]:
+    """Return the elementwise sum over the processes. All must call, with as many values."""
+    if not is_distributed():
         return values
-    summed: Tensor = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(summed)
-    return summed.tolist()
+    sums: Tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(sums)
+    return sums.tolist()
 
 
-def average(tensors: Sequence[Tensor]) -> None:
-    """Each becomes its mean over the processes, in place. All must call, with as many."""
-    if not several() or not tensors:
+def all_reduce_mean(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes, in place. All must call, with as many tensors."""
+    if not is_distributed() or not tensors:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
@@ -55,5 +55,5 @@ def average(tensors: Sequence[Tensor]) -> None:
 
 
 def rank() -> int:
-    """This process' place in the group."""
-    return dist.get_rank() if several() else 0
+    """Return the rank of this process in its group."""
+    return dist.get_rank() if is_distributed() else 0

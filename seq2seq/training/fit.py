@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger, WandbLogger
-from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig
 
-from seq2seq.config.instantiate import build_node, build_tool, plain
+from seq2seq.config.instantiate import build_tool, plain
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.encoders.backbone import BackboneEncoder
@@ -39,31 +36,13 @@ from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.datamodule import DataModule
 from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
-from seq2seq.training.options import TrainingOptions
-from seq2seq.training.precision import check_precision, precision_of, tell_speed
+from seq2seq.training.parts import TrainingParts, quiet
+from seq2seq.training.precision import tell_speed
 from seq2seq.training.resume import NEVER, ResumeState
 from seq2seq.training.self_critical import SelfCritical
 from seq2seq.training.validation import Validation
 
 log = logging.getLogger(__name__)
-
-OURS = {
-    "callbacks": "training.*",
-    "check_val_every_n_epoch": "training.validate_every",
-    "default_root_dir": "hydra.run.dir",
-    "barebones": "debug=profile",
-    "enable_checkpointing": "training.save_steps and save_minutes",
-    "enable_model_summary": "results.json, which counts the parameters",
-    "fast_dev_run": "debug=batch",
-    "logger": "logger=csv|wandb|tensorboard",
-    "num_sanity_val_steps": "debug=batch",
-    "overfit_batches": "debug=overfit",
-    "profiler": "debug=profile",
-    "reload_dataloaders_every_n_epochs": "data.*",
-    "use_distributed_sampler": "data.*",
-    "val_check_interval": "training.validate_every",
-}
-"""Options of ``lightning.Trainer`` that are set here, and what a user sets instead."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +71,14 @@ def fit(
     run_dir: Path,
     resume: Path | None = None,
     *,
+    parts: TrainingParts | None = None,
     score: Callable[[FitResult], Mapping[str, float]] | None = None,
 ) -> FitResult:
     """Trains ``model`` on ``corpus`` as ``config`` says, or goes on from the checkpoint ``resume``.
 
     Every checkpoint also carries the config and the tokenizers. With several devices, the other processes are started
-    and ended in here. ``score`` is called once training is over and before the run's trackers close, which show the
-    figures that it returns by name.
+    and ended in here. ``parts`` is what was built of ``config`` already. ``score`` is called once training is over and
+    before the run's trackers close, which show the figures that it returns by name.
 
     Raises:
         UserError: options that cannot be, or a loss that is not finite.
@@ -106,12 +86,12 @@ def fit(
     """
     keep_freed()
     avoid_wrong_ones()
-    options: TrainingOptions = build_node(config.training)
-    validation = Validation(corpus, options)
+    parts = TrainingParts.build(config, model) if parts is None else parts
+    validation = Validation(corpus, parts.options)
     if config.trainer.get("limit_val_batches") != 0:
-        validation.check(options.monitored)
-    with _quiet():
-        session = _Session(config, options, corpus, model, validation, run_dir)
+        validation.check(parts.options.monitored)
+    with quiet():
+        session = _Session(config, parts, corpus, model, validation, run_dir)
         devices = session.trainer.num_devices * session.trainer.num_nodes
         alone = devices == 1 or launch.is_launched()
         try:
@@ -130,13 +110,14 @@ class _Session:
     def __init__(
         self,
         config: DictConfig,
-        options: TrainingOptions,
+        parts: TrainingParts,
         corpus: Corpus,
         model: Seq2Seq,
         validation: Validation,
         run_dir: Path,
     ) -> None:
-        self.run_dir, self.options = run_dir, options
+        options = parts.options
+        self.run_dir, self.options, self.trainer = run_dir, options, parts.trainer
         if options.overfit is not None:
             without_dropout(model)
             if isinstance(corpus, CaptionCorpus):
@@ -145,20 +126,20 @@ class _Session:
         kept = _kept(config, model)
         self.module = Training(
             model,
-            build_node(config.loss),
-            build_tool(config.optimizer),
-            build_tool(config.schedule),
+            parts.criterion,
+            parts.optimizer,
+            parts.schedule,
             options,
             validation,
             {"config": kept, "tokenizers": {side: tokenizer.state() for side, tokenizer in tokenizers.items()}},
             SelfCritical(options, corpus, model, config.seed) if options.reward else None,
         )
         self.data = DataModule(corpus, config.seed, repeat_first=options.overfit is not None)
-        self.position = ResumeState(self.data, config.seed, options.validate_every)
-        self.curves = Throughput(config.trainer.get("log_every_n_steps") or 50)
-        self.interruption = Interruption(self.position)
+        self.resume_state = ResumeState(self.data, config.seed, options.validate_every)
+        self.throughput = Throughput(config.trainer.get("log_every_n_steps") or 50)
+        self.interruption = Interruption(self.resume_state)
         self.files = RunFiles(run_dir / "checkpoints", kept, tokenizers, options.monitored)
-        self.checkpoints = Checkpoints(self.files, self.position, options)
+        self.checkpoints = Checkpoints(self.files, self.resume_state, options)
         self.early_stopping = EarlyStopping(
             f"validation/{options.monitored}",
             mode=options.direction,
@@ -166,7 +147,7 @@ class _Session:
             check_finite=False,  # not-a-number is no new best; the run may come back from it
             check_on_train_epoch_end=False,
         )
-        self.trainer = self._trainer(config)
+        self._attach(config, parts.profiler)
         if self.trainer.strategy.root_device.type == "cpu" and self.trainer.is_global_zero:
             tell_speed(self.trainer.precision, model)
 
@@ -197,12 +178,12 @@ class _Session:
             best_score=c.best_score,
             best_step=c.best_step,
             steps=self.trainer.global_step,
-            epochs=self.position.epochs,
-            tokens=int(self.curves.tokens),
-            seconds=self.curves.seconds,
-            tokens_per_second=self.curves.speed,
+            epochs=self.resume_state.epochs,
+            tokens=int(self.throughput.tokens),
+            seconds=self.throughput.seconds,
+            tokens_per_second=self.throughput.speed,
             peak_memory=peak(),
-            skipped=self.module.guard.skipped,
+            skipped=self.module.update.guard.skipped,
             stopped_early=self.early_stopping.wait_count >= self.early_stopping.patience,
         )
 
@@ -219,35 +200,15 @@ class _Session:
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
                 logger.experiment.finish()
 
-    def _trainer(self, config: DictConfig) -> L.Trainer:
-        chosen = plain(config.trainer)
-        check_precision(chosen, self.module.model)
-        if taken := sorted(set(chosen) & set(OURS)):
-            raise UserError(f"trainer.{taken[0]} is set by the application; use {OURS[taken[0]]}")
-        strategy = chosen.get("strategy", "auto")
-        if strategy == "ddp":
-            # buffers are alike in all processes: they follow from the update's number, or from what all were told
-            # (``processes``); sending them in validation would need equal batches
-            waiting = any(isinstance(m, BackboneEncoder) and m.train_from for m in self.module.modules())
-            strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=waiting)
-        phases = PhaseProfiler() if self.options.profile else None
-        trainer: L.Trainer = build_tool(
-            config.trainer,
-            precision=precision_of(config.trainer),
-            strategy=strategy,
-            callbacks=self._callbacks(phases, chosen.get("enable_progress_bar", True)),
-            logger=_loggers(config, self.run_dir),
-            profiler=phases,
-            plugins=[self.files],
-            default_root_dir=self.run_dir,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            check_val_every_n_epoch=None,
-            val_check_interval=NEVER,  # ``ResumeState`` says when
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-        )
-        return trainer
+    def _attach(self, config: DictConfig, profiler: PhaseProfiler | None) -> None:
+        """Give the trainer what belongs to this run: its directory, checkpoints, callbacks and loggers."""
+        trainer = self.trainer
+        vars(trainer)["_default_root_dir"] = str(self.run_dir)
+        trainer.strategy.checkpoint_io = self.files
+        *callbacks, checkpoints = self._callbacks(profiler, config.trainer.get("enable_progress_bar", True))
+        timer = vars(trainer)["callbacks"]  # of trainer.max_time
+        vars(trainer)["callbacks"] = [*callbacks, *timer, checkpoints]
+        trainer.loggers = _loggers(config, self.run_dir)
 
     def _callbacks(self, phases: PhaseProfiler | None, is_shown: bool) -> list[Callback]:
         """In the order in which they act. ``Checkpoints`` comes last, when all others know of the update."""
@@ -261,11 +222,11 @@ class _Session:
         if o.profile is not None and phases is not None:
             optional.append(Profile(o.profile, phases, self.run_dir / "profile.txt"))
         return [
-            self.position,
+            self.resume_state,
             Annealing(),
             *averaging(o),
-            self.curves,
-            *([Progress(self.curves)] if is_shown else []),
+            self.throughput,
+            *([Progress(self.throughput)] if is_shown else []),
             *optional,
             self.early_stopping,
             self.interruption,
@@ -297,28 +258,3 @@ def _loggers(config: DictConfig, run_dir: Path) -> list[Logger]:
     except ModuleNotFoundError as error:
         names = ", ".join(map(str, config.logger))
         raise UserError(f"logger: one of {names} needs a package that is not installed: {error}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's advice: what it says of loaders, loggers and devices does not hold here."""
-    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in chatter]
-    with warnings.catch_warnings():
-        for message in (
-            ".*does not have many workers.*",
-            ".*smaller than the logging interval.*",
-            ".*sync_dist=True.*",
-            ".*dataloader is not resumable.*",
-            ".*treespec, LeafSpec.*",
-            ".*broadcast_buffers.*",
-            "Grad strides do not match.*",
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        for logger in chatter:
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(chatter, levels, strict=True):
-                logger.setLevel(level)

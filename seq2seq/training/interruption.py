@@ -36,8 +36,8 @@ class Interruption(Callback):
     of each update.
     """
 
-    def __init__(self, position: ResumeState) -> None:
-        self.position = position
+    def __init__(self, resume_state: ResumeState) -> None:
+        self.resume_state = resume_state
         self.received = 0
         self._module: Training | None = None
         self._process = os.getpid()
@@ -58,15 +58,15 @@ class Interruption(Callback):
     ) -> None:
         """Between the updates."""
         assert self._module is not None
-        stop = self._module.stop_agreed if distributed.several() else self.received
-        if stop and self.position.complete:
-            raise Interrupted(max(distributed.gather(self.received)))
+        stop = self._module.update.stop_agreed if distributed.is_distributed() else self.received
+        if stop and self.resume_state.complete:
+            raise Interrupted(max(distributed.all_gather(self.received)))
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """In a validation, which the resumed run repeats; the last one, behind which no update comes, is finished."""
-        if self.received and not distributed.several() and not 0 < trainer.max_steps <= trainer.global_step:
+        if self.received and not distributed.is_distributed() and not 0 < trainer.max_steps <= trainer.global_step:
             raise Interrupted(self.received)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -77,6 +77,6 @@ class Interruption(Callback):
             os.kill(os.getpid(), signum)
         self.received = signum
         if self._module is not None:
-            self._module.stop_wanted = True
+            self._module.update.stop_wanted = True
         if distributed.rank() == 0:
             log.warning("%s: stopping after this update (again to stop at once)", signal.Signals(signum).name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seq2seq.training.distributed import gather
+from seq2seq.training.distributed import all_gather
 
 
 class MetricAccumulator:
@@ -30,8 +30,8 @@ class MetricAccumulator:
         if self._device:
             mine |= zip(self._device, torch.stack(list(self._device.values())).tolist(), strict=True)
         found: dict[str, float] = {}
-        for one in gather(mine):
-            for name, value in one.items():
+        for sums in all_gather(mine):
+            for name, value in sums.items():
                 found[name] = found.get(name, 0) + value
         return found
 

@@ -51,7 +51,7 @@ class NonFiniteGuard:
     def handle(self, step: int, records: list[Tensor]) -> None:
         """Stops, or counts the update as skipped. In several processes all must call."""
         mine = [place for tensor in records for place in tensor.tolist() if place >= 0]
-        places = sorted(place for one in distributed.gather(mine) for place in one)
+        places = sorted(place for one in distributed.all_gather(mine) for place in one)
         shown = ", ".join(map(str, places[:20])) + (", ..." if len(places) > 20 else "")
         what = f"loss or gradient is not finite at step {step} (records {shown} of the training split, from 0)"
         if self.stops:

@@ -116,7 +116,7 @@ class ResumeState(Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: CallbackState) -> None:
         """Writes the place into the checkpoint, and into Lightning's counters there."""
         checkpoint["position"] = {
-            "generators": distributed.gather(self.generators),
+            "generators": distributed.all_gather(self.generators),
             "validating": self.validating,
             "batches": self.batches,
             "ends_epoch": self.ends_epoch,

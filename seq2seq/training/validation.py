@@ -10,7 +10,7 @@ from seq2seq.batch import PAD, Batch
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
-from seq2seq.loss import Criterion
+from seq2seq.loss import likelihood, penalties
 from seq2seq.metrics import score
 from seq2seq.metrics.alignment import agreement, align
 from seq2seq.metrics.gold import GoldLinks
@@ -64,14 +64,16 @@ class Validation:
         self.hypotheses: dict[int, str] = {}
         self.links: dict[int, frozenset[Link]] = {}
 
-    def step(self, model: Seq2Seq, criterion: Criterion, batch: Batch) -> None:
+    def step(self, model: Seq2Seq, batch: Batch) -> None:
         """Takes in one batch; rows whose index is negative only fill it up."""
-        losses = criterion(model, batch)
-        self.sums.add(nll=losses.nll, tokens=losses.tokens, correct=losses.hits.sum(), **losses.terms)
+        decoded = model(batch)
+        found = likelihood(decoded, batch)
+        terms = penalties(decoded, batch)
+        self.sums.add(nll=found.nll, tokens=found.tokens, correct=found.correct.sum(), **terms)
         places = batch.index.tolist()
         if self.search is not None:
-            for row, found in enumerate(self.search(model, batch)):
-                self.hypotheses[places[row]] = self.text(found[0], batch.words(row))
+            for row, hypotheses in enumerate(self.search(model, batch)):
+                self.hypotheses[places[row]] = self.text(hypotheses[0], batch.words(row))
         if self.has_gold:
             self._align(model, batch, places)
 
@@ -92,8 +94,8 @@ class Validation:
             "accuracy": token_accuracy(int(correct), tokens),
             **{name: value / tokens for name, value in sums.items()},
         }
-        hypotheses = _merged(distributed.gather(self.hypotheses))
-        links = _merged(distributed.gather(self.links))
+        hypotheses = _merged(distributed.all_gather(self.hypotheses))
+        links = _merged(distributed.all_gather(self.links))
         self.scores = {**scores, **self._text_scores(hypotheses), **self._alignment_scores(links)}
         return self.scores
 
@@ -105,7 +107,9 @@ class Validation:
 
     def _align(self, model: Seq2Seq, batch: Batch, places: list[int]) -> None:
         """Links of the reference translation, from the attention while it is forced on the model."""
-        weights = model.alignment(model(batch, need_weights=True).weights).float().cpu().numpy()
+        alignment = model(batch, need_weights=True).alignment
+        assert alignment is not None
+        weights = alignment.float().cpu().numpy()
         source, target = batch.tokens.tolist(), batch.target_out.tolist()
         for row, place in enumerate(places):
             if place < 0:

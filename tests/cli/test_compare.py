@@ -28,13 +28,13 @@ NAMES = {"rnn additive", "rnn dot", "transformer multi_head"}
 
 
 def composed(*overrides: str) -> DictConfig:
-    (config,) = hydra_app.compose("compare", [hydra_app.forced(override) for override in overrides])
+    (config,) = hydra_app.compose("compare", [hydra_app.as_override(override) for override in overrides])
     return config
 
 
 def evaluation(run: Path, output: Path, *options: str) -> DictConfig:
     asked = [f"checkpoint={run}", f"output={output}", *options]
-    (config,) = hydra_app.compose("evaluate", [hydra_app.forced(option) for option in asked])
+    (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in asked])
     return config
 
 
@@ -377,7 +377,7 @@ def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: P
     torch.save({key: value for key, value in content.items() if key != "format"}, run / "checkpoints" / "best.ckpt")
     for name in ("model.safetensors", "best.ckpt"):  # the second as earlier versions wrote it
         options = [f"checkpoint={run / 'checkpoints' / name}", f"output={tmp_path / name}"]
-        (config,) = hydra_app.compose("evaluate", [hydra_app.forced(option) for option in options])
+        (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in options])
         evaluate.evaluate(config)
     found = entries(find([run, tmp_path / "model.safetensors", tmp_path / "best.ckpt"], "test"))
     assert sorted(len(entry.runs) for entry in found) == [1, 1]
@@ -400,7 +400,7 @@ def test_other_machines_and_other_pictures_are_told(sweep: Path, tmp_path: Path)
     compare.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
     assert "different machines, and don&#x27;t compare: " in (tmp_path / "out" / "index.html").read_text()
     asked = [f"checkpoint={sweep / '0'}", f"output={tmp_path / 'cut'}", "data.max_source_tokens=5"]
-    (config,) = hydra_app.compose("evaluate", [hydra_app.forced(option) for option in asked])
+    (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in asked])
     evaluate.evaluate(config)
     names = {entry.name for entry in entries(find([sweep / "0", tmp_path / "cut"], "test"))}
     assert names == {"rnn additive", "rnn additive data.max_source_tokens=5"}

@@ -27,7 +27,9 @@ def small(name: str, cache: Path, *more: str) -> DictConfig:
     widths += [f"{key}=16" for key in ("attention.score.dim", "encoder.dim") if typed_width(whole, key)]
     only_there = ["~data.reader.references"] if name == "aeslc" else []  # an option of its reader, not of the toy's
     lines = [*SMALL, *CACHED, f"data.cache={cache}", *widths, *more, *only_there]
-    (config,) = hydra_app.compose("train", [f"experiment={name}", f"data={TOYS[task]}", *map(hydra_app.forced, lines)])
+    (config,) = hydra_app.compose(
+        "train", [f"experiment={name}", f"data={TOYS[task]}", *map(hydra_app.as_override, lines)]
+    )
     return config
 
 

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.cli import hydra_app
-from seq2seq.cli.overrides import PATHS, forced, shown
+from seq2seq.cli.overrides import PATHS, as_override, shown
 from seq2seq.config.instantiate import plain
 from seq2seq.errors import UserError
 
@@ -28,7 +28,7 @@ NAMES = [
 
 
 def read(command_name: str, *arguments: str) -> DictConfig:
-    (config,) = hydra_app.compose(command_name, [forced(word, command_name) for word in arguments])
+    (config,) = hydra_app.compose(command_name, [as_override(word, command_name) for word in arguments])
     return config
 
 
@@ -50,12 +50,12 @@ def read(command_name: str, *arguments: str) -> DictConfig:
     ],
 )
 def test_values_are_set_whether_or_not_yaml_lists_them(typed: str, meant: str) -> None:
-    assert forced(typed) == meant
+    assert as_override(typed) == meant
 
 
 def value(argument: str, command_name: str, *, sweeps: bool = False) -> object:
     """What an option comes to, by Hydra's grammar and OmegaConf's interpolations."""
-    override = OverridesParser.create().parse_override(forced(argument, command_name, sweeps=sweeps))
+    override = OverridesParser.create().parse_override(as_override(argument, command_name, sweeps=sweeps))
     return plain(OmegaConf.create({"option": override.value()}))["option"]
 
 
@@ -87,7 +87,7 @@ def test_a_path_goes_through_composition() -> None:
 def test_a_file_of_the_literal_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("'a'", "~", "[b,c]", "choice(d)", "e,f"):
-        assert forced(f"runs={name}", "compare", sweeps=True) != forced(f"runs=/{name}", "compare")
+        assert as_override(f"runs={name}", "compare", sweeps=True) != as_override(f"runs=/{name}", "compare")
         (tmp_path / name).mkdir()
         assert value(f"runs={name}", "compare", sweeps=True) == name
 
@@ -116,7 +116,7 @@ def test_lists_and_quotes_are_read(typed: str, paths: object) -> None:
 
 
 def test_a_sweep_over_paths() -> None:
-    typed = [forced(word, "evaluate", sweeps=True) for word in ("checkpoint=a=1,b(2)", "split=test,valid")]
+    typed = [as_override(word, "evaluate", sweeps=True) for word in ("checkpoint=a=1,b(2)", "split=test,valid")]
     jobs = list(hydra_app.compose("evaluate", typed))
     assert [(job.checkpoint, job.split) for job in jobs] == [
         *(("a=1", "test"), ("a=1", "valid"), ("b(2)", "test"), ("b(2)", "valid"))
@@ -127,7 +127,7 @@ def test_a_run_s_directory_can_t_have_what_hydra_fills_in(tmp_path: Path) -> Non
     (tmp_path / "${x}").mkdir()
     for path in (tmp_path / "${x}", tmp_path / "a${"):
         with pytest.raises(UserError, match=r"^hydra\.run\.dir=.*can't have \$\{ in its name"):
-            forced(f"hydra.run.dir={path}")
+            as_override(f"hydra.run.dir={path}")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
 
 
 def composed(name: str, *overrides: str) -> DictConfig:
-    (config,) = hydra_app.compose(name, [hydra_app.forced(override) for override in overrides])
+    (config,) = hydra_app.compose(name, [hydra_app.as_override(override) for override in overrides])
     return config
 
 

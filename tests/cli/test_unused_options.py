@@ -12,7 +12,7 @@ from seq2seq.errors import UserError
 
 def told(line: str) -> None:
     """A command line, checked as ``train.py`` checks it."""
-    hydra_app.checked("train", [hydra_app.forced(word) for word in ["logger=csv", *line.split()]], train.check)
+    hydra_app.checked("train", [hydra_app.as_override(word) for word in ["logger=csv", *line.split()]], train.check)
 
 
 @pytest.mark.parametrize(

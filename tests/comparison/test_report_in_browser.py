@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 def file(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "report"
     options = [f"runs={sweep}", f"output={out}", "samples=100"]
-    (config,) = hydra_app.compose("compare", [hydra_app.forced(option) for option in options])
+    (config,) = hydra_app.compose("compare", [hydra_app.as_override(option) for option in options])
     return compare.compare(config)
 
 

@@ -68,7 +68,7 @@ def test_sixty_runs(tmp_path: Path) -> None:
     for number in range(RUNS):
         made(tmp_path / "runs" / str(number), number)
     options = [f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'report'}"]
-    (config,) = hydra_app.compose("compare", [hydra_app.forced(option) for option in options])
+    (config,) = hydra_app.compose("compare", [hydra_app.as_override(option) for option in options])
     began = time.monotonic()
     page = compare.compare(config)
     built = time.monotonic() - began

@@ -21,7 +21,7 @@ def runs(run: Path, tmp_path: Path) -> Path:
 
 def compare(runs: Path) -> None:
     asked = [f"runs={runs}", f"output={runs.parent / 'report'}", "samples=100"]
-    (config,) = hydra_app.compose("compare", [hydra_app.forced(option) for option in asked])
+    (config,) = hydra_app.compose("compare", [hydra_app.as_override(option) for option in asked])
     compare_command.compare(config)
 
 

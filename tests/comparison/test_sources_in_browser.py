@@ -35,10 +35,10 @@ def browser() -> Iterator[Page]:
 def opened(browser: Page, folder: Path, *options: str) -> Page:
     """The report of one small run, at its explorer."""
     beside = ["training.faithfulness=0", "training.plots=0", "training.metrics=[]", f"data.cache={folder / 'cache'}"]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(option) for option in (*TINY, *options, *beside)])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in (*TINY, *options, *beside)])
     train.train(config, folder / "run")
     asked = [f"runs={folder / 'run'}", f"output={folder / 'report'}", "samples=100"]
-    (config,) = hydra_app.compose("compare", [hydra_app.forced(option) for option in asked])
+    (config,) = hydra_app.compose("compare", [hydra_app.as_override(option) for option in asked])
     browser.resize(1200, 900)
     browser.open(compare.compare(config))
     browser.wait("document.querySelector('.explorer').dataset.ready")

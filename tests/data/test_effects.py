@@ -16,7 +16,7 @@ from seq2seq.errors import UserError
 
 def refused(*overrides: str) -> str:
     """What the check of ``train.py`` says of a command line."""
-    lines = [hydra_app.forced(override) for override in overrides]
+    lines = [hydra_app.as_override(override) for override in overrides]
     with pytest.raises(UserError) as error:
         hydra_app.checked("train", lines, train.check)
     return str(error.value)
@@ -69,7 +69,7 @@ def test_a_run_is_recorded_with_the_tokenizers_that_it_has(run: Path, tmp_path: 
     from tests.conftest import TINY
 
     overrides = [*TINY, f"training.start_from={run}", f"data.cache={tmp_path}", "training.faithfulness=0"]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(override) for override in overrides])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(override) for override in overrides])
     config.data.tokenizer.vocab_size = 17  # as another recipe's
     train.train(config, tmp_path / "run")
     stored = checkpoint.load(tmp_path / "run")

@@ -111,10 +111,10 @@ def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
         *("training.plots=0", "decoding=greedy", "task.max_length=8", f"data.cache={tmp_path}"),
         f"encoder.cache={tmp_path / 'kept'}",
     ]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
     train.train(config, tmp_path / "run")
     assert len(list((tmp_path / "kept").iterdir())) == 18
-    (changing,) = hydra_app.compose("train", [hydra_app.forced(line) for line in (*lines, "data.images.flip=0.5")])
+    (changing,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in (*lines, "data.images.flip=0.5")])
     with pytest.raises(UserError, match=r"encoder\.cache .* data\.images\.flip makes other pictures"):
         train.check(changing)
 

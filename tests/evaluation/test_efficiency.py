@@ -17,6 +17,7 @@ from seq2seq.data.records import Record
 from seq2seq.evaluation.efficiency import flops_per_token, update_memory
 from seq2seq.evaluation.evaluate import batches
 from seq2seq.generation.generator import TrainedModel
+from seq2seq.loss import Criterion
 from seq2seq.model import build
 from seq2seq.runtime.memory import give_back, peak, reset_peak
 from tests.conftest import TINY
@@ -46,7 +47,7 @@ def test_arithmetic_is_what_the_profiler_counts(run: Path) -> None:
 def test_arithmetic_of_a_transformer_by_hand(tmp_path: Path, length: int) -> None:
     """Fused attention counts like any other, and grows with what is attended to."""
     options = ["model=transformer", "attention=multi_head", f"data.cache={tmp_path / 'cache'}"]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(option) for option in (*TINY, *options)])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in (*TINY, *options)])
     corpus = build_node(config.data)
     corpus.setup()
     model = build(config, *corpus.codec.sizes)
@@ -66,15 +67,15 @@ def test_memory_of_an_update_does_not_hang_on_what_ran_before(run: Path) -> None
     rows = [json.loads(line) for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
     records = [Record(source=row["source"], target=row["references"][0]) for row in rows]
     state = torch.get_rng_state()
-    first = update_memory(trained, records, 1024)
+    first = update_memory(trained, Criterion(0.1), records, 1024)
     held = np.ones(2**22)  # more than the model
     del held
-    assert update_memory(trained, records, 1024) == first
+    assert update_memory(trained, Criterion(0.1), records, 1024) == first
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in trained.model.parameters())
     weights = sum(parameter.numel() * parameter.element_size() for parameter in trained.model.parameters())
     assert first is not None and first > weights  # their gradients, and what passes through
-    assert update_memory(trained, [], 1024) is None
+    assert update_memory(trained, Criterion(), [], 1024) is None
 
 
 def test_no_room_for_a_measurement_loses_no_results(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +83,8 @@ def test_no_room_for_a_measurement_loses_no_results(run: Path, monkeypatch: pyte
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr("seq2seq.evaluation.efficiency.allocated", full)
-    assert update_memory(seq2seq.load(run), [Record(source="a bird .", target="la bird .")], 1024) is None
+    records = [Record(source="a bird .", target="la bird .")]
+    assert update_memory(seq2seq.load(run), Criterion(), records, 1024) is None
 
 
 @pytest.mark.skipif(peak() is None, reason="this system does not tell")

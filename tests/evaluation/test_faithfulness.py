@@ -110,7 +110,7 @@ def test_gradients_by_differences(trained: TrainedModel, record: Record) -> None
 
 def test_what_attention_is_worth_nothing_where_it_chooses_nothing(run: Path, tmp_path: Path) -> None:
     options = [*TINY, "attention=uniform", f"data.cache={run.parent / 'cache'}"]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(option) for option in options])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in options])
     scores = train.train(config, tmp_path / "run")
     for name in ("uniform", "permuted", "frozen"):
         assert scores[f"cost_{name}"].score == pytest.approx(0, abs=1e-6)

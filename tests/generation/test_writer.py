@@ -22,7 +22,7 @@ TEXT = b"the bird chose the cow .\na young woman gladly believed .\n"
 
 
 def generate(*overrides: str) -> None:
-    (config,) = hydra_app.compose("generate", [hydra_app.forced(override) for override in overrides])
+    (config,) = hydra_app.compose("generate", [hydra_app.as_override(override) for override in overrides])
     generate_command.generate(config)
 
 
@@ -93,7 +93,7 @@ def test_a_report_is_not_written_over_what_it_is_made_of(tmp_path: Path) -> None
     (tmp_path / "linked").symlink_to(report / "table.md")
     for option in (f"outputs.a={report / 'table.md'}", f"outputs.a={tmp_path / 'linked'}"):
         asked = [option, f"references={report / 'table.md'}", "metric=bleu", f"output={report}"]
-        (config,) = hydra_app.compose("compare", [hydra_app.forced(override) for override in asked])
+        (config,) = hydra_app.compose("compare", [hydra_app.as_override(override) for override in asked])
         with pytest.raises(UserError, match=r"output=.*table\.md is also read \(outputs\.a="):
             compare.compare(config)
     assert (report / "table.md").read_text() == "a line\n"

@@ -20,7 +20,7 @@ SIZES = (544, 544)
 
 
 def composed(*overrides: str) -> DictConfig:
-    (config,) = hydra_app.compose("train", [hydra_app.forced(override) for override in overrides])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(override) for override in overrides])
     return config
 
 

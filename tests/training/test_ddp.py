@@ -38,7 +38,7 @@ def test_an_average_over_processes_by_hand(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(distributed.dist, "all_reduce", lambda flat: flat.mul_(3))
     mean, variance = torch.tensor([2.0, 4.0]), torch.tensor([[6.0]])
-    distributed.average([mean, variance])
+    distributed.all_reduce_mean([mean, variance])
     assert mean.tolist() == [3.0, 6.0] and variance.tolist() == [[9.0]]
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,8 +43,9 @@ def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
         try:
-            # the trainer and the position are not asked
-            Interruption(None).on_train_start(None, Training.__new__(Training))
+            module = Training.__new__(Training)
+            vars(module)["update"] = SimpleNamespace()
+            Interruption(None).on_train_start(None, module)  # neither the trainer nor where it stands is read
             os.kill(os.getpid(), signal.SIGINT)
             (tmp_path / "one update more").touch()
             os.kill(os.getpid(), signal.SIGINT)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seq2seq.batch import Batch
+from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion, Losses
-from seq2seq.model import Seq2Seq
 from seq2seq.training.fit import fit
 from seq2seq.training.module import Training
 from seq2seq.training.nonfinite import NonFiniteGuard
@@ -29,9 +29,9 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the loss of every batch with a certain record not-a-number."""
     original = Criterion.forward
 
-    def forward(self: Criterion, model: Seq2Seq, batch: Batch) -> Losses:
-        losses = original(self, model, batch)
-        if model.training and POISONED in batch.index:
+    def forward(self: Criterion, decoded: Decoded, batch: Batch) -> Losses:
+        losses = original(self, decoded, batch)
+        if POISONED in batch.index:
             losses = dataclasses.replace(losses, total=losses.total * float("nan"), nll=losses.nll * float("nan"))
         return losses
 

@@ -179,7 +179,7 @@ def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share:
         ),
         f"training.reward_share={share}",
     ]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
     train.train(config, tmp_path / "second")
     second = checkpoint.load(tmp_path / "second")
     assert second.codec.target.model == first.codec.target.model
@@ -192,7 +192,7 @@ def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share:
 
 def test_weights_of_another_size_are_refused_in_one_line(run: Path, tmp_path: Path) -> None:
     lines = [f"training.start_from={run}", "model.dim=12", "logger=csv", f"data.cache={tmp_path}"]
-    (config,) = hydra_app.compose("train", [hydra_app.forced(line) for line in lines])
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
     with pytest.raises(UserError, match="the weights don't fit the config: size mismatch") as refused:
         train.train(config, tmp_path / "second")
     assert "\n" not in str(refused.value)

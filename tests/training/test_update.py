@@ -14,6 +14,8 @@ from torch import nn
 
 from seq2seq.loss import Criterion, Losses
 from seq2seq.training.fit import fit
+from seq2seq.training.options import TrainingOptions
+from seq2seq.training.update import Update
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -39,7 +41,7 @@ def test_training_is_the_plain_loop(accumulate: int, prepare: Callable[..., Any]
     for epoch in range(config.trainer.max_epochs):
         batches = list(corpus.train_loader(config.seed, epoch))
         for start in range(0, len(batches), accumulate):
-            losses = [criterion(plain, batch) for batch in batches[start : start + accumulate]]
+            losses = [criterion(plain(batch), batch) for batch in batches[start : start + accumulate]]
             tokens = sum(loss.tokens for loss in losses)
             mean = sum(loss.total for loss in losses) / tokens
             optimizer.zero_grad()
@@ -70,8 +72,7 @@ def test_the_baseline_of_reinforce_moves_once_an_update(
 
     def listening(self: Criterion, *args: Any) -> Losses:
         losses = original(self, *args)
-        if self.training:
-            seen.append((self.baseline.item(), losses.costs.tolist()))
+        seen.append((self.baseline.item(), losses.costs.tolist()))
         return losses
 
     monkeypatch.setattr(Criterion, "forward", listening)
@@ -87,3 +88,39 @@ def test_the_baseline_of_reinforce_moves_once_an_update(
             baseline = 0.9 * baseline + 0.1 * total / count
     trained = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert trained["state_dict"]["criterion.baseline"].item() == pytest.approx(baseline, rel=1e-5)
+
+
+def test_a_plain_loop_can_call_the_update(prepare: Callable[..., Any]) -> None:
+    """Three micro-batches an update, clipped: the gradient is that of the mean loss over all their tokens."""
+    config, corpus, model = prepare(**{"model.dropout": 0.0})
+    ours, theirs, criterion = model.train(), copy.deepcopy(model).train(), Criterion(0.1)
+    update = Update(ours, criterion, TrainingOptions())
+    optimizers = [torch.optim.SGD(probe.parameters(), lr=0.5, momentum=0.9) for probe in (ours, theirs)]
+    batches = list(corpus.train_loader(config.seed, 0))
+    for step, start in enumerate(range(0, len(batches), 3)):
+        micro_batches = batches[start : start + 3]
+        for batch in micro_batches:
+            update.loss(batch, step).backward()
+        update.apply(optimizers[0], step, clip=0.2)
+        losses = [criterion(theirs(batch), batch) for batch in micro_batches]
+        (sum(loss.total for loss in losses) / sum(loss.tokens for loss in losses)).backward()
+        nn.utils.clip_grad_norm_(theirs.parameters(), 0.2)
+        optimizers[1].step()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+    assert step >= 2
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+    assert update.sums.totals()["updates"] == step + 1
+
+
+def test_an_update_that_is_not_finite_leaves_the_weights(prepare: Callable[..., Any]) -> None:
+    config, corpus, model = prepare()
+    update = Update(model.train(), Criterion(), TrainingOptions(nonfinite="skip"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    before = copy.deepcopy(model.state_dict())
+    batch = next(iter(corpus.train_loader(config.seed, 0)))
+    (update.loss(batch, 0) * float("nan")).backward()
+    update.apply(optimizer, 0)
+    assert update.guard.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -15,7 +15,6 @@ from seq2seq.batch import PAD
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
 from seq2seq.generation.generator import TrainedModel
-from seq2seq.loss import Criterion
 from seq2seq.search import Beam, Greedy
 from seq2seq.training.options import TrainingOptions
 from seq2seq.training.validation import Validation
@@ -23,10 +22,9 @@ from seq2seq.training.validation import Validation
 
 def run(validation: Validation, corpus: Any, model: Any) -> dict[str, float]:
     validation.start()
-    criterion = Criterion(0.1).eval()
     with torch.no_grad():
         for batch in corpus.loader("valid"):
-            validation.step(model.eval(), criterion, batch)
+            validation.step(model.eval(), batch)
     return validation.finish()
 
 
@@ -49,7 +47,7 @@ def test_likelihood_is_that_of_the_log_probabilities(prepare: Callable[..., Any]
 def test_likelihood_of_a_mechanism_that_reports_terms_in_evaluation(
     prepare: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Scoring a run takes its coefficients, without which the criterion refuses the terms, and counts none of them."""
+    """Scoring a run counts none of them."""
     config, corpus, model = prepare("attention=coverage")
     trained = TrainedModel(model.eval(), corpus.codec, config, tmp_path, torch.device("cpu"))
     scores = likelihood(trained, corpus.records("valid"), config.data.max_tokens)
@@ -89,11 +87,11 @@ def test_shares_of_several_processes_make_the_whole(
         share = Validation(corpus, options)
         with torch.no_grad():
             for batch in corpus.loader("valid", rank, 3):
-                share.step(model.eval(), Criterion().eval(), batch)
+                share.step(model.eval(), batch)
         shares.append(share)
     gathered = iter([[s.sums.totals() for s in shares], [s.hypotheses for s in shares], [s.links for s in shares]])
-    monkeypatch.setattr("seq2seq.training.distributed.gather", lambda mine: next(gathered))
-    monkeypatch.setattr("seq2seq.training.metric_accumulator.gather", lambda mine: next(gathered))
+    monkeypatch.setattr("seq2seq.training.distributed.all_gather", lambda mine: next(gathered))
+    monkeypatch.setattr("seq2seq.training.metric_accumulator.all_gather", lambda mine: next(gathered))
     assert shares[0].finish() == pytest.approx(whole)
 
 

@@ -44,7 +44,7 @@ class Annealing(Callback):
         progress = min(trainer.global_step / self.steps, 1.0)
         if self.timer is not None:
             elapsed, left = self.timer.time_elapsed(), max(self.timer.time_remaining() or 0.0, 0.0)
-            progress = distributed.from_first(max(progress, elapsed / (elapsed + left)))  # clocks differ
+            progress = distributed.broadcast(max(progress, elapsed / (elapsed + left)))  # clocks differ
             if isinstance(pl_module, Training):
                 pl_module.schedule.progress = progress
         for module in self.told:
@@ -57,7 +57,7 @@ class Annealing(Callback):
         """What changes as training goes; terms of the loss are refused when a mechanism reports them."""
         for module in self.told:
             if isinstance(module, Criterion):
-                module.endless = True
+                module.has_no_end = True
             if isinstance(module, BackboneEncoder) and 0 < (module.train_from or 0) < 1:
                 raise UserError(
                     f"nothing says when this run ends, so that encoder.train_from={module.train_from}, a share of it, "

@@ -90,8 +90,8 @@ class Checkpoints(Checkpoint):
     and saving between validations it would lose those due at that very step.)
     """
 
-    def __init__(self, files: RunFiles, position: ResumeState, options: TrainingOptions) -> None:
-        self.files, self.position, self.options = files, position, options
+    def __init__(self, files: RunFiles, resume_state: ResumeState, options: TrainingOptions) -> None:
+        self.files, self.resume_state, self.options = files, resume_state, options
         self.best_score: float | None = None
         self.best_step = 0
         self._saved_step, self._saved_at = -1, time.monotonic()
@@ -117,11 +117,11 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Saves what the last update and its validation left, if it is time."""
         step, o = trainer.global_step, self.options
-        if not self.position.complete or step in (0, self._saved_step):
+        if not self.resume_state.complete or step in (0, self._saved_step):
             return
         due = o.save_steps is not None and step % o.save_steps == 0
         if o.save_minutes is not None and not due:
-            due = distributed.from_first(time.monotonic() - self._saved_at >= 60 * o.save_minutes)
+            due = distributed.broadcast(time.monotonic() - self._saved_at >= 60 * o.save_minutes)
         if due:
             self._save(trainer)
 

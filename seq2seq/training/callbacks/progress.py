@@ -24,9 +24,9 @@ SECONDS = 30.0  # between two lines
 class Progress(ProgressBar):
     """Updates done of all, loss, tokens/s, and the time that is left (validations included)."""
 
-    def __init__(self, curves: Throughput) -> None:
+    def __init__(self, throughput: Throughput) -> None:
         super().__init__()
-        self.curves = curves
+        self.throughput = throughput
         self._shown = True
         self._bars = ExitStack()
         self._bar: tqdm[Any] | None = None
@@ -60,7 +60,7 @@ class Progress(ProgressBar):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Moves on."""
-        figures = self.curves.latest
+        figures = self.throughput.latest
         if self._bar is not None:
             self._bar.update(trainer.global_step - self._bar.n)
             if "loss" in figures:
@@ -120,7 +120,7 @@ class Progress(ProgressBar):
         self._bars.close()
 
     def _line(self, trainer: L.Trainer) -> str:
-        step, figures, total = trainer.global_step, self.curves.latest, _updates(trainer)
+        step, figures, total = trainer.global_step, self.throughput.latest, _updates(trainer)
         text = f"step {step}" + (f"/{total}" if total else "")
         text += f", loss {figures['loss']:.3f}, {figures['tokens_per_second']:,.0f} tokens/s"
         if total and step > self._first:

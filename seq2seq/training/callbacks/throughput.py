@@ -40,7 +40,7 @@ class Throughput(Callback):
             if isinstance(logger, CSVLogger):
                 logger.rewind(trainer.global_step)
         if self._restored is not None and trainer.is_global_zero:
-            pl_module.sums.put(self._restored["sums"], pl_module.device)
+            pl_module.update.sums.put(self._restored["sums"], pl_module.device)
         self._since = time.perf_counter()
 
     def on_train_batch_end(
@@ -72,8 +72,8 @@ class Throughput(Callback):
         checkpoint["curves"] = {
             "tokens": self.tokens,
             "seconds": self.seconds,
-            "skipped": pl_module.guard.skipped,
-            "sums": pl_module.sums.totals(),
+            "skipped": pl_module.update.guard.skipped,
+            "sums": pl_module.update.sums.totals(),
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -81,17 +81,17 @@ class Throughput(Callback):
         assert isinstance(pl_module, Training)
         self._restored = checkpoint["curves"]
         self.tokens, self.seconds = self._restored["tokens"], self._restored["seconds"]
-        pl_module.guard.skipped = self._restored["skipped"]
+        pl_module.update.guard.skipped = self._restored["skipped"]
 
     def _report(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, Training)
-        module.guard.look()
-        sums = module.sums.take()
+        module.update.guard.look()
+        sums = module.update.sums.take()
         now = time.perf_counter()
         self._window += now - self._since
         self._since = now
         updates, tokens = sums.pop("updates", 0), sums.pop("tokens", 0)
-        figures = {"skipped": float(module.guard.skipped)}
+        figures = {"skipped": float(module.update.guard.skipped)}
         if tokens:
             norm, means = sums.pop("gradient_norm") / updates, {name: value / tokens for name, value in sums.items()}
             perplexity = {"perplexity": math.exp(min(means["nll"], 700))} if "nll" in means else {}
@@ -99,7 +99,7 @@ class Throughput(Callback):
                 **means,
                 **perplexity,
                 "gradient_norm": norm,
-                "learning_rate": module.learning_rate,
+                "learning_rate": module.update.learning_rate,
                 "tokens_per_second": tokens / self._window,
                 **figures,
             }

@@ -220,7 +220,7 @@ def test_constant_is_the_mean() -> None:
 def test_constant_leaves_no_parameter_without_gradient() -> None:
     """DistributedDataParallel waits for each of them."""
     probe = model("model=transformer", attention="uniform")
-    Criterion()(probe, batch()).total.backward()
+    Criterion()(probe(batch()), batch()).total.backward()
     assert all(p.grad is not None for p in probe.parameters())
 
 

@@ -271,7 +271,7 @@ def test_scores_learn_in_models(family: str, name: str) -> None:
     probe = model(f"model={family}", attention=name).train()
     torch.manual_seed(0)
     weights = {"reinforce": 0.1, "negative_entropy": 0.002}
-    losses = Criterion(weights=weights).double()(probe, batch())
+    losses = Criterion(weights=weights).double()(probe(batch()), batch())
     losses.total.backward()
     assert losses.total.isfinite()
     assert set(losses.terms) == (set(weights) if name == "hard" else set())

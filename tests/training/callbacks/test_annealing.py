@@ -48,14 +48,14 @@ def test_updates_and_time() -> None:
         found, criterion = progress(steps, step=step, timer=clock)
         assert found == expected
         assert criterion.updates.item() == step
-        assert not criterion.endless
+        assert not criterion.has_no_end
 
 
 @pytest.mark.parametrize("steps", [ENDLESS, -1])
 def test_without_an_end_nothing_may_wait_for_it(steps: float) -> None:
     found, criterion = progress(steps, step=6)
     assert found == 0
-    assert criterion.endless
+    assert criterion.has_no_end
     progress(steps, "attention=gumbel", "attention.selection.final_temperature=1.0")
     for overrides, buffer in (
         (["attention=gumbel"], r"decoder\.attention\.selection\.temperature"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seq2seq import checkpoint
-from seq2seq.loss import Criterion
+from seq2seq.loss import teacher_forced_nll
 from seq2seq.model import Seq2Seq, build
 from seq2seq.stored import model_file
 from seq2seq.training.callbacks.averaging import LastAverage, MovingAverage
@@ -54,9 +54,8 @@ def test_last_average_is_the_mean_of_the_last() -> None:
 def validated(model: Seq2Seq, corpus: Any, state: dict[str, torch.Tensor]) -> float:
     weights = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     model.load_state_dict(weights)
-    criterion = Criterion().eval()
     with torch.no_grad():
-        losses = [criterion(model.eval(), batch) for batch in corpus.loader("valid")]
+        losses = [teacher_forced_nll(model.eval(), batch) for batch in corpus.loader("valid")]
     return float(sum(loss.nll for loss in losses)) / sum(loss.tokens for loss in losses)
 
 

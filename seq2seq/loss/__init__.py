@@ -1,0 +1,7 @@
+"""What training minimises: cross-entropy, auxiliary terms and REINFORCE, weighed and summed by ``Criterion``."""
+
+from seq2seq.loss.criterion import Criterion, Losses
+from seq2seq.loss.cross_entropy import Likelihood, likelihood, teacher_forced_nll
+from seq2seq.loss.terms import penalties, terms_of
+
+__all__ = ["Criterion", "Likelihood", "Losses", "likelihood", "penalties", "teacher_forced_nll", "terms_of"]

@@ -1,0 +1,152 @@
+"""The one place that weighs and sums what training minimises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.batch import Batch
+from seq2seq.decoders.base import Decoded
+from seq2seq.errors import UserError
+from seq2seq.loss.cross_entropy import cross_entropy
+from seq2seq.loss.reinforce import reinforce
+from seq2seq.loss.terms import check_alignment, doubly_stochastic, penalties, word_prediction
+from seq2seq.model import Seq2Seq
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Sums over the batch's target tokens; divide by the number of tokens of the whole update."""
+
+    total: Tensor  # what is minimised: smoothed cross-entropy + weighted terms
+    nll: Tensor  # plain negative log-likelihood, for perplexity
+    tokens: int
+    terms: Mapping[str, Tensor] = field(default_factory=dict)  # each term, summed and unweighted
+    costs: Tensor | None = None  # (2,) where something was drawn: ``Reinforce.costs``
+    logged: Mapping[str, Tensor] = field(default_factory=dict)  # further figures for the log, times ``tokens``
+
+
+class Criterion(nn.Module):
+    """Label-smoothed cross-entropy and the terms that mechanisms report: the loss of training.
+
+    ``weights`` gives the coefficient of each term by name; a term without one is refused, so that none is dropped
+    silently. ``start`` delays terms: {coverage: 0.9} counts it in the last tenth of training only, {coverage: 230000}
+    from that update on (See 2017, section 5, where it is the last 3,000 of 233,000).
+    Beside the penalties of ``AttentionOutput`` the terms are:
+
+    - ``reinforce``, where a mechanism draws its weights. Its baseline is a buffer, which ``update_baseline`` moves once
+      an update. ``reinforce_variance`` is logged beside it: that of C_b - b, which multiplies the gradient.
+    - ``doubly_stochastic``, where it has a coefficient: it needs the weights of the pass (``needs_weights``).
+    - ``word_prediction``, where it has a coefficient.
+
+    The surrogate of sampled alternatives is part of the cross-entropy: its coefficient is 1, as it completes a
+    gradient.
+    """
+
+    baseline: Tensor
+    progress: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        weights: Mapping[str, float] | None = None,
+        start: Mapping[str, float] | None = None,
+        baseline_decay: float = 0.9,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= label_smoothing < 1.0:
+            raise UserError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+        if not 0.0 <= baseline_decay <= 1.0:
+            raise UserError(f"baseline_decay={baseline_decay} must lie in 0..1")
+        self.label_smoothing, self.baseline_decay = label_smoothing, baseline_decay
+        self.coefficients, self.start = dict(weights or {}), dict(start or {})
+        self.has_no_end = False  # ``start`` can't be followed: nothing says when training ends
+        for name, weight in self.coefficients.items():
+            if not _is_number(weight):
+                raise UserError(f"weights.{name}={weight} must be a finite number; 0 leaves the term out")
+        for name, share in self.start.items():
+            if name not in self.coefficients:
+                raise UserError(f"start.{name}={share} has no weights.{name}; {self._known()}")
+            if not (_is_number(share) and share >= 0.0 and (share <= 1.0 or share == int(share))):
+                raise UserError(f"start.{name}={share} must be a share of training (0..1) or a number of updates")
+        self.register_buffer("baseline", torch.zeros(()))
+        self.register_buffer("progress", torch.zeros(()))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long), persistent=False)
+
+    @property
+    def weights(self) -> Mapping[str, float | Tensor]:
+        """The coefficients that count now."""
+        return {
+            name: self._counts(self.start[name]) * weight if name in self.start else weight
+            for name, weight in self.coefficients.items()
+        }
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the pass whose loss is taken has to return its attention weights."""
+        return bool(self.coefficients.get("doubly_stochastic"))
+
+    def _counts(self, start: float) -> Tensor:
+        """Whether a share of training, or a number of updates, is over."""
+        return (self.progress if start <= 1.0 else self.updates) >= start
+
+    def set_progress(self, progress: float, updates: int) -> None:
+        """How far training has come, from 0 to 1, and after how many updates."""
+        self.progress.fill_(progress)
+        self.updates.fill_(updates)
+
+    def update_baseline(self, costs: Tensor) -> None:
+        """After an update: b <- d b + (1 - d) mean C, d = ``baseline_decay``, over its sentences that have a target.
+
+        costs (2,) sums the ``Losses.costs`` of all micro-batches and processes; what is not finite moves nothing.
+        """
+        mean = (costs[0] / costs[1]).to(self.baseline.dtype)
+        self.baseline.lerp_(mean.where(mean.isfinite(), self.baseline), 1.0 - self.baseline_decay)
+
+    def check_model(self, model: Seq2Seq) -> None:
+        """Refuse a model that a term can't be taken of; it may be on the meta device."""
+        if self.needs_weights:
+            check_alignment(model)
+
+    def check_terms(self, names: Iterable[str]) -> None:
+        """Refuse terms without a coefficient, and those that would wait for ever."""
+        for name in names:
+            if name not in self.coefficients:
+                raise UserError(
+                    f"the attention mechanism reports a term {name}; give its coefficient: {self._known(name)}"
+                )
+            if self.has_no_end and self.coefficients[name] and 0.0 < self.start.get(name, 0.0) <= 1.0:
+                raise UserError(
+                    f"loss.start.{name}={self.start[name]} is a share of training, but nothing says when this run "
+                    f"ends: set trainer.max_steps or trainer.max_time, or loss.start.{name} to 0 or a number of updates"
+                )
+
+    def forward(self, decoded: Decoded, batch: Batch) -> Losses:
+        """Return the loss of ``decoded``, the teacher-forced pass over ``batch``."""
+        loss = cross_entropy(decoded, batch, self.label_smoothing)
+        terms, costs, logged = penalties(decoded, batch), None, {}
+        if decoded.log_prob is not None:
+            drawn = reinforce(loss.per_token, decoded.log_prob, batch.target_mask, self.baseline)
+            terms["reinforce"], costs = drawn.term, drawn.costs
+            logged["reinforce_variance"] = batch.target_tokens * drawn.variance
+        if self.needs_weights:
+            terms["doubly_stochastic"] = doubly_stochastic(decoded, batch)
+        if self.coefficients.get("word_prediction"):
+            terms["word_prediction"] = word_prediction(decoded, batch)
+        self.check_terms(terms)
+        total, weights = loss.smoothed, self.weights
+        for name, value in terms.items():
+            total = total + weights[name] * value
+        return Losses(total, loss.nll, batch.target_tokens, terms, costs, logged)
+
+    def _known(self, missing: str = "NAME") -> str:
+        return f"loss.weights.{missing}=NUMBER (there are: {', '.join(sorted(self.coefficients)) or 'none'})"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,127 @@
+"""What training is made of beside the model and the data, built from a config before any data is read."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import lightning as L
+from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig
+from torch import nn
+
+from seq2seq.config.instantiate import build_node, build_tool, plain
+from seq2seq.encoders.backbone import BackboneEncoder
+from seq2seq.errors import UserError
+from seq2seq.loss import Criterion
+from seq2seq.training.callbacks.profiler import PhaseProfiler
+from seq2seq.training.optimization import OptimizerFactory, ScheduleFactory
+from seq2seq.training.options import TrainingOptions
+from seq2seq.training.precision import check_precision, precision_of
+from seq2seq.training.resume import NEVER
+
+SET_HERE = {
+    "callbacks": "training.*",
+    "check_val_every_n_epoch": "training.validate_every",
+    "default_root_dir": "hydra.run.dir",
+    "barebones": "debug=profile",
+    "enable_checkpointing": "training.save_steps and save_minutes",
+    "enable_model_summary": "results.json, which counts the parameters",
+    "fast_dev_run": "debug=batch",
+    "logger": "logger=csv|wandb|tensorboard",
+    "num_sanity_val_steps": "debug=batch",
+    "overfit_batches": "debug=overfit",
+    "profiler": "debug=profile",
+    "reload_dataloaders_every_n_epochs": "data.*",
+    "use_distributed_sampler": "data.*",
+    "val_check_interval": "training.validate_every",
+}
+"""Options of ``lightning.Trainer`` that are set here, and what a user sets instead."""
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """The parts of one run; the trainer has neither callbacks nor loggers yet, which need the run's directory."""
+
+    options: TrainingOptions
+    criterion: Criterion
+    optimizer: OptimizerFactory
+    schedule: ScheduleFactory
+    profiler: PhaseProfiler | None
+    trainer: L.Trainer
+
+    @staticmethod
+    def build(config: DictConfig, model: nn.Module) -> TrainingParts:
+        """Build what ``config`` chooses for ``model``, which may be on the meta device.
+
+        Raises:
+            UserError: A constructor refuses its options, or this machine lacks what they need.
+        """
+        profiler = PhaseProfiler() if config.training.get("profile") else None
+        trainer = _trainer(config, model, profiler)
+        return TrainingParts(
+            build_node(config.training),
+            build_node(config.loss),
+            build_tool(config.optimizer),
+            build_tool(config.schedule),
+            profiler,
+            trainer,
+        )
+
+
+def _trainer(config: DictConfig, model: nn.Module, profiler: PhaseProfiler | None) -> L.Trainer:
+    options = plain(config.trainer)
+    if taken := sorted(set(options) & set(SET_HERE)):
+        raise UserError(f"trainer.{taken[0]} is set by the application; use {SET_HERE[taken[0]]}")
+    strategy = options.get("strategy", "auto")
+    if strategy == "ddp":
+        # buffers are alike in all processes: they follow from the update's number, or from what all have gathered;
+        # sending them in validation would need equal batches
+        waiting = any(isinstance(module, BackboneEncoder) and module.train_from for module in model.modules())
+        strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=waiting)
+    with quiet():
+        trainer: L.Trainer = build_tool(
+            config.trainer,
+            precision=precision_of(config.trainer),
+            strategy=strategy,
+            logger=False,
+            profiler=profiler,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            check_val_every_n_epoch=None,
+            val_check_interval=NEVER,  # ``ResumeState`` says when
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+        )
+    check_precision(config.trainer, model)
+    return trainer
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's advice: what it says of loaders, loggers and devices does not hold here."""
+    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in chatter]
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*smaller than the logging interval.*",
+            ".*sync_dist=True.*",
+            ".*dataloader is not resumable.*",
+            ".*treespec, LeafSpec.*",
+            ".*broadcast_buffers.*",
+            "Grad strides do not match.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        for logger in chatter:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(chatter, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,145 @@
+"""What one update is: a loss summed over tokens, divided by their number in all micro-batches and processes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from seq2seq.attention.base import Attention
+from seq2seq.batch import Batch
+from seq2seq.loss import Criterion
+from seq2seq.model import Seq2Seq
+from seq2seq.training import distributed
+from seq2seq.training.gradients import regularise, rescale
+from seq2seq.training.metric_accumulator import MetricAccumulator
+from seq2seq.training.nonfinite import NonFiniteGuard
+from seq2seq.training.options import TrainingOptions
+from seq2seq.training.self_critical import SelfCritical
+
+
+class Update:
+    """The update of a model, whoever runs the loop over batches.
+
+    A plain loop is: ``update.loss(batch, step).backward()`` for each micro-batch, then ``update.apply(optimizer,
+    step)`` and ``optimizer.zero_grad()``. Lightning, which steps the optimiser itself, calls ``prepare`` and
+    ``constrain`` around that.
+    """
+
+    def __init__(
+        self, model: Seq2Seq, criterion: Criterion, options: TrainingOptions, self_critical: SelfCritical | None = None
+    ) -> None:
+        criterion.check_model(model)
+        self.model, self.criterion, self.self_critical = model, criterion, self_critical
+        self.reward_share = options.reward_share
+        self.mechanisms = [module for module in model.modules() if isinstance(module, Attention)]
+        self.norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.guard = NonFiniteGuard(options.nonfinite)
+        self.sums = MetricAccumulator()  # since the figures were last logged
+        self.learning_rate = 0.0  # of the last update
+        self.stop_wanted = False  # a signal reached this process
+        self.stop_agreed = False  # and all know of it
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget the micro-batches of the last update."""
+        self._figures: dict[str, Tensor] = {}
+        self._tokens = 0
+        self._costs: Tensor | None = None
+        self._records: list[Tensor] = []
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        """Return the loss of one micro-batch, summed over its tokens; ``step`` is the number of updates before."""
+        self._records.append(batch.index)
+        total = torch.zeros((), device=batch.index.device)
+        figures: dict[str, Tensor] = {}
+        if self.self_critical is None or self.reward_share < 1:
+            decoded = self.model(batch, need_weights=self.criterion.needs_weights)
+            losses = self.criterion(decoded, batch)
+            total, tokens = losses.total, losses.tokens
+            figures = {"nll": losses.nll, **losses.terms, **losses.logged}
+            if losses.costs is not None:
+                self._costs = losses.costs if self._costs is None else self._costs + losses.costs
+        if self.self_critical is not None:
+            share, number = self.reward_share, len(self._records) + (step << 8)
+            gain = self.self_critical(self.model, batch, number)
+            if share < 1:  # each counts by its mean
+                gain = gain.over(tokens)
+            total, tokens = share * gain.loss + (1 - share) * total, gain.tokens
+            figures |= gain.figures
+        for name, value in {"loss": total, **figures}.items():
+            self._figures[name] = self._figures.get(name, 0) + value.detach()
+        self._tokens += tokens
+        return total
+
+    def apply(
+        self, optimizer: Optimizer, step: int, *, clip: float | None = None, algorithm: str | None = None
+    ) -> None:
+        """Update the parameters by the gradients of all micro-batches since the last update."""
+        self.prepare(optimizer, step, clip=clip, algorithm=algorithm)
+        optimizer.step()
+        self.constrain()
+
+    def prepare(
+        self,
+        optimizer: Optimizer,
+        step: int,
+        *,
+        averaged_over: int = 1,
+        world_size: int = 1,
+        clip: float | None = None,
+        algorithm: str | None = None,
+    ) -> None:
+        """Turn the summed gradients into those of the mean over tokens, regularised and clipped.
+
+        Gradients that are not finite are refused, or left out, as ``training.nonfinite`` says.
+
+        Args:
+            optimizer: Its step comes next.
+            step: The number of updates before this one.
+            averaged_over: What the gradients were divided by already: micro-batches times processes.
+            world_size: The number of processes.
+            clip: The largest norm, or value, of the gradient.
+            algorithm: norm, or value.
+        """
+        # 1. Take the sums of this update, and count tokens over all processes.
+        figures, mine, costs, records = self._figures, self._tokens, self._costs, self._records
+        self._begin()
+        bad_loss = ~torch.isfinite(figures["loss"])
+        shared = [] if costs is None or world_size == 1 else costs.tolist()  # one process does not wait for its device
+        tokens, bad_losses, stops, *shared = distributed.all_reduce_sum(
+            [mine, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted, *shared], bad_loss.device
+        )
+        self.stop_agreed = stops > 0
+
+        # 2. Divide, regularise and clip.
+        scale = averaged_over / max(tokens, 1)
+        terms = regularise(self.model.parameters(), self.mechanisms, self.criterion.weights, scale)
+        self.criterion.check_terms(terms)
+        norm = rescale(self.model.parameters(), scale, clip, algorithm)
+        self.learning_rate = optimizer.param_groups[0]["lr"]
+
+        # 3. Keep what is not finite from the weights.
+        bad = bad_loss | ~torch.isfinite(norm)
+        if world_size == 1 and self.guard.on_device(optimizer, norm.device):
+            self.guard.mark(optimizer, bad, step + 1, records)
+        elif bad_losses > 0 or bool(bad):
+            self.guard.handle(step + 1, records)
+            optimizer.zero_grad()  # parameters without gradients stay as they are
+            return
+
+        # 4. Count the update.
+        good = ~bad
+        if costs is not None:
+            self.criterion.update_baseline((costs.new_tensor(shared) if shared else costs).where(good, torch.nan))
+        figures |= {"gradient_norm": norm, **terms}
+        self.sums.add(updates=good, tokens=good * mine, **{name: v.where(good, 0) for name, v in figures.items()})
+
+    def constrain(self) -> None:
+        """After the optimiser's step: share the statistics of batch norms between the processes, and let mechanisms
+        put their parameters back into their set.
+        """
+        learning = [buffer for norm in self.norms if norm.training for buffer in norm.buffers()]
+        distributed.all_reduce_mean([buffer for buffer in learning if buffer.is_floating_point()])
+        for mechanism in self.mechanisms:
+            mechanism.constrain()
