@@ -31,7 +31,7 @@ from seq2seq.errors import UserError
 from seq2seq.files.text import read_lines
 from seq2seq.files.writing import write_text
 from seq2seq.generation.writer import check_outputs
-from seq2seq.metrics.resampling import lower_is_better
+from seq2seq.metrics.table import get_metric
 from seq2seq.metrics.text import SCORERS
 from seq2seq.metrics.translation import present
 from seq2seq.runtime import interrupts
@@ -226,8 +226,8 @@ def _ranked(analyses: Sequence[Analysis]) -> Ranking | None:
     if len(analyses) < FEWEST:
         return None
     common = [name for name in analyses[0].names if all(name in a.names for a in analyses)]
-    lower = lower_is_better(analyses[0].metric)
-    if len(common) < 2 or any(lower_is_better(a.metric) != lower for a in analyses):
+    lower = get_metric(analyses[0].metric).lower_is_better
+    if len(common) < 2 or any(get_metric(a.metric).lower_is_better != lower for a in analyses):
         return None
     scores = np.array([[a.estimates[a.metric][name].score for name in common] for a in analyses])
     return ranking(common, scores, lower=lower)

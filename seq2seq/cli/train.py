@@ -255,14 +255,14 @@ def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Metr
         run_results.save_frequencies(run, corpus)
         memory = update_memory(trained, records, corpus.max_tokens)
         costs = {"training": dataclasses.asdict(fitted), "update_memory": memory, **cost(trained, records, scored)}
-        about = run_results.about(trained, time.monotonic() - started, **costs)
+        about = run_results.run_metadata(trained, time.monotonic() - started, **costs)
         run_results.save_results(run / RESULTS, {split: scored.metrics}, about)
         metrics.update(scored.metrics)
         return {f"{split}/{name}": found.score for name, found in metrics.items()}
 
     fit(config, corpus, model, run, resume, score=score)
     if metrics:  # one process of several tells
-        print(f"{split}\n{run_results.table(metrics)}")
+        print(f"{split}\n{run_results.format_table(metrics)}")
         print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.plots else ""))
     return metrics
 

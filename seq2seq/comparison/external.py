@@ -40,7 +40,7 @@ def outside(
     if len(hypotheses) != len(references):
         raise UserError(f"outputs.{name} has {len(hypotheses)} lines, but there are references for {len(references)}")
     scores = score(metrics, hypotheses, references)
-    rows = {name: found.rows for name, found in scores.items() if found.rows is not None}
+    rows = {name: found.per_record for name, found in scores.items() if found.per_record is not None}
     records: list[dict[str, Any]] = [
         {"source": source, "references": list(several), "hypothesis": text, "sums": {m: rows[m][n] for m in rows}}
         for n, (source, several, text) in enumerate(zip(sources, references, hypotheses, strict=True))
@@ -50,7 +50,7 @@ def outside(
         records[one.place]["attention"] = behaviour.statistics(one.weights.get("cross.0", one.alignment))
     known = behaviour.average(record["attention"] for record in records if "attention" in record)
     scores |= {f"attention_{name}": MetricResult(value, behaviour.HOW) for name, value in known.items()}
-    results = {name: found.told() for name, found in scores.items()}
+    results = {name: found.to_dict() for name, found in scores.items()}
     split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
     run = Run(
         Path(f"outputs.{name}"),

@@ -17,27 +17,9 @@ from seq2seq.comparison.ranks import Ranking
 from seq2seq.comparison.significance import matrix, significance
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.tables import Cell
-from seq2seq.metrics.resampling import lower_is_better
+from seq2seq.metrics.table import get_metric
 
 FOLDER = Path(__file__).parent
-MEANING = {
-    "attention_entropy": "nats; 0 sharp",
-    "attention_effective_positions": "exp of the entropy",
-    "attention_sparsity": "share of weights that are exactly 0",
-    "attention_peak": "largest weight of a step",
-    "attention_monotonicity": "share of steps that do not go back",
-    "attention_coverage_min": "attention that the least attended position got",
-    "attention_disagreement": "between heads, 0 alike, 1 apart",
-    "attention_sentinel": "mass outside the source",
-    "cost_uniform": "nats a token lost with uniform weights",
-    "cost_permuted": "nats a token lost with weights dealt out anew",
-    "cost_frozen": "nats a token lost with the first step's weights",
-    "erased_attended": "nats lost without the most attended source word",
-    "erased_random": "nats lost without another source word",
-    "flips_attended": "predictions that change without the most attended word",
-    "flips_random": "predictions that change without another word",
-    "gradient_tau": "Kendall's tau with gradient x input",
-}
 
 
 def page(
@@ -78,7 +60,7 @@ def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
     runs = tables.counted(sum(len(entry.runs) for entry in a.entries), "run")
     of = f"{tables.counted(a.records, 'record')} of {escape(a.split)}"
     facts = f"{of}; {runs} of {tables.counted(len(a.entries), 'configuration')}"
-    order = "Lowest" if lower_is_better(a.metric) else "Highest"
+    order = "Lowest" if get_metric(a.metric).lower_is_better else "Highest"
     parts = [
         f'<section id="d{number}"><h2>{escape(a.dataset)}</h2><p class="facts">{facts}. '
         f"{escape(a.metric)}: <code>{escape(a.signatures[a.metric])}</code></p>",
@@ -203,7 +185,7 @@ def _attention(a: Analysis, number: int) -> str:
     if len(head) < 2:
         return ""
     known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain or m in a.estimates]
-    meaning = "; ".join(f"<b>{escape(m.removeprefix('attention_'))}</b> {escape(MEANING[m])}" for m in known)
+    meaning = "; ".join(f"<b>{escape(m.removeprefix('attention_'))}</b> {escape(_meaning(m))}" for m in known)
     parts = [
         "<h3>Attention itself</h3><p>Last cross layer, of outputs; what is lost or erased, of references.</p>",
         _table(head, rows, f"attention{number}"),
@@ -225,6 +207,12 @@ def _attention(a: Analysis, number: int) -> str:
             f"same references, word by word.{empty}</p>" + matrix(a.names, cell, "agreement", "shared")
         )
     return "".join(parts)
+
+
+def _meaning(name: str) -> str:
+    """Return what a metric says, with its unit."""
+    metric = get_metric(name)
+    return f"{metric.description} ({metric.unit})" if metric.unit else metric.description
 
 
 def _explorer(number: int, examples: ExampleStore) -> str:

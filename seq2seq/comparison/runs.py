@@ -21,7 +21,9 @@ from seq2seq import attention_store
 from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison.run_config import CONTROL, chosen, config_of, evaluated, learnt
 from seq2seq.errors import UserError
+from seq2seq.metrics.table import find_metric, get_metric
 from seq2seq.run_directory import FAILED, RESULTS, changed
+from seq2seq.stored import moved_names
 from seq2seq.stored.plain import parse_json, read_json
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class Run:
         file = self.path / "outputs" / f"{self.split}.jsonl"
         if not file.exists():
             raise UserError(f"{file} is missing: evaluate.py checkpoint={self.path} makes it anew")
-        return list(_lines(file))
+        return [_renamed_sums(record) for record in _lines(file)]
 
     def source(self, place: int) -> str:
         """That of a record: a text, or of a picture its file's name, wherever it lies."""
@@ -61,6 +63,8 @@ class Run:
 
     def rows(self, metric: str) -> NDArray[np.float64] | None:
         """(N, K) of a metric, None where the outputs don't have it."""
+        if get_metric(metric).from_sums is None:
+            return None
         if metric.startswith(STATISTIC):
             values = [(record.get("attention") or {}).get(metric.removeprefix(STATISTIC)) for record in self.records]
             some: Sequence[list[Any] | None] = [None if value is None else [value, 1.0] for value in values]
@@ -211,6 +215,13 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def _renamed_sums(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with today's names of figures."""
+    if isinstance(sums := record.get("sums"), Mapping):
+        record["sums"] = {moved_names.METRICS.get(name, name): row for name, row in sums.items()}
+    return record
+
+
 def _number(text: str | None) -> bool:
     try:
         float(text or "")
@@ -245,4 +256,13 @@ def _results(path: Path) -> dict[str, Any]:
         for metric, score in (metrics or {}).items():
             if split != "run" and not (isinstance(score, Mapping) and isinstance(score.get("score"), int | float)):
                 raise UserError(f"{path / RESULTS} is damaged: {split}.{metric} has no score")
-    return found
+    return {split: metrics if split == "run" else _known(path, metrics or {}) for split, metrics in found.items()}
+
+
+def _known(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures under today's names; those that no metric of the table is called by are left out."""
+    renamed = {moved_names.METRICS.get(name, name): figure for name, figure in metrics.items()}
+    for name in renamed:
+        if find_metric(name) is None:
+            log.warning("%s: %s is left out: there is no such metric in this version", path / RESULTS, name)
+    return {name: figure for name, figure in renamed.items() if find_metric(name) is not None}

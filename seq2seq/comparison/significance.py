@@ -10,7 +10,7 @@ from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import Analysis
 from seq2seq.comparison.statistics import Difference
 from seq2seq.comparison.tables import ALPHA
-from seq2seq.metrics.resampling import lower_is_better
+from seq2seq.metrics.table import get_metric
 
 LEAST_P = 0.001
 """Below which p is not told more exactly: a normal's far tail is not known."""
@@ -46,7 +46,7 @@ def significance(a: Analysis) -> str:
 
 def _words(metric: str) -> tuple[str, str]:
     """Of what is up and of what is down."""
-    return ("higher", "lower") if metric.startswith(tables.NEUTRAL) else ("better", "worse")
+    return ("higher", "lower") if get_metric(metric).higher_is_better is None else ("better", "worse")
 
 
 def _p(value: float) -> str:
@@ -60,7 +60,7 @@ def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, co
     if d is None:
         return "<td></td>"
     value = sign * d.difference
-    better = value < 0 if lower_is_better(metric) else value > 0
+    better = value < 0 if get_metric(metric).lower_is_better else value > 0
     marks = "▲▼" if d.seeds else "▴▾"
     mark, kind = ("·", "") if d.adjusted >= ALPHA else (marks[0], "up") if better else (marks[1], "down")
     low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from seq2seq.comparison.analysis import COSTS, Analysis
 from seq2seq.comparison.statistics import Estimate
-from seq2seq.metrics.resampling import lower_is_better
+from seq2seq.metrics.table import get_metric, names_of
 
 MEBIBYTE = 2**20
 ALPHA = 0.05
@@ -23,25 +23,9 @@ ATTENTION = (
     "attention_disagreement",
     "attention_sentinel",
 )
-FAITHFULNESS = (
-    "cost_uniform",
-    "cost_permuted",
-    "cost_frozen",
-    "erased_attended",
-    "erased_random",
-    "flips_attended",
-    "flips_random",
-    "gradient_tau",
-)
-LIKELIHOOD = ("perplexity", "accuracy")
-PER_UNIT = (
-    *("repetition", "length_ratio", "novelty", "extractive", "distinct", "unique_captions"),
-    *("aer", "pointing", "sentence_recall", "exact", "attributes", "accuracy", "copy_accuracy", "cider"),
-    *(*ATTENTION, *FAITHFULNESS),
-)
-"""Metrics that are shown with three digits."""
-NEUTRAL = ("attention_", "length_ratio")
-"""Metrics of which neither more nor less is better."""
+"""Statistics of attention that have a column. The others say almost the same."""
+FAITHFULNESS = names_of("faithfulness")
+LIKELIHOOD = names_of("likelihood")
 
 
 @dataclass(frozen=True)
@@ -54,10 +38,8 @@ class Cell:
 
 def columns(analysis: Analysis) -> list[str]:
     """Metrics of outputs, the main one first, and those of attention that gold tells of."""
-    elsewhere = (analysis.metric, *LIKELIHOOD, *ATTENTION, *FAITHFULNESS)
-    rest = [m for m in analysis.estimates if m not in elsewhere and not m.startswith("attention_")]
-    gold = [m for m in rest if m.startswith(("aer", "pointing", "sentence_recall"))]
-    return [analysis.metric, *(m for m in rest if m not in gold), *gold]
+    others = [m for m in analysis.estimates if m != analysis.metric]
+    return [analysis.metric, *(m for group in ("outputs", "gold") for m in others if get_metric(m).group == group)]
 
 
 def rows(analysis: Analysis, *, interval: str = "[{low}, {high}]") -> list[list[Cell]]:
@@ -102,20 +84,16 @@ def figure(analysis: Analysis, metric: str, name: str, interval: str = "[{low}, 
     if (known := analysis.plain.get(metric, {}).get(name)) is None:
         return Cell("–")
     mean, sd = known
-    digits = _digits(metric)
+    digits = get_metric(metric).digits
     return Cell(f"{mean:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}"), mean)
 
 
 def estimated(metric: str, found: Estimate, interval: str) -> Cell:
     """``98.7 ± 0.3 [97.9, 99.2]``: mean, standard deviation between seeds, confidence interval."""
-    digits = _digits(metric)
+    digits = get_metric(metric).digits
     spread = "" if found.sd is None else f" ± {found.sd:.{digits}f}"
     around = interval.format(low=f"{found.low:.{digits}f}", high=f"{found.high:.{digits}f}")
     return Cell(f"{found.score:.{digits}f}{spread} {around}".strip(), found.score)
-
-
-def _digits(metric: str) -> int:
-    return 3 if metric.startswith(PER_UNIT) else 1
 
 
 def cost(which: str, value: float | None) -> Cell:
@@ -146,7 +124,7 @@ def markdown(analyses: Sequence[Analysis]) -> str:
     parts = []
     for analysis in analyses:
         title = f"{_marked(analysis.dataset)}, {_marked(analysis.split)}: {counted(analysis.records, 'record')}"
-        lower = [m for m in (*analysis.estimates, *analysis.plain) if lower_is_better(m)]
+        lower = [m for m in (*analysis.estimates, *analysis.plain) if get_metric(m).lower_is_better]
         smaller = f" Lower is better: {', '.join(lower)}." if lower else ""
         parts.append(f"### {title}\n\n{_marked(said(analysis))}{smaller}\n")
         for titles, lines in ((head(analysis), rows(analysis)), about_attention(analysis), others(analysis)):
@@ -226,7 +204,7 @@ def said(analysis: Analysis) -> str:
     names, against = analysis.names, analysis.options.baseline
     best, found = names[0], analysis.estimates[analysis.metric]
     score = estimated(analysis.metric, found[best], "[{low}, {high}]").text
-    direction = "lowest" if lower_is_better(analysis.metric) else "highest"
+    direction = "lowest" if get_metric(analysis.metric).lower_is_better else "highest"
     if len(names) == 1:
         return f"{best} has {analysis.metric} {score}."
     text = f"{best} has the {direction} {analysis.metric}, {score}."

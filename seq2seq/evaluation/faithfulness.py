@@ -26,7 +26,7 @@ from random import Random
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seq2seq.attention.interventions import INTERVENTIONS, intervened
@@ -39,6 +39,7 @@ from seq2seq.evaluation.evaluate import forced, predicted, spelling
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import MetricResult
+from seq2seq.metrics.faithfulness import kendall
 from seq2seq.metrics.words import summed
 from seq2seq.search.base import differentiable, evaluating
 
@@ -77,7 +78,7 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
         with intervened(trained.model, change):
             dearer = predicted(trained, records, max_tokens).T[0] - nll
         rows = list(zip(dearer.tolist(), tokens.tolist(), strict=True))
-        shares[f"cost_{name}"] = MetricResult.share(rows, f"nats a token more|attention {name}|{how}")
+        shares[f"nll_increase_{name}"] = MetricResult.share(rows, f"nats a token more|attention {name}|{how}")
     steps = [DecodingSteps() for _ in records]
     maps = forced(trained, records, max_tokens)
     for place, (record, seen) in enumerate(zip(records, maps, strict=True)):
@@ -94,15 +95,6 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
     rows = [(one.tau, one.compared) for one in steps]
     shares["gradient_tau"] = MetricResult.share(rows, f"Kendall tau-b|weights, gradient x input|{how}")
     return {name: score for name, score in shares.items() if score is not None}
-
-
-def kendall(a: ArrayLike, b: ArrayLike) -> float | None:
-    """tau-b of two rows of numbers (Kendall 1945): agreement of the order of pairs, ties counting for neither; None
-    where all of a row are equal.
-    """
-    x, y = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(a, np.float64), np.asarray(b, np.float64)))
-    both = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum()) / both if both else None
 
 
 def _look(

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from seq2seq.data.records import Record, regions_of
 from seq2seq.generation.attention_map import AttentionMap
-from seq2seq.metrics import MetricResult
 from seq2seq.metrics.alignment import LinkCounts, agreement, align, counts, diagonal, uniform
 from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link
+from seq2seq.metrics.metric import MetricResult, RecordRows
 from seq2seq.metrics.pointing import Pointing, pointing
 from seq2seq.metrics.sentences import attended_sentences, recalled, uniform_recall
-from seq2seq.metrics.translation import RecordRows
 from seq2seq.metrics.words import overlap
 
 

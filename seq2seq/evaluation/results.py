@@ -90,7 +90,7 @@ def save_gold(
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, MetricResult]], run: Mapping[str, Any]) -> None:
     """Writes results.json, the last file of a run, with the digests of those that were written before."""
-    scores = {split: {name: score.told() for name, score in metrics.items()} for split, metrics in splits.items()}
+    scores = {split: {name: score.to_dict() for name, score in metrics.items()} for split, metrics in splits.items()}
     content: dict[str, Any] = {**scores, "run": dict(run)}
     content["run"]["digests"] = digests(path.parent, content)
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
@@ -110,7 +110,7 @@ def save_frequencies(directory: Path, corpus: Corpus) -> None:
     write_text(directory / "frequencies.json", text + "\n")
 
 
-def about(trained: TrainedModel, seconds: float, **costs: Any) -> dict[str, Any]:
+def run_metadata(trained: TrainedModel, seconds: float, **costs: Any) -> dict[str, Any]:
     """How these results came about, and what they took."""
     gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return {
@@ -135,7 +135,7 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def table(metrics: Mapping[str, MetricResult]) -> str:
+def format_table(metrics: Mapping[str, MetricResult]) -> str:
     """Names and figures in two columns, and what makes each comparable."""
     rows = [
         (name, f"{score.score:.{2 if score.score >= 10 else 4}f}", score.signature) for name, score in metrics.items()

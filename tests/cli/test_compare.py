@@ -64,7 +64,12 @@ def test_figures_are_those_of_the_runs(sweep: Path, report: Path) -> None:
     costs = summary["costs"]["rnn dot"]
     assert costs["parameters"] == runs[2]["run"]["parameters"]
     assert costs.keys() >= {"flops_per_token", "tokens_per_second", "sentences_per_second", "update_memory"}
-    for metric in ("gradient_tau", "cost_uniform", "perplexity", "accuracy"):  # of which intervals are known too
+    for metric in (
+        "gradient_tau",
+        "nll_increase_uniform",
+        "perplexity",
+        "accuracy",
+    ):  # with intervals
         found = summary["estimates"][metric]["transformer multi_head"]
         assert found["score"] == pytest.approx(runs[4]["test"][metric]["score"])
         assert found["low"] <= found["score"] <= found["high"]

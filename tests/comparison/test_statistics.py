@@ -47,7 +47,7 @@ def test_the_paired_bootstrap_is_sacrebleu_s(metric: str, wrong: float) -> None:
     )
     _, found = test()
     theirs = next(results for name, results in found.items() if name != "System")
-    a, b = (np.array(score([metric], text, references)[metric].rows) for text in (one, other))
+    a, b = (np.array(score([metric], text, references)[metric].per_record) for text in (one, other))
     resampler = Resampler.of(len(a), SAMPLES)
     ours = [RunGroup.of(name, metric, [rows], resampler) for name, rows in (("one", a), ("other", b))]
     for system, result in zip(ours, theirs, strict=True):
@@ -67,7 +67,7 @@ def test_approximate_randomisation_is_sacrebleu_s(wrong: float) -> None:
         n_samples=SAMPLES,
     )
     _, found = test()
-    a, b = (np.array(score(["bleu"], text, references)["bleu"].rows) for text in (one, other))
+    a, b = (np.array(score(["bleu"], text, references)["bleu"].per_record) for text in (one, other))
     randomiser = Randomiser.of(len(a), SAMPLES)
     ours = randomised_p("bleu", *((rows.sum(0), randomiser.staying(rows)) for rows in (a, b)))
     assert ours == pytest.approx(found["BLEU"][1].p_value, abs=2 / SAMPLES)

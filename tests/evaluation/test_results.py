@@ -47,7 +47,7 @@ def test_the_table() -> None:
         "aer_uniform": MetricResult(0.51234, "AER|two"),
         "ter": MetricResult(10.0, "TER"),
     }
-    assert results.table(figures).splitlines() == [
+    assert results.format_table(figures).splitlines() == [
         "bleu          34.12  BLEU|one",
         "aer_uniform  0.5123  AER|two",
         "ter           10.00  TER",
