@@ -42,7 +42,7 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
 
 
 def test_what_there_is_no_room_for_is_kept_as_a_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention_store, "ROOM", 60)  # one exhibit has 54 weights
+    monkeypatch.setattr(attention_store, "MAX_WEIGHTS", 60)  # one exhibit has 54 weights
     save(tmp_path / "test.npz", [exhibit(place, np.random.default_rng(place)) for place in (0, 1)])
     first, second = load(tmp_path / "test.npz")
     assert first.weights and not second.weights

@@ -175,11 +175,11 @@ def _tested(
     if not alone or not found:
         return found
     randomiser = Randomiser.of(len(next(iter(alone.values()))), options.samples, options.seed)
-    staying = {name: (one.sum(0), randomiser.staying(one)) for name, one in alone.items()}
+    sums = {name: (one.sum(0), randomiser.kept_sums(one)) for name, one in alone.items()}
     return [
         one
-        if one.seeds or not staying.keys() >= {one.a, one.b}
-        else Difference(**{**vars(one), "randomised": randomised_p(metric, staying[one.a], staying[one.b])})
+        if one.seeds or not sums.keys() >= {one.a, one.b}
+        else Difference(**{**vars(one), "randomised": randomised_p(metric, sums[one.a], sums[one.b])})
         for one in found
     ]
 

@@ -57,14 +57,14 @@ def page(
 def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
     """One dataset."""
     one_each = all(len(entry.runs) == 1 for entry in a.entries)
-    runs = tables.counted(sum(len(entry.runs) for entry in a.entries), "run")
-    of = f"{tables.counted(a.records, 'record')} of {escape(a.split)}"
-    facts = f"{of}; {runs} of {tables.counted(len(a.entries), 'configuration')}"
+    runs = tables.plural(sum(len(entry.runs) for entry in a.entries), "run")
+    of = f"{tables.plural(a.records, 'record')} of {escape(a.split)}"
+    facts = f"{of}; {runs} of {tables.plural(len(a.entries), 'configuration')}"
     order = "Lowest" if get_metric(a.metric).lower_is_better else "Highest"
     parts = [
         f'<section id="d{number}"><h2>{escape(a.dataset)}</h2><p class="facts">{facts}. '
         f"{escape(a.metric)}: <code>{escape(a.signatures[a.metric])}</code></p>",
-        f'<p class="said">{escape(tables.said(a))}</p>',
+        f'<p class="said">{escape(tables.conclusion(a))}</p>',
         "<h3>Scores and costs</h3>",
         f"<p>In brackets {100 * a.options.level:g} % intervals: "
         + (
@@ -74,7 +74,7 @@ def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
             "deviation between seeds."
         )
         + f" {order} {escape(a.metric)} first; a heading sorts.</p>",
-        _table(tables.head(a), tables.rows(a), f"scores{number}"),
+        _table(tables.headings(a), tables.rows(a), f"scores{number}"),
         _others(a, number),
         _charts(a),
         significance(a),
@@ -103,7 +103,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]], name: str) -> st
 
 
 def _others(a: Analysis, number: int) -> str:
-    head, rows = tables.others(a)
+    head, rows = tables.other_figures(a)
     if len(head) < 2:
         return ""
     told = _table(head, rows, f"others{number}")
@@ -181,7 +181,7 @@ def _sliced(a: Analysis) -> list[tuple[str, str]]:
 
 
 def _attention(a: Analysis, number: int) -> str:
-    head, rows = tables.about_attention(a)
+    head, rows = tables.attention_table(a)
     if len(head) < 2:
         return ""
     known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain or m in a.estimates]

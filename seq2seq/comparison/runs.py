@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from seq2seq import attention_store
 from seq2seq.attention_store import AttentionRecord
-from seq2seq.comparison.run_config import CONTROL, chosen, config_of, evaluated, learnt
+from seq2seq.comparison.run_config import CONTROL, choices, config_of, eval_diff, training_key
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import find_metric, get_metric
 from seq2seq.run_directory import FAILED, RESULTS, changed
@@ -77,7 +77,7 @@ class Run:
         return np.array([nothing if row is None else row for row in some], np.float64)
 
     @cached_property
-    def exhibits(self) -> list[AttentionRecord]:
+    def attention_records(self) -> list[AttentionRecord]:
         """Outputs with their attention; [] where none was kept."""
         path = self.path / "attention" / f"{self.split}.npz"
         found = attention_store.load(path) if path.exists() else []
@@ -106,7 +106,7 @@ def references(record: Mapping[str, Any]) -> list[str]:
     return list(record.get("references") or [record["target"]])
 
 
-def meant(paths: Iterable[str]) -> list[Path]:
+def expand_patterns(paths: Iterable[str]) -> list[Path]:
     """Paths, or what patterns such as ``multirun/*`` match."""
     found = []
     for path in map(str, paths):
@@ -149,7 +149,7 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 @contextmanager
-def damage_told(paths: Iterable[Path]) -> Iterator[None]:
+def name_damaged_files(paths: Iterable[Path]) -> Iterator[None]:
     """Lays errors that come of damaged files at those files, in one line."""
     try:
         yield
@@ -166,7 +166,7 @@ def damage_told(paths: Iterable[Path]) -> Iterator[None]:
 
 def read(path: Path, split: str) -> Run:
     """A run's directory, or that of an evaluation; ``auto`` is its test split, or valid where it has no test."""
-    with damage_told([path]):
+    with name_damaged_files([path]):
         run = _read(path, split)
     for file in [*changed(path), *(changed(run.trained) if run.trained not in (None, path) else ())]:
         log.warning("%s was changed after it was written: what is compared is not what was measured", file)
@@ -184,8 +184,8 @@ def _read(path: Path, split: str) -> Run:
     later = "training" not in about
     trained = _run_of(path, about) if later else path
     config, mine, told = config_of(trained), config_of(path), about if trained == path else _told(trained)
-    otherwise = evaluated(mine, config, about, told) if later else {}
-    key = json.dumps([learnt(trained, config), otherwise], sort_keys=True, default=str)
+    otherwise = eval_diff(mine, config, about, told) if later else {}
+    key = json.dumps([training_key(trained, config), otherwise], sort_keys=True, default=str)
     data, control = mine.get("data"), otherwise.get(CONTROL)
     data = data if isinstance(data, Mapping) else {}
     return Run(
@@ -193,7 +193,7 @@ def _read(path: Path, split: str) -> Run:
         split,
         str(data.get("name") or split) if split in SPLITS else split,
         about.get("seed"),
-        chosen(trained) | otherwise,
+        choices(trained) | otherwise,
         hashlib.sha256(key.encode()).hexdigest(),
         results[split],
         {name: value for name, value in {**told, **about}.items() if name != "training" or not control},

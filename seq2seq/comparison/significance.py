@@ -12,7 +12,7 @@ from seq2seq.comparison.statistics import Difference
 from seq2seq.comparison.tables import ALPHA
 from seq2seq.metrics.table import get_metric
 
-LEAST_P = 0.001
+MIN_P = 0.001
 """Below which p is not told more exactly: a normal's far tail is not known."""
 
 
@@ -50,7 +50,7 @@ def _words(metric: str) -> tuple[str, str]:
 
 
 def _p(value: float) -> str:
-    return f"p {value:.3g}" if value >= LEAST_P else f"p < {LEAST_P}"
+    return f"p {value:.3g}" if value >= MIN_P else f"p < {MIN_P}"
 
 
 def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, column: str) -> str:

@@ -55,7 +55,7 @@ def rows(analysis: Analysis, *, interval: str = "[{low}, {high}]") -> list[list[
     return found
 
 
-def head(analysis: Analysis) -> list[str]:
+def headings(analysis: Analysis) -> list[str]:
     """Of ``rows``."""
     return ["", "seeds", *columns(analysis), *(cost_title(analysis, which) for which in shown_costs(analysis))]
 
@@ -67,7 +67,7 @@ def cost_title(analysis: Analysis, which: str) -> str:
     return COSTS[which]
 
 
-def counted(number: int, what: str) -> str:
+def plural(number: int, what: str) -> str:
     """``1 run``, ``2 runs``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
@@ -105,14 +105,14 @@ def cost(which: str, value: float | None) -> Cell:
     return Cell(f"{value:,.1f}" if value < 100 else f"{value:,.0f}", value)
 
 
-def about_attention(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
+def attention_table(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
     """Head and rows of how attention behaves and whether it is faithful."""
     names = [m for m in (*ATTENTION, *FAITHFULNESS) if m in analysis.plain or m in analysis.estimates]
     found = [[Cell(name), *(figure(analysis, m, name) for m in names)] for name in analysis.names]
     return ["", *(m.removeprefix("attention_") for m in names)], found
 
 
-def others(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
+def other_figures(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
     """Head and rows of what is in no other table: likelihood, what can't be drawn anew, what outputs are like."""
     names = [m for m in LIKELIHOOD if m in analysis.estimates and m != analysis.metric]
     names += [m for m in analysis.plain if m not in (*ATTENTION, *FAITHFULNESS)]
@@ -123,11 +123,11 @@ def markdown(analyses: Sequence[Analysis]) -> str:
     """The tables of each dataset."""
     parts = []
     for analysis in analyses:
-        title = f"{_marked(analysis.dataset)}, {_marked(analysis.split)}: {counted(analysis.records, 'record')}"
+        title = f"{_marked(analysis.dataset)}, {_marked(analysis.split)}: {plural(analysis.records, 'record')}"
         lower = [m for m in (*analysis.estimates, *analysis.plain) if get_metric(m).lower_is_better]
         smaller = f" Lower is better: {', '.join(lower)}." if lower else ""
-        parts.append(f"### {title}\n\n{_marked(said(analysis))}{smaller}\n")
-        for titles, lines in ((head(analysis), rows(analysis)), about_attention(analysis), others(analysis)):
+        parts.append(f"### {title}\n\n{_marked(conclusion(analysis))}{smaller}\n")
+        for titles, lines in ((headings(analysis), rows(analysis)), attention_table(analysis), other_figures(analysis)):
             if len(titles) > 1:
                 ruler = ["---", *["---:"] * (len(titles) - 1)]
                 cells = [titles, ruler, *([cell.text for cell in line] for line in lines)]
@@ -199,7 +199,7 @@ def undecided(analysis: Analysis, name: str, alpha: float = ALPHA) -> list[str]:
     return [d.b if d.a == name else d.a for d in mine]
 
 
-def said(analysis: Analysis) -> str:
+def conclusion(analysis: Analysis) -> str:
     """What can honestly be said of the main metric, in a sentence or two."""
     names, against = analysis.names, analysis.options.baseline
     best, found = names[0], analysis.estimates[analysis.metric]
@@ -234,7 +234,7 @@ def said(analysis: Analysis) -> str:
 
 def how_corrected(analysis: Analysis, metric: str) -> str:
     """What was done to p for the number of pairs that were tested on a metric."""
-    pairs = counted(len(analysis.differences.get(metric, [])), "pair")
+    pairs = plural(len(analysis.differences.get(metric, [])), "pair")
     how = analysis.options.correction
     return f" after {how.capitalize()}'s correction for {pairs}" if how != "none" else ", not corrected"
 
@@ -245,7 +245,7 @@ def _tex(text: str) -> str:
     return "".join(marks.get(letter, letter) for letter in text)
 
 
-def brief(analysis: Analysis) -> str:
+def terminal_table(analysis: Analysis) -> str:
     """For a terminal: the main metric and those of attention, in columns."""
     wanted = columns(analysis)[:1] + [m for m in columns(analysis)[1:] if m in analysis.differences]
     lines = [["", "seeds", *wanted]]

@@ -9,7 +9,7 @@ erasing        what log p(y_t) loses, in nats, and how often the likeliest word 
                attends most is replaced by <unk> (a cell or a frame of a picture by grey), beside any other word, drawn;
                of several attended alike one is drawn, and steps that attend no source word are left out (Serrano &
                Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4); of a record
-               over some 500 pieces the first steps (``WORK``)
+               over some 500 pieces the first steps (``MAX_WORK``)
 gradients      Kendall's tau-b between a step's weights and |x . d log p(y_t) / dx| over source words, x the embedding
                of a word or what the encoder made of a cell (Jain & Wallace 2019, section 4.1)
 
@@ -43,11 +43,11 @@ from seq2seq.metrics.faithfulness import kendall
 from seq2seq.metrics.words import summed
 from seq2seq.search.base import differentiable, evaluating
 
-GREY = 128
-LEAST = log(1e-8)  # of log p: a word that could only be copied has none left once its source is gone
-TIED = 1e-6  # weights that differ by less, relatively, are alike
-LARGEST = 2**25  # log-probabilities at a time
-WORK = 2**18
+ERASED_PIXEL = 128
+MIN_LOG_PROB = log(1e-8)  # of log p: a word that could only be copied has none left once its source is gone
+TIE_TOLERANCE = 1e-6  # weights that differ by less, relatively, are alike
+MAX_LOG_PROBS = 2**25  # log-probabilities at a time
+MAX_WORK = 2**18
 """Steps of a record times its longer side, source or steps: of a longer record the first steps alone are looked at.
 
 Each step is a pass over the whole record, so that their cost grows with the third power of its length.
@@ -107,12 +107,12 @@ def _look(
         return
     weights = summed(seen.alignment.T, words, count).T  # (T, I)
     attending = torch.from_numpy(weights.sum(1) > 0)
-    top = np.array([_one_of(np.flatnonzero(row >= row.max() * (1 - TIED)), draw) for row in weights])
+    top = np.array([_one_of(np.flatnonzero(row >= row.max() * (1 - TIE_TOLERANCE)), draw) for row in weights])
     other = np.array([draw.choice([word for word in range(count) if word != chosen]) for chosen in top])
     base = _beginning(collate([trained.codec(record)], [0]), len(words)).to(trained.device)
     length = base.target_out.shape[1]
     wide = max(length, len(words))
-    rows = max(1, min(max_tokens // wide, LARGEST // (length * trained.codec.sizes[1])))
+    rows = max(1, min(max_tokens // wide, MAX_LOG_PROBS // (length * trained.codec.sizes[1])))
     for first in range(0, length, rows):
         place = torch.arange(first, min(first + rows, length), device=trained.device)
         batch = base.select(torch.zeros_like(place))
@@ -127,7 +127,7 @@ def _look(
         counted = attending[chosen].to(trained.device)
         (lost, changed), (lost_random, changed_random) = (
             (
-                float((said.clamp(min=LEAST) - log_p.clamp(min=LEAST))[counted].sum()),
+                float((said.clamp(min=MIN_LOG_PROB) - log_p.clamp(min=MIN_LOG_PROB))[counted].sum()),
                 int((best != likeliest)[counted].sum()),
             )
             for log_p, best in results
@@ -142,9 +142,9 @@ def _look(
 
 
 def _beginning(batch: Batch, source: int) -> Batch:
-    """A record with as much of its target as ``WORK`` allows beside ``source`` pieces or cells."""
+    """A record with as much of its target as ``MAX_WORK`` allows beside ``source`` pieces or cells."""
     assert batch.target is not None
-    steps = max(1, min(isqrt(WORK), WORK // source))
+    steps = max(1, min(isqrt(MAX_WORK), MAX_WORK // source))
     if batch.target.shape[1] - 1 <= steps:
         return batch
     return replace(batch, target=batch.target[:, : steps + 1], target_tokens=steps)
@@ -213,7 +213,7 @@ def _greyed(trained: TrainedModel, pictures: ImageBatch, seen: AttentionMap, hid
         y, x = seen.cells[place].tolist()
         if isinstance(encoder, GridEncoder):
             side = encoder.stride
-            pixels[row, ..., y * side : (y + 1) * side, x * side : (x + 1) * side] = GREY
+            pixels[row, ..., y * side : (y + 1) * side, x * side : (x + 1) * side] = ERASED_PIXEL
         else:
-            pixels[row, x] = GREY
+            pixels[row, x] = ERASED_PIXEL
     return ImageBatch(pixels, pictures.sizes[pictures.rows], torch.arange(len(hidden), device=hidden.device))

@@ -19,24 +19,24 @@ from seq2seq.metrics.sentences import attended_sentences, recalled, uniform_reca
 from seq2seq.metrics.words import overlap
 
 
-def is_known(record: Record) -> bool:
+def has_gold(record: Record) -> bool:
     """Whether there is anything to hold attention against."""
-    return any(record.get(key) for key in JUDGES)
+    return any(record.get(key) for key in GOLD_METRICS)
 
 
-def judge(
+def gold_metrics(
     maps: Mapping[int, AttentionMap], records: Sequence[Record]
 ) -> Iterator[tuple[list[int], dict[str, MetricResult]]]:
     """Of each kind of knowledge the records that have it, among those whose targets were forced on the model that
     ``maps`` are of, and their figures.
     """
-    for key, judged in JUDGES.items():
+    for key, measure in GOLD_METRICS.items():
         places = [place for place in maps if records[place].get(key)]
         if places:
-            yield places, judged([maps[place] for place in places], [records[place] for place in places])
+            yield places, measure([maps[place] for place in places], [records[place] for place in places])
 
 
-def links_agreed(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
+def link_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """``alignment_error`` by the records' own links."""
     return alignment_error(maps, [gold_of(record) for record in records])[0]
 
@@ -77,7 +77,7 @@ def alignment_error(
     return scores, chosen
 
 
-def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
+def sentence_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """Recall of the sentences that the words of the references come from (of the words that come from one the share
     whose most attended sentence it is), beside that of uniform attention.
     """
@@ -94,7 +94,7 @@ def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> 
     return {"sentence_recall": found, "sentence_recall_uniform": baseline}
 
 
-def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
+def region_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """Pointing accuracy of the attention while references are forced on the model, beside what no attention reaches."""
     found = []
     for one, record in zip(maps, records, strict=True):
@@ -117,7 +117,7 @@ def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> di
     }
 
 
-JUDGES = {"alignment": links_agreed, "origins": sentences_found, "regions": regions_found}
+GOLD_METRICS = {"alignment": link_metrics, "origins": sentence_metrics, "regions": region_metrics}
 """What may be known of a record, and what judges attention by it."""
 
 

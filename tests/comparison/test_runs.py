@@ -74,7 +74,7 @@ def test_damaged_attention_is_one_line(runs: Path, place: int) -> None:
     file.write_bytes(content)
     try:
         (found,) = find([runs], "test")
-        assert found.exhibits is not None
+        assert found.attention_records is not None
     except UserError as error:
         assert "\n" not in str(error)
 

@@ -44,7 +44,7 @@ def test_erasing_one_by_one(trained: TrainedModel, record: Record, most: int | N
     assert seen is not None
     if most is not None:
         assert most < len(seen.target)
-        monkeypatch.setattr(module, "WORK", most * max(most, len(seen.source)))
+        monkeypatch.setattr(module, "MAX_WORK", most * max(most, len(seen.source)))
     found = faithfulness(trained, [record], TOKENS)
     source, target = (torch.tensor(ids)[None] for ids in (trained.codec(record).source, trained.codec(record).target))
     words, draw = np.array(seen.source_words), Random(0)
