@@ -110,7 +110,7 @@ def test_one_run_beside_two_tells_of_these_runs() -> None:
     """Two are too few to tell how seeds vary: as one run, and as the mean of two, on the same sentences."""
     random, resampler = np.random.default_rng(3), Resampler.of(150, 300)
     one, *two = (np.stack([random.normal(0, 1, 150), np.ones(150)], 1) for _ in range(3))
-    a, b = RunGroup.of("a", "recall", [one], resampler), RunGroup.of("b", "mean", two, resampler)
+    a, b = RunGroup.of("a", "recall", [one], resampler), RunGroup.of("b", "recall", two, resampler)
     found = difference(a, b)
     as_one = difference(a, RunGroup.of("b", "recall", [np.mean(two, 0)], resampler))
     assert not found.seeds

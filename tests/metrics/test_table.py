@@ -50,6 +50,22 @@ def test_directions() -> None:
     assert get_metric("length_ratio").higher_is_better is None
 
 
+def test_digits() -> None:
+    """One for percentages and what is about as large, three for what is about as large as a share."""
+    one = {m.name for m in METRICS if m.unit == "%"} | {"perplexity", "compression", "caption_words"}
+    for metric in METRICS:
+        assert metric.digits == (1 if metric.name in one else 3), metric.name
+
+
+def test_what_has_no_direction() -> None:
+    neither = {m.name for m in METRICS if m.higher_is_better is None and m.group != "attention"}
+    assert neither == {
+        *("nll_increase_uniform", "nll_increase_permuted", "nll_increase_frozen", "erased_random", "flips_random"),
+        *("novelty_1", "novelty_2", "novelty_3", "extractive_coverage", "extractive_density"),
+        *("compression", "length_ratio", "caption_words"),
+    }
+
+
 def test_sums() -> None:
     sums = np.array([[6.0, 3.0], [0.0, 2.0], [0.0, 0.0]])
     expected = {"pointing": [2, 0, np.nan], "aer_layers": [-1, 1, np.nan], "perplexity": [np.exp(2), 1, np.nan]}
