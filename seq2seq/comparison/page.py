@@ -226,8 +226,8 @@ def _explorer(number: int, examples: ExampleStore) -> str:
 
 def _ranking(ranking: Ranking) -> str:
     return (
-        f"<section><h2>Over {ranking.datasets} datasets</h2><p>Mean ranks; a bar joins what is not told apart "
-        f"(Nemenyi, 0.05). Friedman: p = {ranking.p:.3g}.</p>"
+        f"<section><h2>Over {ranking.datasets} datasets</h2><p>Mean ranks; a bar joins systems "
+        f"without a significant difference (Nemenyi, 0.05). Friedman: p = {ranking.p:.3g}.</p>"
         f"<figure>{charts.critical_difference(ranking)}</figure></section>"
     )
 

@@ -31,14 +31,15 @@ def significance(a: Analysis) -> str:
         if alone:
             hows.append(
                 "▴ ▾: one run, beside another or two. Sentences alone are drawn (paired bootstrap, whose standard "
-                "deviation z is tested with), so that this holds for these runs; other seeds may turn it. Approximate "
-                "randomisation, where given, is not corrected."
+                "deviation z is tested with), so that this holds for these runs only; other seeds may change it. "
+                "Approximate randomisation, where given, is not corrected."
             )
         how = " ".join(hows)
         up, down = _words(metric)
         parts.append(
-            f"<h3>{escape(metric)}: who differs from whom</h3><p>Row less column. <b class=up>▲ ▴</b> the row is "
-            f"{up}, <b class=down>▼ ▾</b> {down}, p &lt; {ALPHA}{tables.how_corrected(a, metric)}; · not told apart. "
+            f"<h3>{escape(metric)}: who differs from whom</h3><p>Each cell compares the row with the column. "
+            f"<b class=up>▲ ▴</b> the row is {up}, <b class=down>▼ ▾</b> {down}, p &lt; {ALPHA}"
+            f"{tables.how_corrected(a, metric)}; · no significant difference. "
             f"{how}</p>" + matrix(names, partial(_cell, metric, known), "significance")
         )
     return "".join(parts)
@@ -69,7 +70,7 @@ def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, co
     if d.randomised is not None:
         said += f", approximate randomisation p {d.randomised:.3g}, not corrected"
     up, down = _words(metric)
-    word = {"": "not told apart", "up": up, "down": down}[kind]
+    word = {"": "no significant difference", "up": up, "down": down}[kind]
     heard = f'<span class="hidden">{word}, {escape(said)}</span>'
     return f'<td class="{kind}"><span aria-hidden="true">{mark}</span>{heard}</td>'  # the script makes a title of it
 

@@ -137,12 +137,16 @@ def markdown(analyses: Sequence[Analysis]) -> str:
 
 
 def latex(analyses: Sequence[Analysis]) -> str:
-    """For booktabs; intervals are left to the other forms, and what the best can't be told apart from is bold."""
+    """Return booktabs tables without intervals; the best and what does not differ significantly from it are bold."""
     parts = []
     for analysis in analyses:
         best = {analysis.names[0], *undecided(analysis, analysis.names[0])}
         against = analysis.options.baseline
-        bold = "not told apart from the best" if against is None else f"the best; others were tested against {against}"
+        bold = (
+            "no significant difference to the best"
+            if against is None
+            else f"the best; others were tested against {against}"
+        )
         told = _tex(" ".join(f"{analysis.dataset}, {analysis.split}; bold {analysis.metric}: {bold}".split()))
         wanted = columns(analysis)
         lines = [" & ".join(["", *(_tex(m) for m in wanted)]) + r" \\", r"\midrule"]
@@ -193,14 +197,14 @@ def _marked(text: str) -> str:
 
 
 def undecided(analysis: Analysis, name: str, alpha: float = ALPHA) -> list[str]:
-    """The entries that ``name`` was tested against and is not told apart from."""
+    """Return the entries that ``name`` was tested against and does not differ significantly from."""
     pairs = analysis.differences.get(analysis.metric, [])
     mine = [d for d in pairs if name in (d.a, d.b) and d.adjusted >= alpha]
     return [d.b if d.a == name else d.a for d in mine]
 
 
 def conclusion(analysis: Analysis) -> str:
-    """What can honestly be said of the main metric, in a sentence or two."""
+    """Return the conclusion on the main metric, in a sentence or two."""
     names, against = analysis.names, analysis.options.baseline
     best, found = names[0], analysis.estimates[analysis.metric]
     score = estimated(analysis.metric, found[best], "[{low}, {high}]").text
@@ -213,7 +217,7 @@ def conclusion(analysis: Analysis) -> str:
         return text
     apart, level = undecided(analysis, best), how_corrected(analysis, analysis.metric)
     if against is not None and against != best:
-        differs = "differs from" if not apart else "can't be told apart from"
+        differs = "differs from" if not apart else "does not differ significantly from"
         text += (
             f" It {differs} {against} (p {'<' if not apart else '>='} 0.05{level}); others were not tested against it."
         )
@@ -221,14 +225,14 @@ def conclusion(analysis: Analysis) -> str:
         others = f"each of the {len(pairs)} others" if len(pairs) > 1 else "the other"
         text += f" It differs from {others} (p < 0.05{level})."
     elif len(apart) == len(pairs):
-        text += f" It can't be told apart from any other (p >= 0.05{level})."
+        text += f" It does not differ significantly from any other (p >= 0.05{level})."
     else:
-        text += f" It can't be told apart from {', '.join(apart)} (p >= 0.05{level})."
+        text += f" It does not differ significantly from {', '.join(apart)} (p >= 0.05{level})."
     alone = sum(not d.seeds for d in pairs)
     if alone == len(pairs):
-        text += " One run each: this holds for these runs, and other seeds of the same may turn it."
+        text += " With one run each, this holds for these runs only: other seeds may change it."
     elif alone:
-        text += " Where one side has a single run, and the other two at most, this holds for these runs alone."
+        text += " Where one side has a single run and the other at most two, this holds for these runs only."
     return text
 
 

@@ -1,9 +1,9 @@
-"""Does attention say what the model's words hang on? So that "interpretable" is a figure.
+"""Faithfulness of attention: ablation, erasure and agreement with gradients.
 
-References are forced on the model, and of each step t the word y_t that it predicts is looked at:
+References are forced on the model. For each step t, the word y_t that it predicts is measured:
 
-interventions  how much dearer references become, in nats a token, where attention is uniform, its weights are dealt out
-               anew or stay those of the first step (``attention/interventions.py``; Jain & Wallace 2019,
+interventions  increase of the loss of references, in nats per token, with uniform attention, with permuted weights or
+               with the weights of the first step (``attention/interventions.py``; Jain & Wallace 2019,
                arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626)
 erasing        what log p(y_t) loses, in nats, and how often the likeliest word changes, if the source word that step t
                attends most is replaced by <unk> (a cell or a frame of a picture by grey), beside any other word, drawn;
@@ -56,7 +56,7 @@ Each step is a pass over the whole record, so that their cost grows with the thi
 
 @dataclass
 class DecodingSteps:
-    """Sums over the steps of a record."""
+    """Sums over the decoding steps of a record."""
 
     count: int = 0  # steps that attend a source word
     lost: float = 0.0
@@ -100,7 +100,7 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
 def _look(
     trained: TrainedModel, record: Record, seen: AttentionMap, draw: Random, max_tokens: int, steps: DecodingSteps
 ) -> None:
-    """One record: a row of a batch for each step."""
+    """Add the figures of one record to ``steps``: its batch has a row for each step."""
     words = np.arange(len(seen.source)) if seen.cells is not None else np.asarray(seen.source_words)
     count = int(words.max(initial=-1)) + 1
     if count < 2:

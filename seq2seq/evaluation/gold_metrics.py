@@ -1,4 +1,4 @@
-"""How attention agrees with what is known of records: gold links, gold sentences, gold regions; references forced."""
+"""Agreement of attention with gold links, gold sentences and gold regions, with the references forced on the model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ from seq2seq.metrics.words import overlap
 
 
 def has_gold(record: Record) -> bool:
-    """Whether there is anything to hold attention against."""
+    """Return whether the record has gold annotations of attention."""
     return any(record.get(key) for key in GOLD_METRICS)
 
 
 def gold_metrics(
     maps: Mapping[int, AttentionMap], records: Sequence[Record]
 ) -> Iterator[tuple[list[int], dict[str, MetricResult]]]:
-    """Of each kind of knowledge the records that have it, among those whose targets were forced on the model that
-    ``maps`` are of, and their figures.
+    """Measure attention against each kind of gold annotation.
+
+    Args:
+        maps: Attention of records whose targets were forced on the model, by the records' index.
+        records: All records.
+
+    Yields:
+        The indices of the records that have the annotation, and their figures.
     """
     for key, measure in GOLD_METRICS.items():
         places = [place for place in maps if records[place].get(key)]
@@ -118,7 +124,7 @@ def region_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> d
 
 
 GOLD_METRICS = {"alignment": link_metrics, "origins": sentence_metrics, "regions": region_metrics}
-"""What may be known of a record, and what judges attention by it."""
+"""Gold annotations that a record may have, and the function that measures attention against each."""
 
 
 def gold_of(record: Record) -> GoldLinks:

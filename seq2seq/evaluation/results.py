@@ -111,7 +111,7 @@ def save_frequencies(directory: Path, corpus: Corpus) -> None:
 
 
 def run_metadata(trained: TrainedModel, seconds: float, **costs: Any) -> dict[str, Any]:
-    """How these results came about, and what they took."""
+    """Return the "run" entry of results.json: command, versions, hardware, model and costs."""
     gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return {
         "command": shlex.join(sys.argv),
@@ -136,7 +136,7 @@ def _cpu() -> str:
 
 
 def format_table(metrics: Mapping[str, MetricResult]) -> str:
-    """Names and figures in two columns, and what makes each comparable."""
+    """Return names and figures in two columns, with their signatures."""
     rows = [
         (name, f"{score.score:.{2 if score.score >= 10 else 4}f}", score.signature) for name, score in metrics.items()
     ]
