@@ -23,8 +23,8 @@ from seq2seq.errors import UserError
 from seq2seq.files.writing import writing
 
 Array = NDArray[np.float32]
-DAMAGE = (BadZipFile, zlib.error, struct.error, EOFError, RuntimeError)  # what an archive with wrong bytes raises
-ROOM = 2**25  # weights of a file; what is over is kept as the mean over heads and layers alone
+READ_ERRORS = (BadZipFile, zlib.error, struct.error, EOFError, RuntimeError)  # what an archive with wrong bytes raises
+MAX_WEIGHTS = 2**25  # weights of a file; what is over is kept as the mean over heads and layers alone
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class AttentionRecord:
 TEXT = ("place", "source", "target", "source_words", "target_words", "cells", "extent", "sentences")
 
 
-def save(path: Path, exhibits: Iterable[AttentionRecord]) -> None:
+def save(path: Path, records: Iterable[AttentionRecord]) -> None:
     """Writes them in one file."""
     index: list[dict[str, Any]] = []
     steps: list[NDArray[np.uint8]] = []
     largest: list[Array] = []
-    room = ROOM
-    for exhibit in exhibits:
-        arrays = {"alignment": exhibit.alignment}
-        if exhibit.reference is not None:
-            arrays["reference"] = exhibit.reference
-        size = sum(weights.size for weights in exhibit.weights.values())
+    room = MAX_WEIGHTS
+    for record in records:
+        arrays = {"alignment": record.alignment}
+        if record.reference is not None:
+            arrays["reference"] = record.reference
+        size = sum(weights.size for weights in record.weights.values())
         if size <= room:
-            arrays |= exhibit.weights
+            arrays |= record.weights
             room -= size
-        index.append({name: getattr(exhibit, name) for name in TEXT} | {"shapes": {}})
+        index.append({name: getattr(record, name) for name in TEXT} | {"shapes": {}})
         for name, array in arrays.items():
             index[-1]["shapes"][name] = array.shape
             rounded, tops = quantised(array.reshape(int(np.prod(array.shape[:-1])), array.shape[-1]))
@@ -75,11 +75,11 @@ def save(path: Path, exhibits: Iterable[AttentionRecord]) -> None:
 
 
 def load(path: Path) -> list[AttentionRecord]:
-    """Read the exhibits that ``save`` wrote to ``path``."""
+    """Read the records that ``save`` wrote to ``path``."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return _unpacked(json.loads(bytes(stored["index"])), stored["steps"], stored["largest"])
-    except (*DAMAGE, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (*READ_ERRORS, OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} can't be read as attention ({error}); evaluate.py makes it anew") from error
 
 

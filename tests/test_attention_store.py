@@ -42,7 +42,7 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
 
 
 def test_what_there_is_no_room_for_is_kept_as_a_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention_store, "ROOM", 60)  # one exhibit has 54 weights
+    monkeypatch.setattr(attention_store, "MAX_WEIGHTS", 60)  # one exhibit has 54 weights
     save(tmp_path / "test.npz", [exhibit(place, np.random.default_rng(place)) for place in (0, 1)])
     first, second = load(tmp_path / "test.npz")
     assert first.weights and not second.weights
@@ -84,7 +84,7 @@ def test_a_run_keeps_its_attention_and_what_figures_are_made_of(run: Path) -> No
         assert one.reference.shape == (len(row["references"][0].split()), len(row["source"].split()))
     scores = json.loads((run / "results.json").read_text())["test"]
     kept_of = {name for row in rows for name in row["sums"]}
-    assert {"bleu", "aer", "aer_input", "perplexity", "accuracy", "cost_frozen", "flips_random"} <= kept_of
+    assert {"bleu", "aer", "aer_input", "perplexity", "accuracy", "nll_increase_frozen", "flips_random"} <= kept_of
     for name in kept_of:
         parts = np.array([row["sums"][name] for row in rows if name in row["sums"]])
         assert scores[name]["score"] == pytest.approx(float(resampling.score(name, parts.sum(0)))), name

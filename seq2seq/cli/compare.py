@@ -18,20 +18,20 @@ from omegaconf import DictConfig
 from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import Analysis, AnalysisOptions, analyse
 from seq2seq.comparison.explorer import ExampleStore, gather
-from seq2seq.comparison.external import outside
+from seq2seq.comparison.external import external_run
 from seq2seq.comparison.page import page
-from seq2seq.comparison.ranks import FEWEST, Ranking, ranking
-from seq2seq.comparison.runs import Run, damage_told, find, meant, references, unfinished
+from seq2seq.comparison.ranks import MIN_DATASETS, Ranking, ranking
+from seq2seq.comparison.runs import Run, expand_patterns, find, name_damaged_files, references, unfinished
 from seq2seq.comparison.statistics import CORRECTIONS, Correction
-from seq2seq.comparison.systems import check, datasets, entries, named, repeated
-from seq2seq.comparison.tables import counted
+from seq2seq.comparison.systems import check, datasets, group_systems, named, repeated
+from seq2seq.comparison.tables import plural
 from seq2seq.config import validate as schema
 from seq2seq.config.instantiate import plain
 from seq2seq.errors import UserError
 from seq2seq.files.text import read_lines
 from seq2seq.files.writing import write_text
 from seq2seq.generation.writer import check_outputs
-from seq2seq.metrics.resampling import lower_is_better
+from seq2seq.metrics.table import get_metric
 from seq2seq.metrics.text import SCORERS
 from seq2seq.metrics.translation import present
 from seq2seq.runtime import interrupts
@@ -74,11 +74,11 @@ def compare(config: DictConfig) -> Path:
     asked = Comparison(**plain(config))
     _check(asked)
     folder = _claimed(Path(asked.output), asked)
-    paths = meant([asked.runs] if isinstance(asked.runs, str) else asked.runs)
+    paths = expand_patterns([asked.runs] if isinstance(asked.runs, str) else asked.runs)
     runs = find(paths, asked.split) if paths else []
     if not runs and (beside := [name for name in ("split", "quality") if getattr(asked, name) not in ("auto", None)]):
         raise UserError(f"{beside[0]}={getattr(asked, beside[0])} has no effect: it is of runs, and there are none")
-    with damage_told(folder for run in runs for folder in (run.path, run.trained) if folder is not None):
+    with name_damaged_files(folder for run in runs for folder in (run.path, run.trained) if folder is not None):
         return _report(asked, folder, paths, runs)
 
 
@@ -98,15 +98,15 @@ def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[R
     for dataset, mine in several.items():
         metric = asked.metric or _main(mine)
         check(mine, metric)
-        compared = entries(mine, names)
+        compared = group_systems(mine, names)
         choices = AnalysisOptions(metric, asked.samples, asked.level, asked.correction, asked.baseline, asked.quality)
-        log.info("%s: %s of %s", dataset, counted(len(mine), "run"), counted(len(compared), "configuration"))
+        log.info("%s: %s of %s", dataset, plural(len(mine), "run"), plural(len(compared), "configuration"))
         analyses.append(analyse(dataset, compared, choices))
         compared_in.append(compared)
     ranked = _ranked(analyses)
-    if ranked is None and len(analyses) >= FEWEST:
+    if ranked is None and len(analyses) >= MIN_DATASETS:
         notes.append("No ranking over datasets: fewer than two configurations were run on all of them.")
-    title = asked.title or f"{', '.join(several)}: {counted(sum(len(a.entries) for a in analyses), 'configuration')}"
+    title = asked.title or f"{', '.join(several)}: {plural(sum(len(a.entries) for a in analyses), 'configuration')}"
     command = shlex.join(sys.argv)
     told = (ranked, notes, command)
     room = LARGEST - len(page(title, analyses, [ExampleStore()] * len(analyses), *told).encode())
@@ -124,7 +124,8 @@ def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[R
     for name, text in zip(FILES, texts, strict=True):
         write_text(folder / name, text)
     for analysis in analyses:
-        print(f"{analysis.dataset}, {analysis.split}\n{tables.brief(analysis)}\n\n{tables.said(analysis)}\n")
+        print(f"{analysis.dataset}, {analysis.split}\n{tables.terminal_table(analysis)}\n")
+        print(f"{tables.conclusion(analysis)}\n")
     for note in notes:
         print(note)
     print(f"report  {folder / 'index.html'}")
@@ -206,7 +207,7 @@ def _others(asked: Comparison, runs: Sequence[Run]) -> list[Run]:
         hypotheses = list(read_lines(path))
         if empty := sum(not line.strip() for line in hypotheses):
             log.warning("outputs.%s: %d of %d lines are empty", name, empty, len(hypotheses))
-        given = outside(name, hypotheses, sources, told, metrics, like, Path(attention) if attention else None)
+        given = external_run(name, hypotheses, sources, told, metrics, like, Path(attention) if attention else None)
         found.append(given)
     return found
 
@@ -223,11 +224,11 @@ def _main(runs: Sequence[Run]) -> str:
 
 def _ranked(analyses: Sequence[Analysis]) -> Ranking | None:
     """Of what was run on all datasets, where there are enough of them."""
-    if len(analyses) < FEWEST:
+    if len(analyses) < MIN_DATASETS:
         return None
     common = [name for name in analyses[0].names if all(name in a.names for a in analyses)]
-    lower = lower_is_better(analyses[0].metric)
-    if len(common) < 2 or any(lower_is_better(a.metric) != lower for a in analyses):
+    lower = get_metric(analyses[0].metric).lower_is_better
+    if len(common) < 2 or any(get_metric(a.metric).lower_is_better != lower for a in analyses):
         return None
     scores = np.array([[a.estimates[a.metric][name].score for name in common] for a in analyses])
     return ranking(common, scores, lower=lower)
@@ -247,7 +248,7 @@ def _summary(analyses: Sequence[Analysis], ranked: Ranking | None) -> dict[str, 
                 "plain": {m: {n: {"score": x, "sd": sd} for n, (x, sd) in of.items()} for m, of in a.plain.items()},
                 "differences": {m: [vars(d) for d in found] for m, found in a.differences.items()},
                 "costs": {name: dict(costs) for name, costs in a.costs.items()},
-                "said": tables.said(a),
+                "said": tables.conclusion(a),
             }
             for a in analyses
         },

@@ -160,9 +160,10 @@ def _scored(
         maps = [seen for seen in found if seen is not None]  # all: text can always be read
         results[name], links = alignment_error(maps, gold)
         run_results.save_gold(out, name, gold, maps, links, results[name], plots=asked.plots, examples=asked.examples)
-    run_results.save_results(out / RESULTS, results, run_results.about(trained, time.monotonic() - started, **costs))
+    metadata = run_results.run_metadata(trained, time.monotonic() - started, **costs)
+    run_results.save_results(out / RESULTS, results, metadata)
     for name, metrics in results.items():
-        print(f"{name}\n{run_results.table(metrics)}\n")
+        print(f"{name}\n{run_results.format_table(metrics)}\n")
     print(f"results  {out}")
     return results
 

@@ -273,7 +273,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
         run_results.save_frequencies(run, corpus)
         memory = update_memory(trained, parts.training.criterion.train(), records, corpus.max_tokens)
         costs = {"training": dataclasses.asdict(fitted), "update_memory": memory, **cost(trained, records, scored)}
-        about = run_results.about(trained, time.monotonic() - started, **costs)
+        about = run_results.run_metadata(trained, time.monotonic() - started, **costs)
         run_results.save_results(run / RESULTS, {split: scored.metrics}, about)
         metrics.update(scored.metrics)
         return {f"{split}/{name}": found.score for name, found in metrics.items()}
@@ -282,7 +282,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     training = parts.training if config is parts.config else None  # a budget has changed the trainer
     fit(config, corpus, model, run, resume, parts=training, score=score)
     if metrics:  # one process of several tells
-        print(f"{split}\n{run_results.table(metrics)}")
+        print(f"{split}\n{run_results.format_table(metrics)}")
         print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.plots else ""))
     return metrics
 

@@ -17,7 +17,7 @@ def agreement(entries: Sequence[System]) -> Array | None:
     p and q what it gives the source words; the mean over words and over the examples that both kept, of the first run
     of each. Words that either gives nothing are left out; not-a-number where nothing is left. None without examples.
     """
-    rows = [{one.place: _distributions(one.reference) for one in entry.runs[0].exhibits} for entry in entries]
+    rows = [{one.place: _distributions(one.reference) for one in entry.runs[0].attention_records} for entry in entries]
     found = np.full((len(entries), len(entries)), np.nan)
     for a in range(len(entries)):
         for b in range(a + 1):

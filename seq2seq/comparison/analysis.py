@@ -29,7 +29,7 @@ from seq2seq.comparison.statistics import (
     randomised_p,
 )
 from seq2seq.comparison.systems import System, meaning
-from seq2seq.metrics.resampling import lower_is_better
+from seq2seq.metrics.table import find_metric, get_metric
 
 TESTED = ("aer", "sentence_recall", "pointing")
 """Metrics of attention that are tested beside the main one."""
@@ -88,7 +88,7 @@ class Analysis:
     @property
     def names(self) -> list[str]:
         """Of the entries, best first on the main metric."""
-        lower = lower_is_better(self.metric)
+        lower = get_metric(self.metric).lower_is_better
         scores = self.estimates[self.metric]
         return sorted(scores, key=lambda name: scores[name].score if lower else -scores[name].score)
 
@@ -175,11 +175,11 @@ def _tested(
     if not alone or not found:
         return found
     randomiser = Randomiser.of(len(next(iter(alone.values()))), options.samples, options.seed)
-    staying = {name: (one.sum(0), randomiser.staying(one)) for name, one in alone.items()}
+    sums = {name: (one.sum(0), randomiser.kept_sums(one)) for name, one in alone.items()}
     return [
         one
-        if one.seeds or not staying.keys() >= {one.a, one.b}
-        else Difference(**{**vars(one), "randomised": randomised_p(metric, staying[one.a], staying[one.b])})
+        if one.seeds or not sums.keys() >= {one.a, one.b}
+        else Difference(**{**vars(one), "randomised": randomised_p(metric, sums[one.a], sums[one.b])})
         for one in found
     ]
 
@@ -238,7 +238,7 @@ def _quality(entries: Sequence[System], asked: float | None) -> tuple[str, float
     """
     ours = [run for entry in entries for run in entry.runs if run.about.get("training")]
     monitors = {run.about["training"].get("monitor") for run in ours}
-    if len(monitors) != 1 or (monitor := monitors.pop()) is None:
+    if len(monitors) != 1 or (monitor := monitors.pop()) is None or find_metric(str(monitor)) is None:
         return None
     if asked is not None:
         return str(monitor), asked
@@ -246,7 +246,7 @@ def _quality(entries: Sequence[System], asked: float | None) -> tuple[str, float
     known = [value for value in best if value is not None]
     if len(known) < len(best) or not known:
         return None
-    return str(monitor), min(known) if _higher(str(monitor)) else max(known)
+    return str(monitor), max(known) if get_metric(str(monitor)).lower_is_better else min(known)
 
 
 def seconds_to(run: Run, monitor: str, value: float) -> float | None:
@@ -254,17 +254,13 @@ def seconds_to(run: Run, monitor: str, value: float) -> float | None:
     training: Mapping[str, Any] = run.about.get("training") or {}
     if not training.get("steps"):
         return None
-    name = f"validation/{monitor}"
+    name, lower = f"validation/{monitor}", get_metric(monitor).lower_is_better
     for row in run.curves:
-        if name in row and (row[name] >= value if _higher(monitor) else row[name] <= value):
+        if name in row and (row[name] <= value if lower else row[name] >= value):
             return float(row["step"] / training["steps"] * training["seconds"])
     return None
 
 
 def _best(run: Run, monitor: str) -> float | None:
     values = [row[f"validation/{monitor}"] for row in run.curves if f"validation/{monitor}" in row]
-    return (max(values) if _higher(monitor) else min(values)) if values else None
-
-
-def _higher(monitor: str) -> bool:
-    return monitor not in ("loss", "nll") and not lower_is_better(monitor)
+    return (min(values) if get_metric(monitor).lower_is_better else max(values)) if values else None

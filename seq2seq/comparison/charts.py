@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 62, 230, 14, 46
 ROW = 14
 """Pixels from name to name."""
-NAMED = 7
+MAX_NAMED = 7
 """Series that have a colour and a name; others are thin and grey, and named on hover."""
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "", "6 3", "2 3")
 
@@ -43,11 +43,11 @@ def lines(
     for place in reversed(range(len(names))):  # named ones on top
         name, points = names[place], known[names[place]]
         path = "M" + "L".join(f"{frame.x(p.x):.1f} {frame.y(p.y):.1f}" for p in points)
-        kind = f"s{place}" if place < NAMED else "rest"
-        dash = f' stroke-dasharray="{DASHES[place]}"' if place < NAMED and DASHES[place] else ""
+        kind = f"s{place}" if place < MAX_NAMED else "rest"
+        dash = f' stroke-dasharray="{DASHES[place]}"' if place < MAX_NAMED and DASHES[place] else ""
         band = ""
         ranges = [(p.x, p.low, p.high) for p in points if p.low is not None and p.high is not None]
-        if place < NAMED and len(ranges) == len(points):
+        if place < MAX_NAMED and len(ranges) == len(points):
             bars = (f"M{frame.x(x):.1f} {frame.y(low):.1f}V{frame.y(high):.1f}" for x, low, high in ranges)
             band = f'<path class="bar {kind}" d="{"".join(bars)}"/>'
         title = f"<title>{escape(name)}</title>"
@@ -56,9 +56,9 @@ def lines(
             x_at, y_at = frame.x(points[0].x), frame.y(points[0].y)
             drawn = f'<circle class="dot {kind}" cx="{x_at:.1f}" cy="{y_at:.1f}" r="4">{title}</circle>'
         parts.append(f"<g>{band}{drawn}</g>")
-    ends = {name: frame.y(known[name][-1].y) for name in names[:NAMED]}
+    ends = {name: frame.y(known[name][-1].y) for name in names[:MAX_NAMED]}
     parts.append(_names(ends))
-    return frame.svg(parts, f"{y} over {x}: {', '.join(names[:NAMED])}")
+    return frame.svg(parts, f"{y} over {x}: {', '.join(names[:MAX_NAMED])}")
 
 
 def scatter(points: Mapping[str, Point], x: str, y: str, *, log: bool = True) -> str:
@@ -69,14 +69,14 @@ def scatter(points: Mapping[str, Point], x: str, y: str, *, log: bool = True) ->
     frame = _Frame.around(list(known.values()), log_x=log)
     parts = frame.axes(x, y, ())
     for place, (name, p) in reversed(list(enumerate(known.items()))):
-        kind = f"s{place}" if place < NAMED else "rest"
+        kind = f"s{place}" if place < MAX_NAMED else "rest"
         at = f"{frame.x(p.x):.1f}", f"{frame.y(p.y):.1f}"
         bar = ""
         if p.low is not None and p.high is not None:
             bar = f'<path class="bar {kind}" d="M{at[0]} {frame.y(p.low):.1f}V{frame.y(p.high):.1f}"/>'
         told = f"<title>{escape(name)}: {escape(p.label)}</title>"
         parts.append(f'<g>{bar}<circle class="dot {kind}" cx="{at[0]}" cy="{at[1]}" r="4">{told}</circle></g>')
-    first = list(known)[:NAMED]
+    first = list(known)[:MAX_NAMED]
     parts.append(_names({name: frame.y(known[name].y) for name in first}))
     return frame.svg(parts, f"{y} against {x}: {', '.join(first)}")
 

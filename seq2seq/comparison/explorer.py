@@ -22,8 +22,8 @@ from seq2seq.attention_store import AttentionRecord, quantised
 from seq2seq.comparison.runs import references
 from seq2seq.comparison.systems import System
 
-SIDE = 240  # pixels of a picture
-LONGEST = 4000  # pieces of a source that is shown
+THUMBNAIL_SIDE = 240  # pixels of a picture
+MAX_PIECES = 4000  # pieces of a source that is shown
 
 
 @dataclass
@@ -45,7 +45,7 @@ def gather(entries: Sequence[System], count: int, order: Sequence[str], room: in
     in the page, in bytes, is ``room`` at most.
     """
     chosen = {entry.name: entry.runs[0] for entry in entries}
-    kept = {name: {one.place: one for one in run.exhibits} for name, run in chosen.items()}
+    kept = {name: {one.place: one for one in run.attention_records} for name, run in chosen.items()}
     some = {name: maps for name, maps in kept.items() if maps}
     found = ExampleStore()
     if missing := sorted(set(chosen) - set(some)):
@@ -71,7 +71,7 @@ def gather(entries: Sequence[System], count: int, order: Sequence[str], room: in
             size = _size(attempt) + pool.since(before)
             if size <= (left - means if full else left):
                 made, left = attempt, left - size
-                complete = all(exhibits[place].weights for exhibits in some.values() if place in exhibits)
+                complete = all(kept_records[place].weights for kept_records in some.values() if place in kept_records)
                 whole, bare = whole + (full and complete), bare + (not (full and complete))
                 break
             pool.forget(before)
@@ -85,7 +85,7 @@ def gather(entries: Sequence[System], count: int, order: Sequence[str], room: in
             "some or all: what else there is of them would not fit."
         )
     if short:
-        found.notes.append(f"Of {short} examples the source is over {LONGEST} pieces, which are not shown.")
+        found.notes.append(f"Of {short} examples the source is over {MAX_PIECES} pieces, which are not shown.")
     if len(found.examples) < len(places):
         found.notes.append(f"{len(places) - len(found.examples)} further examples would not fit and are left out.")
     return found
@@ -129,7 +129,7 @@ def _example(
     full: bool,
 ) -> dict[str, Any]:
     items, packed = [], io.BytesIO()
-    shown = {name: exhibits[place] for name, exhibits in kept.items() if place in exhibits}
+    shown = {name: kept_records[place] for name, kept_records in kept.items() if place in kept_records}
     pictures = any(one.cells for one in shown.values())
     for entry, name in enumerate(order):
         if name not in shown:
@@ -139,7 +139,7 @@ def _example(
         slots = []
         arrays = {"": one.alignment[None]} | (dict(one.weights) if full else {})
         for slot, weights in arrays.items():
-            if weights.shape[-1] > LONGEST:
+            if weights.shape[-1] > MAX_PIECES:
                 continue
             steps, (largest,) = quantised(weights.reshape(1, -1))
             slots.append([slot, *weights.shape, packed.tell(), float(f"{largest:.4g}")])
@@ -158,7 +158,7 @@ def _example(
         items.append(item)
     return {
         "place": place,
-        "source": "" if pictures else str(record["source"])[:LONGEST],
+        "source": "" if pictures else str(record["source"])[:MAX_PIECES],
         "references": references(record),
         "image": _picture(record) if pictures else "",
         "data": base64.b64encode(zlib.compress(packed.getvalue(), 9)).decode(),
@@ -179,7 +179,7 @@ def _picture(record: Mapping[str, Any]) -> str:
     try:
         with Image.open(path) as picture:
             small = picture.convert("RGB")
-            small.thumbnail((SIDE, SIDE))
+            small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
             file = io.BytesIO()
             small.save(file, "JPEG", quality=80)
     except (OSError, ValueError, Image.DecompressionBombError):

@@ -20,11 +20,11 @@ from seq2seq.metrics.text import score
 
 SYSTEM = "system"
 """The facet that names them."""
-SLACK = 0.02
+ROW_SUM_TOLERANCE = 0.02
 """By which rounded weights may sum to more than 1."""
 
 
-def outside(
+def external_run(
     name: str,
     hypotheses: Sequence[str],
     sources: Sequence[str],
@@ -40,17 +40,17 @@ def outside(
     if len(hypotheses) != len(references):
         raise UserError(f"outputs.{name} has {len(hypotheses)} lines, but there are references for {len(references)}")
     scores = score(metrics, hypotheses, references)
-    rows = {name: found.rows for name, found in scores.items() if found.rows is not None}
+    rows = {name: found.per_record for name, found in scores.items() if found.per_record is not None}
     records: list[dict[str, Any]] = [
         {"source": source, "references": list(several), "hypothesis": text, "sums": {m: rows[m][n] for m in rows}}
         for n, (source, several, text) in enumerate(zip(sources, references, hypotheses, strict=True))
     ]
-    exhibits = [] if attention is None else _attention(attention, records)
-    for one in exhibits:
+    kept = [] if attention is None else _attention(attention, records)
+    for one in kept:
         records[one.place]["attention"] = behaviour.statistics(one.weights.get("cross.0", one.alignment))
     known = behaviour.average(record["attention"] for record in records if "attention" in record)
     scores |= {f"attention_{name}": MetricResult(value, behaviour.HOW) for name, value in known.items()}
-    results = {name: found.told() for name, found in scores.items()}
+    results = {name: found.to_dict() for name, found in scores.items()}
     split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
     run = Run(
         Path(f"outputs.{name}"),
@@ -64,7 +64,7 @@ def outside(
     )
     run.__dict__["records"] = records
     run.__dict__["curves"], run.__dict__["frequencies"] = [], {}
-    run.__dict__["exhibits"] = exhibits
+    run.__dict__["attention_records"] = kept
     return run
 
 
@@ -87,7 +87,7 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Attenti
         weights = given[None] if given.ndim == 2 else given
         if not np.isfinite(weights).all() or (weights < 0).any():
             raise UserError(f"{path}: array {place} has weights that are negative or no numbers")
-        if weights.size and (most := float(weights.sum(-1).max())) > 1 + SLACK:
+        if weights.size and (most := float(weights.sum(-1).max())) > 1 + ROW_SUM_TOLERANCE:
             raise UserError(
                 f"{path}: array {place} has a row that sums to {most:.3g}; an output word's weights sum to 1"
             )

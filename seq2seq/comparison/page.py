@@ -17,27 +17,9 @@ from seq2seq.comparison.ranks import Ranking
 from seq2seq.comparison.significance import matrix, significance
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.tables import Cell
-from seq2seq.metrics.resampling import lower_is_better
+from seq2seq.metrics.table import get_metric
 
 FOLDER = Path(__file__).parent
-MEANING = {
-    "attention_entropy": "nats; 0 sharp",
-    "attention_effective_positions": "exp of the entropy",
-    "attention_sparsity": "share of weights that are exactly 0",
-    "attention_peak": "largest weight of a step",
-    "attention_monotonicity": "share of steps that do not go back",
-    "attention_coverage_min": "attention that the least attended position got",
-    "attention_disagreement": "between heads, 0 alike, 1 apart",
-    "attention_sentinel": "mass outside the source",
-    "cost_uniform": "nats a token lost with uniform weights",
-    "cost_permuted": "nats a token lost with weights dealt out anew",
-    "cost_frozen": "nats a token lost with the first step's weights",
-    "erased_attended": "nats lost without the most attended source word",
-    "erased_random": "nats lost without another source word",
-    "flips_attended": "predictions that change without the most attended word",
-    "flips_random": "predictions that change without another word",
-    "gradient_tau": "Kendall's tau with gradient x input",
-}
 
 
 def page(
@@ -75,14 +57,14 @@ def page(
 def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
     """One dataset."""
     one_each = all(len(entry.runs) == 1 for entry in a.entries)
-    runs = tables.counted(sum(len(entry.runs) for entry in a.entries), "run")
-    of = f"{tables.counted(a.records, 'record')} of {escape(a.split)}"
-    facts = f"{of}; {runs} of {tables.counted(len(a.entries), 'configuration')}"
-    order = "Lowest" if lower_is_better(a.metric) else "Highest"
+    runs = tables.plural(sum(len(entry.runs) for entry in a.entries), "run")
+    of = f"{tables.plural(a.records, 'record')} of {escape(a.split)}"
+    facts = f"{of}; {runs} of {tables.plural(len(a.entries), 'configuration')}"
+    order = "Lowest" if get_metric(a.metric).lower_is_better else "Highest"
     parts = [
         f'<section id="d{number}"><h2>{escape(a.dataset)}</h2><p class="facts">{facts}. '
         f"{escape(a.metric)}: <code>{escape(a.signatures[a.metric])}</code></p>",
-        f'<p class="said">{escape(tables.said(a))}</p>',
+        f'<p class="said">{escape(tables.conclusion(a))}</p>',
         "<h3>Scores and costs</h3>",
         f"<p>In brackets {100 * a.options.level:g} % intervals: "
         + (
@@ -92,7 +74,7 @@ def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
             "deviation between seeds."
         )
         + f" {order} {escape(a.metric)} first; a heading sorts.</p>",
-        _table(tables.head(a), tables.rows(a), f"scores{number}"),
+        _table(tables.headings(a), tables.rows(a), f"scores{number}"),
         _others(a, number),
         _charts(a),
         significance(a),
@@ -121,7 +103,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]], name: str) -> st
 
 
 def _others(a: Analysis, number: int) -> str:
-    head, rows = tables.others(a)
+    head, rows = tables.other_figures(a)
     if len(head) < 2:
         return ""
     told = _table(head, rows, f"others{number}")
@@ -199,11 +181,11 @@ def _sliced(a: Analysis) -> list[tuple[str, str]]:
 
 
 def _attention(a: Analysis, number: int) -> str:
-    head, rows = tables.about_attention(a)
+    head, rows = tables.attention_table(a)
     if len(head) < 2:
         return ""
     known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain or m in a.estimates]
-    meaning = "; ".join(f"<b>{escape(m.removeprefix('attention_'))}</b> {escape(MEANING[m])}" for m in known)
+    meaning = "; ".join(f"<b>{escape(m.removeprefix('attention_'))}</b> {escape(_meaning(m))}" for m in known)
     parts = [
         "<h3>Attention itself</h3><p>Last cross layer, of outputs; what is lost or erased, of references.</p>",
         _table(head, rows, f"attention{number}"),
@@ -227,6 +209,12 @@ def _attention(a: Analysis, number: int) -> str:
     return "".join(parts)
 
 
+def _meaning(name: str) -> str:
+    """Return what a metric says, with its unit."""
+    metric = get_metric(name)
+    return f"{metric.description} ({metric.unit})" if metric.unit else metric.description
+
+
 def _explorer(number: int, examples: ExampleStore) -> str:
     if not examples.examples:
         return ""
@@ -238,8 +226,8 @@ def _explorer(number: int, examples: ExampleStore) -> str:
 
 def _ranking(ranking: Ranking) -> str:
     return (
-        f"<section><h2>Over {ranking.datasets} datasets</h2><p>Mean ranks; a bar joins what is not told apart "
-        f"(Nemenyi, 0.05). Friedman: p = {ranking.p:.3g}.</p>"
+        f"<section><h2>Over {ranking.datasets} datasets</h2><p>Mean ranks; a bar joins systems "
+        f"without a significant difference (Nemenyi, 0.05). Friedman: p = {ranking.p:.3g}.</p>"
         f"<figure>{charts.critical_difference(ranking)}</figure></section>"
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-FEWEST = 5
+MIN_DATASETS = 5
 """Datasets that a ranking needs: with fewer hardly any difference could be critical."""
 
 

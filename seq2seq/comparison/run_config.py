@@ -15,25 +15,25 @@ from seq2seq.stored.plain import read_yaml, resolved
 
 PRIMARY = ("model", "attention")
 """Groups that name a system wherever they differ; of others, what was typed."""
-STARTS = 8
+MAX_ANCESTORS = 8
 """How many runs, each of which started from another, are told apart by all that they learnt from."""
 CONTROL = "control"
 """What an evaluation was under, which its name always says."""
-BESIDE = {
+IGNORED_KEYS = {
     *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "plots", "plots_every", "metrics")),
     *(f"training.{name}" for name in ("examples", "faithfulness", "start_from")),
 }
 """Keys that change nothing in what is learnt."""
-READING = {
+IGNORED_DATA_KEYS = {
     f"data.{name}"
     for name in ("path", "cache", "workers", "pin_memory", "max_tokens", "max_sentences", "reader", "tokenizer")
 }
 """Keys of data that change nothing in what is scored."""
 
 
-def chosen(path: Path) -> dict[str, str]:
+def choices(path: Path) -> dict[str, str]:
     """How a run's config came about, as Hydra keeps it: the groups that name a system, and what was typed of the
     recipe. A synonym goes by the name of what it is, so that one configuration has one name.
     """
@@ -48,10 +48,10 @@ def chosen(path: Path) -> dict[str, str]:
     names = {group: str(kept[group]) for group in PRIMARY if kept.get(group)}
     groups = {group: _synonym(group, name) or name for group, name in names.items()}
     typed = [str(line).lstrip("+").partition("=") for line in lines or []]
-    return groups | {key: value for key, _, value in typed if key not in BESIDE.union(PRIMARY, {"data"})}
+    return groups | {key: value for key, _, value in typed if key not in IGNORED_KEYS.union(PRIMARY, {"data"})}
 
 
-def evaluated(
+def eval_diff(
     config: Mapping[str, Any], trained: Mapping[str, Any], about: Mapping[str, Any], told: Mapping[str, Any]
 ) -> dict[str, str]:
     """What an evaluation did otherwise than the run."""
@@ -59,7 +59,9 @@ def evaluated(
     for node in ("decoding", *(["data"] if _name(config) == _name(trained) else [])):
         mine, usual = (_flat(node, one.get(node)) for one in (config, trained))
         changed = (key for key in mine if mine[key] != usual.get(key))
-        found |= {key: str(mine[key]) for key in changed if READING.isdisjoint((key, ".".join(key.split(".")[:2])))}
+        found |= {
+            key: str(mine[key]) for key in changed if IGNORED_DATA_KEYS.isdisjoint((key, ".".join(key.split(".")[:2])))
+        }
     scored, best = (Path(str(one.get("checkpoint", ""))).name for one in (about, told))
     if best and scored != best:
         found["checkpoint"] = scored
@@ -67,12 +69,12 @@ def evaluated(
     return found | ({CONTROL: str(control)} if control else {})
 
 
-def learnt(path: Path, config: Mapping[str, Any], depth: int = 0) -> list[Any]:
+def training_key(path: Path, config: Mapping[str, Any], depth: int = 0) -> list[Any]:
     """What made a model: the recipe, what it was trained on, and likewise the run that it started from."""
     start = _below(config, "training").get("start_from")
-    folders = (Path(str(start)), Path(str(start)).parent.parent) if start and depth < STARTS else ()
+    folders = (Path(str(start)), Path(str(start)).parent.parent) if start and depth < MAX_ANCESTORS else ()
     before = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
-    began = start if before is None else learnt(before, config_of(before), depth + 1)
+    began = start if before is None else training_key(before, config_of(before), depth + 1)
     return [_recipe(config), _trained_on(path, config), began]
 
 
@@ -108,9 +110,9 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config without what changes nothing in what is learnt. Of the data, what is trained on stays."""
     kept: dict[str, Any] = {}
     for key, value in config.items():
-        if key in BESIDE or key in ("task", "experiment"):
+        if key in IGNORED_KEYS or key in ("task", "experiment"):
             continue
-        below = {name.partition(".")[2] for name in BESIDE if name.startswith(f"{key}.")}
+        below = {name.partition(".")[2] for name in IGNORED_KEYS if name.startswith(f"{key}.")}
         if isinstance(value, Mapping) and below:
             value = {name: one for name, one in value.items() if name not in below}
         kept[str(key)] = value

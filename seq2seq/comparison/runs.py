@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from seq2seq import attention_store
 from seq2seq.attention_store import AttentionRecord
-from seq2seq.comparison.run_config import CONTROL, chosen, config_of, evaluated, learnt
+from seq2seq.comparison.run_config import CONTROL, choices, config_of, eval_diff, training_key
 from seq2seq.errors import UserError
+from seq2seq.metrics.table import find_metric, get_metric
 from seq2seq.run_directory import FAILED, RESULTS, changed
+from seq2seq.stored import moved_names
 from seq2seq.stored.plain import parse_json, read_json
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class Run:
         file = self.path / "outputs" / f"{self.split}.jsonl"
         if not file.exists():
             raise UserError(f"{file} is missing: evaluate.py checkpoint={self.path} makes it anew")
-        return list(_lines(file))
+        return [_renamed_sums(record) for record in _lines(file)]
 
     def source(self, place: int) -> str:
         """That of a record: a text, or of a picture its file's name, wherever it lies."""
@@ -61,6 +63,8 @@ class Run:
 
     def rows(self, metric: str) -> NDArray[np.float64] | None:
         """(N, K) of a metric, None where the outputs don't have it."""
+        if get_metric(metric).from_sums is None:
+            return None
         if metric.startswith(STATISTIC):
             values = [(record.get("attention") or {}).get(metric.removeprefix(STATISTIC)) for record in self.records]
             some: Sequence[list[Any] | None] = [None if value is None else [value, 1.0] for value in values]
@@ -73,7 +77,7 @@ class Run:
         return np.array([nothing if row is None else row for row in some], np.float64)
 
     @cached_property
-    def exhibits(self) -> list[AttentionRecord]:
+    def attention_records(self) -> list[AttentionRecord]:
         """Outputs with their attention; [] where none was kept."""
         path = self.path / "attention" / f"{self.split}.npz"
         found = attention_store.load(path) if path.exists() else []
@@ -102,7 +106,7 @@ def references(record: Mapping[str, Any]) -> list[str]:
     return list(record.get("references") or [record["target"]])
 
 
-def meant(paths: Iterable[str]) -> list[Path]:
+def expand_patterns(paths: Iterable[str]) -> list[Path]:
     """Paths, or what patterns such as ``multirun/*`` match."""
     found = []
     for path in map(str, paths):
@@ -145,7 +149,7 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 @contextmanager
-def damage_told(paths: Iterable[Path]) -> Iterator[None]:
+def name_damaged_files(paths: Iterable[Path]) -> Iterator[None]:
     """Lays errors that come of damaged files at those files, in one line."""
     try:
         yield
@@ -162,7 +166,7 @@ def damage_told(paths: Iterable[Path]) -> Iterator[None]:
 
 def read(path: Path, split: str) -> Run:
     """A run's directory, or that of an evaluation; ``auto`` is its test split, or valid where it has no test."""
-    with damage_told([path]):
+    with name_damaged_files([path]):
         run = _read(path, split)
     for file in [*changed(path), *(changed(run.trained) if run.trained not in (None, path) else ())]:
         log.warning("%s was changed after it was written: what is compared is not what was measured", file)
@@ -180,8 +184,8 @@ def _read(path: Path, split: str) -> Run:
     later = "training" not in about
     trained = _run_of(path, about) if later else path
     config, mine, told = config_of(trained), config_of(path), about if trained == path else _told(trained)
-    otherwise = evaluated(mine, config, about, told) if later else {}
-    key = json.dumps([learnt(trained, config), otherwise], sort_keys=True, default=str)
+    otherwise = eval_diff(mine, config, about, told) if later else {}
+    key = json.dumps([training_key(trained, config), otherwise], sort_keys=True, default=str)
     data, control = mine.get("data"), otherwise.get(CONTROL)
     data = data if isinstance(data, Mapping) else {}
     return Run(
@@ -189,7 +193,7 @@ def _read(path: Path, split: str) -> Run:
         split,
         str(data.get("name") or split) if split in SPLITS else split,
         about.get("seed"),
-        chosen(trained) | otherwise,
+        choices(trained) | otherwise,
         hashlib.sha256(key.encode()).hexdigest(),
         results[split],
         {name: value for name, value in {**told, **about}.items() if name != "training" or not control},
@@ -209,6 +213,13 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number} is damaged: it is no record")
             yield row
+
+
+def _renamed_sums(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with today's names of figures."""
+    if isinstance(sums := record.get("sums"), Mapping):
+        record["sums"] = {moved_names.METRICS.get(name, name): row for name, row in sums.items()}
+    return record
 
 
 def _number(text: str | None) -> bool:
@@ -245,4 +256,13 @@ def _results(path: Path) -> dict[str, Any]:
         for metric, score in (metrics or {}).items():
             if split != "run" and not (isinstance(score, Mapping) and isinstance(score.get("score"), int | float)):
                 raise UserError(f"{path / RESULTS} is damaged: {split}.{metric} has no score")
-    return found
+    return {split: metrics if split == "run" else _known(path, metrics or {}) for split, metrics in found.items()}
+
+
+def _known(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures under today's names; those that no metric of the table is called by are left out."""
+    renamed = {moved_names.METRICS.get(name, name): figure for name, figure in metrics.items()}
+    for name in renamed:
+        if find_metric(name) is None:
+            log.warning("%s: %s is left out: there is no such metric in this version", path / RESULTS, name)
+    return {name: figure for name, figure in renamed.items() if find_metric(name) is not None}

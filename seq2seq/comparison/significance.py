@@ -10,9 +10,9 @@ from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import Analysis
 from seq2seq.comparison.statistics import Difference
 from seq2seq.comparison.tables import ALPHA
-from seq2seq.metrics.resampling import lower_is_better
+from seq2seq.metrics.table import get_metric
 
-LEAST_P = 0.001
+MIN_P = 0.001
 """Below which p is not told more exactly: a normal's far tail is not known."""
 
 
@@ -31,14 +31,15 @@ def significance(a: Analysis) -> str:
         if alone:
             hows.append(
                 "▴ ▾: one run, beside another or two. Sentences alone are drawn (paired bootstrap, whose standard "
-                "deviation z is tested with), so that this holds for these runs; other seeds may turn it. Approximate "
-                "randomisation, where given, is not corrected."
+                "deviation z is tested with), so that this holds for these runs only; other seeds may change it. "
+                "Approximate randomisation, where given, is not corrected."
             )
         how = " ".join(hows)
         up, down = _words(metric)
         parts.append(
-            f"<h3>{escape(metric)}: who differs from whom</h3><p>Row less column. <b class=up>▲ ▴</b> the row is "
-            f"{up}, <b class=down>▼ ▾</b> {down}, p &lt; {ALPHA}{tables.how_corrected(a, metric)}; · not told apart. "
+            f"<h3>{escape(metric)}: who differs from whom</h3><p>Each cell compares the row with the column. "
+            f"<b class=up>▲ ▴</b> the row is {up}, <b class=down>▼ ▾</b> {down}, p &lt; {ALPHA}"
+            f"{tables.how_corrected(a, metric)}; · no significant difference. "
             f"{how}</p>" + matrix(names, partial(_cell, metric, known), "significance")
         )
     return "".join(parts)
@@ -46,11 +47,11 @@ def significance(a: Analysis) -> str:
 
 def _words(metric: str) -> tuple[str, str]:
     """Of what is up and of what is down."""
-    return ("higher", "lower") if metric.startswith(tables.NEUTRAL) else ("better", "worse")
+    return ("higher", "lower") if get_metric(metric).higher_is_better is None else ("better", "worse")
 
 
 def _p(value: float) -> str:
-    return f"p {value:.3g}" if value >= LEAST_P else f"p < {LEAST_P}"
+    return f"p {value:.3g}" if value >= MIN_P else f"p < {MIN_P}"
 
 
 def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, column: str) -> str:
@@ -60,7 +61,7 @@ def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, co
     if d is None:
         return "<td></td>"
     value = sign * d.difference
-    better = value < 0 if lower_is_better(metric) else value > 0
+    better = value < 0 if get_metric(metric).lower_is_better else value > 0
     marks = "▲▼" if d.seeds else "▴▾"
     mark, kind = ("·", "") if d.adjusted >= ALPHA else (marks[0], "up") if better else (marks[1], "down")
     low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
@@ -69,7 +70,7 @@ def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, co
     if d.randomised is not None:
         said += f", approximate randomisation p {d.randomised:.3g}, not corrected"
     up, down = _words(metric)
-    word = {"": "not told apart", "up": up, "down": down}[kind]
+    word = {"": "no significant difference", "up": up, "down": down}[kind]
     heard = f'<span class="hidden">{word}, {escape(said)}</span>'
     return f'<td class="{kind}"><span aria-hidden="true">{mark}</span>{heard}</td>'  # the script makes a title of it
 

@@ -110,12 +110,12 @@ class RunGroup:
         return np.asarray(self.resampled[chosen, np.arange(samples)].mean(0))
 
     @property
-    def between(self) -> float:
+    def seed_variance(self) -> float:
         """s^2, the variance between runs; 0 of one run."""
         return float(self.scores.var(ddof=1)) if self.runs > 1 else 0.0
 
     @property
-    def of_both(self) -> float:
+    def interaction_variance(self) -> float:
         """Var(ab) of the mean: how much sentences move runs apart from each other."""
         if self.runs == 1:
             return 0.0
@@ -181,13 +181,13 @@ class Randomiser:
             np.random.default_rng(seed).integers(2, size=(trials, records), dtype=bool).astype(np.float64)
         )
 
-    def staying(self, rows: Array) -> Array:
+    def kept_sums(self, rows: Array) -> Array:
         """(N, K) -> (R, K) sums over what stays, for ``p``."""
         return self.sides @ rows
 
 
 def randomised_p(metric: str, a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
-    """The share of trials that differ as much as the two systems do; of each its sums (K,) and ``staying`` (R, K)."""
+    """The share of trials that differ as much as the two systems do; of each its sums (K,) and ``kept_sums`` (R, K)."""
     (all_a, stays_a), (all_b, stays_b) = a, b
     real = abs(float(resampling.score(metric, all_a) - resampling.score(metric, all_b)))
     one = resampling.score(metric, stays_a + (all_b - stays_b))
@@ -235,12 +235,12 @@ def _variance(systems: Sequence[RunGroup], drawn: Array) -> tuple[float, float]:
     of two systems has one run, its seeds are taken to vary as the other's do; its own Var(ab) is in the resamples.
     """
     several = [system for system in systems if system.runs > 1]
-    of_seeds = [system.between / system.runs for system in several]
-    variance = float(np.nanvar(drawn, ddof=1)) - 2 * sum(system.of_both for system in several)
+    of_seeds = [system.seed_variance / system.runs for system in several]
+    variance = float(np.nanvar(drawn, ddof=1)) - 2 * sum(system.interaction_variance for system in several)
     if several and len(several) < len(systems):
         (other,) = several
-        variance += max(0.0, other.between - other.of_both * other.runs)
-        of_seeds = [other.between * (1 + 1 / other.runs)]  # one estimate tells of both
-    variance = max(variance, sum(system.between / system.runs for system in several))
+        variance += max(0.0, other.seed_variance - other.interaction_variance * other.runs)
+        of_seeds = [other.seed_variance * (1 + 1 / other.runs)]  # one estimate tells of both
+    variance = max(variance, sum(system.seed_variance / system.runs for system in several))
     below = sum(part**2 / (system.runs - 1) for part, system in zip(of_seeds, several, strict=True))
     return variance, variance**2 / below if below > 0 else np.inf

@@ -11,7 +11,7 @@ from seq2seq.comparison.runs import Run, references
 from seq2seq.errors import UserError
 from seq2seq.run_directory import RESULTS
 
-SHORT = 40  # characters of a text that is shown where test sets differ
+EXCERPT_LENGTH = 40  # characters of a text that is shown where test sets differ
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def datasets(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def entries(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[System]:
+def group_systems(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[System]:
     """Of one dataset, in the order of their ``names`` by key (``named``, unless given). Of two runs of one
     configuration and one seed the later counts (``repeated`` tells the others).
     """
@@ -141,10 +141,11 @@ def _apart(one: Run, other: Run, metric: str) -> str | None:
 def _difference(one: str, other: str) -> str:
     """Both, from shortly before they part."""
     parting = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    start = max(0, parting - SHORT // 2)
+    start = max(0, parting - EXCERPT_LENGTH // 2)
     before = "..." if start else ""
     return " and ".join(
-        repr(before + text[start : start + SHORT] + "..." * (len(text) > start + SHORT)) for text in (one, other)
+        repr(before + text[start : start + EXCERPT_LENGTH] + "..." * (len(text) > start + EXCERPT_LENGTH))
+        for text in (one, other)
     )
 
 

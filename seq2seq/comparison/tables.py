@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from seq2seq.comparison.analysis import COSTS, Analysis
 from seq2seq.comparison.statistics import Estimate
-from seq2seq.metrics.resampling import lower_is_better
+from seq2seq.metrics.table import get_metric, names_of
 
 MEBIBYTE = 2**20
 ALPHA = 0.05
@@ -23,25 +23,9 @@ ATTENTION = (
     "attention_disagreement",
     "attention_sentinel",
 )
-FAITHFULNESS = (
-    "cost_uniform",
-    "cost_permuted",
-    "cost_frozen",
-    "erased_attended",
-    "erased_random",
-    "flips_attended",
-    "flips_random",
-    "gradient_tau",
-)
-LIKELIHOOD = ("perplexity", "accuracy")
-PER_UNIT = (
-    *("repetition", "length_ratio", "novelty", "extractive", "distinct", "unique_captions"),
-    *("aer", "pointing", "sentence_recall", "exact", "attributes", "accuracy", "copy_accuracy", "cider"),
-    *(*ATTENTION, *FAITHFULNESS),
-)
-"""Metrics that are shown with three digits."""
-NEUTRAL = ("attention_", "length_ratio")
-"""Metrics of which neither more nor less is better."""
+"""Statistics of attention that have a column. The others say almost the same."""
+FAITHFULNESS = names_of("faithfulness")
+LIKELIHOOD = names_of("likelihood")
 
 
 @dataclass(frozen=True)
@@ -54,10 +38,8 @@ class Cell:
 
 def columns(analysis: Analysis) -> list[str]:
     """Metrics of outputs, the main one first, and those of attention that gold tells of."""
-    elsewhere = (analysis.metric, *LIKELIHOOD, *ATTENTION, *FAITHFULNESS)
-    rest = [m for m in analysis.estimates if m not in elsewhere and not m.startswith("attention_")]
-    gold = [m for m in rest if m.startswith(("aer", "pointing", "sentence_recall"))]
-    return [analysis.metric, *(m for m in rest if m not in gold), *gold]
+    others = [m for m in analysis.estimates if m != analysis.metric]
+    return [analysis.metric, *(m for group in ("outputs", "gold") for m in others if get_metric(m).group == group)]
 
 
 def rows(analysis: Analysis, *, interval: str = "[{low}, {high}]") -> list[list[Cell]]:
@@ -73,7 +55,7 @@ def rows(analysis: Analysis, *, interval: str = "[{low}, {high}]") -> list[list[
     return found
 
 
-def head(analysis: Analysis) -> list[str]:
+def headings(analysis: Analysis) -> list[str]:
     """Of ``rows``."""
     return ["", "seeds", *columns(analysis), *(cost_title(analysis, which) for which in shown_costs(analysis))]
 
@@ -85,7 +67,7 @@ def cost_title(analysis: Analysis, which: str) -> str:
     return COSTS[which]
 
 
-def counted(number: int, what: str) -> str:
+def plural(number: int, what: str) -> str:
     """``1 run``, ``2 runs``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
@@ -102,20 +84,16 @@ def figure(analysis: Analysis, metric: str, name: str, interval: str = "[{low}, 
     if (known := analysis.plain.get(metric, {}).get(name)) is None:
         return Cell("–")
     mean, sd = known
-    digits = _digits(metric)
+    digits = get_metric(metric).digits
     return Cell(f"{mean:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}"), mean)
 
 
 def estimated(metric: str, found: Estimate, interval: str) -> Cell:
     """``98.7 ± 0.3 [97.9, 99.2]``: mean, standard deviation between seeds, confidence interval."""
-    digits = _digits(metric)
+    digits = get_metric(metric).digits
     spread = "" if found.sd is None else f" ± {found.sd:.{digits}f}"
     around = interval.format(low=f"{found.low:.{digits}f}", high=f"{found.high:.{digits}f}")
     return Cell(f"{found.score:.{digits}f}{spread} {around}".strip(), found.score)
-
-
-def _digits(metric: str) -> int:
-    return 3 if metric.startswith(PER_UNIT) else 1
 
 
 def cost(which: str, value: float | None) -> Cell:
@@ -127,14 +105,14 @@ def cost(which: str, value: float | None) -> Cell:
     return Cell(f"{value:,.1f}" if value < 100 else f"{value:,.0f}", value)
 
 
-def about_attention(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
+def attention_table(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
     """Head and rows of how attention behaves and whether it is faithful."""
     names = [m for m in (*ATTENTION, *FAITHFULNESS) if m in analysis.plain or m in analysis.estimates]
     found = [[Cell(name), *(figure(analysis, m, name) for m in names)] for name in analysis.names]
     return ["", *(m.removeprefix("attention_") for m in names)], found
 
 
-def others(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
+def other_figures(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
     """Head and rows of what is in no other table: likelihood, what can't be drawn anew, what outputs are like."""
     names = [m for m in LIKELIHOOD if m in analysis.estimates and m != analysis.metric]
     names += [m for m in analysis.plain if m not in (*ATTENTION, *FAITHFULNESS)]
@@ -145,11 +123,11 @@ def markdown(analyses: Sequence[Analysis]) -> str:
     """The tables of each dataset."""
     parts = []
     for analysis in analyses:
-        title = f"{_marked(analysis.dataset)}, {_marked(analysis.split)}: {counted(analysis.records, 'record')}"
-        lower = [m for m in (*analysis.estimates, *analysis.plain) if lower_is_better(m)]
+        title = f"{_marked(analysis.dataset)}, {_marked(analysis.split)}: {plural(analysis.records, 'record')}"
+        lower = [m for m in (*analysis.estimates, *analysis.plain) if get_metric(m).lower_is_better]
         smaller = f" Lower is better: {', '.join(lower)}." if lower else ""
-        parts.append(f"### {title}\n\n{_marked(said(analysis))}{smaller}\n")
-        for titles, lines in ((head(analysis), rows(analysis)), about_attention(analysis), others(analysis)):
+        parts.append(f"### {title}\n\n{_marked(conclusion(analysis))}{smaller}\n")
+        for titles, lines in ((headings(analysis), rows(analysis)), attention_table(analysis), other_figures(analysis)):
             if len(titles) > 1:
                 ruler = ["---", *["---:"] * (len(titles) - 1)]
                 cells = [titles, ruler, *([cell.text for cell in line] for line in lines)]
@@ -159,12 +137,16 @@ def markdown(analyses: Sequence[Analysis]) -> str:
 
 
 def latex(analyses: Sequence[Analysis]) -> str:
-    """For booktabs; intervals are left to the other forms, and what the best can't be told apart from is bold."""
+    """Return booktabs tables without intervals; the best and what does not differ significantly from it are bold."""
     parts = []
     for analysis in analyses:
         best = {analysis.names[0], *undecided(analysis, analysis.names[0])}
         against = analysis.options.baseline
-        bold = "not told apart from the best" if against is None else f"the best; others were tested against {against}"
+        bold = (
+            "no significant difference to the best"
+            if against is None
+            else f"the best; others were tested against {against}"
+        )
         told = _tex(" ".join(f"{analysis.dataset}, {analysis.split}; bold {analysis.metric}: {bold}".split()))
         wanted = columns(analysis)
         lines = [" & ".join(["", *(_tex(m) for m in wanted)]) + r" \\", r"\midrule"]
@@ -215,18 +197,18 @@ def _marked(text: str) -> str:
 
 
 def undecided(analysis: Analysis, name: str, alpha: float = ALPHA) -> list[str]:
-    """The entries that ``name`` was tested against and is not told apart from."""
+    """Return the entries that ``name`` was tested against and does not differ significantly from."""
     pairs = analysis.differences.get(analysis.metric, [])
     mine = [d for d in pairs if name in (d.a, d.b) and d.adjusted >= alpha]
     return [d.b if d.a == name else d.a for d in mine]
 
 
-def said(analysis: Analysis) -> str:
-    """What can honestly be said of the main metric, in a sentence or two."""
+def conclusion(analysis: Analysis) -> str:
+    """Return the conclusion on the main metric, in a sentence or two."""
     names, against = analysis.names, analysis.options.baseline
     best, found = names[0], analysis.estimates[analysis.metric]
     score = estimated(analysis.metric, found[best], "[{low}, {high}]").text
-    direction = "lowest" if lower_is_better(analysis.metric) else "highest"
+    direction = "lowest" if get_metric(analysis.metric).lower_is_better else "highest"
     if len(names) == 1:
         return f"{best} has {analysis.metric} {score}."
     text = f"{best} has the {direction} {analysis.metric}, {score}."
@@ -235,7 +217,7 @@ def said(analysis: Analysis) -> str:
         return text
     apart, level = undecided(analysis, best), how_corrected(analysis, analysis.metric)
     if against is not None and against != best:
-        differs = "differs from" if not apart else "can't be told apart from"
+        differs = "differs from" if not apart else "does not differ significantly from"
         text += (
             f" It {differs} {against} (p {'<' if not apart else '>='} 0.05{level}); others were not tested against it."
         )
@@ -243,20 +225,20 @@ def said(analysis: Analysis) -> str:
         others = f"each of the {len(pairs)} others" if len(pairs) > 1 else "the other"
         text += f" It differs from {others} (p < 0.05{level})."
     elif len(apart) == len(pairs):
-        text += f" It can't be told apart from any other (p >= 0.05{level})."
+        text += f" It does not differ significantly from any other (p >= 0.05{level})."
     else:
-        text += f" It can't be told apart from {', '.join(apart)} (p >= 0.05{level})."
+        text += f" It does not differ significantly from {', '.join(apart)} (p >= 0.05{level})."
     alone = sum(not d.seeds for d in pairs)
     if alone == len(pairs):
-        text += " One run each: this holds for these runs, and other seeds of the same may turn it."
+        text += " With one run each, this holds for these runs only: other seeds may change it."
     elif alone:
-        text += " Where one side has a single run, and the other two at most, this holds for these runs alone."
+        text += " Where one side has a single run and the other at most two, this holds for these runs only."
     return text
 
 
 def how_corrected(analysis: Analysis, metric: str) -> str:
     """What was done to p for the number of pairs that were tested on a metric."""
-    pairs = counted(len(analysis.differences.get(metric, [])), "pair")
+    pairs = plural(len(analysis.differences.get(metric, [])), "pair")
     how = analysis.options.correction
     return f" after {how.capitalize()}'s correction for {pairs}" if how != "none" else ", not corrected"
 
@@ -267,7 +249,7 @@ def _tex(text: str) -> str:
     return "".join(marks.get(letter, letter) for letter in text)
 
 
-def brief(analysis: Analysis) -> str:
+def terminal_table(analysis: Analysis) -> str:
     """For a terminal: the main metric and those of attention, in columns."""
     wanted = columns(analysis)[:1] + [m for m in columns(analysis)[1:] if m in analysis.differences]
     lines = [["", "seeds", *wanted]]

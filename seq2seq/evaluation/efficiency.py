@@ -21,15 +21,17 @@ from seq2seq.model import Seq2Seq
 from seq2seq.runtime.memory import allocated, allocated_on_gpu
 from seq2seq.search.base import evaluating
 
-COUNTED = 32  # records
+MAX_RECORDS = 32  # records
 
 
 def cost(trained: TrainedModel, records: Sequence[Record], scored: EvaluationResult) -> dict[str, Any]:
     """``flops_per_token`` of a forward pass, and ``decoding``: sentences and seconds, attention's pass included."""
     said = sum(1 for one in scored.generations if one.outputs)
-    rate = said / scored.seconds if scored.seconds else None
-    found: dict[str, Any] = {"decoding": {"sentences": said, "seconds": scored.seconds, "sentences_per_second": rate}}
-    if (flops := flops_per_token(trained, records[:COUNTED])) is not None:
+    rate = said / scored.search_seconds if scored.search_seconds else None
+    found: dict[str, Any] = {
+        "decoding": {"sentences": said, "seconds": scored.search_seconds, "sentences_per_second": rate}
+    }
+    if (flops := flops_per_token(trained, records[:MAX_RECORDS])) is not None:
         found["flops_per_token"] = flops
     return found
 

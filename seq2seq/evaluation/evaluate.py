@@ -25,7 +25,7 @@ from seq2seq.data.collate import collate
 from seq2seq.data.loading import lengths
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
-from seq2seq.evaluation.gold_metrics import is_known, judge
+from seq2seq.evaluation.gold_metrics import gold_metrics, has_gold
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.generator import Generation, TrainedModel
 from seq2seq.loss import teacher_forced_nll
@@ -50,19 +50,19 @@ class EvaluationResult:
     """Of N records, in their order."""
 
     generations: list[Generation]  # attention is kept for the first ``plots`` alone
-    statistics: list[dict[str, float]]  # of attention, a sentence each
+    attention_statistics: list[dict[str, float]]  # of attention, a sentence each
     links: list[frozenset[Link]]  # between the words of source and output
-    sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure (``metrics.sums``)
+    record_sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure (``metrics.sums``)
     metrics: dict[str, MetricResult] = field(default_factory=dict)
-    exhibits: list[AttentionRecord] = field(default_factory=list)  # of the first ``examples``
-    seconds: float = 0.0  # that search took, attention included
+    attention_records: list[AttentionRecord] = field(default_factory=list)  # of the first ``examples``
+    search_seconds: float = 0.0  # that search took, attention included
 
     def add(self, metrics: Mapping[str, MetricResult], places: Sequence[int] | None = None) -> None:
         """Figures of all records, or of those at ``places``."""
         self.metrics |= metrics
-        places = range(len(self.sums)) if places is None else places
+        places = range(len(self.record_sums)) if places is None else places
         for place, mine in zip(places, by_record(metrics, len(places)), strict=True):
-            self.sums[place] |= mine
+            self.record_sums[place] |= mine
 
 
 def score_records(
@@ -78,7 +78,7 @@ def score_records(
     """Outputs of ``records`` and how good they are; the likelihood of the references, and how attention agrees with
     gold links and gold sentences where there are any, both with the references forced on the model. ``task`` names the
     ``metrics`` of the outputs. Of documents also what outputs copied, and baselines that copy whole sentences.
-    The attention of the first ``examples`` is kept as exhibits.
+    The attention of the first ``examples`` is kept.
     """
     sources = [record["source"] for record in records]
     found, maps = translate(trained, sources, search, max_tokens=max_tokens, plots=plots, examples=examples)
@@ -86,15 +86,15 @@ def score_records(
     outputs = [one.text for one in found.generations]
     found.add(score(task["metrics"], outputs, references))
     found.add(likelihood(trained, records, max_tokens))
-    places = [n for n, record in enumerate(records) if n in maps or is_known(record)]
+    places = [n for n, record in enumerate(records) if n in maps or has_gold(record)]
     seen = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
     references_seen = {n: one for n, one in seen.items() if one is not None}
-    for those, figures in judge(references_seen, records):
+    for those, figures in gold_metrics(references_seen, records):
         found.add(figures, those)
     for place, one in sorted(maps.items()):
         reference = references_seen.get(place)
         words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
-        found.exhibits.append(one.exhibit(place, words))
+        found.attention_records.append(one.exhibit(place, words))
     if isinstance(trained.codec, ImageCodec):
         found.add(diversity(outputs))
         found.add(objects_named([records[n] for n in references_seen], outputs, references))
@@ -102,7 +102,7 @@ def score_records(
         found.add(extraction(sources, outputs, references))
         found.add(own_words_said(trained, records, outputs))
         found.add(copied_sentences(sources, references, task))
-    for name, value in behaviour.average(row for row in found.statistics if row).items():
+    for name, value in behaviour.average(row for row in found.attention_statistics if row).items():
         found.metrics[f"attention_{name}"] = MetricResult(value, behaviour.HOW)
     return found
 
@@ -122,11 +122,11 @@ def translate(
     stream = trained.stream(sources, search, return_attention=True, max_tokens=max_tokens)
     for place, one in tqdm(stream, total=len(sources), desc="translating", unit=" sentences", disable=None):
         assert one.attention is not None
-        found.statistics[place], found.links[place] = one.attention.statistics(), one.attention.links()
+        found.attention_statistics[place], found.links[place] = one.attention.statistics(), one.attention.links()
         found.generations[place] = one if place < plots else replace(one, attention=None)
         if place < examples:
             maps[place] = one.attention.crossing()
-    found.seconds = time.monotonic() - began
+    found.search_seconds = time.monotonic() - began
     return found, maps
 
 

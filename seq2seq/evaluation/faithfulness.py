@@ -1,15 +1,15 @@
-"""Does attention say what the model's words hang on? So that "interpretable" is a figure.
+"""Faithfulness of attention: ablation, erasure and agreement with gradients.
 
-References are forced on the model, and of each step t the word y_t that it predicts is looked at:
+References are forced on the model. For each step t, the word y_t that it predicts is measured:
 
-interventions  how much dearer references become, in nats a token, where attention is uniform, its weights are dealt out
-               anew or stay those of the first step (``attention/interventions.py``; Jain & Wallace 2019,
+interventions  increase of the loss of references, in nats per token, with uniform attention, with permuted weights or
+               with the weights of the first step (``attention/interventions.py``; Jain & Wallace 2019,
                arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626)
 erasing        what log p(y_t) loses, in nats, and how often the likeliest word changes, if the source word that step t
                attends most is replaced by <unk> (a cell or a frame of a picture by grey), beside any other word, drawn;
                of several attended alike one is drawn, and steps that attend no source word are left out (Serrano &
                Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4); of a record
-               over some 500 pieces the first steps (``WORK``)
+               over some 500 pieces the first steps (``MAX_WORK``)
 gradients      Kendall's tau-b between a step's weights and |x . d log p(y_t) / dx| over source words, x the embedding
                of a word or what the encoder made of a cell (Jain & Wallace 2019, section 4.1)
 
@@ -26,7 +26,7 @@ from random import Random
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seq2seq.attention.interventions import INTERVENTIONS, intervened
@@ -39,14 +39,15 @@ from seq2seq.evaluation.evaluate import forced, predicted, spelling
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import MetricResult
+from seq2seq.metrics.faithfulness import kendall
 from seq2seq.metrics.words import summed
 from seq2seq.search.base import differentiable, evaluating
 
-GREY = 128
-LEAST = log(1e-8)  # of log p: a word that could only be copied has none left once its source is gone
-TIED = 1e-6  # weights that differ by less, relatively, are alike
-LARGEST = 2**25  # log-probabilities at a time
-WORK = 2**18
+ERASED_PIXEL = 128
+MIN_LOG_PROB = log(1e-8)  # of log p: a word that could only be copied has none left once its source is gone
+TIE_TOLERANCE = 1e-6  # weights that differ by less, relatively, are alike
+MAX_LOG_PROBS = 2**25  # log-probabilities at a time
+MAX_WORK = 2**18
 """Steps of a record times its longer side, source or steps: of a longer record the first steps alone are looked at.
 
 Each step is a pass over the whole record, so that their cost grows with the third power of its length.
@@ -55,7 +56,7 @@ Each step is a pass over the whole record, so that their cost grows with the thi
 
 @dataclass
 class DecodingSteps:
-    """Sums over the steps of a record."""
+    """Sums over the decoding steps of a record."""
 
     count: int = 0  # steps that attend a source word
     lost: float = 0.0
@@ -77,7 +78,7 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
         with intervened(trained.model, change):
             dearer = predicted(trained, records, max_tokens).T[0] - nll
         rows = list(zip(dearer.tolist(), tokens.tolist(), strict=True))
-        shares[f"cost_{name}"] = MetricResult.share(rows, f"nats a token more|attention {name}|{how}")
+        shares[f"nll_increase_{name}"] = MetricResult.share(rows, f"nats a token more|attention {name}|{how}")
     steps = [DecodingSteps() for _ in records]
     maps = forced(trained, records, max_tokens)
     for place, (record, seen) in enumerate(zip(records, maps, strict=True)):
@@ -96,31 +97,22 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
     return {name: score for name, score in shares.items() if score is not None}
 
 
-def kendall(a: ArrayLike, b: ArrayLike) -> float | None:
-    """tau-b of two rows of numbers (Kendall 1945): agreement of the order of pairs, ties counting for neither; None
-    where all of a row are equal.
-    """
-    x, y = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(a, np.float64), np.asarray(b, np.float64)))
-    both = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum()) / both if both else None
-
-
 def _look(
     trained: TrainedModel, record: Record, seen: AttentionMap, draw: Random, max_tokens: int, steps: DecodingSteps
 ) -> None:
-    """One record: a row of a batch for each step."""
+    """Add the figures of one record to ``steps``: its batch has a row for each step."""
     words = np.arange(len(seen.source)) if seen.cells is not None else np.asarray(seen.source_words)
     count = int(words.max(initial=-1)) + 1
     if count < 2:
         return
     weights = summed(seen.alignment.T, words, count).T  # (T, I)
     attending = torch.from_numpy(weights.sum(1) > 0)
-    top = np.array([_one_of(np.flatnonzero(row >= row.max() * (1 - TIED)), draw) for row in weights])
+    top = np.array([_one_of(np.flatnonzero(row >= row.max() * (1 - TIE_TOLERANCE)), draw) for row in weights])
     other = np.array([draw.choice([word for word in range(count) if word != chosen]) for chosen in top])
     base = _beginning(collate([trained.codec(record)], [0]), len(words)).to(trained.device)
     length = base.target_out.shape[1]
     wide = max(length, len(words))
-    rows = max(1, min(max_tokens // wide, LARGEST // (length * trained.codec.sizes[1])))
+    rows = max(1, min(max_tokens // wide, MAX_LOG_PROBS // (length * trained.codec.sizes[1])))
     for first in range(0, length, rows):
         place = torch.arange(first, min(first + rows, length), device=trained.device)
         batch = base.select(torch.zeros_like(place))
@@ -135,7 +127,7 @@ def _look(
         counted = attending[chosen].to(trained.device)
         (lost, changed), (lost_random, changed_random) = (
             (
-                float((said.clamp(min=LEAST) - log_p.clamp(min=LEAST))[counted].sum()),
+                float((said.clamp(min=MIN_LOG_PROB) - log_p.clamp(min=MIN_LOG_PROB))[counted].sum()),
                 int((best != likeliest)[counted].sum()),
             )
             for log_p, best in results
@@ -150,9 +142,9 @@ def _look(
 
 
 def _beginning(batch: Batch, source: int) -> Batch:
-    """A record with as much of its target as ``WORK`` allows beside ``source`` pieces or cells."""
+    """A record with as much of its target as ``MAX_WORK`` allows beside ``source`` pieces or cells."""
     assert batch.target is not None
-    steps = max(1, min(isqrt(WORK), WORK // source))
+    steps = max(1, min(isqrt(MAX_WORK), MAX_WORK // source))
     if batch.target.shape[1] - 1 <= steps:
         return batch
     return replace(batch, target=batch.target[:, : steps + 1], target_tokens=steps)
@@ -221,7 +213,7 @@ def _greyed(trained: TrainedModel, pictures: ImageBatch, seen: AttentionMap, hid
         y, x = seen.cells[place].tolist()
         if isinstance(encoder, GridEncoder):
             side = encoder.stride
-            pixels[row, ..., y * side : (y + 1) * side, x * side : (x + 1) * side] = GREY
+            pixels[row, ..., y * side : (y + 1) * side, x * side : (x + 1) * side] = ERASED_PIXEL
         else:
-            pixels[row, x] = GREY
+            pixels[row, x] = ERASED_PIXEL
     return ImageBatch(pixels, pictures.sizes[pictures.rows], torch.arange(len(hidden), device=hidden.device))

@@ -1,4 +1,4 @@
-"""How attention agrees with what is known of records: gold links, gold sentences, gold regions; references forced."""
+"""Agreement of attention with gold links, gold sentences and gold regions, with the references forced on the model."""
 
 from __future__ import annotations
 
@@ -10,34 +10,39 @@ from numpy.typing import NDArray
 
 from seq2seq.data.records import Record, regions_of
 from seq2seq.generation.attention_map import AttentionMap
-from seq2seq.metrics import MetricResult
 from seq2seq.metrics.alignment import LinkCounts, agreement, align, counts, diagonal, uniform
 from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link
+from seq2seq.metrics.metric import MetricResult, RecordRows
 from seq2seq.metrics.pointing import Pointing, pointing
 from seq2seq.metrics.sentences import attended_sentences, recalled, uniform_recall
-from seq2seq.metrics.translation import RecordRows
 from seq2seq.metrics.words import overlap
 
 
-def is_known(record: Record) -> bool:
-    """Whether there is anything to hold attention against."""
-    return any(record.get(key) for key in JUDGES)
+def has_gold(record: Record) -> bool:
+    """Return whether the record has gold annotations of attention."""
+    return any(record.get(key) for key in GOLD_METRICS)
 
 
-def judge(
+def gold_metrics(
     maps: Mapping[int, AttentionMap], records: Sequence[Record]
 ) -> Iterator[tuple[list[int], dict[str, MetricResult]]]:
-    """Of each kind of knowledge the records that have it, among those whose targets were forced on the model that
-    ``maps`` are of, and their figures.
+    """Measure attention against each kind of gold annotation.
+
+    Args:
+        maps: Attention of records whose targets were forced on the model, by the records' index.
+        records: All records.
+
+    Yields:
+        The indices of the records that have the annotation, and their figures.
     """
-    for key, judged in JUDGES.items():
+    for key, measure in GOLD_METRICS.items():
         places = [place for place in maps if records[place].get(key)]
         if places:
-            yield places, judged([maps[place] for place in places], [records[place] for place in places])
+            yield places, measure([maps[place] for place in places], [records[place] for place in places])
 
 
-def links_agreed(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
+def link_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """``alignment_error`` by the records' own links."""
     return alignment_error(maps, [gold_of(record) for record in records])[0]
 
@@ -78,7 +83,7 @@ def alignment_error(
     return scores, chosen
 
 
-def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
+def sentence_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """Recall of the sentences that the words of the references come from (of the words that come from one the share
     whose most attended sentence it is), beside that of uniform attention.
     """
@@ -95,7 +100,7 @@ def sentences_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> 
     return {"sentence_recall": found, "sentence_recall_uniform": baseline}
 
 
-def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
+def region_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """Pointing accuracy of the attention while references are forced on the model, beside what no attention reaches."""
     found = []
     for one, record in zip(maps, records, strict=True):
@@ -118,8 +123,8 @@ def regions_found(maps: Sequence[AttentionMap], records: Sequence[Record]) -> di
     }
 
 
-JUDGES = {"alignment": links_agreed, "origins": sentences_found, "regions": regions_found}
-"""What may be known of a record, and what judges attention by it."""
+GOLD_METRICS = {"alignment": link_metrics, "origins": sentence_metrics, "regions": region_metrics}
+"""Gold annotations that a record may have, and the function that measures attention against each."""
 
 
 def gold_of(record: Record) -> GoldLinks:

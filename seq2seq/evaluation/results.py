@@ -42,7 +42,7 @@ from seq2seq.metrics.resampling import by_record
 from seq2seq.metrics.words import spoken
 from seq2seq.run_directory import digests
 
-COUNTED = 1_000_000  # training records whose words are counted
+MAX_COUNTED_RECORDS = 1_000_000  # training records whose words are counted
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
 
 
@@ -52,15 +52,15 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: E
     with OutputWriter(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh", directory / "attention" / split) as writer:
         for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):
             references = list(record.get("references") or [record["target"]])
-            more = {"references": references, "sums": scored.sums[place]}
-            writer.write(found, scored.statistics[place], scored.links[place], **more)
+            more = {"references": references, "sums": scored.record_sums[place]}
+            writer.write(found, scored.attention_statistics[place], scored.links[place], **more)
             # gold links are between the words of the reference: they hold for an output that says the same
             same = found.text.split() == record["target"].split()
             gold = gold_of(record) if same and record.get("alignment") else None
             origins = record.get("origins") if same else None
             writer.draw(place, found, gold, origins, regions_of(record, found.text))
-    if scored.exhibits:
-        attention_store.save(directory / "attention" / f"{split}.npz", scored.exhibits)
+    if scored.attention_records:
+        attention_store.save(directory / "attention" / f"{split}.npz", scored.attention_records)
 
 
 def save_gold(
@@ -90,7 +90,7 @@ def save_gold(
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, MetricResult]], run: Mapping[str, Any]) -> None:
     """Writes results.json, the last file of a run, with the digests of those that were written before."""
-    scores = {split: {name: score.told() for name, score in metrics.items()} for split, metrics in splits.items()}
+    scores = {split: {name: score.to_dict() for name, score in metrics.items()} for split, metrics in splits.items()}
     content: dict[str, Any] = {**scores, "run": dict(run)}
     content["run"]["digests"] = digests(path.parent, content)
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
@@ -103,15 +103,15 @@ def save_frequencies(directory: Path, corpus: Corpus) -> None:
     if corpus.streaming:  # which holds no training records
         return
     counts: Counter[str] = Counter()
-    for record in islice(corpus.records("train"), COUNTED):
+    for record in islice(corpus.records("train"), MAX_COUNTED_RECORDS):
         for text in record.get("references") or [record["target"]]:
             counts.update(spoken(text))
     text = json.dumps(dict(counts.most_common()), ensure_ascii=False)
     write_text(directory / "frequencies.json", text + "\n")
 
 
-def about(trained: TrainedModel, seconds: float, **costs: Any) -> dict[str, Any]:
-    """How these results came about, and what they took."""
+def run_metadata(trained: TrainedModel, seconds: float, **costs: Any) -> dict[str, Any]:
+    """Return the "run" entry of results.json: command, versions, hardware, model and costs."""
     gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return {
         "command": shlex.join(sys.argv),
@@ -135,8 +135,8 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def table(metrics: Mapping[str, MetricResult]) -> str:
-    """Names and figures in two columns, and what makes each comparable."""
+def format_table(metrics: Mapping[str, MetricResult]) -> str:
+    """Return names and figures in two columns, with their signatures."""
     rows = [
         (name, f"{score.score:.{2 if score.score >= 10 else 4}f}", score.signature) for name, score in metrics.items()
     ]

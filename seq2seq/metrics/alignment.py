@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link, links
+from seq2seq.metrics.metric import Array, Metric, share
 from seq2seq.metrics.words import about_predicted, merge
 
 
@@ -89,3 +92,19 @@ def _agreement(predicted: int, sure: int, in_sure: float, in_possible: float) ->
         precision=in_possible / predicted if predicted else 1.0,
         recall=in_sure / sure if sure else 1.0,
     )
+
+
+def _error(sums: Array) -> Array:
+    """Return 1 - part / whole of sums (..., 2)."""
+    return np.asarray(1 - share(sums))
+
+
+_aer = partial(Metric, group="gold", needs="alignment", higher_is_better=False, from_sums=_error)
+METRICS = (
+    _aer("aer", description="alignment error rate of the last layer (Och and Ney 2003)"),
+    _aer("aer_input", description="aer with weights taken as those of the word that is read, not predicted"),
+    _aer("aer_layer{n}", description="aer of layer n"),
+    _aer("aer_layers", description="aer of the mean over layers"),
+    _aer("aer_diagonal", description="baseline: aer of the diagonal", from_sums=None),
+    _aer("aer_uniform", description="baseline: expected aer of a random source word", from_sums=None),
+)

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seq2seq.metrics.metric import Metric
+
 HOW = "last cross layer, mean over outputs"
 """The signature of what a run tells of ``average``."""
 
@@ -84,3 +86,21 @@ def _disagreement(p: NDArray[np.float64]) -> float:
 
 def _mean(values: NDArray) -> float:
     return float(values.mean()) if values.size else 0.0
+
+
+METRICS = tuple(
+    Metric(f"attention_{name}", "attention", description, higher_is_better=None, unit=unit)
+    for name, unit, description in (
+        ("entropy", "nats", "entropy of a step's weights; 0 is sharp"),
+        ("normalized_entropy", "", "entropy as a share of that of uniform weights"),
+        ("effective_positions", "positions", "exp of the entropy"),
+        ("sparsity", "", "share of weights that are exactly 0"),
+        ("peak", "", "largest weight of a step"),
+        ("mass", "", "sum of a step's weights"),
+        ("monotonicity", "", "share of steps whose focus does not move back"),
+        ("coverage_min", "", "attention that the least attended position gets in all"),
+        ("coverage_max", "", "attention that the most attended position gets in all"),
+        ("disagreement", "", "divergence between heads; 0 alike, 1 disjoint"),
+        ("sentinel", "", "weight of the sentinel, outside the source"),
+    )
+)

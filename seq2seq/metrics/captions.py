@@ -11,7 +11,7 @@ import math
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.translation import MetricResult, check, counted
+from seq2seq.metrics.metric import Metric, MetricResult
+from seq2seq.metrics.translation import bleu_from_sums, check, counted
 
 ORDERS = (1, 2, 3, 4)
 SIGMA = 6.0  # of CIDEr-D's penalty for lengths
@@ -191,15 +192,6 @@ def diversity(hypotheses: Sequence[str]) -> dict[str, MetricResult]:
     return {name: MetricResult(value, f"{name}|{TOKENS}|{len(said)} captions") for name, value in figures.items()}
 
 
-SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], MetricResult]] = {
-    "cider": cider,
-    **{f"bleu{order}": partial(bleu_n, order) for order in ORDERS},
-    "rougeL_coco": rouge_l_coco,
-    "meteor": meteor,
-    "spice": spice,
-}
-
-
 def _ngrams(tokens: Sequence[str]) -> NGrams:
     return Counter(tuple(tokens[i : i + n]) for n in ORDERS for i in range(len(tokens) - n + 1))
 
@@ -212,3 +204,62 @@ def _subsequence(one: Sequence[str], other: Sequence[str]) -> int:
         for place, rival in enumerate(other, 1):
             before, row[place] = row[place], before + 1 if token == rival else max(row[place], row[place - 1])
     return row[-1]
+
+
+METRICS = (
+    Metric("cider", "outputs", "CIDEr-D: tf-idf n-gram similarity (Vedantam 2015), 0-10", scorer=cider),
+    *(
+        Metric(
+            f"bleu{order}",
+            "outputs",
+            f"BLEU of n-grams up to {order} on COCO's tokenisation",
+            digits=1,
+            unit="%",
+            from_sums=partial(bleu_from_sums, counter(order)),
+            scorer=partial(bleu_n, order),
+        )
+        for order in ORDERS
+    ),
+    Metric("rougeL_coco", "outputs", "ROUGE-L as COCO counts it", digits=1, unit="%", scorer=rouge_l_coco),
+    Metric(
+        "meteor",
+        "outputs",
+        "METEOR: words matched with stems and synonyms",
+        digits=1,
+        unit="%",
+        needs="Java",
+        from_sums=None,
+        scorer=meteor,
+    ),
+    Metric(
+        "spice",
+        "outputs",
+        "SPICE: F1 of scene graph tuples (Anderson 2016)",
+        digits=1,
+        unit="%",
+        needs="Java",
+        from_sums=None,
+        scorer=spice,
+    ),
+    Metric("unique_captions", "outputs", "share of captions that differ", needs="images", from_sums=None),
+    *(
+        Metric(
+            f"distinct_{order}",
+            "outputs",
+            f"share of distinct {order}-grams in all captions (Li 2016)",
+            needs="images",
+            from_sums=None,
+        )
+        for order in (1, 2)
+    ),
+    Metric(
+        "caption_words",
+        "outputs",
+        "mean length of a caption",
+        higher_is_better=None,
+        digits=1,
+        unit="words",
+        needs="images",
+        from_sums=None,
+    ),
+)

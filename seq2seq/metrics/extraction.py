@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from math import fsum
 
 import regex
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.translation import MetricResult
+from seq2seq.metrics.metric import Metric, MetricResult
 from seq2seq.metrics.words import WORD
 
 _TOKEN = regex.compile(rf"{WORD}|\S")
@@ -108,3 +109,34 @@ def _common(document: Sequence[str], place: int, summary: Sequence[str], start: 
 def _ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
     shifted: Iterable[Sequence[str]] = (words[k:] for k in range(n))
     return list(zip(*shifted, strict=False))
+
+
+_of_documents = partial(Metric, group="outputs", needs="documents", from_sums=None)
+METRICS = (
+    *(
+        _of_documents(
+            f"novelty_{n}",
+            description=f"share of the summary's {n}-grams that the document lacks (See 2017)",
+            higher_is_better=None,
+        )
+        for n in (1, 2, 3)
+    ),
+    _of_documents(
+        "extractive_coverage",
+        description="share of words inside fragments copied from the document (Grusky 2018)",
+        higher_is_better=None,
+    ),
+    _of_documents(
+        "extractive_density",
+        description="mean length of the copied fragment that a word stands in (Grusky 2018)",
+        higher_is_better=None,
+        unit="words",
+    ),
+    _of_documents(
+        "compression", description="words of the document per word of the summary", higher_is_better=None, digits=1
+    ),
+    _of_documents(
+        "repetition", description="share of the summary's trigrams that stood in it before", higher_is_better=False
+    ),
+    _of_documents("length_ratio", description="words of summaries per word of references", higher_is_better=None),
+)

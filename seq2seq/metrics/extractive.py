@@ -11,7 +11,8 @@ from statistics import median_low
 
 import numpy as np
 
-from seq2seq.metrics.summarisation import as_lines, tokenizer
+from seq2seq.metrics.metric import Metric
+from seq2seq.metrics.summarisation import ROUGE, as_lines, tokenizer
 
 
 def baselines(
@@ -139,3 +140,23 @@ def _rouge(summary: list[list[str]], wanted: list[list[Counter[tuple[str, ...]]]
 
 def _ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
     return list(zip(*(words[k:] for k in range(n)), strict=False))
+
+
+METRICS = tuple(
+    Metric(
+        f"{rouge}_{name}",
+        "outputs",
+        f"baseline: {rouge} of {summary}",
+        digits=1,
+        unit="%",
+        needs="documents",
+        from_sums=None,
+    )
+    for name, summary in (
+        ("lead_{n}", "the first n sentences"),
+        ("lead_{n}_words", "the first n words"),
+        ("random_{n}", "n random sentences"),
+        ("oracle", "the best sentences, chosen greedily (Nallapati 2017)"),
+    )
+    for rouge in ROUGE
+)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seq2seq.metrics.metric import Metric
 from seq2seq.metrics.words import merge
 
 Boxes = Sequence[float]
@@ -84,3 +85,12 @@ def attributes(
                 best = max(best, (hits / len(places), hits, len(places)))
         found.append(best[1:])
     return found
+
+
+METRICS = (
+    Metric("exact", "outputs", "share of outputs that are a reference, word for word", needs="images, regions"),
+    Metric("attributes", "outputs", "share of words for objects that are said in their place", needs="images, regions"),
+    Metric("pointing", "gold", "share of words whose most attended cell overlaps the gold region", needs="regions"),
+    Metric("pointing_uniform", "gold", "baseline: pointing of a random cell", needs="regions", from_sums=None),
+    Metric("pointing_centre", "gold", "baseline: pointing of the cell in the middle", needs="regions", from_sums=None),
+)

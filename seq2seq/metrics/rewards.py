@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.captions import CiderD, words
+from seq2seq.metrics.captions import IN_JAVA, CiderD, words
+from seq2seq.metrics.table import get_metric
 from seq2seq.metrics.text import SCORERS
 
 Reward = Callable[[Sequence[int], Sequence[str], Sequence[bool]], list[float]]
 """Places of records, outputs for them, and whether each came to its end -> what it is worth, about 0-10 of CIDEr-D and
 0-1 of all else."""
 END = "</s>"
-LOWER_IS_BETTER = frozenset({"ter"})
-CORPUS_ONLY = frozenset({"meteor", "spice"})  # a program is started for each call
 
 
 def reward(name: str, references: Sequence[Sequence[str]]) -> Reward:
@@ -21,8 +20,9 @@ def reward(name: str, references: Sequence[Sequence[str]]) -> Reward:
 
     Of CIDEr-D the end of a caption is a word, as Rennie 2017 has it: without it what breaks off is worth most.
     """
-    if name not in SCORERS or name in LOWER_IS_BETTER | CORPUS_ONLY:
-        known = [known for known in SCORERS if known not in LOWER_IS_BETTER | CORPUS_ONLY]
+    # Those in Java are left out: a program is started for each call.
+    known = [known for known in SCORERS if get_metric(known).higher_is_better and known not in IN_JAVA]
+    if name not in known:
         raise UserError(f"reward={name} is none of: {', '.join(known)}")
     if name == "cider":
         scorer = CiderD(references, end=END)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from numpy.typing import ArrayLike
 
+from seq2seq.metrics.metric import Metric
 from seq2seq.metrics.words import about_predicted, merge
 
 
@@ -70,3 +71,21 @@ def copied_words(
         gold = Counter(word for word in words(target) if word in shown and not known(word))
         found.append(((gold & Counter(words(hypothesis))).total(), gold.total()))
     return found
+
+
+METRICS = (
+    Metric(
+        "copy_accuracy",
+        "outputs",
+        "share of out-of-vocabulary source words of the reference that the output has",
+        needs="documents",
+    ),
+    Metric("sentence_recall", "gold", "share of words whose most attended sentence is the gold one", needs="origins"),
+    Metric(
+        "sentence_recall_uniform",
+        "gold",
+        "baseline: sentence recall of a random source word",
+        needs="origins",
+        from_sums=None,
+    ),
+)

@@ -20,7 +20,8 @@ import regex
 import sentencex
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.translation import MetricResult, check, present
+from seq2seq.metrics.metric import Metric, MetricResult
+from seq2seq.metrics.translation import check, present
 from seq2seq.metrics.words import WORD, spoken
 
 log = logging.getLogger(__name__)
@@ -145,3 +146,18 @@ def _warn_of_other_scripts(references: Sequence[Sequence[str]]) -> None:
             lost,
             len(texts),
         )
+
+
+METRICS = (
+    Metric("rouge1", "outputs", "F1 of words (Lin 2004)", digits=1, unit="%", scorer=rouge1),
+    Metric("rouge2", "outputs", "F1 of word pairs (Lin 2004)", digits=1, unit="%", scorer=rouge2),
+    Metric("rougeL", "outputs", "F1 of the longest common subsequence (Lin 2004)", digits=1, unit="%", scorer=rouge_l),
+    Metric(
+        "rougeLsum",
+        "outputs",
+        "F1 of the longest common subsequences of sentences (Lin 2004)",
+        digits=1,
+        unit="%",
+        scorer=rouge_lsum,
+    ),
+)

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from seq2seq.errors import UserError
 from seq2seq.metrics import captions
-from seq2seq.metrics.summarisation import ROUGE, rouge, rouge1, rouge2, rouge_l, rouge_lsum
-from seq2seq.metrics.translation import MetricResult, bleu, chrf, ter
+from seq2seq.metrics.metric import MetricResult, Scorer
+from seq2seq.metrics.summarisation import ROUGE, rouge
+from seq2seq.metrics.table import METRICS
 
-SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], MetricResult]] = {
-    "bleu": bleu,
-    "chrf": chrf,
-    "ter": ter,
-    "rouge1": rouge1,
-    "rouge2": rouge2,
-    "rougeL": rouge_l,
-    "rougeLsum": rouge_lsum,
-    **captions.SCORERS,
-}
+SCORERS: dict[str, Scorer] = {metric.name: metric.scorer for metric in METRICS if metric.scorer is not None}
 
 
 def check_metrics(names: Iterable[str], option: str) -> None:

@@ -8,46 +8,17 @@ rate of errors, can exceed 100 and is better when lower.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
-from statistics import fmean
-from typing import Any
 
-from sacrebleu.metrics.base import Metric
+import numpy as np
+from sacrebleu.metrics.base import Metric as SacreMetric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
 from seq2seq.errors import UserError
-
-RecordRows = Sequence[Sequence[float]]
-
-
-@dataclass(frozen=True)
-class MetricResult:
-    """A figure and the signature that says how to get it again.
-
-    ``rows`` are what each record adds to the sums that the figure is a function of, where it is one (``metrics.sums``).
-    """
-
-    score: float
-    signature: str
-    rows: RecordRows | None = field(default=None, repr=False, compare=False)
-
-    @staticmethod
-    def mean(values: Sequence[float], signature: str) -> MetricResult:
-        """Of one value a record."""
-        return MetricResult(fmean(values), signature, [(value, 1.0) for value in values])
-
-    @staticmethod
-    def share(rows: RecordRows, signature: str) -> MetricResult | None:
-        """Of (part, whole) a record, over all of them; None where there is nothing to share."""
-        part, whole = map(sum, zip(*rows, strict=True))
-        return MetricResult(part / whole, signature, rows) if whole else None
-
-    def told(self) -> dict[str, Any]:
-        """As results.json has it."""
-        return {"score": self.score, "signature": self.signature}
+from seq2seq.metrics.metric import Array, Metric, MetricResult
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> MetricResult:
@@ -74,13 +45,15 @@ def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Metri
     return _score("TER", TER(), hypotheses, references)
 
 
-def _score(name: str, scorer: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
+def _score(
+    name: str, scorer: SacreMetric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> MetricResult:
     found, rows = counted(scorer, hypotheses, check(name, hypotheses, references))
     return MetricResult(found, f"{name}|{scorer.get_signature()}", rows)
 
 
 def counted(
-    scorer: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    scorer: SacreMetric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, list[list[float]]]:
     """The score of a corpus, and the counts of each sentence that it is made of, in one pass."""
     streams = list(zip_longest(*references))  # the k-th reference of every sentence, None where there are fewer
@@ -104,3 +77,60 @@ def present(references: Sequence[str]) -> list[str]:
     have different numbers of them. Where all are empty one stays: then the right output is an empty one.
     """
     return [text for text in references if text.strip()] or list(references[:1])
+
+
+def bleu_from_sums(scorer: BLEU, sums: Array) -> Array:
+    """Return BP exp(mean_n ln p_n) of sums (..., 2 + 2 orders): lengths of system and reference, matches, totals.
+
+    As sacreBLEU smooths: with ``exp``, the k-th order without a match counts as 1 / 2^k of one; without smoothing there
+    is then no score. Orders longer than all texts are left out of the mean only where it says so, which is never here.
+    """
+    orders = scorer.max_ngram_order
+    length, reference = sums[..., 0], sums[..., 1]
+    matches, totals = sums[..., 2 : 2 + orders], sums[..., 2 + orders :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        empty = (matches == 0) & (totals > 0)
+        smooth = 0.5 ** np.cumsum(empty, -1) if scorer.smooth_method == "exp" else np.zeros_like(matches)
+        precision = np.where(empty, smooth, matches) / totals
+        mean = np.exp(np.log(precision).mean(-1))
+        brevity = np.where(length < reference, np.exp(1 - reference / length), 1.0)
+    scored = (matches.any(-1)) & (totals > 0).all(-1) & (length > 0)
+    return np.where(scored, 100 * brevity * mean, 0.0)
+
+
+def _from_counts(scorer: SacreMetric, sums: Array) -> Array:
+    """Return sacreBLEU's scores (...) of summed counts (..., K)."""
+    flat = sums.reshape(-1, sums.shape[-1])
+    return np.array([scorer._compute_score_from_stats(list(row)).score for row in flat]).reshape(sums.shape[:-1])
+
+
+METRICS = (
+    Metric(
+        "bleu",
+        "outputs",
+        "n-gram precision up to 4-grams, with a brevity penalty (Papineni 2002)",
+        digits=1,
+        unit="%",
+        from_sums=partial(bleu_from_sums, BLEU(force=True)),
+        scorer=bleu,
+    ),
+    Metric(
+        "chrf",
+        "outputs",
+        "F-score of character n-grams (Popović 2015)",
+        digits=1,
+        unit="%",
+        from_sums=partial(_from_counts, CHRF()),
+        scorer=chrf,
+    ),
+    Metric(
+        "ter",
+        "outputs",
+        "word edits and shifts per reference word (Snover 2006)",
+        higher_is_better=False,
+        digits=1,
+        unit="%",
+        from_sums=partial(_from_counts, TER()),
+        scorer=ter,
+    ),
+)

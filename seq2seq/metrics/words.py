@@ -17,6 +17,7 @@ import regex
 from numpy.typing import ArrayLike, NDArray
 
 from seq2seq.batch import SPECIALS, UNK
+from seq2seq.metrics.metric import Metric
 
 Array = NDArray[np.float64]
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # have no spaces; for ``regex``
@@ -112,3 +113,8 @@ def _spell(parts: Sequence[str]) -> tuple[list[int], str]:
     """The part each character belongs to, and the characters."""
     spelt = ["".join(unicodedata.normalize("NFKC", part).casefold().split()) for part in parts]
     return [place for place, part in enumerate(spelt) for _ in part], "".join(spelt)
+
+
+METRICS = (
+    Metric("recall", "outputs", "share of the reference's words that the output has in the same order; of slices only"),
+)

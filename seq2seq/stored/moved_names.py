@@ -50,6 +50,9 @@ CLASSES = {
 }
 """Today's names of classes, by their old names in the module where they are today."""
 
+METRICS = {f"cost_{name}": f"nll_increase_{name}" for name in ("uniform", "permuted", "frozen")}
+"""Today's names of figures in results.json and outputs/*.jsonl, by their old names."""
+
 KEYS: dict[str, str] = {}
 """Keys of the config that have another name today, by their full paths. Renamed keys are applied in this order."""
 

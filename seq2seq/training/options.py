@@ -9,11 +9,8 @@ from typing import Literal
 
 from seq2seq.errors import UserError
 from seq2seq.metrics.rewards import reward
-from seq2seq.metrics.text import SCORERS
+from seq2seq.metrics.table import find_metric, get_metric
 from seq2seq.search import Search
-
-LOWER_IS_BETTER = ("loss", "nll", "perplexity", "ter", "aer")
-HIGHER_IS_BETTER = ("accuracy", *(name for name in SCORERS if name not in LOWER_IS_BETTER))
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,8 @@ class TrainingOptions:
             raise UserError(f"ema_decay={self.ema_decay} must lie between 0 and 1")
         if (self.metrics or self.plots) and self.decoding is None:
             raise UserError("decoding=null generates no text, which metrics and plots need: choose one, such as greedy")
-        if self.mode is None and self.monitored not in LOWER_IS_BETTER + HIGHER_IS_BETTER:
+        metric = find_metric(self.monitored)
+        if self.mode is None and (metric is None or metric.higher_is_better is None):
             raise UserError(f"mode=null must be min or max: the name {self.monitored} does not say which is better")
 
     @property
@@ -100,7 +98,7 @@ class TrainingOptions:
     @property
     def direction(self) -> Literal["min", "max"]:
         """What is better in the monitored metric: less or more."""
-        return self.mode or ("min" if self.monitored in LOWER_IS_BETTER else "max")
+        return self.mode or ("min" if get_metric(self.monitored).lower_is_better else "max")
 
     def better(self, score: float, best: float | None) -> bool:
         """Whether ``score`` of the monitored metric beats ``best``; not-a-number never does."""

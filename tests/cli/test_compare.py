@@ -21,7 +21,7 @@ from seq2seq.cli import compare, evaluate, hydra_app
 from seq2seq.comparison.analysis import mean_curve, seconds_to
 from seq2seq.comparison.runs import find
 from seq2seq.comparison.slices import by_length, by_word, of_length, source_lengths, words_found
-from seq2seq.comparison.systems import check, entries, named
+from seq2seq.comparison.systems import check, group_systems, named
 from seq2seq.errors import UserError
 
 NAMES = {"rnn additive", "rnn dot", "transformer multi_head"}
@@ -46,7 +46,7 @@ def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_runs_of_one_configuration_are_one_row(sweep: Path) -> None:
-    found = {entry.name: entry.seeds for entry in entries(find([sweep], "test"))}
+    found = {entry.name: entry.seeds for entry in group_systems(find([sweep], "test"))}
     assert found == {"rnn additive": [1, 2], "rnn dot": [1, 2], "transformer multi_head": [1]}
 
 
@@ -64,7 +64,12 @@ def test_figures_are_those_of_the_runs(sweep: Path, report: Path) -> None:
     costs = summary["costs"]["rnn dot"]
     assert costs["parameters"] == runs[2]["run"]["parameters"]
     assert costs.keys() >= {"flops_per_token", "tokens_per_second", "sentences_per_second", "update_memory"}
-    for metric in ("gradient_tau", "cost_uniform", "perplexity", "accuracy"):  # of which intervals are known too
+    for metric in (
+        "gradient_tau",
+        "nll_increase_uniform",
+        "perplexity",
+        "accuracy",
+    ):  # with intervals
         found = summary["estimates"][metric]["transformer multi_head"]
         assert found["score"] == pytest.approx(runs[4]["test"][metric]["score"])
         assert found["low"] <= found["score"] <= found["high"]
@@ -176,7 +181,7 @@ def test_another_toolkit_s_attention(sweep: Path, tmp_path: Path) -> None:
 
 def test_an_evaluation_of_a_run_stands_for_it(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.evaluate(evaluation(sweep / "0", tmp_path / "again"))
-    found = entries(find([sweep, tmp_path / "again"], "test"))
+    found = group_systems(find([sweep, tmp_path / "again"], "test"))
     assert [(entry.name, len(entry.runs)) for entry in found] == [
         (name, 1 + (name[:3] == "rnn")) for name in sorted(NAMES)
     ]
@@ -191,11 +196,11 @@ def test_what_is_trained_on_is_part_of_a_configuration(sweep: Path, tmp_path: Pa
     runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
     config = runs / "1" / "config.yaml"
     config.write_text(config.read_text().replace("train: 60", "train: 50"))
-    names = {entry.name: entry.seeds for entry in entries(find([runs / "0", runs / "1"], "test"))}
+    names = {entry.name: entry.seeds for entry in group_systems(find([runs / "0", runs / "1"], "test"))}
     assert names == {"rnn additive (0)": [1], "rnn additive (1)": [2]}
     other = Path(shutil.copytree(sweep / "0", tmp_path / "elsewhere" / "0"))
     (other / "config.yaml").write_text(config.read_text().replace("train: 50", "train: 40"))
-    names = {entry.name for entry in entries(find([runs / "0", runs / "1", other], "test"))}
+    names = {entry.name for entry in group_systems(find([runs / "0", runs / "1", other], "test"))}
     assert names == {"rnn additive (runs/0)", "rnn additive (runs/1)", "rnn additive (elsewhere/0)"}
 
 
@@ -232,7 +237,9 @@ def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_evaluations_can_be_compared_too(sweep: Path, tmp_path: Path) -> None:
     for control in ("uniform", "frozen"):
         evaluate.evaluate(evaluation(sweep / "0", tmp_path / control, f"evaluation.control={control}_attention"))
-    names = [entry.name for entry in entries(find([sweep / "0", tmp_path / "uniform", tmp_path / "frozen"], "test"))]
+    names = [
+        entry.name for entry in group_systems(find([sweep / "0", tmp_path / "uniform", tmp_path / "frozen"], "test"))
+    ]
     controls = [f"rnn additive control={control}_attention" for control in ("frozen", "uniform")]
     assert sorted(names) == ["rnn additive", *controls]
 
@@ -363,10 +370,10 @@ def test_training_data_are_known_by_their_words(sweep: Path, tmp_path: Path) -> 
     runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
     config = runs / "1" / "config.yaml"
     config.write_text(config.read_text().replace("path: null", "path: /elsewhere"))
-    assert len(entries(find([runs / "0", runs / "1"], "test"))) == 1
+    assert len(group_systems(find([runs / "0", runs / "1"], "test"))) == 1
     frequencies = runs / "1" / "frequencies.json"
     frequencies.write_text(frequencies.read_text().replace(":", ": 1", 1).replace(": 1 ", ": 1"))
-    assert len(entries(find([runs / "0", runs / "1"], "test"))) == 2
+    assert len(group_systems(find([runs / "0", runs / "1"], "test"))) == 2
 
 
 def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: Path) -> None:
@@ -379,7 +386,7 @@ def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: P
         options = [f"checkpoint={run / 'checkpoints' / name}", f"output={tmp_path / name}"]
         (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in options])
         evaluate.evaluate(config)
-    found = entries(find([run, tmp_path / "model.safetensors", tmp_path / "best.ckpt"], "test"))
+    found = group_systems(find([run, tmp_path / "model.safetensors", tmp_path / "best.ckpt"], "test"))
     assert sorted(len(entry.runs) for entry in found) == [1, 1]
     assert {one.trained.resolve() for entry in found for one in entry.runs} == {run.resolve()}
     assert {entry.name for entry in found} == {"rnn additive", "rnn additive checkpoint=best.ckpt"}
@@ -402,7 +409,7 @@ def test_other_machines_and_other_pictures_are_told(sweep: Path, tmp_path: Path)
     asked = [f"checkpoint={sweep / '0'}", f"output={tmp_path / 'cut'}", "data.max_source_tokens=5"]
     (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in asked])
     evaluate.evaluate(config)
-    names = {entry.name for entry in entries(find([sweep / "0", tmp_path / "cut"], "test"))}
+    names = {entry.name for entry in group_systems(find([sweep / "0", tmp_path / "cut"], "test"))}
     assert names == {"rnn additive", "rnn additive data.max_source_tokens=5"}
 
 
@@ -494,11 +501,11 @@ def test_seeds_of_two_phases_are_one_configuration(sweep: Path, tmp_path: Path) 
             text = file.read_text()
             file.write_text(text.replace("start_from: null", f"start_from: {sweep / str(first)}"))
         (run / ".hydra" / "overrides.yaml").write_text(f"- training.start_from={sweep / str(first)}\n")
-    assert [entry.seeds for entry in entries(find([tmp_path], "test"))] == [[1, 2], [1]]
+    assert [entry.seeds for entry in group_systems(find([tmp_path], "test"))] == [[1, 2], [1]]
     for place in (0, 1):
         file = tmp_path / str(place) / "config.yaml"
         file.write_text(file.read_text().replace(f"start_from: {sweep}/{place}", f"start_from: {sweep}/{2 * place}"))
-    assert len(entries(find([tmp_path / "0", tmp_path / "1"], "test"))) == 2
+    assert len(group_systems(find([tmp_path / "0", tmp_path / "1"], "test"))) == 2
 
 
 @pytest.mark.parametrize(("typed", "name"), [("soft", "additive"), ("concat", "additive"), ("global", "general")])

@@ -411,7 +411,7 @@ def test_controls_change_where_attention_looks(run: Path, tmp_path: Path, name: 
         assert found["attention_sparsity"]["score"] == 0
     assert found["perplexity"]["score"] != plain["perplexity"]["score"]
     assert "gradient_tau" in plain and "gradient_tau" not in found  # which looks at attention as it is
-    (with_cost,) = {plain[f"cost_{name}"]["signature"]}
+    (with_cost,) = {plain[f"nll_increase_{name}"]["signature"]}
     assert f"attention {name}" in with_cost
 
 

@@ -18,7 +18,7 @@ def entry(rows_of: dict[int, list[list[float]] | None]) -> System:
         SimpleNamespace(place=place, reference=None if rows is None else np.array(rows, np.float32))
         for place, rows in rows_of.items()
     ]
-    return System("entry", cast(Any, [SimpleNamespace(exhibits=kept), SimpleNamespace(exhibits=[])]))
+    return System("entry", cast(Any, [SimpleNamespace(attention_records=kept), SimpleNamespace(attention_records=[])]))
 
 
 def test_rows_are_shares_of_what_words_get() -> None:

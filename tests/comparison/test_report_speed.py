@@ -48,11 +48,13 @@ def made(folder: Path, number: int) -> None:
     with (folder / "outputs" / "test.jsonl").open("w") as file:
         for n, (source, several, text) in enumerate(zip(sources, references, outputs, strict=True)):
             entry = {"source": source, "references": several, "hypothesis": text}
-            file.write(json.dumps({**entry, "sums": {name: figure.rows[n] for name, figure in found.items()}}) + "\n")
+            file.write(
+                json.dumps({**entry, "sums": {name: figure.per_record[n] for name, figure in found.items()}}) + "\n"
+            )
     attention_store.save(folder / "attention" / "test.npz", kept)
     training = {"steps": 100, "seconds": 60.0 + number, "tokens_per_second": 1000.0 + number, "monitor": "nll"}
     about = {"seed": number % 3, "parameters": 10**6, "training": training}
-    scores = {name: figure.told() for name, figure in found.items()}
+    scores = {name: figure.to_dict() for name, figure in found.items()}
     (folder / "results.json").write_text(json.dumps({"test": scores, "run": about}))
     (config,) = hydra_app.compose("train", ["data=toy_translation"])
     OmegaConf.save(OmegaConf.merge(config, {"seed": number % 3, "note": number // 3}), folder / "config.yaml")

@@ -11,7 +11,10 @@ import pytest
 from seq2seq.cli import compare as compare_command
 from seq2seq.cli import hydra_app
 from seq2seq.comparison.runs import find
+from seq2seq.comparison.systems import check
 from seq2seq.errors import UserError
+
+OLD = Path(__file__).parents[1] / "fixtures" / "runs_0.1" / "translation"
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_damaged_attention_is_one_line(runs: Path, place: int) -> None:
     file.write_bytes(content)
     try:
         (found,) = find([runs], "test")
-        assert found.exhibits is not None
+        assert found.attention_records is not None
     except UserError as error:
         assert "\n" not in str(error)
 
@@ -83,3 +86,32 @@ def test_an_older_run_without_digests_is_taken_as_it_is(runs: Path, caplog: pyte
     file.write_text(json.dumps(content))
     find([runs], "test")
     assert "changed" not in caplog.text
+
+
+def test_old_names_of_figures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A run of version 0.1 stands beside a copy of it that has today's names."""
+    renamed = Path(shutil.copytree(OLD, tmp_path / "renamed"))
+    for file in ("results.json", "outputs/test.jsonl"):
+        text = (OLD / file).read_text(encoding="utf-8")
+        assert '"cost_frozen"' in text
+        (renamed / file).write_text(text.replace('"cost_', '"nll_increase_'), encoding="utf-8")
+    before = json.loads((OLD / "results.json").read_text(encoding="utf-8"))["test"]
+    old, new = find([OLD, renamed], "test")
+    assert "left out" not in caplog.text
+    for name in ("uniform", "permuted", "frozen"):
+        metric = f"nll_increase_{name}"
+        assert old.results[metric] == new.results[metric] == before[f"cost_{name}"]
+        one, other = old.rows(metric), new.rows(metric)
+        assert one is not None and other is not None and (one == other).all()
+        part, whole = one.sum(0)
+        assert part / whole == pytest.approx(before[f"cost_{name}"]["score"])
+        check([old, new], metric)
+
+
+def test_a_figure_of_another_version_is_left_out(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = runs / "0" / "results.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"chrf"', '"chrf9"'), encoding="utf-8")
+    (run,) = find([runs], "test")
+    assert "chrf9 is left out: there is no such metric in this version" in caplog.text
+    assert "chrf9" not in run.results and "bleu" in run.results
+    compare(runs)

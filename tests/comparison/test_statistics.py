@@ -47,7 +47,7 @@ def test_the_paired_bootstrap_is_sacrebleu_s(metric: str, wrong: float) -> None:
     )
     _, found = test()
     theirs = next(results for name, results in found.items() if name != "System")
-    a, b = (np.array(score([metric], text, references)[metric].rows) for text in (one, other))
+    a, b = (np.array(score([metric], text, references)[metric].per_record) for text in (one, other))
     resampler = Resampler.of(len(a), SAMPLES)
     ours = [RunGroup.of(name, metric, [rows], resampler) for name, rows in (("one", a), ("other", b))]
     for system, result in zip(ours, theirs, strict=True):
@@ -67,9 +67,9 @@ def test_approximate_randomisation_is_sacrebleu_s(wrong: float) -> None:
         n_samples=SAMPLES,
     )
     _, found = test()
-    a, b = (np.array(score(["bleu"], text, references)["bleu"].rows) for text in (one, other))
+    a, b = (np.array(score(["bleu"], text, references)["bleu"].per_record) for text in (one, other))
     randomiser = Randomiser.of(len(a), SAMPLES)
-    ours = randomised_p("bleu", *((rows.sum(0), randomiser.staying(rows)) for rows in (a, b)))
+    ours = randomised_p("bleu", *((rows.sum(0), randomiser.kept_sums(rows)) for rows in (a, b)))
     assert ours == pytest.approx(found["BLEU"][1].p_value, abs=2 / SAMPLES)
 
 
@@ -85,7 +85,7 @@ def ties(
         for name, count in (("a", runs), ("b", others or runs)):
             values = common + random.normal(0, of_seeds, (count, 1)) + random.normal(0, of_both, (count, records))
             rows = [np.stack([v, np.ones(records)], 1) for v in values]
-            systems.append(RunGroup.of(name, "mean", rows, resampler))
+            systems.append(RunGroup.of(name, "recall", rows, resampler))
         found = difference(*systems)
         wrong["ours"] += found.p < 0.05
         wrong["covered"] += found.low <= 0 <= found.high
@@ -110,12 +110,12 @@ def test_one_run_beside_two_tells_of_these_runs() -> None:
     """Two are too few to tell how seeds vary: as one run, and as the mean of two, on the same sentences."""
     random, resampler = np.random.default_rng(3), Resampler.of(150, 300)
     one, *two = (np.stack([random.normal(0, 1, 150), np.ones(150)], 1) for _ in range(3))
-    a, b = RunGroup.of("a", "mean", [one], resampler), RunGroup.of("b", "mean", two, resampler)
+    a, b = RunGroup.of("a", "recall", [one], resampler), RunGroup.of("b", "recall", two, resampler)
     found = difference(a, b)
-    as_one = difference(a, RunGroup.of("b", "mean", [np.mean(two, 0)], resampler))
+    as_one = difference(a, RunGroup.of("b", "recall", [np.mean(two, 0)], resampler))
     assert not found.seeds
     assert (found.difference, found.p) == (pytest.approx(as_one.difference), pytest.approx(as_one.p))
-    assert difference(a, RunGroup.of("b", "mean", [one, *two], resampler)).seeds
+    assert difference(a, RunGroup.of("b", "recall", [one, *two], resampler)).seeds
 
 
 @pytest.mark.parametrize("of_seeds", [0.0, 0.1, 0.3])
@@ -130,7 +130,7 @@ def test_sacrebleu_s_own_p_is_one_sided() -> None:
 def of_values(name: str, values: np.ndarray, samples: int = 1000) -> RunGroup:
     """One run, a value a record."""
     rows = np.stack([values, np.ones(len(values))], 1)
-    return RunGroup.of(name, "mean", [rows], Resampler.of(len(values), samples))
+    return RunGroup.of(name, "recall", [rows], Resampler.of(len(values), samples))
 
 
 def test_interval_of_many_values_is_the_normal_one() -> None:
@@ -155,7 +155,7 @@ def test_a_paired_difference_knows_what_documents_have_in_common() -> None:
 def of_means(name: str, *values: float) -> RunGroup:
     """Runs whose records are all alike."""
     rows = [np.stack([np.full(20, value), np.ones(20)], 1) for value in values]
-    return RunGroup.of(name, "mean", rows, Resampler.of(20, 4000))
+    return RunGroup.of(name, "recall", rows, Resampler.of(20, 4000))
 
 
 def test_where_sentences_do_not_matter_it_is_welch_s_test() -> None:
@@ -173,8 +173,8 @@ def test_one_run_is_told_as_one() -> None:
     found = difference(of_means("a", 1.0), of_means("b", 1.0))
     assert (found.p, found.seeds) == (1.0, False)
     rows = np.stack([np.arange(20.0), np.ones(20)], 1)
-    own = rows.sum(0), Randomiser.of(20, 50).staying(rows)
-    assert randomised_p("mean", own, own) == 1.0
+    own = rows.sum(0), Randomiser.of(20, 50).kept_sums(rows)
+    assert randomised_p("recall", own, own) == 1.0
     assert estimate(of_means("a", 1.0)).sd is None
 
 

@@ -20,7 +20,7 @@ from seq2seq.data.collate import collate
 from seq2seq.data.records import Record
 from seq2seq.evaluation import faithfulness as module
 from seq2seq.evaluation.evaluate import forced
-from seq2seq.evaluation.faithfulness import faithfulness, kendall
+from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.generation.generator import TrainedModel
 from tests.conftest import TINY
 
@@ -38,20 +38,13 @@ def record(run: Path) -> Record:
     return Record(source=row["source"], target=row["references"][0])
 
 
-def test_kendall_by_hand() -> None:
-    assert kendall([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(4 / 6)  # five pairs agree, one doesn't
-    assert kendall([1, 1, 2, 3], [1, 2, 2, 3]) == pytest.approx(4 / 5)  # four agree, one tie on each side
-    assert kendall([3, 2, 1], [1, 2, 3]) == -1
-    assert kendall([1, 1], [1, 2]) is None
-
-
 @pytest.mark.parametrize("most", [None, 3])  # steps of a record that is too long to look at all of it
 def test_erasing_one_by_one(trained: TrainedModel, record: Record, most: int | None, monkeypatch: MonkeyPatch) -> None:
     (seen,) = forced(trained, [record], TOKENS)
     assert seen is not None
     if most is not None:
         assert most < len(seen.target)
-        monkeypatch.setattr(module, "WORK", most * max(most, len(seen.source)))
+        monkeypatch.setattr(module, "MAX_WORK", most * max(most, len(seen.source)))
     found = faithfulness(trained, [record], TOKENS)
     source, target = (torch.tensor(ids)[None] for ids in (trained.codec(record).source, trained.codec(record).target))
     words, draw = np.array(seen.source_words), Random(0)
@@ -113,7 +106,7 @@ def test_what_attention_is_worth_nothing_where_it_chooses_nothing(run: Path, tmp
     (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in options])
     scores = train.train(config, tmp_path / "run")
     for name in ("uniform", "permuted", "frozen"):
-        assert scores[f"cost_{name}"].score == pytest.approx(0, abs=1e-6)
+        assert scores[f"nll_increase_{name}"].score == pytest.approx(0, abs=1e-6)
     assert "gradient_tau" in scores or scores["attention_normalized_entropy"].score == pytest.approx(1)
 
 
@@ -128,7 +121,7 @@ def test_steps_that_attend_no_word_are_not_counted(
     monkeypatch.setattr(module, "forced", lambda *_: [replace(seen, layers=[weights])])
     found = faithfulness(trained, [record], TOKENS)
     for name in ("erased_attended", "erased_random", "flips_attended", "flips_random"):
-        ((_, count),) = found[name].rows or ()
+        ((_, count),) = found[name].per_record or ()
         assert count == len(weights) // 2
     weights[:], weights[:, -1] = 0, 1
     assert not {"erased_attended", "flips_random"} & faithfulness(trained, [record], TOKENS).keys()

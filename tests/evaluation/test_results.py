@@ -36,7 +36,7 @@ def test_a_stream_is_not_read_to_be_counted(tmp_path: Path) -> None:
 
 
 def test_the_first_records_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "COUNTED", 1)
+    monkeypatch.setattr(results, "MAX_COUNTED_RECORDS", 1)
     results.save_frequencies(tmp_path, cast(Any, corpus(streaming=False)))
     assert json.loads((tmp_path / "frequencies.json").read_text(encoding="utf-8")) == {"the": 1, "cat": 1}
 
@@ -47,7 +47,7 @@ def test_the_table() -> None:
         "aer_uniform": MetricResult(0.51234, "AER|two"),
         "ter": MetricResult(10.0, "TER"),
     }
-    assert results.table(figures).splitlines() == [
+    assert results.format_table(figures).splitlines() == [
         "bleu          34.12  BLEU|one",
         "aer_uniform  0.5123  AER|two",
         "ter           10.00  TER",

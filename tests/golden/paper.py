@@ -21,7 +21,8 @@ from seq2seq.evaluation import results
 from seq2seq.evaluation.evaluate import score_records
 from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.generation.generator import TrainedModel
-from seq2seq.metrics import resampling
+from seq2seq.metrics import MetricResult, resampling
+from seq2seq.metrics.table import get_metric
 from seq2seq.run_directory import claimed
 from seq2seq.search.greedy import Greedy
 
@@ -50,12 +51,23 @@ def run(
         results.save_results(folder / "results.json", {"test": found.metrics}, {"seed": 1, "training": {}})
     told = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
     figures = {name: float(figure["score"]) for name, figure in told.items()}
+    in_table(found.metrics, records)
     left = runs.read(folder, "test")
     for name in figures:  # what each output adds, by which runs are compared, comes to the same figure
         if (rows := left.rows(name)) is not None:
             again = rows[:, 0].mean() if name.startswith("attention_") else resampling.score(name, rows.sum(0))
             assert again == pytest.approx(figures[name], rel=1e-3, abs=1e-4), name  # statistics are kept in 4 digits
     return figures
+
+
+def in_table(figures: Mapping[str, MetricResult], records: Sequence[Record]) -> None:
+    """Each figure is in the table, which says whether it follows from sums and what records need to have for it."""
+    known = {key for record in records for key in record} | {"documents", "images"}
+    for name, figure in figures.items():
+        metric = get_metric(name)
+        assert set(filter(None, metric.needs.split(", "))) <= known, name
+        statistic = metric.group == "attention"  # kept with each output, though not as sums
+        assert (figure.per_record is not None) == (metric.from_sums is not None and not statistic), name
 
 
 def outputs(folder: Path) -> list[dict[str, Any]]:

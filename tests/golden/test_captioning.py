@@ -186,9 +186,9 @@ def test_captioning(tmp_path: Path) -> None:
             "attention_coverage_min": mean(0, (1 + 4 + 1 + 2) / 4),
             "attention_coverage_max": mean((3 + 1 + 2 + 2) / 4, (3 + 4 + 1 + 2) / 4),
             "attention_disagreement": 0,
-            "cost_uniform": (nats(EVEN) - nats(CAPTIONED)) / 9,
-            "cost_permuted": (nats(DEALT) - nats(CAPTIONED)) / 9,
-            "cost_frozen": (nats(STILL) - nats(CAPTIONED)) / 9,
+            "nll_increase_uniform": (nats(EVEN) - nats(CAPTIONED)) / 9,
+            "nll_increase_permuted": (nats(DEALT) - nats(CAPTIONED)) / 9,
+            "nll_increase_frozen": (nats(STILL) - nats(CAPTIONED)) / 9,
             "erased_attended": (nats(GREYED) - nats(CAPTIONED)) / 9,
             "erased_random": (nats(GREYED_OTHER) - nats(CAPTIONED)) / 9,
             "flips_attended": 1 / 9,  # blue to red

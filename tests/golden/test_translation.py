@@ -184,9 +184,9 @@ def test_translation(tmp_path: Path) -> None:
                 (4 * (QUARTER - LN2 / 2) + LN2 + (QUARTER - LN2 / 2)) / 6 / LN2,
                 (2 * (QUARTER - LN2 / 2) + 0) / 3 / LN2,
             ),
-            "cost_uniform": (nats(UNIFORM) - nats(AS_IT_IS)) / 10,
-            "cost_permuted": (nats(PERMUTED) - nats(AS_IT_IS)) / 10,
-            "cost_frozen": (nats(FROZEN) - nats(AS_IT_IS)) / 10,
+            "nll_increase_uniform": (nats(UNIFORM) - nats(AS_IT_IS)) / 10,
+            "nll_increase_permuted": (nats(PERMUTED) - nats(AS_IT_IS)) / 10,
+            "nll_increase_frozen": (nats(FROZEN) - nats(AS_IT_IS)) / 10,
             "erased_attended": (nats(ERASED) - nats(counted(AS_IT_IS, ERASED))) / 9,
             "erased_random": (nats(ERASED_OTHER) - nats(counted(AS_IT_IS, ERASED_OTHER))) / 9,
             "flips_attended": (2 + 2) / 9,  # a to c, c to e; g to h, h to another

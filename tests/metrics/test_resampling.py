@@ -27,7 +27,7 @@ def corpus(seed: int, size: int = 40) -> tuple[list[str], list[list[str]]]:
 @pytest.mark.parametrize("name", FUNCTIONS_OF_SUMS)
 def test_the_whole_corpus(name: str) -> None:
     hypotheses, references = corpus(0)
-    rows = np.array(scored([name], hypotheses, references)[name].rows)
+    rows = np.array(scored([name], hypotheses, references)[name].per_record)
     assert len(rows) == len(hypotheses)
     expected = scored([name], hypotheses, references)[name].score
     assert resampling.score(name, rows.sum(0)) == pytest.approx(expected, abs=1e-9)
@@ -36,7 +36,7 @@ def test_the_whole_corpus(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS_OF_SUMS if name != "cider"])  # whose idf is the corpus's
 def test_records_drawn_with_repetition(name: str) -> None:
     hypotheses, references = corpus(1)
-    rows = np.array(scored([name], hypotheses, references)[name].rows)
+    rows = np.array(scored([name], hypotheses, references)[name].per_record)
     draws = np.random.default_rng(2).integers(len(rows), size=(3, len(rows)))
     expected = [scored([name], [hypotheses[n] for n in d], [references[n] for n in d])[name].score for d in draws]
     assert resampling.score(name, rows[draws].sum(1)) == pytest.approx(expected, abs=1e-9)
@@ -46,7 +46,7 @@ def test_records_drawn_with_repetition(name: str) -> None:
 @pytest.mark.parametrize("text", ["", "zzz", "a zzz zzz zzz", "the cat sat on", "the cat", "z the cat sat on the mat"])
 def test_bleu_where_orders_are_missing(name: str, text: str) -> None:
     references = [["the cat sat on the mat"]]
-    rows = np.array(scored([name], [text], references)[name].rows)
+    rows = np.array(scored([name], [text], references)[name].per_record)
     assert resampling.score(name, rows.sum(0)) == pytest.approx(
         scored([name], [text], references)[name].score, abs=1e-9
     )
@@ -64,5 +64,5 @@ def test_shares_and_errors() -> None:
     assert np.isnan(resampling.score("pointing", [0, 0]))
     assert resampling.score("perplexity", [6.0, 3]) == pytest.approx(np.exp(2))
     assert resampling.score("perplexity", [[1e6, 3], [0, 2]]).tolist() == [np.inf, 1]
-    assert resampling.lower_is_better("aer_layers") and resampling.lower_is_better("ter")
-    assert not resampling.lower_is_better("bleu")
+    with pytest.raises(ValueError, match="does not follow from sums"):
+        resampling.score("aer_uniform", [3, 4])

@@ -1,0 +1,63 @@
+"""Faithfulness of attention: whether the model's words depend on what it attends (``seq2seq.evaluation``)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seq2seq.metrics.metric import Metric
+
+_faithfulness = partial(Metric, group="faithfulness")
+METRICS = (
+    _faithfulness(
+        "nll_increase_uniform",
+        description="loss increase with uniform attention",
+        unit="nats per token",
+        higher_is_better=None,
+    ),
+    _faithfulness(
+        "nll_increase_permuted",
+        description="loss increase with permuted attention weights",
+        unit="nats per token",
+        higher_is_better=None,
+    ),
+    _faithfulness(
+        "nll_increase_frozen",
+        description="loss increase with the attention of the first step at every step",
+        unit="nats per token",
+        higher_is_better=None,
+    ),
+    _faithfulness(
+        "erased_attended",
+        description="loss of log-probability without the most attended source word",
+        unit="nats",
+    ),
+    _faithfulness(
+        "erased_random",
+        description="loss of log-probability without another source word",
+        unit="nats",
+        higher_is_better=None,
+    ),
+    _faithfulness(
+        "flips_attended",
+        description="share of predictions that change without the most attended source word",
+    ),
+    _faithfulness(
+        "flips_random",
+        description="share of predictions that change without another source word",
+        higher_is_better=None,
+    ),
+    _faithfulness("gradient_tau", description="Kendall's tau-b between attention weights and gradient x input"),
+)
+
+
+def kendall(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Return Kendall's tau-b of two rows of numbers (Kendall 1945); None where all of a row are equal.
+
+    Pairs that are tied in a row count neither as agreement nor as disagreement.
+    """
+    x, y = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(a, np.float64), np.asarray(b, np.float64)))
+    both = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / both if both else None

@@ -1,0 +1,83 @@
+"""Faithfulness of a model that copies, worked out on paper.
+
+  source      target
+  u v q       u q v
+
+q is no word of the target vocabulary: only copying says it, and it is read as <unk>. Half of the attention to the words
+of the source is what is copied; all else is generated, also what goes to </s> or to an erased word. u and v mean
+themselves, q means w.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from seq2seq.data.codec import TextCodec
+from seq2seq.data.records import Record
+from seq2seq.evaluation.faithfulness import faithfulness
+from tests.golden.paper import nats, same
+from tests.golden.written import WrittenEncoder, probability, trained, words
+
+READING = {"<s>": "2011", "u": "0130", "<unk>": "1210", "v": "0013"}  # quarters for u v q </s>
+AFTER = {"<unk>": {"w": 3}, "v": {"</s>": 3}}
+
+
+def p(word: str, **points: float) -> float:
+    """Of a vocabulary of four specials and three words."""
+    return probability(7, word, **points)
+
+
+# Of u q v </s>: what is generated, and what is copied. Attention to words is 3/4, 1, 1 and 1/4, so that 5/8, 1/2, 1/2
+# and 7/8 are generated.
+AS_IT_IS = [
+    5 / 8 * p("u", u=2, w=1) + 1 / 4,
+    3 / 8,
+    1 / 2 * p("v", u=1, v=2, w=4) + 1 / 4,
+    7 / 8 * p("end", w=1, end=3),
+]
+UNIFORM = [  # 3/4 on words at each step
+    5 / 8 * p("u", u=1, v=1, w=1) + 1 / 8,
+    1 / 8,
+    5 / 8 * p("v", u=1, v=1, w=4) + 1 / 8,
+    5 / 8 * p("end", u=1, v=1, w=1, end=3),
+]
+PERMUTED = [  # each row from its end: 1102, 0310, 0121, 3100
+    3 / 4 * p("u", u=1, v=1) + 1 / 8,
+    1 / 8,
+    5 / 8 * p("v", v=1, w=5) + 1 / 8,
+    1 / 2 * p("end", u=3, v=1, end=3),
+]
+FROZEN = [AS_IT_IS[0], 1 / 8, 5 / 8 * p("v", u=2, w=4), 5 / 8 * p("end", u=2, w=1, end=3)]
+# Without the most attended words, u q v q; nothing is left of the second step but the least that counts.
+ERASED = [7 / 8 * p("u", w=1), 1e-8, 3 / 4 * p("v", u=1, w=4), p("end", end=3)]
+# Without another, the last that there is: q v q v.
+ERASED_OTHER = [
+    3 / 4 * p("u", u=2) + 1 / 4,
+    3 / 8,
+    5 / 8 * p("v", u=1, v=2, w=3) + 1 / 4,
+    AS_IT_IS[3],
+]
+
+
+def test_faithfulness_of_copying() -> None:
+    codec = TextCodec(words("u v q"), words("u v w"), copy=True)
+    means = [(codec.source.encode(word)[0], meant) for word, meant in {"u": "u", "v": "v", "q": "w"}.items()]
+    model = trained(codec, WrittenEncoder(len(codec.source)), means, [READING], AFTER)
+    found = faithfulness(model, [Record(source="u v q", target="u q v")], max_tokens=4096)
+    before = nats([AS_IT_IS])
+    same(
+        {name: figure.score for name, figure in found.items()},
+        {
+            "nll_increase_uniform": (nats([UNIFORM]) - before) / 4,
+            "nll_increase_permuted": (nats([PERMUTED]) - before) / 4,
+            "nll_increase_frozen": (nats([FROZEN]) - before) / 4,
+            "erased_attended": (nats([ERASED]) - before) / 4,
+            "erased_random": (nats([ERASED_OTHER]) - before) / 4,
+            "flips_attended": 3 / 4,  # u to w, q to v, v to w
+            "flips_random": 0,
+            # What is copied hangs on no embedding. |x . d log p(y) / dx| is in proportion to A (1 - P(y)) where a word
+            # means y, to A P(y') where it means y':
+            #   u: u > q > v, as the weights; q: only copied, no tau; v: v > q > u, but v > u = q; </s>: q alone
+            "gradient_tau": (1 + 2 / sqrt(2 * 3) + 1) / 3,
+        },
+    )

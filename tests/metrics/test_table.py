@@ -1,0 +1,89 @@
+"""The table of metrics, against what was known of each by name before there was a table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seq2seq.attention.interventions import INTERVENTIONS
+from seq2seq.comparison import tables
+from seq2seq.comparison.analysis import TESTED
+from seq2seq.errors import UserError
+from seq2seq.metrics.table import METRICS, find_metric, get_metric, names_of
+
+LOWER = {"loss", "nll", "perplexity", "ter", "repetition"}
+
+
+def test_names_are_of_one_metric_each() -> None:
+    names = [metric.name.replace("{n}", "3") for metric in METRICS]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert [metric for metric in METRICS if metric.matches(name)] == [get_metric(name)], name
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("aer_layer1", "aer_layer{n}"),
+        ("aer_layer12", "aer_layer{n}"),
+        ("aer_layers", "aer_layers"),
+        ("rouge2_lead_3", "rouge2_lead_{n}"),
+        ("rougeLsum_lead_45_words", "rougeLsum_lead_{n}_words"),
+        ("rouge1_random_10", "rouge1_random_{n}"),
+    ],
+)
+def test_families(name: str, family: str) -> None:
+    assert get_metric(name).name == family
+
+
+@pytest.mark.parametrize("name", ["aer_layer", "aer_layer0", "aer_layerx", "xaer", "rouge1_lead_words", ""])
+def test_names_that_are_of_none(name: str) -> None:
+    assert find_metric(name) is None
+    with pytest.raises(UserError, match="there is no metric"):
+        get_metric(name)
+
+
+def test_directions() -> None:
+    assert {m.name for m in METRICS if m.lower_is_better} == LOWER | {m.name for m in METRICS if m.name[:3] == "aer"}
+    assert all(m.higher_is_better is None for m in METRICS if m.group == "attention")
+    assert get_metric("bleu").higher_is_better and get_metric("gradient_tau").higher_is_better
+    assert get_metric("length_ratio").higher_is_better is None
+
+
+def test_digits() -> None:
+    """One for percentages and what is about as large, three for what is about as large as a share."""
+    one = {m.name for m in METRICS if m.unit == "%"} | {"perplexity", "compression", "caption_words"}
+    for metric in METRICS:
+        assert metric.digits == (1 if metric.name in one else 3), metric.name
+
+
+def test_what_has_no_direction() -> None:
+    neither = {m.name for m in METRICS if m.higher_is_better is None and m.group != "attention"}
+    assert neither == {
+        *("nll_increase_uniform", "nll_increase_permuted", "nll_increase_frozen", "erased_random", "flips_random"),
+        *("novelty_1", "novelty_2", "novelty_3", "extractive_coverage", "extractive_density"),
+        *("compression", "length_ratio", "caption_words"),
+    }
+
+
+def test_sums() -> None:
+    sums = np.array([[6.0, 3.0], [0.0, 2.0], [0.0, 0.0]])
+    expected = {"pointing": [2, 0, np.nan], "aer_layers": [-1, 1, np.nan], "perplexity": [np.exp(2), 1, np.nan]}
+    for name, scores in expected.items():
+        from_sums = get_metric(name).from_sums
+        assert from_sums is not None
+        np.testing.assert_allclose(from_sums(sums), scores)
+
+
+def test_each_intervention_has_a_figure() -> None:
+    assert {f"nll_increase_{name}" for name in INTERVENTIONS} < set(names_of("faithfulness"))
+
+
+def test_what_a_comparison_names_is_in_the_table() -> None:
+    for name in (*TESTED, *tables.ATTENTION):
+        assert find_metric(name) is not None, name
+
+
+def test_descriptions_are_short_and_plain() -> None:
+    for metric in METRICS:
+        assert 5 < len(metric.description) < 90 and "|" not in metric.description, metric.name
