@@ -89,9 +89,9 @@ def test_no_room_for_names_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 WRITES = ("savefig", "savez", "savez_compressed", "open", "fdopen")
 METHODS = ("write_text", "write_bytes")  # of a path; as functions they are those of ``files``
 ELSEWHERE = {
-    "files.py": "which the others use",
+    "files/writing.py": "which the others use",
     "training/csv_logger.py": "appends rows",
-    "memory.py": "asks the system to forget a peak: no file",
+    "runtime/memory.py": "asks the system to forget a peak: no file",
 }
 
 

@@ -43,7 +43,9 @@ def test_a_partial_node_waits_for_arguments_and_sees_the_config_around_it() -> N
 
 
 def test_nested_nodes_are_built_first() -> None:
-    parts = {part: {"_target_": f"seq2seq.attention.{where}", "_partial_": True} for part, where in PARTS.items()}
+    parts = {
+        part: {"_target_": f"seq2seq.attention.components.{where}", "_partial_": True} for part, where in PARTS.items()
+    }
     attention = build_node({"_target_": "seq2seq.attention.composed.ComposedAttention", "_partial_": True, **parts})
     assert attention.func is ComposedAttention
     assert isinstance(attention.keywords["score"], functools.partial)
