@@ -27,7 +27,7 @@ train: $(STAMP) ## train the embedded default; options: make train ARGS="attenti
 	$(BIN)/python train.py $(ARGS)
 
 test: $(STAMP) ## run the tests; the long ones: make test ARGS="-m slow"
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import layers
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ Widths are tiny and parameters are drawn wide, so that nothing is right by being
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -93,8 +94,14 @@ def serves(group: str, name: str, source: SourceSpec) -> bool:
 
 @cache
 def _mechanism(group: str, name: str, source: SourceSpec, overrides: tuple[str, ...], query_dim: int) -> Attention:
-    factory = build_node(config(f"{group}={name}", *overrides)[group])
-    return randomise(factory(query_dim, source).double()).eval()
+    return randomise(_factory(group, name, overrides)(query_dim, source).double()).eval()
+
+
+@cache
+def _factory(group: str, name: str, overrides: tuple[str, ...]) -> Callable[..., Attention]:
+    """The same for every slot: to compose and resolve a config takes longer than all else."""
+    factory: Callable[..., Attention] = build_node(config(f"{group}={name}", *overrides)[group])
+    return factory
 
 
 def randomise(module: Module, seed: int = 0) -> Module:

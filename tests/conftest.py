@@ -6,6 +6,7 @@ import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="offline", OMP_NUM_THREADS="1")
 
+import gc
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 torch.set_num_threads(1)
 
@@ -25,6 +27,12 @@ TINY = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pictures", type=Path, help="a folder for the pictures that tests of pages take")
+
+
+def pytest_collection_finish() -> None:
+    """Take what lives to the end, thousands of tests and all modules, out of the garbage collector's rounds."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -67,26 +75,41 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that ``make`` fills: once, whichever of the workers needs it first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            make(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished run; tests that write into it work on a copy."""
+    return made_once(tmp_path_factory, "runs", train_one) / "run"
+
+
+def train_one(base: Path) -> None:
     from seq2seq.cli import hydra_app, train
 
-    base = tmp_path_factory.mktemp("runs")
     overrides = [hydra_app.as_override(override) for override in [*TINY, f"data.cache={base / 'cache'}"]]
     (config,) = hydra_app.compose("train", overrides)
     train.train(config, base / "run")
-    return base / "run"
 
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two mechanisms, two seeds each, and a Transformer with one, as a sweep leaves them."""
+    return made_once(tmp_path_factory, "sweep", train_five) / "multirun"
+
+
+def train_five(base: Path) -> None:
     from omegaconf import OmegaConf
 
     from seq2seq.cli import hydra_app, train
 
-    base = tmp_path_factory.mktemp("sweep")
     jobs = [("rnn", attention, seed) for attention in ("additive", "dot") for seed in (1, 2)]
     for number, (model, attention, seed) in enumerate([*jobs, ("transformer", "multi_head", 1)]):
         own = [option for option in TINY if model == "rnn" or not option.startswith("model.embedding_dim")]
@@ -101,4 +124,3 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         OmegaConf.save({"hydra": {"runtime": {"choices": choices}}}, run / ".hydra" / "hydra.yaml")
         typed = [*chosen, *beside, *(option for option in own if "embedding_dim" not in option)]
         OmegaConf.save(OmegaConf.create(typed), run / ".hydra" / "overrides.yaml")
-    return base / "multirun"

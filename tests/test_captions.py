@@ -236,7 +236,7 @@ def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp
     assert set(evaluate.evaluate(composed("evaluate", *asked))) == {"valid"}
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize("share", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> None:
     """With batch norms, whose statistics stay as they are beside the likelihood too: gradients under the statistics of
     a batch and under the running ones would pull the network in two directions.
@@ -298,6 +298,7 @@ def test_a_text_model_on_pictures_is_refused(run: Path) -> None:
         evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
 
 
+@pytest.mark.slow
 def test_one_batch_by_heart(tmp_path: Path) -> None:
     lines = ["debug=overfit", "model.dim=32", "trainer.max_steps=400", "data.max_sentences=4", "optimizer.lr=0.003"]
     train(tmp_path, *lines, "~trainer.limit_test_batches", "training.plots=0", "trainer.limit_test_batches=1")

@@ -174,7 +174,7 @@ def held(seed: int, count: int, capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 def test_a_few_command_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    held(1, 60, capsys, monkeypatch)
+    held(1, 20, capsys, monkeypatch)
 
 
 @pytest.mark.slow

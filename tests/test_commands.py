@@ -12,6 +12,7 @@ import pytest
 from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
 from seq2seq.model import build
+from tests import commands
 from tests.test_run_directory import snapshot
 
 ROOT = Path(__file__).parents[1]
@@ -180,8 +181,7 @@ def test_a_mistake_is_one_line_on_stderr_and_leaves_no_directory(tmp_path: Path)
 def test_a_refused_launch_leaves_every_byte_of_a_run(run: Path, tmp_path: Path, typed: list[str]) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     before = snapshot(copy)
-    line = [sys.executable, "train.py", *(argument.format(run=copy) for argument in typed)]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = commands.run("train.py", *(argument.format(run=copy) for argument in typed))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
     assert snapshot(copy) == before
 

@@ -1,4 +1,7 @@
-"""Runs of version 0.1, kept as they were: they open, say what they said, score what they scored, and go on."""
+"""Runs of older versions, kept as they were: they open, score what they scored, go on, and stand beside new ones.
+
+``runs_0.1`` are of version 0.1, ``runs_format_1`` of the first models with a format number, before the modules moved.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,19 @@ from typing import Any
 import pytest
 
 import seq2seq
-from seq2seq.cli import evaluate, hydra_app, train
+from seq2seq.cli import compare, evaluate, hydra_app, train
 
-RUNS = Path(__file__).parent / "fixtures" / "runs_0.1"
+FIXTURES = Path(__file__).parent / "fixtures"
+GENERATIONS = ("runs_0.1", "runs_format_1")
 TASKS = ("translation", "summarisation", "captioning")
 STEADY = ("perplexity", "accuracy", "aer", "aer_uniform", "sentence_recall", "pointing", "bleu", "rougeL", "cider")
 """Figures that hang on no draw and no tie."""
 
 
-@pytest.fixture(params=TASKS)
+@pytest.fixture(params=[(generation, task) for generation in GENERATIONS for task in TASKS], ids="-".join)
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(RUNS / request.param, tmp_path / request.param))
+    generation, task = request.param
+    return Path(shutil.copytree(FIXTURES / generation / task, tmp_path / task))
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -60,3 +65,15 @@ def test_a_stopped_run_goes_on(old: Path, tmp_path: Path, monkeypatch: pytest.Mo
     (old / "results.json").unlink()
     train.train(composed("resume", f"resume={old}", "trainer.max_steps=5", "logger=csv"), old)
     assert results(old)["run"]["training"]["steps"] == 5
+
+
+def test_they_are_compared_with_a_run_of_today(run: Path, tmp_path: Path) -> None:
+    olds = {name: FIXTURES / name / "translation" for name in GENERATIONS}
+    runs = {name: Path(shutil.copytree(path, tmp_path / name)) for name, path in (olds | {"today": run}).items()}
+    out = tmp_path / "report"
+    listed = ",".join(map(str, runs.values()))
+    compare.compare(composed("compare", f"runs=[{listed}]", f"output={out}", "samples=100"))
+    (summary,) = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["datasets"].values()
+    for metric in ("bleu", "perplexity", "aer"):
+        compared = sorted(row["score"] for row in summary["estimates"][metric].values())
+        assert compared == pytest.approx(sorted(results(path)["test"][metric]["score"] for path in runs.values()))

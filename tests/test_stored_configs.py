@@ -241,7 +241,7 @@ YAMLS = {
     "bytes": "encoder: {_target_: seq2seq.training.launch._work, work: !!binary gASVAAAAAA==}\n",
     "deep": "a: " + "[" * 3000 + "]" * 3000 + "\n",
     "large": "a: " + "x" * (5 << 20) + "\n",
-    "many": "a: [" + "1, " * 200_000 + "1]\n",
+    "many": "a: [" + "1, " * 100_000 + "1]\n",
     "a list": "- 1\n",
     "nothing": "",
     "no YAML": "a: b: c: {",

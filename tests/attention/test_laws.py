@@ -55,7 +55,7 @@ CASES = [Case("attention", name, "cross", CROSS) for name in choices("attention"
     for slot, source in SELF_SLOTS.items()
     if serves("self_attention", name, source)
 ]
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_case = pytest.mark.parametrize("case", CASES, ids=str, scope="module")  # case by case: each is built once
 every_dtype = pytest.mark.parametrize(
     "dtype",
     [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)],  # what fp32 can break, fp64 breaks too

@@ -5,6 +5,7 @@ every kind of position.
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -53,7 +54,16 @@ RNN_SELF = {
 }
 MODELS: dict[str, tuple[list[str], str | None]] = CROSS | SELF | RNN_SELF
 LONG = batch(sources=(16, 5, 2))  # longer than windows reach: a query at a wrong position is found out
-every_model = pytest.mark.parametrize("name", MODELS)
+USUAL = re.compile(
+    r".*-in-rnn|.*-in-transformer|(additive|coverage|monotonic)-in-.*|.*=multi_head-in-.*|.*-(sinusoidal|rotary|alibi)"
+)
+"""What every run of the tests goes over: each mechanism in each kind of decoder and with each kind of position. An
+RNN's other orders ask as these do, and no mechanism sees which absolute positions were added: the rest are slow."""
+every_model = pytest.mark.parametrize(
+    "name",
+    [name if USUAL.fullmatch(name) else pytest.param(name, marks=pytest.mark.slow) for name in MODELS],
+    scope="module",  # model by model: each is built once
+)
 
 
 def build(name: str) -> Seq2Seq:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from omegaconf import OmegaConf
 from seq2seq.cli import sweep as sweep_command
 from seq2seq.comparison.runs import find, unfinished
 from seq2seq.run_directory import claimed, held
+from tests import commands
 from tests.conftest import TINY
 from tests.test_run_directory import snapshot
-
-ROOT = Path(__file__).parents[2]
 
 
 def swept(folder: Path, *axes: str, sweep: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -28,8 +26,7 @@ def swept(folder: Path, *axes: str, sweep: Path | None = None) -> subprocess.Com
         "training.faithfulness=0",
         f"hydra.sweep.dir={sweep or folder / 'sweep'}",
     ]
-    line = [sys.executable, "train.py", "-m", *axes, *options]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    return commands.run("train.py", "-m", *axes, *options)
 
 
 @pytest.fixture(scope="module")

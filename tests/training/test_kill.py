@@ -59,6 +59,7 @@ def same(one: Any, other: Any) -> bool:
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
 
 
+@pytest.mark.slow  # tests/cli/test_kills.py does the same to a whole run
 def test_killed_between_any_two_renames_and_resumed(prepare: Callable[..., Any], tmp_path: Path) -> None:
     """Once resumed to its end, and once ended where it stood: the best model is the one that last.ckpt names."""
     whole = tmp_path / "whole"

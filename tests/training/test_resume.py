@@ -89,7 +89,12 @@ def curves(run: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("case", CASES)
+RARE = ("epochs", "plateau, patience, average of the last")  # what they save, the others save as well
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case in RARE else []) for case in CASES]
+)
 def test_resumed_equals_uninterrupted(case: str, prepare: Callable[..., Any], tmp_path: Path) -> None:
     """Broken off in the first epoch and in the second."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -157,7 +157,7 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
         TrainingOptions(**options)
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize("share", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share: float) -> None:
     """The same weights and tokenizers; rewards in the curves."""
     first = checkpoint.load(run)

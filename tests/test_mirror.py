@@ -1,0 +1,97 @@
+"""Every module of seq2seq has a test file of its name, or it is said here which files hold it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HELD_BY = {
+    "attention/components/feature_maps.py": "attention/test_linear.py",
+    "attention/recurrent.py": "attention/test_laws.py",  # the base of coverage, GMM, monotonic and others
+    "attention/requirements.py": "attention/test_options.py",
+    "checkpoint.py": "cli/test_training_and_use.py",
+    "cli/evaluate.py": "cli/test_training_and_use.py",
+    "cli/generate.py": "cli/test_training_and_use.py",
+    "cli/hydra_app.py": "test_commands.py",
+    "cli/merge_overrides.py": "test_commands.py",
+    "cli/train.py": "cli/test_training_and_use.py",
+    "comparison/analysis.py": "cli/test_compare.py",
+    "comparison/explorer.py": "comparison/test_report_in_browser.py",
+    "comparison/external.py": "cli/test_compare.py",
+    "comparison/page.py": "comparison/test_report_in_browser.py",
+    "comparison/ranks.py": "comparison/test_statistics.py",
+    "comparison/run_config.py": "cli/test_compare.py",
+    "comparison/significance.py": "comparison/test_statistics.py",
+    "comparison/slices.py": "cli/test_compare.py",
+    "comparison/systems.py": "cli/test_compare.py",
+    "comparison/tables.py": "cli/test_compare.py",
+    "config/validate.py": "config/test_instantiate.py",
+    "data/loading.py": "data/test_corpus.py",
+    "data/readers/columns.py": "data/readers/test_text.py",
+    "data/readers/one_table.py": "data/readers/test_tables.py",
+    "data/readers/reader.py": "data/readers/test_text.py",
+    "data/tokenizer_training.py": "data/test_tokenizer.py",
+    "data/toy/captioning.py": "data/toy/test_scenes.py",
+    "data/toy/generated.py": "data/toy/test_translation.py",
+    "data/toy/grammar.py": "data/toy/test_translation.py",
+    "data/toy/lexicon.py": "data/toy/test_translation.py",
+    "data/toy/reports.py": "data/toy/test_summarisation.py",
+    "data/truncation.py": "data/test_documents.py",
+    "decoders/bridge.py": "decoders/test_rnn.py",
+    "encoders/base.py": "encoders/test_rows.py",
+    "encoders/cnn.py": "encoders/test_image.py",
+    "encoders/document.py": "encoders/test_rows.py",
+    "encoders/patches.py": "encoders/test_image.py",
+    "encoders/video.py": "test_captions.py",
+    "errors.py": "test_commands.py",
+    "evaluation/evaluate.py": "golden/test_translation.py",
+    "evaluation/gold_metrics.py": "golden/test_translation.py",
+    "generation/generator.py": "cli/test_training_and_use.py",
+    "generation/pictures.py": "test_captions.py",
+    "layers/stack.py": "layers/test_transformer.py",
+    "metrics/likelihood.py": "metrics/test_translation.py",
+    "metrics/links.py": "metrics/test_alignment.py",
+    "metrics/rewards.py": "training/test_self_critical.py",
+    "metrics/text.py": "metrics/test_resampling.py",
+    "plots/excerpt.py": "plots/test_document.py",
+    "plots/fonts.py": "plots/test_heatmap.py",
+    "plots/running.py": "plots/test_document.py",
+    "plots/sentence.py": "plots/test_heatmap.py",
+    "plots/shading.py": "plots/test_page.py",
+    "search/base.py": "search/test_modes.py",
+    "search/token_loop.py": "search/test_sample.py",
+    "stored/config.py": "test_stored_configs.py",
+    "stored/machine.py": "test_stored_configs.py",
+    "training/callbacks/attention_plots.py": "cli/test_training_and_use.py",
+    "training/callbacks/overfit.py": "training/test_debug.py",
+    "training/callbacks/profiler.py": "training/test_debug.py",
+    "training/callbacks/throughput.py": "training/test_fit.py",
+    "training/datamodule.py": "training/test_resume.py",
+    "training/distributed.py": "training/test_ddp.py",
+    "training/launch.py": "training/test_ddp.py",
+    "training/metric_accumulator.py": "training/test_validation.py",
+    "training/module.py": "training/test_update.py",
+    "training/optimization.py": "training/test_gradients.py",
+}
+"""The tests of modules that are parts of something larger, and are held as such."""
+
+
+def own(module: str) -> Path:
+    """The test file of a module's name."""
+    path = Path(module)
+    return ROOT / "tests" / path.parent / f"test_{path.name}"
+
+
+def test_every_module_has_tests() -> None:
+    package = ROOT / "seq2seq"
+    modules = {str(file.relative_to(package)) for file in package.rglob("*.py") if file.name != "__init__.py"}
+    without = {module for module in modules if not own(module).exists()}
+    assert without - HELD_BY.keys() == set(), "write tests/.../test_NAME.py, or say here which tests hold the module"
+    assert HELD_BY.keys() - without == set(), "has a test file of its name by now, or is no more: strike it out"
+
+
+@pytest.mark.parametrize("file", sorted(set(HELD_BY.values())))
+def test_what_is_said_to_hold_it_is_there(file: str) -> None:
+    assert (ROOT / "tests" / file).is_file()
