@@ -212,7 +212,7 @@ def test_noise() -> None:
     attention.offset.data.fill_(0.5)
     source = attention.prepare(memory(200, width=Q).select(torch.zeros(50, dtype=torch.long)))
     state = attention.initial_state(source)
-    asked = attention.ask(ask(noise(50, 1, Q), 3), source, None)
+    asked = attention.head_queries(ask(noise(50, 1, Q), 3), source, None)
     stop = attention.stop(asked, source, state)
     energy = torch.logit(stop)
     torch.testing.assert_close(energy.mean().item(), 0.5, rtol=0, atol=0.08)
@@ -355,8 +355,8 @@ def test_mocha(options: dict[str, object]) -> None:
     close(walk(one, queries, source).context, stopped.context)
     close(answer.weights.sum(-1), stopped.weights.sum(-1))
     prepared = attention.prepare(source)
-    asked = attention.ask(ask(queries, 0), prepared, None)
-    u = attention.chunk_score(asked.queries, prepared.prepared["chunk_keys"], prepared)
+    asked = attention.head_queries(ask(queries, 0), prepared, None)
+    u = attention.chunk_score(asked.vectors, prepared.prepared["chunk_keys"], prepared)
     for b, length in enumerate(LENGTHS[:2]):
         for h, t in itertools.product(range(attention.heads), range(T)):
             expected = chunks(stopped.weights[b, h, t, :length], u[b, h, t, :length], 3)
