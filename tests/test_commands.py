@@ -187,10 +187,8 @@ def test_a_refused_launch_leaves_every_byte_of_a_run(run: Path, tmp_path: Path, 
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    code = (
-        "from seq2seq.cli import hydra_app; "
-        "hydra_app.run(lambda config: [print('a line') for _ in range(99999)], 'generate')"
-    )
+    lines = "[print('a line') for _ in range(99999)]"
+    code = f"from seq2seq.cli import hydra_app; hydra_app.run(lambda config: {lines}, 'generate')"
     line = f'{sys.executable} -c "{code}" checkpoint=x | head -n 1'
     done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("a line\n", "")

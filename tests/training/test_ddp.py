@@ -34,7 +34,7 @@ def column(run: Path, name: str) -> list[float]:
 
 def test_an_average_over_processes_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two, the other having twice what this one has."""
-    monkeypatch.setattr(distributed, "several", lambda: True)
+    monkeypatch.setattr(distributed, "is_distributed", lambda: True)
     monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(distributed.dist, "all_reduce", lambda flat: flat.mul_(3))
     mean, variance = torch.tensor([2.0, 4.0]), torch.tensor([[6.0]])
