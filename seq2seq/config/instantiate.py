@@ -23,6 +23,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq.compat.omegaconf import full_key, root
 from seq2seq.errors import OptionError, UserError
 
 PACKAGE = "seq2seq"
@@ -189,8 +190,7 @@ def _place(node: DictConfig | Mapping[str, Any]) -> tuple[str, DictConfig | None
     """Return the key of ``node`` in its config, and that config."""
     if not isinstance(node, DictConfig):
         return "", None
-    root = node._get_root()
-    return node._get_full_key(None), root if isinstance(root, DictConfig) else None
+    return full_key(node), root(node)
 
 
 def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         return dict(node)
     try:
         if missing := sorted(OmegaConf.missing_keys(node)):
-            prefix = node._get_full_key(None)
+            prefix = full_key(node)
             names = ", ".join(f"{prefix}.{key}" if prefix else key for key in missing)
             raise UserError(f"required, but not given: {names}")
         return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))

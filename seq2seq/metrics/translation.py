@@ -17,6 +17,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
+from seq2seq.compat.sacrebleu import corpus_score, score_of_sums, sentence_statistics
 from seq2seq.errors import UserError
 from seq2seq.metrics.metric import Array, Metric, MetricResult
 
@@ -57,8 +58,8 @@ def counted(
 ) -> tuple[float, list[list[float]]]:
     """The score of a corpus, and the counts of each sentence that it is made of, in one pass."""
     streams = list(zip_longest(*references))  # the k-th reference of every sentence, None where there are fewer
-    rows = scorer._extract_corpus_statistics(list(hypotheses), streams)
-    return float(scorer._aggregate_and_compute(rows).score), [[float(x) for x in row] for row in rows]
+    rows = sentence_statistics(scorer, hypotheses, streams)
+    return corpus_score(scorer, rows), [[float(x) for x in row] for row in rows]
 
 
 def check(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -101,7 +102,7 @@ def bleu_from_sums(scorer: BLEU, sums: Array) -> Array:
 def _from_counts(scorer: SacreMetric, sums: Array) -> Array:
     """Return sacreBLEU's scores (...) of summed counts (..., K)."""
     flat = sums.reshape(-1, sums.shape[-1])
-    return np.array([scorer._compute_score_from_stats(list(row)).score for row in flat]).reshape(sums.shape[:-1])
+    return np.array([score_of_sums(scorer, row.tolist()) for row in flat]).reshape(sums.shape[:-1])
 
 
 METRICS = (

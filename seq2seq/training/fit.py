@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig
 
+from seq2seq.compat.lightning import attach, quiet
 from seq2seq.config.instantiate import build_tool, plain
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
@@ -36,9 +37,9 @@ from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.datamodule import DataModule
 from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
-from seq2seq.training.parts import TrainingParts, quiet
+from seq2seq.training.parts import TrainingParts
 from seq2seq.training.precision import tell_speed
-from seq2seq.training.resume import NEVER, ResumeState
+from seq2seq.training.resume import ResumeState
 from seq2seq.training.self_critical import SelfCritical
 from seq2seq.training.validation import Validation
 
@@ -202,13 +203,9 @@ class _Session:
 
     def _attach(self, config: DictConfig, profiler: PhaseProfiler | None) -> None:
         """Give the trainer what belongs to this run: its directory, checkpoints, callbacks and loggers."""
-        trainer = self.trainer
-        vars(trainer)["_default_root_dir"] = str(self.run_dir)
-        trainer.strategy.checkpoint_io = self.files
         *callbacks, checkpoints = self._callbacks(profiler, config.trainer.get("enable_progress_bar", True))
-        timer = vars(trainer)["callbacks"]  # of trainer.max_time
-        vars(trainer)["callbacks"] = [*callbacks, *timer, checkpoints]
-        trainer.loggers = _loggers(config, self.run_dir)
+        attach(self.trainer, self.run_dir, self.files, callbacks, checkpoints)
+        self.trainer.loggers = _loggers(config, self.run_dir)
 
     def _callbacks(self, phases: PhaseProfiler | None, is_shown: bool) -> list[Callback]:
         """In the order in which they act. ``Checkpoints`` comes last, when all others know of the update."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import lightning as L
@@ -13,6 +9,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig
 from torch import nn
 
+from seq2seq.compat.lightning import NEVER, quiet
 from seq2seq.config.instantiate import build_node, build_tool, plain
 from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
@@ -21,7 +18,6 @@ from seq2seq.training.callbacks.profiler import PhaseProfiler
 from seq2seq.training.optimization import OptimizerFactory, ScheduleFactory
 from seq2seq.training.options import TrainingOptions
 from seq2seq.training.precision import check_precision, precision_of
-from seq2seq.training.resume import NEVER
 
 SET_HERE = {
     "callbacks": "training.*",
@@ -100,28 +96,3 @@ def _trainer(config: DictConfig, model: nn.Module, profiler: PhaseProfiler | Non
         )
     check_precision(config.trainer, model)
     return trainer
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Lightning's advice: what it says of loaders, loggers and devices does not hold here."""
-    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in chatter]
-    with warnings.catch_warnings():
-        for message in (
-            ".*does not have many workers.*",
-            ".*smaller than the logging interval.*",
-            ".*sync_dist=True.*",
-            ".*dataloader is not resumable.*",
-            ".*treespec, LeafSpec.*",
-            ".*broadcast_buffers.*",
-            "Grad strides do not match.*",
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        for logger in chatter:
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(chatter, levels, strict=True):
-                logger.setLevel(level)
