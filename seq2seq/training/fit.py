@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig
 
-from seq2seq.compat.lightning import attach, quiet
+from seq2seq.compat.lightning import NEVER, attach, quiet
 from seq2seq.config.instantiate import build_tool, plain
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
