@@ -24,7 +24,7 @@ class Seq2Seq(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        if share_embeddings and not hasattr(encoder, "embedding"):
+        if share_embeddings and encoder.reads != "text":
             raise UserError("model.share_embeddings=true: this encoder reads no tokens, so that it has none to share")
         if share_embeddings:
             ours, theirs = encoder.embedding.table, decoder.embedding.table
