@@ -178,11 +178,10 @@ def _check_effects(config: DictConfig, asked: Evaluation) -> None:
 
 def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedModel:
     """The model as it opens sources by the data's options, and not by those that it was trained with."""
-    if trained.codec.reads not in task.reads:
+    codec = trained.codec.opening_as(config.get("data") or {})
+    if codec.reads not in task.reads:
         own: Task = build_node(trained.config.task)
-        where = f"data={config.data.name} is" if config.data.name != trained.config.data.name else "task= is for"
-        raise UserError(f"{where} {task.source_name}, but the model reads {own.source_name}")
-    codec = trained.codec.opening_as(config.data)
+        raise UserError(f"task: {type(task).__name__} reads {task.source_name}, but the model {own.source_name}")
     if changes := codec.changes(trained.codec):
         log.warning("pictures are opened otherwise than in training: %s", "; ".join(changes))
     return dataclasses.replace(trained, codec=codec)

@@ -20,6 +20,7 @@ from seq2seq.data.images import Images, Picture
 from seq2seq.data.records import Policy, Record, Report
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.truncation import cut_sizes, source_limit
+from seq2seq.errors import UserError
 
 Ids = Sequence[int] | NDArray[np.int32]
 
@@ -84,7 +85,9 @@ class Codec(ABC):
         return "text"
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
-        """Return the codec that opens sources as the ``data`` node of another config does."""
+        """Return the codec that opens sources as the ``data`` node of another config does, which has to be its kind."""
+        if "images" in data:
+            raise UserError(f"data={data.get('name')} is pictures, but the model reads text")
         return self
 
     def changes(self, other: Codec) -> list[str]:
@@ -219,6 +222,8 @@ class ImageCodec(Codec):
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
         """Return the codec that opens images by ``data.images``."""
+        if "images" not in data:
+            raise UserError(f"data={data.get('name')} is text, but the model reads pictures")
         return replace(self, images=build_node(data["images"]))
 
     def changes(self, other: Codec) -> list[str]:

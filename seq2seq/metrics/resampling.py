@@ -23,7 +23,7 @@ from seq2seq.metrics import captions
 from seq2seq.metrics.translation import MetricResult
 
 ERRORS = ("aer",)
-LOWER = (*ERRORS, "ter", "perplexity")
+LOWER = (*ERRORS, "ter", "cer", "perplexity")
 """What begins so is better when lower."""
 
 

@@ -12,7 +12,7 @@ Reward = Callable[[Sequence[int], Sequence[str], Sequence[bool]], list[float]]
 """Places of records, outputs for them, and whether each came to its end -> what it is worth, about 0-10 of CIDEr-D and
 0-1 of all else."""
 END = "</s>"
-LOWER_IS_BETTER = frozenset({"ter"})
+LOWER_IS_BETTER = frozenset({"ter", "cer"})
 CORPUS_ONLY = frozenset({"meteor", "spice"})  # a program is started for each call
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from seq2seq.errors import UserError
 from seq2seq.metrics import captions
 from seq2seq.metrics.summarisation import ROUGE, rouge, rouge1, rouge2, rouge_l, rouge_lsum
+from seq2seq.metrics.transduction import cer, exact_match
 from seq2seq.metrics.translation import MetricResult, bleu, chrf, ter
 
 SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], MetricResult]] = {
@@ -18,6 +19,8 @@ SCORERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], MetricResu
     "rougeL": rouge_l,
     "rougeLsum": rouge_lsum,
     **captions.SCORERS,
+    "exact_match": exact_match,
+    "cer": cer,
 }
 
 

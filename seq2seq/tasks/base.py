@@ -92,7 +92,10 @@ class Task(ABC):
             )
         if corpus.documents != self.documents:
             kind = "documents" if self.documents else "single texts"
-            raise UserError(f"task: {name} reads {kind}: set data.documents={str(self.documents).lower()}")
+            needed = f"data.documents={str(self.documents).lower()}"
+            raise UserError(
+                f"task: {name} reads {kind}, but data={corpus.name} has none: leave task= out, or set {needed}"
+            )
 
     def inputs(self, path: str | None, data: DictConfig, *, interactive: bool = False) -> Iterator[NamedInput]:
         """Yield (name, source) of the new inputs in ``path``; None is stdin.

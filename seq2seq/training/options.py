@@ -12,7 +12,7 @@ from seq2seq.metrics.rewards import reward
 from seq2seq.metrics.text import SCORERS
 from seq2seq.search import Search
 
-LOWER_IS_BETTER = ("loss", "nll", "perplexity", "ter", "aer")
+LOWER_IS_BETTER = ("loss", "nll", "perplexity", "ter", "cer", "aer")
 HIGHER_IS_BETTER = ("accuracy", *(name for name in SCORERS if name not in LOWER_IS_BETTER))
 
 
