@@ -24,7 +24,7 @@ class Seq2Seq(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        if share_embeddings and not hasattr(encoder, "embedding"):
+        if share_embeddings and encoder.reads != "text":
             raise UserError("share_embeddings=true has no effect: this encoder reads no tokens")
         if share_embeddings:
             ours, theirs = encoder.embedding.table, decoder.embedding.table

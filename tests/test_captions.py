@@ -19,6 +19,7 @@ from seq2seq.data.records import regions_of
 from seq2seq.data.toy.scenes import COLOURS, SHAPES, TEXTURES
 from seq2seq.evaluation.evaluate import score_records
 from seq2seq.metrics import resampling
+from seq2seq.tasks.captioning import Captioning
 from tests.encoders.test_image import shown
 
 SMALL = (
@@ -257,7 +258,7 @@ def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> Non
 
 
 def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
-    with pytest.raises(seq2seq.errors.UserError, match="for models that caption pictures"):
+    with pytest.raises(seq2seq.errors.UserError, match="shuffled_images is none of: uniform_attention"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "evaluation.control=shuffled_images"))
 
 
@@ -314,7 +315,7 @@ def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path
     for record in records:
         record["regions"] = [[[0.0, 0.0, 1.0, 1.0]] * len(text.split()) for text in record["references"]]
     records[1] = {**records[1], "source": str(tmp_path / "gone.png")}
-    task = {"metrics": ["cider"]}
+    task = Captioning(["cider"])
     scored = score_records(trained, records, trained.search(), task, max_tokens=512, plots=0)
     assert scored.generations[1].text == "" and scored.metrics["pointing"].score == 1.0
     gone = [{**record, "source": str(tmp_path / "gone.png")} for record in records[:2]]

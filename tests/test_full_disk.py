@@ -21,6 +21,7 @@ from seq2seq.files.writing import write_bytes, write_text
 from seq2seq.plots import heatmap
 from seq2seq.plots.document import save_document
 from seq2seq.plots.sheet import save_sheet
+from seq2seq.tasks.translation import Translation
 from seq2seq.training.callbacks.profiler import PhaseProfiler, Profile
 
 PACKAGE = Path(__file__).parents[1] / "seq2seq"
@@ -32,7 +33,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "frequencies": ("frequencies.json", lambda folder: results.save_frequencies(folder, CORPUS)),  # type: ignore[arg-type]
     "gold": (
         "outputs/gold.jsonl",
-        lambda folder: results.save_gold(folder, "gold", [], [], [], {}, plots=0, examples=0),
+        lambda folder: results.save_gold(folder, "gold", [], [], [], {}, Translation(), plots=0, examples=0),
     ),
     "attention": ("test.npz", lambda folder: attention_store.save(folder / "test.npz", [])),
     "heat-map": ("00000_cross.png", lambda folder: heatmap.save(folder / "00000_cross", ONE, ["a"], ["b"])),

@@ -38,6 +38,7 @@ SYSTEM = {"_target_": "os.system", "command": f"touch {CANARY}"}
 PARTIAL = {"_partial_": True}
 HUB = {"_target_": "seq2seq.data.readers.text.HubReader", "repository": "own/set", "revision": "x"}
 RNN = "seq2seq.encoders.rnn.RNNEncoder"
+SUMMARIES = {"_target_": "seq2seq.tasks.summarisation.Summarisation", "metrics": ["rouge1"]}
 BACKBONE = {"_target_": "seq2seq.encoders.backbone.BackboneEncoder", "_partial_": True, "dim": 8}
 RESNET = {"model_type": "resnet", "hidden_sizes": [8], "depths": [1], "embedding_size": 8, "out_features": ["stage1"]}
 NUMBERS = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
@@ -189,7 +190,7 @@ SIZES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("model.share_embeddings", True, ALL),
     ("task", None, READING),
     ("task.metrics", 5, READING),
-    ("task.lead_words", "many", READING),
+    ("task", {**SUMMARIES, "lead_words": "many"}, READING),
     ("seed", "x", READING),
     ("loss", None, READING),
     ("loss.label_smoothing", "much", READING),

@@ -17,13 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq.cli.merge_overrides import merge_overrides, own_options, search_of
 from seq2seq.config import validate
 from seq2seq.config.instantiate import build_node, plain
-from seq2seq.data.codec import ImageCodec
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.images import Images
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.evaluation import results as run_results
-from seq2seq.evaluation.controls import OF_ATTENTION, Control
+from seq2seq.evaluation.controls import Control
 from seq2seq.evaluation.efficiency import cost
 from seq2seq.evaluation.evaluate import forced, score_records
 from seq2seq.evaluation.faithfulness import faithfulness
@@ -39,6 +37,7 @@ from seq2seq.runtime.kernels import avoid_wrong_ones
 from seq2seq.runtime.memory import keep_freed
 from seq2seq.stored import config as stored
 from seq2seq.stored.machine import data_here
+from seq2seq.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +82,14 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     config = merge_overrides(trained.config, config, LAID)
     stored.check_task(plain(config), str(trained.path))
     stored.check_present(plain(config), str(trained.path), ("loss",))
-    check_metrics(config.task.metrics, "task.metrics")
-    trained = _seeing(trained, config)
+    task: Task = build_node(config.task)
+    check_metrics(task.metrics, "task.metrics")
+    trained = _opening(trained, config, task)
     search_of(config)  # refused before anything is read
     validate.check_options("evaluation", asked.evaluation, Control)
-    control = Control(**asked.evaluation)
-    sets = {
-        name: control(records, trained.codec) for name, records in _record_sets(trained, config, typed, asked).items()
-    }
-    if asked.alignment and isinstance(trained.codec, ImageCodec):
+    control = Control(task, **asked.evaluation)
+    sets = {name: control(records) for name, records in _record_sets(trained, config, typed, asked).items()}
+    if asked.alignment and not task.has_source_words:
         raise UserError("alignment= is of words in a source text; the model reads pictures")
     gold = read_gold(asked.alignment) if asked.alignment else []
     if asked.reverse:
@@ -105,7 +103,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     told = config.copy()
     told["evaluation"] = dict(asked.evaluation)
     with claimed(out, told):
-        return _scored(trained, config, asked, control, sets, gold, out, started)
+        return _scored(trained, config, asked, task, control, sets, gold, out, started)
 
 
 def _new(folder: Path) -> Path:
@@ -126,6 +124,7 @@ def _scored(
     trained: TrainedModel,
     config: DictConfig,
     asked: Evaluation,
+    task: Task,
     control: Control,
     sets: Mapping[str, Sequence[Record]],
     gold: Sequence[GoldLinks],
@@ -142,14 +141,14 @@ def _scored(
                 trained,
                 records,
                 search,
-                plain(config.task),
+                task,
                 max_tokens=asked.max_tokens,
                 plots=asked.plots,
                 examples=asked.examples,
             )
-        if control.control not in OF_ATTENTION:  # which looks at attention as it is
+        if control.change_attention is None:  # which looks at attention as it is
             scored.add(faithfulness(trained, records[: asked.faithfulness], asked.max_tokens))
-        run_results.save_split(out, name, records, scored)
+        run_results.save_split(out, name, records, scored, task)
         results[name] = scored.metrics
         costs = cost(trained, records, scored)
     if asked.alignment:
@@ -159,7 +158,8 @@ def _scored(
             found = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=kept)
         maps = [seen for seen in found if seen is not None]  # all: text can always be read
         results[name], links = alignment_error(maps, gold)
-        run_results.save_gold(out, name, gold, maps, links, results[name], plots=asked.plots, examples=asked.examples)
+        kept_counts = {"plots": asked.plots, "examples": asked.examples}
+        run_results.save_gold(out, name, gold, maps, links, results[name], task, **kept_counts)
     metadata = run_results.run_metadata(trained, time.monotonic() - started, **costs)
     run_results.save_results(out / RESULTS, results, metadata)
     for name, metrics in results.items():
@@ -181,18 +181,15 @@ def _check_effects(config: DictConfig, asked: Evaluation) -> None:
         raise UserError("split=null leaves nothing to score: give source_file and target_file, or alignment")
 
 
-def _seeing(trained: TrainedModel, config: DictConfig) -> TrainedModel:
-    """The model as it opens pictures by the data's options, and not by those that it was trained with."""
-    shows = "images" in (config.get("data") or {})
-    if shows != isinstance(trained.codec, ImageCodec):
-        kinds = ("pictures", "text") if shows else ("text", "pictures")
-        raise UserError(f"data={config.data.name} is {kinds[0]}, but the model reads {kinds[1]}")
-    if not isinstance(trained.codec, ImageCodec):
-        return trained
-    images: Images = build_node(config.data.images)
-    if others := images.otherwise(trained.codec.images):
-        log.warning("pictures are opened otherwise than in training: %s", "; ".join(others))
-    return dataclasses.replace(trained, codec=dataclasses.replace(trained.codec, images=images))
+def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedModel:
+    """The model as it opens sources by the data's options, and not by those that it was trained with."""
+    codec = trained.codec.opening_as(config.get("data") or {})
+    if codec.reads not in task.reads:
+        own: Task = build_node(trained.config.task)
+        raise UserError(f"task: {type(task).__name__} reads {task.source_name}, but the model {own.source_name}")
+    if changes := codec.changes(trained.codec):
+        log.warning("pictures are opened otherwise than in training: %s", "; ".join(changes))
+    return dataclasses.replace(trained, codec=codec)
 
 
 def _record_sets(

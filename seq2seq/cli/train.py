@@ -19,16 +19,11 @@ from seq2seq import checkpoint
 from seq2seq.cli.merge_overrides import merge_overrides, search_of
 from seq2seq.cli.unused_options import check_effects
 from seq2seq.config import validate as schema
-from seq2seq.config.instantiate import build_node, locate, plain
-from seq2seq.config.ranges import Count, Range
-from seq2seq.data.captions import CaptionCorpus
-from seq2seq.data.codec import ImageCodec
+from seq2seq.config.instantiate import build_node, plain
+from seq2seq.config.ranges import Range
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.effects import check_training
 from seq2seq.data.records import Record
-from seq2seq.encoders.backbone import BackboneEncoder
-from seq2seq.encoders.image import GridEncoder
-from seq2seq.encoders.video import VideoEncoder
 from seq2seq.errors import UserError
 from seq2seq.evaluation import results as run_results
 from seq2seq.evaluation.efficiency import cost, update_memory
@@ -52,6 +47,7 @@ from seq2seq.runtime import interrupts
 from seq2seq.search import Search
 from seq2seq.stored import config as stored
 from seq2seq.stored import machine, model_file, resume_file, roles
+from seq2seq.tasks.base import Task
 from seq2seq.training.budget import Budget
 from seq2seq.training.fit import FitResult, fit
 from seq2seq.training.parts import TrainingParts
@@ -59,9 +55,9 @@ from seq2seq.training.precision import check_device, check_size, precision_of
 
 log = logging.getLogger(__name__)
 
-COMPONENTS = ("data", "encoder", "decoder", "loss", "optimizer", "schedule", "trainer", "training", "decoding")
+COMPONENTS = ("data", "encoder", "decoder", "loss", "optimizer", "schedule", "trainer", "training", "decoding", "task")
 """What a run's config must have chosen."""
-KEYS = (*COMPONENTS, *schema.SLOTS, "default_self", "seed", "task", "model", "budget", "logger")
+KEYS = (*COMPONENTS, *schema.SLOTS, "default_self", "seed", "model", "budget", "logger")
 """What it may have at its top."""
 RESUMABLE = ("trainer", "logger", "data")
 
@@ -74,21 +70,13 @@ class SeedOptions:
 
 
 @dataclass(frozen=True)
-class ScoringOptions:
-    """The options of ``task`` that no component reads, but the scoring of outputs."""
-
-    metrics: Sequence[str]
-    lead_sentences: Count | None = None
-    lead_words: Count | None = None
-
-
-@dataclass(frozen=True)
 class Parts:
     """What a config describes, checked and built before any data is read."""
 
     config: DictConfig  # of the run, with the precision of this machine
     resume: Path | None  # the checkpoint to go on from
     training: TrainingParts
+    task: Task
     corpus: Corpus
     search: Search
 
@@ -114,9 +102,8 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     Budget.of(config)
     schema.check_options("", {"seed": config.get("seed")}, SeedOptions)
     _check_loggers(config)
-    task = plain(config.task)
-    schema.check_options("task", {key: task.get(key) for key in ScoringOptions.__dataclass_fields__}, ScoringOptions)
-    check_metrics(config.task.metrics, "task.metrics")
+    task: Task = build_node(config.task)
+    check_metrics(task.metrics, "task.metrics")
     check_metrics(config.training.metrics, "training.metrics")
     check_device(config.trainer)
     with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
@@ -133,9 +120,9 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
             "training.reward_share below 1"
         )
     corpus: Corpus = build_node(config.data)
-    _check_kinds(corpus, config)
+    task.check(corpus, config)
     check_training(corpus, typed, options.start_from)
-    return Parts(config, resume, training, corpus, search)
+    return Parts(config, resume, training, task, corpus, search)
 
 
 def _with_precision(config: DictConfig) -> DictConfig:
@@ -156,30 +143,6 @@ def _check_loggers(config: DictConfig) -> None:
         if not (OmegaConf.is_dict(logger) and "_target_" in logger):
             chosen = ", ".join(key for key, one in node.items() if OmegaConf.is_dict(one) and "_target_" in one)
             raise UserError(f"logger.{name} has no effect here: logger has {chosen or 'nothing'}")
-
-
-def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
-    """Refuses an encoder of text for pictures, of pictures for text, of stills for clips."""
-    kind = locate(config.encoder._target_)
-    grid, clip = (isinstance(kind, type) and issubclass(kind, of) for of in (GridEncoder, VideoEncoder))
-    looks = grid or clip
-    if looks != isinstance(corpus, CaptionCorpus):
-        wanted = "text: choose encoder=rnn or transformer" if looks else "pictures: choose encoder=cnn, patches or clip"
-        raise UserError(
-            f"encoder: {config.encoder._target_.split('.')[-1]} can't read data={corpus.name}, which is {wanted}"
-        )
-    if isinstance(corpus, CaptionCorpus):
-        if (corpus.images.frames is not None) != clip:
-            raise UserError("data.images.frames=N goes with encoder=clip, and data.images.frames=null with all others")
-        changed = [name for name in ("flip", "colour") if getattr(corpus.images, name)]
-        changed += ["crop"] * (corpus.images.crop < 1)
-        if changed and config.encoder.get("cache"):
-            raise UserError(
-                f"encoder.cache keeps what is said of each picture, but data.images.{changed[0]} makes other pictures "
-                "each time: set it to null"
-            )
-        if config.decoder.get("copy"):
-            raise UserError("decoder.copy=true copies words of the source, of which pictures have none")
 
 
 def run_job(config: DictConfig, folder: Path) -> float | None:
@@ -238,9 +201,8 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
         corpus.use(start.codec.tokenizers)
         sampling = {"sampling": config.data.tokenizer.get("sampling", 0.0)}
         config.data.tokenizer = OmegaConf.merge(start.config.data.tokenizer, sampling)  # what the run is recorded with
-        if isinstance(corpus, CaptionCorpus) and isinstance(start.codec, ImageCodec):
-            for other in corpus.images.otherwise(start.codec.images):
-                log.warning("training.start_from learnt from other pictures: %s", other)
+        for change in corpus.codec.changes(start.codec):
+            log.warning("training.start_from learnt from other pictures: %s", change)
     corpus.setup()
 
     # 2. The model, within its budget.
@@ -255,21 +217,19 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
 
     def score(fitted: FitResult) -> dict[str, float]:
         trained = TrainedModel.load(fitted.best)
-        for mine, theirs in zip(model.modules(), trained.model.modules(), strict=True):
-            if isinstance(mine, BackboneEncoder) and isinstance(theirs, BackboneEncoder):
-                theirs.cache = mine.cache  # which a stored config doesn't choose
+        trained.model.encoder.share_cache(model.encoder)
         records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
         scored = score_records(
             trained,
             records,
             parts.search,
-            plain(config.task),
+            parts.task,
             max_tokens=corpus.max_tokens,
             plots=options.plots,
             examples=options.examples,
         )
         scored.add(faithfulness(trained, records[: options.faithfulness], corpus.max_tokens))
-        run_results.save_split(run, split, records, scored)
+        run_results.save_split(run, split, records, scored, parts.task)
         run_results.save_frequencies(run, corpus)
         memory = update_memory(trained, parts.training.criterion.train(), records, corpus.max_tokens)
         costs = {"training": dataclasses.asdict(fitted), "update_memory": memory, **cost(trained, records, scored)}

@@ -212,7 +212,7 @@ def _nodes(value: Any, path: str = "") -> Iterable[tuple[str, Mapping[str, Any]]
             yield from _nodes(child, f"{path}[{place}]")
 
 
-_READ_BY_CODE = {"model.share_embeddings", "task.metrics", "task.lead_sentences", "task.lead_words"}
+_READ_BY_CODE = {"model.share_embeddings"}
 SLOTS = {
     "attention": "the decoder attends to no source",
     "self_attention": "neither encoder nor decoder attends to itself",
@@ -230,6 +230,8 @@ def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
             raise UserError(f"{slot} has no effect here: {reason}")
     for group in ("model", "task"):
         read = {name.removeprefix(f"{group}.") for name in mentioned | _READ_BY_CODE if name.startswith(f"{group}.")}
+        if "_target_" in (config.get(group) or ()):  # what it is built with
+            read |= {"_target_", *parameters(locate(config[group]["_target_"]))[0]}
         for key in typed:
             name = key.removeprefix(f"{group}.")
             if name not in (key, "", *read):

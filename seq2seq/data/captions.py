@@ -141,6 +141,15 @@ class CaptionCorpus(Corpus):
             )
         self.images, self.captions = images, captions
 
+    @property
+    def reads(self) -> str:
+        """What the sources are: images, or videos."""
+        return self.images.reads
+
+    def keep_first_targets(self) -> None:
+        """Train each image with its first caption alone."""
+        self.captions = "first"
+
     def loader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
         """All of a split, each picture with its first caption."""
         batches = sorted_batches(*self._lengths(split, "first"), self.max_tokens, self.max_sentences)

@@ -9,15 +9,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
+from seq2seq.config.instantiate import build_node
 from seq2seq.data.images import Images, Picture
 from seq2seq.data.records import Policy, Record, Report
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.truncation import cut_sizes, source_limit
+from seq2seq.errors import UserError
 
 Ids = Sequence[int] | NDArray[np.int32]
 
@@ -75,6 +78,21 @@ class Codec(ABC):
     @abstractmethod
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
         """The first ``size`` pieces of a source, own words spelt out, and each one's word, -1 for none."""
+
+    @property
+    def reads(self) -> str:
+        """What the sources are, as encoders and tasks name it."""
+        return "text"
+
+    def opening_as(self, data: Mapping[str, Any]) -> Codec:
+        """Return the codec that opens sources as the ``data`` node of another config does, which has to be its kind."""
+        if "images" in data:
+            raise UserError(f"data={data.get('name')} is pictures, but the model reads text")
+        return self
+
+    def changes(self, other: Codec) -> list[str]:
+        """What a model that learnt from sources as ``other`` opens them sees differently here: options, a line each."""
+        return []
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -196,6 +214,21 @@ class ImageCodec(Codec):
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
         """The picture in the file that ``text`` names."""
         return Example((), picture=Picture(Path(text), self.images, sample))
+
+    @property
+    def reads(self) -> str:
+        """Images, or videos."""
+        return self.images.reads
+
+    def opening_as(self, data: Mapping[str, Any]) -> Codec:
+        """Return the codec that opens images by ``data.images``."""
+        if "images" not in data:
+            raise UserError(f"data={data.get('name')} is text, but the model reads pictures")
+        return replace(self, images=build_node(data["images"]))
+
+    def changes(self, other: Codec) -> list[str]:
+        """Which options open images otherwise."""
+        return self.images.otherwise(other.images) if isinstance(other, ImageCodec) else []
 
     def caption(self, text: str) -> list[int]:
         """``<s> y_1 .. </s>``."""

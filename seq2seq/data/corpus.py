@@ -111,6 +111,14 @@ class Corpus:
         return canonical(split) in map(canonical, self.reader.splits(self.at))
 
     @property
+    def reads(self) -> str:
+        """What the sources are, as encoders and tasks name it."""
+        return "text"
+
+    def keep_first_targets(self) -> None:
+        """Train each source with its first target alone, as it is where there is one of each."""
+
+    @property
     def held_out(self) -> str:
         """The split that figures are of unless another is asked for: test, or valid where there is none."""
         return "test" if self.has("test") else "valid"

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from seq2seq.attention.types import AttentionOutput, Memory
 from seq2seq.batch import ImageBatch
 from seq2seq.config.ranges import Share, Width
+from seq2seq.encoders.base import Encoder
 from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells
 from seq2seq.errors import UserError
 from seq2seq.files import sealed
@@ -107,10 +108,33 @@ class BackboneEncoder(GridEncoder):
         self.register_buffer("progress", torch.zeros(()), persistent=False)
         self.register_buffer("updates", torch.zeros((), dtype=torch.long), persistent=False)
 
+    @property
+    def trains_later(self) -> bool:
+        """Whether the network waits for its turn."""
+        return bool(self.train_from)
+
     def set_progress(self, progress: float, updates: int) -> None:
         """How far training has come, from 0 to 1, and after how many updates."""
         self.progress.fill_(progress)
         self.updates.fill_(updates)
+
+    def check_endless(self) -> None:
+        """Refuse to wait for a share of training."""
+        if 0 < (self.train_from or 0) < 1:
+            raise UserError(
+                f"nothing says when this run ends, so that encoder.train_from={self.train_from}, a share of it, "
+                "would never come: set trainer.max_steps or trainer.max_time, or encoder.train_from to a number of "
+                "updates"
+            )
+
+    def describe(self, node: dict[str, Any]) -> None:
+        """Add what the network is built of without looking its name up."""
+        node["architecture"] = self.architecture
+
+    def share_cache(self, other: Encoder) -> None:
+        """Keep features in the other's folder."""
+        if isinstance(other, BackboneEncoder):
+            self.cache = other.cache
 
     def train(self, mode: bool = True) -> BackboneEncoder:
         """What is not trained stays in evaluation mode: its norms keep the statistics that they came with."""

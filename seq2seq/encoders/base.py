@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -59,9 +60,10 @@ class EncoderOutput:
 class Encoder(nn.Module, ABC):
     """Base of encoders. ``source`` tells attention mechanisms what they will attend over.
 
-    ``directions`` is 2 where a summary is [forward; backward].
+    ``directions`` is 2 where a summary is [forward; backward]. ``reads`` is what the sources are: text, image or video.
     """
 
+    reads: ClassVar[str] = "text"
     embedding: TokenEmbedding
     source: SourceSpec
     final_dim: int
@@ -71,6 +73,23 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         """Encodes ``batch.source`` (B, S)."""
+
+    @property
+    def trains_later(self) -> bool:
+        """Whether parameters that a gradient will reach are left out of it at first."""
+        return False
+
+    def set_progress(self, progress: float, updates: int) -> None:
+        """Take note of how far training has come, from 0 to 1, and after how many updates."""
+
+    def check_endless(self) -> None:
+        """Refuse a run of which nothing says when it ends, if a share of training is waited for."""
+
+    def describe(self, node: dict[str, Any]) -> None:
+        """Add to ``node``, the encoder's config as a model is stored with it, what it does not say itself."""
+
+    def share_cache(self, other: Encoder) -> None:
+        """Keep files where ``other``, an encoder of the same config, keeps them, which a stored config does not say."""
 
 
 class SequenceEncoder(Encoder):

@@ -23,7 +23,17 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of photographs (ImageNet), by which RGB is made to have mean 0 and deviation 1."""
 
 
-class GridEncoder(Encoder):
+class ImageEncoder(Encoder):
+    """Base of encoders that look at pixels."""
+
+    reads = "image"
+
+    @abstractmethod
+    def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
+        """Return the part of an image (F, 3, h, w) that one place of the memory shows, as a view."""
+
+
+class GridEncoder(ImageEncoder):
     """Base of encoders that turn a picture into a grid with a cell for each ``stride`` x ``stride`` pixels.
 
     The memory holds the cells row by row, those that show nothing but padding last; their positions are (row, column),
@@ -52,6 +62,11 @@ class GridEncoder(Encoder):
         values = grid * memory.mask.unsqueeze(-1)
         mean = values.sum(1, keepdim=True) / memory.mask.sum(1).clamp(min=1)[:, None, None]
         return for_captions(EncoderOutput.of(replace(memory, values=values), mean, slots), pictures.rows)
+
+    def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
+        """Return the square of a cell, in all frames."""
+        side = self.stride
+        return pixels[..., row * side : (row + 1) * side, column * side : (column + 1) * side]
 
     def look(self, pictures: ImageBatch, need_weights: bool) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         """``encode`` of the pictures' first frames."""

@@ -8,21 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.batch import Batch
 from seq2seq.encoders.base import Encoder, EncoderOutput
-from seq2seq.encoders.image import GridEncoder, for_captions, shown
+from seq2seq.encoders.image import GridEncoder, ImageEncoder, for_captions, shown
 
 GridFactory = Callable[[int | None], GridEncoder]
 
 
-class VideoEncoder(Encoder):
+class VideoEncoder(ImageEncoder):
     """A vector a frame, the mean of its grid, in their order: what temporal attention reads (Yao 2015,
     section 3.1).
     """
+
+    reads = "video"
 
     def __init__(self, vocabulary: int | None, *, frames: GridFactory) -> None:
         super().__init__()
@@ -43,3 +47,21 @@ class VideoEncoder(Encoder):
         mean = values.sum(1, keepdim=True) / real.sum(1).clamp(min=1)[:, None, None]
         found = reduce(EncoderOutput.reporting, each, EncoderOutput(Memory.of(values, real), mean))
         return for_captions(found, pictures.rows)
+
+    def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
+        """Return the frame ``column``."""
+        return pixels[column]
+
+    @property
+    def trains_later(self) -> bool:
+        """Whether the encoder of frames does."""
+        return self.frames.trains_later
+
+    def describe(self, node: dict[str, Any]) -> None:
+        """Add what the encoder of frames does not say itself."""
+        self.frames.describe(node["frames"])
+
+    def share_cache(self, other: Encoder) -> None:
+        """Let the encoder of frames keep files where the other's keeps them."""
+        if isinstance(other, VideoEncoder):
+            self.frames.share_cache(other.frames)

@@ -2,56 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from random import Random
-from typing import cast
 
 from torch import nn
 
 from seq2seq.attention.interventions import INTERVENTIONS, intervened
-from seq2seq.data.codec import Codec, ImageCodec
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
+from seq2seq.tasks.base import Task
 
-
-def shuffled_images(records: Sequence[Record], codec: Codec) -> list[Record]:
-    """Each record with the picture of another, drawn once for all; what is left is what captions have in common.
-
-    Regions stay those of the caption, so that pointing at them is what a guess at the place of such words would give.
-    """
-    if not isinstance(codec, ImageCodec):
-        raise UserError("evaluation.control=shuffled_images is for models that caption pictures")
-    if len(records) < 2:
-        raise UserError("evaluation.control=shuffled_images needs two pictures or more")
-    order = list(range(len(records)))
-    Random(0).shuffle(order)  # one cycle, so that no picture stays in its place
-    other = dict(zip(order, [*order[1:], order[0]], strict=True))
-    return [cast(Record, {**record, "source": records[other[n]]["source"]}) for n, record in enumerate(records)]
-
-
-OF_RECORDS: dict[str, Callable[[Sequence[Record], Codec], list[Record]]] = {"shuffled_images": shuffled_images}
 OF_ATTENTION = {f"{name}_attention": change for name, change in INTERVENTIONS.items()}
 
 
-@dataclass(frozen=True)
 class Control:
-    """What is changed before records are scored (``evaluation.control``): the records, or where attention looks."""
+    """What is changed before records are scored (``evaluation.control``): the records, or where attention looks.
 
-    control: str | None = None
+    Args:
+        task: Which controls of records there are (``Task.controls``).
+        control: The name of one of them, or of a change of attention; None changes nothing.
+    """
 
-    def __post_init__(self) -> None:
-        known = [*OF_RECORDS, *OF_ATTENTION]
-        if self.control is not None and self.control not in known:
-            raise UserError(f"evaluation.control={self.control} is none of: {', '.join(known)}")
+    def __init__(self, task: Task, /, control: str | None = None) -> None:
+        known = [*task.controls, *OF_ATTENTION]
+        if control is not None and control not in known:
+            name = type(task).__name__
+            raise UserError(f"evaluation.control={control} is none of: {', '.join(known)} (of task {name})")
+        self.change_records = task.controls.get(control or "")
+        self.change_attention = OF_ATTENTION.get(control or "")
 
-    def __call__(self, records: Sequence[Record], codec: Codec) -> Sequence[Record]:
-        """The records to score."""
-        change = OF_RECORDS.get(self.control or "")
-        return records if change is None else change(records, codec)
+    def __call__(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Return the records to score."""
+        return records if self.change_records is None else self.change_records(records)
 
     def around(self, model: nn.Module) -> AbstractContextManager[None]:
         """Within it, ``model`` attends as the control has it."""
-        change = OF_ATTENTION.get(self.control or "")
-        return nullcontext() if change is None else intervened(model, change)
+        return nullcontext() if self.change_attention is None else intervened(model, self.change_attention)

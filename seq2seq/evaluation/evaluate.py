@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seq2seq.attention_store import AttentionRecord
-from seq2seq.batch import EOS, UNK, Batch
+from seq2seq.batch import EOS, Batch
 from seq2seq.data.batching import sorted_batches
-from seq2seq.data.codec import ImageCodec
 from seq2seq.data.collate import collate
 from seq2seq.data.loading import lengths
 from seq2seq.data.records import Record
@@ -31,16 +29,12 @@ from seq2seq.generation.generator import Generation, TrainedModel
 from seq2seq.loss import teacher_forced_nll
 from seq2seq.metrics import MetricResult, score
 from seq2seq.metrics import attention as behaviour
-from seq2seq.metrics.captions import diversity
-from seq2seq.metrics.extraction import extraction
-from seq2seq.metrics.extractive import baselines
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
-from seq2seq.metrics.pointing import attributes, exact
 from seq2seq.metrics.resampling import by_record
-from seq2seq.metrics.sentences import copied_words
 from seq2seq.search import Hypothesis, Search
 from seq2seq.search.base import evaluating
+from seq2seq.tasks.base import ScoredRecords, Task
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +63,7 @@ def score_records(
     trained: TrainedModel,
     records: Sequence[Record],
     search: Search,
-    task: Mapping[str, Any],
+    task: Task,
     *,
     max_tokens: int,
     plots: int,
@@ -77,14 +71,13 @@ def score_records(
 ) -> EvaluationResult:
     """Outputs of ``records`` and how good they are; the likelihood of the references, and how attention agrees with
     gold links and gold sentences where there are any, both with the references forced on the model. ``task`` names the
-    ``metrics`` of the outputs. Of documents also what outputs copied, and baselines that copy whole sentences.
-    The attention of the first ``examples`` is kept.
+    ``metrics`` of the outputs and adds figures of its own. The attention of the first ``examples`` is kept.
     """
     sources = [record["source"] for record in records]
     found, maps = translate(trained, sources, search, max_tokens=max_tokens, plots=plots, examples=examples)
     references = [list(record.get("references") or [record["target"]]) for record in records]
     outputs = [one.text for one in found.generations]
-    found.add(score(task["metrics"], outputs, references))
+    found.add(score(task.metrics, outputs, references))
     found.add(likelihood(trained, records, max_tokens))
     places = [n for n, record in enumerate(records) if n in maps or has_gold(record)]
     seen = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
@@ -95,13 +88,8 @@ def score_records(
         reference = references_seen.get(place)
         words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
         found.attention_records.append(one.exhibit(place, words))
-    if isinstance(trained.codec, ImageCodec):
-        found.add(diversity(outputs))
-        found.add(objects_named([records[n] for n in references_seen], outputs, references))
-    if trained.codec.documents:
-        found.add(extraction(sources, outputs, references))
-        found.add(own_words_said(trained, records, outputs))
-        found.add(copied_sentences(sources, references, task))
+    readable = [records[n] for n in references_seen]
+    found.add(task.scores(ScoredRecords(records, outputs, references, readable, trained.codec)))
     for name, value in behaviour.average(row for row in found.attention_statistics if row).items():
         found.metrics[f"attention_{name}"] = MetricResult(value, behaviour.HOW)
     return found
@@ -162,53 +150,6 @@ def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int)
             sums = torch.stack([column.double().sum(1) for column in columns], 1)
             found[batch.index.cpu()] = sums.cpu()
     return found
-
-
-def objects_named(
-    known: Sequence[Record], outputs: Sequence[str], references: Sequence[Sequence[str]]
-) -> dict[str, MetricResult]:
-    """Of drawn scenes, of which all that is true to say is a reference: what was said rightly."""
-    naming = {
-        word
-        for record in known
-        for text, regions in zip(record.get("references", []), record.get("regions", []), strict=False)
-        for word, boxes in zip(text.split(), regions, strict=False)
-        if boxes
-    }
-    rows = attributes(outputs, references, naming)
-    named = MetricResult.share(rows, "share of words that name objects, by the nearest reference, place by place")
-    if named is None:
-        return {}
-    whole = MetricResult.mean(exact(outputs, references), "share of outputs that are a reference, word for word")
-    return {"exact": whole, "attributes": named}
-
-
-def own_words_said(trained: TrainedModel, records: Sequence[Record], outputs: Sequence[str]) -> dict[str, MetricResult]:
-    """Of the words that only copying can say, how many were said."""
-    target = trained.codec.target
-
-    def known(word: str) -> bool:
-        return UNK not in target.encode(word)
-
-    sources, targets = ([record["source"] for record in records], [record["target"] for record in records])
-    rows = copied_words(sources, targets, outputs, known)
-    said = MetricResult.share(rows, "source words that the target vocabulary lacks")
-    return {} if said is None else {"copy_accuracy": said}
-
-
-def copied_sentences(
-    sources: Sequence[str], references: Sequence[Sequence[str]], task: Mapping[str, Any]
-) -> dict[str, MetricResult]:
-    """ROUGE of summaries that copy whole sentences, by the code that scores the model's."""
-    metrics = [name for name in task["metrics"] if name.startswith("rouge")]
-    if not metrics:
-        return {}
-    copied = baselines(sources, references, sentences=task.get("lead_sentences"), words=task.get("lead_words"))
-    return {
-        f"{metric}_{name}": MetricResult(value.score, f"baseline|{value.signature}")
-        for name, texts in copied.items()
-        for metric, value in score(metrics, texts, references).items()
-    }
 
 
 def forced(

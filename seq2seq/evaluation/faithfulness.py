@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isqrt, log
 from random import Random
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from seq2seq.batch import PAD, UNK, Batch, Copies, ImageBatch
 from seq2seq.data.collate import collate
 from seq2seq.data.records import Record
 from seq2seq.decoders.base import Decoded
-from seq2seq.encoders.image import GridEncoder
+from seq2seq.encoders.image import ImageEncoder
 from seq2seq.evaluation.evaluate import forced, predicted, spelling
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.generator import TrainedModel
@@ -164,7 +165,8 @@ def _at(trained: TrainedModel, decoded: Decoded, batch: Batch, place: Tensor) ->
 def _gradients(trained: TrainedModel, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
     """``_at`` of the rows as they are, and (R, S) x . d log p(y_t) / dx."""
     with torch.enable_grad(), differentiable(trained.model):
-        with _first_output(getattr(getattr(trained.model.encoder, "embedding", None), "table", None)) as embedded:
+        encoder = trained.model.encoder
+        with _first_output(encoder.embedding.table if encoder.reads == "text" else None) as embedded:
             decoded = trained.model(batch)
         assert decoded.memory is not None
         x = embedded[0] if embedded else decoded.memory.values  # (R, S, E)
@@ -208,12 +210,7 @@ def _greyed(trained: TrainedModel, pictures: ImageBatch, seen: AttentionMap, hid
     """
     assert seen.cells is not None
     pixels = pictures.pixels[pictures.rows].clone()
-    encoder = trained.model.encoder
+    encoder = cast(ImageEncoder, trained.model.encoder)
     for row, place in hidden.nonzero().tolist():
-        y, x = seen.cells[place].tolist()
-        if isinstance(encoder, GridEncoder):
-            side = encoder.stride
-            pixels[row, ..., y * side : (y + 1) * side, x * side : (x + 1) * side] = ERASED_PIXEL
-        else:
-            pixels[row, x] = ERASED_PIXEL
+        encoder.pixels_at(pixels[row], *seen.cells[place].tolist()).fill_(ERASED_PIXEL)
     return ImageBatch(pixels, pictures.sizes[pictures.rows], torch.arange(len(hidden), device=hidden.device))

@@ -41,24 +41,28 @@ from seq2seq.metrics.links import Link, to_pharaoh
 from seq2seq.metrics.resampling import by_record
 from seq2seq.metrics.words import spoken
 from seq2seq.run_directory import digests
+from seq2seq.tasks.base import Task
 
 MAX_COUNTED_RECORDS = 1_000_000  # training records whose words are counted
 PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "numpy")
 
 
-def save_split(directory: Path, split: str, records: Sequence[Record], scored: EvaluationResult) -> None:
+def save_split(directory: Path, split: str, records: Sequence[Record], scored: EvaluationResult, task: Task) -> None:
     """Writes outputs, links and pictures of a split."""
     stem = directory / "outputs" / split
-    with OutputWriter(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh", directory / "attention" / split) as writer:
+    with OutputWriter(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh") as writer:
         for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):
             references = list(record.get("references") or [record["target"]])
             more = {"references": references, "sums": scored.record_sums[place]}
             writer.write(found, scored.attention_statistics[place], scored.links[place], **more)
+            if found.attention is None:
+                continue
             # gold links are between the words of the reference: they hold for an output that says the same
             same = found.text.split() == record["target"].split()
             gold = gold_of(record) if same and record.get("alignment") else None
             origins = record.get("origins") if same else None
-            writer.draw(place, found, gold, origins, regions_of(record, found.text))
+            plots = directory / "attention" / split
+            task.plot(found.attention, plots, place, gold, origins, regions_of(record, found.text))
     if scored.attention_records:
         attention_store.save(directory / "attention" / f"{split}.npz", scored.attention_records)
 
@@ -70,6 +74,7 @@ def save_gold(
     maps: Sequence[AttentionMap],
     links: Sequence[frozenset[Link]],
     metrics: Mapping[str, MetricResult],
+    task: Task,
     *,
     plots: int,
     examples: int,
@@ -80,7 +85,7 @@ def save_gold(
             entry = {**record_of(pair), "alignment": to_pharaoh(found), "sums": sums}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     for place, (pair, seen) in enumerate(zip(gold[:plots], maps, strict=False)):
-        seen.save(directory / "attention" / name, place, pair)
+        task.plot(seen, directory / "attention" / name, place, pair)
     kept = [
         seen.crossing().exhibit(place, seen.between_words(*map(" ".join, (pair.source, pair.target))))
         for place, (seen, pair) in enumerate(zip(maps[:examples], gold, strict=False))

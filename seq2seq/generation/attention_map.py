@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -22,13 +21,9 @@ from seq2seq.decoders.base import SENTINEL
 from seq2seq.encoders.image import GridEncoder
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
-from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link
 from seq2seq.metrics.words import merge, overlap
 from seq2seq.model import Seq2Seq
-from seq2seq.plots.document import save_document
-from seq2seq.plots.sentence import save_sentence
-from seq2seq.plots.sheet import save_sheet
 from seq2seq.search import Hypothesis, force
 
 MOST_WEIGHTS = 1 << 22  # of one head and layer, in one pass
@@ -111,50 +106,6 @@ class AttentionMap:
         """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is a picture."""
         places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
         return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
-
-    def save(
-        self,
-        directory: str | Path,
-        record: int,
-        gold: GoldLinks | None = None,
-        origins: Sequence[int] | None = None,
-        regions: Sequence[Sequence[float]] | None = None,
-    ) -> list[Path]:
-        """Draws it: of a document one picture in two levels and a page, of a picture a sheet, else a heat-map for each
-        slot; their paths.
-
-        ``gold`` links, ``origins`` and ``regions`` belong to an output that says what the reference says.
-        """
-        if self.picture is not None and self.cells is not None:
-            outside = self.sentinels.get(self.last)
-            return save_sheet(
-                directory,
-                record,
-                self.picture.images.shown(self.picture.file),
-                self.alignment,
-                self.cells,
-                self.extent,
-                self.words,
-                self.target_words,
-                sentinel=None if outside is None else outside.mean(0),
-                regions=regions,
-                title=f"{', '.join(filter(None, (f'record {record}', self.picture.name)))}: {' '.join(self.words)}",
-            )
-        if not self.sentences:
-            return save_sentence(directory, record, self.weights, self.source, self.target, gold=gold)
-        return save_document(
-            directory,
-            record,
-            self.alignment,
-            self.source,
-            self.target,
-            self.source_words,
-            self.target_words,
-            sentences=self.sentences,
-            copied=self.copied,
-            origins=origins,
-            weights=self.weights,
-        )
 
 
 def _words(text: str) -> list[str]:

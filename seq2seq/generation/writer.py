@@ -1,11 +1,11 @@
-"""What generation leaves: lines of text or JSON, word links, pictures; in the order of the inputs."""
+"""What generation leaves: lines of text or JSON, and word links; in the order of the inputs."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import IO, Any
 from seq2seq.errors import UserError
 from seq2seq.files.writing import FULL, growing, is_same
 from seq2seq.generation.generator import Generation
-from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link, to_pharaoh
 
 
@@ -25,7 +24,7 @@ def format_of(output: str | Path | None, format: str | None) -> str:
 
 
 class OutputWriter:
-    """Writes each generation to ``output`` (stdout if None), its links to ``alignments``, its pictures to ``plots``.
+    """Writes each generation to ``output`` (stdout if None), and its links to ``alignments``.
 
     ``format`` is text (the best output, a line an input) or jsonl (see ``json_line``); None goes by ``output``'s name.
     ``mark_copied`` puts the words of a text that were copied in [brackets].
@@ -36,14 +35,11 @@ class OutputWriter:
         output: str | Path | None = None,
         format: str | None = None,
         alignments: str | Path | None = None,
-        plots: str | Path | None = None,
         mark_copied: bool = False,
     ) -> None:
         self.format = format_of(output, format)
         self.mark_copied = mark_copied
-        wanted = self.format == "jsonl", mark_copied, alignments is not None, plots is not None
-        self.wants_attention = any(wanted)
-        self.plots = None if plots is None else Path(plots)
+        self.wants_attention = self.format == "jsonl" or mark_copied or alignments is not None
         self._paths = output, alignments
         self._stack = ExitStack()
         self._files: list[IO[str] | None] = [None, None]
@@ -65,18 +61,6 @@ class OutputWriter:
             if (file := self._files[place]) is not None:
                 with self._told(place):
                     file.write(text)
-
-    def draw(
-        self,
-        place: int,
-        generation: Generation,
-        gold: GoldLinks | None = None,
-        origins: Sequence[int] | None = None,
-        regions: Sequence[Sequence[float]] | None = None,
-    ) -> None:
-        """Draws the attention of one output, if it was kept and pictures are wanted."""
-        if generation.attention is not None and self.plots is not None:
-            generation.attention.save(self.plots, place, gold, origins, regions)
 
     def flush(self) -> None:
         """Hands over what was written so far."""

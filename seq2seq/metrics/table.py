@@ -16,6 +16,7 @@ from seq2seq.metrics import (
     pointing,
     sentences,
     summarisation,
+    transduction,
     translation,
     words,
 )
@@ -25,6 +26,7 @@ METRICS: tuple[Metric, ...] = (
     *translation.METRICS,
     *summarisation.METRICS,
     *captions.METRICS,
+    *transduction.METRICS,
     *words.METRICS,
     *likelihood.METRICS,
     *pointing.METRICS,

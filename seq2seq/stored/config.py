@@ -88,15 +88,10 @@ def check_present(config: Mapping[str, Any], name: str, keys: Iterable[str]) -> 
 
 def check_task(config: Mapping[str, Any], name: str) -> None:
     """Refuse a ``task`` or a ``seed`` that scoring could not use."""
-    task, seed = config.get("task"), config.get("seed")
-    if not isinstance(task, Mapping):
-        raise UserError(f"{name}: task is missing, or no mapping")
-    for key in ("metrics", "validation"):
-        if not isinstance(task.get(key) or [], list) or not all(isinstance(one, str) for one in task.get(key) or []):
-            raise UserError(f"{name}: task.{key} must be a list of names of metrics")
-    for key in ("lead_sentences", "lead_words"):
-        if not _is_count(task.get(key), least=1):
-            raise UserError(f"{name}: task.{key}={task[key]}: must be a number of at least 1, or null")
+    seed = config.get("seed")
+    check_present(config, name, ("task",))
+    if "metrics" not in config["task"]:
+        raise UserError(f"{name}: task.metrics is missing")
     if not _is_count(seed, least=0) or seed is None:
         raise UserError(f"{name}: seed={seed}: must be a number of at least 0")
 

@@ -52,6 +52,11 @@ CLASSES = {
 
 METRICS = {f"cost_{name}": f"nll_increase_{name}" for name in ("uniform", "permuted", "frozen")}
 """Today's names of figures in results.json and outputs/*.jsonl, by their old names."""
+TASKS = {
+    "images": "seq2seq.tasks.captioning.Captioning",
+    "documents": "seq2seq.tasks.summarisation.Summarisation",
+}
+"""The task of a run whose config does not name one, by an option of its data; with neither it is translation."""
 
 KEYS: dict[str, str] = {}
 """Keys of the config that have another name today, by their full paths. Renamed keys are applied in this order."""
@@ -60,6 +65,10 @@ KEYS: dict[str, str] = {}
 def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
     """``config`` with today's names of keys and classes. What is no mapping, or unknown, stays as it is."""
     result = {str(key): _classes(value) for key, value in config.items()}
+    data, task = result.get("data"), result.get("task") or {}
+    if isinstance(data, dict) and isinstance(task, dict) and "_target_" not in task:
+        kinds = (kind for option, kind in TASKS.items() if data.get(option))
+        result["task"] = {"_target_": next(kinds, "seq2seq.tasks.translation.Translation"), **task}
     for old, new in KEYS.items():
         _move(result, old.split("."), new.split("."))
     return result

@@ -15,15 +15,14 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig
 
 from seq2seq.compat.lightning import NEVER, attach, quiet
-from seq2seq.config.instantiate import build_tool, plain
-from seq2seq.data.captions import CaptionCorpus
+from seq2seq.config.instantiate import build_node, build_tool, plain
 from seq2seq.data.corpus import Corpus
-from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
 from seq2seq.runtime.kernels import avoid_wrong_ones
 from seq2seq.runtime.memory import keep_freed, peak, reset_peak
 from seq2seq.stored import model_file, resume_file
+from seq2seq.tasks.base import Task
 from seq2seq.training import launch
 from seq2seq.training.callbacks.annealing import Annealing
 from seq2seq.training.callbacks.attention_plots import AttentionPlots
@@ -121,8 +120,7 @@ class _Session:
         self.run_dir, self.options, self.trainer = run_dir, options, parts.trainer
         if options.overfit is not None:
             without_dropout(model)
-            if isinstance(corpus, CaptionCorpus):
-                corpus.captions = "first"  # of one picture several can't all be certain
+            corpus.keep_first_targets()  # of one source several can't all be certain
         tokenizers = corpus.codec.tokenizers
         kept = _kept(config, model)
         self.module = Training(
@@ -148,6 +146,7 @@ class _Session:
             check_finite=False,  # not-a-number is no new best; the run may come back from it
             check_on_train_epoch_end=False,
         )
+        self.task: Task = build_node(config.task)
         self._attach(config, parts.profiler)
         if self.trainer.strategy.root_device.type == "cpu" and self.trainer.is_global_zero:
             tell_speed(self.trainer.precision, model)
@@ -213,7 +212,7 @@ class _Session:
         optional: list[Callback] = []
         if o.plots and o.decoding is not None:
             directory = self.run_dir / "attention" / "validation"
-            optional.append(AttentionPlots(directory, validation, o.decoding, o))
+            optional.append(AttentionPlots(directory, validation, o.decoding, o, self.task))
         if o.overfit is not None:
             optional.append(Overfit(o.overfit))
         if o.profile is not None and phases is not None:
@@ -241,11 +240,7 @@ def settle(run_dir: Path, last: Path) -> None:
 def _kept(config: DictConfig, model: Seq2Seq) -> dict[str, Any]:
     """The config as it is stored: resolved, and with what a network of another library is built of."""
     kept = plain(config)
-    node: dict[str, Any] | None = kept["encoder"]
-    for module in (model.encoder, getattr(model.encoder, "frames", None)):
-        if isinstance(module, BackboneEncoder) and node is not None:
-            node["architecture"] = module.architecture
-        node = (node or {}).get("frames")
+    model.encoder.describe(kept["encoder"])
     return kept
 
 

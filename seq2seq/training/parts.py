@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig
-from torch import nn
 
 from seq2seq.compat.lightning import NEVER, quiet
 from seq2seq.config.instantiate import build_node, build_tool, plain
-from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
+from seq2seq.model import Seq2Seq
 from seq2seq.training.callbacks.profiler import PhaseProfiler
 from seq2seq.training.optimization import OptimizerFactory, ScheduleFactory
 from seq2seq.training.options import TrainingOptions
@@ -50,7 +49,7 @@ class TrainingParts:
     trainer: L.Trainer
 
     @staticmethod
-    def build(config: DictConfig, model: nn.Module) -> TrainingParts:
+    def build(config: DictConfig, model: Seq2Seq) -> TrainingParts:
         """Build what ``config`` chooses for ``model``, which may be on the meta device.
 
         Raises:
@@ -68,7 +67,7 @@ class TrainingParts:
         )
 
 
-def _trainer(config: DictConfig, model: nn.Module, profiler: PhaseProfiler | None) -> L.Trainer:
+def _trainer(config: DictConfig, model: Seq2Seq, profiler: PhaseProfiler | None) -> L.Trainer:
     options = plain(config.trainer)
     if taken := sorted(set(options) & set(SET_HERE)):
         raise UserError(f"trainer.{taken[0]} is set by the application; use {SET_HERE[taken[0]]}")
@@ -76,8 +75,7 @@ def _trainer(config: DictConfig, model: nn.Module, profiler: PhaseProfiler | Non
     if strategy == "ddp":
         # buffers are alike in all processes: they follow from the update's number, or from what all have gathered;
         # sending them in validation would need equal batches
-        waiting = any(isinstance(module, BackboneEncoder) and module.train_from for module in model.modules())
-        strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=waiting)
+        strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=model.encoder.trains_later)
     with quiet():
         trainer: L.Trainer = build_tool(
             config.trainer,

@@ -22,6 +22,7 @@ from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
 from seq2seq.search import Greedy
+from seq2seq.tasks.translation import Translation
 
 SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
 
@@ -306,7 +307,7 @@ def test_evaluation_refuses_in_one_line_and_leaves_nothing(copy: Path, options: 
 def test_output_lines_keep_to_input_lines(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(generate, "GROUP", 2)  # more than one group
+    monkeypatch.setattr(Translation, "group_size", 2)  # more than one group
     text = "\n".join(SENTENCES).encode() + b"\r\na \xe2\x80\xa8 b\n"  # U+2028 ends no line here
     pharaoh, plots = tmp_path / "a.pharaoh", tmp_path / "plots"
     generated(monkeypatch, text, f"checkpoint={run}", f"alignments={pharaoh}", f"plots={plots}")
@@ -376,7 +377,7 @@ def test_samples_do_not_depend_on_how_lines_are_grouped(
 ) -> None:
     outputs = []
     for size in (1, 3):
-        monkeypatch.setattr(generate, "GROUP", size)
+        monkeypatch.setattr(Translation, "group_size", size)
         generated(monkeypatch, b"the bird\n" * 3, f"checkpoint={run}", "decoding=sample")
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]

@@ -20,8 +20,7 @@ from seq2seq.data.readers.reader import DataLocation
 from seq2seq.data.readers.text import ParallelTextReader, TableReader
 from seq2seq.errors import UserError
 from seq2seq.files.text import flaw, read_lines, read_text, stdin_lines, usable
-from seq2seq.generation.documents import read_documents
-from seq2seq.generation.pictures import read_pictures
+from seq2seq.generation.inputs import read_documents, read_images
 from seq2seq.metrics.gold import read_gold
 
 AT = ("en", "de")
@@ -42,7 +41,7 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {  # name of a file
     "lines": ("x.txt", "one\ntwo\nthree\n", lambda file: list(read_lines(file))),
     "whole": ("x.txt", "one\ntwo", read_text),
     "gold alignments": ("x.jsonl", GOLD, read_gold),
-    "list of pictures": ("x.list", "a.png\nb.png\n", lambda file: list(read_pictures(str(file)))),
+    "list of pictures": ("x.list", "a.png\nb.png\n", lambda file: list(read_images(str(file)))),
     "document": ("x.txt", "One. Two.", lambda file: list(read_documents(str(file), Columns(["t"], ["s"])))),
     "rows of documents": ("x.jsonl", '{"t": "a b"}\n', lambda file: list(read_documents(str(file), Columns(["t"],
     ["s"])))),

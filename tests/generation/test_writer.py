@@ -17,6 +17,7 @@ from seq2seq.errors import UserError
 from seq2seq.files.writing import growing
 from seq2seq.generation.generator import Generation, Output, TrainedModel
 from seq2seq.generation.writer import OutputWriter
+from seq2seq.tasks.base import Task
 
 TEXT = b"the bird chose the cow .\na young woman gladly believed .\n"
 
@@ -119,7 +120,7 @@ def test_lines_so_far_are_kept_beside_the_old_output(
             raise KeyboardInterrupt
         return whole(self, *args, **kwargs)
 
-    monkeypatch.setattr(generate_command, "GROUP", 1)
+    monkeypatch.setattr(Task, "group_size", 1)
     monkeypatch.setattr(TrainedModel, "stream", stopped)
     for name in ("out.txt.partial", "out.txt1.partial"):  # the second try keeps what the first one left
         calls.clear()

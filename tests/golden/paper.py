@@ -25,6 +25,7 @@ from seq2seq.metrics import MetricResult, resampling
 from seq2seq.metrics.table import get_metric
 from seq2seq.run_directory import claimed
 from seq2seq.search.greedy import Greedy
+from seq2seq.tasks.base import Task
 
 LN2 = log(2)
 QUARTER = 3 / 4 * log(4 / 3) + 1 / 4 * log(4)  # the entropy of 3/4 and 1/4
@@ -35,19 +36,19 @@ def run(
     folder: Path,
     model: TrainedModel,
     records: Sequence[Record],
-    metrics: Sequence[str],
+    task: Task,
     *,
     faithful: bool = True,
     plots: int = 0,
 ) -> dict[str, float]:
     """What results.json says, as a run makes it."""
     found = score_records(
-        model, records, Greedy(max_length=5), {"metrics": metrics}, max_tokens=4096, plots=plots, examples=len(records)
+        model, records, Greedy(max_length=5), task, max_tokens=4096, plots=plots, examples=len(records)
     )
     if faithful:
         found.add(faithfulness(model, records, max_tokens=4096))
     with claimed(folder, model.config):
-        results.save_split(folder, "test", records, found)
+        results.save_split(folder, "test", records, found, task)
         results.save_results(folder / "results.json", {"test": found.metrics}, {"seed": 1, "training": {}})
     told = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
     figures = {name: float(figure["score"]) for name, figure in told.items()}

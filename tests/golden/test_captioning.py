@@ -20,6 +20,7 @@ from PIL import Image
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.images import Images
 from seq2seq.data.records import Record
+from seq2seq.tasks.captioning import Captioning
 from tests.golden.paper import LN2, QUARTER, SPREAD, drawings, mean, nats, run, same, texts
 from tests.golden.written import Colours, probability, trained, words
 
@@ -146,7 +147,7 @@ def test_captioning(tmp_path: Path) -> None:
     means = list(enumerate(("red", "green", "blue")))
     model = trained(codec, Colours(), means, [SEEN_FIRST, SEEN_LAST], SAID)
     metrics = ["cider", "bleu1", "bleu2", "bleu3", "bleu4", "rougeL_coco"]
-    found = run(tmp_path / "run", model, records, metrics, plots=1)
+    found = run(tmp_path / "run", model, records, Captioning(metrics), plots=1)
     assert texts(tmp_path / "run") == ["red above blue here", "green near it here"]
     assert drawings(tmp_path / "run") == {"00000_sheet.png", "00000_sheet.npz"}
     near = exp(-(1**2) / (2 * 6**2))  # the lengths of two captions, in pairs of words, differ by one

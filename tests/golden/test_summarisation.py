@@ -17,6 +17,7 @@ from pathlib import Path
 
 from seq2seq.data.codec import TextCodec
 from seq2seq.data.records import Record
+from seq2seq.tasks.summarisation import Summarisation
 from tests.golden.paper import QUARTER, SPREAD, drawings, mean, outputs, run, same, texts
 from tests.golden.written import WrittenEncoder, probability, trained, words
 
@@ -52,7 +53,7 @@ def test_summarisation(tmp_path: Path) -> None:
     codec = TextCodec(words("a b c d q f g h"), words("a b c d e f g h"), documents=True, copy=True)
     model = trained(codec, WrittenEncoder(len(codec.source)), [], [READING], THEN)
     kinds = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
-    found = run(tmp_path / "run", model, DOCUMENTS, kinds, faithful=False, plots=1)
+    found = run(tmp_path / "run", model, DOCUMENTS, Summarisation(kinds), faithful=False, plots=1)
     assert texts(tmp_path / "run") == ["a b a b a", "q f e"]
     assert drawings(tmp_path / "run") == {f"00000_document.{kind}" for kind in ("png", "html", "npz")}
     first, second = outputs(tmp_path / "run")

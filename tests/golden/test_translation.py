@@ -28,6 +28,7 @@ from seq2seq.evaluation import results
 from seq2seq.evaluation.evaluate import forced
 from seq2seq.evaluation.gold_metrics import alignment_error, gold_of
 from seq2seq.generation.generator import TrainedModel
+from seq2seq.tasks.translation import Translation
 from tests.golden.paper import LN2, QUARTER, counted, mean, nats, outputs, run, same, texts
 from tests.golden.written import WrittenEncoder, probability, trained, words
 
@@ -138,7 +139,7 @@ ERASED_OTHER = [
 
 
 def test_translation(tmp_path: Path) -> None:
-    found = run(tmp_path / "run", translator(FIRST, LAST), PAIRS, ["bleu", "chrf", "ter"])
+    found = run(tmp_path / "run", translator(FIRST, LAST), PAIRS, Translation(["bleu", "chrf", "ter"]))
     assert texts(tmp_path / "run") == ["a b c d f", "g h"]
     first, second = outputs(tmp_path / "run")
     # x-a y-b y-c x-d z-f, f being read off z alone beside </s>; u-g v-h
@@ -209,7 +210,8 @@ def test_agreement(tmp_path: Path) -> None:
     """Between the model and another, whose two layers have changed places."""
     two = {"run": (FIRST, LAST), "other": (LAST, FIRST)}
     found = {
-        name: run(tmp_path / name, translator(*rows), PAIRS, ["bleu"], faithful=False) for name, rows in two.items()
+        name: run(tmp_path / name, translator(*rows), PAIRS, Translation(["bleu"]), faithful=False)
+        for name, rows in two.items()
     }
     assert found["other"]["aer"] == pytest.approx(8 / 13)
     entries = [System(name, [runs.read(tmp_path / name, "test")]) for name in two]
@@ -230,7 +232,7 @@ def test_gold_links_of_a_file(tmp_path: Path) -> None:
     assert metrics["aer"].score == pytest.approx(1 - ((3 + 4) + (1 + 2)) / ((5 + 3) + (3 + 2)))
     # of x-a y-b y-c x-d z-e four are possible, and of u-g v-i u-h two; of the sure links 3 of 3 and 1 of 2 are there
     assert metrics["aer"].signature.endswith("|precision:0.7500|recall:0.8000")
-    results.save_gold(tmp_path, "gold", gold, maps, links, metrics, plots=1, examples=2)
+    results.save_gold(tmp_path, "gold", gold, maps, links, metrics, Translation(), plots=1, examples=2)
     first, second = map(json.loads, (tmp_path / "outputs" / "gold.jsonl").read_text(encoding="utf-8").splitlines())
     assert (first["source"], first["target"]) == ("x y z", "a b c d e")
     assert (first["alignment"], second["alignment"]) == ("0-0 0-3 1-1 1-2 2-4", "0-0 0-2 1-1")

@@ -12,7 +12,7 @@ from torch import nn
 
 from seq2seq.attention.base import Attention
 from seq2seq.compat.lightning import time_limit
-from seq2seq.encoders.backbone import BackboneEncoder
+from seq2seq.encoders.base import Encoder
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
 from seq2seq.training import distributed
@@ -30,9 +30,7 @@ class Annealing(Callback):
         """Finds out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
         self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
         self.timer = time_limit(trainer)
-        self.told = [
-            module for module in pl_module.modules() if isinstance(module, (Attention, BackboneEncoder, Criterion))
-        ]
+        self.told = [module for module in pl_module.modules() if isinstance(module, (Attention, Encoder, Criterion))]
         if not 0 < self.steps < math.inf:
             self.steps = math.inf
             if self.timer is None:
@@ -59,12 +57,8 @@ class Annealing(Callback):
         for module in self.told:
             if isinstance(module, Criterion):
                 module.has_no_end = True
-            if isinstance(module, BackboneEncoder) and 0 < (module.train_from or 0) < 1:
-                raise UserError(
-                    f"nothing says when this run ends, so that encoder.train_from={module.train_from}, a share of it, "
-                    "would never come: set trainer.max_steps or trainer.max_time, or encoder.train_from to a number of "
-                    "updates"
-                )
+            if isinstance(module, Encoder):
+                module.check_endless()
         if names := sorted(set(_annealed(pl_module))):
             raise UserError(
                 f"nothing says when this run ends, but {', '.join(names)} should change as it goes: set "

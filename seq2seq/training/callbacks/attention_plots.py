@@ -14,6 +14,7 @@ from seq2seq.data.collate import batches_of
 from seq2seq.data.records import regions_of
 from seq2seq.generation.attention_map import attention_maps
 from seq2seq.search import Search
+from seq2seq.tasks.base import Task
 from seq2seq.training.module import Training
 from seq2seq.training.options import TrainingOptions
 from seq2seq.training.validation import Validation
@@ -22,8 +23,10 @@ from seq2seq.training.validation import Validation
 class AttentionPlots(Callback):
     """Draws the first sentences of the validation split with what the model says of them, into DIRECTORY/step_N."""
 
-    def __init__(self, directory: Path, validation: Validation, search: Search, options: TrainingOptions) -> None:
-        self.directory, self.validation, self.search = directory, validation, search
+    def __init__(
+        self, directory: Path, validation: Validation, search: Search, options: TrainingOptions, task: Task
+    ) -> None:
+        self.directory, self.validation, self.search, self.task = directory, validation, search, task
         self.sentences, self.every = options.plots, options.plots_every
         self.validations = 0
 
@@ -64,4 +67,4 @@ class AttentionPlots(Callback):
                 right = said.split() == record["target"].split()
                 gold = self.validation.gold(place) if right and self.validation.has_gold else None
                 origins = record.get("origins") if right else None
-                yield from seen.save(directory, place, gold, origins, regions_of(record, said))
+                yield from self.task.plot(seen, directory, place, gold, origins, regions_of(record, said))

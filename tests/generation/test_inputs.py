@@ -1,4 +1,4 @@
-"""Where documents to summarise come from."""
+"""Where new inputs come from: documents to summarise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from seq2seq.data.readers.columns import Columns
 from seq2seq.errors import UserError
-from seq2seq.generation.documents import read_documents
+from seq2seq.generation.inputs import read_documents
 
 COLUMNS = Columns(["body", "text"], ["summary"], language="en")
 

@@ -1,0 +1,143 @@
+"""New inputs of a trained model: lines of text, documents, or images, from stdin, files and folders."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from seq2seq.config.instantiate import locate, plain
+from seq2seq.config.validate import check_options
+from seq2seq.data.images import SUFFIXES
+from seq2seq.data.readers.columns import Columns
+from seq2seq.data.readers.reader import DataLocation, Tabular, columns_at
+from seq2seq.data.readers.tables import jsonl
+from seq2seq.data.records import Fault
+from seq2seq.errors import UserError
+from seq2seq.files.text import prompted, read_lines, stdin_lines, usable
+
+log = logging.getLogger(__name__)
+
+NamedInput = tuple[str, str]
+"""(name, source): the file or the row that the source is of, empty for a line, and what the model reads."""
+LISTS = (".txt", ".list")
+
+
+def read_sentences(path: str | None, *, interactive: bool = False) -> Iterator[NamedInput]:
+    """Yield the lines of a text file; None is stdin."""
+    lines = prompted() if interactive else stdin_lines() if path is None else read_lines(path)
+    return (("", usable(line, f"{path or 'stdin'}:{number}")) for number, line in enumerate(lines, 1))
+
+
+def read_documents(path: str | None, columns: Columns, *, interactive: bool = False) -> Iterator[NamedInput]:
+    """Yield documents with a sentence a line, one at a time: only what is asked for is in memory.
+
+    A row, or a file of several, that cannot be used gives an empty document, so that outputs keep to the order of their
+    inputs, and a warning.
+
+    Args:
+        path: A text file, which is one document, a folder of ``.txt`` files, or a ``.jsonl`` file whose rows have a
+            source; None is stdin, one document.
+        columns: Where a row has its source, and how sentences are told apart (``columns_of``).
+        interactive: Whether a person types a document a line.
+    """
+    if interactive:
+        return (("", columns.document(line)) for line in prompted())
+    return _documents(path, columns)
+
+
+def read_images(path: str | None, *, interactive: bool = False) -> Iterator[str]:
+    """Return the paths of images, in the order of their names.
+
+    Args:
+        path: An image, a folder of them, a pattern (``photos/*.jpg``), or a ``.txt`` file with a path a line; None is
+            stdin, a path a line.
+        interactive: Whether a person types the paths.
+    """
+    if interactive:
+        return prompted()
+    if path is None:
+        return (line.strip() for line in stdin_lines())
+    place = Path(path)
+    if place.is_dir():
+        found = [str(file) for file in sorted(place.iterdir()) if file.suffix.lower() in SUFFIXES]
+    elif place.suffix in LISTS:
+        return (line.strip() for line in read_lines(path))
+    elif place.is_file():
+        found = [path]
+    elif glob.has_magic(path):
+        found = [name for name in sorted(glob.glob(path, recursive=True)) if Path(name).suffix.lower() in SUFFIXES]
+    else:
+        raise UserError(f"{path}: no such file")
+    if not found:
+        raise UserError(f"{path} has no pictures ({', '.join(sorted(SUFFIXES))})")
+    return iter(found)
+
+
+def files_read(path: str | None, suffixes: Collection[str]) -> Iterator[str | Path]:
+    """Yield the files that are opened for ``path``: itself, those of a folder, or stdin where it is a file."""
+    if path is None:
+        if os.path.isfile("/dev/stdin"):
+            yield "/dev/stdin"
+    elif os.path.isdir(path):
+        yield from (file for file in Path(path).iterdir() if file.suffix.lower() in suffixes)
+    else:
+        yield path
+
+
+def columns_of(data: DictConfig) -> Columns:
+    """Return where a run's data have their sources, and how sentences are told apart."""
+    reader = plain(data.reader)  # described by a stored config, and never built
+    for key in ("source", "target"):
+        if not isinstance(data.get(key), str):
+            raise UserError(f"data.{key}={data.get(key)}: must be the name of a column")
+    kind = locate(reader.get("_target_", ""))
+    if not (isinstance(kind, type) and issubclass(kind, Tabular)):
+        return Columns([data.source], [data.target])
+    names: dict[str, Any] = {key: reader[key] for key in ("column", "references", "language") if key in reader}
+    check_options("data.reader", names, kind)
+    return columns_at(DataLocation(None, data.source, data.target), **names)
+
+
+def _documents(path: str | None, columns: Columns) -> Iterator[NamedInput]:
+    if path is None:
+        yield "stdin", columns.document(usable("\n".join(stdin_lines()), "stdin"))
+        return
+    place = Path(path)
+    if place.suffix == ".jsonl":
+        yield from _rows(place, columns)
+        return
+    if not place.is_dir():
+        yield place.name, _document(place, columns)
+        return
+    files = sorted(place.glob("*.txt"))
+    if not files:
+        raise UserError(f"{path} has no .txt files to summarise")
+    for file in files:
+        try:
+            text = _document(file, columns)
+        except UserError as error:
+            log.warning("%s; its summary is empty", error)
+            text = ""
+        yield file.name, text
+
+
+def _document(file: Path, columns: Columns) -> str:
+    return columns.document(usable("\n".join(read_lines(file)), str(file)))
+
+
+def _rows(path: Path, columns: Columns) -> Iterator[NamedInput]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    entries = ((f"{path.name}:{number}", entry) for number, entry in jsonl(path))
+    for name, source in columns.sources(entries):
+        if isinstance(source, Fault):
+            log.warning("%s: %s%s; its summary is empty", name, source.problem, source.reason and f" ({source.reason})")
+            yield name, ""
+        else:
+            yield name, usable(source, name)

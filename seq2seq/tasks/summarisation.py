@@ -1,0 +1,106 @@
+"""Summarisation: documents to summaries, with baselines that copy whole sentences, and drawings in two levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from omegaconf import DictConfig
+
+from seq2seq.batch import UNK
+from seq2seq.config.ranges import Count
+from seq2seq.generation.attention_map import AttentionMap
+from seq2seq.generation.inputs import NamedInput, columns_of, read_documents
+from seq2seq.metrics import MetricResult, score
+from seq2seq.metrics.extraction import extraction
+from seq2seq.metrics.extractive import baselines
+from seq2seq.metrics.gold import GoldLinks
+from seq2seq.metrics.sentences import copied_words
+from seq2seq.plots.document import save_document
+from seq2seq.tasks.base import ScoredRecords, Task
+
+
+class Summarisation(Task):
+    """A document to a summary.
+
+    Args:
+        metrics: As for every task.
+        lead_sentences: Sentences of the baselines that copy the first, or random ones; None is as many as a reference
+            has.
+        lead_words: Words of the baseline that copies the first; None is as many as a reference has.
+        defaults: As for every task.
+    """
+
+    documents = True
+    group_size: ClassVar[int] = 64
+
+    def __init__(
+        self,
+        metrics: Sequence[str] = (),
+        lead_sentences: Count | None = None,
+        lead_words: Count | None = None,
+        **defaults: Any,
+    ) -> None:
+        super().__init__(metrics, **defaults)
+        self.lead_sentences, self.lead_words = lead_sentences, lead_words
+
+    def inputs(self, path: str | None, data: DictConfig, *, interactive: bool = False) -> Iterator[NamedInput]:
+        """Yield the documents of text files, or of rows of jsonl."""
+        return read_documents(path, columns_of(data), interactive=interactive)
+
+    def scores(self, scored: ScoredRecords) -> dict[str, MetricResult]:
+        """Return what outputs take from their documents, copied words that were right, and the baselines."""
+        return {
+            **extraction(scored.sources, scored.outputs, scored.references),
+            **self._copied_words(scored),
+            **self._copied_sentences(scored),
+        }
+
+    def plot(
+        self,
+        seen: AttentionMap,
+        directory: str | Path,
+        record: int,
+        gold: GoldLinks | None = None,
+        origins: Sequence[int] | None = None,
+        regions: Sequence[Sequence[float]] | None = None,
+    ) -> list[Path]:
+        """Draw one picture of sentences and words, and a page."""
+        return save_document(
+            directory,
+            record,
+            seen.alignment,
+            seen.source,
+            seen.target,
+            seen.source_words,
+            seen.target_words,
+            sentences=seen.sentences,
+            copied=seen.copied,
+            origins=origins,
+            weights=seen.weights,
+        )
+
+    def _copied_words(self, scored: ScoredRecords) -> dict[str, MetricResult]:
+        """Of the words that only copying can say, the share that was said."""
+        target = scored.codec.target
+
+        def is_known(word: str) -> bool:
+            return UNK not in target.encode(word)
+
+        targets = [record["target"] for record in scored.records]
+        rows = copied_words(scored.sources, targets, scored.outputs, is_known)
+        share = MetricResult.share(rows, "source words that the target vocabulary lacks")
+        return {} if share is None else {"copy_accuracy": share}
+
+    def _copied_sentences(self, scored: ScoredRecords) -> dict[str, MetricResult]:
+        """ROUGE of summaries that copy whole sentences, by the code that scores the model's."""
+        metrics = [name for name in self.metrics if name.startswith("rouge")]
+        if not metrics:
+            return {}
+        copied = baselines(scored.sources, scored.references, sentences=self.lead_sentences, words=self.lead_words)
+        return {
+            f"{metric}_{name}": MetricResult(value.score, f"baseline|{value.signature}")
+            for name, texts in copied.items()
+            for metric, value in score(metrics, texts, scored.references).items()
+        }
