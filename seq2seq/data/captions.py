@@ -21,13 +21,14 @@ from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data import arrow
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard, sorted_batches
 from seq2seq.data.cache import keep_picture, picture_is_whole
-from seq2seq.data.codec import Example, ImageCodec
+from seq2seq.data.codec import ImageCodec
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.corpus import Corpus, Side
+from seq2seq.data.example import Example
 from seq2seq.data.images import SUFFIXES, BadImage, Images, Picture
-from seq2seq.data.loading import fitting
+from seq2seq.data.policy import Report
 from seq2seq.data.readers.reader import Reader
-from seq2seq.data.records import Record, Report
+from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
 from seq2seq.files import sealed
@@ -277,7 +278,7 @@ class CaptionCorpus(Corpus):
             return None
         examples = [Example((), codec.caption(text)) for text in record["references"]]
         if split == "train":  # each caption by itself is what may be too long
-            fit = (fitting(codec, example, place, report) for example in examples)
+            fit = (self.policy.fit(example, place, report) for example in examples)
             examples = [example for example in fit if example is not None]
         captions = [list(example.target) for example in examples if example.target is not None]
         if not captions:

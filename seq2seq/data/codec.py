@@ -10,43 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
+from seq2seq.data.example import Example, Sample
 from seq2seq.data.images import Images, Picture
-from seq2seq.data.records import Policy, Record, Report
+from seq2seq.data.policy import Policy, Report
+from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.truncation import cut_sizes, source_limit
-
-Ids = Sequence[int] | NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Example:
-    """The ids of a record. Without a target where there is nothing to score; a ``picture`` has no source ids."""
-
-    source: Ids  # (S,) x_1 .. </s>
-    target: Ids | None = None  # (T + 1,) <s> y_1 .. </s>; V + k stands for the k-th own word
-    sizes: Ids | None = None  # tokens of each sentence of a document, </s> counted to the last
-    copies: Ids | None = None  # (S,) what each source token is to the target: ``seq2seq.batch.Copies``
-    own: Sequence[str] = ()  # words of the source that the target vocabulary lacks, as the tokenizer spells them
-    picture: Picture | None = None
-
-    @property
-    def lengths(self) -> tuple[int, int]:
-        """Tokens of source and target, each with ``</s>``."""
-        source = len(self.source) if self.picture is None else self.picture.images.tokens
-        return source, 0 if self.target is None else len(self.target) - 1
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longer side."""
-        return max(self.lengths)
-
-
-Sample = tuple[int, int, int]
-"""(seed, epoch, record): what seeds all that is drawn for a training record."""
 
 
 class Codec(ABC):
@@ -85,12 +54,6 @@ class Codec(ABC):
     def text(self, ids: Iterable[int], own: Sequence[str] = ()) -> str:
         """What target ids say."""
         return self.target.decode(ids, own)
-
-    def cut(self, example: Example, source: int | None = None, target: int | None = None) -> Example:
-        """At most ``source`` and ``target`` tokens, the last of them ``</s>``."""
-        if target is not None and example.target is not None and len(example.target) - 1 > target:
-            example = replace(example, target=[*example.target[:target], EOS])
-        return example
 
 
 @dataclass(frozen=True)
@@ -136,7 +99,7 @@ class TextCodec(Codec):
                 spelt = [piece for line in lines for piece in self.source.spell(line)]
             copies, own = self._copies(spelt[: len(ids) - 1])
             example = replace(example, copies=copies, own=own)
-        return self.cut(example, source_limit(len(ids), example.sizes, self.policy, place, report))
+        return self.policy.cut_source(example, place, report)
 
     def _copies(self, words: Iterable[str]) -> tuple[list[int], list[str]]:
         """What each source word is to the target, and own words; specials are PAD."""
@@ -162,20 +125,6 @@ class TextCodec(Codec):
             meant = self.target.pieces(batch.copies.ids[row, :size].tolist(), batch.words(row))
             pieces = [there if i == UNK else piece for i, piece, there in zip(ids, pieces, meant, strict=True)]
         return pieces, self.source.words(ids)
-
-    def cut(self, example: Example, source: int | None = None, target: int | None = None) -> Example:
-        """Own words that went are ``<unk>``."""
-        if source is not None and len(example.source) > source:
-            example = replace(example, source=[*example.source[: source - 1], EOS])
-            if example.sizes is not None:
-                example = replace(example, sizes=cut_sizes(example.sizes, source))
-            if example.copies is not None:
-                copies = [*example.copies[: source - 1], PAD]
-                known = max(len(self.target), max(copies) + 1)  # own words are numbered as they come
-                example = replace(example, copies=copies, own=example.own[: known - len(self.target)])
-                if example.target is not None:
-                    example = replace(example, target=[i if i < known else UNK for i in example.target])
-        return super().cut(example, target=target)
 
 
 @dataclass(frozen=True)

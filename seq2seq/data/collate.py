@@ -11,9 +11,10 @@ from torch import Tensor
 
 from seq2seq.batch import EOS, PAD, Batch, Copies, ImageBatch
 from seq2seq.data.batching import sorted_batches
-from seq2seq.data.codec import Codec, Example, Ids
+from seq2seq.data.codec import Codec
+from seq2seq.data.example import Example, Ids
 from seq2seq.data.images import BadImage, Picture, Pixels
-from seq2seq.data.records import Report
+from seq2seq.data.policy import Report
 from seq2seq.files.text import usable
 
 log = logging.getLogger(__name__)

@@ -26,11 +26,11 @@ from seq2seq.data.loading import (
     RecordStream,
     ResampledSplit,
     StreamedBatches,
-    fitting,
     own_error,
 )
+from seq2seq.data.policy import Policy, Report, accepted
 from seq2seq.data.readers.reader import DataLocation, Reader, canonical
-from seq2seq.data.records import Policy, Record, Report, accepted
+from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
 from seq2seq.files import sealed
@@ -46,7 +46,7 @@ class Corpus:
     """A dataset as records, and as batches of token ids; each part is made when first asked for.
 
     ``max_tokens`` bounds rows x max(S, T) of a batch, padding counted; ``max_length`` the tokens of a training
-    sentence. What happens to bad records is said in ``seq2seq.data.records.Policy``. ``streaming`` trains from the
+    sentence. What happens to bad records is said in ``seq2seq.data.policy``. ``streaming`` trains from the
     source directly, ``buffer_size`` records at a time, and stores nothing of the training split. ``documents`` and
     ``copy`` as for ``seq2seq.data.codec.Codec``.
     """
@@ -294,7 +294,7 @@ class Corpus:
     def _encode(self, split: str, place: str, record: Record, report: Report) -> dict[str, Any] | None:
         """The ids of a record by their columns, or None where it is dropped."""
         example = self.codec(record, None, place, report)
-        kept = fitting(self.codec, example, place, report) if split == "train" else example
+        kept = self.policy.fit(example, place, report) if split == "train" else example
         if kept is None:
             return None
         assert isinstance(self.codec, TextCodec) and kept.target is not None

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from seq2seq.batch import Batch
 from seq2seq.data.arrow import Records, Strings, TokenLists, chunks
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard
-from seq2seq.data.codec import Codec, Example, TextCodec
+from seq2seq.data.codec import Codec, TextCodec
 from seq2seq.data.collate import collate, filler
+from seq2seq.data.example import Example
+from seq2seq.data.policy import Report, accepted
 from seq2seq.data.readers.reader import DataLocation, Reader
-from seq2seq.data.records import Report, accepted
-from seq2seq.data.truncation import target_limit
 from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -67,10 +67,10 @@ class ResampledSplit:
     def __getitem__(self, index: int) -> Example:
         record, policy = self.records[index], self.codec.policy
         for sample in ((self.seed, self.epoch, index), None):
-            example = self.codec.cut(self.codec(record, sample), target=policy.max_target_tokens)
-            if example.length <= policy.max_length:
+            example = self.codec(record, sample).cut(target=policy.max_target_tokens)
+            if policy.fits(example):
                 return example
-        return self.codec.cut(example, policy.max_length, policy.max_length)
+        return policy.truncated(example)
 
 
 class Batches(Dataset[Batch]):
@@ -121,7 +121,7 @@ class StreamedBatches(IterableDataset[list[Batch]]):
             examples: dict[int, Example] = {}
             for index, (place, record) in enumerate(buffer, number * stream.buffer_size):
                 sample = (self.seed, self.epoch, index) if stream.sampling else None
-                if example := fitting(stream.codec, stream.codec(record, sample, place, report), place, report):
+                if example := stream.codec.policy.fit(stream.codec(record, sample, place, report), place, report):
                     examples[index] = example
             records = np.array(list(examples), np.int64)
             source, target = lengths(examples.values())
@@ -131,17 +131,6 @@ class StreamedBatches(IterableDataset[list[Batch]]):
         if self.rank == 0:  # what was read is the same for all workers; what was too long, each one's own
             for line in report.lines() + (read.lines() if worker == 0 else []):
                 log.warning("%s", line)
-
-
-def fitting(codec: Codec, example: Example, place: str, report: Report) -> Example | None:
-    """``example`` as it is trained on, or None: what its codec's policy makes of a target or a record that is long."""
-    assert example.target is not None
-    policy = codec.policy
-    example = codec.cut(example, target=target_limit(len(example.target) - 1, policy, place, report))
-    if example.length <= policy.max_length:
-        return example
-    report.add("too long", place, policy)
-    return codec.cut(example, policy.max_length, policy.max_length) if policy.on_long == "truncate" else None
 
 
 def own_error(error: UserError) -> UserError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from seq2seq.batch import BOS, EOS, PAD, UNK
-from seq2seq.data.codec import Example, TextCodec
-from seq2seq.data.records import Policy, Report
+from seq2seq.data.codec import TextCodec
+from seq2seq.data.policy import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
 
 TEXTS = ["the cat sat on the mat .", "a dog ran on the mat ."]
@@ -65,22 +65,6 @@ def test_a_random_segmentation_copies_what_it_can_spell():
     assert [i for i, x in zip(example.copies, example.source, strict=True) if x == UNK] == [PAD]
 
 
-@pytest.mark.parametrize(
-    ("most", "expected"),
-    [
-        (9, ([5, 6, 7, EOS], [BOS, 8, 9, EOS])),
-        (3, ([5, 6, EOS], [BOS, 8, 9, EOS])),
-        (2, ([5, EOS], [BOS, 8, EOS])),
-    ],
-)
-def test_truncation_leaves_an_end(words, most, expected):
-    example = Example([5, 6, 7, EOS], [BOS, 8, 9, EOS])
-    assert example.length == 4
-    short = TextCodec(words, words).cut(example, most, most)
-    assert (short.source, short.target) == expected
-    assert short.length == min(4, most)
-
-
 def test_truncation_of_a_document_forgets_sentences_and_own_words(words):
     codec, size = TextCodec(words, words, documents=True, copy=True), len(words)
     example = codec({"source": "Zork sat .\nQuux ran .", "target": "Quux Zork"})
@@ -91,7 +75,7 @@ def test_truncation_of_a_document_forgets_sentences_and_own_words(words):
         (4, [4], ["▁Zork"], [UNK, size]),  # </s> alone makes no sentence
         (3, [3], ["▁Zork"], [UNK, size]),
     ):
-        short = codec.cut(example, most)
+        short = example.cut(most)
         assert len(short.source) == len(short.copies) == sum(short.sizes) == most and short.source[-1] == EOS
         assert list(short.sizes) == sizes and list(short.own) == own
         assert list(short.target) == [BOS, *target, EOS]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from seq2seq.batch import BOS, EOS, PAD
-from seq2seq.data.codec import Example, TextCodec
+from seq2seq.data.codec import TextCodec
 from seq2seq.data.collate import batches_of, collate, filler
-from seq2seq.data.records import Policy, Report
+from seq2seq.data.example import Example
+from seq2seq.data.policy import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
 
 
