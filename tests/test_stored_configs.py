@@ -77,7 +77,7 @@ CODE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("data._target_", "seq2seq.data.readers.text.TableReader", ALL),
     ("data.reader", FAIL, ALL),
     ("data.reader", {"_target_": "datasets.load_dataset", "path": "own/set"}, ALL),
-    ("data.reader._target_", "seq2seq.data.corpus.Corpus", ALL),
+    ("data.reader._target_", "seq2seq.data.text.TextCorpus", ALL),
     ("data.tokenizer", WRITER, ALL),
     ("data.images", WRITER, ALL),
     ("data.name", WRITER, ALL),

@@ -21,7 +21,6 @@ from seq2seq.cli.unused_options import check_effects
 from seq2seq.config import validate as schema
 from seq2seq.config.instantiate import build_node, build_tool, locate, plain
 from seq2seq.config.ranges import Count, Range
-from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.effects import check_training
@@ -147,12 +146,12 @@ def _check_kinds(corpus: Corpus, config: DictConfig) -> None:
     kind = locate(config.encoder._target_)
     grid, clip = (isinstance(kind, type) and issubclass(kind, of) for of in (GridEncoder, VideoEncoder))
     looks = grid or clip
-    if looks != isinstance(corpus, CaptionCorpus):
+    if looks != (corpus.images is not None):
         wanted = "text: choose encoder=rnn or transformer" if looks else "pictures: choose encoder=cnn, patches or clip"
         raise UserError(
             f"encoder: {config.encoder._target_.split('.')[-1]} can't read data={corpus.name}, which is {wanted}"
         )
-    if isinstance(corpus, CaptionCorpus):
+    if corpus.images is not None:
         if (corpus.images.frames is not None) != clip:
             raise UserError("data.images.frames=N goes with encoder=clip, and data.images.frames=null with all others")
         changed = [name for name in ("flip", "colour") if getattr(corpus.images, name)]
@@ -221,7 +220,7 @@ def _train(config: DictConfig, run: Path, resume: Path | None) -> dict[str, Metr
         corpus.use(start.codec.tokenizers)
         sampling = {"sampling": config.data.tokenizer.get("sampling", 0.0)}
         config.data.tokenizer = OmegaConf.merge(start.config.data.tokenizer, sampling)  # what the run is recorded with
-        if isinstance(corpus, CaptionCorpus) and isinstance(start.codec, ImageCodec):
+        if corpus.images is not None and isinstance(start.codec, ImageCodec):
             for other in corpus.images.otherwise(start.codec.images):
                 log.warning("training.start_from learnt from other pictures: %s", other)
     corpus.setup()

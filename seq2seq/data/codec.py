@@ -9,8 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
+from seq2seq.config.instantiate import build_node
 from seq2seq.data.example import Example, Sample
 from seq2seq.data.images import Images, Picture
 from seq2seq.data.policy import Policy, Report
@@ -44,6 +46,19 @@ class Codec(ABC):
     @abstractmethod
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
         """The first ``size`` pieces of a source, own words spelt out, and each one's word, -1 for none."""
+
+    @property
+    def reads(self) -> str:
+        """What the sources are, as encoders and tasks name it."""
+        return "text"
+
+    def opening_as(self, data: Mapping[str, Any]) -> Codec:
+        """Return the codec that opens sources as the ``data`` node of another config does."""
+        return self
+
+    def changes(self, other: Codec) -> list[str]:
+        """What a model that learnt from sources as ``other`` opens them sees differently here: options, a line each."""
+        return []
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -140,15 +155,24 @@ class ImageCodec(Codec):
     ) -> Example:
         """``sample`` changes the picture at random."""
         example = self.input(record["source"], sample, place, report)
-        return Example((), self.caption(record["target"]), picture=example.picture)
+        return replace(example, target=[BOS, *self.target.encode(record["target"]), EOS])
 
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
         """The picture in the file that ``text`` names."""
         return Example((), picture=Picture(Path(text), self.images, sample))
 
-    def caption(self, text: str) -> list[int]:
-        """``<s> y_1 .. </s>``."""
-        return [BOS, *self.target.encode(text), EOS]
+    @property
+    def reads(self) -> str:
+        """Images, or videos."""
+        return self.images.reads
+
+    def opening_as(self, data: Mapping[str, Any]) -> Codec:
+        """Return the codec that opens images by ``data.images``."""
+        return replace(self, images=build_node(data["images"]))
+
+    def changes(self, other: Codec) -> list[str]:
+        """Which options open images otherwise."""
+        return self.images.otherwise(other.images) if isinstance(other, ImageCodec) else []
 
     @property
     def tokenizers(self) -> Mapping[str, Tokenizer]:

@@ -5,7 +5,7 @@ Shapes: S source tokens with ``</s>``, T target tokens with ``</s>``, V words of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -79,3 +79,9 @@ def cut_sizes(sizes: Ids, length: int) -> list[int]:
     ends = [min(end, length - 1) for end in accumulate(map(int, sizes))]
     left = [end - start for start, end in zip([0, *ends], ends, strict=False) if end > start]
     return [*left[:-1], left[-1] + 1]
+
+
+def lengths(examples: Iterable[Example]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the tokens of each source and of each target, with ``</s>``."""
+    source, target = np.array([example.lengths for example in examples], np.int64).reshape(-1, 2).T
+    return source, target

@@ -59,6 +59,16 @@ class Images:
                 raise UserError(f"data.images.{option}={getattr(self, option)} must lie in {low:g}..1")
 
     @property
+    def reads(self) -> str:
+        """What a file is read as: an image, or with ``frames`` a video."""
+        return "image" if self.frames is None else "video"
+
+    @property
+    def random_changes(self) -> list[str]:
+        """The options by which a training image is another one each time."""
+        return [name for name in ("flip", "colour") if getattr(self, name)] + ["crop"] * (self.crop < 1)
+
+    @property
     def tokens(self) -> int:
         """What a picture counts as, in tokens of a batch: its squares of 16 x 16."""
         return max(1, self.size // 16) ** 2 * (self.frames or 1)

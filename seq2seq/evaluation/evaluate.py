@@ -23,7 +23,7 @@ from seq2seq.config.instantiate import build_node
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import ImageCodec
 from seq2seq.data.collate import collate
-from seq2seq.data.loading import lengths
+from seq2seq.data.example import lengths
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.evaluation.gold_metrics import is_known, judge

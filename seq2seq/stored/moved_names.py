@@ -35,6 +35,7 @@ CLASSES = {
     "seq2seq.attention.memory_network.MemoryNetwork": "MemoryNetworkAttention",
     "seq2seq.attention.monotonic.Mocha": "MochaAttention",
     "seq2seq.attention.monotonic.Monotonic": "MonotonicAttention",
+    "seq2seq.data.corpus.Corpus": "seq2seq.data.text.TextCorpus",
     "seq2seq.data.readers.folders.ImageFolder": "ImageFolderReader",
     "seq2seq.data.readers.karpathy.Karpathy": "KarpathyReader",
     "seq2seq.data.readers.text.Hub": "HubReader",
@@ -48,7 +49,7 @@ CLASSES = {
     "seq2seq.training.schedules.InverseSquareRoot": "InverseSquareRootSchedule",
     "seq2seq.training.schedules.Plateau": "PlateauSchedule",
 }
-"""Today's names of classes, by their old names in the module where they are today."""
+"""Today's names of classes, by their old names in today's module; with their module where they left it alone."""
 
 KEYS: dict[str, str] = {}
 """Keys of the config that have another name today, by their full paths. Renamed keys are applied in this order."""
@@ -66,7 +67,8 @@ def class_path(path: str) -> str:
     """Today's path of the class that once was ``path``."""
     module, _, name = path.rpartition(".")
     module = MODULES.get(module, module)
-    return f"{module}.{CLASSES.get(f'{module}.{name}', name)}"
+    today = CLASSES.get(f"{module}.{name}", name)
+    return today if "." in today else f"{module}.{today}"
 
 
 def _classes(value: Any) -> Any:

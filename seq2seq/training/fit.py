@@ -18,7 +18,6 @@ from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig
 
 from seq2seq.config.instantiate import build_node, build_tool, plain
-from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
@@ -139,8 +138,7 @@ class _Session:
         self.run_dir, self.options = run_dir, options
         if options.overfit is not None:
             without_dropout(model)
-            if isinstance(corpus, CaptionCorpus):
-                corpus.captions = "first"  # of one picture several can't all be certain
+            corpus.keep_first_targets()  # of one source several can't all be certain
         tokenizers = corpus.codec.tokenizers
         kept = _kept(config, model)
         self.module = Training(

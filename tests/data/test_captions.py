@@ -161,9 +161,9 @@ def test_mended_pictures_come_back_and_a_moved_cache_is_made_anew(make: Make, fo
     picture = (folder / "images" / "train1.png").read_bytes()
     (folder / "images" / "train1.png").unlink()
     assert len(make().records("train")) == 5
-    file = make()._file("train")
+    file = make().file("train")
     written = file.stat().st_mtime_ns
-    assert make()._file("train") == file and file.stat().st_mtime_ns == written  # nothing was mended
+    assert make().file("train") == file and file.stat().st_mtime_ns == written  # nothing was mended
     (folder / "images" / "train1.png").write_bytes(picture)
     assert len(make().records("train")) == 6
     toy = ToyCaptioning(train=3, valid=1, test=1)

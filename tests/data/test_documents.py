@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from seq2seq.data.corpus import Corpus
 from seq2seq.data.readers.reader import DataLocation
 from seq2seq.data.readers.text import HubReader, TableReader
 from seq2seq.data.records import Row
+from seq2seq.data.text import TextCorpus
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.errors import UserError
 
@@ -185,7 +185,7 @@ def test_a_corpus_cuts_sources_everywhere_and_targets_in_training(tmp_path):
     long = {"text": "Ann saw one. Bea saw two. Cat saw six. Dan saw all.", "summary": "a b c d e f", "more": ["g"]}
     for name in ("train", "test"):
         table(tmp_path, long, {"text": ["Eve."], "summary": "a"}, name=f"{name}.jsonl")
-    corpus = Corpus(
+    corpus = TextCorpus(
         "test", "text", "summary", TableReader(references=["more|"], language="en"), str(tmp_path),
         TokenizerOptions(type="word"), documents=True, max_source_sentences=2, max_target_tokens=4,
         cache=str(tmp_path / "cache"),
@@ -211,5 +211,5 @@ def test_origins_are_stored(tmp_path):
     for name in ("train", "test"):
         table(tmp_path, entry, name=f"{name}.jsonl")
     options = TokenizerOptions(type="word")
-    corpus = Corpus("test", "text", "summary", TableReader(), str(tmp_path), options, cache=str(tmp_path / "cache"))
+    corpus = TextCorpus("test", "text", "summary", TableReader(), str(tmp_path), options, cache=str(tmp_path / "cache"))
     assert corpus.records("test")[0]["origins"] == [1, 0]
