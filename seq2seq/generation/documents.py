@@ -13,7 +13,7 @@ from seq2seq.config.instantiate import locate, plain
 from seq2seq.config.validate import check_options
 from seq2seq.data.readers.columns import Columns
 from seq2seq.data.readers.reader import DataLocation, Tabular, columns_at
-from seq2seq.data.readers.tables import jsonl
+from seq2seq.data.readers.rows import jsonl
 from seq2seq.data.records import Fault
 from seq2seq.errors import UserError
 from seq2seq.files.text import read_lines, stdin_lines, usable

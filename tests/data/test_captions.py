@@ -18,7 +18,7 @@ from seq2seq.batch import PAD
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.images import Images
 from seq2seq.data.readers.reader import DataLocation
-from seq2seq.data.readers.text import TableReader
+from seq2seq.data.readers.tables import TableReader
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.toy.captioning import ToyCaptioning
 from seq2seq.errors import UserError

@@ -11,11 +11,11 @@ from hydra import compose, initialize_config_dir
 
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.readers.text import HubReader
+from seq2seq.data.readers.hub import HubReader
 
 CONF = Path(__file__).parents[2] / "conf"
 CHOICES = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
-HUB = [name for name in CHOICES if "readers.Hub" in (CONF / "data" / f"{name}.yaml").read_text()]
+HUB = [name for name in CHOICES if ".HubReader" in (CONF / "data" / f"{name}.yaml").read_text()]
 
 
 def corpus(name: str, tmp_path: Path) -> Corpus:

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from seq2seq.data.readers.hub import HubReader
 from seq2seq.data.readers.reader import DataLocation
-from seq2seq.data.readers.text import HubReader, TableReader
+from seq2seq.data.readers.tables import TableReader
 from seq2seq.data.records import Row
 from seq2seq.data.text import TextCorpus
 from seq2seq.data.tokenizer import TokenizerOptions

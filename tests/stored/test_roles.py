@@ -23,7 +23,7 @@ from seq2seq.stored.roles import Roles, check, roles
         ("decoder.self_attention", "seq2seq.attention.components.relative_positions.RelativeAttention", True),
         ("decoder.attention", "seq2seq.attention.components.relative_positions.RelativeAttention", False),
         ("encoder_self.feature_map", "seq2seq.attention.components.feature_maps.Favor", True),
-        ("data.reader", "seq2seq.data.readers.text.HubReader", True),
+        ("data.reader", "seq2seq.data.readers.hub.HubReader", True),
         ("data.reader", "seq2seq.data.text.TextCorpus", False),
         ("training.decoding", "seq2seq.search.Beam", True),
         ("optimizer", "torch.optim.RAdam", True),
