@@ -45,7 +45,7 @@ class Codec(ABC):
 
     @abstractmethod
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
-        """The first ``size`` pieces of a source, own words spelt out, and each one's word, -1 for none."""
+        """The first ``size`` pieces of a source, copied words spelt out, and each one's word, -1 for none."""
 
     @property
     def reads(self) -> str:
@@ -66,9 +66,9 @@ class Codec(ABC):
         there = self.tokenizers
         return len(there["source"]) if "source" in there else 0, len(self.target)
 
-    def text(self, ids: Iterable[int], own: Sequence[str] = ()) -> str:
+    def text(self, ids: Iterable[int], oov: Sequence[str] = ()) -> str:
         """What target ids say."""
-        return self.target.decode(ids, own)
+        return self.target.decode(ids, oov)
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class TextCodec(Codec):
         example = self.input(record["source"], sample, place, report)
         seeds = None if sample is None else (*sample[:2], 2 * sample[2] + 1)
         ids = self.target.encode(record["target"], seeds)
-        if self.copy and example.own:
+        if self.copy and example.oov:
             spelt = self.target.spell(record["target"]) if sample is None else self.target.pieces(ids)
-            known = {word: len(self.target) + k for k, word in enumerate(example.own)}
+            known = {word: len(self.target) + k for k, word in enumerate(example.oov)}
             ids = [known.get(word, i) if i == UNK else i for i, word in zip(ids, spelt, strict=True)]
         return replace(example, target=[BOS, *ids, EOS])
 
@@ -112,20 +112,20 @@ class TextCodec(Codec):
             spelt = self.source.pieces(ids)
             if sample is None:
                 spelt = [piece for line in lines for piece in self.source.spell(line)]
-            copies, own = self._copies(spelt[: len(ids) - 1])
-            example = replace(example, copies=copies, own=own)
+            copies, oov = self._copies(spelt[: len(ids) - 1])
+            example = replace(example, copies=copies, oov=oov)
         return self.policy.cut_source(example, place, report)
 
     def _copies(self, words: Iterable[str]) -> tuple[list[int], list[str]]:
-        """What each source word is to the target, and own words; specials are PAD."""
-        own: dict[str, int] = {}
+        """What each source word is to the target, and out-of-vocabulary words; specials are PAD."""
+        oov: dict[str, int] = {}
         ids = []
         for word in words:
             i = self.target.id(word)
             if i == UNK and word != SPECIALS[UNK]:
-                i = own.setdefault(word, len(self.target) + len(own))
+                i = oov.setdefault(word, len(self.target) + len(oov))
             ids.append(i if i > EOS else PAD)
-        return [*ids, PAD], list(own)
+        return [*ids, PAD], list(oov)
 
     @property
     def tokenizers(self) -> Mapping[str, Tokenizer]:

@@ -26,10 +26,10 @@ class Example:
     """The ids of a record. Without a target where there is nothing to score; a ``picture`` has no source ids."""
 
     source: Ids  # (S,) x_1 .. </s>
-    target: Ids | None = None  # (T + 1,) <s> y_1 .. </s>; V + k stands for the k-th own word
+    target: Ids | None = None  # (T + 1,) <s> y_1 .. </s>; V + k stands for the k-th out-of-vocabulary word
     sizes: Ids | None = None  # tokens of each sentence of a document, </s> counted to the last
     copies: Ids | None = None  # (S,) what each source token is to the target: ``seq2seq.batch.Copies``
-    own: Sequence[str] = ()  # words of the source that the target vocabulary lacks, as the tokenizer spells them
+    oov: Sequence[str] = ()  # words of the source that the target vocabulary lacks, as the tokenizer spells them
     picture: Picture | None = None
 
     @property
@@ -46,7 +46,7 @@ class Example:
     def cut(self, source: int | None = None, target: int | None = None) -> Example:
         """Keep at most ``source`` and ``target`` tokens, of which ``</s>`` is the last.
 
-        Own words that are no longer in the source become ``<unk>`` in the target.
+        Out-of-vocabulary words that are no longer in the source become ``<unk>`` in the target.
         """
         example = self
         if source is not None and len(self.source) > source:
@@ -61,12 +61,12 @@ class Example:
 
     def _cut_copies(self, copies: Ids, length: int) -> Example:
         kept = [*copies[: length - 1], PAD]
-        if not len(self.own):
+        if not len(self.oov):
             return replace(self, copies=kept)
-        # Own words are numbered from V on in the order in which they come, each in at least one place.
-        vocabulary = max(copies) + 1 - len(self.own)
+        # Out-of-vocabulary words are numbered from V on in the order in which they come, each in at least one place.
+        vocabulary = max(copies) + 1 - len(self.oov)
         known = max(vocabulary, max(kept) + 1)
-        example = replace(self, copies=kept, own=self.own[: known - vocabulary])
+        example = replace(self, copies=kept, oov=self.oov[: known - vocabulary])
         if self.target is not None:
             example = replace(example, target=[i if i < known else UNK for i in self.target])
         return example

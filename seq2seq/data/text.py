@@ -114,7 +114,7 @@ class TextEncoding(Encoding):
             unknown["source"].add(codec.tokenizers["source"], record["source"], example.source)
         unknown["target"].add(codec.target, record["target"], example.target)
         ids = {"source_ids": example.source, "target_ids": example.target, "sizes": example.sizes}
-        return {**ids, "copies": example.copies, "own": example.own}
+        return {**ids, "copies": example.copies, "oov": example.oov}
 
     def open(self, file: Path, codec: Codec) -> StoredSplit:
         """Open an encoded split of texts."""
@@ -150,7 +150,7 @@ class StoredExamples(Examples):
         self.source, self.target = TokenLists(file, "source_ids"), TokenLists(file, "target_ids")
         self.sizes = TokenLists(file, "sizes") if codec.documents else None
         self.copies = TokenLists(file, "copies") if codec.copy else None
-        self.own = Strings(file, "own") if codec.copy else None
+        self.oov = Strings(file, "oov") if codec.copy else None
 
     def of(self, index: int) -> Sequence[Example]:
         """Return the one example of a record."""
@@ -159,7 +159,7 @@ class StoredExamples(Examples):
             self.target[index],
             None if self.sizes is None else self.sizes[index],
             None if self.copies is None else self.copies[index],
-            () if self.own is None else self.own[index],
+            () if self.oov is None else self.oov[index],
         )
         return (example,)
 

@@ -101,7 +101,7 @@ class Decoder(nn.Module, ABC):
 
     def log_probs(self, decoded: Decoded) -> Tensor:
         """(B, T, W) log p(y_t | y_<t, x): of the features, or of all alternatives together; W is the vocabulary and,
-        where the decoder copies, the most own words of a source.
+        where the decoder copies, the most out-of-vocabulary words of a source.
         """
         if decoded.mixture is not None:
             log_p = self.output.mixed_log_probs(decoded.mixture)
@@ -110,7 +110,7 @@ class Decoder(nn.Module, ABC):
         return log_p if decoded.copying is None else decoded.copying.mix(log_p)
 
     def readable(self, tokens: Tensor) -> Tensor:
-        """Own words of the source, which were copied, are read as ``<unk>`` (See 2017, section 2.2)."""
+        """Out-of-vocabulary words of the source, which were copied, are read as ``<unk>`` (See 2017, section 2.2)."""
         if self.pointer is None:
             return tokens
         return tokens.masked_fill(tokens >= self.embedding.table.num_embeddings, UNK)
