@@ -25,11 +25,11 @@ class Copies:
     """
 
     ids: Tensor  # (B, S) long
-    own: int  # E, the most words that any source of the batch has beyond the vocabulary
+    num_oov: int  # E, the most words that any source of the batch has beyond the vocabulary
 
     def select(self, index: Tensor) -> Copies:
         """Select the rows ``index`` of the batch."""
-        return Copies(self.ids.index_select(0, index), self.own)
+        return Copies(self.ids.index_select(0, index), self.num_oov)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Batch:
     ``source`` (B, S) ends in ``</s>``, or is None where there are ``pictures``; ``target`` (B, T+1) is
     ``<s> y_1 .. y_T`` with ``y_T = </s>``, so that the decoder reads ``target_in`` and is scored on ``target_out``.
     ``target`` is None where there is nothing to score (generation from new input). Targets may hold the ids of
-    ``copies``, where it is given; ``own`` spells those from V on.
+    ``copies``, where it is given; ``oov`` spells those from V on.
     """
 
     source: Tensor | None  # (B, S) long
@@ -62,7 +62,7 @@ class Batch:
     target_tokens: int = 0  # real tokens of target_out, counted on the host: no device sync
     segments: Tensor | None = None  # (B, S) long, the sentence of each token of a document
     copies: Copies | None = None
-    own: tuple[tuple[str, ...], ...] = ()  # of each row
+    oov: tuple[tuple[str, ...], ...] = ()  # of each row
     pictures: ImageBatch | None = None
 
     @property
@@ -108,7 +108,7 @@ class Batch:
             0 if chosen is None else int((chosen[:, 1:] != PAD).sum()),
             None if self.segments is None else self.segments.index_select(0, rows),
             None if self.copies is None else self.copies.select(rows),
-            tuple(self.own[row] for row in rows.tolist()) if self.own else (),
+            tuple(self.oov[row] for row in rows.tolist()) if self.oov else (),
             None if shown is None else replace(shown, rows=shown.rows.index_select(0, rows)),
         )
 
@@ -124,12 +124,12 @@ class Batch:
         def moved(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else move(tensor)
 
-        copies = None if self.copies is None else Copies(move(self.copies.ids), self.copies.own)
+        copies = None if self.copies is None else Copies(move(self.copies.ids), self.copies.num_oov)
         shown = self.pictures
         pictures = None if shown is None else shown.on(move)
         source, target, segments = map(moved, (self.source, self.target, self.segments))
-        return Batch(source, move(self.index), target, self.target_tokens, segments, copies, self.own, pictures)
+        return Batch(source, move(self.index), target, self.target_tokens, segments, copies, self.oov, pictures)
 
     def words(self, row: int) -> tuple[str, ...]:
-        """The own words of a row."""
-        return self.own[row] if self.own else ()
+        """The out-of-vocabulary words of a row."""
+        return self.oov[row] if self.oov else ()

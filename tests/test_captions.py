@@ -129,7 +129,7 @@ def things(caption: str) -> set[tuple[str, ...]]:
 def test_scenes_are_told_truly_and_novel_things_are_in_test_alone(captions: Path) -> None:
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in SMALL])
     corpus = seq2seq.config.instantiate.build_node(config.data)
-    records = corpus.reader.generate()
+    records = corpus.data.reader.generate()
     learnt = set().union(*(things(record["target"]) for split in ("train", "valid") for record in records[split]))
     for record in records["test"]:
         assert things(record["target"]) - learnt and record["references"][0] == record["target"]

@@ -36,7 +36,7 @@ FAIL = {"_target_": "seq2seq.cli.sweep.fail", "folder": CANARY, "reason": "x"}
 WORK = {"_target_": "seq2seq.training.launch._work", "work": "x"}
 SYSTEM = {"_target_": "os.system", "command": f"touch {CANARY}"}
 PARTIAL = {"_partial_": True}
-HUB = {"_target_": "seq2seq.data.readers.text.HubReader", "repository": "own/set", "revision": "x"}
+HUB = {"_target_": "seq2seq.data.readers.hub.HubReader", "repository": "own/set", "revision": "x"}
 RNN = "seq2seq.encoders.rnn.RNNEncoder"
 SUMMARIES = {"_target_": "seq2seq.tasks.summarisation.Summarisation", "metrics": ["rouge1"]}
 BACKBONE = {"_target_": "seq2seq.encoders.backbone.BackboneEncoder", "_partial_": True, "dim": 8}
@@ -75,10 +75,10 @@ CODE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("loss._partial_", True, ALL),
     ("loss.weights", FAIL, ALL),
     ("data", WRITER, ALL),
-    ("data._target_", "seq2seq.data.readers.text.TableReader", ALL),
+    ("data._target_", "seq2seq.data.readers.tables.TableReader", ALL),
     ("data.reader", FAIL, ALL),
     ("data.reader", {"_target_": "datasets.load_dataset", "path": "own/set"}, ALL),
-    ("data.reader._target_", "seq2seq.data.corpus.Corpus", ALL),
+    ("data.reader._target_", "seq2seq.data.text.TextCorpus", ALL),
     ("data.tokenizer", WRITER, ALL),
     ("data.images", WRITER, ALL),
     ("data.name", WRITER, ALL),
@@ -487,7 +487,7 @@ def test_what_is_typed_of_data_counts(typed: dict[str, Any], message: str | None
     assert found["path"] == typed.get("path", "x") and found["reader"] == {**READER, **typed.get("reader", {})}
 
 
-READER = {"_target_": "seq2seq.data.readers.text.TableReader"}
+READER = {"_target_": "seq2seq.data.readers.tables.TableReader"}
 PLAIN: dict[str, Any] = {"data": {"path": "x", "cache": "/theirs", "reader": READER}, "trainer": {}, "logger": {}}
 
 

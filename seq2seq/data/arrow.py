@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         "target_ids": pa.list_(pa.int32()),  # <s> y_1 .. </s>
         "sizes": pa.list_(pa.int32()),  # and what else an ``Example`` may have
         "copies": pa.list_(pa.int32()),
-        "own": pa.list_(pa.string()),
+        "oov": pa.list_(pa.string()),
         "regions": pa.list_(pa.list_(pa.list_(pa.float32()))),
         "captions": pa.list_(pa.list_(pa.int32())),  # <s> y_1 .. </s> of each reference
     }

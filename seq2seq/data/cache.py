@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from xxhash import xxh3_128
 from seq2seq.files import sealed
 from seq2seq.files.writing import write_bytes
 
+FORM = 6  # of the cached files: a new number makes old ones unused
 REMEDY = "set data.cache=DIR"
+
+
+def form() -> tuple[object, ...]:
+    """Return what all cached files depend on: their form, and the library that makes their ids."""
+    return FORM, version("sentencepiece")
 
 
 def key(*parts: object) -> str:

@@ -11,45 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
 from seq2seq.config.instantiate import build_node
+from seq2seq.data.example import Example, Sample
 from seq2seq.data.images import Images, Picture
-from seq2seq.data.records import Policy, Record, Report
+from seq2seq.data.policy import Policy, Report
+from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.truncation import cut_sizes, source_limit
-from seq2seq.errors import UserError
-
-Ids = Sequence[int] | NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Example:
-    """The ids of a record. Without a target where there is nothing to score; a ``picture`` has no source ids."""
-
-    source: Ids  # (S,) x_1 .. </s>
-    target: Ids | None = None  # (T + 1,) <s> y_1 .. </s>; V + k stands for the k-th own word
-    sizes: Ids | None = None  # tokens of each sentence of a document, </s> counted to the last
-    copies: Ids | None = None  # (S,) what each source token is to the target: ``seq2seq.batch.Copies``
-    own: Sequence[str] = ()  # words of the source that the target vocabulary lacks, as the tokenizer spells them
-    picture: Picture | None = None
-
-    @property
-    def lengths(self) -> tuple[int, int]:
-        """Tokens of source and target, each with ``</s>``."""
-        source = len(self.source) if self.picture is None else self.picture.images.tokens
-        return source, 0 if self.target is None else len(self.target) - 1
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longer side."""
-        return max(self.lengths)
-
-
-Sample = tuple[int, int, int]
-"""(seed, epoch, record): what seeds all that is drawn for a training record."""
 
 
 class Codec(ABC):
@@ -77,7 +45,7 @@ class Codec(ABC):
 
     @abstractmethod
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
-        """The first ``size`` pieces of a source, own words spelt out, and each one's word, -1 for none."""
+        """The first ``size`` pieces of a source, copied words spelt out, and each one's word, -1 for none."""
 
     @property
     def reads(self) -> str:
@@ -85,9 +53,7 @@ class Codec(ABC):
         return "text"
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
-        """Return the codec that opens sources as the ``data`` node of another config does, which has to be its kind."""
-        if "images" in data:
-            raise UserError(f"data={data.get('name')} is pictures, but the model reads text")
+        """Return the codec that opens sources as the ``data`` node of another config does."""
         return self
 
     def changes(self, other: Codec) -> list[str]:
@@ -100,15 +66,9 @@ class Codec(ABC):
         there = self.tokenizers
         return len(there["source"]) if "source" in there else 0, len(self.target)
 
-    def text(self, ids: Iterable[int], own: Sequence[str] = ()) -> str:
+    def text(self, ids: Iterable[int], oov: Sequence[str] = ()) -> str:
         """What target ids say."""
-        return self.target.decode(ids, own)
-
-    def cut(self, example: Example, source: int | None = None, target: int | None = None) -> Example:
-        """At most ``source`` and ``target`` tokens, the last of them ``</s>``."""
-        if target is not None and example.target is not None and len(example.target) - 1 > target:
-            example = replace(example, target=[*example.target[:target], EOS])
-        return example
+        return self.target.decode(ids, oov)
 
 
 @dataclass(frozen=True)
@@ -132,9 +92,9 @@ class TextCodec(Codec):
         example = self.input(record["source"], sample, place, report)
         seeds = None if sample is None else (*sample[:2], 2 * sample[2] + 1)
         ids = self.target.encode(record["target"], seeds)
-        if self.copy and example.own:
+        if self.copy and example.oov:
             spelt = self.target.spell(record["target"]) if sample is None else self.target.pieces(ids)
-            known = {word: len(self.target) + k for k, word in enumerate(example.own)}
+            known = {word: len(self.target) + k for k, word in enumerate(example.oov)}
             ids = [known.get(word, i) if i == UNK else i for i, word in zip(ids, spelt, strict=True)]
         return replace(example, target=[BOS, *ids, EOS])
 
@@ -152,20 +112,20 @@ class TextCodec(Codec):
             spelt = self.source.pieces(ids)
             if sample is None:
                 spelt = [piece for line in lines for piece in self.source.spell(line)]
-            copies, own = self._copies(spelt[: len(ids) - 1])
-            example = replace(example, copies=copies, own=own)
-        return self.cut(example, source_limit(len(ids), example.sizes, self.policy, place, report))
+            copies, oov = self._copies(spelt[: len(ids) - 1])
+            example = replace(example, copies=copies, oov=oov)
+        return self.policy.cut_source(example, place, report)
 
     def _copies(self, words: Iterable[str]) -> tuple[list[int], list[str]]:
-        """What each source word is to the target, and own words; specials are PAD."""
-        own: dict[str, int] = {}
+        """What each source word is to the target, and out-of-vocabulary words; specials are PAD."""
+        oov: dict[str, int] = {}
         ids = []
         for word in words:
             i = self.target.id(word)
             if i == UNK and word != SPECIALS[UNK]:
-                i = own.setdefault(word, len(self.target) + len(own))
+                i = oov.setdefault(word, len(self.target) + len(oov))
             ids.append(i if i > EOS else PAD)
-        return [*ids, PAD], list(own)
+        return [*ids, PAD], list(oov)
 
     @property
     def tokenizers(self) -> Mapping[str, Tokenizer]:
@@ -181,20 +141,6 @@ class TextCodec(Codec):
             pieces = [there if i == UNK else piece for i, piece, there in zip(ids, pieces, meant, strict=True)]
         return pieces, self.source.words(ids)
 
-    def cut(self, example: Example, source: int | None = None, target: int | None = None) -> Example:
-        """Own words that went are ``<unk>``."""
-        if source is not None and len(example.source) > source:
-            example = replace(example, source=[*example.source[: source - 1], EOS])
-            if example.sizes is not None:
-                example = replace(example, sizes=cut_sizes(example.sizes, source))
-            if example.copies is not None:
-                copies = [*example.copies[: source - 1], PAD]
-                known = max(len(self.target), max(copies) + 1)  # own words are numbered as they come
-                example = replace(example, copies=copies, own=example.own[: known - len(self.target)])
-                if example.target is not None:
-                    example = replace(example, target=[i if i < known else UNK for i in example.target])
-        return super().cut(example, target=target)
-
 
 @dataclass(frozen=True)
 class ImageCodec(Codec):
@@ -209,7 +155,7 @@ class ImageCodec(Codec):
     ) -> Example:
         """``sample`` changes the picture at random."""
         example = self.input(record["source"], sample, place, report)
-        return Example((), self.caption(record["target"]), picture=example.picture)
+        return replace(example, target=[BOS, *self.target.encode(record["target"]), EOS])
 
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
         """The picture in the file that ``text`` names."""
@@ -222,17 +168,11 @@ class ImageCodec(Codec):
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
         """Return the codec that opens images by ``data.images``."""
-        if "images" not in data:
-            raise UserError(f"data={data.get('name')} is text, but the model reads pictures")
         return replace(self, images=build_node(data["images"]))
 
     def changes(self, other: Codec) -> list[str]:
         """Which options open images otherwise."""
         return self.images.otherwise(other.images) if isinstance(other, ImageCodec) else []
-
-    def caption(self, text: str) -> list[int]:
-        """``<s> y_1 .. </s>``."""
-        return [BOS, *self.target.encode(text), EOS]
 
     @property
     def tokenizers(self) -> Mapping[str, Tokenizer]:

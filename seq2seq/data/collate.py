@@ -11,9 +11,10 @@ from torch import Tensor
 
 from seq2seq.batch import EOS, PAD, Batch, Copies, ImageBatch
 from seq2seq.data.batching import sorted_batches
-from seq2seq.data.codec import Codec, Example, Ids
+from seq2seq.data.codec import Codec
+from seq2seq.data.example import Example, Ids
 from seq2seq.data.images import BadImage, Picture, Pixels
-from seq2seq.data.records import Report
+from seq2seq.data.policy import Report
 from seq2seq.files.text import usable
 
 log = logging.getLogger(__name__)
@@ -32,15 +33,15 @@ def collate(examples: Sequence[Example], index: Iterable[int]) -> Batch:
     targets = [example.target for example in examples if example.target is not None]
     sizes = [example.sizes for example in examples if example.sizes is not None]
     copies = [example.copies for example in examples if example.copies is not None]
-    own = tuple(tuple(example.own) for example in examples) if copies else ()
+    oov = tuple(tuple(example.oov) for example in examples) if copies else ()
     return Batch(
         source=padded([example.source for example in examples]) if pictures is None else None,
         target=padded(targets) if targets else None,
         index=torch.tensor(index),
         target_tokens=sum(map(len, targets)) - len(targets),
         segments=padded([np.repeat(np.arange(len(row)), row) for row in sizes], -1) if sizes else None,
-        copies=Copies(padded(copies), max(map(len, own))) if copies else None,
-        own=own,
+        copies=Copies(padded(copies), max(map(len, oov))) if copies else None,
+        oov=oov,
         pictures=pictures,
     )
 

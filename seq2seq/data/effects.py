@@ -37,7 +37,7 @@ def check_training(corpus: Corpus, typed: Iterable[str], start_from: str | None 
         reasons |= {f"data.tokenizer.{name}": given for name in LEARNT}
     if start_from:
         reasons |= dict.fromkeys(TOKENIZERS, f"the tokenizers are those of training.start_from={start_from}")
-    reasons |= {f"data.{name}": reason for name, reason in corpus.reader.unread(corpus.at).items()}
+    reasons |= {f"data.{name}": reason for name, reason in corpus.data.reader.unread(corpus.data.at).items()}
     _refuse(typed, reasons)
 
 

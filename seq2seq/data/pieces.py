@@ -1,6 +1,6 @@
 """The pieces of a SentencePiece model under the ids of ``seq2seq.batch``, whatever ids the model itself gives them.
 
-``<pad> <unk> <s> </s>`` are 0 to 3; the other pieces follow in the model's own order. A model trained here has these
+``<pad> <unk> <s> </s>`` are 0 to 3; the other pieces follow in the model's oov order. A model trained here has these
 ids already. One from elsewhere may number its specials otherwise, or lack some of them.
 """
 
@@ -122,13 +122,13 @@ class PieceVocabulary:
     def _of_byte(self) -> dict[int, int]:
         return {value: index for index, value in self.bytes.items()}
 
-    def said(self, ids: Sequence[int], own: Sequence[str] = ()) -> list[str | None]:
+    def said(self, ids: Sequence[int], oov: Sequence[str] = ()) -> list[str | None]:
         """What each of ``ids`` adds to their text; None for specials.
 
-        The bytes of a character add it all at its last byte. Id ``len(self) + k`` is ``own[k]``.
+        The bytes of a character add it all at its last byte. Id ``len(self) + k`` is ``oov[k]``.
         """
         if not self.bytes:
-            return [self._surface(i, own) for i in ids]
+            return [self._surface(i, oov) for i in ids]
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         texts: list[str | None] = []
         for index in ids:
@@ -138,14 +138,14 @@ class PieceVocabulary:
             if rest := decoder.decode(b"", True):
                 texts[-1] = (texts[-1] or "") + rest  # a character that lacks its end
             decoder.reset()
-            texts.append(self._surface(index, own))
+            texts.append(self._surface(index, oov))
         if rest := decoder.decode(b"", True):
             texts[-1] = (texts[-1] or "") + rest
         return [text and text.replace(SPACE, " ") for text in texts]
 
-    def _surface(self, index: int, own: Sequence[str]) -> str | None:
+    def _surface(self, index: int, oov: Sequence[str]) -> str | None:
         known = len(self)
-        return self.surface[index] if index < known else own[index - known].replace(SPACE, " ")
+        return self.surface[index] if index < known else oov[index - known].replace(SPACE, " ")
 
 
 def one_line(text: str) -> str:

@@ -147,28 +147,28 @@ class Tokenizer:
         pieces: list[str] = self._pieces.processor.encode(self._line(text), out_type=str)
         return pieces
 
-    def decode(self, ids: Iterable[int], own: Sequence[str] = ()) -> str:
-        """The text of ``ids`` up to the first ``</s>``, without specials (but <unk>); ``own`` as for ``pieces``."""
+    def decode(self, ids: Iterable[int], oov: Sequence[str] = ()) -> str:
+        """The text of ``ids`` up to the first ``</s>``, without specials (but <unk>); ``oov`` as for ``pieces``."""
         ids = list(map(int, ids))
         ids = ids[: ids.index(EOS)] if EOS in ids else ids
-        return " ".join("".join(filter(None, self._pieces.said(ids, own))).split())
+        return " ".join("".join(filter(None, self._pieces.said(ids, oov))).split())
 
     def id(self, piece: str) -> int:
         """The id of what is spelt so; UNK where there is none."""
         return self._pieces.id(piece)
 
-    def pieces(self, ids: Iterable[int], own: Sequence[str] = ()) -> list[str]:
-        """How each id is written, specials included; id ``len(self) + k`` is ``own[k]``."""
+    def pieces(self, ids: Iterable[int], oov: Sequence[str] = ()) -> list[str]:
+        """How each id is written, specials included; id ``len(self) + k`` is ``oov[k]``."""
         known, spelling = len(self), self._pieces.spelling
-        return [own[i - known] if i >= known else spelling[i] for i in map(int, ids)]
+        return [oov[i - known] if i >= known else spelling[i] for i in map(int, ids)]
 
-    def words(self, ids: Iterable[int], own: Sequence[str] = ()) -> list[int]:
+    def words(self, ids: Iterable[int], oov: Sequence[str] = ()) -> list[int]:
         """For each id the place of its word in ``decode(ids).split()``; -1 for specials.
 
         An id without letters, such as a lone space or the first byte of a character, goes with the next letter, or
         with the last one where none follows.
         """
-        said = self._pieces.said(list(map(int, ids)), own)
+        said = self._pieces.said(list(map(int, ids)), oov)
         words: list[int] = []
         word, inside, waiting = -1, False, 0  # the last word; whether it goes on; ids that wait for the next letter
         for text in said:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from seq2seq.batch import UNK
-from seq2seq.data.codec import Ids
+from seq2seq.data.example import Ids
 from seq2seq.data.pieces import SPACE
 from seq2seq.data.tokenizer import Tokenizer
 

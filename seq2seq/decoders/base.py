@@ -110,11 +110,11 @@ class Decoder(nn.Module, ABC):
     pointer: Pointer | None  # where words of the source can be copied
 
     def log_probs(self, decoded: Decoded) -> Tensor:
-        """(B, T, W) ``Decoded.log_probs`` of what this decoder made."""
+        """Return ``Decoded.log_probs`` (B, T, W) of what this decoder made."""
         return decoded.log_probs(self.output)
 
     def readable(self, tokens: Tensor) -> Tensor:
-        """Own words of the source, which were copied, are read as ``<unk>`` (See 2017, section 2.2)."""
+        """Out-of-vocabulary words of the source, which were copied, are read as ``<unk>`` (See 2017, section 2.2)."""
         if self.pointer is None:
             return tokens
         return tokens.masked_fill(tokens >= self.embedding.table.num_embeddings, UNK)

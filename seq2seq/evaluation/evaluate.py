@@ -20,7 +20,7 @@ from seq2seq.attention_store import AttentionRecord
 from seq2seq.batch import EOS, Batch
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.collate import collate
-from seq2seq.data.loading import lengths
+from seq2seq.data.example import lengths
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.evaluation.gold_metrics import gold_metrics, has_gold

@@ -200,7 +200,7 @@ def _without(trained: TrainedModel, batch: Batch, seen: AttentionMap, hidden: Te
         return replace(batch, pictures=_greyed(trained, batch.pictures, seen, hidden))
     copies = None
     if batch.copies is not None:
-        copies = Copies(batch.copies.ids.masked_fill(hidden, PAD), batch.copies.own)
+        copies = Copies(batch.copies.ids.masked_fill(hidden, PAD), batch.copies.num_oov)
     return replace(batch, source=batch.tokens.masked_fill(hidden, UNK), copies=copies)
 
 

@@ -129,7 +129,7 @@ def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[
 
 def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
     for row, forced in enumerate(force(model, batch, chosen)):
-        own, size = batch.words(row), len(forced.positions)
+        oov, size = batch.words(row), len(forced.positions)
         pieces, words = codec.read(batch, row, size)
         target = [*chosen[row].tokens, EOS]
         shown = batch.pictures
@@ -143,9 +143,9 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
         cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
         yield AttentionMap(
             pieces,
-            codec.target.pieces(target, own),
+            codec.target.pieces(target, oov),
             words,
-            codec.target.words(target, own),
+            codec.target.words(target, oov),
             {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
             [one[0].float().cpu().numpy() for one in model.alignments(cross)],
             [] if batch.segments is None else batch.segments[row, :size].tolist(),
@@ -153,5 +153,5 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
             picture,
             None if picture is None else cells,
             () if picture is None else tuple(extent),
-            _words(codec.text(chosen[row].tokens, own)),
+            _words(codec.text(chosen[row].tokens, oov)),
         )

@@ -18,7 +18,7 @@ from seq2seq.config.instantiate import build_node, plain
 from seq2seq.config.validate import check_nodes
 from seq2seq.data.codec import Codec
 from seq2seq.data.collate import batches_of
-from seq2seq.data.records import Report
+from seq2seq.data.policy import Report
 from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap, attention_maps
 from seq2seq.model import Seq2Seq
@@ -123,16 +123,16 @@ class TrainedModel:
             best = [several[0] for several in found]
             maps = self.attention(batch, best) if return_attention else repeat(None, len(best))
             for row, (place, several, seen) in enumerate(zip(places, found, maps, strict=True)):
-                own = batch.words(row)
+                oov = batch.words(row)
                 copied = seen.copied_words() if seen else []
-                yield place, Generation(texts[place], [self._output(one, own) for one in several], seen, copied)
+                yield place, Generation(texts[place], [self._output(one, oov) for one in several], seen, copied)
 
     def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
         """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
         return attention_maps(self.model, self.codec, batch, chosen)
 
-    def _output(self, found: Hypothesis, own: Sequence[str]) -> Output:
-        return Output(self.codec.text(found.tokens, own), found.score, found.log_prob, found.finished)
+    def _output(self, found: Hypothesis, oov: Sequence[str]) -> Output:
+        return Output(self.codec.text(found.tokens, oov), found.score, found.log_prob, found.finished)
 
 
 def choose(device: str) -> torch.device:

@@ -16,7 +16,7 @@ from seq2seq.config.validate import check_options
 from seq2seq.data.images import SUFFIXES
 from seq2seq.data.readers.columns import Columns
 from seq2seq.data.readers.reader import DataLocation, Tabular, columns_at
-from seq2seq.data.readers.tables import jsonl
+from seq2seq.data.readers.rows import jsonl
 from seq2seq.data.records import Fault
 from seq2seq.errors import UserError
 from seq2seq.files.text import prompted, read_lines, stdin_lines, usable

@@ -1,7 +1,7 @@
 """Copying words of the source beside generating words of the vocabulary.
 
 Shapes: B batch, T target tokens, S source tokens, C context width, D features, E embedding, V vocabulary,
-W = V and the most own words of a row (``seq2seq.batch.Copies``), N rows of T targets of B.
+W = V and the most out-of-vocabulary words of a row (``seq2seq.batch.Copies``), N rows of T targets of B.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class Copying:
 
     def mix(self, log_p: Tensor) -> Tensor:
         """log P (B, T, V) -> log p (B, T, W)."""
-        return mix(log_p, self.weights, self.copies.ids.unsqueeze(1).expand(self.weights.shape), self.copies.own)
+        return mix(log_p, self.weights, self.copies.ids.unsqueeze(1).expand(self.weights.shape), self.copies.num_oov)
 
     def row(self, index: int) -> Copying:
         """One sentence of the batch: B = 1."""
         one = slice(index, index + 1)
-        return Copying(self.weights[one], Copies(self.copies.ids[one], self.copies.own))
+        return Copying(self.weights[one], Copies(self.copies.ids[one], self.copies.num_oov))
 
 
-def mix(log_p: Tensor, weights: Tensor, ids: Tensor, own: int) -> Tensor:
-    """log P (..., V), c (..., S) and what is copied (..., S) -> log p (..., V + ``own``)."""
+def mix(log_p: Tensor, weights: Tensor, ids: Tensor, oov: int) -> Tensor:
+    """log P (..., V), c (..., S) and what is copied (..., S) -> log p (..., V + ``oov``)."""
     generated = (1.0 - weights.sum(-1, keepdim=True)).clamp(min=0.0)
-    said = F.pad(log_p, (0, own), value=-torch.inf)
+    said = F.pad(log_p, (0, oov), value=-torch.inf)
     copied = torch.zeros_like(said).scatter_add(-1, ids, weights.to(said.dtype))
     both = said.exp() * generated + copied
     alone = said + torch.where(generated > 0, generated, 1.0).log().masked_fill(generated <= 0, -torch.inf)

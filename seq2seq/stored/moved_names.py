@@ -35,11 +35,14 @@ CLASSES = {
     "seq2seq.attention.memory_network.MemoryNetwork": "MemoryNetworkAttention",
     "seq2seq.attention.monotonic.Mocha": "MochaAttention",
     "seq2seq.attention.monotonic.Monotonic": "MonotonicAttention",
+    "seq2seq.data.corpus.Corpus": "seq2seq.data.text.TextCorpus",
     "seq2seq.data.readers.folders.ImageFolder": "ImageFolderReader",
     "seq2seq.data.readers.karpathy.Karpathy": "KarpathyReader",
-    "seq2seq.data.readers.text.Hub": "HubReader",
+    "seq2seq.data.readers.text.Hub": "seq2seq.data.readers.hub.HubReader",
+    "seq2seq.data.readers.text.HubReader": "seq2seq.data.readers.hub.HubReader",
     "seq2seq.data.readers.text.ParallelText": "ParallelTextReader",
-    "seq2seq.data.readers.text.Table": "TableReader",
+    "seq2seq.data.readers.text.Table": "seq2seq.data.readers.tables.TableReader",
+    "seq2seq.data.readers.text.TableReader": "seq2seq.data.readers.tables.TableReader",
     "seq2seq.encoders.video.ClipEncoder": "VideoEncoder",
     "seq2seq.training.options.Options": "TrainingOptions",
     "seq2seq.training.schedules.Constant": "ConstantSchedule",
@@ -48,7 +51,7 @@ CLASSES = {
     "seq2seq.training.schedules.InverseSquareRoot": "InverseSquareRootSchedule",
     "seq2seq.training.schedules.Plateau": "PlateauSchedule",
 }
-"""Today's names of classes, by their old names in the module where they are today."""
+"""Today's names of classes, by their old names in today's module; with their module where they left it alone."""
 
 METRICS = {f"cost_{name}": f"nll_increase_{name}" for name in ("uniform", "permuted", "frozen")}
 """Today's names of figures in results.json and outputs/*.jsonl, by their old names."""
@@ -78,7 +81,8 @@ def class_path(path: str) -> str:
     """Today's path of the class that once was ``path``."""
     module, _, name = path.rpartition(".")
     module = MODULES.get(module, module)
-    return f"{module}.{CLASSES.get(f'{module}.{name}', name)}"
+    today = CLASSES.get(f"{module}.{name}", name)
+    return today if "." in today else f"{module}.{today}"
 
 
 def _classes(value: Any) -> Any:

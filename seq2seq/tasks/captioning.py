@@ -10,7 +10,6 @@ from typing import ClassVar, cast
 from omegaconf import DictConfig
 
 from seq2seq.config.instantiate import locate
-from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.images import SUFFIXES
 from seq2seq.data.records import Record
@@ -56,8 +55,8 @@ class Captioning(Task):
         encoder = cast(type[Encoder], locate(config.encoder._target_))
         if corpus.reads != encoder.reads:
             raise UserError("data.images.frames=N goes with encoder=clip, and data.images.frames=null with all others")
-        images = cast(CaptionCorpus, corpus).images
-        if (changed := images.random_changes) and config.encoder.get("cache"):
+        changed = corpus.images.random_changes if corpus.images is not None else []
+        if changed and config.encoder.get("cache"):
             raise UserError(
                 f"encoder.cache keeps what is said of each picture, but data.images.{changed[0]} makes other pictures "
                 "each time: set it to null"

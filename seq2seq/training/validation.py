@@ -77,9 +77,9 @@ class Validation:
         if self.has_gold:
             self._align(model, batch, places)
 
-    def text(self, hypothesis: Hypothesis, own: Sequence[str] = ()) -> str:
-        """What a hypothesis says, detokenised; ``own`` are its source's own words."""
-        return self.corpus.codec.text(hypothesis.tokens, own)
+    def text(self, hypothesis: Hypothesis, oov: Sequence[str] = ()) -> str:
+        """What a hypothesis says, detokenised; ``oov`` are words that its vocabulary lacks."""
+        return self.corpus.codec.text(hypothesis.tokens, oov)
 
     def finish(self) -> dict[str, float]:
         """The scores, the same in every process (each of which must call this)."""

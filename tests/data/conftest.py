@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from seq2seq.data.corpus import Corpus
 from seq2seq.data.readers.text import ParallelTextReader
+from seq2seq.data.text import TextCorpus
 from seq2seq.data.tokenizer import TokenizerOptions
 
 WORDS = ("eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf")
@@ -37,12 +37,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(tmp_path: Path, folder: Path) -> Callable[..., Corpus]:
+def make(tmp_path: Path, folder: Path) -> Callable[..., TextCorpus]:
     """A corpus over ``folder``, its cache in the test's own folder; options of the tokenizer in ``tokenizer``."""
 
-    def make(tokenizer: dict[str, Any] | None = None, **options: Any) -> Corpus:
+    def make(tokenizer: dict[str, Any] | None = None, **options: Any) -> TextCorpus:
         tokenizers = TokenizerOptions(**({"type": "word", "joint": False} | (tokenizer or {})))
         settings = {"path": str(folder), "max_tokens": 100, "cache": str(tmp_path / "cache")} | options
-        return Corpus("test", "a", "b", ParallelTextReader(), tokenizer=tokenizers, **settings)
+        return TextCorpus("test", "a", "b", ParallelTextReader(), tokenizer=tokenizers, **settings)
 
     return make

@@ -176,7 +176,7 @@ def test_processes_that_make_the_same_files_at_once(make):
         time.sleep(max(0.0, start - time.time()))
         queue.put(shown(make(cache=again)) == expected)
 
-    again = str(Path(make().cache).parent / "again")
+    again = str(Path(make().folder).parent / "again")
     start = time.time() + 0.2
     processes = [multiprocessing.get_context("fork").Process(target=build, args=(start,)) for _ in range(3)]
     for process in processes:
@@ -219,7 +219,7 @@ def test_a_key_holds_all_that_a_file_is_made_of(make, tmp_path, folder, monkeypa
         make(**options).setup()
         assert files() > before, options
     before = files()
-    monkeypatch.setattr("seq2seq.data.corpus.version", lambda library: "0.0")  # of SentencePiece
+    monkeypatch.setattr("seq2seq.data.cache.version", lambda library: "0.0")  # of SentencePiece
     make().setup()
     assert files() > before
 

@@ -18,7 +18,7 @@ from seq2seq.batch import PAD
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.images import Images
 from seq2seq.data.readers.reader import DataLocation
-from seq2seq.data.readers.text import TableReader
+from seq2seq.data.readers.tables import TableReader
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.toy.captioning import ToyCaptioning
 from seq2seq.errors import UserError
@@ -161,9 +161,9 @@ def test_mended_pictures_come_back_and_a_moved_cache_is_made_anew(make: Make, fo
     picture = (folder / "images" / "train1.png").read_bytes()
     (folder / "images" / "train1.png").unlink()
     assert len(make().records("train")) == 5
-    file = make()._file("train")
+    file = make().file("train")
     written = file.stat().st_mtime_ns
-    assert make()._file("train") == file and file.stat().st_mtime_ns == written  # nothing was mended
+    assert make().file("train") == file and file.stat().st_mtime_ns == written  # nothing was mended
     (folder / "images" / "train1.png").write_bytes(picture)
     assert len(make().records("train")) == 6
     toy = ToyCaptioning(train=3, valid=1, test=1)

@@ -1,12 +1,12 @@
-"""Texts to ids and back: sentences, own words, truncation."""
+"""Texts to ids and back: sentences, out-of-vocabulary words, truncation."""
 
 from __future__ import annotations
 
 import pytest
 
 from seq2seq.batch import BOS, EOS, PAD, UNK
-from seq2seq.data.codec import Example, TextCodec
-from seq2seq.data.records import Policy, Report
+from seq2seq.data.codec import TextCodec
+from seq2seq.data.policy import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
 
 TEXTS = ["the cat sat on the mat .", "a dog ran on the mat ."]
@@ -25,16 +25,16 @@ def test_lines_are_sentences(words):
     assert words.decode(example.target) == "the cat ran" and example.target[0] == BOS and example.target[-1] == EOS
 
 
-def test_own_words_get_ids_after_the_vocabulary_in_the_order_in_which_they_come(words):
+def test_out_of_vocabulary_words_get_ids_after_the_vocabulary_in_the_order_in_which_they_come(words):
     codec, size = TextCodec(words, words, copy=True), len(words)
     example = codec({"source": "Zork sat on Quux , Zork", "target": "Quux and Zork sat"})
-    assert example.own == ["▁Zork", "▁Quux", "▁,"]
+    assert example.oov == ["▁Zork", "▁Quux", "▁,"]
     sat, on = words.encode("sat on")
     assert example.source == [UNK, sat, on, UNK, UNK, UNK, EOS]
     assert example.copies == [size, sat, on, size + 1, size + 2, size, PAD]
     assert example.target == [BOS, size + 1, UNK, size, sat, EOS]
-    assert codec.text(example.target, example.own) == "Quux <unk> Zork sat"
-    assert words.words(example.target, example.own) == [-1, 0, 1, 2, 3, -1]
+    assert codec.text(example.target, example.oov) == "Quux <unk> Zork sat"
+    assert words.words(example.target, example.oov) == [-1, 0, 1, 2, 3, -1]
 
 
 def test_two_vocabularies_are_joined_by_spelling():
@@ -42,7 +42,7 @@ def test_two_vocabularies_are_joined_by_spelling():
     target = Tokenizer.train(["rouge green bleu"], type="word", vocab_size=100)
     example = TextCodec(source, target, copy=True)({"source": "green red", "target": "green rouge"})
     green, rouge = target.encode("green rouge")
-    assert example.copies == [green, len(target), PAD] and example.own == ["▁red"]
+    assert example.copies == [green, len(target), PAD] and example.oov == ["▁red"]
     assert example.target == [BOS, green, rouge, EOS]
 
 
@@ -53,7 +53,7 @@ def test_what_no_piece_can_say_is_copied_whole(kind):
     text = "the ☺☺ cat Ж sat"
     example = codec({"source": text, "target": text})
     assert UNK in example.source and UNK not in example.target
-    assert codec.text(example.target, example.own) == text
+    assert codec.text(example.target, example.oov) == text
     assert list(example.copies[:-1]) == list(example.target[1:-1])
 
 
@@ -61,27 +61,11 @@ def test_a_random_segmentation_copies_what_it_can_spell():
     tokenizer = Tokenizer.train(TEXTS, type="unigram", vocab_size=24)
     codec = TextCodec(tokenizer, tokenizer, copy=True)
     example = codec({"source": "the Жat sat", "target": "the Жat"}, (1, 1, 1))
-    assert example.own == () or example.own == []
+    assert example.oov == () or example.oov == []
     assert [i for i, x in zip(example.copies, example.source, strict=True) if x == UNK] == [PAD]
 
 
-@pytest.mark.parametrize(
-    ("most", "expected"),
-    [
-        (9, ([5, 6, 7, EOS], [BOS, 8, 9, EOS])),
-        (3, ([5, 6, EOS], [BOS, 8, 9, EOS])),
-        (2, ([5, EOS], [BOS, 8, EOS])),
-    ],
-)
-def test_truncation_leaves_an_end(words, most, expected):
-    example = Example([5, 6, 7, EOS], [BOS, 8, 9, EOS])
-    assert example.length == 4
-    short = TextCodec(words, words).cut(example, most, most)
-    assert (short.source, short.target) == expected
-    assert short.length == min(4, most)
-
-
-def test_truncation_of_a_document_forgets_sentences_and_own_words(words):
+def test_truncation_of_a_document_forgets_sentences_and_unknown_words(words):
     codec, size = TextCodec(words, words, documents=True, copy=True), len(words)
     example = codec({"source": "Zork sat .\nQuux ran .", "target": "Quux Zork"})
     assert example.target == [BOS, size + 1, size, EOS]
@@ -91,9 +75,9 @@ def test_truncation_of_a_document_forgets_sentences_and_own_words(words):
         (4, [4], ["▁Zork"], [UNK, size]),  # </s> alone makes no sentence
         (3, [3], ["▁Zork"], [UNK, size]),
     ):
-        short = codec.cut(example, most)
+        short = example.cut(most)
         assert len(short.source) == len(short.copies) == sum(short.sizes) == most and short.source[-1] == EOS
-        assert list(short.sizes) == sizes and list(short.own) == own
+        assert list(short.sizes) == sizes and list(short.oov) == own
         assert list(short.target) == [BOS, *target, EOS]
 
 
@@ -103,7 +87,7 @@ def test_a_policy_cuts_every_source_and_says_so(words):
     record = {"source": "Zork sat .\nQuux ran .\nthe cat", "target": "Quux cat Zork"}
     example = codec(record, None, "a.jsonl:1", report)
     size = len(words)
-    assert len(example.source) == 6 and example.sizes == [3, 3] and list(example.own) == ["▁Zork", "▁Quux"]
+    assert len(example.source) == 6 and example.sizes == [3, 3] and list(example.oov) == ["▁Zork", "▁Quux"]
     assert list(example.target) == [BOS, size + 1, *words.encode("cat"), size, EOS]
     assert report.counts == {"sources over 2 sentences": 1, "sources over 6 tokens": 1}
     assert len(codec.input("the cat\nsat").source) == 4

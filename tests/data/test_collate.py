@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from seq2seq.batch import BOS, EOS, PAD
-from seq2seq.data.codec import Example, TextCodec
+from seq2seq.data.codec import TextCodec
 from seq2seq.data.collate import batches_of, collate, filler
-from seq2seq.data.records import Policy, Report
+from seq2seq.data.example import Example
+from seq2seq.data.policy import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
 
 
@@ -32,9 +33,9 @@ def test_a_batch_of_documents_to_copy_from():
     assert batch.segments is not None and batch.copies is not None
     assert batch.segments.tolist() == [[0, 0, -1, -1], [0, 1, 1, 1]]
     assert batch.copies.ids.tolist() == [[8, PAD, PAD, PAD], [20, 21, 20, PAD]]
-    assert batch.copies.own == 2 and batch.words(1) == ("a", "b")
+    assert batch.copies.num_oov == 2 and batch.words(1) == ("a", "b")
     moved = batch.to("cpu")
-    assert moved.copies is not None and moved.copies.own == 2 and moved.own == batch.own
+    assert moved.copies is not None and moved.copies.num_oov == 2 and moved.oov == batch.oov
 
 
 def test_new_sources_keep_their_places_and_empty_lines_are_left_to_the_caller():

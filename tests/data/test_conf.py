@@ -11,11 +11,11 @@ from hydra import compose, initialize_config_dir
 
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.readers.text import HubReader
+from seq2seq.data.readers.hub import HubReader
 
 CONF = Path(__file__).parents[2] / "conf"
 CHOICES = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
-HUB = [name for name in CHOICES if "HubReader" in (CONF / "data" / f"{name}.yaml").read_text()]
+HUB = [name for name in CHOICES if ".HubReader" in (CONF / "data" / f"{name}.yaml").read_text()]
 
 
 def corpus(name: str, tmp_path: Path) -> Corpus:
@@ -30,9 +30,9 @@ def corpus(name: str, tmp_path: Path) -> Corpus:
 @pytest.mark.parametrize("name", CHOICES)
 def test_it_composes_and_builds_and_a_hub_set_is_pinned(name, tmp_path):
     made = corpus(name, tmp_path)
-    assert made.name == name and isinstance(made.reader, HubReader) == (name in HUB)
-    named = name in HUB and made.reader.files_of  # after their content
-    assert name not in HUB or named or re.fullmatch(r"[0-9a-f]{40}", made.reader.revision)
+    assert made.name == name and isinstance(made.data.reader, HubReader) == (name in HUB)
+    named = name in HUB and made.data.reader.files_of  # after their content
+    assert name not in HUB or named or re.fullmatch(r"[0-9a-f]{40}", made.data.reader.revision)
     for file in (file for files in (named or {}).values() for file in files):
         assert re.fullmatch(r"data/\w+-\d+-of-\d+-[0-9a-f]{16}\.parquet", file)
 
@@ -54,6 +54,6 @@ def test_a_hub_set_has_its_splits_and_columns(name, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     made = corpus(name, tmp_path)
     for split in ("train", "valid", "test"):
-        sliced = "[" in made.reader.parts[split]  # a slice of a split cannot be streamed
-        rows = list(islice(made.reader.rows(split, made.at, streaming=not sliced), 3))
+        sliced = "[" in made.data.reader.parts[split]  # a slice of a split cannot be streamed
+        rows = list(islice(made.data.reader.rows(split, made.data.at, streaming=not sliced), 3))
         assert all(row.record and row.record["source"] != row.record["target"] for row in rows)

@@ -192,7 +192,7 @@ def test_long_sources_are_cut_and_counted_and_references_are_not(make, folder):
     for split in ("train", "test"):
         write(folder, split, a=["long " * 2000, "a b", "c " * 60], b=["d " * 1500, "e f", "g"])
     corpus = make(max_tokens=10_000)
-    assert corpus.policy.max_source_tokens == 1024
+    assert corpus.data.policy.max_source_tokens == 1024
     batches = list(corpus.loader("test"))
     assert max(batch.source.shape[1] for batch in batches) == 1024
     assert max(batch.target.shape[1] for batch in batches) == 1502  # <s> and </s> too

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import datasets
@@ -12,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from seq2seq.data.corpus import Corpus
+from seq2seq.data.readers.hub import HubReader
 from seq2seq.data.readers.reader import DataLocation
-from seq2seq.data.readers.text import HubReader, TableReader
-from seq2seq.data.records import Policy, Report, Row
+from seq2seq.data.readers.tables import TableReader
+from seq2seq.data.records import Row
+from seq2seq.data.text import TextCorpus
 from seq2seq.data.tokenizer import TokenizerOptions
-from seq2seq.data.truncation import cut_sizes, source_limit, target_limit
 from seq2seq.errors import UserError
 
 
@@ -183,66 +182,11 @@ def test_a_local_copy_of_a_hub_set_is_read_alike(tmp_path):
 # --- truncation
 
 
-def test_sentences_are_cut_first_and_tokens_then():
-    sizes = [3, 4, 5]  # x x x | x x x x | x x x x </s>
-    assert source_limit(12, sizes, Policy()) == 12
-    assert source_limit(12, sizes, Policy(max_source_sentences=3, max_source_tokens=12)) == 12
-    assert source_limit(12, sizes, Policy(max_source_sentences=2)) == 8  # seven and </s>
-    assert source_limit(12, sizes, Policy(max_source_sentences=2, max_source_tokens=6)) == 6
-    assert source_limit(12, None, Policy(max_source_sentences=1)) == 12
-    assert target_limit(9, Policy(max_target_tokens=4)) == 4
-    assert target_limit(4, Policy(max_target_tokens=4)) == 4
-
-
-@pytest.mark.parametrize(
-    ("length", "left"), [(12, [3, 4, 5]), (11, [3, 4, 4]), (9, [3, 4, 2]), (8, [3, 5]), (7, [3, 4]), (4, [4]), (2, [2])]
-)
-def test_the_end_mark_belongs_to_the_last_sentence_left(length, left):
-    assert cut_sizes([3, 4, 5], length) == left
-
-
-def test_sizes_always_add_up():
-    random = Random(1)
-    for _ in range(500):
-        sizes = [random.randint(1, 6) for _ in range(random.randint(1, 8))]
-        sizes[-1] += 1
-        policy = Policy(
-            max_source_tokens=random.choice([None, random.randint(2, 30)]),
-            max_source_sentences=random.choice([None, random.randint(1, 9)]),
-        )
-        length = source_limit(sum(sizes), sizes, policy)
-        left = cut_sizes(sizes, length)
-        assert sum(left) == length <= sum(sizes)
-        assert all(0 < a <= b for a, b in zip(left[:-1], sizes, strict=False))
-        assert len(left) <= (policy.max_source_sentences or len(sizes))
-        assert length <= (policy.max_source_tokens or length)
-
-
-def test_what_is_cut_is_counted_with_its_places():
-    policy, report = Policy(max_source_tokens=6, max_source_sentences=2, max_target_tokens=4), Report("train")
-    for place, (length, sizes) in enumerate([(12, [3, 4, 5]), (6, [1, 2, 3]), (8, [8]), (3, [3])]):
-        source_limit(length, sizes, policy, f"f:{place}", report)
-        target_limit(length, policy, f"f:{place}", report)
-    assert report.lines() == [
-        "train: 2 sources over 2 sentences, cut: f:0, f:1",
-        "train: 2 sources over 6 tokens, cut: f:0, f:2",
-        "train: 3 targets over 4 tokens, cut: f:0, f:1, f:2",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("option", "value"), [("max_source_tokens", 1), ("max_source_sentences", 0), ("max_target_tokens", -3)]
-)
-def test_limits_that_leave_nothing_are_refused(option, value):
-    with pytest.raises(UserError, match=rf"^{option}={value} must be null .* or at least [12]"):
-        Policy(**{option: value})
-
-
 def test_a_corpus_cuts_sources_everywhere_and_targets_in_training(tmp_path):
     long = {"text": "Ann saw one. Bea saw two. Cat saw six. Dan saw all.", "summary": "a b c d e f", "more": ["g"]}
     for name in ("train", "test"):
         table(tmp_path, long, {"text": ["Eve."], "summary": "a"}, name=f"{name}.jsonl")
-    corpus = Corpus(
+    corpus = TextCorpus(
         "test", "text", "summary", TableReader(references=["more|"], language="en"), str(tmp_path),
         TokenizerOptions(type="word"), documents=True, max_source_sentences=2, max_target_tokens=4,
         cache=str(tmp_path / "cache"),
@@ -268,5 +212,5 @@ def test_origins_are_stored(tmp_path):
     for name in ("train", "test"):
         table(tmp_path, entry, name=f"{name}.jsonl")
     options = TokenizerOptions(type="word")
-    corpus = Corpus("test", "text", "summary", TableReader(), str(tmp_path), options, cache=str(tmp_path / "cache"))
+    corpus = TextCorpus("test", "text", "summary", TableReader(), str(tmp_path), options, cache=str(tmp_path / "cache"))
     assert corpus.records("test")[0]["origins"] == [1, 0]

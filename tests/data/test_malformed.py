@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from seq2seq.data.policy import MAX_PLACES, Policy, Report, accepted
 from seq2seq.data.readers.folders import ImageFolderReader
+from seq2seq.data.readers.hub import HubReader
 from seq2seq.data.readers.karpathy import KarpathyReader
 from seq2seq.data.readers.reader import DataLocation, Reader
-from seq2seq.data.readers.text import HubReader, ParallelTextReader, TableReader
-from seq2seq.data.records import LISTED, Policy, Report, accepted
+from seq2seq.data.readers.tables import TableReader
+from seq2seq.data.readers.text import ParallelTextReader
 
 ROWS = 400  # of a file; with eight kinds of files 3,200
 AT = ("en", "de")
@@ -46,7 +48,7 @@ def dropped(report: Report) -> list[str]:
 def holds(lines: list[Line], found: list[str], report: Report, prefix: str, first: int) -> None:
     """Good rows are records in their order; all others are counted, each with its own line."""
     assert found == [source for _, source in lines if source is not None]
-    assert sum(report.counts.values()) == len(lines) - len(found) <= LISTED
+    assert sum(report.counts.values()) == len(lines) - len(found) <= MAX_PLACES
     numbers = sorted(int(place.removeprefix(prefix).split(" ")[0]) for place in dropped(report))
     assert numbers == [n for n, (_, source) in enumerate(lines, first) if source is None]
 

@@ -17,23 +17,23 @@ from tests.catalogue import TARGET_VOCABULARY as V
 from tests.catalogue import batch, choices, model
 
 families = pytest.mark.parametrize("family", ["rnn", "transformer"])
-OWN = (("▁Zork", "▁Quux"), ("▁Foo",), ())
+OOV = (("▁Zork", "▁Quux"), ("▁Foo",), ())
 
 
 def copying() -> Batch:
-    """Three sources of 7, 5 and 2 tokens with 2, 1 and no own words; the first two targets say one."""
+    """Three sources of 7, 5 and 2 tokens with 2, 1 and no out-of-vocabulary words; the first two targets say one."""
     data = batch()
     ids = torch.tensor([[4, V, 5, V + 1, V, 6, PAD], [7, V, 7, 8, PAD, PAD, PAD], [9, PAD, PAD, PAD, PAD, PAD, PAD]])
     assert data.target is not None
     target = data.target.clone()
     target[0, 1], target[1, 2] = V + 1, V
-    return replace(data, target=target, copies=Copies(ids, 2), own=OWN)
+    return replace(data, target=target, copies=Copies(ids, 2), oov=OOV)
 
 
 @families
 @pytest.mark.parametrize("attention", [name for name in choices("attention") if name != "variational"])
 def test_any_mechanism_with_weights(family: str, attention: str) -> None:
-    """p sums to one over the vocabulary and own words, and is what log P, the gate and the alignment say."""
+    """p sums to one over the extended vocabulary, and is what log P, the gate and the alignment say."""
     ours, data = model(f"model={family}", "decoder.copy=true", attention=attention), copying()
     decoded = ours(data, need_weights=True)
     p = ours.log_probs(data).exp()
@@ -47,7 +47,7 @@ def test_any_mechanism_with_weights(family: str, attention: str) -> None:
     total = (alignment * copyable).sum(-1)
     share = torch.where(total > 0, weights.sum(-1) / total.clamp(min=1e-30), 0.0).unsqueeze(2)  # 1 - g
     close(weights, share * alignment * copyable)
-    for row, place in ((0, 3), (1, 1)):  # own words that stand once
+    for row, place in ((0, 3), (1, 1)):  # out-of-vocabulary words that stand once
         close(p[row, :, int(data.copies.ids[row, place])], weights[row, :, place])
 
 
@@ -102,7 +102,7 @@ def test_search_says_own_words_and_scores_as_forced(family: str, search: Beam | 
     tokens = [token for hypotheses in found for one in hypotheses for token in one.tokens]
     assert isinstance(search, Greedy) or max(tokens) >= V
     for row, hypotheses in enumerate(found):
-        assert all(token < V + len(OWN[row]) for one in hypotheses for token in one.tokens)
+        assert all(token < V + len(OOV[row]) for one in hypotheses for token in one.tokens)
     for ours_, theirs in zip(rescore(ours, data, found), found, strict=True):
         assert ours_ == pytest.approx([one.log_prob for one in theirs], abs=1e-4)
 

@@ -17,7 +17,8 @@ import pytest
 from seq2seq.data.readers.columns import Columns
 from seq2seq.data.readers.karpathy import KarpathyReader
 from seq2seq.data.readers.reader import DataLocation
-from seq2seq.data.readers.text import ParallelTextReader, TableReader
+from seq2seq.data.readers.tables import TableReader
+from seq2seq.data.readers.text import ParallelTextReader
 from seq2seq.errors import UserError
 from seq2seq.files.text import flaw, read_lines, read_text, stdin_lines, usable
 from seq2seq.generation.inputs import read_documents, read_images

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from seq2seq.data.readers import sentences
-from seq2seq.data.readers.tables import RowOrFault
+from seq2seq.data.readers.rows import RowOrFault
 from seq2seq.data.records import EXTRAS, Fault, Record, Row
 from seq2seq.errors import UserError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seq2seq.data.readers.reader import DataLocation, Tabular, digest
-from seq2seq.data.readers.tables import FORMATS, UNIFORM
+from seq2seq.data.readers.rows import FORMATS, UNIFORM
 from seq2seq.data.records import Record, Row
 from seq2seq.errors import UserError
 

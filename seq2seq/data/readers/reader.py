@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seq2seq.data.readers import sentences
 from seq2seq.data.readers.columns import Columns
-from seq2seq.data.readers.tables import FORMATS
+from seq2seq.data.readers.rows import FORMATS
 from seq2seq.data.records import Row
 from seq2seq.errors import UserError
 

@@ -1,216 +1,161 @@
-"""Rows of table files with their line numbers: a mapping of columns, or what is wrong with the row.
-
-Every row of a file comes out, so that what is kept and what is counted add up to the file.
-"""
+"""The readers of tables: a file a split, or one file in which all splits lie together."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import tee
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet
-
-from seq2seq.compat.python import is_overlong_cell
-from seq2seq.data.records import Fault
+from seq2seq.data.readers.reader import DataLocation, Tabular, canonical, digest
+from seq2seq.data.readers.rows import FORMATS, UNIFORM, RowOrFault
+from seq2seq.data.records import Fault, Record, Row
 from seq2seq.errors import UserError
-from seq2seq.files.text import SURROGATE, flaw, open_lines
 
 log = logging.getLogger(__name__)
-
-RowOrFault = Mapping[str, Any] | Fault
-LARGEST_CELL = 1 << 24  # characters of csv: a book; without a bound an unclosed quote would take the rest of a file
-ROWS_AT_ONCE = 1000  # of parquet
-
-NOT_UTF8, EMPTY = Fault("not UTF-8"), Fault("empty")
+ALL = "all"
 
 
-def jsonl(path: Path) -> Iterator[tuple[int, RowOrFault]]:
-    """Yield one JSON object a line."""
-    with open_lines(path) as lines:
-        for number, line in enumerate(lines, 1):
-            yield number, _parsed(line)
-
-
-def _parsed(line: bytes) -> RowOrFault:
-    try:
-        text = line.decode()
-        if not text.strip():
-            return EMPTY
-        entry = json.loads(text)
-    except UnicodeDecodeError:
-        return NOT_UTF8
-    except ValueError as error:
-        return Fault("malformed", f"not JSON: {error.msg}" if isinstance(error, json.JSONDecodeError) else "not JSON")
-    except RecursionError:
-        return Fault("malformed", "nested too deeply")
-    return entry if isinstance(entry, dict) else Fault("malformed", "no JSON object")
-
-
-def tsv(path: Path) -> Iterator[tuple[int, RowOrFault]]:
-    """Yield a row a line of tab-separated cells, under a line of column names; a quotation mark is a letter."""
-    names: list[str] | None = None
-    for number, line in enumerate(_text_lines(path), 1):
-        cells = line.rstrip("\r\n").split("\t") if line.strip() else []
-        if names is None:
-            names = _header(cells, path)
-        else:
-            yield number, _entry(names, cells)
-
-
-def comma_separated(path: Path) -> Iterator[tuple[int, RowOrFault]]:
-    """Yield the rows of comma-separated values (RFC 4180), under a line of column names.
-
-    A quoted cell may go over several lines; its row has the number of the last one. Where that gives no row of the
-    right form, its first line is a bad row, and reading goes on with the second: a quotation mark that is never closed
-    costs one row. What is read a second time has to keep to the RFC's grammar to the letter.
+@dataclass(frozen=True)
+class TableReader(Tabular):
+    """A folder of ``SPLIT.FORMAT`` files (or ``SPLIT-00000-of-00002.FORMAT``), one record a row; or ``OneTable``
+    by itself.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
-    lines = _CsvLines(_text_lines(path))
-    names: list[str] | None = None
-    while lines.next_row():
-        number = lines.number + 1
-        try:
-            cells = next(csv.reader(lines, strict=True))
-            fault = UNQUOTED if lines.again and not RFC_4180.fullmatch("".join(lines.of_row)) else None
-        except csv.Error as error:
-            cells, fault = [], OVERLONG if is_overlong_cell(error) else UNCLOSED
-        if names is None:
-            if fault is not None:
-                raise UserError(f"{path}:1: the column names can't be read: {fault.reason}")
-            names = _header(cells, path)
-            continue
-        entry = fault or _entry(names, cells)
-        if entry is not NOT_UTF8 and isinstance(entry, Fault):
-            lines.keep_first()
-        elif len(lines.of_row) > 1 and all(line.count(",") == len(names) - 1 for line in lines.of_row):
-            log.warning("%s:%d: a row of %d lines, each of which looks like a row", path, number, len(lines.of_row))
-        yield lines.number, entry
+
+    format: str = "any"  # jsonl | csv | tsv | parquet; any = the first of these that there is of a split
+
+    def __post_init__(self) -> None:
+        """Checks the format."""
+        super().__post_init__()
+        if self.format not in ("any", *FORMATS):
+            raise UserError(f"format={self.format} is none of: any, {', '.join(FORMATS)}")
+
+    def splits(self, at: DataLocation) -> list[str]:
+        """The names of the files of the format."""
+        if (one := self._one(at)) is not None:
+            return one.splits(at)
+        found = {_split_of(file) for form in self._formats for file in at.folder.glob(f"*.{form}")}
+        if not found:
+            raise UserError(f"{at.folder} has no SPLIT.{{{','.join(self._formats)}}} files (data.path)")
+        return sorted(found)
+
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
+        """One a row of the file."""
+        if (one := self._one(at)) is not None:
+            yield from one.rows(split, at)
+            return
+        files = self._files(split, at)
+        uniform = all(file.suffix[1:] in UNIFORM for file in files)
+        entries = ((f"{file.name}:{n}", entry) for file in files for n, entry in FORMATS[file.suffix[1:]](file))
+        yield from self.columns(at).rows(entries, uniform=uniform)
+
+    def fingerprint(self, split: str, at: DataLocation) -> str:
+        """Of the files' content."""
+        if (one := self._one(at)) is not None:
+            return one.fingerprint(split, at)
+        return digest(self._files(split, at)) + self.options
+
+    def files(self, split: str, at: DataLocation) -> str:
+        """The file, or the first part of it."""
+        if (one := self._one(at)) is not None:
+            return one.files(split, at)
+        there = self._files(split, at)
+        return str(there[0] if there else at.folder / f"{split}.{'|'.join(self._formats)}")
+
+    def unread(self, at: DataLocation) -> dict[str, str]:
+        """The format, where ``data.path`` is a file, whose name says it."""
+        return {"reader.format": f"{at.path} says it by its name"} if at.path and at.path.is_file() else {}
+
+    def _one(self, at: DataLocation) -> OneTable | None:
+        """What reads ``data.path`` where it is a file."""
+        if at.table is None:
+            return None
+        return OneTable(at.table, column=self.column, references=self.references, language=self.language)
+
+    def _files(self, split: str, at: DataLocation) -> list[Path]:
+        several = (
+            sorted(file for file in at.folder.glob(f"*.{form}") if _split_of(file) == split) for form in self._formats
+        )
+        return next(filter(None, several), [])
+
+    @property
+    def _formats(self) -> Sequence[str]:
+        return list(FORMATS) if self.format == "any" else [self.format]
 
 
-UNQUOTED = Fault("malformed", "a quotation mark inside an unquoted cell")
-UNCLOSED = Fault("malformed", "a quotation mark that closes no cell")
-OVERLONG = Fault("malformed", f"a cell of over {LARGEST_CELL} characters")
-CELL = r'(?:[^",\r\n]*|"(?:[^"]|"")*")'
-RFC_4180 = re.compile(f"{CELL}(?:,{CELL})*[\r\n]*")
-
-
-class _CsvLines(Iterator[str]):
-    """The lines of a file, of which those of the present row can be given back but for the first."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = iter(lines)
-        self.of_row: list[str] = []  # those taken for the present row
-        self._ahead: list[str] = []  # the next one last
-        self._furthest = 0
-        self.number = 0  # of the last line taken
-        self.again = False  # whether the row was begun before, as a part of another
-
-    def __next__(self) -> str:
-        line = self._ahead.pop() if self._ahead else next(self._lines)
-        self.of_row.append(line)
-        self.number += 1
-        self._furthest = max(self._furthest, self.number)
-        return line
-
-    def next_row(self) -> bool:
-        """Begin a row; tell whether there is one."""
-        self.of_row = []
-        self.again = self.number < self._furthest
-        if not self._ahead and (line := next(self._lines, None)) is not None:
-            self._ahead.append(line)
-        return bool(self._ahead)
-
-    def keep_first(self) -> None:
-        """Give back all lines of the row but the first."""
-        self._ahead += reversed(self.of_row[1:])
-        self.number -= len(self.of_row) - 1
-
-
-def parquet(path: Path) -> Iterator[tuple[int, RowOrFault]]:
-    """Yield the rows of a parquet file."""
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            _header(file.schema_arrow.names, path)
-            for batch in file.iter_batches(ROWS_AT_ONCE):
-                for row in _rows(batch):
-                    number += 1
-                    yield number, row
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} can't be read as parquet after row {number}: {reason}"[:300]) from error
-
-
-def _rows(batch: pa.RecordBatch) -> Iterable[RowOrFault]:
-    """Return the rows of a batch; where one of them can't be converted, each by itself."""
-    try:
-        return batch.to_pylist()
-    except (ValueError, OverflowError):
-        return [_row(batch.slice(place, 1)) for place in range(len(batch))]
-
-
-def _row(batch: pa.RecordBatch) -> RowOrFault:
-    try:
-        (row,) = batch.to_pylist()
-    except UnicodeDecodeError:
-        return NOT_UTF8
-    except (ValueError, OverflowError) as error:  # a date in the year 200000, for example
-        return Fault("malformed", " ".join(str(error).split())[:100])
-    return row
-
-
-def _text_lines(path: Path) -> Iterator[str]:
-    """Yield lines of text with their ends, which may be carriage returns alone.
-
-    Bytes that are not UTF-8 become lone surrogates, which no UTF-8 file can hold: they mark the cell.
+@dataclass(frozen=True)
+class OneTable(Tabular):
+    """A file whose rows are of the split that their column ``split`` names, or else, by a hash of their sources, a
+    tenth each of valid and of test. Its split ``all`` is the whole of it.
     """
-    with open_lines(path) as lines:
-        for line in lines:
-            text = line.decode(errors="surrogateescape")
-            if "\r" in text.removesuffix("\n").removesuffix("\r"):
-                yield from io.StringIO(text, newline="")
-            else:
-                yield text
+
+    table: Path
+
+    def splits(self, at: DataLocation) -> list[str]:
+        """Return the splits that the rows are of."""
+        return [ALL, *sorted(self._named or ("test", "train", "valid"))]
+
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
+        """Yield the rows of a split; a bad row that does not say its split is one of train."""
+        form, named = self.table.suffix[1:], bool(self._named)
+        read, beside = tee(self._entries(form, named))
+        for row, (_, entry) in zip(self.columns(at).rows(read, uniform=form in UNIFORM), beside, strict=True):
+            part = _said(entry) if named else None if row.record is None else _part(row.record)
+            if split in (ALL, part or "train"):
+                yield row
+
+    def _entries(self, form: str, named: bool) -> Iterator[tuple[str, RowOrFault]]:
+        for number, entry in FORMATS[form](self.table):
+            wrong = named and isinstance(entry, Mapping) and _said(entry) is None
+            yield f"{self.table.name}:{number}", NO_SPLIT if wrong else entry
+
+    def fingerprint(self, split: str, at: DataLocation) -> str:
+        """Of the file's content and the part of it."""
+        return f"{digest([self.table])} {split} {self.options}"
+
+    def files(self, split: str, at: DataLocation) -> str:
+        """The file, of which a split is a part."""
+        return f"split {split} in {self.table}"
+
+    @property
+    def _named(self) -> frozenset[str]:
+        """The splits that the column ``split`` names; none where there is no such column."""
+        return _splits(self.table, self.table.stat().st_mtime_ns)
 
 
-def _header(names: Sequence[str], path: Path) -> list[str]:
-    """Return the names of columns, each of which must stand once; columns without a name are not read."""
-    if not any(names):
-        raise UserError(f"{path}:1: the first line must name the columns")
-    if not all(map(_encodable, names)):
-        raise UserError(f"{path}:1: the column names are not UTF-8")
-    if twice := [name for name in names if name and list(names).count(name) > 1]:
-        raise UserError(f"{path}: the column {twice[0]!r} stands twice; name each column once")
-    return list(names)
+NO_SPLIT = Fault("malformed", "the column split says nothing; it is train, valid, test ...")
 
 
-def _entry(names: Sequence[str], cells: Sequence[str]) -> RowOrFault:
-    """Return the cells of a row by their names."""
-    if not cells:
-        return EMPTY
-    if len(cells) != len(names):
-        return Fault("malformed", f"{len(cells)} cells in {len(names)} columns")
-    if not all(map(_encodable, cells)):
-        return NOT_UTF8
-    return {name: cell for name, cell in zip(names, cells, strict=True) if name}
+def _said(entry: RowOrFault) -> str | None:
+    """Return the split that an entry says it is of."""
+    said = entry.get("split") if isinstance(entry, Mapping) else None
+    return canonical(said.strip()) if isinstance(said, str) and said.strip() else None
 
 
-def _encodable(text: str) -> bool:
-    return flaw(text) != SURROGATE
+def _part(record: Record) -> str:
+    """Draw the split of a record: of ten sources one is valid and one is test, the same wherever they stand."""
+    content = record.get("image") or record["source"].encode(errors="surrogatepass")
+    return {0: "valid", 1: "test"}.get(hashlib.sha256(content).digest()[0] % 10, "train")
 
 
-FORMATS: dict[str, Callable[[Path], Iterator[tuple[int, RowOrFault]]]] = {
-    "jsonl": jsonl,
-    "csv": comma_separated,
-    "tsv": tsv,
-    "parquet": parquet,
-}
-UNIFORM = ("csv", "tsv", "parquet")
-"""Formats whose rows have all the same columns."""
+@lru_cache
+def _splits(table: Path, changed: int) -> frozenset[str]:
+    """Read the names of the splits of one table, last ``changed`` then; said once where it names none."""
+    named: set[str] = set()
+    form = table.suffix[1:]
+    for _, entry in FORMATS[form](table):
+        if (said := _said(entry)) is not None:
+            named.add(said)
+        if form in UNIFORM and isinstance(entry, Mapping) and "split" not in entry:
+            break
+    if not named:
+        log.info("%s has no column split: by a hash of its sources a tenth each is valid and test", table)
+    return frozenset(named)
+
+
+def _split_of(file: Path) -> str:
+    return re.sub(r"-\d+-of-\d+$", "", file.stem)

@@ -12,8 +12,10 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from seq2seq.data.readers.hub import HubReader
 from seq2seq.data.readers.reader import DataLocation, canonical
-from seq2seq.data.readers.text import HubReader, ParallelTextReader, TableReader
+from seq2seq.data.readers.tables import TableReader
+from seq2seq.data.readers.text import ParallelTextReader
 from seq2seq.errors import UserError
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from seq2seq.data.readers.tables import FORMATS, LARGEST_CELL
+from seq2seq.data.readers.rows import FORMATS, LARGEST_CELL
 from seq2seq.data.records import Fault
 from seq2seq.errors import UserError
 

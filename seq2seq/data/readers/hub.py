@@ -1,0 +1,121 @@
+"""The reader of datasets of the Hugging Face hub, or of local copies of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from seq2seq.data.readers.reader import DataLocation, Reader, Tabular
+from seq2seq.data.readers.rows import FORMATS, NOT_UTF8, RowOrFault
+from seq2seq.data.readers.tables import TableReader
+from seq2seq.data.readers.text import ParallelTextReader
+from seq2seq.data.records import Row
+from seq2seq.errors import UserError
+
+
+@dataclass(frozen=True)
+class HubReader(Tabular):
+    """A dataset of the Hugging Face hub at a fixed revision, or a local copy of it at ``data.path``.
+
+    The copy may be the repository's own files, or ``SPLIT.LANGUAGE`` files of text. ``jsonl`` is for a set that lives
+    elsewhere: the address of its jsonl files, in which {revision} and {split} are filled in. ``files_of`` names those
+    of each part, where their names stand for their content.
+    """
+
+    repository: str
+    revision: str
+    configuration: str | None = None
+    parts: Mapping[str, str] = field(default_factory=lambda: {"train": "train", "valid": "validation", "test": "test"})
+    jsonl: str | None = None
+    files_of: Mapping[str, Sequence[str]] | None = None
+
+    def splits(self, at: DataLocation) -> list[str]:
+        """The names in ``parts``, or of a local copy's files."""
+        return self._copy(at).splits(at) if at.path else list(self.parts)
+
+    def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
+        """One an entry."""
+        if at.path:
+            yield from self._copy(at).rows(split, at)
+            return
+        found = enumerate(_converted(self._load(split, streaming), self.repository))
+        entries = ((f"{self.repository} {self.parts[split]}:{number}", entry) for number, entry in found)
+        yield from self.columns(at).rows(entries, uniform=not streaming)
+
+    def fingerprint(self, split: str, at: DataLocation) -> str:
+        """The revision stands for the content."""
+        if at.path:
+            return self._copy(at).fingerprint(split, at)
+        of = (
+            self.repository,
+            self.revision,
+            self.configuration,
+            self.parts[split],
+            self.jsonl,
+            self.options,
+            self.files_of,
+        )
+        return " ".join(map(str, of))
+
+    def unread(self, at: DataLocation) -> dict[str, str]:
+        """What says where on the hub to look, where there is a local copy."""
+        names = "repository", "revision", "configuration", "parts", "jsonl", "files_of"
+        return {f"reader.{name}": f"records are read from data.path={at.path}" for name in names} if at.path else {}
+
+    def _load(self, split: str, streaming: bool) -> Iterable[Mapping[str, Any]]:
+        part = self.parts[split]
+        try:
+            if self.jsonl:
+                file = self.jsonl.format(revision=self.revision, split=part)
+                return datasets.load_dataset("json", data_files={"train": file}, split="train", streaming=streaming)
+            files = {name: list(given) for name, given in (self.files_of or {}).items()}
+            loaded = datasets.load_dataset(
+                self.repository,
+                self.configuration,
+                revision=self.revision,
+                split=part,
+                streaming=streaming,
+                **({"data_files": files} if files else {}),
+            )
+            for name, feature in (loaded.features or {}).items():
+                if isinstance(feature, datasets.Image):  # opened when they are needed
+                    loaded = loaded.cast_column(name, datasets.Image(decode=False))
+            return loaded
+        except (OSError, ValueError) as error:  # what datasets and its HTTP layer raise is one of these
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"cannot load {self.repository} from {'its home' if self.jsonl else 'the hub'} ({reason}); download it "
+                "where there is a network, and set data.path=DIR"
+            ) from error
+
+    def _copy(self, at: DataLocation) -> Reader:
+        if any(at.folder.glob(f"*.{at.source}")):
+            return ParallelTextReader()
+        if any(file.suffix[1:] in FORMATS for file in at.folder.iterdir()):
+            return TableReader(column=self.column, references=self.references, language=self.language)
+        raise UserError(
+            f"{at.folder} has neither SPLIT.{at.source} and SPLIT.{at.target} nor SPLIT.{{{','.join(FORMATS)}}} files"
+        )
+
+
+def _converted(loaded: Iterable[Mapping[str, Any]], name: str) -> Iterator[RowOrFault]:
+    """Yield the entries of a dataset of the hub; one that can't be converted is a bad row where rows have numbers."""
+    rows, number = iter(loaded), 0
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except UnicodeDecodeError as error:
+            if not isinstance(loaded, datasets.Dataset):
+                raise UserError(f"{name}:{number}: not UTF-8") from error
+            yield NOT_UTF8
+            rows = iter(loaded.select(range(number + 1, len(loaded))))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{name} can't be read after row {number}: {reason}"[:300]) from error
+        number += 1

@@ -1,0 +1,88 @@
+"""Training from the source directly, without storing what is encoded: for sets larger than the disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from seq2seq.batch import Batch
+from seq2seq.data.arrow import chunks
+from seq2seq.data.batching import Indices, shard
+from seq2seq.data.codec import Codec
+from seq2seq.data.collate import collate, filler
+from seq2seq.data.data_source import DataSource
+from seq2seq.data.example import Example, lengths
+from seq2seq.data.loading import Batcher, loader_error
+from seq2seq.data.policy import Report
+from seq2seq.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RecordStream:
+    """How a training split is read without storing it, ``buffer_size`` records at a time."""
+
+    data: DataSource
+    split: str
+    codec: Codec
+    sampling: bool
+    batcher: Batcher
+    buffer_size: int
+
+
+class StreamedBatches(IterableDataset[list[Batch]]):
+    """Item i is this rank's batches of the i-th buffer of a stream, made by loader worker i modulo their number.
+
+    So neither the number of workers nor that of ranks changes the order. Every worker and rank reads the whole stream,
+    but tokenises, which is what costs, its own buffers only.
+    """
+
+    def __init__(self, stream: RecordStream, seed: int, epoch: int, rank: int, world_size: int) -> None:
+        self.stream, self.seed, self.epoch, self.rank, self.world_size = stream, seed, epoch, rank, world_size
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        stream, info = self.stream, get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        report, read = Report("train"), Report("train")
+        rows = stream.data.records(stream.split, read)
+        for number, buffer in enumerate(chunks(rows, stream.buffer_size)):
+            if number % workers != worker:
+                continue
+            # Encode the records of this buffer
+            examples: dict[int, Example] = {}
+            for index, (place, record) in enumerate(buffer, number * stream.buffer_size):
+                sample = (self.seed, self.epoch, index) if stream.sampling else None
+                if example := stream.data.policy.fit(stream.codec(record, sample, place, report), place, report):
+                    examples[index] = example
+            # Put them into batches of like lengths
+            records = np.array(list(examples), np.int64)
+            batches = stream.batcher.random(lengths(examples.values()), (self.seed, self.epoch, number))
+            yield [_batch(examples, records[b]) for b in shard(batches, self.rank, self.world_size)]
+        if self.rank == 0:  # what was read is the same for all workers; what was too long, each one's own
+            for line in report.lines() + (read.lines() if worker == 0 else []):
+                log.warning("%s", line)
+
+
+class StreamedLoader:
+    """The batches of a loader of lists of batches, from batch ``start`` on."""
+
+    def __init__(self, buffers: DataLoader[list[Batch]], start: int) -> None:
+        self.buffers, self.start = buffers, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            yield from islice(chain.from_iterable(self.buffers), self.start, None)
+        except UserError as error:
+            raise loader_error(error) from None
+
+
+def _batch(examples: dict[int, Example], indices: Indices) -> Batch:
+    if not len(indices):
+        return filler()
+    return collate([examples[i] for i in indices.tolist()], indices.tolist())

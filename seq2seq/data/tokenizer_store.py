@@ -1,0 +1,67 @@
+"""The tokenizers of a corpus: loaded from the user's files, from ``data.cache``, or trained on the training split."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from seq2seq.data import cache, vocabulary
+from seq2seq.data.data_source import DataSource
+from seq2seq.data.encoding import Encoding, Side
+from seq2seq.data.policy import Report
+from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
+from seq2seq.errors import UserError
+from seq2seq.files import sealed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TokenizerStore:
+    """What makes the tokenizers of a dataset by ``options``, and keeps trained ones in ``folder``."""
+
+    options: TokenizerOptions
+    data: DataSource
+    encoding: Encoding
+    folder: Path
+
+    def __post_init__(self) -> None:
+        """Check that there are model files for all sides, or for none."""
+        named = [getattr(self.options, f"{side}_model") is not None for side in self.encoding.sides]
+        if any(named) and not all(named):
+            side = self.encoding.sides[named.index(False)]
+            raise UserError(f"tokenizer.{side}_model=null, but the other side has one: give both or neither")
+
+    def tokenizers(self) -> dict[str, Tokenizer]:
+        """Return the tokenizer of each side that is text."""
+        options, sides = self.options, self.encoding.sides
+        files = {"source": options.source_model, "target": options.target_model}
+        if models := {side: Path(file) for side, file in files.items() if file and side in sides}:
+            return {side: Tokenizer.load(models[side], options.type, options.sampling) for side in sides}
+        if options.joint:
+            return dict.fromkeys(sides, self._trained(sides))
+        return {side: self._trained((side,)) for side in sides}
+
+    def _trained(self, sides: tuple[Side, ...]) -> Tokenizer:
+        options, name = self.options, self.data.find("train")
+        names = "type", "vocab_size", "normalization", "character_coverage", "byte_fallback", "split_digits"
+        settings = {name: getattr(options, name) for name in names}
+        settings["user_defined_symbols"] = list(options.user_defined_symbols)
+        kind = type(self.encoding).__name__
+        key = cache.key(cache.form(), kind, self.data.fingerprint(name), sides, settings, options.max_records)
+        file = self.folder / f"{key}.model"
+        if (content := sealed.content(file)) is not None:
+            return Tokenizer(content[0], options.type, options.sampling)
+        log.info("training a %s tokenizer for %s", options.type, " and ".join(getattr(self.data.at, s) for s in sides))
+        # Train on records drawn from the whole split
+        report = Report("train")
+        records = self.encoding.records(self.data.records(name, report), report)
+        texts = vocabulary.draw((self.encoding.texts(record, sides) for _, record in records), options.max_records)
+        if not texts:
+            raise self.data.empty(name, report)
+        tokenizer = Tokenizer.train(chain.from_iterable(texts), **settings)
+        with cache.writing(file) as temporary:
+            temporary.write_bytes(tokenizer.model)
+        return Tokenizer(tokenizer.model, options.type, options.sampling)

@@ -1,0 +1,31 @@
+"""Examples that are cut: they keep an end, and the sizes of their sentences add up."""
+
+from __future__ import annotations
+
+import pytest
+
+from seq2seq.batch import BOS, EOS
+from seq2seq.data.example import Example, cut_sizes
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (9, ([5, 6, 7, EOS], [BOS, 8, 9, EOS])),
+        (3, ([5, 6, EOS], [BOS, 8, 9, EOS])),
+        (2, ([5, EOS], [BOS, 8, EOS])),
+    ],
+)
+def test_truncation_leaves_an_end(most, expected):
+    example = Example([5, 6, 7, EOS], [BOS, 8, 9, EOS])
+    assert example.length == 4
+    short = example.cut(most, most)
+    assert (short.source, short.target) == expected
+    assert short.length == min(4, most)
+
+
+@pytest.mark.parametrize(
+    ("length", "left"), [(12, [3, 4, 5]), (11, [3, 4, 4]), (9, [3, 4, 2]), (8, [3, 5]), (7, [3, 4]), (4, [4]), (2, [2])]
+)
+def test_the_end_mark_belongs_to_the_last_sentence_left(length, left):
+    assert cut_sizes([3, 4, 5], length) == left
