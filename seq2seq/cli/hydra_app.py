@@ -18,16 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli import sweep
 from seq2seq.cli.overrides import forced, groups, keys, shown
+from seq2seq.compat import hydra as hydra_compat
 from seq2seq.config.instantiate import CONF
 from seq2seq.config.validate import by_origin, in_slots, suggest
 from seq2seq.errors import UserError
@@ -99,7 +97,7 @@ def _flags(arguments: list[str]) -> list[str]:
     Raises:
         UserError: Hydra has no such flag, or can't join it with another.
     """
-    parser = get_args_parser()
+    parser = hydra_compat.flag_parser()
     parser.exit_on_error = False
     try:
         found, unknown = parser.parse_known_args(arguments)
@@ -203,7 +201,7 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
     axes = []
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         overrides = [*_params(config_name, overrides), *overrides]
-        for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
+        for override in hydra_compat.parse_overrides(overrides):
             line = str(override.input_line)
             named = override.is_sweep_override() or _names_files(override.value())
             if override.key_or_group in groups() and not named:
@@ -248,7 +246,7 @@ def _params(config_name: str, overrides: list[str]) -> list[str]:
 
 def _choices(config_name: str, job: list[str]) -> dict[str, str | None]:
     """{group: file} of a job; a group that fills another key than its own is ``group@key``."""
-    return dict(hydra.compose(config_name, job, return_hydra_config=True).hydra.runtime.choices)
+    return hydra_compat.choices(hydra.compose(config_name, job, return_hydra_config=True))
 
 
 def _chosen(key: str, among: Mapping[str, str | None]) -> str | None:
@@ -260,15 +258,16 @@ def _chosen(key: str, among: Mapping[str, str | None]) -> str | None:
 
 def _without(error: Exception, config_name: str, job: list[str]) -> str:
     """``explain``, and of a mechanism without the part that was chosen, which parts it has."""
-    if not (found := re.search(r"Could not override '(attention/\w+@?([\w.]*))'", str(error))):
+    refused, _ = hydra_compat.not_overridable(str(error)) or ("", "")
+    if not (found := re.fullmatch(r"attention/\w+@?([\w.]*)", refused)):
         return explain(error)
-    among = _choices(config_name, [line for line in job if line.partition("=")[0] != found[1]])
-    slot = found[2].partition(".")[0] or "attention"
+    among = _choices(config_name, [line for line in job if line.partition("=")[0] != refused])
+    slot = found[1].partition(".")[0] or "attention"
     if (name := _chosen(slot, among)) is None:
         return explain(error)
     stands = (group for group in among if group.startswith("attention/"))
     parts = sorted(group for group in stands if (group.partition("@")[2].partition(".")[0] or "attention") == slot)
-    return f"{name} has no part {found[1]}; it has: {', '.join(parts) or 'none'}"
+    return f"{name} has no part {refused}; it has: {', '.join(parts) or 'none'}"
 
 
 def explain(error: Exception) -> str:
@@ -280,8 +279,9 @@ def explain(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         typed = _short(shown(str(error.override)))
         return f"can't read {typed!r}: write GROUP=CHOICE or KEY=VALUE, with quotes around special characters"
-    if found := re.search(r"Could not override '([^']+)'\.( Did you mean to override [^?]*\?)?", text):
-        return f"{found[1]} can't be chosen here.{found[2] or ' --help lists what can.'}"
+    if found := hydra_compat.not_overridable(text):
+        group, proposal = found
+        return f"{group} can't be chosen here. {proposal or '--help lists what can.'}"
     return text
 
 

@@ -13,10 +13,9 @@ import os
 import re
 from collections.abc import Collection, Iterable
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
+from seq2seq.compat.hydra import parse_override, quoted
 from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
 
@@ -62,7 +61,7 @@ def shown(text: str) -> str:
 def literal(value: str) -> str:
     """Quote ``value`` so that it is a string, character for character: neither grammar nor interpolation reads it."""
     escaped = re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)
-    return QuotedString(escaped, Quote.single).with_quotes()
+    return quoted(escaped)
 
 
 def _path(name: str, value: str, *, sweeps: bool) -> str:
@@ -98,7 +97,7 @@ def _items(text: str) -> list[str]:
 def _reads(override: str) -> bool:
     """Tell whether Hydra's grammar reads ``override``, an ambiguous list of values included."""
     try:
-        OverridesParser.create().parse_override(override)
+        parse_override(override)
     except (HydraException, RecursionError):
         return False
     return True

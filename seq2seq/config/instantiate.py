@@ -18,6 +18,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq.compat.omegaconf import full_key
 from seq2seq.errors import UserError
 
 PACKAGE = "seq2seq"
@@ -106,7 +107,7 @@ def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         return dict(node)
     try:
         if missing := sorted(OmegaConf.missing_keys(node)):
-            prefix = node._get_full_key(None)
+            prefix = full_key(node)
             names = ", ".join(f"{prefix}.{key}" if prefix else key for key in missing)
             raise UserError(f"required, but not given: {names}")
         return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from seq2seq.batch import Batch
+from seq2seq.compat.torch import worker_error
 from seq2seq.data.arrow import Records, Strings, TokenLists, chunks
 from seq2seq.data.batching import Indices, Lengths, random_batches, shard
 from seq2seq.data.codec import Codec, Example, TextCodec
@@ -146,10 +146,8 @@ def fitting(codec: Codec, example: Example, place: str, report: Report) -> Examp
 
 def own_error(error: UserError) -> UserError:
     """Return the error that a loader worker met, which arrives with the worker's traceback in its message."""
-    told = str(error).strip().splitlines()
-    if not told or "in DataLoader worker process" not in told[0]:
-        return error
-    return UserError(re.sub(r"^[\w.]+: ", "", told[-1]))
+    message = worker_error(str(error))
+    return error if message is None else UserError(message)
 
 
 def lengths(examples: Iterable[Example]) -> tuple[Lengths, Lengths]:

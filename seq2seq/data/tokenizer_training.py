@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from sentencepiece import SentencePieceTrainer
 
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
+from seq2seq.compat.sentencepiece import is_without_text, needed_vocabulary
 from seq2seq.data.pieces import one_line
 from seq2seq.errors import UserError
 
@@ -104,11 +104,11 @@ def _stretches(text: str) -> Iterator[str]:
 
 
 def _explanation(error: str, vocab_size: int) -> str:
-    if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
+    if needed := needed_vocabulary(error):
         return (
-            f"data.tokenizer.vocab_size={vocab_size} is too small: the characters of the text alone take {needed[1]}; "
+            f"data.tokenizer.vocab_size={vocab_size} is too small: the characters of the text alone take {needed}; "
             "raise it, or lower data.tokenizer.character_coverage"
         )
-    if "sentences_.empty()" in error:
+    if is_without_text(error):
         return "no text to train a tokenizer on: the training split is empty"
     return f"SentencePiece could not train a tokenizer (data.tokenizer): {' '.join(error.split())}"

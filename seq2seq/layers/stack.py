@@ -17,16 +17,18 @@ class Stack(nn.Module, Generic[M]):
 
     def __init__(self, modules: Iterable[M]) -> None:
         super().__init__()
-        for place, module in enumerate(modules):
-            self.add_module(str(place), module)
-        if not self._modules:
+        self._size = 0
+        for index, module in enumerate(modules):
+            self.add_module(str(index), module)
+            self._size = index + 1
+        if not self._size:
             raise UserError("layers must be at least 1")
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return self._size
 
-    def __getitem__(self, place: int) -> M:
-        return cast(M, self._modules[str(range(len(self))[place])])
+    def __getitem__(self, index: int) -> M:
+        return cast(M, self.get_submodule(str(range(self._size)[index])))
 
     def __iter__(self) -> Iterator[M]:
-        return cast(Iterator[M], iter(self._modules.values()))
+        return (self[index] for index in range(self._size))

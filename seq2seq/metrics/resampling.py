@@ -19,6 +19,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
+from seq2seq.compat.sacrebleu import score_of_sums
 from seq2seq.metrics import captions
 from seq2seq.metrics.translation import MetricResult
 
@@ -40,7 +41,7 @@ def score(name: str, sums: ArrayLike) -> NDArray[np.float64]:
     if isinstance(counter, BLEU):
         return _bleu(counter, s)
     flat = s.reshape(-1, s.shape[-1])
-    return np.array([counter._compute_score_from_stats(list(row)).score for row in flat]).reshape(s.shape[:-1])
+    return np.array([score_of_sums(counter, row.tolist()) for row in flat]).reshape(s.shape[:-1])
 
 
 def lower_is_better(name: str) -> bool:

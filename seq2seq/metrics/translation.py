@@ -18,6 +18,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
+from seq2seq.compat.sacrebleu import corpus_score, sentence_statistics
 from seq2seq.errors import UserError
 
 RecordRows = Sequence[Sequence[float]]
@@ -84,8 +85,8 @@ def counted(
 ) -> tuple[float, list[list[float]]]:
     """The score of a corpus, and the counts of each sentence that it is made of, in one pass."""
     streams = list(zip_longest(*references))  # the k-th reference of every sentence, None where there are fewer
-    rows = scorer._extract_corpus_statistics(list(hypotheses), streams)
-    return float(scorer._aggregate_and_compute(rows).score), [[float(x) for x in row] for row in rows]
+    rows = sentence_statistics(scorer, hypotheses, streams)
+    return corpus_score(scorer, rows), [[float(x) for x in row] for row in rows]
 
 
 def check(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -22,9 +22,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
+from seq2seq.compat.matplotlib import without_glyph_warnings
 from seq2seq.files.writing import write_text, writing
 from seq2seq.plots.excerpt import Block, excerpt
-from seq2seq.plots.fonts import families, label, quiet
+from seq2seq.plots.fonts import families, label
 from seq2seq.plots.heatmap import DPI, SURE
 from seq2seq.plots.page import page
 from seq2seq.plots.running import SIZE, Pen, laid, name_of, wrap
@@ -82,7 +83,7 @@ def save_document(
     title = title or f"record {record}"
     stem = Path(directory) / f"{record:05d}_document"
     picture, html = Path(f"{stem}.png"), Path(f"{stem}.html")
-    with quiet(), writing(picture) as temporary:
+    with without_glyph_warnings(), writing(picture) as temporary:
         draw(shading, title).savefig(temporary)
     write_text(html, page(shading, title))
     arrays = {

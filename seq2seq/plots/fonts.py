@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,11 +111,3 @@ def _script(character: str) -> str:
 
 def _is_mark(character: str) -> bool:
     return unicodedata.category(character).startswith("M")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without a warning for every missing glyph: ``families`` has said it in one line."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield

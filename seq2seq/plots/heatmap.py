@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
+from seq2seq.compat.matplotlib import without_glyph_warnings
 from seq2seq.files.writing import writing
-from seq2seq.plots.fonts import families, label, quiet, width
+from seq2seq.plots.fonts import families, label, width
 
 Cell = tuple[int, int]  # (column, row): (source, target)
 
@@ -51,7 +52,7 @@ def save(
     gold, possible = list(gold), list(possible)
     picture, arrays = Path(f"{stem}.png"), Path(f"{stem}.npz")
     figure = draw(weights, rows, columns, gold=gold, possible=possible, title=title)
-    with quiet(), writing(picture) as temporary:
+    with without_glyph_warnings(), writing(picture) as temporary:
         figure.savefig(temporary, bbox_inches="tight", pad_inches=0.1)
     with writing(arrays) as temporary:
         np.savez_compressed(
@@ -166,7 +167,7 @@ def _entitle(canvas: FigureCanvasAgg, title: str, fonts: list[str]) -> None:
     """Writes the title above whatever the tokens of the top row reach up to."""
     figure = canvas.figure
     first = figure.axes[0]
-    with quiet():
+    with without_glyph_warnings():
         tokens = first.xaxis.get_tightbbox(canvas.get_renderer()) or first.bbox
     height = (tokens.y1 + 0.12 * DPI) / figure.bbox.height
     figure.text(0, height, title, family=fonts, fontsize=10, parse_math=False)

@@ -11,7 +11,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from seq2seq.plots.fonts import label, quiet
+from seq2seq.compat.matplotlib import without_glyph_warnings
+from seq2seq.plots.fonts import label
 from seq2seq.plots.heatmap import DPI
 from seq2seq.plots.shading import ShadedWord, right_to_left
 
@@ -34,7 +35,7 @@ class Pen:
         """Return the width of ``text`` in inches."""
         if text not in self.known:
             font = FontProperties(family=self.fonts, size=SIZE)
-            with quiet():
+            with without_glyph_warnings():
                 self.known[text] = self.renderer.get_text_width_height_descent(text, font, False)[0] / DPI
         return self.known[text]
 

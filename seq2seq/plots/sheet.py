@@ -24,9 +24,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from seq2seq.compat.matplotlib import without_glyph_warnings
 from seq2seq.files.writing import writing
 from seq2seq.metrics.words import merge
-from seq2seq.plots.fonts import families, label, quiet
+from seq2seq.plots.fonts import families, label
 from seq2seq.plots.heatmap import DPI
 
 Array = NDArray[np.float64]
@@ -85,7 +86,7 @@ def save_sheet(
         title=title or f"record {record}",
     )
     file = Path(f"{stem}.png")
-    with quiet(), writing(file) as temporary:
+    with without_glyph_warnings(), writing(file) as temporary:
         figure.savefig(temporary)
     with writing(f"{stem}.npz") as temporary:
         np.savez_compressed(

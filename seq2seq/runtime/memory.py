@@ -6,10 +6,13 @@ import ctypes
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+from seq2seq.compat.torch import memory_changes
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -59,13 +62,7 @@ def allocated(work: Callable[[], object]) -> int:
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
-    assert profiler.profiler is not None
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    alive = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        alive += event.nbytes()  # negative where memory is freed
-        most = max(most, alive)
-    return most
+    return max(accumulate(memory_changes(profiler), initial=0))
 
 
 def allocated_on_gpu(work: Callable[[], object]) -> int:

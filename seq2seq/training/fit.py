@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig
 
+from seq2seq.compat.lightning import NEVER, quiet
 from seq2seq.config.instantiate import build_node, build_tool, plain
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.corpus import Corpus
@@ -41,7 +41,7 @@ from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
 from seq2seq.training.options import TrainingOptions
 from seq2seq.training.precision import check_precision, precision_of, tell_speed
-from seq2seq.training.resume import NEVER, ResumeState
+from seq2seq.training.resume import ResumeState
 from seq2seq.training.self_critical import SelfCritical
 from seq2seq.training.validation import Validation
 
@@ -110,7 +110,7 @@ def fit(
     validation = Validation(corpus, options)
     if config.trainer.get("limit_val_batches") != 0:
         validation.check(options.monitored)
-    with _quiet():
+    with quiet():
         session = _Session(config, options, corpus, model, validation, run_dir)
         devices = session.trainer.num_devices * session.trainer.num_nodes
         alone = devices == 1 or launch.is_launched()
@@ -297,28 +297,3 @@ def _loggers(config: DictConfig, run_dir: Path) -> list[Logger]:
     except ModuleNotFoundError as error:
         names = ", ".join(map(str, config.logger))
         raise UserError(f"logger: one of {names} needs a package that is not installed: {error}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's advice: what it says of loaders, loggers and devices does not hold here."""
-    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in chatter]
-    with warnings.catch_warnings():
-        for message in (
-            ".*does not have many workers.*",
-            ".*smaller than the logging interval.*",
-            ".*sync_dist=True.*",
-            ".*dataloader is not resumable.*",
-            ".*treespec, LeafSpec.*",
-            ".*broadcast_buffers.*",
-            "Grad strides do not match.*",
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        for logger in chatter:
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(chatter, levels, strict=True):
-                logger.setLevel(level)

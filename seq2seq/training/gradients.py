@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attention
+from seq2seq.compat.torch import clamp_, multiply_
 from seq2seq.errors import UserError
 
 
@@ -22,10 +23,9 @@ def rescale(
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients) * scale
     factor = norm.new_tensor(scale) if not clip or algorithm == "value" else scale * (clip / (norm + 1e-6)).clamp(max=1)
-    torch._foreach_mul_(gradients, factor)
+    multiply_(gradients, factor)
     if clip and algorithm == "value":
-        torch._foreach_clamp_min_(gradients, -clip)
-        torch._foreach_clamp_max_(gradients, clip)
+        clamp_(gradients, -clip, clip)
     return norm
 
 

@@ -14,12 +14,12 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
 from torch import distributed as dist
 
+from seq2seq.compat.python import start_resource_tracker
 from seq2seq.errors import UserError
 from seq2seq.runtime.interrupts import end_with
 from seq2seq.training.interruption import Interrupted
@@ -81,7 +81,7 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
 @contextmanager
 def _interrupts_are_ours() -> Iterator[None]:
     """Processes that start in the block never see Ctrl-C: this one does, and tells or ends them."""
-    resource_tracker.ensure_running()  # which would unblock the signal when the first process starts
+    start_resource_tracker()  # which would unblock the signal when the first process starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

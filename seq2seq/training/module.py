@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch.optim import Optimizer
 
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch
+from seq2seq.compat.lightning import time_limit
 from seq2seq.loss import Criterion
 from seq2seq.model import Seq2Seq
 from seq2seq.runtime.memory import give_back
@@ -72,8 +72,7 @@ class Training(L.LightningModule):
         """Built when the parameters stand on their device."""
         optimizer = self.make_optimizer(parameter_groups(self, self.options.weight_decay_on))
         schedule = self.make_schedule(optimizer)
-        timed = any(isinstance(callback, Timer) for callback in vars(self.trainer)["callbacks"])
-        schedule.plan(self.trainer.estimated_stepping_batches, timed=timed)
+        schedule.plan(self.trainer.estimated_stepping_batches, timed=time_limit(self.trainer) is not None)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from seq2seq.compat.torch import can_skip_on_device, skip_if
 from seq2seq.errors import UserError
 from seq2seq.training import distributed
 
@@ -32,11 +33,11 @@ class NonFiniteGuard:
 
     def on_device(self, optimizer: Optimizer, device: torch.device) -> bool:
         """Whether the check can be left to the device."""
-        return device.type != "cpu" and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+        return device.type != "cpu" and can_skip_on_device(optimizer)
 
     def mark(self, optimizer: Optimizer, bad: Tensor, step: int, records: list[Tensor]) -> None:
         """Lets the device skip the update if ``bad`` (a bool scalar on it)."""
-        vars(optimizer).update(found_inf=bad.float(), grad_scale=None)
+        skip_if(optimizer, bad)
         self._unseen.append((step, bad, records))
 
     def look(self) -> None:

@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from seq2seq.compat import lightning as loops
 from seq2seq.errors import UserError
 from seq2seq.training import distributed
 from seq2seq.training.datamodule import DataModule
 
 CallbackState = dict[str, Any]
-
-NEVER = 2**62  # batches
 
 
 def generators(device: torch.device) -> CallbackState:
@@ -69,7 +68,7 @@ class ResumeState(Callback):
             random.seed(seed)
             np.random.seed(seed % 2**32)
             self.generators = generators(pl_module.device)
-        self._when_to_validate(trainer, due=self.validating)
+        loops.set_validation(trainer, is_due=self.validating)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A new epoch: nothing of it is trained on."""
@@ -87,17 +86,17 @@ class ResumeState(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Takes the place if an update has ended, and decides whether to validate now."""
-        loop = trainer.fit_loop.epoch_loop
-        self.complete = not loop._should_accumulate()
+        self.complete = loops.ends_update(trainer)
         if not self.complete:
-            self._when_to_validate(trainer, due=False)
+            loops.set_validation(trainer, is_due=False)
             return
-        self.datamodule.at = (trainer.current_epoch, loop.batch_progress.current.ready)
-        self.batches, self.ends_epoch = loop.batch_progress.total.ready, loop._num_ready_batches_reached()
+        self.datamodule.at = (trainer.current_epoch, loops.epoch_batches(trainer))
+        self.batches, self.ends_epoch = loops.total_batches(trainer), loops.ends_epoch(trainer)
         self.generators = generators(pl_module.device)
         step, last_epoch = trainer.global_step, trainer.current_epoch + 1 == trainer.max_epochs
         due = step % self.validate_every == 0 if self.validate_every else self.ends_epoch
-        self._when_to_validate(trainer, due or step == trainer.max_steps or (self.ends_epoch and last_epoch))
+        due = due or step == trainer.max_steps or (self.ends_epoch and last_epoch)
+        loops.set_validation(trainer, is_due=due)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """From here to the end the validation is pending."""
@@ -109,10 +108,6 @@ class ResumeState(Callback):
             self.validating = False
             restore(self.generators, pl_module.device)
 
-    def _when_to_validate(self, trainer: L.Trainer, due: bool) -> None:
-        """Lightning validates after a batch whose number over all epochs is a multiple of ``val_check_batch``."""
-        trainer.val_check_batch = trainer.fit_loop.epoch_loop.batch_progress.total.ready if due else NEVER
-
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: CallbackState) -> None:
         """Writes the place into the checkpoint, and into Lightning's counters there."""
         checkpoint["position"] = {
@@ -122,15 +117,15 @@ class ResumeState(Callback):
             "ends_epoch": self.ends_epoch,
         }
         epoch, batches = self.datamodule.at
-        fit = checkpoint["loops"]["fit_loop"]
-        _count(fit["epoch_progress"], begun=epoch + 1, done=epoch)
-        progress = fit["epoch_loop.batch_progress"]
-        _count(progress, begun=batches, done=batches)
-        _count({"total": progress["total"]}, begun=self.batches, done=self.batches)
-        progress["is_last_batch"] = self.ends_epoch
-        fit["epoch_loop.state_dict"]["_batches_that_stepped"] = trainer.global_step
-        # What Lightning takes for a validation that was broken off, and runs anew.
-        _count(fit["epoch_loop.val_loop.batch_progress"], begun=1, done=1 - self.validating)
+        loops.write_progress(
+            checkpoint,
+            epoch=epoch,
+            batches=batches,
+            total_batches=self.batches,
+            updates=trainer.global_step,
+            ends_epoch=self.ends_epoch,
+            validating=self.validating,
+        )
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: CallbackState) -> None:
         """Takes the place from the checkpoint."""
@@ -143,9 +138,3 @@ class ResumeState(Callback):
         self.generators = self._restored = position["generators"][trainer.global_rank]
         self.validating, self.batches = position["validating"], position["batches"]
         self.ends_epoch = position["ends_epoch"]
-
-
-def _count(progress: CallbackState, *, begun: int, done: int) -> None:
-    for tracker in progress.values():
-        if isinstance(tracker, dict):
-            tracker.update(ready=begun, started=begun, processed=done, completed=done)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from seq2seq.plots.fonts import quiet
+from seq2seq.compat.matplotlib import without_glyph_warnings
 from seq2seq.plots.sheet import CHOSEN, GOLD, ImageAttention, draw, light, save_sheet
 
 CELLS = np.array([(row, column) for row in range(2) for column in range(3)])
@@ -66,7 +66,7 @@ def test_gold_is_dashed_and_a_sentinel_is_a_bar() -> None:
 def test_a_long_title_stays_on_the_sheet(caption: str) -> None:
     title = f"record 7, a-name.jpg: {caption}"
     figure = draw(PICTURE, looks([1 / 6] * 6), CELLS, (2, 3), title=title)
-    with quiet():  # no font here may have the letters
+    with without_glyph_warnings():  # no font here may have the letters
         figure.draw_without_rendering()
     assert "".join(text.get_text() for text in figure.texts).replace(" ", "") == title.replace(" ", "")
     assert len(figure.texts) > 1 and all(text.get_window_extent().x1 < figure.bbox.x1 for text in figure.texts)

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from seq2seq.compat.python import is_overlong_cell
 from seq2seq.data.records import Fault
 from seq2seq.errors import UserError
 from seq2seq.files.text import SURROGATE, flaw, open_lines
@@ -79,7 +80,7 @@ def comma_separated(path: Path) -> Iterator[tuple[int, RowOrFault]]:
             cells = next(csv.reader(lines, strict=True))
             fault = UNQUOTED if lines.again and not RFC_4180.fullmatch("".join(lines.of_row)) else None
         except csv.Error as error:
-            cells, fault = [], OVERLONG if "limit" in str(error) else UNCLOSED
+            cells, fault = [], OVERLONG if is_overlong_cell(error) else UNCLOSED
         if names is None:
             if fault is not None:
                 raise UserError(f"{path}:1: the column names can't be read: {fault.reason}")

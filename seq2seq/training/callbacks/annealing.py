@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, Timer
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from seq2seq.attention.base import Attention
+from seq2seq.compat.lightning import time_limit
 from seq2seq.encoders.backbone import BackboneEncoder
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
@@ -28,7 +29,7 @@ class Annealing(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Finds out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
         self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
-        self.timer = next((found for found in vars(trainer)["callbacks"] if isinstance(found, Timer)), None)
+        self.timer = time_limit(trainer)
         self.told = [
             module for module in pl_module.modules() if isinstance(module, (Attention, BackboneEncoder, Criterion))
         ]

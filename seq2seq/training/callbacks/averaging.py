@@ -15,6 +15,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from seq2seq.compat.lightning import ends_update
+from seq2seq.compat.torch import interpolate_
 from seq2seq.training.options import TrainingOptions
 
 AveragingState = dict[str, Any]
@@ -46,7 +48,7 @@ class Averaging(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Follows the weights."""
-        if not trainer.fit_loop.epoch_loop._should_accumulate():
+        if ends_update(trainer):
             with torch.no_grad():
                 self.update(list(pl_module.parameters()), trainer.global_step)
 
@@ -115,7 +117,7 @@ class MovingAverage(Averaging):
             self.average = [weight.detach().clone() for weight in weights]
         else:
             decay = self.decay if self.trained else min(self.decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(self.average, weights, 1 - decay)
+            interpolate_(self.average, weights, 1 - decay)
 
 
 class LastAverage(Averaging):

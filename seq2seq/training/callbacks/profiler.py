@@ -14,19 +14,21 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import ProfilerActivity, profile
 
+from seq2seq.compat.lightning import ends_update, phase_of
 from seq2seq.files.writing import write_text
 
 log = logging.getLogger(__name__)
 
 WARM_UP = 5  # updates that are not measured
 OPERATIONS = 15  # named in the table
-PHASES = {  # what Lightning calls them
-    "train_dataloader_next": "waiting for data",
-    "batch_to_device": "copy to the device",
-    "training_step": "forward and loss",
+PHASES = {
+    "data": "waiting for data",
+    "transfer": "copy to the device",
+    "forward": "forward and loss",
     "backward": "backward",
-    "optimizer_step": "clipping and optimiser",
+    "update": "clipping and optimiser",
 }
+"""What the table calls the phases of an update."""
 
 
 class PhaseProfiler(Profiler):
@@ -44,7 +46,9 @@ class PhaseProfiler(Profiler):
     def stop(self, action_name: str) -> None:
         """Ends it."""
         if action_name in self._begun:
-            self.seconds[action_name.rsplit(".", 1)[-1]] += self.now() - self._begun.pop(action_name)
+            seconds = self.now() - self._begun.pop(action_name)
+            if (phase := phase_of(action_name)) is not None:
+                self.seconds[phase] += seconds
 
     @staticmethod
     def now() -> float:
@@ -73,7 +77,7 @@ class Profile(Callback):
     ) -> None:
         """Begins and ends the measurements."""
         self._tokens += batch.target_tokens
-        if trainer.fit_loop.epoch_loop._should_accumulate():
+        if not ends_update(trainer):
             return
         step = trainer.global_step
         if step == WARM_UP:
@@ -99,7 +103,7 @@ class Profile(Callback):
     def _by_phase(self, total: float) -> list[str]:
         spent = {words: self.phases.seconds[name] for name, words in PHASES.items()}
         # the optimiser's step holds the two before it
-        spent[PHASES["optimizer_step"]] -= spent[PHASES["training_step"]] + spent[PHASES["backward"]]
+        spent[PHASES["update"]] -= spent[PHASES["forward"]] + spent[PHASES["backward"]]
         spent["everything else"] = total - sum(spent.values())
         lines = [
             f"{self.updates} updates, {self._tokens / total:,.0f} target tokens/s",

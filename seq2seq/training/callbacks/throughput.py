@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from seq2seq.compat.lightning import ends_update
 from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.module import Training
 
@@ -47,7 +48,7 @@ class Throughput(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Figures, if it is time."""
-        if trainer.global_step % self.every == 0 and not trainer.fit_loop.epoch_loop._should_accumulate():
+        if trainer.global_step % self.every == 0 and ends_update(trainer):
             self._report(trainer, pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
