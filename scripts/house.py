@@ -1,0 +1,218 @@
+"""Count what makes the code easy or hard to find one's way in, and hold it against limits.
+
+    python scripts/house.py                                        # the counts; exit code 1 where a limit is broken
+    python scripts/house.py --list                                 # with the names behind each count
+    python scripts/house.py --draw 20 --seed 1 --answers FILE      # code lines without their modules, answers in FILE
+
+The scale is that of the house: its parts are the packages directly under ``seq2seq/`` and the modules beside them. An
+arrow is an import from one part by another, however many lines import it.
+
+``--draw`` is for a reader who has not seen the code: name the module of each line, then compare with the answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from statistics import median
+
+import grimp
+
+ROOT = Path(__file__).parents[1]
+LIMITS = {
+    "import arrows": 135,
+    "loose modules": 8,
+    "arrows back up": 0,
+    "median module (lines)": 150,
+    "longest module (lines)": 400,
+}
+"""The most of each count; the other counts have no limit."""
+SHORT = 3  # words of a docstring that says too little
+TASK_BASES = ("Codec", "Corpus", "Encoder")
+"""Base classes whose subclasses belong to tasks, which alone may ask for them."""
+CODE = 25  # characters of the shortest line that is drawn
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number and the names behind it."""
+
+    name: str
+    number: float
+    items: Sequence[str]
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the limit is broken."""
+        return self.number > LIMITS.get(self.name, float("inf"))
+
+
+class House:
+    """The package ``package`` in the folder ``root``, read as text."""
+
+    def __init__(self, root: Path = ROOT, package: str = "seq2seq") -> None:
+        self.root, self.package = root, package
+        self.sources = {
+            file.relative_to(root / package): file.read_text(encoding="utf-8")
+            for file in sorted((root / package).rglob("*.py"))
+        }
+        self.trees = {file: ast.parse(source) for file, source in self.sources.items()}
+
+    def counts(self) -> list[Count]:
+        """Return all counts, in the order in which they are printed."""
+        lengths = sorted((len(source.splitlines()), str(file)) for file, source in self.modules.items())
+        longest = lengths[-1]
+        listed = {
+            "import arrows": [f"{part} -> {other}" for part, other in sorted(self.arrows)],
+            "loose modules": [str(file) for file in self.modules if len(file.parts) == 1],
+            "arrows back up": self.upward(),
+            "class names defined twice": self.twice(),
+            f"docstrings of {SHORT} words or fewer": self.short_docstrings(),
+            "isinstance on classes of a task": self.task_checks(),
+            "modules without a test file": self.untested(),
+        }
+        return [
+            *(Count(name, len(items), items) for name, items in listed.items()),
+            Count("median module (lines)", median(length for length, _ in lengths), []),
+            Count("longest module (lines)", longest[0], [longest[1]]),
+        ]
+
+    @property
+    def modules(self) -> dict[Path, str]:
+        """The files with code: those that only hold a docstring are left out."""
+        return {
+            file: self.sources[file]
+            for file, tree in self.trees.items()
+            if not all(isinstance(statement, ast.Expr) for statement in tree.body)
+        }
+
+    @cached_property
+    def arrows(self) -> set[tuple[str, str]]:
+        """The pairs (part, other part that it imports); ``package`` itself is none."""
+        sys.path.insert(0, str(self.root))
+        try:
+            graph = grimp.build_graph(self.package, cache_dir=None)
+        finally:
+            sys.path.remove(str(self.root))
+        found = set()
+        for module in graph.modules:
+            for imported in graph.find_modules_directly_imported_by(module):
+                parts = [name.split(".")[1] for name in (module, imported) if "." in name]
+                if len(set(parts)) == 2:
+                    found.add((parts[0], parts[1]))
+        return found
+
+    def upward(self) -> list[str]:
+        """Return the arrows that the layers in pyproject.toml do not allow."""
+        settings = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))
+        contracts = settings["tool"]["importlinter"]["contracts"]
+        (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+        depth = {part.strip(): number for number, layer in enumerate(layers) for part in layer.split(":")}
+        return [f"{part} -> {other}" for part, other in sorted(self.arrows) if depth[part] >= depth[other]]
+
+    def twice(self) -> list[str]:
+        """Return the classes that several modules define under one name."""
+        homes: Mapping[str, list[str]] = defaultdict(list)
+        for file, tree in self.trees.items():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef):
+                    homes[node.name].append(str(file))
+        return [f"{name}: {', '.join(files)}" for name, files in sorted(homes.items()) if len(files) > 1]
+
+    def short_docstrings(self) -> list[str]:
+        """Return the docstrings that say too little to be of use."""
+        kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        found = []
+        for file, tree in self.trees.items():
+            for node in ast.walk(tree):
+                text = ast.get_docstring(node) if isinstance(node, kinds) else None
+                if text is not None and len(text.split()) <= SHORT:
+                    found.append(f"{file}:{getattr(node, 'lineno', 1)}: {text}")
+        return found
+
+    def task_checks(self) -> list[str]:
+        """Return where code outside ``tasks`` asks whether an object is of a class that belongs to a task."""
+        bases = {
+            node.name: {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases}
+            for tree in self.trees.values()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+        }
+        of_tasks: set[str] = set()
+        while more := {name for name, above in bases.items() if above & {*TASK_BASES, *of_tasks}} - of_tasks:
+            of_tasks |= more
+        return [
+            f"{file}:{node.lineno}: {ast.unparse(node)}"
+            for file, tree in self.trees.items()
+            if file.parts[0] != "tasks"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass")
+            if of_tasks & {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+        ]
+
+    def untested(self) -> list[str]:
+        """Return the modules without a test file of their name at their place below ``tests``."""
+        tests = self.root / "tests"
+        return [
+            str(file)
+            for file in self.modules
+            if file.name != "__init__.py" and not (tests / file.parent / f"test_{file.name}").exists()
+        ]
+
+    def code_lines(self) -> list[tuple[str, str]]:
+        """Return (line, FILE:NUMBER) of all lines of code that say something: no imports, docstrings or comments."""
+        found = []
+        for file, source in self.sources.items():
+            code = _code(self.trees[file])
+            for number, line in enumerate(source.splitlines(), 1):
+                if number in code and len(line.strip()) >= CODE and not line.lstrip().startswith("#"):
+                    found.append((line, f"{self.package}/{file}:{number}"))
+        return found
+
+
+def _code(tree: ast.Module) -> set[int]:
+    """Return the numbers of the lines of statements, without imports and texts that stand by themselves."""
+    lines: set[int] = set()
+    others: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt):
+            is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            is_code = not (is_text or isinstance(node, ast.Import | ast.ImportFrom))
+            (lines if is_code else others).update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return lines - others
+
+
+def main() -> None:
+    """Print the counts, or draw lines."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--list", action="store_true", help="print the names behind each count")
+    parser.add_argument("--draw", type=int, metavar="N", help="print N lines of code without their modules")
+    parser.add_argument("--seed", type=int, default=0, help="of --draw")
+    parser.add_argument("--answers", type=Path, default=Path("answers.txt"), help="where --draw writes the modules")
+    options = parser.parse_args()
+    house = House()
+    if options.draw is not None:
+        lines = Random(options.seed).sample(house.code_lines(), options.draw)
+        print("\n".join(f"{number:3}  {line.strip()}" for number, (line, _) in enumerate(lines, 1)))
+        answers = "".join(f"{number:3}  {place}\n" for number, (_, place) in enumerate(lines, 1))
+        options.answers.write_text(answers, encoding="utf-8")
+        return
+    counts = house.counts()
+    for count in counts:
+        limit = f"  (at most {LIMITS[count.name]}{', BROKEN' if count.is_over else ''})" if count.name in LIMITS else ""
+        print(f"{count.number:6g}  {count.name}{limit}")
+        if options.list:
+            print("".join(f"          {item}\n" for item in count.items), end="")
+    sys.exit(any(count.is_over for count in counts))
+
+
+if __name__ == "__main__":
+    main()
