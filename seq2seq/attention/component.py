@@ -13,6 +13,11 @@ class AttentionComponent(nn.Module):
 
     terms: tuple[str, ...] = ()
 
+    @property
+    def passes_gradient(self) -> bool:
+        """Whether the gradient of a loss on the weights reaches the scores in every forward pass."""
+        return True
+
     def regulariser(self) -> dict[str, Tensor]:
         """Return loss terms of the parameters alone, {name: scalar}."""
         return {}

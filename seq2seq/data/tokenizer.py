@@ -127,6 +127,10 @@ class Tokenizer:
         except UserError as error:
             raise UserError(f"{path} can't be used: {error}") from error
 
+    def knows(self, word: str) -> bool:
+        """Tell whether ``word`` is encoded without ``<unk>``."""
+        return UNK not in self.encode(word)
+
     def encode(self, text: str, sample: tuple[int, ...] | None = None) -> list[int]:
         """Token ids without specials; ``sample`` = (seed, epoch, record, ...) draws one segmentation of many."""
         if sample is not None:

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from seq2seq.attention.types import AttentionOutput, Memory
 from seq2seq.batch import ImageBatch
+from seq2seq.config.nodes import leaves
 from seq2seq.config.ranges import Share, Width
 from seq2seq.encoders.base import Encoder
 from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells
 from seq2seq.errors import UserError
 from seq2seq.files import sealed
 from seq2seq.layers.dropout import Dropout
-from seq2seq.stored.plain import leaves
 
 PROBED = 224  # pixels of the side that tells a network's stride
 

@@ -85,6 +85,20 @@ class Encoder(nn.Module, ABC):
     def check_endless(self) -> None:
         """Refuse a run of which nothing says when it ends, if a share of training is waited for."""
 
+    def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
+        """Return the part of an image that one place of the memory shows, as a view; of encoders that read images.
+
+        Args:
+            pixels: (F, 3, h, w) of one image.
+            row: Row of the place in the grid; 0 of a video.
+            column: Column of the place in the grid; the frame of a video.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no images")
+
+    def grid_extent(self, height: int, width: int) -> tuple[float, float]:
+        """Return the rows and columns of the grid that an image of ``height`` x ``width`` pixels takes."""
+        raise NotImplementedError(f"{type(self).__name__} makes no grid")
+
     def describe(self, node: dict[str, Any]) -> None:
         """Add to ``node``, the encoder's config as a model is stored with it, what it does not say itself."""
 

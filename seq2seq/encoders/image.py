@@ -23,23 +23,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of photographs (ImageNet), by which RGB is made to have mean 0 and deviation 1."""
 
 
-class ImageEncoder(Encoder):
-    """Base of encoders that look at pixels."""
-
-    reads = "image"
-
-    @abstractmethod
-    def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
-        """Return the part of an image (F, 3, h, w) that one place of the memory shows, as a view."""
-
-
-class GridEncoder(ImageEncoder):
+class GridEncoder(Encoder):
     """Base of encoders that turn a picture into a grid with a cell for each ``stride`` x ``stride`` pixels.
 
     The memory holds the cells row by row, those that show nothing but padding last; their positions are (row, column),
     the extent is (rows, columns). ``hidden`` (B, 1, D) is their mean.
     """
 
+    reads = "image"
     mean: Tensor
     std: Tensor
 
@@ -67,6 +58,10 @@ class GridEncoder(ImageEncoder):
         """Return the square of a cell, in all frames."""
         side = self.stride
         return pixels[..., row * side : (row + 1) * side, column * side : (column + 1) * side]
+
+    def grid_extent(self, height: int, width: int) -> tuple[float, float]:
+        """Return the rows and columns of the grid that an image of ``height`` x ``width`` pixels takes."""
+        return height / self.stride, width / self.stride
 
     def look(self, pictures: ImageBatch, need_weights: bool) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
         """``encode`` of the pictures' first frames."""

@@ -16,12 +16,12 @@ from torch import Tensor
 from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.batch import Batch
 from seq2seq.encoders.base import Encoder, EncoderOutput
-from seq2seq.encoders.image import GridEncoder, ImageEncoder, for_captions, shown
+from seq2seq.encoders.image import GridEncoder, for_captions, shown
 
 GridFactory = Callable[[int | None], GridEncoder]
 
 
-class VideoEncoder(ImageEncoder):
+class VideoEncoder(Encoder):
     """A vector a frame, the mean of its grid, in their order: what temporal attention reads (Yao 2015,
     section 3.1).
     """
@@ -56,6 +56,14 @@ class VideoEncoder(ImageEncoder):
     def trains_later(self) -> bool:
         """Whether the encoder of frames does."""
         return self.frames.trains_later
+
+    def set_progress(self, progress: float, updates: int) -> None:
+        """Tell the encoder of frames how far training has come."""
+        self.frames.set_progress(progress, updates)
+
+    def check_endless(self) -> None:
+        """Ask the encoder of frames."""
+        self.frames.check_endless()
 
     def describe(self, node: dict[str, Any]) -> None:
         """Add what the encoder of frames does not say itself."""

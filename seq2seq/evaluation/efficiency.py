@@ -12,12 +12,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from seq2seq.batch import Batch
 from seq2seq.data.records import Record
 from seq2seq.evaluation.evaluate import EvaluationResult, batches
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.loss import Criterion
-from seq2seq.model import Seq2Seq
 from seq2seq.runtime.memory import allocated, allocated_on_gpu
 from seq2seq.search.base import evaluating
 
@@ -64,13 +62,11 @@ def update_memory(
     try:
         model = copy.deepcopy(trained.model).train()
         with torch.random.fork_rng():
-            return measure(lambda: _backward(model, criterion, batch))
+            return measure(
+                lambda: criterion(model(batch, need_weights=criterion.needs_weights), batch).total.backward()
+            )
     except torch.OutOfMemoryError:  # no reason to lose a run's results
         return None
-
-
-def _backward(model: Seq2Seq, criterion: Criterion, batch: Batch) -> None:
-    criterion(model(batch, need_weights=criterion.needs_weights), batch).total.backward()
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isqrt, log
 from random import Random
-from typing import cast
 
 import numpy as np
 import torch
@@ -35,7 +34,6 @@ from seq2seq.batch import PAD, UNK, Batch, Copies, ImageBatch
 from seq2seq.data.collate import collate
 from seq2seq.data.records import Record
 from seq2seq.decoders.base import Decoded
-from seq2seq.encoders.image import ImageEncoder
 from seq2seq.evaluation.evaluate import forced, predicted, spelling
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.generator import TrainedModel
@@ -210,7 +208,7 @@ def _greyed(trained: TrainedModel, pictures: ImageBatch, seen: AttentionMap, hid
     """
     assert seen.cells is not None
     pixels = pictures.pixels[pictures.rows].clone()
-    encoder = cast(ImageEncoder, trained.model.encoder)
+    encoder = trained.model.encoder
     for row, place in hidden.nonzero().tolist():
         encoder.pixels_at(pixels[row], *seen.cells[place].tolist()).fill_(ERASED_PIXEL)
     return ImageBatch(pixels, pictures.sizes[pictures.rows], torch.arange(len(hidden), device=hidden.device))

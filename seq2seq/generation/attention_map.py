@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from seq2seq.batch import EOS, Batch
 from seq2seq.data.codec import Codec
 from seq2seq.data.images import Picture
 from seq2seq.decoders.base import SENTINEL
-from seq2seq.encoders.image import GridEncoder
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
 from seq2seq.metrics.links import Link
@@ -139,7 +137,7 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
             cells, extent = np.insert(cells, 0, 0, axis=1), [1, *extent]
         elif shown is not None:
             pixels = shown.sizes[shown.rows[row], 1:].tolist()
-            extent = [side / cast(GridEncoder, model.encoder).stride for side in pixels]
+            extent = list(model.encoder.grid_extent(*pixels))
         cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
         yield AttentionMap(
             pieces,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seq2seq.attention.components.selections import Hard
 from seq2seq.batch import Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
@@ -46,7 +45,7 @@ def check_alignment(model: Seq2Seq) -> None:
     Raises:
         UserError: The cross-attention draws its weights.
     """
-    if any(isinstance(part, Hard) and part.soft < 1 for part in model.decoder.cross_attention(-1).parts()):
+    if not all(part.passes_gradient for part in model.decoder.cross_attention(-1).parts()):
         raise UserError(
             "loss.weights.doubly_stochastic needs weights with a gradient, but attention=hard draws its weights; "
             "use loss.weights.doubly_stochastic=0, or attention=gumbel"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from seq2seq.config.instantiate import locate
+from seq2seq.config.nodes import leaves
 from seq2seq.config.validate import check_nodes
 from seq2seq.errors import UserError
 from seq2seq.stored import moved_names, plain, roles
@@ -50,7 +51,7 @@ def opened(content: Any, name: str, *, old: bool = False) -> dict[str, Any]:
         config = {str(key): value for key, value in content.items()}
     config = moved_names.renamed(config)
     roles.check(config, name)
-    for path, value in plain.leaves(config):
+    for path, value in leaves(config):
         if isinstance(value, str) and value == "???":
             raise UserError(f"{name}: {path} was never given")
     _check_sizes(config, name)
@@ -117,7 +118,7 @@ def class_of(node: Mapping[str, Any]) -> Any:
 
 
 def _check_sizes(config: Mapping[str, Any], name: str) -> None:
-    for path, value in plain.leaves(config):
+    for path, value in leaves(config):
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         limits = [most for key, most in LIMITS.items() if path == key or path.startswith(f"{key}.")]

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from seq2seq.config.instantiate import CONF
+from seq2seq.config.nodes import leaves
 from seq2seq.errors import UserError
-from seq2seq.stored.plain import leaves, read_yaml
+from seq2seq.stored.plain import read_yaml
 
 log = logging.getLogger(__name__)
 

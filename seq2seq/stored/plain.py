@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from seq2seq.config.nodes import leaves
 from seq2seq.errors import UserError
 
 MAX_BYTES = 4 << 20
@@ -111,18 +112,6 @@ def check(value: Any, name: str) -> None:
                 raise UserError(f"{name}: {path} is refused: no option is that large a number")
         elif one is not None and not isinstance(one, float):
             raise UserError(f"{name}: {path} is refused: {type(one).__name__} is no plain data")
-
-
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of all that is neither a mapping nor a list."""
-    if isinstance(value, Mapping):
-        for key, below in value.items():
-            yield from leaves(below, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list | tuple):
-        for place, below in enumerate(value):
-            yield from leaves(below, f"{path}[{place}]")
-    else:
-        yield path, value
 
 
 def refuse_references(config: Mapping[str, Any], name: str) -> None:

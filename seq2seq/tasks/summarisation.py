@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from omegaconf import DictConfig
 
-from seq2seq.batch import UNK
 from seq2seq.config.ranges import Count
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.inputs import NamedInput, columns_of, read_documents
@@ -83,13 +82,8 @@ class Summarisation(Task):
 
     def _copied_words(self, scored: ScoredRecords) -> dict[str, MetricResult]:
         """Of the words that only copying can say, the share that was said."""
-        target = scored.codec.target
-
-        def is_known(word: str) -> bool:
-            return UNK not in target.encode(word)
-
         targets = [record["target"] for record in scored.records]
-        rows = copied_words(scored.sources, targets, scored.outputs, is_known)
+        rows = copied_words(scored.sources, targets, scored.outputs, scored.codec.target.knows)
         share = MetricResult.share(rows, "source words that the target vocabulary lacks")
         return {} if share is None else {"copy_accuracy": share}
 

@@ -100,6 +100,11 @@ class Hard(_Sampled):
             raise UserError(f"soft={soft} is a probability and must lie in 0..1")
         self.soft = soft
 
+    @property
+    def passes_gradient(self) -> bool:
+        """Whether all passes are soft."""
+        return self.soft == 1
+
     def initial_state(self, batch: int, device: torch.device) -> AttentionState:
         """A seed each sequence, and whether this pass is soft."""
         state = super().initial_state(batch, device)

@@ -12,9 +12,7 @@ from torch import nn
 
 from seq2seq.attention.base import Attention
 from seq2seq.compat.lightning import time_limit
-from seq2seq.encoders.base import Encoder
 from seq2seq.errors import UserError
-from seq2seq.loss import Criterion
 from seq2seq.training import distributed
 from seq2seq.training.module import Training
 
@@ -30,7 +28,9 @@ class Annealing(Callback):
         """Finds out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
         self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
         self.timer = time_limit(trainer)
-        self.told = [module for module in pl_module.modules() if isinstance(module, (Attention, Encoder, Criterion))]
+        assert isinstance(pl_module, Training)
+        self.mechanisms = [module for module in pl_module.modules() if isinstance(module, Attention)]
+        self.encoder, self.criterion = pl_module.model.encoder, pl_module.criterion
         if not 0 < self.steps < math.inf:
             self.steps = math.inf
             if self.timer is None:
@@ -46,19 +46,15 @@ class Annealing(Callback):
             progress = distributed.broadcast(max(progress, elapsed / (elapsed + left)))  # clocks differ
             if isinstance(pl_module, Training):
                 pl_module.schedule.progress = progress
-        for module in self.told:
-            if isinstance(module, Attention):
-                module.set_progress(progress)
-            else:
-                module.set_progress(progress, trainer.global_step)
+        for mechanism in self.mechanisms:
+            mechanism.set_progress(progress)
+        self.encoder.set_progress(progress, trainer.global_step)
+        self.criterion.set_progress(progress, trainer.global_step)
 
     def _refuse(self, pl_module: L.LightningModule) -> None:
         """What changes as training goes; terms of the loss are refused when a mechanism reports them."""
-        for module in self.told:
-            if isinstance(module, Criterion):
-                module.has_no_end = True
-            if isinstance(module, Encoder):
-                module.check_endless()
+        self.criterion.has_no_end = True
+        self.encoder.check_endless()
         if names := sorted(set(_annealed(pl_module))):
             raise UserError(
                 f"nothing says when this run ends, but {', '.join(names)} should change as it goes: set "
