@@ -40,7 +40,7 @@ BUFFERS = 1 << 26  # numbers that a model may hold beside its weights
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model as it was stored: what evaluation, generation and ``training.start_from`` open."""
+    """A model as it was stored: what evaluation, generation and ``training.init_from`` open."""
 
     path: Path
     config: DictConfig

@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 
 TINY = [
     *("logger=csv", "data.max_tokens=256", "data.reader.train=60", "data.reader.valid=6", "data.reader.test=6"),
-    *("model.dim=8", "model.embedding_dim=8", "trainer.max_steps=3", "training.plots=1", "decoding.max_length=8"),
+    *("model.dim=8", "model.embedding_dim=8", "trainer.max_steps=3", "training.num_plots=1", "decoding.max_length=8"),
 ]
 """A run of a second: three updates of a model of width 8."""
 
@@ -114,7 +114,7 @@ def train_five(base: Path) -> None:
     for number, (model, attention, seed) in enumerate([*jobs, ("transformer", "multi_head", 1)]):
         own = [option for option in TINY if model == "rnn" or not option.startswith("model.embedding_dim")]
         chosen = [f"model={model}", f"attention={attention}", f"seed={seed}"]
-        beside = ["training.faithfulness=2", f"data.cache={base / 'cache'}"]
+        beside = ["training.faithfulness_examples=2", f"data.cache={base / 'cache'}"]
         options = [hydra_app.as_override(option) for option in [*chosen, *own, *beside]]
         (config,) = hydra_app.compose("train", options)
         run = base / "multirun" / str(number)

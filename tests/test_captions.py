@@ -24,7 +24,13 @@ from tests.encoders.test_image import shown
 
 SMALL = (
     *("data=toy_captioning", "logger=csv", "data.reader.train=40", "data.reader.valid=4", "data.reader.test=6"),
-    *("model.dim=16", "model.embedding_dim=8", "encoder.channels=[8,8,16]", "trainer.max_steps=3", "training.plots=1"),
+    *(
+        "model.dim=16",
+        "model.embedding_dim=8",
+        "encoder.channels=[8,8,16]",
+        "trainer.max_steps=3",
+        "training.num_plots=1",
+    ),
     *("decoding.beam_size=2", "task.max_length=12"),
 )
 
@@ -106,7 +112,7 @@ def test_clips(tmp_path: Path) -> None:
     lines = [
         *("data=toy_clips", "logger=csv", "data.reader.train=20", "data.reader.valid=3", "data.reader.test=4"),
         *("model.dim=16", "model.embedding_dim=8", "encoder.frames.channels=[8,8]", "trainer.max_steps=2"),
-        *("training.plots=1", "decoding.beam_size=2", "task.max_length=12", f"data.cache={tmp_path}"),
+        *("training.num_plots=1", "decoding.beam_size=2", "task.max_length=12", f"data.cache={tmp_path}"),
     ]
     for attention in ("temporal", "monotonic"):
         train_command.train(composed("train", *lines, f"attention={attention}"), tmp_path / attention)
@@ -221,7 +227,13 @@ def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
 
 
 def test_other_sizes_of_pictures_are_told(captions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    asked = [f"checkpoint={captions}", f"output={tmp_path / 'out'}", "data.images.size=32", "plots=0", "faithfulness=0"]
+    asked = [
+        f"checkpoint={captions}",
+        f"output={tmp_path / 'out'}",
+        "data.images.size=32",
+        "num_plots=0",
+        "faithfulness_examples=0",
+    ]
     with caplog.at_level("WARNING"):
         evaluate.evaluate(composed("evaluate", *asked))
     assert "pictures are opened otherwise than in training: data.images.size=32, then 64" in caplog.text
@@ -233,7 +245,12 @@ def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp
         lines = (json.dumps({"image": row["source"], "captions": row["references"]}) for row in rows[:3])
         (tmp_path / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines))
     asked = [f"checkpoint={captions}", "data=captions", f"data.path={tmp_path}", "data.images.size=64"]
-    asked += [f"output={tmp_path / 'out'}", f"data.cache={tmp_path / 'cache'}", "plots=0", "faithfulness=0"]
+    asked += [
+        f"output={tmp_path / 'out'}",
+        f"data.cache={tmp_path / 'cache'}",
+        "num_plots=0",
+        "faithfulness_examples=0",
+    ]
     assert set(evaluate.evaluate(composed("evaluate", *asked))) == {"valid"}
 
 
@@ -243,7 +260,7 @@ def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> Non
     a batch and under the running ones would pull the network in two directions.
     """
     start = train(tmp_path / "first", "encoder.norm=batch")
-    second = ["training.reward=cider", f"training.start_from={start}", "encoder.norm=batch", "data.captions=all"]
+    second = ["training.reward=cider", f"training.init_from={start}", "encoder.norm=batch", "data.captions=all"]
     second += ["training.reward_baseline=others", "training.reward_samples=2", f"training.reward_share={share}"]
     second += ["training.reward_contrast=1"]
     run = train(tmp_path / "second", *second)
@@ -267,8 +284,8 @@ def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
     [
         (["data=toy_captioning", "encoder=rnn"], "RNNEncoder can't read data=toy_captioning, which is pictures"),
         (["encoder=cnn"], "CNNEncoder can't read data=toy_translation, which is text"),
-        (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=clip"),
-        (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=clip"),
+        (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=video"),
+        (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=video"),
         (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* pictures have none"),
         (["data=toy_captioning", "data.documents=true"], r"data.*CaptionCorpus has no option documents"),
         (["data=toy_captioning", "data.streaming=true"], r"data.*CaptionCorpus has no option streaming"),
@@ -281,7 +298,7 @@ def test_what_does_not_go_together_is_refused_before_data_are_read(lines: list[s
 
 
 def test_evaluation_on_other_pictures_and_sizes_but_not_on_text(captions: Path, tmp_path: Path) -> None:
-    small = ["data=toy_captioning", "data.reader.test=4", "data.reader.train=2", "data.reader.valid=2", "plots=0"]
+    small = ["data=toy_captioning", "data.reader.test=4", "data.reader.train=2", "data.reader.valid=2", "num_plots=0"]
     small += [f"data.cache={tmp_path}", f"checkpoint={captions}"]
     results = {}
     for size in (64, 32):
@@ -302,7 +319,7 @@ def test_a_text_model_on_pictures_is_refused(run: Path) -> None:
 @pytest.mark.slow
 def test_one_batch_by_heart(tmp_path: Path) -> None:
     lines = ["debug=overfit", "model.dim=32", "trainer.max_steps=400", "data.max_sentences=4", "optimizer.lr=0.003"]
-    train(tmp_path, *lines, "~trainer.limit_test_batches", "training.plots=0", "trainer.limit_test_batches=1")
+    train(tmp_path, *lines, "~trainer.limit_test_batches", "training.num_plots=0", "trainer.limit_test_batches=1")
 
 
 def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path) -> None:

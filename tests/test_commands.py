@@ -207,7 +207,7 @@ def test_a_paper_s_table_is_one_sweep() -> None:
     assert [job.model.dropout for job in ladder] == [0.0, 0.2, 0.2, 0.2, 0.2]
     assert [job.decoder.get("input_feeding", True) for job in ladder] == [False, False, False, True, True]
     assert [job.trainer.max_epochs for job in ladder] == [10, 12, 12, 12, 12]
-    assert [(job.schedule.epochs, job.schedule.after) for job in ladder] == [(10, 5), *[(12, 8)] * 4]
+    assert [(job.lr_scheduler.epochs, job.lr_scheduler.after) for job in ladder] == [(10, 5), *[(12, 8)] * 4]
 
 
 def test_see_s_model_has_the_widths_that_the_paper_counts() -> None:

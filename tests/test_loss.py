@@ -121,11 +121,11 @@ def test_a_term_that_starts_late() -> None:
         criterion.set_progress(progress, 7)
         losses = loss(criterion, probe, data)
         close(losses.total, losses.nll + weight * losses.terms["cost"] + 0.25 * losses.terms["span"])
-    with pytest.raises(UserError, match=r"^start\.cots=0\.5 has no weights\.cots; .*there are: cost"):
-        Criterion(weights={"cost": 1.0}, start={"cots": 0.5})
+    with pytest.raises(UserError, match=r"^start_at\.cots=0\.5 has no weights\.cots; .*there are: cost"):
+        Criterion(weights={"cost": 1.0}, start_at={"cots": 0.5})
     for value in (-0.1, 1.5):
-        with pytest.raises(UserError, match=rf"^start\.cost={value} must be a share"):
-            Criterion(weights={"cost": 1.0}, start={"cost": value})
+        with pytest.raises(UserError, match=rf"^start_at\.cost={value} must be a share"):
+            Criterion(weights={"cost": 1.0}, start_at={"cost": value})
 
 
 def test_a_term_that_starts_with_an_update() -> None:
@@ -368,20 +368,22 @@ def test_refusals(smoothing: float) -> None:
 def test_coefficients_are_numbers(value: Any) -> None:
     with pytest.raises(UserError, match=rf"^weights\.kl={value} must be a finite number"):
         Criterion(weights={"cost": 1, "kl": value})
-    with pytest.raises(UserError, match=rf"^start\.kl={value} must be a share"):
-        Criterion(weights={"kl": 1.0}, start={"kl": value})
+    with pytest.raises(UserError, match=rf"^start_at\.kl={value} must be a share"):
+        Criterion(weights={"kl": 1.0}, start_at={"kl": value})
 
 
 def test_a_term_that_would_wait_for_ever_is_refused_when_it_is_met() -> None:
-    criterion = Criterion(weights={"cost": 0.5, "span": 0.25, "none": 1.0}, start={"cost": 0.0, "none": 0.9})
+    criterion = Criterion(weights={"cost": 0.5, "span": 0.25, "none": 1.0}, start_at={"cost": 0.0, "none": 0.9})
     criterion.has_no_end = True
     loss(criterion, penalised(), batch())
     for weight in (0.25, 0.0):
-        waiting = Criterion(weights={"cost": 0.5, "span": weight}, start={"span": 0.9})
+        waiting = Criterion(weights={"cost": 0.5, "span": weight}, start_at={"span": 0.9})
         loss(waiting, penalised(), batch())
         waiting.has_no_end = True
         if weight:
-            with pytest.raises(UserError, match=r"loss\.start\.span=0\.9 .* nothing says when .* trainer\.max_steps"):
+            with pytest.raises(
+                UserError, match=r"loss\.start_at\.span=0\.9 .* nothing says when .* trainer\.max_steps"
+            ):
                 loss(waiting, penalised(), batch())
         else:
             loss(waiting, penalised(), batch())

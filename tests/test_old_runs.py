@@ -41,7 +41,9 @@ def composed(name: str, *typed: str) -> Any:
 def test_figures_are_what_they_were(old: Path, tmp_path: Path) -> None:
     out = tmp_path / "again"
     evaluate.evaluate(
-        composed("evaluate", f"checkpoint={old}", f"output={out}", "plots=0", "faithfulness=0", "device=cpu")
+        composed(
+            "evaluate", f"checkpoint={old}", f"output={out}", "num_plots=0", "faithfulness_examples=0", "device=cpu"
+        )
     )
     before, now = results(old)["test"], results(out)["test"]
     steady = [name for name in STEADY if name in before]

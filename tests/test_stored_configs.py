@@ -93,7 +93,7 @@ CODE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("training.decoding", FAIL, ALL),
     ("optimizer", {"_target_": "torch.hub.load", "repo_or_dir": "x", "model": "y"}, ("resume",)),
     ("optimizer._target_", "torch.optim.lr_scheduler.LambdaLR", ("resume",)),
-    ("schedule", WRITER, ALL),
+    ("lr_scheduler", WRITER, ALL),
     ("trainer", WORK, ("resume",)),
     ("trainer.callbacks", [WRITER], ("resume",)),
     ("trainer.plugins", [WRITER], ("resume",)),
@@ -150,7 +150,7 @@ PLACES: list[tuple[str, Any, tuple[str, ...]]] = [
         )
     ),
     ("logger.csv.save_dir", CANARY, ()),
-    ("training.start_from", "https://example.com/run", ()),
+    ("training.init_from", "https://example.com/run", ()),
 ]
 """Paths and addresses: refused where they would be read, and without effect where they would be written to."""
 
@@ -202,13 +202,13 @@ SIZES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("trainer.num_nodes", 100_000, ("resume",)),
     ("data.max_tokens", "many", READING),
     ("training", None, ("resume",)),
-    ("training.plots", "x", ("resume",)),
+    ("training.num_plots", "x", ("resume",)),
     ("trainer", None, ("resume",)),
     ("trainer.max_steps", "x", ("resume",)),
     ("trainer.accelerator", "tpu; rm", ("resume",)),
     ("optimizer", None, ("resume",)),
     ("optimizer.lr", "x", ("resume",)),
-    ("schedule", {}, ("resume",)),
+    ("lr_scheduler", {}, ("resume",)),
     ("unknown", 1, ("resume",)),
 ]
 """Sizes that no file has the weights for, and values of other kinds."""
@@ -316,7 +316,7 @@ class Door:
 @pytest.fixture(scope="module")
 def commands() -> dict[str, DictConfig]:
     """What the commands compose."""
-    quick = ["++faithfulness=0", "++plots=0", "++examples=0", "++split=valid"]
+    quick = ["++faithfulness_examples=0", "++num_plots=0", "++save_attention=0", "++split=valid"]
     typed = {"generate": ["++checkpoint=x"], "evaluate": ["++checkpoint=x", *quick], "resume": ["++resume=x"]}
     return {name: next(hydra_app.compose(name, overrides)) for name, overrides in typed.items()}
 

@@ -23,7 +23,7 @@ SMALL = (
     "model.dim=16",
     "model.embedding_dim=8",
     "trainer.max_steps=3",
-    "training.plots=1",
+    "training.num_plots=1",
     "decoding.beam_size=2",
 )
 

@@ -30,7 +30,7 @@ class CoverageAttention(RecurrentAttention):
     w_c c_tj is added to the score's keys, so that other scores have it too: (k_j + w_c c_tj) . q. By ``kind``:
 
     - ``see``: c_tj = sum_{t' < t} a_t'j, with the penalty ``coverage`` = sum_j min(a_tj, c_tj) (equation 12), in 0..1
-      (of several heads the mean). The paper counts it at the end of training only: ``loss.start.coverage``.
+      (of several heads the mean). The paper counts it at the end of training only: ``loss.start_at.coverage``.
     - ``linguistic``: c_{t+1,j} = c_tj + a_tj / Phi_j, Phi_j = N sigmoid(U h_j) the word's fertility, at most
       N = ``fertility`` (Tu's section 3.1.1); null = 2.
     - ``neural``: c_{t+1,j} = GRU(c_tj, [a_tj; h_j; s_t]), of width ``coverage_dim`` (section 3.1.2); null = 10. The GRU

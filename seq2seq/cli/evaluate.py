@@ -54,9 +54,9 @@ class Evaluation:
     target_file: str | None
     alignment: str | None
     reverse: bool
-    plots: int
-    examples: int
-    faithfulness: int
+    num_plots: int
+    save_attention: int
+    faithfulness_examples: int
     max_tokens: int
     device: str
     output: str | None
@@ -73,7 +73,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
         config, [str(key) for key in config if key != "encoder"]
     )  # data's; ours is the run's
     asked = own_options(config, Evaluation, LAID)
-    for name in ("plots", "examples", "faithfulness"):
+    for name in ("num_plots", "save_attention", "faithfulness_examples"):
         if getattr(asked, name) < 0:
             raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
     _check_effects(config, asked)
@@ -143,22 +143,22 @@ def _scored(
                 search,
                 task,
                 max_tokens=asked.max_tokens,
-                plots=asked.plots,
-                examples=asked.examples,
+                plots=asked.num_plots,
+                examples=asked.save_attention,
             )
         if control.change_attention is None:  # which looks at attention as it is
-            scored.add(faithfulness(trained, records[: asked.faithfulness], asked.max_tokens))
+            scored.add(faithfulness(trained, records[: asked.faithfulness_examples], asked.max_tokens))
         run_results.save_split(out, name, records, scored, task)
         results[name] = scored.metrics
         costs = cost(trained, records, scored)
     if asked.alignment:
         name = Path(asked.alignment).stem
         with control.around(trained.model):
-            kept = max(asked.plots, asked.examples)
+            kept = max(asked.num_plots, asked.save_attention)
             found = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=kept)
         maps = [seen for seen in found if seen is not None]  # all: text can always be read
         results[name], links = alignment_error(maps, gold)
-        kept_counts = {"plots": asked.plots, "examples": asked.examples}
+        kept_counts = {"plots": asked.num_plots, "examples": asked.save_attention}
         run_results.save_gold(out, name, gold, maps, links, results[name], task, **kept_counts)
     metadata = run_results.run_metadata(trained, time.monotonic() - started, **costs)
     run_results.save_results(out / RESULTS, results, metadata)

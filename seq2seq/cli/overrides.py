@@ -18,12 +18,15 @@ from hydra.errors import HydraException
 from seq2seq.compat.hydra import parse_override, quoted
 from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
+from seq2seq.stored import moved_names
+
+log = logging.getLogger(__name__)
 
 FORCE = "++"
 DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
 RUNS = ("data.path", "data.cache", "encoder.cache", "data.tokenizer.source_model", "data.tokenizer.target_model")
 PATHS: dict[str, Collection[str]] = {
-    "train": (*DIRECTORIES, *RUNS, "training.start_from", "data.reader.file"),
+    "train": (*DIRECTORIES, *RUNS, "training.init_from", "data.reader.file"),
     "resume": (*DIRECTORIES, "resume"),
     "evaluate": (*DIRECTORIES, *RUNS, "checkpoint", "source_file", "target_file", "alignment", "output"),
     "generate": (*DIRECTORIES, "checkpoint", "input", "output", "alignments", "plots"),
@@ -42,6 +45,7 @@ def as_override(argument: str, command: str = "train", *, sweeps: bool = False) 
         command: the name of its config: train, resume, evaluate, generate, compare.
         sweeps: whether ``a,b`` stands for two values, and not for a path with a comma.
     """
+    argument = _renamed(argument, command)
     key, equals, value = argument.partition("=")
     name = key.lstrip("+")
     if not equals or not re.match(r"[A-Za-z_]", name) or "@" in name or "/" in name or name in groups():
@@ -51,6 +55,23 @@ def as_override(argument: str, command: str = "train", *, sweeps: bool = False) 
     elif not _reads(f"key={value}"):
         value = literal(value)
     return f"{key}={value}" if key.startswith("+") or name.startswith("hydra.") else f"{FORCE}{key}={value}"
+
+
+def _renamed(argument: str, command: str) -> str:
+    """Return ``argument`` with today's names of keys and choices, and warn where it has old ones."""
+    key, equals, value = argument.partition("=")
+    name = key.lstrip("+~")
+    if not equals:
+        return argument
+    names = {"train": moved_names.KEYS, "resume": moved_names.KEYS, "evaluate": moved_names.EVALUATION_KEYS}
+    new_name = moved_names.key(name, names.get(command, {}))
+    new_value = moved_names.CHOICES.get(name, {}).get(value, value)
+    if (new_name, new_value) == (name, value):
+        return argument
+    log.warning(
+        "%s=%s is called %s=%s now; the old name is understood for one release", name, value, new_name, new_value
+    )
+    return f"{key[: len(key) - len(name)]}{new_name}={new_value}"
 
 
 def shown(text: str) -> str:

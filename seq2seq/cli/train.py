@@ -55,7 +55,18 @@ from seq2seq.training.precision import check_device, check_size, precision_of
 
 log = logging.getLogger(__name__)
 
-COMPONENTS = ("data", "encoder", "decoder", "loss", "optimizer", "schedule", "trainer", "training", "decoding", "task")
+COMPONENTS = (
+    "data",
+    "encoder",
+    "decoder",
+    "loss",
+    "optimizer",
+    "lr_scheduler",
+    "trainer",
+    "training",
+    "decoding",
+    "task",
+)
 """What a run's config must have chosen."""
 KEYS = (*COMPONENTS, *schema.SLOTS, "default_self", "seed", "model", "budget", "logger")
 """What it may have at its top."""
@@ -114,14 +125,14 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     training.schedule(training.optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}]))
     training.criterion.check_model(model)
     search, options = search_of(config), training.options
-    if options.reward and options.reward_share == 1 and options.start_from is None:
+    if options.reward and options.reward_share == 1 and options.init_from is None:
         raise UserError(
-            f"training.reward={options.reward} alone teaches random weights nothing: set training.start_from=RUN, or "
+            f"training.reward={options.reward} alone teaches random weights nothing: set training.init_from=RUN, or "
             "training.reward_share below 1"
         )
     corpus: Corpus = build_node(config.data)
     task.check(corpus, config)
-    check_training(corpus, typed, options.start_from)
+    check_training(corpus, typed, options.init_from)
     return Parts(config, resume, training, task, corpus, search)
 
 
@@ -194,15 +205,15 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     start = None
     if resume is not None:  # which has its tokenizers
         corpus.use(checkpoint.tokenizers_of(resume_file.read(resume), resume))
-    elif first := config.training.get("start_from"):
+    elif first := config.training.get("init_from"):
         start = checkpoint.load(first)
         if start.codec.tokenizers.keys() != set(corpus.sides):
-            raise UserError(f"training.start_from={first}: that model is not of data={corpus.name}'s kind")
+            raise UserError(f"training.init_from={first}: that model is not of data={corpus.name}'s kind")
         corpus.use(start.codec.tokenizers)
         sampling = {"sampling": config.data.tokenizer.get("sampling", 0.0)}
         config.data.tokenizer = OmegaConf.merge(start.config.data.tokenizer, sampling)  # what the run is recorded with
         for change in corpus.codec.changes(start.codec):
-            log.warning("training.start_from learnt from other pictures: %s", change)
+            log.warning("training.init_from learnt from other pictures: %s", change)
     corpus.setup()
 
     # 2. The model, within its budget.
@@ -225,10 +236,10 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
             parts.search,
             parts.task,
             max_tokens=corpus.max_tokens,
-            plots=options.plots,
-            examples=options.examples,
+            plots=options.num_plots,
+            examples=options.save_attention,
         )
-        scored.add(faithfulness(trained, records[: options.faithfulness], corpus.max_tokens))
+        scored.add(faithfulness(trained, records[: options.faithfulness_examples], corpus.max_tokens))
         run_results.save_split(run, split, records, scored, parts.task)
         run_results.save_frequencies(run, corpus)
         memory = update_memory(trained, parts.training.criterion.train(), records, corpus.max_tokens)
@@ -243,7 +254,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     fit(config, corpus, model, run, resume, parts=training, score=score)
     if metrics:  # one process of several tells
         print(f"{split}\n{run_results.format_table(metrics)}")
-        print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.plots else ""))
+        print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.num_plots else ""))
     return metrics
 
 

@@ -36,7 +36,7 @@ def _validates(config: DictConfig) -> bool:
 
 def _generates(config: DictConfig) -> bool:
     o = config.training
-    return bool(o.get("reward") or (_validates(config) and (o.get("metrics") or o.get("plots"))))
+    return bool(o.get("reward") or (_validates(config) and (o.get("metrics") or o.get("num_plots"))))
 
 
 def _updates(config: DictConfig) -> float:
@@ -65,11 +65,11 @@ TRAINING = (
         lambda c: not _validates(c),
         "nothing is validated with trainer.limit_val_batches=0",
     ),
-    Needless(("training.plots_every",), _is("training.plots", 0), "nothing is drawn with training.plots=0"),
+    Needless(("training.plots_every",), _is("training.num_plots", 0), "nothing is drawn with training.num_plots=0"),
     Needless(
         ("training.decoding",),
         lambda c: not _generates(c),
-        "training generates no text: set training.metrics, training.plots or training.reward",
+        "training generates no text: set training.metrics, training.num_plots or training.reward",
     ),
     Needless(
         ("trainer.gradient_clip_algorithm",),
@@ -126,12 +126,12 @@ def _check_terms(config: DictConfig, typed: Iterable[str], terms: set[str]) -> N
     """Refuse coefficients of loss terms that the model never has."""
     for key in typed:
         group, _, name = key.rpartition(".")
-        if group not in ("loss.weights", "loss.start") or OmegaConf.select(config, key) in (None, 0):
+        if group not in ("loss.weights", "loss.start_at") or OmegaConf.select(config, key) in (None, 0):
             continue
         if name not in terms:
             there = ", ".join(sorted(terms))
             raise UserError(f"{key} has no effect here{suggest(name, terms)}; this model's loss has: {there}")
-        if group == "loss.start" and not OmegaConf.select(config, f"loss.weights.{name}"):
+        if group == "loss.start_at" and not OmegaConf.select(config, f"loss.weights.{name}"):
             raise UserError(f"{key} has no effect here: loss.weights.{name} is 0")
     if "loss.baseline_decay" in typed and "reinforce" not in terms:
         raise UserError("loss.baseline_decay has no effect here: the model draws nothing (attention=hard does)")

@@ -22,8 +22,8 @@ CONTROL = "control"
 IGNORED_KEYS = {
     *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
-    *(f"training.{name}" for name in ("save_steps", "save_minutes", "plots", "plots_every", "metrics")),
-    *(f"training.{name}" for name in ("examples", "faithfulness", "start_from")),
+    *(f"training.{name}" for name in ("save_steps", "save_minutes", "num_plots", "plots_every", "metrics")),
+    *(f"training.{name}" for name in ("save_attention", "faithfulness_examples", "init_from")),
 }
 """Keys that change nothing in what is learnt."""
 IGNORED_DATA_KEYS = {
@@ -48,7 +48,11 @@ def choices(path: Path) -> dict[str, str]:
     names = {group: str(kept[group]) for group in PRIMARY if kept.get(group)}
     groups = {group: _synonym(group, name) or name for group, name in names.items()}
     typed = [str(line).lstrip("+").partition("=") for line in lines or []]
-    return groups | {key: value for key, _, value in typed if key not in IGNORED_KEYS.union(PRIMARY, {"data"})}
+    return groups | {
+        moved_names.key(key): value
+        for key, _, value in typed
+        if moved_names.key(key) not in IGNORED_KEYS.union(PRIMARY, {"data"})
+    }
 
 
 def eval_diff(
@@ -71,7 +75,7 @@ def eval_diff(
 
 def training_key(path: Path, config: Mapping[str, Any], depth: int = 0) -> list[Any]:
     """What made a model: the recipe, what it was trained on, and likewise the run that it started from."""
-    start = _below(config, "training").get("start_from")
+    start = _below(config, "training").get("init_from")
     folders = (Path(str(start)), Path(str(start)).parent.parent) if start and depth < MAX_ANCESTORS else ()
     before = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
     began = start if before is None else training_key(before, config_of(before), depth + 1)

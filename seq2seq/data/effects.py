@@ -13,13 +13,13 @@ OF_TRAINING = "copy", "captions", "max_tokens", "max_sentences", "workers", "pin
 """Options of a corpus that evaluation does not read: it takes the model's own, and batches by ``max_tokens=N``."""
 
 
-def check_training(corpus: Corpus, typed: Iterable[str], start_from: str | None = None) -> None:
+def check_training(corpus: Corpus, typed: Iterable[str], init_from: str | None = None) -> None:
     """Refuse typed options that training on ``corpus`` would not heed.
 
     Args:
         corpus: What is trained on.
         typed: The keys that the user set, such as ``data.tokenizer.vocab_size``.
-        start_from: The run whose weights and tokenizers training starts from, if there is one.
+        init_from: The run whose weights and tokenizers training starts from, if there is one.
 
     Raises:
         UserError: one line that names the option, and why it has no effect.
@@ -35,8 +35,8 @@ def check_training(corpus: Corpus, typed: Iterable[str], start_from: str | None 
     if corpus.options.source_model or corpus.options.target_model:
         given = "the tokenizers are those of data.tokenizer.source_model and target_model"
         reasons |= {f"data.tokenizer.{name}": given for name in LEARNT}
-    if start_from:
-        reasons |= dict.fromkeys(TOKENIZERS, f"the tokenizers are those of training.start_from={start_from}")
+    if init_from:
+        reasons |= dict.fromkeys(TOKENIZERS, f"the tokenizers are those of training.init_from={init_from}")
     reasons |= {f"data.{name}": reason for name, reason in corpus.data.reader.unread(corpus.data.at).items()}
     _refuse(typed, reasons)
 

@@ -47,7 +47,7 @@ class GridEncoder(Encoder):
         pictures = shown(batch)
         if pictures.pixels.shape[1] > 1:
             raise UserError(
-                "these images have several frames: choose the encoder for clips, or frames=null of the images"
+                "these images have several frames: choose the encoder for videos, or frames=null of the images"
             )
         grid, memory, slots = self.look(pictures, need_weights)
         values = grid * memory.mask.unsqueeze(-1)

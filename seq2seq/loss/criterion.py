@@ -34,8 +34,8 @@ class Criterion(nn.Module):
     """Label-smoothed cross-entropy and the terms that mechanisms report: the loss of training.
 
     ``weights`` gives the coefficient of each term by name; a term without one is refused, so that none is dropped
-    silently. ``start`` delays terms: {coverage: 0.9} counts it in the last tenth of training only, {coverage: 230000}
-    from that update on (See 2017, section 5, where it is the last 3,000 of 233,000).
+    silently. ``start_at`` delays terms: {coverage: 0.9} counts it in the last tenth of training only,
+    {coverage: 230000} from that update on (See 2017, section 5, where it is the last 3,000 of 233,000).
     Beside the penalties of ``AttentionOutput`` the terms are:
 
     - ``reinforce``, where a mechanism draws its weights. Its baseline is a buffer, which ``update_baseline`` moves once
@@ -55,7 +55,7 @@ class Criterion(nn.Module):
         self,
         label_smoothing: float = 0.0,
         weights: Mapping[str, float] | None = None,
-        start: Mapping[str, float] | None = None,
+        start_at: Mapping[str, float] | None = None,
         baseline_decay: float = 0.9,
     ) -> None:
         super().__init__()
@@ -64,16 +64,16 @@ class Criterion(nn.Module):
         if not 0.0 <= baseline_decay <= 1.0:
             raise UserError(f"baseline_decay={baseline_decay} must lie in 0..1")
         self.label_smoothing, self.baseline_decay = label_smoothing, baseline_decay
-        self.coefficients, self.start = dict(weights or {}), dict(start or {})
-        self.has_no_end = False  # ``start`` can't be followed: nothing says when training ends
+        self.coefficients, self.start_at = dict(weights or {}), dict(start_at or {})
+        self.has_no_end = False  # ``start_at`` can't be followed: nothing says when training ends
         for name, weight in self.coefficients.items():
             if not _is_number(weight):
                 raise UserError(f"weights.{name}={weight} must be a finite number; 0 leaves the term out")
-        for name, share in self.start.items():
+        for name, share in self.start_at.items():
             if name not in self.coefficients:
-                raise UserError(f"start.{name}={share} has no weights.{name}; {self._known()}")
+                raise UserError(f"start_at.{name}={share} has no weights.{name}; {self._known()}")
             if not (_is_number(share) and share >= 0.0 and (share <= 1.0 or share == int(share))):
-                raise UserError(f"start.{name}={share} must be a share of training (0..1) or a number of updates")
+                raise UserError(f"start_at.{name}={share} must be a share of training (0..1) or a number of updates")
         self.register_buffer("baseline", torch.zeros(()))
         self.register_buffer("progress", torch.zeros(()))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long), persistent=False)
@@ -82,7 +82,7 @@ class Criterion(nn.Module):
     def weights(self) -> Mapping[str, float | Tensor]:
         """The coefficients that count now."""
         return {
-            name: self._counts(self.start[name]) * weight if name in self.start else weight
+            name: self._counts(self.start_at[name]) * weight if name in self.start_at else weight
             for name, weight in self.coefficients.items()
         }
 
@@ -120,10 +120,10 @@ class Criterion(nn.Module):
                 raise UserError(
                     f"the attention mechanism reports a term {name}; give its coefficient: {self._known(name)}"
                 )
-            if self.has_no_end and self.coefficients[name] and 0.0 < self.start.get(name, 0.0) <= 1.0:
+            if self.has_no_end and self.coefficients[name] and 0.0 < self.start_at.get(name, 0.0) <= 1.0:
                 raise UserError(
-                    f"loss.start.{name}={self.start[name]} is a share of training, but nothing says when this run "
-                    f"ends: set trainer.max_steps or trainer.max_time, or loss.start.{name} to 0 or a number of updates"
+                    f"loss.start_at.{name}={self.start_at[name]} is a share of training, but nothing says when this "
+                    "run ends: set trainer.max_steps or trainer.max_time, or the option to 0 or a number of updates"
                 )
 
     def forward(self, decoded: Decoded, batch: Batch) -> Losses:

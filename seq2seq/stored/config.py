@@ -12,7 +12,7 @@ from seq2seq.errors import UserError
 from seq2seq.stored import moved_names, plain, roles
 
 FOR_MODEL = ("encoder", "decoder", "decoding")
-FOR_TRAINING = ("loss", "optimizer", "schedule", "trainer", "training")
+FOR_TRAINING = ("loss", "optimizer", "lr_scheduler", "trainer", "training")
 LIMITS = {
     "decoding": 10_000,
     "training.decoding": 10_000,

@@ -61,8 +61,25 @@ TASKS = {
 }
 """The task of a run whose config does not name one, by an option of its data; with neither it is translation."""
 
-KEYS: dict[str, str] = {}
-"""Keys of the config that have another name today, by their full paths. Renamed keys are applied in this order."""
+KEYS = {
+    "schedule": "lr_scheduler",
+    "loss.start": "loss.start_at",
+    "training.start_from": "training.init_from",
+    "training.plots": "training.num_plots",
+    "training.examples": "training.save_attention",
+    "training.faithfulness": "training.faithfulness_examples",
+}
+"""Keys of the config that have another name today, by their full paths."""
+
+EVALUATION_KEYS = {
+    "plots": "num_plots",
+    "examples": "save_attention",
+    "faithfulness": "faithfulness_examples",
+}
+"""The same of the options of ``evaluate.py``."""
+
+CHOICES = {"encoder": {"clip": "video"}}
+"""Files of a group of ``conf/`` that have another name today."""
 
 
 def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,6 +92,14 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
     for old, new in KEYS.items():
         _move(result, old.split("."), new.split("."))
     return result
+
+
+def key(path: str, names: Mapping[str, str] = KEYS) -> str:
+    """Today's path of the key ``path``, by those of ``names`` that it equals or stands below."""
+    for old, new in names.items():
+        if path == old or path.startswith(f"{old}."):
+            return new + path[len(old) :]
+    return path
 
 
 def class_path(path: str) -> str:

@@ -44,7 +44,7 @@ class Captioning(Task):
 
     reads = ("image", "video")
     source_name = "pictures"
-    encoders = "cnn, patches or clip"
+    encoders = "cnn, patches or video"
     has_source_words = False
     suffixes = SUFFIXES
     controls: ClassVar[Mapping[str, RecordChange]] = {"shuffled_images": shuffled_images}
@@ -54,7 +54,7 @@ class Captioning(Task):
         super().check(corpus, config)
         encoder = cast(type[Encoder], locate(config.encoder._target_))
         if corpus.reads != encoder.reads:
-            raise UserError("data.images.frames=N goes with encoder=clip, and data.images.frames=null with all others")
+            raise UserError("data.images.frames=N goes with encoder=video, and data.images.frames=null with all others")
         changed = corpus.images.random_changes if corpus.images is not None else []
         if changed and config.encoder.get("cache"):
             raise UserError(

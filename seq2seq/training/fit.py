@@ -210,7 +210,7 @@ class _Session:
         """In the order in which they act. ``Checkpoints`` comes last, when all others know of the update."""
         o, validation = self.options, self.module.validation
         optional: list[Callback] = []
-        if o.plots and o.decoding is not None:
+        if o.num_plots and o.decoding is not None:
             directory = self.run_dir / "attention" / "validation"
             optional.append(AttentionPlots(directory, validation, o.decoding, o, self.task))
         if o.overfit is not None:

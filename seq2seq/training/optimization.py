@@ -13,7 +13,7 @@ from seq2seq.training.schedules import Schedule
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 """What ``conf/optimizer/NAME.yaml`` builds: parameter groups -> optimiser."""
 ScheduleFactory = Callable[[Optimizer], Schedule]
-"""What ``conf/schedule/NAME.yaml`` builds: optimiser -> schedule."""
+"""What ``conf/lr_scheduler/NAME.yaml`` builds: optimiser -> schedule."""
 
 
 def parameter_groups(module: nn.Module, weight_decay_on: str) -> list[dict[str, Any]]:

@@ -23,10 +23,10 @@ class TrainingOptions:
     validate_every: int | None = None  # optimiser steps; null: at the end of every epoch
     metrics: Sequence[str] = ()  # scores of generated text at validation: bleu, chrf, ter
     decoding: Search | None = None  # how that text is generated
-    plots: int = 0  # validation sentences whose attention is drawn as training goes
+    num_plots: int = 0  # validation sentences whose attention is drawn as training goes
     plots_every: int | None = None  # validations from drawing to drawing; null: the 1st, 2nd, 4th, 8th, ...
-    examples: int = 0  # test outputs whose attention is kept for comparison
-    faithfulness: int = 0  # test records on which attention is held against erasing and gradients
+    save_attention: int = 0  # test outputs whose attention is kept for comparison
+    faithfulness_examples: int = 0  # test records on which attention is held against erasing and gradients
     averaging: Literal["none", "ema", "last"] = "none"  # the weights that are validated and kept as best
     ema_decay: float = 0.999  # of averaging=ema
     average_last: int = 5  # validations whose weights averaging=last takes the mean of
@@ -34,7 +34,7 @@ class TrainingOptions:
     nonfinite: Literal["stop", "skip"] = "stop"  # what a loss or gradient that is not finite does
     save_steps: int | None = None  # last.ckpt also every so many optimiser steps
     save_minutes: float | None = 10.0  # and every so many minutes; it is always saved at validation
-    start_from: str | None = None  # a run or checkpoint whose weights and tokenizers training starts with
+    init_from: str | None = None  # a run or checkpoint whose weights and tokenizers training starts with
     reward: str | None = None  # a metric of outputs to train by (``SelfCritical``); null: by likelihood alone
     reward_samples: int = 5  # outputs that are drawn of each record
     reward_baseline: Literal["greedy", "others"] = "greedy"  # what a sample has to beat
@@ -79,12 +79,12 @@ class TrainingOptions:
             reward(self.reward, [])
             if self.overfit is not None:
                 raise UserError(f"reward={self.reward} has no effect with debug=overfit, which has none")
-        for name in ("plots", "examples", "faithfulness"):
+        for name in ("num_plots", "save_attention", "faithfulness_examples"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}={getattr(self, name)} must be 0 or a number of sentences")
         if not 0 < self.ema_decay < 1:
             raise UserError(f"ema_decay={self.ema_decay} must lie between 0 and 1")
-        if (self.metrics or self.plots) and self.decoding is None:
+        if (self.metrics or self.num_plots) and self.decoding is None:
             raise UserError("decoding=null generates no text, which metrics and plots need: choose one, such as greedy")
         metric = find_metric(self.monitored)
         if self.mode is None and (metric is None or metric.higher_is_better is None):

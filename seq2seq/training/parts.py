@@ -61,7 +61,7 @@ class TrainingParts:
             build_node(config.training),
             build_node(config.loss),
             build_tool(config.optimizer),
-            build_tool(config.schedule),
+            build_tool(config.lr_scheduler),
             profiler,
             trainer,
         )

@@ -40,7 +40,7 @@ class Schedule(LRScheduler):
         """
         if 0 < total_steps < self.warmup_steps:
             log.warning(
-                "training ends after %d updates, in the warm-up (schedule.warmup_steps=%d)",
+                "training ends after %d updates, in the warm-up (lr_scheduler.warmup_steps=%d)",
                 total_steps,
                 self.warmup_steps,
             )
@@ -93,7 +93,8 @@ class CosineSchedule(Schedule):
             self.total_steps = int(total_steps)
         elif self.total_steps is None and not timed:
             raise UserError(
-                "schedule=cosine needs an end: set trainer.max_steps or max_time, a budget, or schedule.total_steps"
+                "lr_scheduler=cosine needs an end: set trainer.max_steps or max_time, a budget, or "
+                "lr_scheduler.total_steps"
             )
         super().plan(self.total_steps or total_steps)
 
@@ -124,7 +125,9 @@ class HalvingSchedule(Schedule):
         if 0 < total_steps < math.inf:
             self.total_steps = total_steps
         elif not timed:
-            raise UserError("schedule=halving needs an end: set trainer.max_epochs, max_steps or max_time, or a budget")
+            raise UserError(
+                "lr_scheduler=halving needs an end: set trainer.max_epochs, max_steps or max_time, or a budget"
+            )
         super().plan(total_steps, timed=timed)
 
     def factor(self, step: int) -> float:

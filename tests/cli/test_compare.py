@@ -499,12 +499,12 @@ def test_seeds_of_two_phases_are_one_configuration(sweep: Path, tmp_path: Path) 
         run = Path(shutil.copytree(sweep / str(second), tmp_path / str(second)))
         for file in (run / "config.yaml",):
             text = file.read_text()
-            file.write_text(text.replace("start_from: null", f"start_from: {sweep / str(first)}"))
-        (run / ".hydra" / "overrides.yaml").write_text(f"- training.start_from={sweep / str(first)}\n")
+            file.write_text(text.replace("init_from: null", f"init_from: {sweep / str(first)}"))
+        (run / ".hydra" / "overrides.yaml").write_text(f"- training.init_from={sweep / str(first)}\n")
     assert [entry.seeds for entry in group_systems(find([tmp_path], "test"))] == [[1, 2], [1]]
     for place in (0, 1):
         file = tmp_path / str(place) / "config.yaml"
-        file.write_text(file.read_text().replace(f"start_from: {sweep}/{place}", f"start_from: {sweep}/{2 * place}"))
+        file.write_text(file.read_text().replace(f"init_from: {sweep}/{place}", f"init_from: {sweep}/{2 * place}"))
     assert len(group_systems(find([tmp_path / "0", tmp_path / "1"], "test"))) == 2
 
 

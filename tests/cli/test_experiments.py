@@ -15,7 +15,7 @@ from seq2seq.cli import hydra_app, train
 
 EXPERIMENTS = sorted(file.stem for file in (hydra_app.CONF / "experiment").glob("*.yaml"))
 TOYS = {"translation": "toy_translation", "summarisation": "toy_summarisation", "captioning": "toy_captioning"}
-SMALL = ["debug=batch", "logger=csv", "model.dim=16", "training.plots=0", "training.faithfulness=0"]
+SMALL = ["debug=batch", "logger=csv", "model.dim=16", "training.num_plots=0", "training.faithfulness_examples=0"]
 CACHED = ["data.reader.train=60", "data.reader.valid=6", "data.reader.test=6", "data.tokenizer.joint=true"]
 
 
@@ -51,7 +51,7 @@ def test_every_experiment_starts_and_trains(name: str, cache: Path, tmp_path: Pa
     more = []
     if name == "flickr8k_cider":  # a second phase
         train.train(small("flickr8k", cache), tmp_path / "first")
-        more = [f"training.start_from={tmp_path / 'first'}"]
+        more = [f"training.init_from={tmp_path / 'first'}"]
     train.train(small(name, cache, *more), tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
     assert results["run"]["training"]["steps"] == 1

@@ -34,7 +34,12 @@ REPEATED = ("best_score", "best_step", "steps", "epochs", "tokens", "skipped", "
 def composed(cache: Path, *options: str) -> DictConfig:
     """Four updates, validated at each second."""
     few = ["trainer.max_steps=4", "training.validate_every=2", "trainer.log_every_n_steps=1", "training.metrics=[]"]
-    small = ["training.plots=0", "training.examples=1", "training.faithfulness=0", "enable_progress_bar=false"]
+    small = [
+        "training.num_plots=0",
+        "training.save_attention=1",
+        "training.faithfulness_examples=0",
+        "enable_progress_bar=false",
+    ]
     typed = [*TINY, *few, *small[:-1], f"trainer.{small[-1]}", f"data.cache={cache}", *options]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in typed])
     return config

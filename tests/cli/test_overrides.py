@@ -141,3 +141,24 @@ def test_a_run_s_directory_can_t_have_what_hydra_fills_in(tmp_path: Path) -> Non
 )
 def test_nobody_sees_a_sign_that_was_not_typed(text: str, found: str) -> None:
     assert shown(text) == found
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "meant"),
+    [
+        ("train", "schedule=cosine", "lr_scheduler=cosine"),
+        ("train", "schedule.warmup_steps=3", "++lr_scheduler.warmup_steps=3"),
+        ("train", "training.start_from=RUN", "++training.init_from='RUN'"),
+        ("train", "loss.start.coverage=0.5", "++loss.start_at.coverage=0.5"),
+        ("train", "training.plots=0", "++training.num_plots=0"),
+        ("train", "+training.plots_every=2", "+training.plots_every=2"),
+        ("train", "encoder=clip", "encoder=video"),
+        ("evaluate", "plots=2", "++num_plots=2"),
+        ("generate", "plots=DIR", "++plots='DIR'"),
+        ("compare", "examples=3", "++examples=3"),
+    ],
+)
+def test_old_names_are_understood(command: str, typed: str, meant: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert as_override(typed, command) == meant
+    renamed = typed.lstrip("+").partition("=")[0] != meant.lstrip("+").partition("=")[0] or typed == "encoder=clip"
+    assert ("is called" in caplog.text) == renamed

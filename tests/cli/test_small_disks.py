@@ -36,7 +36,7 @@ def disk(place: Path, room: str) -> Iterator[None]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DictConfig, Path]]:
     """The config, and a run of it with room for all."""
     base = tmp_path_factory.mktemp("disks")
-    config = composed(base / "cache", "training.plots=1")
+    config = composed(base / "cache", "training.num_plots=1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "cost", lambda *args: {})
         patch.setattr(train, "update_memory", lambda *args: None)

@@ -23,7 +23,7 @@ def swept(folder: Path, *axes: str, sweep: Path | None = None) -> subprocess.Com
     options = [
         *TINY,
         f"data.cache={folder / 'cache'}",
-        "training.faithfulness=0",
+        "training.faithfulness_examples=0",
         f"hydra.sweep.dir={sweep or folder / 'sweep'}",
     ]
     return commands.run("train.py", "-m", *axes, *options)

@@ -101,9 +101,9 @@ EXPERIMENTS = hydra_app.CONF / "experiment"
 def test_every_experiment_could_be_trained(name: str) -> None:
     (config,) = hydra_app.compose("train", [f"experiment={name}", "logger=csv"])
     if config.training.reward:
-        with pytest.raises(UserError, match=r"teaches random weights nothing: set training\.start_from=RUN"):
+        with pytest.raises(UserError, match=r"teaches random weights nothing: set training\.init_from=RUN"):
             train.check(config)
-        config.training.start_from = "RUN"
+        config.training.init_from = "RUN"
     train.check(config)
 
 
@@ -246,7 +246,9 @@ def test_a_wrong_decoding_option_names_the_right_ones(run: Path) -> None:
 def test_evaluation_starts_from_the_run_and_changes_what_is_typed(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = evaluate.evaluate(composed("evaluate", f"checkpoint={copy}", "split=val", "decoding=greedy", "plots=1"))
+    results = evaluate.evaluate(
+        composed("evaluate", f"checkpoint={copy}", "split=val", "decoding=greedy", "num_plots=1")
+    )
     (directory,) = (copy / "evaluations").iterdir()
     assert set(results) == {"val"}
     assert "Greedy" in (directory / "config.yaml").read_text()
@@ -256,7 +258,7 @@ def test_evaluation_starts_from_the_run_and_changes_what_is_typed(
 
 
 def test_evaluation_repeats_the_run_s_own_figures(copy: Path) -> None:
-    again = evaluate.evaluate(composed("evaluate", f"checkpoint={copy}", "plots=0"))["test"]
+    again = evaluate.evaluate(composed("evaluate", f"checkpoint={copy}", "num_plots=0"))["test"]
     told = json.loads((copy / "results.json").read_text())["test"]
     assert {name: score.score for name, score in again.items()} == pytest.approx(
         {name: entry["score"] for name, entry in told.items()}, rel=1e-5
@@ -287,7 +289,7 @@ FILES = {"source_file": "new.en", "target_file": "new.toy", "alignment": "gold.j
         (["splt=test"], r"unknown option splt; did you mean split\?"),
         (["decoding.beam_size=0"], "beam_size=0"),
         (["data.max_token=3"], r"data\.max_token: Corpus has no option max_token; did you mean max_tokens\?"),
-        (["plots=many"], "plots=many: must be int"),
+        (["num_plots=many"], "num_plots=many: must be int"),
         (["source_file=x"], "source_file and target_file go together"),
         (["alignment=/nowhere", "split=null"], "/nowhere"),
         (["split=holdout"], "holdout"),

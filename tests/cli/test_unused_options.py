@@ -22,8 +22,8 @@ def told(line: str) -> None:
         "training.average_last=3 training.averaging=ema",
         "training.reward_samples=3",
         "training.patience=3 trainer.limit_val_batches=0",
-        "training.plots_every=2 training.plots=0",
-        "training.decoding.max_length=9 training.plots=0 training.metrics=[]",
+        "training.plots_every=2 training.num_plots=0",
+        "training.decoding.max_length=9 training.num_plots=0 training.metrics=[]",
         "trainer.gradient_clip_algorithm=norm trainer.gradient_clip_val=null",
         "trainer.limit_predict_batches=3",
         "trainer.max_epochs=3 budget.updates=25",
@@ -33,10 +33,10 @@ def told(line: str) -> None:
         "encoder.overlap=3",
         "loss.weights.foo=1",
         "loss.weights.coverage=2",
-        "loss.start.kl=0.5 attention=coverage",
-        "loss.start.doubly_stochastic=0.5",
+        "loss.start_at.kl=0.5 attention=coverage",
+        "loss.start_at.doubly_stochastic=0.5",
         "loss.baseline_decay=0.5",
-        "loss.label_smoothing=0.2 training.reward=bleu training.start_from=RUN",
+        "loss.label_smoothing=0.2 training.reward=bleu training.init_from=RUN",
         "task.foo=1",
         "task.max_epochs=3 trainer.max_epochs=5",
         "logger.other.name=x",
@@ -53,13 +53,13 @@ def test_what_does_nothing_is_named(line: str) -> None:
     "line",
     [
         "training.averaging=ema training.ema_decay=0.9 training.patience=3 training.plots_every=2",
-        "attention=coverage loss.weights.coverage=2 loss.start.coverage=0.5",
+        "attention=coverage loss.weights.coverage=2 loss.start_at.coverage=0.5",
         "attention=hard loss.baseline_decay=0.5 loss.weights.negative_entropy=0.1",
         "debug=batch trainer.max_epochs=4 trainer.max_steps=3",
         "debug=overfit",
         "budget.updates=25 trainer.log_every_n_steps=1",
         "encoder.chunk=8 encoder.overlap=3 task.max_length=20 task.metrics=[bleu]",
-        "training.plots=0 trainer.limit_val_batches=0",  # turns off what a default asked for
+        "training.num_plots=0 trainer.limit_val_batches=0",  # turns off what a default asked for
     ],
 )
 def test_what_does_something_passes(line: str) -> None:

@@ -34,7 +34,12 @@ def browser() -> Iterator[Page]:
 
 def opened(browser: Page, folder: Path, *options: str) -> Page:
     """The report of one small run, at its explorer."""
-    beside = ["training.faithfulness=0", "training.plots=0", "training.metrics=[]", f"data.cache={folder / 'cache'}"]
+    beside = [
+        "training.faithfulness_examples=0",
+        "training.num_plots=0",
+        "training.metrics=[]",
+        f"data.cache={folder / 'cache'}",
+    ]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in (*TINY, *options, *beside)])
     train.train(config, folder / "run")
     asked = [f"runs={folder / 'run'}", f"output={folder / 'report'}", "samples=100"]

@@ -78,10 +78,10 @@ def test_searches(name: str) -> None:
     assert check(composed(f"decoding={name}"), "decoding") > 0
 
 
-@pytest.mark.parametrize("name", choices("schedule"))
+@pytest.mark.parametrize("name", choices("lr_scheduler"))
 def test_schedules(name: str) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    assert check(composed(f"schedule={name}"), "schedule", optimizer, tool=True) > 0
+    assert check(composed(f"lr_scheduler={name}"), "lr_scheduler", optimizer, tool=True) > 0
 
 
 @pytest.mark.parametrize("name", ["toy_translation", "toy_summarisation", "toy_captioning", "toy_clips", "probe_copy"])
@@ -116,7 +116,7 @@ def test_what_training_is_told(key: str) -> None:
         (["model=rnn", "encoder=document_rnn", "encoder.words.cell=x"], "encoder.words.cell=x"),
         (["model=rnn", "encoder=document_rnn", "encoder.scope=x"], "encoder.scope=x"),
         (["model=rnn", "encoder=cnn", "encoder.norm=x"], "encoder.norm=x"),
-        (["model=rnn", "encoder=clip", "encoder.frames.norm=x"], "encoder.frames.norm=x"),
+        (["model=rnn", "encoder=video", "encoder.frames.norm=x"], "encoder.frames.norm=x"),
         (["model=rnn", "attention=mocha", "attention.chunk_score.dim=0"], "attention.chunk_score.dim=0"),
         (["model=rnn", "attention=hierarchical", "attention.word.dim=0"], "attention.word.dim=0"),
         (["model=rnn", "attention/window=last", "encoder=cnn"], "attention.window: the last window"),

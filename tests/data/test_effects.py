@@ -25,8 +25,8 @@ def refused(*overrides: str) -> str:
 @pytest.mark.parametrize(
     ("overrides", "key", "reason"),
     [
-        (["training.start_from=RUN", "data.tokenizer.vocab_size=300"], "data.tokenizer.vocab_size", "start_from=RUN"),
-        (["training.start_from=RUN", "data.tokenizer.type=bpe"], "data.tokenizer.type", "start_from=RUN"),
+        (["training.init_from=RUN", "data.tokenizer.vocab_size=300"], "data.tokenizer.vocab_size", "init_from=RUN"),
+        (["training.init_from=RUN", "data.tokenizer.type=bpe"], "data.tokenizer.type", "init_from=RUN"),
         (
             ["data.tokenizer.source_model=a", "data.tokenizer.target_model=a", "data.tokenizer.vocab_size=9"],
             *("data.tokenizer.vocab_size", "source_model and target_model"),
@@ -68,7 +68,7 @@ def test_evaluation_reads_where_the_data_is():
 def test_a_run_is_recorded_with_the_tokenizers_that_it_has(run: Path, tmp_path: Path):
     from tests.conftest import TINY
 
-    overrides = [*TINY, f"training.start_from={run}", f"data.cache={tmp_path}", "training.faithfulness=0"]
+    overrides = [*TINY, f"training.init_from={run}", f"data.cache={tmp_path}", "training.faithfulness_examples=0"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(override) for override in overrides])
     config.data.tokenizer.vocab_size = 17  # as another recipe's
     train.train(config, tmp_path / "run")

@@ -108,7 +108,7 @@ def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
     lines = [
         *("data=toy_captioning", "encoder=backbone", f"encoder.name={folder}", "logger=csv", "data.reader.train=12"),
         *("data.reader.valid=3", "data.reader.test=3", "model.dim=16", "model.embedding_dim=8", "trainer.max_steps=2"),
-        *("training.plots=0", "decoding=greedy", "task.max_length=8", f"data.cache={tmp_path}"),
+        *("training.num_plots=0", "decoding=greedy", "task.max_length=8", f"data.cache={tmp_path}"),
         f"encoder.cache={tmp_path / 'kept'}",
     ]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])

@@ -44,6 +44,19 @@ def test_names_of_today_stay() -> None:
         assert moved_names.class_path(path) == path
 
 
+def test_keys_of_version_0_1_are_those_of_today() -> None:
+    config = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
+    for new in moved_names.KEYS.values():
+        node = config
+        for name in new.split("."):
+            assert name in node or (CONF / name).is_dir(), new
+            node = node.get(name, {})
+    evaluation = yaml.safe_load((CONF / "evaluate.yaml").read_text(encoding="utf-8"))
+    assert set(moved_names.EVALUATION_KEYS.values()) <= set(evaluation)
+    for group, names in moved_names.CHOICES.items():
+        assert all((CONF / group / f"{name}.yaml").is_file() for name in names.values())
+
+
 def test_keys_move_with_what_is_below(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moved_names, "KEYS", {"schedule": "lr_scheduler", "loss.start": "loss.start_at"})
     old = {"schedule": {"_target_": "x.Y", "steps": 3}, "loss": {"start": {"a": 1}, "b": [{"_target_": 5}]}, "z": None}

@@ -13,7 +13,7 @@ from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
 from seq2seq.stored import plain, roles
 
-GROUPS = ("model", "attention", "data", "experiment", "encoder", "decoding", "optimizer", "schedule", "debug")
+GROUPS = ("model", "attention", "data", "experiment", "encoder", "decoding", "optimizer", "lr_scheduler", "debug")
 CHOICES = [
     *(f"{group}={file.stem}" for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))),
     *(f"model=transformer self_attention={file.stem}" for file in sorted((CONF / "self_attention").glob("*.yaml"))),

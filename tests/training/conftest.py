@@ -28,12 +28,12 @@ SMALL = {
     "model.embedding_dim": 8,
     "model.dropout": 0.3,
     "optimizer.lr": 0.01,
-    "schedule.warmup_steps": 4,
+    "lr_scheduler.warmup_steps": 4,
     "trainer.max_epochs": 2,
     "trainer.log_every_n_steps": 3,
     "training.monitor": "nll",
     "training.metrics": [],
-    "training.plots": 0,
+    "training.num_plots": 0,
 }
 
 Run = tuple[DictConfig, Corpus, Seq2Seq]
@@ -55,10 +55,10 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepare(encoded: Path) -> Prepare:
-    """Config, corpus and fresh model, of groups such as ``schedule=cosine`` and keys such as ``trainer.max_epochs``."""
+    """Config, corpus and fresh model, of groups such as ``lr_scheduler=cosine`` and keys as ``trainer.max_epochs``."""
 
     def made(*groups: str, **keys: Any) -> Run:
-        config = copy.deepcopy(composed("logger=csv", "schedule=inverse_sqrt", *groups))
+        config = copy.deepcopy(composed("logger=csv", "lr_scheduler=inverse_sqrt", *groups))
         for key, value in {**SMALL, **keys, "data.cache": str(encoded)}.items():
             OmegaConf.update(config, key, value, merge=False, force_add=True)
         corpus: Corpus = build_node(config.data)

@@ -28,7 +28,7 @@ def trained(tmp_path: Path, run: Path, *overrides: str) -> dict[str, object]:
     """What a small run under a budget says of its training."""
     small = [option for option in TINY if not option.startswith("trainer.max_steps")]
     cache = f"data.cache={run.parent / 'cache'}"
-    config = composed(*small, cache, "training.faithfulness=0", "training.plots=0", *overrides)
+    config = composed(*small, cache, "training.faithfulness_examples=0", "training.num_plots=0", *overrides)
     train.train(config, tmp_path / "run")
     told: dict[str, object] = json.loads((tmp_path / "run" / "results.json").read_text())["run"]
     return told
@@ -91,7 +91,7 @@ def test_a_budget_of_updates(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_budget_of_seconds_anneals_by_the_clock(run: Path, tmp_path: Path) -> None:
-    training = trained(tmp_path, run, "budget.seconds=3", "trainer.log_every_n_steps=1", "schedule.warmup_steps=0")
+    training = trained(tmp_path, run, "budget.seconds=3", "trainer.log_every_n_steps=1", "lr_scheduler.warmup_steps=0")
     seconds = training["training"]
     assert isinstance(seconds, dict)
     assert 1.5 < seconds["seconds"] < 6

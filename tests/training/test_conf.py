@@ -40,11 +40,11 @@ def test_optimizers_go_downhill(name: str) -> None:
     assert parameter.square().sum() < before
 
 
-@pytest.mark.parametrize("name", choices("schedule"))
+@pytest.mark.parametrize("name", choices("lr_scheduler"))
 def test_schedules_are_built_on_an_optimizer(name: str) -> None:
-    config = composed(f"schedule={name}")
+    config = composed(f"lr_scheduler={name}")
     optimizer = build_tool(config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
-    assert isinstance(build_tool(config.schedule, optimizer), Schedule)
+    assert isinstance(build_tool(config.lr_scheduler, optimizer), Schedule)
 
 
 def test_overfit_turns_everything_off_that_is_in_the_way() -> None:
@@ -64,7 +64,7 @@ def test_tensorboard(prepare: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_wandb_is_offline_and_ends_with_the_run(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    keys = {"trainer.max_steps": 3, "training.plots": 1}
+    keys = {"trainer.max_steps": 3, "training.num_plots": 1}
     for name in ("one", "two"):
         fit(*prepare("logger=wandb", **keys), tmp_path / name, score=lambda fitted: {"test/bleu": 12.5})
         (run,) = (tmp_path / name / "wandb").glob("offline-run-*")

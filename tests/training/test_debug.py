@@ -24,7 +24,7 @@ OVERFIT = {
 def test_overfit_learns_one_batch_by_heart(prepare: Callable[..., Any], tmp_path: Path) -> None:
     """Dropout is on in the config: it has to be turned off."""
     keys = {"model.dim": 32, "model.embedding_dim": 32, "data.max_tokens": 24, "optimizer.lr": 0.03}
-    result = fit(*prepare("schedule=constant", **OVERFIT, **keys, **{"trainer.max_steps": 300}), tmp_path)
+    result = fit(*prepare("lr_scheduler=constant", **OVERFIT, **keys, **{"trainer.max_steps": 300}), tmp_path)
     assert result.steps < 300
 
 

@@ -32,7 +32,7 @@ def test_curves_and_result(prepare: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_pictures_are_drawn_at_each_validation(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    fit(*prepare(**{"training.plots": 2, "training.validate_every": 5, "trainer.max_steps": 5}), tmp_path)
+    fit(*prepare(**{"training.num_plots": 2, "training.validate_every": 5, "trainer.max_steps": 5}), tmp_path)
     drawn = sorted(path.name for path in (tmp_path / "attention" / "validation" / "step_0000005").iterdir())
     assert drawn == ["00000_cross.npz", "00000_cross.png", "00001_cross.npz", "00001_cross.png"]
 
@@ -45,7 +45,7 @@ def test_what_is_ours_is_refused(option: str, prepare: Callable[..., Any], tmp_p
 
 def test_validation_draws_no_number_that_training_would(prepare: Callable[..., Any], tmp_path: Path) -> None:
     sampled = {"_target_": "seq2seq.search.Sample"}
-    keys = {"training.metrics": ["chrf"], "training.decoding": sampled, "training.plots": 1}
+    keys = {"training.metrics": ["chrf"], "training.decoding": sampled, "training.num_plots": 1}
     often = fit(*prepare(**keys, **{"training.validate_every": 4}), tmp_path / "often")
     seldom = fit(*prepare(**{"training.validate_every": 20}), tmp_path / "seldom")
     weights = [torch.load(result.last, weights_only=True)["state_dict"] for result in (often, seldom)]

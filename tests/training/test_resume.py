@@ -38,9 +38,9 @@ CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
         },
     ),
     "plateau, patience, average of the last": (
-        ["schedule=plateau"],
+        ["lr_scheduler=plateau"],
         {
-            "schedule.patience": 1,
+            "lr_scheduler.patience": 1,
             "training.patience": 3,
             "training.averaging": "last",
             "training.average_last": 2,
@@ -48,7 +48,7 @@ CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
         },
     ),
     "steps, cosine, generated text": (
-        ["schedule=cosine"],
+        ["lr_scheduler=cosine"],
         {
             "trainer.max_steps": 17,
             "trainer.max_epochs": -1,

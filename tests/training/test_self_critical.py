@@ -162,7 +162,7 @@ def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share:
     """The same weights and tokenizers; rewards in the curves."""
     first = checkpoint.load(run)
     lines = [
-        *("logger=csv", "data.reader.train=60", "data.reader.valid=6", "data.reader.test=6", "training.plots=0"),
+        *("logger=csv", "data.reader.train=60", "data.reader.valid=6", "data.reader.test=6", "training.num_plots=0"),
         *(
             "model.dim=8",
             "model.embedding_dim=8",
@@ -170,7 +170,7 @@ def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share:
             "trainer.max_steps=2",
             "decoding.max_length=8",
         ),
-        *(f"data.cache={tmp_path}", f"training.start_from={run}", "training.reward=bleu", "training.metrics=[bleu]"),
+        *(f"data.cache={tmp_path}", f"training.init_from={run}", "training.reward=bleu", "training.metrics=[bleu]"),
         *(
             "training.monitor=bleu",
             "optimizer.lr=1e-9",
@@ -191,7 +191,7 @@ def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share:
 
 
 def test_weights_of_another_size_are_refused_in_one_line(run: Path, tmp_path: Path) -> None:
-    lines = [f"training.start_from={run}", "model.dim=12", "logger=csv", f"data.cache={tmp_path}"]
+    lines = [f"training.init_from={run}", "model.dim=12", "logger=csv", f"data.cache={tmp_path}"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
     with pytest.raises(UserError, match="the weights don't fit the config: size mismatch") as refused:
         train.train(config, tmp_path / "second")

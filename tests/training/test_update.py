@@ -49,7 +49,7 @@ def test_training_is_the_plain_loop(accumulate: int, prepare: Callable[..., Any]
             norms.append(float(nn.utils.clip_grad_norm_(plain.parameters(), 0.2)))
             means.append(mean.item())
             step += 1
-            w = config.schedule.warmup_steps
+            w = config.lr_scheduler.warmup_steps
             optimizer.param_groups[0]["lr"] = o.lr * min(step / w, (w / step) ** 0.5)
             optimizer.step()
 

@@ -27,7 +27,7 @@ class AttentionPlots(Callback):
         self, directory: Path, validation: Validation, search: Search, options: TrainingOptions, task: Task
     ) -> None:
         self.directory, self.validation, self.search, self.task = directory, validation, search, task
-        self.sentences, self.every = options.plots, options.plots_every
+        self.sentences, self.every = options.num_plots, options.plots_every
         self.validations = 0
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -152,5 +152,5 @@ class LastAverage(Averaging):
 def averaging(options: TrainingOptions) -> list[Callback]:
     """What ``training.averaging`` asks for."""
     if options.averaging == "ema":
-        return [MovingAverage(options.ema_decay, trained=options.start_from is not None)]
+        return [MovingAverage(options.ema_decay, trained=options.init_from is not None)]
     return [LastAverage(options.average_last)] if options.averaging == "last" else []
