@@ -1,7 +1,7 @@
 """What the data side hands to the model side: token ids, masks, and nothing else.
 
 Shapes: B sentences, S source tokens, T target tokens (both padded on the right), V words of the target vocabulary,
-N pictures of F frames of h rows and w columns.
+N images of F frames of h rows and w columns.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Copies:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Sources that are pictures; a picture of which a batch has several captions is there once."""
+    """Sources that are images; a image of which a batch has several captions is there once."""
 
     pixels: Tensor  # (N, F, 3, h, w) uint8, padded at the right and at the bottom
     sizes: Tensor  # (N, 3) long, real frames, rows and columns
-    rows: Tensor  # (B,) long, the picture of each record
-    files: tuple[str, ...] = ()  # of each picture
+    rows: Tensor  # (B,) long, the image of each record
+    files: tuple[str, ...] = ()  # of each image
 
     def on(self, move: Callable[[Tensor], Tensor]) -> ImageBatch:
         """Apply ``move`` to every tensor."""
@@ -50,7 +50,7 @@ class ImageBatch:
 class Batch:
     """Tensors of B records.
 
-    ``source`` (B, S) ends in ``</s>``, or is None where there are ``pictures``; ``target`` (B, T+1) is
+    ``source`` (B, S) ends in ``</s>``, or is None where there are ``images``; ``target`` (B, T+1) is
     ``<s> y_1 .. y_T`` with ``y_T = </s>``, so that the decoder reads ``target_in`` and is scored on ``target_out``.
     ``target`` is None where there is nothing to score (generation from new input). Targets may hold the ids of
     ``copies``, where it is given; ``oov`` spells those from V on.
@@ -63,13 +63,13 @@ class Batch:
     segments: Tensor | None = None  # (B, S) long, the sentence of each token of a document
     copies: Copies | None = None
     oov: tuple[tuple[str, ...], ...] = ()  # of each row
-    pictures: ImageBatch | None = None
+    images: ImageBatch | None = None
 
     @property
     def tokens(self) -> Tensor:
         """(B, S) the source, which has to be text."""
         if self.source is None:
-            raise UserError("this encoder reads text, and the data are pictures: choose encoder=cnn, patches or clip")
+            raise UserError("this encoder reads text, and the data are images: choose encoder=cnn, patches or clip")
         return self.source
 
     @property
@@ -98,8 +98,8 @@ class Batch:
         return len(self.index)
 
     def select(self, rows: Tensor) -> Batch:
-        """The rows ``rows``; pictures all stay."""
-        shown, target = self.pictures, self.target
+        """The rows ``rows``; images all stay."""
+        shown, target = self.images, self.target
         chosen = None if target is None else target.index_select(0, rows)
         return Batch(
             None if self.source is None else self.source.index_select(0, rows),
@@ -125,10 +125,10 @@ class Batch:
             return None if tensor is None else move(tensor)
 
         copies = None if self.copies is None else Copies(move(self.copies.ids), self.copies.num_oov)
-        shown = self.pictures
-        pictures = None if shown is None else shown.on(move)
+        shown = self.images
+        images = None if shown is None else shown.on(move)
         source, target, segments = map(moved, (self.source, self.target, self.segments))
-        return Batch(source, move(self.index), target, self.target_tokens, segments, copies, self.oov, pictures)
+        return Batch(source, move(self.index), target, self.target_tokens, segments, copies, self.oov, images)
 
     def words(self, row: int) -> tuple[str, ...]:
         """The out-of-vocabulary words of a row."""

@@ -225,15 +225,15 @@ def _described(
     name = str(path)
     stored.check_model(config, name)
     _keep_to_itself(config, name, old=old)
-    pictures = stored.reads_pictures(config)
-    if pictures != ("source" not in tokenizers):
+    reads_images = stored.reads_images(config)
+    if reads_images != ("source" not in tokenizers):
         raise UserError(f"{name}: data.images and a tokenizer of sources exclude each other")
     data = config["data"]
     with at_key("data"):
         policy = Policy(**{key: data.get(key) for key in stored.WHOLE})
     opened = OmegaConf.create(config)
     codec: Codec
-    if pictures:
+    if reads_images:
         images = stored.with_name(name, build_node, opened.data.images)
         codec = ImageCodec(images, tokenizers["target"], policy)
     else:

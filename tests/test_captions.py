@@ -1,4 +1,4 @@
-"""A run over drawn scenes, very small: what it leaves, what its scores are of, and what becomes of new pictures."""
+"""A run over drawn scenes, very small: what it leaves, what its scores are of, and what becomes of new images."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_a_run_leaves(captions: Path) -> None:
         assert {"00000_sheet.png", "00000_sheet.npz"} <= {path.name for path in folder.iterdir()}
 
 
-def test_new_pictures(captions: Path) -> None:
+def test_new_images(captions: Path) -> None:
     model = seq2seq.load(captions)
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
     found = model.generate([Path(row["source"]) for row in rows], return_attention=True)
@@ -166,20 +166,20 @@ def test_the_gate_scales_what_the_source_gives(family: str) -> None:
     torch.testing.assert_close(first, second)  # nothing of the memory comes through
 
 
-def test_new_pictures_from_the_command_line(
+def test_new_images_from_the_command_line(
     captions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
     for n, row in enumerate(rows[:3]):
         (tmp_path / f"{n}.png").write_bytes(Path(row["source"]).read_bytes())
-    (tmp_path / "1.png").write_bytes(b"not a picture")
+    (tmp_path / "1.png").write_bytes(b"not a image")
     (tmp_path / "notes.md").write_text("beside")
     expected = [rows[0]["hypothesis"], "", rows[2]["hypothesis"]]
     (tmp_path / "list.txt").write_text("".join(f"{tmp_path / f'{n}.png'}\n" for n in range(3)))
     for given in (tmp_path, tmp_path / "*.png", tmp_path / "list.txt"):
         generate.generate(composed("generate", f"checkpoint={captions}", f"input={given}"))
         assert capsys.readouterr().out.splitlines() == expected
-    assert "1.png: not a picture; left out" in caplog.text
+    assert "1.png: not a image; left out" in caplog.text
     options = [f"output={tmp_path / 'out.jsonl'}", f"plots={tmp_path / 'plots'}"]
     generate.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path / '2.png'}", *options))
     (entry,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
@@ -188,7 +188,7 @@ def test_new_pictures_from_the_command_line(
     (tmp_path / "2[1].png").write_bytes((tmp_path / "2.png").read_bytes())
     generate.generate(composed("generate", f"checkpoint={captions}", f"input='{tmp_path / '2[1].png'}'"))
     assert capsys.readouterr().out.splitlines() == expected[2:]
-    with pytest.raises(seq2seq.errors.UserError, match=r"\*\.bmp has no pictures"):
+    with pytest.raises(seq2seq.errors.UserError, match=r"\*\.bmp has no images"):
         generate.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path}/*.bmp"))
     with pytest.raises(seq2seq.errors.UserError, match="alignments= are links between words"):
         generate.generate(composed("generate", f"checkpoint={captions}", f"alignments={tmp_path / 'a'}"))
@@ -201,13 +201,13 @@ def test_a_grid_of_one_row_is_no_order_in_time(captions: Path) -> None:
     seen = model.generate([rows[0]["source"]], return_attention=True)[0].attention
     flat = replace(seen, extent=(1, 64), cells=np.stack([np.zeros(64, int), np.arange(64)], 1))
     assert "monotonicity" not in flat.statistics()
-    clip = replace(flat, picture=replace(seen.picture, images=replace(seen.picture.images, frames=64)))
+    clip = replace(flat, image=replace(seen.image, images=replace(seen.image.images, frames=64)))
     assert "monotonicity" in clip.statistics()
 
 
-def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
+def test_control_by_other_images(captions: Path, tmp_path: Path) -> None:
     out = tmp_path / "control"
-    cache = captions.parent / "cache"  # where the run's pictures are: a stored config doesn't say where caches go
+    cache = captions.parent / "cache"  # where the run's images are: a stored config doesn't say where caches go
     asked = [f"checkpoint={captions}", f"output={out}", f"data.cache={cache}", "evaluation.control=shuffled_images"]
     evaluate.evaluate(composed("evaluate", *asked))
     rows, mine = (
@@ -226,7 +226,7 @@ def test_control_by_other_pictures(captions: Path, tmp_path: Path) -> None:
             evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", f"evaluation.control={control}"))
 
 
-def test_other_sizes_of_pictures_are_told(captions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_sizes_of_images_are_told(captions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     asked = [
         f"checkpoint={captions}",
         f"output={tmp_path / 'out'}",
@@ -236,7 +236,7 @@ def test_other_sizes_of_pictures_are_told(captions: Path, tmp_path: Path, caplog
     ]
     with caplog.at_level("WARNING"):
         evaluate.evaluate(composed("evaluate", *asked))
-    assert "pictures are opened otherwise than in training: data.images.size=32, then 64" in caplog.text
+    assert "images are opened otherwise than in training: data.images.size=32, then 64" in caplog.text
 
 
 def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp
 
 
 @pytest.mark.parametrize("share", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
-def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> None:
+def test_self_critical_training_on_images(tmp_path: Path, share: float) -> None:
     """With batch norms, whose statistics stay as they are beside the likelihood too: gradients under the statistics of
     a batch and under the running ones would pull the network in two directions.
     """
@@ -274,7 +274,7 @@ def test_self_critical_training_on_pictures(tmp_path: Path, share: float) -> Non
     assert not any("running_" in name for name in changed)
 
 
-def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
+def test_text_has_no_images_to_shuffle(run: Path) -> None:
     with pytest.raises(seq2seq.errors.UserError, match="shuffled_images is none of: uniform_attention"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "evaluation.control=shuffled_images"))
 
@@ -282,11 +282,11 @@ def test_text_has_no_pictures_to_shuffle(run: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["data=toy_captioning", "encoder=rnn"], "RNNEncoder can't read data=toy_captioning, which is pictures"),
+        (["data=toy_captioning", "encoder=rnn"], "RNNEncoder can't read data=toy_captioning, which is images"),
         (["encoder=cnn"], "CNNEncoder can't read data=toy_translation, which is text"),
         (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=video"),
         (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=video"),
-        (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* pictures have none"),
+        (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* images have none"),
         (["data=toy_captioning", "data.documents=true"], r"data.*CaptionCorpus has no option documents"),
         (["data=toy_captioning", "data.streaming=true"], r"data.*CaptionCorpus has no option streaming"),
         (["data=toy_captioning", "model.share_embeddings=true", "data.tokenizer.joint=true"], "share_embeddings=true"),
@@ -297,7 +297,7 @@ def test_what_does_not_go_together_is_refused_before_data_are_read(lines: list[s
         train_command.check(composed("train", "logger=csv", *lines))
 
 
-def test_evaluation_on_other_pictures_and_sizes_but_not_on_text(captions: Path, tmp_path: Path) -> None:
+def test_evaluation_on_other_images_and_sizes_but_not_on_text(captions: Path, tmp_path: Path) -> None:
     small = ["data=toy_captioning", "data.reader.test=4", "data.reader.train=2", "data.reader.valid=2", "num_plots=0"]
     small += [f"data.cache={tmp_path}", f"checkpoint={captions}"]
     results = {}
@@ -305,14 +305,14 @@ def test_evaluation_on_other_pictures_and_sizes_but_not_on_text(captions: Path, 
         out = [f"output={tmp_path / str(size)}", f"data.images.size={size}"]
         results[size] = evaluate.evaluate(composed("evaluate", *small, *out))["test"]
     assert results[64]["perplexity"].score != results[32]["perplexity"].score
-    with pytest.raises(seq2seq.errors.UserError, match="data=toy_translation is text, but the model reads pictures"):
+    with pytest.raises(seq2seq.errors.UserError, match="data=toy_translation is text, but the model reads images"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", "data=toy_translation"))
     with pytest.raises(seq2seq.errors.UserError, match="alignment= is of words in a source text"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", "alignment=gold.jsonl"))
 
 
-def test_a_text_model_on_pictures_is_refused(run: Path) -> None:
-    with pytest.raises(seq2seq.errors.UserError, match="data=toy_captioning is pictures, but the model reads text"):
+def test_a_text_model_on_images_is_refused(run: Path) -> None:
+    with pytest.raises(seq2seq.errors.UserError, match="data=toy_captioning is images, but the model reads text"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
 
 

@@ -128,7 +128,7 @@ PLACES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("data.reader", {**HUB, "files_of": {"test": ["../../x.csv"]}}, READING),
     (
         "data.reader",
-        {"_target_": "seq2seq.data.readers.karpathy.KarpathyReader", "file": "/etc/passwd", "pictures": "x"},
+        {"_target_": "seq2seq.data.readers.karpathy.KarpathyReader", "file": "/etc/passwd", "images": "x"},
         READING,
     ),
     ("encoder", {**BACKBONE, "name": "own/network"}, ALL),

@@ -90,7 +90,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     control = Control(task, **asked.evaluation)
     sets = {name: control(records) for name, records in _record_sets(trained, config, typed, asked).items()}
     if asked.alignment and not task.has_source_words:
-        raise UserError("alignment= is of words in a source text; the model reads pictures")
+        raise UserError("alignment= is of words in a source text; the model reads images")
     gold = read_gold(asked.alignment) if asked.alignment else []
     if asked.reverse:
         gold = [pair.swapped() for pair in gold]
@@ -188,7 +188,7 @@ def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedMo
         own: Task = build_node(trained.config.task)
         raise UserError(f"task: {type(task).__name__} reads {task.source_name}, but the model {own.source_name}")
     if changes := codec.changes(trained.codec):
-        log.warning("pictures are opened otherwise than in training: %s", "; ".join(changes))
+        log.warning("images are opened otherwise than in training: %s", "; ".join(changes))
     return dataclasses.replace(trained, codec=codec)
 
 

@@ -213,7 +213,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
         sampling = {"sampling": config.data.tokenizer.get("sampling", 0.0)}
         config.data.tokenizer = OmegaConf.merge(start.config.data.tokenizer, sampling)  # what the run is recorded with
         for change in corpus.codec.changes(start.codec):
-            log.warning("training.init_from learnt from other pictures: %s", change)
+            log.warning("training.init_from learnt from other images: %s", change)
     corpus.setup()
 
     # 2. The model, within its budget.

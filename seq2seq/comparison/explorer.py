@@ -22,7 +22,7 @@ from seq2seq.attention_store import AttentionRecord, quantised
 from seq2seq.comparison.runs import references
 from seq2seq.comparison.systems import System
 
-THUMBNAIL_SIDE = 240  # pixels of a picture
+THUMBNAIL_SIDE = 240  # pixels of a image
 MAX_PIECES = 4000  # pieces of a source that is shown
 
 
@@ -130,7 +130,7 @@ def _example(
 ) -> dict[str, Any]:
     items, packed = [], io.BytesIO()
     shown = {name: kept_records[place] for name, kept_records in kept.items() if place in kept_records}
-    pictures = any(one.cells for one in shown.values())
+    images = any(one.cells for one in shown.values())
     for entry, name in enumerate(order):
         if name not in shown:
             continue
@@ -158,9 +158,9 @@ def _example(
         items.append(item)
     return {
         "place": place,
-        "source": "" if pictures else str(record["source"])[:MAX_PIECES],
+        "source": "" if images else str(record["source"])[:MAX_PIECES],
         "references": references(record),
-        "image": _picture(record) if pictures else "",
+        "image": _image(record) if images else "",
         "data": base64.b64encode(zlib.compress(packed.getvalue(), 9)).decode(),
         "items": items,
     }
@@ -171,14 +171,14 @@ def _size(value: object) -> int:
     return len(written(value).encode()) + 1
 
 
-def _picture(record: Mapping[str, Any]) -> str:
-    """The record's picture, small, as a data URI; empty where it is none or has gone."""
+def _image(record: Mapping[str, Any]) -> str:
+    """The record's image, small, as a data URI; empty where it is none or has gone."""
     path = Path(str(record["source"]))
     if not path.exists():
         return ""
     try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
+        with Image.open(path) as image:
+            small = image.convert("RGB")
             small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
             file = io.BytesIO()
             small.save(file, "JPEG", quality=80)

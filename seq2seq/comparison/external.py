@@ -60,7 +60,7 @@ def external_run(
         {SYSTEM: name},
         name,
         results,
-        pictures=bool(like and like.pictures),
+        images=bool(like and like.images),
     )
     run.__dict__["records"] = records
     run.__dict__["curves"], run.__dict__["frequencies"] = [], {}

@@ -122,9 +122,9 @@ def _charts(a: Analysis) -> str:
         }
         if len(points) > 1 and len({p.x for p in points.values()}) > 1:
             found.append((f"{a.metric} against {label}", charts.scatter(points, label, a.metric)))
-    pictures = [*_curves(a), *_sliced(a)]
+    images = [*_curves(a), *_sliced(a)]
     cost = _choices("Quality against cost", found)
-    return cost + "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in pictures if svg)
+    return cost + "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in images if svg)
 
 
 def _choices(title: str, found: Sequence[tuple[str, str]]) -> str:

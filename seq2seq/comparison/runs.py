@@ -45,7 +45,7 @@ class Run:
     results: Mapping[str, Mapping[str, Any]]  # {metric: {"score", "signature"}}
     about: Mapping[str, Any] = field(default_factory=dict)  # "run" of results.json
     trained: Path | None = None  # the directory of the run that this is an evaluation of
-    pictures: bool = False  # whether sources are paths of pictures
+    images: bool = False  # whether sources are paths of images
     control: str | None = None  # under which it was evaluated
 
     @cached_property
@@ -57,9 +57,9 @@ class Run:
         return [_renamed_sums(record) for record in _lines(file)]
 
     def source(self, place: int) -> str:
-        """That of a record: a text, or of a picture its file's name, wherever it lies."""
+        """That of a record: a text, or of a image its file's name, wherever it lies."""
         text = str(self.records[place]["source"])
-        return Path(text).name if self.pictures else text
+        return Path(text).name if self.images else text
 
     def rows(self, metric: str) -> NDArray[np.float64] | None:
         """(N, K) of a metric, None where the outputs don't have it."""

@@ -106,8 +106,8 @@ def _hits(run: Run) -> tuple[Array, Array]:
 
 
 def source_lengths(run: Run) -> list[int]:
-    """Words of each source, of any script; [] of pictures."""
-    return [] if run.pictures else [len(spoken(run.source(place))) for place in range(len(run.records))]
+    """Words of each source, of any script; [] of images."""
+    return [] if run.images else [len(spoken(run.source(place))) for place in range(len(run.records))]
 
 
 def _shares(names: Sequence[str], counted: Sequence[Array], level: float) -> list[tuple[Group, Sliced]]:

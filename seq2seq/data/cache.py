@@ -1,4 +1,4 @@
-"""What a corpus keeps in ``data.cache``: files named by what they are made from, and pictures by their content."""
+"""What a corpus keeps in ``data.cache``: files named by what they are made from, and images by their content."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def writing(path: Path, about: Callable[[], Mapping[str, Any]] = dict) -> Abstra
     return sealed.writing(path, REMEDY, about)
 
 
-def keep_picture(folder: Path, content: bytes, suffix: str) -> Path:
-    """The file of a picture's content, written if it is not there, or not whole."""
+def keep_image(folder: Path, content: bytes, suffix: str) -> Path:
+    """The file of a image's content, written if it is not there, or not whole."""
     name = xxh3_128(content).hexdigest()
     file = folder / name[:2] / f"{name}{suffix}"
-    if not picture_is_whole(file):
+    if not image_is_whole(file):
         write_bytes(file, content, REMEDY)
     return file
 
 
-def picture_is_whole(file: Path) -> bool:
-    """Whether a kept picture has the content that its name says."""
+def image_is_whole(file: Path) -> bool:
+    """Whether a kept image has the content that its name says."""
     try:
         return xxh3_128(file.read_bytes()).hexdigest() == file.stem
     except OSError:

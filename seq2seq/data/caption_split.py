@@ -59,7 +59,7 @@ class CaptionExamples(Examples):
     ``draw`` = (seed, epoch) draws the caption, and what of images is changed at random; without, nothing is.
     """
 
-    pictured = True
+    has_images = True
 
     def __init__(self, file: Path, codec: Codec, choice: str, draw: Draw | None) -> None:
         self.file, self.codec, self.choice, self.draw = file, codec, choice, draw

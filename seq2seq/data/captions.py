@@ -19,7 +19,7 @@ from seq2seq.data.data_source import DataSource
 from seq2seq.data.encoding import Encoding, Side, StoredSplit
 from seq2seq.data.example import Example
 from seq2seq.data.image_records import ImageRecords, state_of
-from seq2seq.data.images import BadImage, Images, Picture
+from seq2seq.data.images import BadImage, ImageFile, Images
 from seq2seq.data.loading import Batcher
 from seq2seq.data.policy import Policy, Report
 from seq2seq.data.readers.reader import DataLocation, Reader
@@ -61,7 +61,7 @@ class CaptionCorpus(Corpus):
         options = tokenizer or TokenizerOptions()
         at = DataLocation(Path(path) if path else None, source, target)
         policy = Policy(on_bad, on_long=on_long, max_length=max_length, max_target_tokens=max_target_tokens)
-        records = ImageRecords(at, (Path(cache) / "pictures").resolve(), policy)
+        records = ImageRecords(at, (Path(cache) / "images").resolve(), policy)
         super().__init__(
             name,
             DataSource(reader, at, policy),
@@ -125,14 +125,14 @@ class CaptionEncoding(Encoding):
         """Return the ids of all captions; an image that can't be read, or wrong regions, make a bad record."""
         # Open the image once, so that an unreadable one is a bad record
         try:
-            Picture(Path(record["source"]), self.images).pixels()
+            ImageFile(Path(record["source"]), self.images).pixels()
         except BadImage as error:
-            report.add("unreadable picture", f"{place} {record['source']} ({error})", self.policy)
+            report.add("unreadable image", f"{place} {record['source']} ({error})", self.policy)
             report.unread[record["source"]] = state_of(Path(record["source"]))
             return None
         # Compare its regions with the words of its captions
         if any(record.get("regions", [])) and self.images.fit == "crop":
-            raise UserError(f"{place}: regions are shares of the whole picture: set data.images.fit=pad or stretch")
+            raise UserError(f"{place}: regions are shares of the whole image: set data.images.fit=pad or stretch")
         words = [len(text.split()) for text in record["references"]]
         boxes = [len(of) for of in record.get("regions", [])] or words
         if len(boxes) != len(words) or any(b not in (0, w) for b, w in zip(boxes, words, strict=True)):

@@ -14,7 +14,7 @@ from typing import Any
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.example import Example, Sample
-from seq2seq.data.images import Images, Picture
+from seq2seq.data.images import ImageFile, Images
 from seq2seq.data.policy import Policy, Report
 from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer
@@ -144,7 +144,7 @@ class TextCodec(Codec):
 
 @dataclass(frozen=True)
 class ImageCodec(Codec):
-    """A record's picture, which is opened when its batch is made, and its caption's ids."""
+    """A record's image, which is opened when its batch is made, and its caption's ids."""
 
     images: Images
     target: Tokenizer
@@ -153,13 +153,13 @@ class ImageCodec(Codec):
     def __call__(
         self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:
-        """``sample`` changes the picture at random."""
+        """``sample`` changes the image at random."""
         example = self.input(record["source"], sample, place, report)
         return replace(example, target=[BOS, *self.target.encode(record["target"]), EOS])
 
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
-        """The picture in the file that ``text`` names."""
-        return Example((), picture=Picture(Path(text), self.images, sample))
+        """The image in the file that ``text`` names."""
+        return Example((), image=ImageFile(Path(text), self.images, sample))
 
     @property
     def reads(self) -> str:

@@ -13,7 +13,7 @@ from seq2seq.batch import EOS, PAD, Batch, Copies, ImageBatch
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import Codec
 from seq2seq.data.example import Example, Ids
-from seq2seq.data.images import BadImage, Picture, Pixels
+from seq2seq.data.images import BadImage, ImageFile, Pixels
 from seq2seq.data.policy import Report
 from seq2seq.files.text import usable
 
@@ -21,39 +21,39 @@ log = logging.getLogger(__name__)
 
 
 def collate(examples: Sequence[Example], index: Iterable[int]) -> Batch:
-    """A batch of examples, which are alike in what they have. Those whose pictures can't be read are left out."""
-    index, pictures = list(index), None
-    if any(example.picture is not None for example in examples):
+    """A batch of examples, which are alike in what they have. Those whose images can't be read are left out."""
+    index, images = list(index), None
+    if any(example.image is not None for example in examples):
         shown = _open(examples)
-        pairs = [(e, i) for e, i in zip(examples, index, strict=True) if e.picture in shown]
+        pairs = [(e, i) for e, i in zip(examples, index, strict=True) if e.image in shown]
         if not pairs:
-            return filler(pictured=True)
+            return filler(has_images=True)
         examples, index = [e for e, _ in pairs], [i for _, i in pairs]
-        pictures = _stacked(shown, examples)
+        images = _stacked(shown, examples)
     targets = [example.target for example in examples if example.target is not None]
     sizes = [example.sizes for example in examples if example.sizes is not None]
     copies = [example.copies for example in examples if example.copies is not None]
     oov = tuple(tuple(example.oov) for example in examples) if copies else ()
     return Batch(
-        source=padded([example.source for example in examples]) if pictures is None else None,
+        source=padded([example.source for example in examples]) if images is None else None,
         target=padded(targets) if targets else None,
         index=torch.tensor(index),
         target_tokens=sum(map(len, targets)) - len(targets),
         segments=padded([np.repeat(np.arange(len(row)), row) for row in sizes], -1) if sizes else None,
         copies=Copies(padded(copies), max(map(len, oov))) if copies else None,
         oov=oov,
-        pictures=pictures,
+        images=images,
     )
 
 
-def filler(*, pictured: bool = False) -> Batch:
+def filler(*, has_images: bool = False) -> Batch:
     """A batch that counts for nothing: one row, index -1, its target all padding."""
     index, target = torch.tensor([-1]), torch.tensor([[PAD, PAD]])
-    if pictured:
+    if has_images:
         side = 64  # several cells: of one alone a batch norm can't take the variance
         pixels = torch.zeros(1, 1, 3, side, side, dtype=torch.uint8)
         sizes = torch.tensor([[1, side, side]])
-        return Batch(None, index, target, pictures=ImageBatch(pixels, sizes, torch.tensor([0])))
+        return Batch(None, index, target, images=ImageBatch(pixels, sizes, torch.tensor([0])))
     nothing = Copies(torch.tensor([[PAD]]), 0)
     return Batch(torch.tensor([[EOS]]), index, target, segments=torch.tensor([[0]]), copies=nothing)
 
@@ -95,26 +95,26 @@ def batches_of(
             yield made
 
 
-def _open(examples: Sequence[Example]) -> dict[Picture | None, Pixels]:
-    """The pixels of each picture that there is among them, once."""
-    found: dict[Picture | None, Pixels] = {}
-    for picture in dict.fromkeys(example.picture for example in examples):
-        assert picture is not None
+def _open(examples: Sequence[Example]) -> dict[ImageFile | None, Pixels]:
+    """The pixels of each image that there is among them, once."""
+    found: dict[ImageFile | None, Pixels] = {}
+    for image in dict.fromkeys(example.image for example in examples):
+        assert image is not None
         try:
-            found[picture] = picture.pixels()
+            found[image] = image.pixels()
         except BadImage as error:
-            log.warning("%s: %s; left out", picture.file, error)
+            log.warning("%s: %s; left out", image.file, error)
     return found
 
 
-def _stacked(shown: Mapping[Picture | None, Pixels], examples: Sequence[Example]) -> ImageBatch:
+def _stacked(shown: Mapping[ImageFile | None, Pixels], examples: Sequence[Example]) -> ImageBatch:
     """In one tensor, in the order of ``shown``, all padded to squares of one size, whatever shares the batch."""
     sizes = np.array([(len(p), *p.shape[2:]) for p in shown.values()], np.int64)
-    side = max(picture.images.size for picture in shown if picture is not None)
+    side = max(image.images.size for image in shown if image is not None)
     pixels = np.zeros((len(shown), sizes[:, 0].max(), 3, side, side), np.uint8)
     for place, p in enumerate(shown.values()):
         pixels[place, : len(p), :, : p.shape[2], : p.shape[3]] = p
-    places = {picture: place for place, picture in enumerate(shown)}
-    rows = torch.tensor([places[example.picture] for example in examples])
-    files = tuple(str(picture.file) for picture in shown if picture is not None)
+    places = {image: place for place, image in enumerate(shown)}
+    rows = torch.tensor([places[example.image] for example in examples])
+    files = tuple(str(image.file) for image in shown if image is not None)
     return ImageBatch(torch.from_numpy(pixels), torch.from_numpy(sizes), rows, files)

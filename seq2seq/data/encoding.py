@@ -24,7 +24,7 @@ Draw = tuple[int, int]
 class Examples(ABC):
     """The examples of each record of a split, by the record's number."""
 
-    pictured: bool = False  # whether their sources are images
+    has_images: bool = False  # whether their sources are images
 
     @abstractmethod
     def of(self, index: int) -> Sequence[Example]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.batch import EOS, PAD, UNK
-from seq2seq.data.images import Picture
+from seq2seq.data.images import ImageFile
 
 Ids = Sequence[int] | NDArray[np.int32]
 
@@ -23,19 +23,19 @@ Sample = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Example:
-    """The ids of a record. Without a target where there is nothing to score; a ``picture`` has no source ids."""
+    """The ids of a record. Without a target where there is nothing to score; a ``image`` has no source ids."""
 
     source: Ids  # (S,) x_1 .. </s>
     target: Ids | None = None  # (T + 1,) <s> y_1 .. </s>; V + k stands for the k-th out-of-vocabulary word
     sizes: Ids | None = None  # tokens of each sentence of a document, </s> counted to the last
     copies: Ids | None = None  # (S,) what each source token is to the target: ``seq2seq.batch.Copies``
     oov: Sequence[str] = ()  # words of the source that the target vocabulary lacks, as the tokenizer spells them
-    picture: Picture | None = None
+    image: ImageFile | None = None
 
     @property
     def lengths(self) -> tuple[int, int]:
         """Tokens of source and target, each with ``</s>``."""
-        source = len(self.source) if self.picture is None else self.picture.images.tokens
+        source = len(self.source) if self.image is None else self.image.images.tokens
         return source, 0 if self.target is None else len(self.target) - 1
 
     @property

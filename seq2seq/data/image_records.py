@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import cast
 
-from seq2seq.data.cache import keep_picture, picture_is_whole
+from seq2seq.data.cache import image_is_whole, keep_image
 from seq2seq.data.images import SUFFIXES
 from seq2seq.data.policy import Policy, Report
 from seq2seq.data.readers.reader import DataLocation
@@ -50,9 +50,9 @@ class ImageRecords:
         """Return those of ``files`` in the cache that are gone, or whose content is not what it was."""
         kept = [file for file in files if file.is_relative_to(self.folder)]
         with ThreadPoolExecutor(8) as pool:
-            damaged = [file for file, whole in zip(kept, pool.map(picture_is_whole, kept), strict=True) if not whole]
+            damaged = [file for file, whole in zip(kept, pool.map(image_is_whole, kept), strict=True) if not whole]
         if damaged:
-            log.warning("%s is gone or damaged (one of %d such pictures): they are made anew", damaged[0], len(damaged))
+            log.warning("%s is gone or damaged (one of %d such images): they are made anew", damaged[0], len(damaged))
         return damaged
 
     def _aligned(self, rows: Iterable[tuple[str, Record]], report: Report) -> Iterator[tuple[str, Record]]:
@@ -85,7 +85,7 @@ class ImageRecords:
         if content is None:
             return str((self.root or Path().resolve()) / record["source"])
         suffix = Path(record["source"]).suffix.lower()
-        return str(keep_picture(self.folder, content, suffix if suffix in SUFFIXES else ""))
+        return str(keep_image(self.folder, content, suffix if suffix in SUFFIXES else ""))
 
 
 def state_of(file: Path) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""Pictures from files: opened whatever their kind, made one size, changed at random for training.
+"""Images from files: opened whatever their kind, made one size, changed at random for training.
 
 Letters: F frames, h rows and w columns of pixels.
 """
@@ -21,22 +21,22 @@ from seq2seq.errors import UserError
 Pixels = NDArray[np.uint8]
 FITS = ("pad", "crop", "stretch")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
-"""Files of a folder that are taken for pictures."""
+"""Files of a folder that are taken for images."""
 
 
 class BadImage(Exception):
-    """Why a file can't be used as a picture."""
+    """Why a file can't be used as a image."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """How pictures are opened (``data.images``).
+    """How images are opened (``data.images``).
 
-    ``fit``: ``pad`` keeps all of a picture and its shape, its longer side being ``size``; ``crop`` keeps the middle
-    square; ``stretch`` makes it square. While training, a picture is mirrored with probability ``flip``, cut to a
+    ``fit``: ``pad`` keeps all of a image and its shape, its longer side being ``size``; ``crop`` keeps the middle
+    square; ``stretch`` makes it square. While training, a image is mirrored with probability ``flip``, cut to a
     random part of at least the share ``crop`` of its area, and changed in brightness, contrast and saturation by
     factors within 1 +- ``colour``. With ``frames``, so many of an animation, evenly spaced, are read; else the first
-    alone. A picture of more than ``max_pixels`` is refused before it is unpacked.
+    alone. A image of more than ``max_pixels`` is refused before it is unpacked.
     """
 
     size: int = 224
@@ -70,11 +70,11 @@ class Images:
 
     @property
     def tokens(self) -> int:
-        """What a picture counts as, in tokens of a batch: its squares of 16 x 16."""
+        """What a image counts as, in tokens of a batch: its squares of 16 x 16."""
         return max(1, self.size // 16) ** 2 * (self.frames or 1)
 
     def otherwise(self, other: Images) -> list[str]:
-        """What a model that learnt from pictures as ``other`` opens them sees differently here."""
+        """What a model that learnt from images as ``other`` opens them sees differently here."""
         names = [name for name in ("size", "fit", "frames") if getattr(self, name) != getattr(other, name)]
         return [f"data.images.{name}={getattr(self, name)}, then {getattr(other, name)}" for name in names]
 
@@ -84,7 +84,7 @@ class Images:
         ``draw`` seeds what is changed at random; None changes nothing.
 
         Raises:
-            BadImage: the file can't be read, is no picture, is cut off or is too large.
+            BadImage: the file can't be read, is no image, is cut off or is too large.
         """
         changed = _Changes.drawn(self, draw) if draw is not None else _Changes()
         frames = [np.asarray(self._fitted(changed(frame))) for frame in self.frames_of(file)]
@@ -105,24 +105,24 @@ class Images:
                 warnings.simplefilter("ignore")  # on odd metadata
                 with _pillows_limit(None):
                     opened = Image.open(file)
-                with opened as picture, _pillows_limit(self.max_pixels):
-                    self._check_size(picture)
+                with opened as image, _pillows_limit(self.max_pixels):
+                    self._check_size(image)
                     if self.frames is None:
-                        if picture.format == "JPEG":
+                        if image.format == "JPEG":
                             enough = round(self.size / self.crop**0.5)  # of which a random part still has ``size``
-                            picture.draft(picture.mode, (enough, enough))  # unpacked small, where that costs nothing
-                        yield _rgb(picture)
+                            image.draft(image.mode, (enough, enough))  # unpacked small, where that costs nothing
+                        yield _rgb(image)
                         return
-                    there, size = getattr(picture, "n_frames", 1), None
+                    there, size = getattr(image, "n_frames", 1), None
                     for place in range(self.frames):
-                        picture.seek(place * there // self.frames)
-                        self._check_size(picture)
-                        frame = _rgb(picture)
+                        image.seek(place * there // self.frames)
+                        self._check_size(image)
+                        frame = _rgb(image)
                         if frame.size != (size := size or frame.size):
                             raise BadImage(f"frames of {size[0]} x {size[1]} and {frame.width} x {frame.height} pixels")
                         yield frame
         except UnidentifiedImageError as error:
-            raise BadImage("not a picture") from error
+            raise BadImage("not a image") from error
         except BadImage:
             raise
         except Image.DecompressionBombError as error:  # a later frame that makes the whole larger
@@ -131,25 +131,25 @@ class Images:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise BadImage(reason.splitlines()[0]) from error
 
-    def _check_size(self, picture: Image.Image) -> None:
+    def _check_size(self, image: Image.Image) -> None:
         """Before it is unpacked."""
-        width, height = picture.size
+        width, height = image.size
         if width * height > self.max_pixels:
             raise BadImage(f"{width} x {height} pixels, over data.images.max_pixels={self.max_pixels}")
 
-    def _fitted(self, picture: Image.Image) -> Image.Image:
+    def _fitted(self, image: Image.Image) -> Image.Image:
         square = self.size, self.size
         if self.fit == "stretch":
-            return picture.resize(square, Image.Resampling.BILINEAR)
+            return image.resize(square, Image.Resampling.BILINEAR)
         if self.fit == "crop":
-            return ImageOps.fit(picture, square, Image.Resampling.BILINEAR)
-        scale = self.size / max(picture.size)
-        width, height = (max(1, round(side * scale)) for side in picture.size)
-        return picture.resize((width, height), Image.Resampling.BILINEAR)
+            return ImageOps.fit(image, square, Image.Resampling.BILINEAR)
+        scale = self.size / max(image.size)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """A file and how it is opened, which is when its batch is made."""
 
     file: Path
@@ -190,21 +190,21 @@ class _Changes:
         factors = (float(random.uniform(1.0 - images.colour, 1.0 + images.colour)) for _ in range(3))
         return _Changes((left, top, left + side, top + side), mirrored, *factors)
 
-    def __call__(self, picture: Image.Image) -> Image.Image:
+    def __call__(self, image: Image.Image) -> Image.Image:
         if self.box != (0.0, 0.0, 1.0, 1.0):
-            width, height = picture.size
+            width, height = image.size
             left, top, right, bottom = (round(x * y) for x, y in zip(self.box, (width, height) * 2, strict=True))
-            picture = picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+            image = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
         if self.mirrored:
-            picture = ImageOps.mirror(picture)
+            image = ImageOps.mirror(image)
         for kind, factor in (
             (ImageEnhance.Brightness, self.brightness),
             (ImageEnhance.Contrast, self.contrast),
             (ImageEnhance.Color, self.saturation),
         ):
             if factor != 1.0:
-                picture = kind(picture).enhance(factor)
-        return picture
+                image = kind(image).enhance(factor)
+        return image
 
 
 @contextmanager
@@ -226,21 +226,21 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How a picture is put upright, by its EXIF orientation."""
+"""How a image is put upright, by its EXIF orientation."""
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """Of the camera; metadata that can't be read say nothing."""
     try:
-        return int(picture.getexif().get(0x0112, 1))
+        return int(image.getexif().get(0x0112, 1))
     except Exception:
         return 1
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image) -> Image.Image:
     """Upright, in RGB of 8 bits; what is transparent shows white."""
-    upright = picture.copy()
-    if (turn := _TURNS.get(_orientation(picture))) is not None:
+    upright = image.copy()
+    if (turn := _TURNS.get(_orientation(image))) is not None:
         upright = upright.transpose(turn)
     if upright.mode.startswith(("I", "F")):  # 16 bits and more, which convert("RGB") would clip
         levels = np.asarray(upright, np.float64)

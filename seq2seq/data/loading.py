@@ -61,7 +61,7 @@ class Batches(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         pairs = [(example, i) for i in self.batches[index].tolist() for example in self.examples.of(i)]
         if not pairs:
-            return filler(pictured=self.examples.pictured)
+            return filler(has_images=self.examples.has_images)
         return collate([example for example, _ in pairs], [i for _, i in pairs])
 
 

@@ -21,7 +21,7 @@ class Record(TypedDict):
     """A source and what it should become; words are counted from 0, as ``split()`` gives them.
 
     A document has its sentences on lines of their own, and so has a target of several sentences. Where the source is a
-    picture, it is the path of its file.
+    image, it is the path of its file.
     """
 
     source: str
@@ -30,9 +30,9 @@ class Record(TypedDict):
     alignment: NotRequired[list[list[int]]]  # sure links: [source word, target word]
     possible: NotRequired[list[list[int]]]  # links that are not wrong
     origins: NotRequired[list[int]]  # the source sentence that each target word comes from; -1 = none
-    regions: NotRequired[list[list[list[float]]]]  # of each reference, for each of its words, the boxes of the picture
+    regions: NotRequired[list[list[list[float]]]]  # of each reference, for each of its words, the boxes of the image
     # that it names: left, top, right, bottom of one after the other, 0-1; [] of a reference of which nothing is known
-    image: NotRequired[bytes]  # a picture that is in no file yet; the source is its name
+    image: NotRequired[bytes]  # a image that is in no file yet; the source is its name
 
 
 def regions_of(record: Record, text: str) -> list[list[float]] | None:
@@ -41,7 +41,7 @@ def regions_of(record: Record, text: str) -> list[list[float]] | None:
     return next((boxes for said, boxes in known if boxes and said.split() == text.split()), None)
 
 
-Problem = Literal["empty", "not UTF-8", "malformed", "without a counterpart", "too long", "unreadable picture"]
+Problem = Literal["empty", "not UTF-8", "malformed", "without a counterpart", "too long", "unreadable image"]
 
 
 @dataclass(frozen=True)

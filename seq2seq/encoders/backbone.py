@@ -1,6 +1,6 @@
-"""Networks trained on other pictures as encoders, frozen or trained on, of ``transformers`` or ``timm`` (extras).
+"""Networks trained on other images as encoders, frozen or trained on, of ``transformers`` or ``timm`` (extras).
 
-Shapes: N pictures, h rows and w columns of pixels, S cells, F channels of the network, D width.
+Shapes: N images, h rows and w columns of pixels, S cells, F channels of the network, D width.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Backbone:
 
 
 class BackboneEncoder(GridEncoder):
-    """The last feature map of a network trained on other pictures, projected to the memory's width.
+    """The last feature map of a network trained on other images, projected to the memory's width.
 
     ``name`` is a model of the Hugging Face hub that has a backbone, or a folder with one (``library: transformers``),
     or a model of ``timm``. It is trained from the share ``train_from`` of training on (below 1), or from that update on
-    (1 or more), or never where that is None. With ``cache``, what a network that is never trained makes of a picture is
-    kept in that folder, once for all runs, by its weights and the picture's pixels. ``pretrained=false`` starts from
+    (1 or more), or never where that is None. With ``cache``, what a network that is never trained makes of a image is
+    kept in that folder, once for all runs, by its weights and the image's pixels. ``pretrained=false`` starts from
     random weights. A stored model has an ``architecture``, of which it is built without looking ``name`` up; with
     ``fetch=false`` a name is looked up on this machine alone.
     """
@@ -92,8 +92,8 @@ class BackboneEncoder(GridEncoder):
         except (AssertionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"name={name} does not take pictures of {PROBED} x {PROBED} pixels ({reason}); choose a "
-                "network for pictures of any size"
+                f"name={name} does not take images of {PROBED} x {PROBED} pixels ({reason}); choose a "
+                "network for images of any size"
             ) from error
         super().__init__(dim, PROBED // probe.shape[2])
         self.architecture: dict[str, Any] = self_architecture  # what a stored model is built of
@@ -157,13 +157,13 @@ class BackboneEncoder(GridEncoder):
             found.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return found.digest()
 
-    def look(self, pictures: ImageBatch, need_weights: bool) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
-        """The first of the pictures that the network learns from turns its training mode on."""
+    def look(self, images: ImageBatch, need_weights: bool) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
+        """The first of the images that the network learns from turns its training mode on."""
         if self.training and self._learns != self.network.training:
             self.network.train(self._learns)
-        if self.cache is None or not pictures.files:
-            return super().look(pictures, need_weights)
-        return self._cells(self._kept(pictures, self.cache), pictures.sizes[:, 1:])
+        if self.cache is None or not images.files:
+            return super().look(images, need_weights)
+        return self._cells(self._kept(images, self.cache), images.sizes[:, 1:])
 
     def encode(
         self, x: Tensor, sizes: Tensor, need_weights: bool = False
@@ -177,17 +177,17 @@ class BackboneEncoder(GridEncoder):
         memory = cells(grid, -(-sizes // self.stride))
         return self.dropout(self.project(memory.values)), memory, ()
 
-    def _kept(self, pictures: ImageBatch, folder: Path) -> Tensor:
+    def _kept(self, images: ImageBatch, folder: Path) -> Tensor:
         """(N, F, rows, columns), from the files of ``folder``; what is not there is computed and put there."""
         places = []
-        for pixels, size in zip(pictures.pixels.cpu(), pictures.sizes.tolist(), strict=True):
+        for pixels, size in zip(images.pixels.cpu(), images.sizes.tolist(), strict=True):
             about = self.key + f"{size} ".encode()  # what is padding the pixels don't tell
             places.append(folder / hashlib.sha256(about + pixels.numpy().tobytes()).hexdigest()[:32])
         grids = [_read(place) for place in places]
         missing = [n for n, grid in enumerate(grids) if grid is None]
         if missing:
-            chosen = torch.tensor(missing, device=pictures.sizes.device)
-            some = ImageBatch(pictures.pixels[chosen], pictures.sizes[chosen], chosen)
+            chosen = torch.tensor(missing, device=images.sizes.device)
+            some = ImageBatch(images.pixels[chosen], images.sizes[chosen], chosen)
             with torch.no_grad():
                 made = self.features(self.network, self.normalised(some))
             for n, grid in zip(missing, made.half().cpu(), strict=True):

@@ -1,6 +1,6 @@
 """A residual network from scratch.
 
-Shapes: N pictures, C channels, h rows and w columns, S cells of the grid, D width.
+Shapes: N images, C channels, h rows and w columns, S cells of the grid, D width.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ResidualBlock(nn.Module):
 
 @dataclass(frozen=True)
 class Padding:
-    """Puts 0 where pictures of ``sizes`` (N, 2) are padded."""
+    """Puts 0 where images of ``sizes`` (N, 2) are padded."""
 
     sizes: Tensor
     real: Tensor | None  # (N, 1, h, w) bool; None where nothing is padded
@@ -75,10 +75,10 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Normalises the channels of each place by themselves (Ba 2016, arXiv:1607.06450; for pictures Liu 2022,
+    """Normalises the channels of each place by themselves (Ba 2016, arXiv:1607.06450; for images Liu 2022,
     arXiv:2201.03545, section 2.6): (N, C, h, w) -> the same shape.
 
-    Statistics of a whole picture would tell each cell what else is in it; so a cell knows its surroundings alone.
+    Statistics of a whole image would tell each cell what else is in it; so a cell knows its surroundings alone.
     """
 
     def forward(self, x: Tensor) -> Tensor:

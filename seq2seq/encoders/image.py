@@ -1,6 +1,6 @@
-"""What encoders of pictures have in common: a grid of cells, row by row, and where they stand.
+"""What encoders of images have in common: a grid of cells, row by row, and where they stand.
 
-Shapes: B captions, N pictures of F frames, h rows and w columns of pixels, S cells of the grid, D width.
+Shapes: B captions, N images of F frames, h rows and w columns of pixels, S cells of the grid, D width.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class GridEncoder(Encoder):
-    """Base of encoders that turn a picture into a grid with a cell for each ``stride`` x ``stride`` pixels.
+    """Base of encoders that turn a image into a grid with a cell for each ``stride`` x ``stride`` pixels.
 
     The memory holds the cells row by row, those that show nothing but padding last; their positions are (row, column),
     the extent is (rows, columns). ``hidden`` (B, 1, D) is their mean.
@@ -43,16 +43,16 @@ class GridEncoder(Encoder):
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
-        """Encodes ``batch.pictures``, each once."""
-        pictures = shown(batch)
-        if pictures.pixels.shape[1] > 1:
+        """Encodes ``batch.images``, each once."""
+        images = shown(batch)
+        if images.pixels.shape[1] > 1:
             raise UserError(
                 "these images have several frames: choose the encoder for videos, or frames=null of the images"
             )
-        grid, memory, slots = self.look(pictures, need_weights)
+        grid, memory, slots = self.look(images, need_weights)
         values = grid * memory.mask.unsqueeze(-1)
         mean = values.sum(1, keepdim=True) / memory.mask.sum(1).clamp(min=1)[:, None, None]
-        return for_captions(EncoderOutput.of(replace(memory, values=values), mean, slots), pictures.rows)
+        return for_captions(EncoderOutput.of(replace(memory, values=values), mean, slots), images.rows)
 
     def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
         """Return the square of a cell, in all frames."""
@@ -63,15 +63,15 @@ class GridEncoder(Encoder):
         """Return the rows and columns of the grid that an image of ``height`` x ``width`` pixels takes."""
         return height / self.stride, width / self.stride
 
-    def look(self, pictures: ImageBatch, need_weights: bool) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
-        """``encode`` of the pictures' first frames."""
-        return self.encode(self.normalised(pictures), pictures.sizes[:, 1:], need_weights)
+    def look(self, images: ImageBatch, need_weights: bool) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
+        """``encode`` of the images' first frames."""
+        return self.encode(self.normalised(images), images.sizes[:, 1:], need_weights)
 
-    def normalised(self, pictures: ImageBatch) -> Tensor:
-        """The first frame of each picture: (N, 3, h, w), 0 where it is padded, h and w multiples of the stride."""
-        x = (pictures.pixels[:, 0].float() / 255.0 - self.mean) / self.std
+    def normalised(self, images: ImageBatch) -> Tensor:
+        """The first frame of each image: (N, 3, h, w), 0 where it is padded, h and w multiples of the stride."""
+        x = (images.pixels[:, 0].float() / 255.0 - self.mean) / self.std
         height, width = x.shape[2:]
-        x = x * inside(pictures.sizes[:, 1:], height, width).unsqueeze(1)
+        x = x * inside(images.sizes[:, 1:], height, width).unsqueeze(1)
         return F.pad(x, (0, -width % self.stride, 0, -height % self.stride))
 
     @abstractmethod
@@ -82,12 +82,12 @@ class GridEncoder(Encoder):
 
 
 def shown(batch: Batch) -> ImageBatch:
-    """The pictures of a batch, which has to have some."""
-    if batch.pictures is None:
+    """The images of a batch, which has to have some."""
+    if batch.images is None:
         raise UserError(
             "this encoder looks at images, and the data are text: choose an encoder of text (rnn, transformer)"
         )
-    return batch.pictures
+    return batch.images
 
 
 def inside(sizes: Tensor, height: int, width: int) -> Tensor:
@@ -124,7 +124,7 @@ class PositionCodes(nn.Module):
 
 
 def for_captions(encoded: EncoderOutput, rows: Tensor) -> EncoderOutput:
-    """What is of N pictures for B captions, ``rows`` (B,) the picture of each."""
+    """What is of N images for B captions, ``rows`` (B,) the image of each."""
     weights = {name: each.index_select(0, rows) for name, each in encoded.weights.items()}
     penalties = {name: _first_of(each, rows) for name, each in encoded.penalties.items()}
     log_prob = None if encoded.log_prob is None else encoded.log_prob.index_select(0, rows)
@@ -132,6 +132,6 @@ def for_captions(encoded: EncoderOutput, rows: Tensor) -> EncoderOutput:
 
 
 def _first_of(x: Tensor, rows: Tensor) -> Tensor:
-    """(N,) -> (B,): what is reported of a picture counts once, for the first of its captions."""
+    """(N,) -> (B,): what is reported of a image counts once, for the first of its captions."""
     first = torch.cat((rows.new_ones(1, dtype=torch.bool), rows[1:] != rows[:-1]))
     return x.index_select(0, rows) * first

@@ -1,6 +1,6 @@
-"""Patches of a picture through a Transformer.
+"""Patches of a image through a Transformer.
 
-Shapes: N pictures, h rows and w columns of pixels, S cells of the grid, D width.
+Shapes: N images, h rows and w columns of pixels, S cells of the grid, D width.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class PatchEncoder(GridEncoder):
     """Patches of ``patch`` x ``patch`` pixels, projected, with their places, through a Transformer
     (Dosovitskiy 2021, arXiv:2010.11929, section 3.1; without its class token, since cells are what is attended to).
 
-    ``PositionCodes`` tell where they are, which any size of picture has.
+    ``PositionCodes`` tell where they are, which any size of image has.
     """
 
     def __init__(

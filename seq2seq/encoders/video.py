@@ -37,16 +37,16 @@ class VideoEncoder(Encoder):
 
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
         """Memory (B, F, D) along time; hidden (B, 1, D), the mean of the frames."""
-        pictures = shown(batch)
-        alone = torch.arange(len(pictures.pixels), device=pictures.rows.device)
-        stills = (replace(pictures, pixels=frame, rows=alone) for frame in pictures.pixels.split(1, 1))
-        each = [self.frames(replace(batch, pictures=still)) for still in stills]
+        images = shown(batch)
+        alone = torch.arange(len(images.pixels), device=images.rows.device)
+        stills = (replace(images, pixels=frame, rows=alone) for frame in images.pixels.split(1, 1))
+        each = [self.frames(replace(batch, images=still)) for still in stills]
         values = torch.cat([frame.hidden for frame in each], 1)
-        real = torch.arange(values.shape[1], device=values.device) < pictures.sizes[:, :1]
+        real = torch.arange(values.shape[1], device=values.device) < images.sizes[:, :1]
         values = values * real.unsqueeze(-1)
         mean = values.sum(1, keepdim=True) / real.sum(1).clamp(min=1)[:, None, None]
         found = reduce(EncoderOutput.reporting, each, EncoderOutput(Memory.of(values, real), mean))
-        return for_captions(found, pictures.rows)
+        return for_captions(found, images.rows)
 
     def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
         """Return the frame ``column``."""

@@ -6,7 +6,7 @@ interventions  increase of the loss of references, in nats per token, with unifo
                with the weights of the first step (``attention/interventions.py``; Jain & Wallace 2019,
                arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626)
 erasing        what log p(y_t) loses, in nats, and how often the likeliest word changes, if the source word that step t
-               attends most is replaced by <unk> (a cell or a frame of a picture by grey), beside any other word, drawn;
+               attends most is replaced by <unk> (a cell or a frame of a image by grey), beside any other word, drawn;
                of several attended alike one is drawn, and steps that attend no source word are left out (Serrano &
                Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4); of a record
                over some 500 pieces the first steps (``MAX_WORK``)
@@ -194,21 +194,21 @@ def _first_output(module: nn.Module | None) -> Iterator[list[Tensor]]:
 
 def _without(trained: TrainedModel, batch: Batch, seen: AttentionMap, hidden: Tensor) -> Batch:
     """Each row without the places ``hidden`` (R, S) of its source."""
-    if batch.pictures is not None:
-        return replace(batch, pictures=_greyed(trained, batch.pictures, seen, hidden))
+    if batch.images is not None:
+        return replace(batch, images=_greyed(trained, batch.images, seen, hidden))
     copies = None
     if batch.copies is not None:
         copies = Copies(batch.copies.ids.masked_fill(hidden, PAD), batch.copies.num_oov)
     return replace(batch, source=batch.tokens.masked_fill(hidden, UNK), copies=copies)
 
 
-def _greyed(trained: TrainedModel, pictures: ImageBatch, seen: AttentionMap, hidden: Tensor) -> ImageBatch:
-    """A picture a row, with its hidden cells (of a clip, frames) grey. Of no ``files``: a backbone would answer with
-    what it keeps of the picture as it was.
+def _greyed(trained: TrainedModel, images: ImageBatch, seen: AttentionMap, hidden: Tensor) -> ImageBatch:
+    """A image a row, with its hidden cells (of a clip, frames) grey. Of no ``files``: a backbone would answer with
+    what it keeps of the image as it was.
     """
     assert seen.cells is not None
-    pixels = pictures.pixels[pictures.rows].clone()
+    pixels = images.pixels[images.rows].clone()
     encoder = trained.model.encoder
     for row, place in hidden.nonzero().tolist():
         encoder.pixels_at(pixels[row], *seen.cells[place].tolist()).fill_(ERASED_PIXEL)
-    return ImageBatch(pixels, pictures.sizes[pictures.rows], torch.arange(len(hidden), device=hidden.device))
+    return ImageBatch(pixels, images.sizes[images.rows], torch.arange(len(hidden), device=hidden.device))

@@ -48,7 +48,7 @@ PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "num
 
 
 def save_split(directory: Path, split: str, records: Sequence[Record], scored: EvaluationResult, task: Task) -> None:
-    """Writes outputs, links and pictures of a split."""
+    """Writes outputs, links and images of a split."""
     stem = directory / "outputs" / split
     with OutputWriter(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh") as writer:
         for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):

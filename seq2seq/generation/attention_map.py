@@ -1,4 +1,4 @@
-"""Where a model looked while it said something: for alignments, statistics and pictures.
+"""Where a model looked while it said something: for alignments, statistics and images.
 
 Shapes: T target pieces with ``</s>``, S source pieces with ``</s>``, H heads.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seq2seq.attention_store import Array, AttentionRecord
 from seq2seq.batch import EOS, Batch
 from seq2seq.data.codec import Codec
-from seq2seq.data.images import Picture
+from seq2seq.data.images import ImageFile
 from seq2seq.decoders.base import SENTINEL
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
@@ -41,8 +41,8 @@ class AttentionMap:
     layers: list[NDArray[np.float32]]  # (T, S) the cross-attention of each layer, summed up over heads
     sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
     copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
-    picture: Picture | None = None  # of a caption
-    cells: NDArray[np.int64] | None = None  # (S, 2) the row and column of each cell of the picture's grid,
+    image: ImageFile | None = None  # of a caption
+    cells: NDArray[np.int64] | None = None  # (S, 2) the row and column of each cell of the image's grid,
     extent: tuple[float, ...] = ()  # and how many there are room for: the last may be part padding; a clip is one row
     words: list[str] = field(default_factory=list)  # what was said; ``target_words`` counts in them
 
@@ -70,7 +70,7 @@ class AttentionMap:
     def statistics(self) -> dict[str, float]:
         """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
         found = statistics(self.weights[self.last], self.sentinels.get(self.last))
-        if self.picture is not None and self.picture.images.frames is None:
+        if self.image is not None and self.image.images.frames is None:
             del found["monotonicity"]  # cells of a grid follow each other in no order
         return found
 
@@ -85,12 +85,12 @@ class AttentionMap:
 
     def exhibit(self, place: int, reference: Array | None = None) -> AttentionRecord:
         """What of it is kept for comparison: record ``place``, and ``between_words`` of its reference."""
-        picture = self.cells is not None
+        image = self.cells is not None
         return AttentionRecord(
             place,
-            [] if picture else self.source,
+            [] if image else self.source,
             self.target,
-            [] if picture else self.source_words,
+            [] if image else self.source_words,
             self.target_words,
             self.alignment,
             self.crossing().weights,
@@ -101,7 +101,7 @@ class AttentionMap:
         )
 
     def between_words(self, source: str, target: str) -> Array:
-        """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is a picture."""
+        """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is a image."""
         places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
         return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
 
@@ -130,8 +130,8 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
         oov, size = batch.words(row), len(forced.positions)
         pieces, words = codec.read(batch, row, size)
         target = [*chosen[row].tokens, EOS]
-        shown = batch.pictures
-        picture = None if shown is None else codec.input(shown.files[int(shown.rows[row])]).picture
+        shown = batch.images
+        image = None if shown is None else codec.input(shown.files[int(shown.rows[row])]).image
         cells, extent = forced.positions.cpu().numpy(), forced.extent.tolist()
         if len(extent) == 1:
             cells, extent = np.insert(cells, 0, 0, axis=1), [1, *extent]
@@ -148,8 +148,8 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
             [one[0].float().cpu().numpy() for one in model.alignments(cross)],
             [] if batch.segments is None else batch.segments[row, :size].tolist(),
             None if forced.copied is None else forced.copied.float().cpu().numpy(),
-            picture,
-            None if picture is None else cells,
-            () if picture is None else tuple(extent),
+            image,
+            None if image is None else cells,
+            () if image is None else tuple(extent),
             _words(codec.text(chosen[row].tokens, oov)),
         )

@@ -75,7 +75,7 @@ def read_images(path: str | None, *, interactive: bool = False) -> Iterator[str]
     else:
         raise UserError(f"{path}: no such file")
     if not found:
-        raise UserError(f"{path} has no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"{path} has no images ({', '.join(sorted(SUFFIXES))})")
     return iter(found)
 
 

@@ -47,9 +47,9 @@ def words(caption: str) -> list[str]:
 
 
 class CiderD:
-    """CIDEr-D against the references of N pictures (Vedantam 2015, arXiv:1411.5726, sections 3 and 5).
+    """CIDEr-D against the references of N images (Vedantam 2015, arXiv:1411.5726, sections 3 and 5).
 
-    For n = 1..4, g(c) = tf-idf of the n-grams of a caption, idf over pictures by all references of each;
+    For n = 1..4, g(c) = tf-idf of the n-grams of a caption, idf over images by all references of each;
     CIDEr-D_n(c, R) = 10 / |R| sum_r exp(-(l(c) - l(r))^2 / (2 sigma^2)) min(g(c), g(r)) . g(r) / (|g(c)| |g(r)|),
     and their mean over n. As the released code has it, l counts the bigrams of a caption. ``end`` is one more word of
     every reference.
@@ -60,11 +60,11 @@ class CiderD:
         documents: Counter[tuple[str, ...]] = Counter()
         for several in self.references:
             documents.update({ngram for one in several for ngram in _ngrams(one)})
-        self.pictures = math.log(max(1.0, float(len(references))))
+        self.images = math.log(max(1.0, float(len(references))))
         self.frequency: Mapping[tuple[str, ...], int] = documents
 
     def scores(self, places: Sequence[int], captions: Sequence[Sequence[str]]) -> list[float]:
-        """Of a caption, in words, for each of the pictures ``places``."""
+        """Of a caption, in words, for each of the images ``places``."""
         told: dict[int, list[_Vector]] = {}  # all at once they would not fit in memory
         found = []
         for place, caption in zip(places, captions, strict=True):
@@ -76,7 +76,7 @@ class CiderD:
     def _vector(self, counts: NGrams) -> _Vector:
         weights: list[dict[tuple[str, ...], float]] = [{} for _ in ORDERS]
         for ngram, count in counts.items():
-            idf = self.pictures - math.log(max(1.0, self.frequency.get(ngram, 0)))
+            idf = self.images - math.log(max(1.0, self.frequency.get(ngram, 0)))
             weights[len(ngram) - 1][ngram] = count * idf
         norms = [math.sqrt(math.fsum(w * w for w in order.values())) for order in weights]
         return _Vector(weights, norms, sum(count for ngram, count in counts.items() if len(ngram) == 2))
@@ -105,7 +105,7 @@ class _Vector:
 
 
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """The mean of CIDEr-D over pictures."""
+    """The mean of CIDEr-D over images."""
     references = check("CIDEr-D", hypotheses, references)
     scores = CiderD(references).scores(range(len(hypotheses)), [words(text) for text in hypotheses])
     return MetricResult.mean(scores, f"CIDEr-D|{TOKENS}|sigma:6")

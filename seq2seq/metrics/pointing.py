@@ -15,7 +15,7 @@ from seq2seq.metrics.metric import Metric
 from seq2seq.metrics.words import merge
 
 Boxes = Sequence[float]
-"""left, top, right, bottom of one box after the other, as shares of the picture's sides."""
+"""left, top, right, bottom of one box after the other, as shares of the image's sides."""
 
 
 class Pointing(NamedTuple):
@@ -33,7 +33,7 @@ def pointing(
     weights: ArrayLike, cells: ArrayLike, extent: Sequence[float], target: ArrayLike, regions: Sequence[Boxes]
 ) -> Pointing:
     """A caption: ``weights`` (T, S), ``cells`` (S, 2) row and column of each, ``extent`` how many rows and columns the
-    picture has room for, ``target`` whose word each piece is (``words.merge``), ``regions`` (J,) the boxes of each
+    image has room for, ``target`` whose word each piece is (``words.merge``), ``regions`` (J,) the boxes of each
     word.
     """
     places = np.asarray(cells)

@@ -1,7 +1,7 @@
-"""A picture and, word by word, where a model looked while it said its caption: one sheet, as PNG, with the arrays.
+"""A image and, word by word, where a model looked while it said its caption: one sheet, as PNG, with the arrays.
 
 What was looked at stays bright and in colour, the rest is dimmed and grey: light and dark tell it to any eye. A choice
-of one cell is a box, the box that a word names is dashed, and what went to a sentinel is a bar under the picture.
+of one cell is a box, the box that a word names is dashed, and what went to a sentinel is a bar under the image.
 
 Letters: T target pieces, J target words, S cells.
 """
@@ -52,7 +52,7 @@ class ImageAttention:
 def save_sheet(
     directory: str | Path,
     record: int,
-    picture: Image.Image,
+    image: Image.Image,
     alignment: ArrayLike,
     cells: ArrayLike,
     extent: Sequence[float],
@@ -63,9 +63,9 @@ def save_sheet(
     regions: Sequence[Sequence[float]] | None = None,
     title: str = "",
 ) -> list[Path]:
-    """Writes DIRECTORY/RECORD_sheet.png and .npz, and returns the picture's path.
+    """Writes DIRECTORY/RECORD_sheet.png and .npz, and returns the image's path.
 
-    ``alignment`` (T, S); ``cells`` (S, 2) and ``extent`` the row and column of each, and how many of them the picture
+    ``alignment`` (T, S); ``cells`` (S, 2) and ``extent`` the row and column of each, and how many of them the image
     has room for, the last ones in part; ``words`` (J,)
     and ``target_words`` (T,) what was said, and the word of each piece, -1 for ``</s>``; ``sentinel`` (T,);
     ``regions`` (J,) gold, which belongs to a caption that says what the reference says.
@@ -78,7 +78,7 @@ def save_sheet(
     if sentinel is not None:
         outside = merge(np.asarray(sentinel)[:, None], [0], target_words)[:, 0]
     figure = draw(
-        picture,
+        image,
         ImageAttention(list(words), weights, outside),
         cells,
         extent,
@@ -102,7 +102,7 @@ def save_sheet(
 
 
 def draw(
-    picture: Image.Image,
+    image: Image.Image,
     looks: ImageAttention,
     cells: ArrayLike,
     extent: Sequence[float],
@@ -110,8 +110,8 @@ def draw(
     regions: Sequence[Sequence[float]] | None = None,
     title: str = "",
 ) -> Figure:
-    """The picture itself, then a panel a word."""
-    shape, strip = picture.height / picture.width, picture.width / picture.height / 2
+    """The image itself, then a panel a word."""
+    shape, strip = image.height / image.width, image.width / image.height / 2
     wide = PANEL * (min(strip, ACROSS) if strip > 1 else min(1.0, 1.0 / shape))  # a strip of frames is wide
     high = wide * shape
     count = len(looks.words) + 1
@@ -126,14 +126,14 @@ def draw(
     fonts = families([*looks.words, title])
     for line, text in enumerate(head):
         figure.text(GAP / size[0], 1 - (0.26 + line * LINE) / size[1], text, family=fonts, fontsize=9, parse_math=False)
-    colours = np.asarray(picture.convert("RGB"), np.float64) / 255.0
+    colours = np.asarray(image.convert("RGB"), np.float64) / 255.0
     for place in range(count):
         row, column = divmod(place, across)
         left = GAP + column * (wide + GAP)
         bottom = size[1] - top - row * (high + NAME + BAR + GAP) - NAME - high
         axes = figure.add_axes((left / size[0], bottom / size[1], wide / size[0], high / size[1]))
         word = place - 1
-        name = label(looks.words[word]) if place else "picture"
+        name = label(looks.words[word]) if place else "image"
         style: dict[str, Any] = {
             "family": fonts,
             "fontsize": 9,

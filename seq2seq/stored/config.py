@@ -107,8 +107,8 @@ def with_name(name: str, check: Any, *args: Any) -> Any:
         raise UserError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
 
 
-def reads_pictures(config: Mapping[str, Any]) -> bool:
-    """Whether the data of a config are pictures."""
+def reads_images(config: Mapping[str, Any]) -> bool:
+    """Whether the data of a config are images."""
     return config["data"].get("images") is not None
 
 

@@ -68,6 +68,7 @@ KEYS = {
     "training.plots": "training.num_plots",
     "training.examples": "training.save_attention",
     "training.faithfulness": "training.faithfulness_examples",
+    "data.reader.pictures": "data.reader.images",
 }
 """Keys of the config that have another name today, by their full paths."""
 

@@ -32,7 +32,7 @@ def shuffled_images(records: Sequence[Record]) -> list[Record]:
     place of such words would give.
     """
     if len(records) < 2:
-        raise UserError("evaluation.control=shuffled_images needs two pictures or more")
+        raise UserError("evaluation.control=shuffled_images needs two images or more")
     order = list(range(len(records)))
     Random(0).shuffle(order)  # one cycle, so that no image stays in its place
     other = dict(zip(order, [*order[1:], order[0]], strict=True))
@@ -43,7 +43,7 @@ class Captioning(Task):
     """An image, or a clip of several frames, to a caption."""
 
     reads = ("image", "video")
-    source_name = "pictures"
+    source_name = "images"
     encoders = "cnn, patches or video"
     has_source_words = False
     suffixes = SUFFIXES
@@ -58,11 +58,11 @@ class Captioning(Task):
         changed = corpus.images.random_changes if corpus.images is not None else []
         if changed and config.encoder.get("cache"):
             raise UserError(
-                f"encoder.cache keeps what is said of each picture, but data.images.{changed[0]} makes other pictures "
+                f"encoder.cache keeps what is said of each image, but data.images.{changed[0]} makes other images "
                 "each time: set it to null"
             )
         if config.decoder.get("copy"):
-            raise UserError("decoder.copy=true copies words of the source, of which pictures have none")
+            raise UserError("decoder.copy=true copies words of the source, of which images have none")
 
     def inputs(self, path: str | None, data: DictConfig, *, interactive: bool = False) -> Iterator[NamedInput]:
         """Yield the paths of images."""
@@ -88,12 +88,12 @@ class Captioning(Task):
         regions: Sequence[Sequence[float]] | None = None,
     ) -> list[Path]:
         """Draw the image, and for each word the image in the light of its weights."""
-        assert seen.picture is not None and seen.cells is not None
+        assert seen.image is not None and seen.cells is not None
         sentinel = seen.sentinels.get(seen.last)
         return save_sheet(
             directory,
             record,
-            seen.picture.images.shown(seen.picture.file),
+            seen.image.images.shown(seen.image.file),
             seen.alignment,
             seen.cells,
             seen.extent,
@@ -101,7 +101,7 @@ class Captioning(Task):
             seen.target_words,
             sentinel=None if sentinel is None else sentinel.mean(0),
             regions=regions,
-            title=f"{', '.join(filter(None, (f'record {record}', seen.picture.name)))}: {' '.join(seen.words)}",
+            title=f"{', '.join(filter(None, (f'record {record}', seen.image.name)))}: {' '.join(seen.words)}",
         )
 
     def _objects_named(self, scored: ScoredRecords) -> dict[str, MetricResult]:

@@ -65,7 +65,7 @@ class Summarisation(Task):
         origins: Sequence[int] | None = None,
         regions: Sequence[Sequence[float]] | None = None,
     ) -> list[Path]:
-        """Draw one picture of sentences and words, and a page."""
+        """Draw one image of sentences and words, and a page."""
         return save_document(
             directory,
             record,

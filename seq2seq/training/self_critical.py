@@ -48,7 +48,7 @@ class SelfCritical:
 
     ``contrast`` c makes of a measure m the reward r(w) = m(w, x) - c m(w, x') with x' the next record of the batch, if
     there is another one: no merit is what could be said of any. (Luo 2018, arXiv:1803.04376, rewards what tells a
-    picture from others too, and asks a retrieval network for it.)
+    image from others too, and asks a retrieval network for it.)
     """
 
     def __init__(self, options: TrainingOptions, corpus: Corpus, model: Seq2Seq, seed: int) -> None:

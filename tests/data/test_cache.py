@@ -32,7 +32,7 @@ def values(batches: Iterable[Batch]) -> list[Any]:
         (
             None if b.source is None else b.source.tolist(),
             None if b.target is None else b.target.tolist(),
-            None if b.pictures is None else b.pictures.pixels.sum((1, 2, 3, 4)).tolist(),
+            None if b.images is None else b.images.pixels.sum((1, 2, 3, 4)).tolist(),
         )
         for b in batches
     ]
@@ -84,7 +84,7 @@ def test_damage_to_texts_and_tokenizers_is_noticed_and_mended(make, tmp_path, da
 
 
 @MANY
-def test_damage_to_pictures_is_noticed_and_mended(tmp_path, damages):
+def test_damage_to_images_is_noticed_and_mended(tmp_path, damages):
     def make() -> CaptionCorpus:
         words = TokenizerOptions(type="word", vocab_size=40, joint=False)
         return CaptionCorpus(

@@ -1,4 +1,4 @@
-"""Pictures and captions from files to batches: who shares a batch, what is opened when, what bad files do."""
+"""Images and captions from files to batches: who shares a batch, what is opened when, what bad files do."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Make = Callable[..., CaptionCorpus]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six pictures with one to three captions each; three of another split."""
+    """Six images with one to three captions each; three of another split."""
     (tmp_path / "images").mkdir()
     for split, count in (("train", 6), ("val", 3)):
         rows = []
         for n in range(count):
             Image.new("RGB", (20 + 4 * n, 30), COLOURS[n]).save(tmp_path / "images" / f"{split}{n}.png")
-            captions = [f"a {COLOURS[n]} picture", f"all {COLOURS[n]}", f"this is {COLOURS[n]} all over"][: 1 + n % 3]
+            captions = [f"a {COLOURS[n]} image", f"all {COLOURS[n]}", f"this is {COLOURS[n]} all over"][: 1 + n % 3]
             rows.append({"image": f"images/{split}{n}.png", "captions": captions})
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
@@ -56,19 +56,19 @@ def said(corpus: CaptionCorpus, **which: Any) -> list[tuple[str, str]]:
     """(file, caption) of every row of an epoch."""
     rows = []
     for batch in corpus.train_loader(**{"seed": 1, "epoch": 0, **which}):
-        assert batch.source is None and batch.pictures is not None and batch.target is not None
+        assert batch.source is None and batch.images is not None and batch.target is not None
         for row, target in enumerate(batch.target.tolist()):
-            name = Path(batch.pictures.files[int(batch.pictures.rows[row])]).name
+            name = Path(batch.images.files[int(batch.images.rows[row])]).name
             rows.append((name, corpus.codec.text([i for i in target[1:] if i > 3])))
     return rows
 
 
-def test_all_captions_of_a_picture_share_a_batch_in_which_it_is_once(make: Make) -> None:
+def test_all_captions_of_a_image_share_a_batch_in_which_it_is_once(make: Make) -> None:
     corpus = make()
     rows = said(corpus)
     assert len(rows) == len(set(rows)) == 12
     for batch in corpus.train_loader(seed=1, epoch=0):
-        assert len(set(batch.pictures.files)) == len(batch.pictures.files) == len(batch.pictures.pixels)
+        assert len(set(batch.images.files)) == len(batch.images.files) == len(batch.images.pixels)
         counts = Counter(batch.index.tolist())
         assert all(count == 1 + place % 3 for place, count in counts.items())
         assert batch.target_tokens == int((batch.target[:, 1:] != PAD).sum())
@@ -80,10 +80,10 @@ def test_one_caption_is_drawn_in_each_epoch(make: Make) -> None:
     assert all(len(rows) == len({name for name, _ in rows}) == 6 for rows in epochs)
     assert len(set(epochs)) > 2 and frozenset(said(corpus, epoch=3)) == epochs[3]
     assert {text for rows in epochs for name, text in rows if name == "train5.png"} == {
-        "a orange picture", "all orange", "this is orange all over",
+        "a orange image", "all orange", "this is orange all over",
     }  # fmt: skip
     first = said(make(captions="first"))
-    assert sorted(first) == sorted((f"train{n}.png", f"a {COLOURS[n]} picture") for n in range(6))
+    assert sorted(first) == sorted((f"train{n}.png", f"a {COLOURS[n]} image") for n in range(6))
 
 
 def test_epochs_go_on_and_ranks_share_them(make: Make) -> None:
@@ -96,20 +96,20 @@ def test_epochs_go_on_and_ranks_share_them(make: Make) -> None:
     assert together[: len(whole)] == whole and together[len(whole) :] in ([], [[-1]])
 
 
-def test_every_picture_is_padded_to_one_square_whatever_shares_its_batch(make: Make) -> None:
+def test_every_image_is_padded_to_one_square_whatever_shares_its_batch(make: Make) -> None:
     corpus = make(max_sentences=2)
     seen: dict[str, torch.Tensor] = {}
     for epoch in range(3):
         for batch in corpus.train_loader(seed=1, epoch=epoch):
-            assert batch.pictures.pixels.shape[1:] == (1, 3, 32, 32)
+            assert batch.images.pixels.shape[1:] == (1, 3, 32, 32)
             for file, pixels, (_, height, width) in zip(
-                batch.pictures.files, batch.pictures.pixels, batch.pictures.sizes.tolist(), strict=True
+                batch.images.files, batch.images.pixels, batch.images.sizes.tolist(), strict=True
             ):
                 assert max(height, width) == 32 and not pixels[:, :, height:].any() and not pixels[..., width:].any()
                 assert seen.setdefault(file, pixels).equal(pixels)
 
 
-def test_evaluation_takes_each_picture_with_its_first_caption(make: Make) -> None:
+def test_evaluation_takes_each_image_with_its_first_caption(make: Make) -> None:
     corpus = make()
     (batch,) = corpus.loader("valid")
     assert sorted(batch.index.tolist()) == [0, 1, 2]
@@ -130,19 +130,19 @@ def test_workers_see_the_same(make: Make) -> None:
     corpus = make()
     again = pickle.loads(pickle.dumps(corpus.train_loader(seed=1, epoch=0).dataset))
     first, second = corpus.train_loader(seed=1, epoch=0).dataset[0], again[0]
-    assert first.target.equal(second.target) and first.pictures.pixels.equal(second.pictures.pixels)
+    assert first.target.equal(second.target) and first.images.pixels.equal(second.images.pixels)
 
 
 def test_bad_files_are_named_and_dropped_or_refused(make: Make, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (folder / "images" / "train1.png").write_bytes(b"no picture")
+    (folder / "images" / "train1.png").write_bytes(b"no image")
     (folder / "images" / "train2.png").unlink()
     with caplog.at_level(logging.WARNING):
         corpus = make()
         corpus.setup(("train",))
     assert len(corpus.records("train")) == 4
-    assert "train: 2 unreadable picture, dropped: train.jsonl:2" in caplog.text
-    assert "train1.png (not a picture)" in caplog.text
-    with pytest.raises(UserError, match=r"train\.jsonl:2 .*train1\.png \(not a picture\): unreadable picture"):
+    assert "train: 2 unreadable image, dropped: train.jsonl:2" in caplog.text
+    assert "train1.png (not a image)" in caplog.text
+    with pytest.raises(UserError, match=r"train\.jsonl:2 .*train1\.png \(not a image\): unreadable image"):
         make(on_bad="error").setup(("train",))
 
 
@@ -154,17 +154,17 @@ def test_a_file_that_goes_bad_later_is_left_out_not_fatal(
     (folder / "images" / "train5.png").write_bytes(b"gone bad")
     rows = [batch.index.tolist() for batch in corpus.train_loader(seed=1, epoch=0)]
     assert sorted(rows) == [[-1], [0], [1, 1], [2, 2, 2], [3], [4, 4]]
-    assert "train5.png: not a picture; left out" in caplog.text
+    assert "train5.png: not a image; left out" in caplog.text
 
 
-def test_mended_pictures_come_back_and_a_moved_cache_is_made_anew(make: Make, folder: Path) -> None:
-    picture = (folder / "images" / "train1.png").read_bytes()
+def test_mended_images_come_back_and_a_moved_cache_is_made_anew(make: Make, folder: Path) -> None:
+    image = (folder / "images" / "train1.png").read_bytes()
     (folder / "images" / "train1.png").unlink()
     assert len(make().records("train")) == 5
     file = make().file("train")
     written = file.stat().st_mtime_ns
     assert make().file("train") == file and file.stat().st_mtime_ns == written  # nothing was mended
-    (folder / "images" / "train1.png").write_bytes(picture)
+    (folder / "images" / "train1.png").write_bytes(image)
     assert len(make().records("train")) == 6
     toy = ToyCaptioning(train=3, valid=1, test=1)
     options = {"name": "toy", "source": "a", "target": "b", "reader": toy, "images": Images(size=32)}
@@ -187,7 +187,7 @@ def test_long_captions_by_policy(make: Make, caplog: pytest.LogCaptureFixture, o
         make(on_long="error", max_length=5).setup(("train",))
 
 
-def test_rows_of_one_picture_are_joined(folder: Path, make: Make) -> None:
+def test_rows_of_one_image_are_joined(folder: Path, make: Make) -> None:
     """A caption a line, as Flickr's own files have it, in any order."""
     lines = ["image,caption", *(f"images/train{n}.png,say {k} of {n}" for k in range(3) for n in range(2))]
     for split in ("train", "val"):
@@ -240,7 +240,7 @@ def test_regions_go_with_their_captions(make: Make, folder: Path) -> None:
 
 
 def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
-    """By a column, or by a hash of the picture's path, so that all captions of a picture stay together."""
+    """By a column, or by a hash of the image's path, so that all captions of a image stay together."""
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     for row, split in zip(rows, ["train", "train", "val", "train", "test", "dev"], strict=True):
         row["split"] = split
@@ -275,7 +275,7 @@ def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
         make(path=str(folder / "all.txt")).setup(("train",))
 
 
-def test_a_split_without_a_picture_is_told(make: Make, folder: Path) -> None:
+def test_a_split_without_a_image_is_told(make: Make, folder: Path) -> None:
     for file in (folder / "images").glob("train*.png"):
         file.unlink()
     with pytest.raises(UserError, match=r"train\.jsonl has no record that can be used"):

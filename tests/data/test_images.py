@@ -1,4 +1,4 @@
-"""Pictures of every kind that turns up in folders: a real file of each, decoded rightly or refused by its reason."""
+"""Images of every kind that turns up in folders: a real file of each, decoded rightly or refused by its reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seq2seq.data.images import BadImage, Images, Picture
+from seq2seq.data.images import BadImage, ImageFile, Images
 from seq2seq.errors import UserError
 
 PLAIN = Images(size=16, fit="stretch")
@@ -19,9 +19,9 @@ RED, BLUE = (220, 30, 30), (30, 30, 220)
 
 def halves(size: tuple[int, int] = (32, 32)) -> Image.Image:
     """Red at the left, blue at the right."""
-    picture = Image.new("RGB", size, RED)
-    picture.paste(BLUE, (size[0] // 2, 0, *size))
-    return picture
+    image = Image.new("RGB", size, RED)
+    image.paste(BLUE, (size[0] // 2, 0, *size))
+    return image
 
 
 def looks_like_halves(pixels: np.ndarray, tolerance: int = 40) -> bool:
@@ -60,9 +60,9 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
 
 
 def test_what_is_transparent_shows_white(tmp_path: Path) -> None:
-    picture = halves().convert("RGBA")
-    picture.putalpha(Image.fromarray(np.repeat(np.array([[255, 0]], np.uint8), 16, 1).repeat(32, 0)))
-    picture.save(tmp_path / "a.png")
+    image = halves().convert("RGBA")
+    image.putalpha(Image.fromarray(np.repeat(np.array([[255, 0]], np.uint8), 16, 1).repeat(32, 0)))
+    image.save(tmp_path / "a.png")
     palette = halves().quantize(4)
     palette.info["transparency"] = palette.getpixel((31, 0))
     palette.save(tmp_path / "p.png", transparency=palette.getpixel((31, 0)))
@@ -107,7 +107,7 @@ def test_metadata_that_are_broken_do_not_matter(tmp_path: Path, tag: int) -> Non
     assert looks_like_halves(PLAIN.open(tmp_path / "odd.jpg"))
 
 
-def test_large_pictures_are_read_where_that_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_are_read_where_that_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit, which is not ours
     halves((50, 40)).save(tmp_path / "large.png")
     assert PLAIN.open(tmp_path / "large.png").shape == (1, 3, 16, 16)
@@ -127,7 +127,7 @@ def test_animations_give_their_first_frame_or_some_of_all(tmp_path: Path) -> Non
     assert Images(size=16, frames=3).open(tmp_path / "still.png").shape == (3, 3, 16, 16)
 
 
-def test_enormous_pictures_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+def test_enormous_images_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
     """A file of some hundred bytes that says it has 60,000 x 60,000 pixels, and one over the option."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
@@ -162,8 +162,8 @@ def test_what_can_not_be_read_says_why(tmp_path: Path) -> None:
     content = (tmp_path / "whole.jpg").read_bytes()
     for name, written, reason in (
         ("cut.jpg", content[: len(content) // 2], "truncated"),
-        ("text.jpg", b"no picture at all", "not a picture"),
-        ("empty.png", b"", "not a picture"),
+        ("text.jpg", b"no image at all", "not a image"),
+        ("empty.png", b"", "not a image"),
         ("noise.jpg", content[:200] + bytes(300), "."),
     ):
         (tmp_path / name).write_bytes(written)
@@ -190,12 +190,12 @@ def test_random_changes_follow_their_seed(tmp_path: Path) -> None:
     changing = Images(size=16, flip=0.5, crop=0.4, colour=0.3)
 
     def seen(*draw: int) -> bytes:
-        return Picture(tmp_path / "a.png", changing, draw).pixels().tobytes()
+        return ImageFile(tmp_path / "a.png", changing, draw).pixels().tobytes()
 
     assert seen(1, 0, 7) == seen(1, 0, 7)
     assert len({seen(1, epoch, 7) for epoch in range(6)}) == 6
-    assert (Picture(tmp_path / "a.png", changing).pixels() == Images(size=16).open(tmp_path / "a.png")).all()
-    mirrored = Picture(tmp_path / "a.png", Images(size=16, flip=1.0), (0,)).pixels()
+    assert (ImageFile(tmp_path / "a.png", changing).pixels() == Images(size=16).open(tmp_path / "a.png")).all()
+    mirrored = ImageFile(tmp_path / "a.png", Images(size=16, flip=1.0), (0,)).pixels()
     assert (mirrored[..., ::-1] == Images(size=16).open(tmp_path / "a.png")).all()
 
 

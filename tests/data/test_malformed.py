@@ -226,7 +226,7 @@ def test_rows_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) + sum(report.counts.values()) == ROWS
 
 
-def test_pictures_in_a_folder(tmp_path: Path) -> None:
+def test_images_in_a_folder(tmp_path: Path) -> None:
     random = Random(9)
     rows = [
         random.choice(['{"file_name": "a.png", "text": "x"}', '{"file_name": "a.png"}', "{", "[]"]) for _ in range(ROWS)

@@ -37,7 +37,7 @@ def test_a_folder_gives_its_network_its_pixels_and_its_stride(folder: Path) -> N
     ours = BackboneEncoder(None, dim=12, name=str(folder)).eval()
     theirs = transformers.ResNetBackbone.from_pretrained(folder, out_features=["stage2"]).eval()
     data = shown((64, 64), side=64)
-    pixels = (data.pictures.pixels[:, 0].float() / 255 - 0.5) / 0.25
+    pixels = (data.images.pixels[:, 0].float() / 255 - 0.5) / 0.25
     grid = theirs(pixels).feature_maps[-1]
     assert 64 // ours.stride == grid.shape[2]
     memory = ours(data).memory
@@ -71,9 +71,9 @@ def test_what_is_kept_is_what_is_computed(folder: Path, tmp_path: Path, monkeypa
         files.append(str(tmp_path / f"{name}.png"))
         Image.new("RGB", (64, 64)).save(files[-1])
     data = shown((64, 64), (64, 64), side=64)
-    data = replace(data, pictures=replace(data.pictures, files=tuple(files)))
+    data = replace(data, images=replace(data.images, files=tuple(files)))
     ours = BackboneEncoder(None, dim=12, name=str(folder), cache=str(tmp_path / "kept")).eval()
-    computed = replace(data, pictures=replace(data.pictures))
+    computed = replace(data, images=replace(data.images))
     first = ours(data).memory.values
     assert len(list((tmp_path / "kept").iterdir())) == 2
     monkeypatch.setattr(ours, "features", None)  # nothing is computed any more
@@ -81,16 +81,16 @@ def test_what_is_kept_is_what_is_computed(folder: Path, tmp_path: Path, monkeypa
     plain = BackboneEncoder(None, dim=12, name=str(folder)).eval()
     plain.project.load_state_dict(ours.project.state_dict())
     torch.testing.assert_close(first, plain(computed).memory.values, rtol=1e-2, atol=1e-2)  # half precision
-    smaller = data.pictures.sizes.clone()
+    smaller = data.images.sizes.clone()
     smaller[0, 1] = 60  # the same pixels, of which the last rows are padding
-    for other in ({"pixels": 255 - data.pictures.pixels}, {"sizes": smaller}):
+    for other in ({"pixels": 255 - data.images.pixels}, {"sizes": smaller}):
         with pytest.raises(TypeError):  # it would have to be computed anew
-            ours(replace(data, pictures=replace(data.pictures, **other)))
+            ours(replace(data, images=replace(data.images, **other)))
 
 
 def test_damage_to_what_is_kept_is_noticed_and_mended(folder: Path, tmp_path: Path) -> None:
     data = shown((64, 64), (64, 40), (32, 64), side=64)
-    data = replace(data, pictures=replace(data.pictures, files=("a", "b", "c")))
+    data = replace(data, images=replace(data.images, files=("a", "b", "c")))
     ours = BackboneEncoder(None, dim=12, name=str(folder), cache=str(tmp_path / "kept")).eval()
     first = ours(data).memory.values
     files = sorted((tmp_path / "kept").iterdir())
@@ -115,7 +115,7 @@ def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
     train.train(config, tmp_path / "run")
     assert len(list((tmp_path / "kept").iterdir())) == 18
     (changing,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in (*lines, "data.images.flip=0.5")])
-    with pytest.raises(UserError, match=r"encoder\.cache .* data\.images\.flip makes other pictures"):
+    with pytest.raises(UserError, match=r"encoder\.cache .* data\.images\.flip makes other images"):
         train.check(changing)
 
 

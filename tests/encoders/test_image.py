@@ -1,4 +1,4 @@
-"""Encoders of pictures: where cells stand, what they see, and that neighbours and padding do not matter."""
+"""Encoders of images: where cells stand, what they see, and that neighbours and padding do not matter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STRIDE = 8
 
 
 def shown(*sizes: tuple[int, int], frames: int = 1, side: int = 32, rows: list[int] | None = None) -> Batch:
-    """Random pictures of these sizes, padded to a square; a caption each unless ``rows`` says."""
+    """Random images of these sizes, padded to a square; a caption each unless ``rows`` says."""
     pixels = torch.zeros(len(sizes), frames, 3, side, side, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(1)
     for place, (height, width) in enumerate(sizes):
@@ -31,7 +31,7 @@ def shown(*sizes: tuple[int, int], frames: int = 1, side: int = 32, rows: list[i
         pixels[place, :, :, :height, :width] = new
     rows = list(range(len(sizes))) if rows is None else rows
     real = torch.tensor([(frames, *size) for size in sizes])
-    return Batch(None, torch.arange(len(rows)), pictures=ImageBatch(pixels, real, torch.tensor(rows)))
+    return Batch(None, torch.arange(len(rows)), images=ImageBatch(pixels, real, torch.tensor(rows)))
 
 
 def encoder(name: str, *overrides: str) -> Any:
@@ -63,37 +63,37 @@ def test_neighbours_and_their_order_do_not_matter(name: str) -> None:
     ours, data = encoder(name), shown(*SIZES)
     together = ours(data)
     for place, size in enumerate(SIZES):
-        pictures = data.pictures
-        alone = ImageBatch(pictures.pixels[[place]], pictures.sizes[[place]], torch.tensor([0]))
-        found = ours(replace(data, index=torch.tensor([0]), pictures=alone))
+        images = data.images
+        alone = ImageBatch(images.pixels[[place]], images.sizes[[place]], torch.tensor([0]))
+        found = ours(replace(data, index=torch.tensor([0]), images=alone))
         count = int(found.memory.mask.sum())
         close(found.memory.values[0, :count], together.memory.values[place, :count])
         close(found.hidden[0], together.hidden[place])
-        assert size == tuple(pictures.sizes[place, 1:].tolist())
+        assert size == tuple(images.sizes[place, 1:].tolist())
 
 
 @grids
 def test_what_lies_in_the_padding_is_not_seen(name: str) -> None:
     ours, data = encoder(name), shown(*SIZES)
-    pixels = data.pictures.pixels.clone()
+    pixels = data.images.pixels.clone()
     pixels[1, ..., 20:], pixels[2, :, :, 9:] = 255, 255
-    found = ours(replace(data, pictures=replace(data.pictures, pixels=pixels)))
+    found = ours(replace(data, images=replace(data.images, pixels=pixels)))
     close(found.memory.values, ours(data).memory.values)
 
 
 @grids
-def test_captions_of_one_picture_share_it(name: str) -> None:
+def test_captions_of_one_image_share_it(name: str) -> None:
     ours = encoder(name)
     once, shared = ours(shown(*SIZES)), ours(shown(*SIZES, rows=[2, 0, 0, 2, 1]))
-    for row, picture in enumerate([2, 0, 0, 2, 1]):
-        close(shared.memory.values[row], once.memory.values[picture])
-        close(shared.hidden[row], once.hidden[picture])
+    for row, image in enumerate([2, 0, 0, 2, 1]):
+        close(shared.memory.values[row], once.memory.values[image])
+        close(shared.hidden[row], once.hidden[image])
 
 
-def test_pictures_that_are_whole_are_not_masked_for_nothing() -> None:
+def test_images_that_are_whole_are_not_masked_for_nothing() -> None:
     """The same cells whether it is known that nothing is padded or not."""
     ours, data = encoder("cnn"), shown((32, 32), (32, 32))
-    x, sizes = ours.normalised(data.pictures), data.pictures.sizes[:, 1:]
+    x, sizes = ours.normalised(data.images), data.images.sizes[:, 1:]
     assert Padding.of(sizes, 32, 32).real is None and Padding.of(sizes - 1, 32, 32).real is not None
     assert Padding.of(sizes, 40, 40).halved().real.sum() == 2 * 16 * 16
     plain = ours.encode(x, sizes)[0]
@@ -104,7 +104,7 @@ def test_pictures_that_are_whole_are_not_masked_for_nothing() -> None:
 
 def test_a_filler_is_learnt_from_by_a_batch_norm() -> None:
     ours = encoder("cnn").train()
-    assert ours(filler(pictured=True)).memory.values.isfinite().all()
+    assert ours(filler(has_images=True)).memory.values.isfinite().all()
     with pytest.raises(UserError, match="norm=group is none of: batch, layer"):
         CNNEncoder(None, dim=8, norm="group")
 
@@ -112,11 +112,9 @@ def test_a_filler_is_learnt_from_by_a_batch_norm() -> None:
 def test_a_cell_of_the_network_sees_its_surroundings() -> None:
     """At stride 8 of one block a stage: what changes at one corner does not reach the other."""
     ours, data = encoder("cnn8", "encoder.blocks=1"), shown((64, 64), side=64)
-    pixels = data.pictures.pixels.clone()
+    pixels = data.images.pixels.clone()
     pixels[0, :, :, :4, :4] = 255 - pixels[0, :, :, :4, :4]
-    changed = (
-        ours(replace(data, pictures=replace(data.pictures, pixels=pixels))).memory.values - ours(data).memory.values
-    )
+    changed = ours(replace(data, images=replace(data.images, pixels=pixels))).memory.values - ours(data).memory.values
     moved = changed[0].abs().sum(1).view(8, 8) > 0
     assert moved[0, 0] and not moved[4:].any() and not moved[:, 4:].any()
 
@@ -139,7 +137,7 @@ def test_a_cell_is_in_the_middle_of_its_pixels(channels: list[int]) -> None:
 
 def test_places_of_patches_can_be_told_apart() -> None:
     ours, data = encoder("patches"), shown((32, 32))
-    flat = replace(data, pictures=replace(data.pictures, pixels=torch.full_like(data.pictures.pixels, 128)))
+    flat = replace(data, images=replace(data.images, pixels=torch.full_like(data.images.pixels, 128)))
     values = ours(flat).memory.values[0]
     assert torch.cdist(values, values).fill_diagonal_(1.0).min() > 1e-3
 
@@ -155,13 +153,13 @@ def test_self_attention_of_patches_is_shown() -> None:
 def test_frames_follow_each_other() -> None:
     ours = encoder("clip")
     data = shown(*SIZES, frames=3)
-    sizes = data.pictures.sizes.clone()
+    sizes = data.images.sizes.clone()
     sizes[1, 0] = 2  # frames
-    found = ours(replace(data, pictures=replace(data.pictures, sizes=sizes)))
+    found = ours(replace(data, images=replace(data.images, sizes=sizes)))
     assert found.memory.positions.squeeze(-1)[0].tolist() == [0, 1, 2]
     assert found.memory.mask.tolist() == [[True] * 3, [True, True, False], [True] * 3]
-    sizes = data.pictures.sizes.clamp(max=torch.tensor([1, 99, 99]))
-    still = ours(replace(data, pictures=ImageBatch(data.pictures.pixels[:, 1:2], sizes, data.pictures.rows)))
+    sizes = data.images.sizes.clamp(max=torch.tensor([1, 99, 99]))
+    still = ours(replace(data, images=ImageBatch(data.images.pixels[:, 1:2], sizes, data.images.rows)))
     close(found.memory.values[:, 1], still.memory.values[:, 0])
 
 
@@ -180,11 +178,11 @@ def test_all_parameters_learn() -> None:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in ours.parameters())
 
 
-def test_text_and_pictures_are_told_apart_in_one_line() -> None:
+def test_text_and_images_are_told_apart_in_one_line() -> None:
     text = Batch(torch.tensor([[5, 3]]), torch.tensor([0]))
     with pytest.raises(UserError, match="data are text: choose an encoder of text"):
         encoder("cnn8")(text)
-    with pytest.raises(UserError, match="data are pictures: choose encoder=cnn, patches or clip"):
+    with pytest.raises(UserError, match="data are images: choose encoder=cnn, patches or clip"):
         (config,) = compose("train", ["model.dim=16"])
         build(config, 9, 9).encoder(shown((32, 32)))
     with pytest.raises(UserError, match="several frames: choose the encoder for clips"):

@@ -1,4 +1,4 @@
-"""Controls: other pictures, drawn once for all, and attention that looks elsewhere."""
+"""Controls: other images, drawn once for all, and attention that looks elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.golden.test_translation import FIRST as FIRST_LAYER
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
-def test_each_record_gets_the_picture_of_another(count: int) -> None:
+def test_each_record_gets_the_image_of_another(count: int) -> None:
     records = [Record(source=f"{n}.png", target=f"caption {n}", references=[f"caption {n}"]) for n in range(count)]
     found = shuffled_images(records)
     assert Control(Captioning(), "shuffled_images")(records) == found  # drawn once for all
@@ -28,7 +28,7 @@ def test_each_record_gets_the_picture_of_another(count: int) -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(UserError, match="two pictures or more"):
+    with pytest.raises(UserError, match="two images or more"):
         shuffled_images([Record(source="0.png", target="caption")])
     with pytest.raises(UserError, match=r"evaluation\.control=shuffled_images is none of: uniform_attention"):
         Control(Translation(), "shuffled_images")

@@ -42,7 +42,7 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {  # name of a file
     "lines": ("x.txt", "one\ntwo\nthree\n", lambda file: list(read_lines(file))),
     "whole": ("x.txt", "one\ntwo", read_text),
     "gold alignments": ("x.jsonl", GOLD, read_gold),
-    "list of pictures": ("x.list", "a.png\nb.png\n", lambda file: list(read_images(str(file)))),
+    "list of images": ("x.list", "a.png\nb.png\n", lambda file: list(read_images(str(file)))),
     "document": ("x.txt", "One. Two.", lambda file: list(read_documents(str(file), Columns(["t"], ["s"])))),
     "rows of documents": ("x.jsonl", '{"t": "a b"}\n', lambda file: list(read_documents(str(file), Columns(["t"],
     ["s"])))),

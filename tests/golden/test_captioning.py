@@ -1,6 +1,6 @@
 """Figures of a captioning run, worked out on paper.
 
-  picture, in cells      references                                output
+  image, in cells      references                                output
   red  black             red above blue here, blue below red       red above blue here
   blue black
 
@@ -108,7 +108,7 @@ GREYED = [
         c("end", end=7, red=4 * GREY, green=4 * GREY, blue=4 * GREY),
     ],
 ]
-# With the last other cell grey: of the first picture one that nothing looks at; of the second 1, 1, 1, 0.
+# With the last other cell grey: of the first image one that nothing looks at; of the second 1, 1, 1, 0.
 GREYED_OTHER = [
     CAPTIONED[0],
     [
@@ -120,7 +120,7 @@ GREYED_OTHER = [
 ]
 
 
-def picture(file: Path, *rows: str) -> str:
+def image(file: Path, *rows: str) -> str:
     """A file whose cells of 2 x 2 pixels have these colours."""
     pixels = np.array([[COLOURS[one] for one in row] for row in rows], np.uint8).repeat(2, 0).repeat(2, 1)
     Image.fromarray(pixels).save(file)
@@ -131,13 +131,13 @@ def test_captioning(tmp_path: Path) -> None:
     left, right, above, below = [0, 0, 0.5, 1], [0.5, 0, 1, 1], [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1]
     records = [
         Record(
-            source=picture(tmp_path / "one.png", "r-", "b-"),
+            source=image(tmp_path / "one.png", "r-", "b-"),
             target="red above blue here",
             references=["red above blue here", "blue below red"],
             regions=[[above, [], below, []], []],
         ),
         Record(
-            source=picture(tmp_path / "two.png", "-g"),
+            source=image(tmp_path / "two.png", "-g"),
             target="green beside here",
             references=["green beside here"],
             regions=[[right, [], left]],
@@ -154,7 +154,7 @@ def test_captioning(tmp_path: Path) -> None:
     same(
         found,
         {
-            # Words of one picture's references have the same weight; "here", which both have, has none. The first
+            # Words of one image's references have the same weight; "here", which both have, has none. The first
             # caption is its first reference (cosine 1 for n = 1..4) and shares two words of three with the second;
             # the other shares one word, of three, with the two of its reference.
             "cider": mean(10 / 2 * (4 + near * 2 / (sqrt(3) * sqrt(3))) / 4, 10 * near * 1 / (sqrt(3) * sqrt(2)) / 4),
@@ -194,7 +194,7 @@ def test_captioning(tmp_path: Path) -> None:
             "erased_random": (nats(GREYED_OTHER) - nats(CAPTIONED)) / 9,
             "flips_attended": 1 / 9,  # blue to red
             "flips_random": 2 / 9,  # green to red, green to here
-            # Black cells have no gradient. In the order of cells, of the first picture, S small and B big:
+            # Black cells have no gradient. In the order of cells, of the first image, S small and B big:
             #   red   weights 3100, gradients B000: 3 pairs agree, 5 have weights apart, 3 gradients
             #   above weights 1100, gradients S0B0: 1 pair agrees, 2 do not, 4 have weights apart, 5 gradients
             #   blue  weights 0040, gradients S0B0: 3 agree, of 3 and 5

@@ -38,7 +38,7 @@ def test_words() -> None:
 
 
 def test_cider_by_hand() -> None:
-    """One picture says "a b", another "c": log(2) is the idf of all, so that it cancels."""
+    """One image says "a b", another "c": log(2) is the idf of all, so that it cancels."""
     scorer = CiderD([["a b"], ["c"]])
     assert scorer.scores([0], [["a", "b"]]) == pytest.approx([10 * 2 / 4])  # 1- and 2-grams of four orders
     assert scorer.scores([0], [["a"]]) == pytest.approx([10 / 4 / math.sqrt(2) * math.exp(-1 / 72)])  # one bigram less

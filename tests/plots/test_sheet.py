@@ -13,7 +13,7 @@ from seq2seq.compat.matplotlib import without_glyph_warnings
 from seq2seq.plots.sheet import CHOSEN, GOLD, ImageAttention, draw, light, save_sheet
 
 CELLS = np.array([(row, column) for row in range(2) for column in range(3)])
-PICTURE = Image.new("RGB", (60, 40), (200, 100, 50))
+IMAGE = Image.new("RGB", (60, 40), (200, 100, 50))
 
 
 def looks(*rows: list[float], sentinel: list[float] | None = None) -> ImageAttention:
@@ -37,9 +37,9 @@ def test_light_follows_weights() -> None:
     assert not light(np.zeros(6), CELLS, (2, 3), 40, 60).any()
 
 
-def test_a_panel_a_word_after_the_picture() -> None:
-    figure = draw(PICTURE, looks([0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [0, 0, 0, 0, 0, 1.0]), CELLS, (2, 3))
-    assert [axes.get_title() for axes in figure.axes] == ["picture", "word0", "word1"]
+def test_a_panel_a_word_after_the_image() -> None:
+    figure = draw(IMAGE, looks([0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [0, 0, 0, 0, 0, 1.0]), CELLS, (2, 3))
+    assert [axes.get_title() for axes in figure.axes] == ["image", "word0", "word1"]
     assert not boxes(figure.axes[1])
     (_, chosen) = boxes(figure.axes[2])  # the white line under it, and it
     assert chosen[2] == pytest.approx((39.5, 19.5, 20, 20))
@@ -53,7 +53,7 @@ def test_a_panel_a_word_after_the_picture() -> None:
 
 def test_gold_is_dashed_and_a_sentinel_is_a_bar() -> None:
     seen = looks([0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [1 / 6] * 6, sentinel=[0.25, 0.75])
-    figure = draw(PICTURE, seen, CELLS, (2, 3), regions=[[0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 1, 1], []])
+    figure = draw(IMAGE, seen, CELLS, (2, 3), regions=[[0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 1, 1], []])
     panels = [axes for axes in figure.axes if axes.images]
     assert [len(boxes(axes)) for axes in panels] == [0, 4, 0]
     assert [box[1] for box in boxes(panels[1])] == ["-", "--"] * 2
@@ -65,7 +65,7 @@ def test_gold_is_dashed_and_a_sentinel_is_a_bar() -> None:
 @pytest.mark.parametrize("caption", ["a very long caption indeed " * 6, "一只黑色的狗在草地上奔跑" * 5])
 def test_a_long_title_stays_on_the_sheet(caption: str) -> None:
     title = f"record 7, a-name.jpg: {caption}"
-    figure = draw(PICTURE, looks([1 / 6] * 6), CELLS, (2, 3), title=title)
+    figure = draw(IMAGE, looks([1 / 6] * 6), CELLS, (2, 3), title=title)
     with without_glyph_warnings():  # no font here may have the letters
         figure.draw_without_rendering()
     assert "".join(text.get_text() for text in figure.texts).replace(" ", "") == title.replace(" ", "")
@@ -86,5 +86,5 @@ def test_files(tmp_path: Path, size: tuple[int, int]) -> None:
 
 
 def test_an_empty_caption(tmp_path: Path) -> None:
-    (file,) = save_sheet(tmp_path, 0, PICTURE, np.full((1, 6), 1 / 6), CELLS, (2, 3), [], [-1])
+    (file,) = save_sheet(tmp_path, 0, IMAGE, np.full((1, 6), 1 / 6), CELLS, (2, 3), [], [-1])
     assert file.exists()

@@ -1,6 +1,6 @@
 """From an entry of a table, a mapping of columns, to a record: which columns, and what their cells may hold.
 
-A text is a string, whose lines are its sentences where it has several, or a list of its sentences. A picture is the
+A text is a string, whose lines are its sentences where it has several, or a list of its sentences. A image is the
 path of its file, or what ``datasets`` stores: {"bytes": its file, "path": the name of it}.
 """
 
@@ -70,7 +70,7 @@ class Columns:
         if isinstance(source, Mapping) and source.keys() >= {"bytes", "path"}:
             image, source = source["bytes"], source["path"] or place
             if image is not None and not isinstance(image, bytes):
-                return Row(place, problem="malformed", reason="the bytes of the picture are no bytes")
+                return Row(place, problem="malformed", reason="the bytes of the image are no bytes")
         try:
             source, target = self.document(source), _text(target)
             references = [text for cell in answers if cell is not None for text in _answers(cell)]

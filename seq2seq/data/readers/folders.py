@@ -1,4 +1,4 @@
-"""Pictures in a folder a split, with a table of their captions beside them: the form of Hugging Face's ImageFolder."""
+"""Images in a folder a split, with a table of their captions beside them: the form of Hugging Face's ImageFolder."""
 
 from __future__ import annotations
 

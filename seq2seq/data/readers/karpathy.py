@@ -19,11 +19,11 @@ from seq2seq.files.text import read_text
 class KarpathyReader(Reader):
     """``file`` of ``data.path``: {"images": [{"filename", "filepath"?, "split", "sentences": [{"raw"}]}]}.
 
-    ``pictures`` says where from ``data.path`` on a picture lies; ``joined`` which splits belong to another.
+    ``images`` says where from ``data.path`` on a image lies; ``joined`` which splits belong to another.
     """
 
     file: str
-    pictures: str = "{filename}"
+    images: str = "{filename}"
     joined: Mapping[str, str] = field(default_factory=lambda: {"restval": "train"})
 
     def splits(self, at: DataLocation) -> list[str]:
@@ -31,7 +31,7 @@ class KarpathyReader(Reader):
         return sorted({split for _, entry in self._entries(at) if (split := self._split(entry)) is not None})
 
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
-        """Yield a row a picture; one that does not say its split is a bad row of train."""
+        """Yield a row a image; one that does not say its split is a bad row of train."""
         for number, entry in self._entries(at):
             said = self._split(entry)
             if (said or "train") == split:
@@ -41,7 +41,7 @@ class KarpathyReader(Reader):
     def _row(self, entry: Any, place: str) -> Row:
         try:
             captions = [" ".join(sentence["raw"].split()) for sentence in entry["sentences"]]
-            fields = {name: entry[name] for _, name, _, _ in Formatter().parse(self.pictures) if name}
+            fields = {name: entry[name] for _, name, _, _ in Formatter().parse(self.images) if name}
         except (KeyError, TypeError, AttributeError):
             return Row(place, problem="malformed", reason="no sentences, each with a text as raw, or no file")
         if not all(isinstance(value, str) for value in fields.values()):
@@ -49,11 +49,11 @@ class KarpathyReader(Reader):
         captions = [caption for caption in captions if caption]
         if not captions:
             return Row(place, problem="empty")
-        return Row(place, Record(source=self.pictures.format(**fields), target=captions[0], references=captions))
+        return Row(place, Record(source=self.images.format(**fields), target=captions[0], references=captions))
 
     def fingerprint(self, split: str, at: DataLocation) -> str:
         """Of the file's content."""
-        return f"{digest([at.folder / self.file])} {self.pictures} {dict(self.joined)}"
+        return f"{digest([at.folder / self.file])} {self.images} {dict(self.joined)}"
 
     def files(self, split: str, at: DataLocation) -> str:
         """The file, of which a split is a part."""

@@ -1,6 +1,6 @@
 """Drawn scenes: objects of some shape, colour, size and texture, what is true to say of them, and where they stand.
 
-Lengths are shares of the picture's side; boxes are (left, top, right, bottom).
+Lengths are shares of the image's side; boxes are (left, top, right, bottom).
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ class Scene:
     def draw(self, size: int) -> bytes:
         """As a PNG file of ``size`` x ``size`` pixels."""
         side = size * SUPERSAMPLING
-        picture = Image.new("RGB", (side, side), (self.ground,) * 3)
+        image = Image.new("RGB", (side, side), (self.ground,) * 3)
         for thing in self.things:
-            _paint(picture, thing, side)
+            _paint(image, thing, side)
         file = io.BytesIO()
-        picture.resize((size, size), Image.Resampling.BOX).save(file, "PNG")
+        image.resize((size, size), Image.Resampling.BOX).save(file, "PNG")
         return file.getvalue()
 
 
@@ -213,7 +213,7 @@ def _apart(things: Sequence[Thing]) -> bool:
     return len(things) < 3 or all(b - a > 0.12 for a, b in pairwise(across))
 
 
-def _paint(picture: Image.Image, thing: Thing, side: int) -> None:
+def _paint(image: Image.Image, thing: Thing, side: int) -> None:
     """The shape as a mask, through which the texture is painted."""
     reach = SIZES[thing.size] * side
     whole = round(2 * reach)
@@ -231,7 +231,7 @@ def _paint(picture: Image.Image, thing: Thing, side: int) -> None:
     elif thing.texture == "dotted":
         for x, y in product(places, places):
             marks.ellipse((x + step * 0.25, y + step * 0.25, x + step * 0.75, y + step * 0.75), fill=MARKS)
-    picture.paste(paint, (round(thing.x * side - reach), round(thing.y * side - reach)), mask)
+    image.paste(paint, (round(thing.x * side - reach), round(thing.y * side - reach)), mask)
 
 
 def _star() -> list[Point]:

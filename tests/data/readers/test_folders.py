@@ -1,4 +1,4 @@
-"""Folders of pictures with tables of captions."""
+"""Folders of images with tables of captions."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_the_hub_is_asked_for_a_revision(monkeypatch):
     assert HUB.find("dev", at(None)) == "valid"
 
 
-def test_pictures_of_the_hub_come_as_their_files(monkeypatch):
+def test_images_of_the_hub_come_as_their_files(monkeypatch):
     file = io.BytesIO()
     Image.new("RGB", (4, 3), "red").save(file, "PNG")
     entries = [{"image": {"bytes": file.getvalue(), "path": "a.png"}, "caption_0": "red", "caption_1": "all red"}]

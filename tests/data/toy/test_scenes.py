@@ -1,4 +1,4 @@
-"""Drawn scenes: what captions say is true of the picture, seen in its pixels and worked out from its places."""
+"""Drawn scenes: what captions say is true of the image, seen in its pixels and worked out from its places."""
 
 from __future__ import annotations
 
