@@ -36,7 +36,7 @@ from typing import Any, cast
 ROOT = Path(__file__).parents[1]
 CORE = (
     *("attention", "encoders", "decoders", "layers", "search", "metrics"),
-    *("evaluation", "batch.py", "model.py", "loss.py", "attention_store.py"),
+    *("evaluation", "loss", "batch.py", "model.py", "attention_store.py"),
     *("generation/attention_map.py", "comparison/agreement.py"),
 )
 """What is drawn from: folders and modules of seq2seq."""
