@@ -1,0 +1,125 @@
+"""The documentation names what exists: files, functions in files, dotted names, layers."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("docs/*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
+FOLDERS = ("seq2seq", "conf", "docs", "scripts", "tests")
+EXAMPLES = {
+    "add_a_dataset.md": {
+        "seq2seq/data/readers/bars.py",
+        "seq2seq.data.readers.bars.BarsReader",
+        "conf/data/bars.yaml",
+        "conf/data/mydata.yaml",
+    },
+    "add_a_mechanism.md": {
+        "seq2seq/attention/mean.py",
+        "seq2seq.attention.mean.MeanAttention",
+        "conf/attention/mean.yaml",
+    },
+    "add_a_task.md": {
+        "seq2seq/tasks/past_tense.py",
+        "seq2seq.tasks.past_tense.PastTense",
+        "conf/task/past_tense.yaml",
+        "conf/data/past_tense.yaml",
+    },
+    "add_an_encoder.md": {
+        "seq2seq/encoders/convolution.py",
+        "seq2seq.encoders.convolution",
+        "seq2seq.encoders.convolution.ConvolutionEncoder",
+        "conf/encoder/convolution.yaml",
+        "tests/encoders/test_convolution.py",
+    },
+}
+"""What the reader of a page is about to write."""
+
+
+@cache
+def files() -> frozenset[str]:
+    """Every path that a page may name, and every end of it after a slash: ``components/scores.py``."""
+    paths = [file.relative_to(ROOT).parts for folder in FOLDERS for file in (ROOT / folder).rglob("*.*")]
+    paths += [(file.name,) for file in ROOT.glob("*.*")]
+    return frozenset("/".join(parts[start:]) for parts in paths for start in range(len(parts)))
+
+
+def code(page: Path) -> str:
+    """What stands in backticks or in a block, a line each."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    return "\n".join([*spans, *blocks])
+
+
+def module_of(path: str) -> ModuleType:
+    """The module of a file, named from the root or from ``seq2seq/``."""
+    inside = path.removeprefix("seq2seq/")
+    return importlib.import_module("seq2seq." + inside.removesuffix(".py").replace("/", "."))
+
+
+def resolve(owner: object, name: str) -> object:
+    """The attribute ``a.b`` of ``owner``.
+
+    Raises:
+        AttributeError: It has none.
+    """
+    for part in name.split("."):
+        owner = getattr(owner, part)
+    return owner
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_exist(page: Path) -> None:
+    text = code(page)
+    named = set(re.findall(r"(?<![\w/.*~-])((?:\w[\w-]*/)*\w+\.py)\b", text))
+    named |= set(re.findall(r"(?<![\w/.*~-])((?:conf|docs)/[\w/]+\.\w+)\b", text))
+    named = {path for path in named if "NAME" not in path}
+    assert named - EXAMPLES.get(page.name, set()) - files() == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_dotted_names_import(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w/.])seq2seq(?:\.\w+)+", code(page)))
+    for name in sorted(named - EXAMPLES.get(page.name, set())):
+        pkgutil.resolve_name(name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_chains_of_the_architecture_exist() -> None:
+    named = set(re.findall(r"([\w/]+\.py):(\w+(?:\.\w+)*)", code(ROOT / "docs" / "architecture.md")))
+    assert len(named) > 50
+    for path, name in named:
+        resolve(module_of(path), name)
+
+
+def test_nouns_of_the_architecture_stand_where_it_says() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## Core abstractions")[2].partition("\n## ")[0]
+    rows = [row.split(" | ") for row in table.splitlines() if row.startswith("| `")]
+    assert len(rows) > 25
+    for nouns, _, where in rows:
+        modules = [module_of(path) for path in re.findall(r"`([\w/]+\.py)`", where)]
+        for noun in re.findall(r"`(\w+)`", nouns):
+            assert any(hasattr(module, noun) for module in modules), noun
+
+
+def test_layers_of_the_architecture_are_those_that_are_checked() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = page.partition("## Dependency layers")[2].split("```")[1]
+    layers = [re.split(r"\s{2,}", line)[0] for line in block.strip().splitlines()]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert layers == settings["tool"]["importlinter"]["contracts"][0]["layers"]
