@@ -113,7 +113,7 @@ class _Pool:
         return sum(_size(pieces) for pieces in self.pools[mark:])
 
     def forget(self, mark: int) -> None:
-        """Takes those away."""
+        """Take away the pieces that came after ``mark``."""
         for pieces in self.pools[mark:]:
             del self.known[tuple(pieces)]
         del self.pools[mark:]

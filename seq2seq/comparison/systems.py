@@ -23,7 +23,7 @@ class System:
 
     @property
     def seeds(self) -> list[int | None]:
-        """One a run."""
+        """Return the seed of each run."""
         return [run.seed for run in self.runs]
 
 

@@ -129,7 +129,7 @@ class TextCodec(Codec):
 
     @property
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """Both."""
+        """Return the tokenizers of both sides."""
         return {"source": self.source, "target": self.target}
 
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
@@ -163,7 +163,7 @@ class ImageCodec(Codec):
 
     @property
     def reads(self) -> str:
-        """Images, or videos."""
+        """Return ``image``, or ``video`` where sources have frames."""
         return self.images.reads
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
@@ -176,7 +176,7 @@ class ImageCodec(Codec):
 
     @property
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """The target's."""
+        """Return the tokenizer of the target."""
         return {"target": self.target}
 
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:

@@ -103,7 +103,7 @@ class Decoded:
 
 
 class Decoder(nn.Module, ABC):
-    """Base of decoders."""
+    """Base of decoders, which predict each token of a target from those before it."""
 
     embedding: TokenEmbedding
     output: OutputLayer

@@ -77,7 +77,7 @@ class Beam(Search):
         return beams.best(self.n_best, limits)
 
     def _divisors(self, longest: int) -> Tensor:
-        """lp(0) .. lp(longest)."""
+        """Return the divisors lp(0) .. lp(longest) of the scores."""
         lengths = torch.arange(longest + 1, dtype=torch.float64)
         return (lengths if self.length_norm == "plain" else (5 + lengths) / 6) ** self.length_penalty
 

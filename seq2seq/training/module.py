@@ -105,7 +105,7 @@ class Training(L.LightningModule):
         self.validation.start()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Teacher-forced and generated."""
+        """Add the teacher-forced and the generated figures of one batch."""
         self.validation.step(self.model, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -56,10 +56,10 @@ class Schedule(LRScheduler):
 
 
 class ConstantSchedule(Schedule):
-    """factor = 1."""
+    """A constant learning rate: factor = 1."""
 
     def factor(self, step: int) -> float:
-        """1."""
+        """Return 1 at every step."""
         return 1.0
 
 

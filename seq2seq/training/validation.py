@@ -36,7 +36,7 @@ class Validation:
 
     @cached_property
     def records(self) -> Sequence[Record]:
-        """The validation split."""
+        """Return the records of the validation split."""
         return self.corpus.records("valid")
 
     @cached_property

@@ -46,7 +46,7 @@ class ToyClips(Generated):
     share: float = 0.1
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
+        """Check that the numbers are in range."""
         check_novel(self.novel, self.share)
         if self.frames < 3:
             raise UserError(f"frames={self.frames} must be at least 3, for three moments")

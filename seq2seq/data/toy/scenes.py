@@ -58,7 +58,7 @@ class Thing:
 
     @property
     def box(self) -> Box:
-        """What it covers."""
+        """Return the box that the object covers."""
         reach = SIZES[self.size]
         return self.x - reach, self.y - reach, self.x + reach, self.y + reach
 
@@ -167,7 +167,7 @@ def check_novel(attributes: Sequence[str], share: float) -> None:
 
 
 def sentence(said: Said) -> str:
-    """The caption's text."""
+    """Return the text of the caption."""
     return " ".join(word for word, _ in said)
 
 

@@ -47,7 +47,7 @@ class Averaging(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Follows the weights."""
+        """Update the average after each update of the weights."""
         if ends_update(trainer):
             with torch.no_grad():
                 self.update(list(pl_module.parameters()), trainer.global_step)
@@ -140,11 +140,11 @@ class LastAverage(Averaging):
             self.latest = step
 
     def state_dict(self) -> AveragingState:
-        """The snapshots."""
+        """Return the snapshots, and the step of the last one."""
         return {"snapshots": list(self.snapshots), "latest": self.latest}
 
     def load_state_dict(self, state_dict: AveragingState) -> None:
-        """The snapshots."""
+        """Restore the snapshots."""
         self.snapshots.extend(state_dict["snapshots"])
         self.latest = state_dict["latest"]
 

@@ -30,7 +30,7 @@ class Overfit(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The verdict."""
+        """Fail unless the loss came below the target."""
         steps = trainer.global_step
         if not self.reached < self.target:
             raise UserError(

@@ -40,11 +40,11 @@ class PhaseProfiler(Profiler):
         self._begun: dict[str, float] = {}
 
     def start(self, action_name: str) -> None:
-        """Begins an action."""
+        """Note when an action begins."""
         self._begun[action_name] = self.now()
 
     def stop(self, action_name: str) -> None:
-        """Ends it."""
+        """Add the time of the action to its phase."""
         if action_name in self._begun:
             seconds = self.now() - self._begun.pop(action_name)
             if (phase := phase_of(action_name)) is not None:

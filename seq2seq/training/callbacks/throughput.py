@@ -52,7 +52,7 @@ class Throughput(Callback):
             self._report(trainer, pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stops the clock."""
+        """Log the figures so far and stop the clock."""
         if not trainer.sanity_checking:
             self._report(trainer, pl_module)
 
@@ -64,7 +64,7 @@ class Throughput(Callback):
             self._since = time.perf_counter()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The last figures."""
+        """Log the last figures."""
         self._report(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
