@@ -34,7 +34,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Sources that are images; a image of which a batch has several captions is there once."""
+    """Sources that are images; an image of which a batch has several captions is there once."""
 
     pixels: Tensor  # (N, F, 3, h, w) uint8, padded at the right and at the bottom
     sizes: Tensor  # (N, 3) long, real frames, rows and columns

@@ -59,7 +59,7 @@ def generate(config: DictConfig) -> None:
     search = search_of(merge_overrides(trained.config, config, ("decoding",)))
     task: Task = with_name(str(trained.path), build_node, trained.config.task)
     if asked.alignments and not task.has_source_words:
-        raise UserError("alignments= are links between words, which a image has none of; plots=DIR draws attention")
+        raise UserError("alignments= are links between words, which an image has none of; plots=DIR draws attention")
     _check_effects(config, asked, trained)
     _check_outputs(asked, trained, task)
     interactive = asked.input is None and sys.stdin.isatty()

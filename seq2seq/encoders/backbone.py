@@ -47,7 +47,7 @@ class BackboneEncoder(GridEncoder):
 
     ``name`` is a model of the Hugging Face hub that has a backbone, or a folder with one (``library: transformers``),
     or a model of ``timm``. It is trained from the share ``train_from`` of training on (below 1), or from that update on
-    (1 or more), or never where that is None. With ``cache``, what a network that is never trained makes of a image is
+    (1 or more), or never where that is None. With ``cache``, what a network that is never trained makes of an image is
     kept in that folder, once for all runs, by its weights and the image's pixels. ``pretrained=false`` starts from
     random weights. A stored model has an ``architecture``, of which it is built without looking ``name`` up; with
     ``fetch=false`` a name is looked up on this machine alone.

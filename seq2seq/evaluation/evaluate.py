@@ -155,7 +155,7 @@ def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int)
 def forced(
     trained: TrainedModel, records: Sequence[Record], max_tokens: int, *, plots: int = 0
 ) -> list[AttentionMap | None]:
-    """The attention of each record's target, forced on the model; in their order, None where a image can't be read
+    """The attention of each record's target, forced on the model; in their order, None where an image can't be read
     any more. All weights, of which there are many, are kept for the first ``plots`` alone, the alignment for all.
     """
     maps: dict[int, AttentionMap] = {}

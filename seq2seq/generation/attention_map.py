@@ -101,7 +101,7 @@ class AttentionMap:
         )
 
     def between_words(self, source: str, target: str) -> Array:
-        """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is a image."""
+        """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is an image."""
         places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
         return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""A image and, word by word, where a model looked while it said its caption: one sheet, as PNG, with the arrays.
+"""An image and, word by word, where a model looked while it said its caption: one sheet, as PNG, with the arrays.
 
 What was looked at stays bright and in colour, the rest is dimmed and grey: light and dark tell it to any eye. A choice
 of one cell is a box, the box that a word names is dashed, and what went to a sentinel is a bar under the image.

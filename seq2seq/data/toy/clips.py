@@ -78,7 +78,7 @@ class ToyClips(Generated):
         )
 
     def _box(self, moment: Moment) -> list[float]:
-        """As of a image whose columns are the frames."""
+        """As of an image whose columns are the frames."""
         return [round(moment.start / self.frames, 4), 0.0, round(moment.end / self.frames, 4), 1.0]
 
     def _draw(self, moments: Sequence[Moment], random: Random) -> bytes:
