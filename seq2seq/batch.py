@@ -69,7 +69,9 @@ class Batch:
     def tokens(self) -> Tensor:
         """(B, S) the source, which has to be text."""
         if self.source is None:
-            raise UserError("this encoder reads text, and the data are images: choose encoder=cnn, patches or clip")
+            raise UserError(
+                "this encoder reads text, and the data are images: choose an encoder of images (cnn, patches, video)"
+            )
         return self.source
 
     @property

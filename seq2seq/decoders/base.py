@@ -96,7 +96,7 @@ class Decoded:
 
     def log_probs(self, output: OutputLayer) -> Tensor:
         """(B, T, W) log p(y_t | y_<t, x): of the features, or of all alternatives together; W is the vocabulary and,
-        where the decoder copies, the most own words of a source.
+        where the decoder copies, the most out-of-vocabulary words of a source.
         """
         log_p = output.log_probs(self.features) if self.mixture is None else output.mixed_log_probs(self.mixture)
         return log_p if self.copying is None else self.copying.mix(log_p)

@@ -118,14 +118,10 @@ class BackboneEncoder(GridEncoder):
         self.progress.fill_(progress)
         self.updates.fill_(updates)
 
-    def check_endless(self) -> None:
-        """Refuse to wait for a share of training."""
-        if 0 < (self.train_from or 0) < 1:
-            raise UserError(
-                f"nothing says when this run ends, so that encoder.train_from={self.train_from}, a share of it, "
-                "would never come: set trainer.max_steps or trainer.max_time, or encoder.train_from to a number of "
-                "updates"
-            )
+    @property
+    def awaited_share(self) -> str | None:
+        """``train_from``, where it is a share of training and not a number of updates."""
+        return f"train_from={self.train_from}" if 0 < (self.train_from or 0) < 1 else None
 
     def describe(self, node: dict[str, Any]) -> None:
         """Add what the network is built of without looking its name up."""

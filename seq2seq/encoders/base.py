@@ -82,8 +82,10 @@ class Encoder(nn.Module, ABC):
     def set_progress(self, progress: float, updates: int) -> None:
         """Take note of how far training has come, from 0 to 1, and after how many updates."""
 
-    def check_endless(self) -> None:
-        """Refuse a run of which nothing says when it ends, if a share of training is waited for."""
+    @property
+    def awaited_share(self) -> str | None:
+        """The option that is a share of training, as ``OPTION=VALUE``: it needs a run that says when it ends."""
+        return None
 
     def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
         """Return the part of an image that one place of the memory shows, as a view; of encoders that read images.

@@ -46,7 +46,7 @@ class EvaluationResult:
     generations: list[Generation]  # attention is kept for the first ``plots`` alone
     attention_statistics: list[dict[str, float]]  # of attention, a sentence each
     links: list[frozenset[Link]]  # between the words of source and output
-    record_sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure (``metrics.sums``)
+    record_sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure (``metrics.resampling``)
     metrics: dict[str, MetricResult] = field(default_factory=dict)
     attention_records: list[AttentionRecord] = field(default_factory=list)  # of the first ``examples``
     search_seconds: float = 0.0  # that search took, attention included
