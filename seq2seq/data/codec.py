@@ -182,3 +182,17 @@ class ImageCodec(Codec):
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
         """Cells have no spelling and belong to no word."""
         return [""] * size, [-1] * size
+
+
+def build_codec(data: Mapping[str, Any], tokenizers: Mapping[str, Tokenizer], policy: Policy) -> Codec:
+    """Build the codec of a stored model, by the ``data`` node of its config: of images where that has ``images``.
+
+    Args:
+        data: The node.
+        tokenizers: One for each side that is text.
+        policy: How long sources may be.
+    """
+    if data.get("images") is not None:
+        return ImageCodec(build_node(data["images"]), tokenizers["target"], policy)
+    documents, copy = bool(data.get("documents")), bool(data.get("copy"))
+    return TextCodec(tokenizers["source"], tokenizers["target"], documents, copy, policy)
