@@ -48,7 +48,7 @@ TEXT = ("place", "source", "target", "source_words", "target_words", "cells", "e
 
 
 def save(path: Path, records: Iterable[AttentionRecord]) -> None:
-    """Writes them in one file."""
+    """Write them in one file."""
     index: list[dict[str, Any]] = []
     steps: list[NDArray[np.uint8]] = []
     largest: list[Array] = []

@@ -50,7 +50,7 @@ class Generating:
 
 
 def generate(config: DictConfig) -> None:
-    """Turns lines of input, or documents, into lines of output, a group at a time."""
+    """Turn lines of input, or documents, into lines of output, a group at a time."""
     interrupts.unwind()
     keep_freed()
     avoid_wrong_ones()
@@ -90,7 +90,7 @@ def _told(one: Generation) -> Told:
 
 
 def _check_outputs(asked: Generating, trained: TrainedModel, task: Task) -> None:
-    """Refuses an output that is an input, a file of the model, or another output."""
+    """Refuse an output that is an input, a file of the model, or another output."""
     outputs = {name: path for name in ("output", "alignments", "plots") if (path := getattr(asked, name))}
     if not asked.output and os.path.isfile("/dev/stdout"):
         outputs["stdout"] = "/dev/stdout"

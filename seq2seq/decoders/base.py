@@ -77,7 +77,7 @@ class Decoded:
         mixture: Mixture | None = None,
         copying: Copying | None = None,
     ) -> Decoded:
-        """Collects what each slot attended to."""
+        """Collect what each slot attended to."""
         weights = {name: slot.weights for name, slot in slots.items() if slot.weights is not None}
         for name in list(weights):
             if (outside := slots[name].sentinel) is not None:
@@ -147,4 +147,4 @@ class Decoder(nn.Module, ABC):
     def forward(
         self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Decoded, DecoderState]:
-        """Reads ``tokens`` (B, T), which follow those already in ``state``."""
+        """Read ``tokens`` (B, T), which follow those already in ``state``."""

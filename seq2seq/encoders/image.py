@@ -43,7 +43,7 @@ class GridEncoder(Encoder):
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
-        """Encodes ``batch.images``, each once."""
+        """Encode ``batch.images``, each once."""
         images = shown(batch)
         if images.pixels.shape[1] > 1:
             raise UserError(

@@ -87,7 +87,7 @@ def score_records(
     for place, one in sorted(maps.items()):
         reference = references_seen.get(place)
         words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
-        found.attention_records.append(one.exhibit(place, words))
+        found.attention_records.append(one.to_record(place, words))
     readable = [records[n] for n in references_seen]
     found.add(task.scores(ScoredRecords(records, outputs, references, readable, trained.codec)))
     for name, value in behaviour.average(row for row in found.attention_statistics if row).items():

@@ -63,7 +63,7 @@ def save_sheet(
     regions: Sequence[Sequence[float]] | None = None,
     title: str = "",
 ) -> list[Path]:
-    """Writes DIRECTORY/RECORD_sheet.png and .npz, and returns the image's path.
+    """Write DIRECTORY/RECORD_sheet.png and .npz, and return the image's path.
 
     ``alignment`` (T, S); ``cells`` (S, 2) and ``extent`` the row and column of each, and how many of them the image
     has room for, the last ones in part; ``words`` (J,)

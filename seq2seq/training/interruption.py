@@ -43,7 +43,7 @@ class Interruption(Callback):
         self._process = os.getpid()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes the signals over, until Lightning gives them back at the end.
+        """Take the signals over, until Lightning gives them back at the end.
 
         (Its own handler of SIGTERM would talk to other processes in mid-update.)
         """

@@ -118,5 +118,5 @@ class Training(L.LightningModule):
             self.schedule.observe(score if self.options.direction == "max" else -score)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Makes the checkpoint self-contained."""
+        """Make the checkpoint self-contained."""
         checkpoint.update(self.extra)

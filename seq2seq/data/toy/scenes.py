@@ -158,7 +158,7 @@ def held_out(random: Random, attributes: Sequence[str], share: float) -> frozens
 
 
 def check_novel(attributes: Sequence[str], share: float) -> None:
-    """Refuses what could not be held out."""
+    """Refuse what could not be held out."""
     known = ", ".join(ATTRIBUTES)
     if len(set(attributes)) != len(attributes) or len(attributes) < 2 or not set(attributes) <= set(ATTRIBUTES):
         raise UserError(f"novel={list(attributes)} must be two or more of: {known}")

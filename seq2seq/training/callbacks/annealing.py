@@ -25,7 +25,7 @@ class Annealing(Callback):
     """
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Finds out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
+        """Find out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
         self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
         self.timer = time_limit(trainer)
         assert isinstance(pl_module, Training)

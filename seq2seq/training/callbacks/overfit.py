@@ -41,7 +41,7 @@ class Overfit(Callback):
 
 
 def without_dropout(model: nn.Module) -> None:
-    """Turns every dropout off, whatever the config says: ``p`` of dropout modules, ``dropout`` of all others."""
+    """Turn every dropout off, whatever the config says: ``p`` of dropout modules, ``dropout`` of all others."""
     for module in model.modules():
         for name in ("p", "dropout"):
             if isinstance(getattr(module, name, None), float):

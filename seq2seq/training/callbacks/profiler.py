@@ -75,7 +75,7 @@ class Profile(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Begins and ends the measurements."""
+        """Begin and end the measurements."""
         self._tokens += batch.target_tokens
         if not ends_update(trainer):
             return
@@ -94,7 +94,7 @@ class Profile(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Tells, and writes it down."""
+        """Tell, and write it down."""
         text = "\n".join(self._lines) or f"too few updates to measure: at least {WARM_UP + 2 * self.updates} are needed"
         log.info("\n%s", text)
         if trainer.is_global_zero:

@@ -99,7 +99,7 @@ class Progress(ProgressBar):
             self._validation.update()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes the second bar away."""
+        """Take the second bar away."""
         if self._validation is not None:
             self._validation.close()
             self._validation = None
