@@ -1,7 +1,7 @@
 """Outputs with the attention that they were made by, kept beside them for comparison: ``attention/SPLIT.npz``.
 
 All cross-attention of the first outputs of a split, in 8 bits: each row in steps of its largest / 255.
-Letters: T target pieces, S source pieces (or cells of a image), J words of the reference, I source words (or cells),
+Letters: T target pieces, S source pieces (or cells of an image), J words of the reference, I source words (or cells),
 H heads.
 """
 
@@ -32,7 +32,7 @@ class AttentionRecord:
     """One output and where its model looked."""
 
     place: int  # of the record in its split
-    source: Sequence[str]  # S pieces; of a image none
+    source: Sequence[str]  # S pieces; of an image none
     target: Sequence[str]  # T pieces
     source_words: Sequence[int]  # the word of each piece, -1 for specials
     target_words: Sequence[int]
@@ -48,7 +48,7 @@ TEXT = ("place", "source", "target", "source_words", "target_words", "cells", "e
 
 
 def save(path: Path, records: Iterable[AttentionRecord]) -> None:
-    """Writes them in one file."""
+    """Write them in one file."""
     index: list[dict[str, Any]] = []
     steps: list[NDArray[np.uint8]] = []
     largest: list[Array] = []

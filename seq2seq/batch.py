@@ -34,7 +34,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Sources that are images; a image of which a batch has several captions is there once."""
+    """Sources that are images; an image of which a batch has several captions is there once."""
 
     pixels: Tensor  # (N, F, 3, h, w) uint8, padded at the right and at the bottom
     sizes: Tensor  # (N, 3) long, real frames, rows and columns
@@ -69,7 +69,9 @@ class Batch:
     def tokens(self) -> Tensor:
         """(B, S) the source, which has to be text."""
         if self.source is None:
-            raise UserError("this encoder reads text, and the data are images: choose encoder=cnn, patches or clip")
+            raise UserError(
+                "this encoder reads text, and the data are images: choose an encoder of images (cnn, patches, video)"
+            )
         return self.source
 
     @property

@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
-from seq2seq.config.instantiate import at_key, build_node
-from seq2seq.data.codec import Codec, ImageCodec, TextCodec
+from seq2seq.config.instantiate import at_key
+from seq2seq.data.codec import Codec, build_codec
 from seq2seq.data.policy import Policy
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
@@ -225,21 +225,12 @@ def _described(
     name = str(path)
     stored.check_model(config, name)
     _keep_to_itself(config, name, old=old)
-    reads_images = stored.reads_images(config)
-    if reads_images != ("source" not in tokenizers):
+    if (config["data"].get("images") is None) != ("source" in tokenizers):
         raise UserError(f"{name}: data.images and a tokenizer of sources exclude each other")
-    data = config["data"]
     with at_key("data"):
-        policy = Policy(**{key: data.get(key) for key in stored.WHOLE})
+        policy = Policy(**{key: config["data"].get(key) for key in stored.WHOLE})
     opened = OmegaConf.create(config)
-    codec: Codec
-    if reads_images:
-        images = stored.with_name(name, build_node, opened.data.images)
-        codec = ImageCodec(images, tokenizers["target"], policy)
-    else:
-        codec = TextCodec(
-            tokenizers["source"], tokenizers["target"], bool(data.get("documents")), bool(data.get("copy")), policy
-        )
+    codec = stored.with_name(name, build_codec, opened.data, tokenizers, policy)
     _check_fits(opened, codec.sizes, shapes, name)
     return opened, codec
 

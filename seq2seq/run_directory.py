@@ -67,8 +67,8 @@ def claimed(folder: Path, config: DictConfig, *, composed: DictConfig | None = N
             with what was typed; and a log is kept.
 
     Raises:
-        Taken: The directory holds results, checkpoints, or files that are not a run's.
-        AtWork: Another process works in it.
+        DirectoryTaken: The directory holds results, checkpoints, or files that are not a run's.
+        RunInProgress: Another process works in it.
         UserError: It can't be written.
     """
     if not is_first():
@@ -92,7 +92,7 @@ def held(folder: Path) -> Iterator[None]:
     """Hold the directory of a run that goes on while the block runs.
 
     Raises:
-        AtWork: Another process works in it.
+        RunInProgress: Another process works in it.
     """
     if not is_first():
         yield
@@ -147,7 +147,7 @@ def check_links(folder: Path) -> None:
     """Refuse a run, perhaps a stranger's, in which a link would lead what is written to somewhere else.
 
     Raises:
-        Taken: A link below ``folder`` leads out of it.
+        DirectoryTaken: A link below ``folder`` leads out of it.
     """
     home = folder.resolve()
     for root, folders, files in os.walk(folder):

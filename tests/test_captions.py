@@ -172,14 +172,14 @@ def test_new_images_from_the_command_line(
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
     for n, row in enumerate(rows[:3]):
         (tmp_path / f"{n}.png").write_bytes(Path(row["source"]).read_bytes())
-    (tmp_path / "1.png").write_bytes(b"not a image")
+    (tmp_path / "1.png").write_bytes(b"not an image")
     (tmp_path / "notes.md").write_text("beside")
     expected = [rows[0]["hypothesis"], "", rows[2]["hypothesis"]]
     (tmp_path / "list.txt").write_text("".join(f"{tmp_path / f'{n}.png'}\n" for n in range(3)))
     for given in (tmp_path, tmp_path / "*.png", tmp_path / "list.txt"):
         generate.generate(composed("generate", f"checkpoint={captions}", f"input={given}"))
         assert capsys.readouterr().out.splitlines() == expected
-    assert "1.png: not a image; left out" in caplog.text
+    assert "1.png: not an image; left out" in caplog.text
     options = [f"output={tmp_path / 'out.jsonl'}", f"plots={tmp_path / 'plots'}"]
     generate.generate(composed("generate", f"checkpoint={captions}", f"input={tmp_path / '2.png'}", *options))
     (entry,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -138,7 +138,7 @@ class ComposedAttention(Attention):
         return {"values": values} if compared is values else {"values": values, "keys": compared}
 
     def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
-        """Appends keys and values, whose S is dimension 2, and drops what the window will never reach again."""
+        """Append keys and values, whose S is dimension 2, and drop what the window will never reach again."""
         if past is not None:
             if self.window.cache_window is not None and not need_weights:
                 past = _keep_ends(past, *self.window.cache_window)

@@ -116,7 +116,7 @@ class LinearAttention(Attention):
         return memory if self.source.causal else replace(memory, prepared=prepared | self._sums(memory)._asdict())
 
     def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
-        """Puts the keys of the past into sums, and keeps only those of ``new``; all of them for weights."""
+        """Put the keys of the past into sums, and keep only those of ``new``; all of them for weights."""
         if past is None:
             return new
         if not need_weights:

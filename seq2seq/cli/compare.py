@@ -68,7 +68,7 @@ class Comparison:
 
 
 def compare(config: DictConfig) -> Path:
-    """Writes the report; its path."""
+    """Write the report; its path."""
     interrupts.unwind()
     schema.check_options("", plain(config), Comparison)
     asked = Comparison(**plain(config))

@@ -41,7 +41,7 @@ from seq2seq.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
-LAID = ("task", "data", "decoding")  # groups that evaluation may choose anew
+GROUPS = ("task", "data", "decoding")  # groups that evaluation may choose anew
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     config = OmegaConf.masked_copy(
         config, [str(key) for key in config if key != "encoder"]
     )  # data's; ours is the run's
-    asked = own_options(config, Evaluation, LAID)
+    asked = own_options(config, Evaluation, GROUPS)
     for name in ("num_plots", "save_attention", "faithfulness_examples"):
         if getattr(asked, name) < 0:
             raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
     _check_effects(config, asked)
     trained = TrainedModel.load(asked.checkpoint, asked.device)
     typed = config
-    config = merge_overrides(trained.config, config, LAID)
+    config = merge_overrides(trained.config, config, GROUPS)
     stored.check_task(plain(config), str(trained.path))
     stored.check_present(plain(config), str(trained.path), ("loss",))
     task: Task = build_node(config.task)
@@ -195,7 +195,7 @@ def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedMo
 def _record_sets(
     trained: TrainedModel, config: DictConfig, typed: DictConfig, asked: Evaluation
 ) -> dict[str, Sequence[Record]]:
-    """The records to score: two files, or a split of the run's corpus (or of one laid over it)."""
+    """The records to score: two files, or a split of the run's corpus (or of another that was chosen)."""
     if asked.source_file or asked.target_file:
         if not (asked.source_file and asked.target_file):
             raise UserError("source_file and target_file go together; to translate without scoring, use generate.py")

@@ -50,7 +50,7 @@ class Generating:
 
 
 def generate(config: DictConfig) -> None:
-    """Turns lines of input, or documents, into lines of output, a group at a time."""
+    """Turn lines of input, or documents, into lines of output, a group at a time."""
     interrupts.unwind()
     keep_freed()
     avoid_wrong_ones()
@@ -59,7 +59,7 @@ def generate(config: DictConfig) -> None:
     search = search_of(merge_overrides(trained.config, config, ("decoding",)))
     task: Task = with_name(str(trained.path), build_node, trained.config.task)
     if asked.alignments and not task.has_source_words:
-        raise UserError("alignments= are links between words, which a image has none of; plots=DIR draws attention")
+        raise UserError("alignments= are links between words, which an image has none of; plots=DIR draws attention")
     _check_effects(config, asked, trained)
     _check_outputs(asked, trained, task)
     interactive = asked.input is None and sys.stdin.isatty()
@@ -90,7 +90,7 @@ def _told(one: Generation) -> Told:
 
 
 def _check_outputs(asked: Generating, trained: TrainedModel, task: Task) -> None:
-    """Refuses an output that is an input, a file of the model, or another output."""
+    """Refuse an output that is an input, a file of the model, or another output."""
     outputs = {name: path for name in ("output", "alignments", "plots") if (path := getattr(asked, name))}
     if not asked.output and os.path.isfile("/dev/stdout"):
         outputs["stdout"] = "/dev/stdout"

@@ -148,7 +148,7 @@ def _left(config: DictConfig, traceback_wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _one_line(traceback_wanted: bool) -> Iterator[None]:
-    """Ends the program quietly where the user stopped it, with one line where the user has something to mend."""
+    """End the program quietly where the user stopped it, with one line where the user has something to mend."""
     try:
         yield
         sys.stdout.flush()

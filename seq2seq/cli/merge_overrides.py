@@ -1,4 +1,4 @@
-"""What the commands share: their own options, and those that are laid over a run's config."""
+"""What the commands share: their own options, and those that change a run's config."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def search_of(config: DictConfig) -> Search:
-    """That of the config's ``decoding``."""
+    """Build the search of the config's ``decoding``."""
     search = build_node(config.decoding)
     if not isinstance(search, Search):
         raise UserError(f"decoding._target_={config.decoding._target_} is no way to decode")
@@ -25,14 +25,14 @@ def search_of(config: DictConfig) -> Search:
 
 
 def own_options(config: DictConfig, kind: type[T], groups: Iterable[str]) -> T:
-    """A command's own options."""
+    """Return a command's own options, checked, as ``kind``; ``groups`` are the keys that are no options of its own."""
     own = {key: value for key, value in plain(config).items() if key not in groups}
     validate.check_options("", own, kind, beside=groups)
     return kind(**own)
 
 
 def merge_overrides(stored: DictConfig, typed: DictConfig, groups: Iterable[str]) -> DictConfig:
-    """The run's config with what was typed: a group chosen anew takes the place of the run's, options are changed."""
+    """Return the run's config with what was typed: a group chosen anew replaces the run's, options change it."""
     config = stored.copy()
     for group in groups:
         if (node := typed.get(group)) is None:

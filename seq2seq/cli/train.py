@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq import checkpoint
 from seq2seq.cli.merge_overrides import merge_overrides, search_of
 from seq2seq.cli.unused_options import check_effects
-from seq2seq.config import validate as schema
+from seq2seq.config import validate
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.config.ranges import Range
 from seq2seq.data.corpus import Corpus
@@ -68,14 +68,14 @@ COMPONENTS = (
     "task",
 )
 """What a run's config must have chosen."""
-KEYS = (*COMPONENTS, *schema.SLOTS, "default_self", "seed", "model", "budget", "logger")
+KEYS = (*COMPONENTS, *validate.SLOTS, "default_self", "seed", "model", "budget", "logger")
 """What it may have at its top."""
 RESUMABLE = ("trainer", "logger", "data")
 
 
 @dataclass(frozen=True)
 class SeedOptions:
-    """The options of ``train.py`` that stand by themselves."""
+    """The options of ``train.py`` outside every group."""
 
     seed: Annotated[int, Range(0, 2**32 - 1)]
 
@@ -103,15 +103,15 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
         UserError: Nothing has been written, nor any data read.
     """
     typed, resume = list(typed), None
-    if resuming := "resume" in config:  # what was typed is laid over the stored config, and has been checked by that
+    if resuming := "resume" in config:  # the stored config has what was typed by then
         resume, config = _resumed(config)
         typed = []
     config = _with_precision(config)
-    schema.check(config, keys=KEYS, components=COMPONENTS, typed=None if resuming else typed)
+    validate.check(config, keys=KEYS, components=COMPONENTS, typed=None if resuming else typed)
     if not resuming:
         roles.check(plain(config), "")
     Budget.of(config)
-    schema.check_options("", {"seed": config.get("seed")}, SeedOptions)
+    validate.check_options("", {"seed": config.get("seed")}, SeedOptions)
     _check_loggers(config)
     task: Task = build_node(config.task)
     check_metrics(task.metrics, "task.metrics")
@@ -146,13 +146,13 @@ def _with_precision(config: DictConfig) -> DictConfig:
 
 
 def _check_loggers(config: DictConfig) -> None:
-    """Refuse what stands below ``logger`` and is none that was chosen."""
+    """Refuse keys below ``logger`` that are no logger which was chosen."""
     node = config.get("logger")
     if node is not None and not OmegaConf.is_dict(node):
         raise UserError(f"logger={node}: choose one of the group's files (--help lists them)")
     for name, logger in (node or {}).items():
         if not (OmegaConf.is_dict(logger) and "_target_" in logger):
-            chosen = ", ".join(key for key, one in node.items() if OmegaConf.is_dict(one) and "_target_" in one)
+            chosen = ", ".join(key for key, item in node.items() if OmegaConf.is_dict(item) and "_target_" in item)
             raise UserError(f"logger.{name} has no effect here: logger has {chosen or 'nothing'}")
 
 
@@ -161,8 +161,8 @@ def run_job(config: DictConfig, folder: Path) -> float | None:
 
     What is finished or at work elsewhere is left, what was stopped goes on.
     """
-    stored = composed_config(folder)
-    if stored and stored != OmegaConf.to_yaml(config):
+    known = composed_config(folder)
+    if known and known != OmegaConf.to_yaml(config):
         raise DirectoryTaken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
     if results(folder) is not None:
         log.info("finished before: %s", folder)
@@ -173,8 +173,8 @@ def run_job(config: DictConfig, folder: Path) -> float | None:
                 train(OmegaConf.create({"resume": str(folder), "data": plain(config)["data"]}), folder)
             else:
                 train(config, folder)
-        except RunInProgress as held:  # under a synonym, or by a second launch
-            log.warning("skipped: %s", held)
+        except RunInProgress as error:  # under a synonym, or by a second launch
+            log.warning("skipped: %s", error)
             return None
     best: float | None = ((results(folder) or {}).get("run", {}).get("training") or {}).get("best_score")
     return best
@@ -200,7 +200,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     """Fit and score in a directory that is held."""
     started = time.monotonic()
     config, resume, corpus, options = parts.config, parts.resume, parts.corpus, parts.training.options
-    # 1. The data, with the tokenizers of the run or model that this one goes on from.
+    # 1. Read the data, with the tokenizers of the run or model that this one goes on from.
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     start = None
     if resume is not None:  # which has its tokenizers
@@ -216,7 +216,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
             log.warning("training.init_from learnt from other images: %s", change)
     corpus.setup()
 
-    # 2. The model, within its budget.
+    # 2. Build the model, within its budget.
     budget = Budget.of(config)
     if resume is None:  # what goes on has its config from its checkpoint
         config = budget.ended(budget.sized(config, corpus.codec.sizes), corpus)
@@ -247,9 +247,9 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
         about = run_results.run_metadata(trained, time.monotonic() - started, **costs)
         run_results.save_results(run / RESULTS, {split: scored.metrics}, about)
         metrics.update(scored.metrics)
-        return {f"{split}/{name}": found.score for name, found in metrics.items()}
+        return {f"{split}/{name}": metric.score for name, metric in metrics.items()}
 
-    # 3. Training, then the scores of its best model.
+    # 3. Train, then score the best model.
     training = parts.training if config is parts.config else None  # a budget has changed the trainer
     fit(config, corpus, model, run, resume, parts=training, score=score)
     if metrics:  # one process of several tells
@@ -259,16 +259,16 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
 
 
 def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record]:
-    """All records of a split, or those of its first batches (``debug=batch``)."""
+    """Return all records of a split, or those of its first batches (``debug=batch``)."""
     records = corpus.records(split)
     if batches is None:
         return records
-    places = [place for batch in islice(corpus.loader(split), batches) for place in batch.index.tolist()]
-    return [records[place] for place in places if place >= 0]
+    indices = [index for batch in islice(corpus.loader(split), batches) for index in batch.index.tolist()]
+    return [records[index] for index in indices if index >= 0]
 
 
 def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
-    """The checkpoint to go on from, and its config with the trainer and logger options that were typed."""
+    """Return the checkpoint to go on from, and its config with the trainer and logger options that were typed."""
     for key in map(str, config):
         if key not in ("resume", *RESUMABLE):
             raise UserError(

@@ -22,7 +22,7 @@ from seq2seq.attention_store import AttentionRecord, quantised
 from seq2seq.comparison.runs import references
 from seq2seq.comparison.systems import System
 
-THUMBNAIL_SIDE = 240  # pixels of a image
+THUMBNAIL_SIDE = 240  # pixels of an image
 MAX_PIECES = 4000  # pieces of a source that is shown
 
 
@@ -113,7 +113,7 @@ class _Pool:
         return sum(_size(pieces) for pieces in self.pools[mark:])
 
     def forget(self, mark: int) -> None:
-        """Takes those away."""
+        """Take away the pieces that came after ``mark``."""
         for pieces in self.pools[mark:]:
             del self.known[tuple(pieces)]
         del self.pools[mark:]

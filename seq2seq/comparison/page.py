@@ -30,7 +30,7 @@ def page(
     notes: Sequence[str],
     command: str,
 ) -> str:
-    """The whole file."""
+    """Return the whole page as HTML."""
     sections = [
         _section(n, analysis, found) for n, (analysis, found) in enumerate(zip(analyses, examples, strict=True))
     ]
@@ -55,7 +55,7 @@ def page(
 
 
 def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
-    """One dataset."""
+    """Return the section of one dataset."""
     one_each = all(len(entry.runs) == 1 for entry in a.entries)
     runs = tables.plural(sum(len(entry.runs) for entry in a.entries), "run")
     of = f"{tables.plural(a.records, 'record')} of {escape(a.split)}"

@@ -89,14 +89,14 @@ def _below(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _flat(place: str, value: Any) -> dict[str, Any]:
-    """{data.images.size: 224, ...}."""
+    """Return the leaves below ``place`` by their full keys: {data.images.size: 224, ...}."""
     if not isinstance(value, Mapping):
         return {place: value}
     return {k: v for key, below in value.items() for k, v in _flat(f"{place}.{key}", below).items()}
 
 
 def _name(config: Mapping[str, Any]) -> object:
-    """Of the dataset."""
+    """Return the name of the dataset."""
     return _below(config, "data").get("name")
 
 

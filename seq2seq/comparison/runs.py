@@ -57,7 +57,7 @@ class Run:
         return [_renamed_sums(record) for record in _lines(file)]
 
     def source(self, place: int) -> str:
-        """That of a record: a text, or of a image its file's name, wherever it lies."""
+        """That of a record: a text, or of an image its file's name, wherever it lies."""
         text = str(self.records[place]["source"])
         return Path(text).name if self.images else text
 

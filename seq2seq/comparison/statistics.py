@@ -98,7 +98,7 @@ class RunGroup:
 
     @property
     def runs(self) -> int:
-        """S."""
+        """Return S, the number of runs."""
         return len(self.scores)
 
     def drawn(self, random: np.random.Generator) -> Array:
@@ -176,7 +176,7 @@ class Randomiser:
 
     @staticmethod
     def of(records: int, trials: int = 1000, seed: int = 12345) -> Randomiser:
-        """As sacreBLEU draws."""
+        """Draw the sides as sacreBLEU does."""
         return Randomiser(
             np.random.default_rng(seed).integers(2, size=(trials, records), dtype=bool).astype(np.float64)
         )

@@ -23,7 +23,7 @@ class System:
 
     @property
     def seeds(self) -> list[int | None]:
-        """One a run."""
+        """Return the seed of each run."""
         return [run.seed for run in self.runs]
 
 
@@ -98,7 +98,7 @@ def _written(run: Run) -> tuple[float, str]:
 
 
 def check(runs: Sequence[Run], metric: str) -> None:
-    """Refuses what can't be compared on ``metric``, by the difference."""
+    """Refuse what can't be compared on ``metric``, by the difference."""
     for run in runs:
         if metric not in run.results:
             raise UserError(f"{run.path} has no {metric}; metric=... chooses one of: {', '.join(_drawable(run))}")

@@ -56,7 +56,7 @@ def rows(analysis: Analysis, *, interval: str = "[{low}, {high}]") -> list[list[
 
 
 def headings(analysis: Analysis) -> list[str]:
-    """Of ``rows``."""
+    """Return the headings of the columns of ``rows``."""
     return ["", "seeds", *columns(analysis), *(cost_title(analysis, which) for which in shown_costs(analysis))]
 
 
@@ -97,7 +97,7 @@ def estimated(metric: str, found: Estimate, interval: str) -> Cell:
 
 
 def cost(which: str, value: float | None) -> Cell:
-    """A cost, short."""
+    """Return a cost as a short cell."""
     if value is None:
         return Cell("–")
     if which == "update_memory":

@@ -26,7 +26,7 @@ from seq2seq.errors import UnknownOption, UserError
 def check(
     config: DictConfig, *, keys: Iterable[str], components: Iterable[str] = (), typed: Iterable[str] | None = ()
 ) -> None:
-    """Refuses what a run could not use.
+    """Refuse what a run could not use.
 
     ``keys`` are the top-level keys it knows, ``components`` those that must be chosen, ``typed`` what was set by hand,
     None of a stored config, which doesn't show any more what its options reach.

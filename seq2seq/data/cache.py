@@ -35,7 +35,7 @@ def writing(path: Path, about: Callable[[], Mapping[str, Any]] = dict) -> Abstra
 
 
 def keep_image(folder: Path, content: bytes, suffix: str) -> Path:
-    """The file of a image's content, written if it is not there, or not whole."""
+    """The file of an image's content, written if it is not there, or not whole."""
     name = xxh3_128(content).hexdigest()
     file = folder / name[:2] / f"{name}{suffix}"
     if not image_is_whole(file):

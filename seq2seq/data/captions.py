@@ -99,7 +99,7 @@ class CaptionEncoding(Encoding):
         return ImageCodec(self.images, tokenizers["target"], self.policy)
 
     def texts(self, record: Record, sides: Sequence[Side]) -> list[str]:
-        """Return all captions."""
+        """Return all captions of an image."""
         return record.get("references") or [record["target"]]
 
     def records(self, rows: Iterable[tuple[str, Record]], report: Report) -> Iterator[tuple[str, Record]]:

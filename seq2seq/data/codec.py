@@ -129,7 +129,7 @@ class TextCodec(Codec):
 
     @property
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """Both."""
+        """Return the tokenizers of both sides."""
         return {"source": self.source, "target": self.target}
 
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
@@ -163,7 +163,7 @@ class ImageCodec(Codec):
 
     @property
     def reads(self) -> str:
-        """Images, or videos."""
+        """Return ``image``, or ``video`` where sources have frames."""
         return self.images.reads
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
@@ -176,9 +176,23 @@ class ImageCodec(Codec):
 
     @property
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """The target's."""
+        """Return the tokenizer of the target."""
         return {"target": self.target}
 
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
         """Cells have no spelling and belong to no word."""
         return [""] * size, [-1] * size
+
+
+def build_codec(data: Mapping[str, Any], tokenizers: Mapping[str, Tokenizer], policy: Policy) -> Codec:
+    """Build the codec of a stored model, by the ``data`` node of its config: of images where that has ``images``.
+
+    Args:
+        data: The node.
+        tokenizers: One for each side that is text.
+        policy: How long sources may be.
+    """
+    if data.get("images") is not None:
+        return ImageCodec(build_node(data["images"]), tokenizers["target"], policy)
+    documents, copy = bool(data.get("documents")), bool(data.get("copy"))
+    return TextCodec(tokenizers["source"], tokenizers["target"], documents, copy, policy)

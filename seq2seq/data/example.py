@@ -23,7 +23,7 @@ Sample = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Example:
-    """The ids of a record. Without a target where there is nothing to score; a ``image`` has no source ids."""
+    """The ids of a record. Without a target where there is nothing to score; an ``image`` has no source ids."""
 
     source: Ids  # (S,) x_1 .. </s>
     target: Ids | None = None  # (T + 1,) <s> y_1 .. </s>; V + k stands for the k-th out-of-vocabulary word

@@ -25,18 +25,18 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp",
 
 
 class BadImage(Exception):
-    """Why a file can't be used as a image."""
+    """Why a file can't be used as an image."""
 
 
 @dataclass(frozen=True)
 class Images:
     """How images are opened (``data.images``).
 
-    ``fit``: ``pad`` keeps all of a image and its shape, its longer side being ``size``; ``crop`` keeps the middle
-    square; ``stretch`` makes it square. While training, a image is mirrored with probability ``flip``, cut to a
+    ``fit``: ``pad`` keeps all of an image and its shape, its longer side being ``size``; ``crop`` keeps the middle
+    square; ``stretch`` makes it square. While training, an image is mirrored with probability ``flip``, cut to a
     random part of at least the share ``crop`` of its area, and changed in brightness, contrast and saturation by
     factors within 1 +- ``colour``. With ``frames``, so many of an animation, evenly spaced, are read; else the first
-    alone. A image of more than ``max_pixels`` is refused before it is unpacked.
+    alone. An image of more than ``max_pixels`` is refused before it is unpacked.
     """
 
     size: int = 224
@@ -48,7 +48,7 @@ class Images:
     max_pixels: int = 100_000_000
 
     def __post_init__(self) -> None:
-        """Checks the choices."""
+        """Check the choices."""
         if self.fit not in FITS:
             raise UserError(f"fit={self.fit} is none of: {', '.join(FITS)}")
         for option in ("size", "frames", "max_pixels"):
@@ -70,7 +70,7 @@ class Images:
 
     @property
     def tokens(self) -> int:
-        """What a image counts as, in tokens of a batch: its squares of 16 x 16."""
+        """What an image counts as, in tokens of a batch: its squares of 16 x 16."""
         return max(1, self.size // 16) ** 2 * (self.frames or 1)
 
     def otherwise(self, other: Images) -> list[str]:
@@ -122,7 +122,7 @@ class Images:
                             raise BadImage(f"frames of {size[0]} x {size[1]} and {frame.width} x {frame.height} pixels")
                         yield frame
         except UnidentifiedImageError as error:
-            raise BadImage("not a image") from error
+            raise BadImage("not an image") from error
         except BadImage:
             raise
         except Image.DecompressionBombError as error:  # a later frame that makes the whole larger
@@ -226,7 +226,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How a image is put upright, by its EXIF orientation."""
+"""How an image is put upright, by its EXIF orientation."""
 
 
 def _orientation(image: Image.Image) -> int:

@@ -32,7 +32,7 @@ class Record(TypedDict):
     origins: NotRequired[list[int]]  # the source sentence that each target word comes from; -1 = none
     regions: NotRequired[list[list[list[float]]]]  # of each reference, for each of its words, the boxes of the image
     # that it names: left, top, right, bottom of one after the other, 0-1; [] of a reference of which nothing is known
-    image: NotRequired[bytes]  # a image that is in no file yet; the source is its name
+    image: NotRequired[bytes]  # an image that is in no file yet; the source is its name
 
 
 def regions_of(record: Record, text: str) -> list[list[float]] | None:

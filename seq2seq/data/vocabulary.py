@@ -55,7 +55,7 @@ class UnknownTokens:
                 self._found.update([found] if tokenizer.type == "word" else found)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the counts for JSON."""
         found = [text for text, _ in self._found.most_common(SHOWN)]
         return {"tokens": self.tokens, "unknown": self.unknown, "found": found}
 

@@ -77,7 +77,7 @@ class Decoded:
         mixture: Mixture | None = None,
         copying: Copying | None = None,
     ) -> Decoded:
-        """Collects what each slot attended to."""
+        """Collect what each slot attended to."""
         weights = {name: slot.weights for name, slot in slots.items() if slot.weights is not None}
         for name in list(weights):
             if (outside := slots[name].sentinel) is not None:
@@ -96,14 +96,14 @@ class Decoded:
 
     def log_probs(self, output: OutputLayer) -> Tensor:
         """(B, T, W) log p(y_t | y_<t, x): of the features, or of all alternatives together; W is the vocabulary and,
-        where the decoder copies, the most own words of a source.
+        where the decoder copies, the most out-of-vocabulary words of a source.
         """
         log_p = output.log_probs(self.features) if self.mixture is None else output.mixed_log_probs(self.mixture)
         return log_p if self.copying is None else self.copying.mix(log_p)
 
 
 class Decoder(nn.Module, ABC):
-    """Base of decoders."""
+    """Base of decoders, which predict each token of a target from those before it."""
 
     embedding: TokenEmbedding
     output: OutputLayer
@@ -147,4 +147,4 @@ class Decoder(nn.Module, ABC):
     def forward(
         self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Decoded, DecoderState]:
-        """Reads ``tokens`` (B, T), which follow those already in ``state``."""
+        """Read ``tokens`` (B, T), which follow those already in ``state``."""

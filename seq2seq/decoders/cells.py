@@ -97,7 +97,7 @@ class RecurrentStep:
         return self.layers[-1][1] if self.stack.states == 2 else None
 
     def step(self, t: int, feed: Tensor | None) -> None:
-        """Reads x_t and ``feed`` (B, F)."""
+        """Read x_t and ``feed`` (B, F)."""
         after: list[tuple[Tensor, ...]] = []
         for depth, before in enumerate(self.layers):
             below = feed if depth == 0 else self.stack.dropout(after[-1][0])

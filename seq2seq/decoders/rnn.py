@@ -105,7 +105,7 @@ class RNNDecoder(Decoder):
         self.pointer = Pointer(self.attention.context_dim, dim, embedding_dim) if copy else None
 
     def cross_attention(self, layer: int) -> Attention:
-        """There is one."""
+        """Return the only cross-attention; ``layer`` is ignored."""
         return self.attention
 
     def start(self, encoded: EncoderOutput) -> DecoderState:

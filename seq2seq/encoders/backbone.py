@@ -47,7 +47,7 @@ class BackboneEncoder(GridEncoder):
 
     ``name`` is a model of the Hugging Face hub that has a backbone, or a folder with one (``library: transformers``),
     or a model of ``timm``. It is trained from the share ``train_from`` of training on (below 1), or from that update on
-    (1 or more), or never where that is None. With ``cache``, what a network that is never trained makes of a image is
+    (1 or more), or never where that is None. With ``cache``, what a network that is never trained makes of an image is
     kept in that folder, once for all runs, by its weights and the image's pixels. ``pretrained=false`` starts from
     random weights. A stored model has an ``architecture``, of which it is built without looking ``name`` up; with
     ``fetch=false`` a name is looked up on this machine alone.
@@ -118,14 +118,10 @@ class BackboneEncoder(GridEncoder):
         self.progress.fill_(progress)
         self.updates.fill_(updates)
 
-    def check_endless(self) -> None:
-        """Refuse to wait for a share of training."""
-        if 0 < (self.train_from or 0) < 1:
-            raise UserError(
-                f"nothing says when this run ends, so that encoder.train_from={self.train_from}, a share of it, "
-                "would never come: set trainer.max_steps or trainer.max_time, or encoder.train_from to a number of "
-                "updates"
-            )
+    @property
+    def awaited_share(self) -> str | None:
+        """``train_from``, where it is a share of training and not a number of updates."""
+        return f"train_from={self.train_from}" if 0 < (self.train_from or 0) < 1 else None
 
     def describe(self, node: dict[str, Any]) -> None:
         """Add what the network is built of without looking its name up."""

@@ -30,7 +30,7 @@ class EncoderOutput:
 
     @staticmethod
     def of(memory: Memory, hidden: Tensor, slots: Sequence[AttentionOutput]) -> EncoderOutput:
-        """Collects what the self-attention of each layer reported; what it says of padding does not count."""
+        """Collect what the self-attention of each layer reported; what it says of padding does not count."""
         weights = {f"encoder_self.{i}": slot.weights for i, slot in enumerate(slots) if slot.weights is not None}
         penalties, log_prob = sum_terms(slots)
         return EncoderOutput(
@@ -72,7 +72,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
-        """Encodes ``batch.source`` (B, S)."""
+        """Encode ``batch.source`` (B, S)."""
 
     @property
     def trains_later(self) -> bool:
@@ -82,8 +82,10 @@ class Encoder(nn.Module, ABC):
     def set_progress(self, progress: float, updates: int) -> None:
         """Take note of how far training has come, from 0 to 1, and after how many updates."""
 
-    def check_endless(self) -> None:
-        """Refuse a run of which nothing says when it ends, if a share of training is waited for."""
+    @property
+    def awaited_share(self) -> str | None:
+        """The option that is a share of training, as ``OPTION=VALUE``: it needs a run that says when it ends."""
+        return None
 
     def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
         """Return the part of an image that one place of the memory shows, as a view; of encoders that read images.
@@ -120,7 +122,7 @@ class SequenceEncoder(Encoder):
         self.chunk, self.overlap = chunk, overlap
 
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
-        """Encodes ``batch.source`` (B, S)."""
+        """Encode ``batch.source`` (B, S)."""
         x, mask = self.embedding(batch.tokens), batch.source_mask
         if self.chunk is None or x.shape[1] <= self.chunk:
             encoded = self.encode(x, mask, need_weights=need_weights)
@@ -130,10 +132,10 @@ class SequenceEncoder(Encoder):
 
     @abstractmethod
     def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> EncoderOutput:
-        """Encodes vectors x (B, S, E) where mask (B, S) is True."""
+        """Encode vectors x (B, S, E) where mask (B, S) is True."""
 
     def encode_rows(self, x: Tensor, rows: RowLayout, *, need_weights: bool = False) -> EncoderOutput:
-        """Encodes each row of x (B, S, E) by itself: one memory again, and the mean of the rows' summaries."""
+        """Encode each row of x (B, S, E) by itself: one memory again, and the mean of the rows' summaries."""
         read = self.encode(rows.split(x), rows.mask.flatten(0, 1), need_weights=need_weights)
         return EncoderOutput(
             Memory.of(rows.join(read.memory.values), rows.real),

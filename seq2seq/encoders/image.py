@@ -24,7 +24,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class GridEncoder(Encoder):
-    """Base of encoders that turn a image into a grid with a cell for each ``stride`` x ``stride`` pixels.
+    """Base of encoders that turn an image into a grid with a cell for each ``stride`` x ``stride`` pixels.
 
     The memory holds the cells row by row, those that show nothing but padding last; their positions are (row, column),
     the extent is (rows, columns). ``hidden`` (B, 1, D) is their mean.
@@ -43,7 +43,7 @@ class GridEncoder(Encoder):
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
-        """Encodes ``batch.images``, each once."""
+        """Encode ``batch.images``, each once."""
         images = shown(batch)
         if images.pixels.shape[1] > 1:
             raise UserError(
@@ -132,6 +132,6 @@ def for_captions(encoded: EncoderOutput, rows: Tensor) -> EncoderOutput:
 
 
 def _first_of(x: Tensor, rows: Tensor) -> Tensor:
-    """(N,) -> (B,): what is reported of a image counts once, for the first of its captions."""
+    """(N,) -> (B,): what is reported of an image counts once, for the first of its captions."""
     first = torch.cat((rows.new_ones(1, dtype=torch.bool), rows[1:] != rows[:-1]))
     return x.index_select(0, rows) * first

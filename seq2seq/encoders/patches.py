@@ -1,4 +1,4 @@
-"""Patches of a image through a Transformer.
+"""Patches of an image through a Transformer.
 
 Shapes: N images, h rows and w columns of pixels, S cells of the grid, D width.
 """

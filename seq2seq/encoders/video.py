@@ -61,9 +61,10 @@ class VideoEncoder(Encoder):
         """Tell the encoder of frames how far training has come."""
         self.frames.set_progress(progress, updates)
 
-    def check_endless(self) -> None:
-        """Ask the encoder of frames."""
-        self.frames.check_endless()
+    @property
+    def awaited_share(self) -> str | None:
+        """That of the encoder of frames."""
+        return self.frames.awaited_share
 
     def describe(self, node: dict[str, Any]) -> None:
         """Add what the encoder of frames does not say itself."""

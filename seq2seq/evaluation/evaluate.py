@@ -46,7 +46,7 @@ class EvaluationResult:
     generations: list[Generation]  # attention is kept for the first ``plots`` alone
     attention_statistics: list[dict[str, float]]  # of attention, a sentence each
     links: list[frozenset[Link]]  # between the words of source and output
-    record_sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure (``metrics.sums``)
+    record_sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure (``metrics.resampling``)
     metrics: dict[str, MetricResult] = field(default_factory=dict)
     attention_records: list[AttentionRecord] = field(default_factory=list)  # of the first ``examples``
     search_seconds: float = 0.0  # that search took, attention included
@@ -87,7 +87,7 @@ def score_records(
     for place, one in sorted(maps.items()):
         reference = references_seen.get(place)
         words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
-        found.attention_records.append(one.exhibit(place, words))
+        found.attention_records.append(one.to_record(place, words))
     readable = [records[n] for n in references_seen]
     found.add(task.scores(ScoredRecords(records, outputs, references, readable, trained.codec)))
     for name, value in behaviour.average(row for row in found.attention_statistics if row).items():
@@ -155,7 +155,7 @@ def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int)
 def forced(
     trained: TrainedModel, records: Sequence[Record], max_tokens: int, *, plots: int = 0
 ) -> list[AttentionMap | None]:
-    """The attention of each record's target, forced on the model; in their order, None where a image can't be read
+    """The attention of each record's target, forced on the model; in their order, None where an image can't be read
     any more. All weights, of which there are many, are kept for the first ``plots`` alone, the alignment for all.
     """
     maps: dict[int, AttentionMap] = {}

@@ -6,7 +6,7 @@ interventions  increase of the loss of references, in nats per token, with unifo
                with the weights of the first step (``attention/interventions.py``; Jain & Wallace 2019,
                arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626)
 erasing        what log p(y_t) loses, in nats, and how often the likeliest word changes, if the source word that step t
-               attends most is replaced by <unk> (a cell or a frame of a image by grey), beside any other word, drawn;
+               attends most is replaced by <unk> (a cell or a frame of an image by grey), beside any other word, drawn;
                of several attended alike one is drawn, and steps that attend no source word are left out (Serrano &
                Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4); of a record
                over some 500 pieces the first steps (``MAX_WORK``)
@@ -203,7 +203,7 @@ def _without(trained: TrainedModel, batch: Batch, seen: AttentionMap, hidden: Te
 
 
 def _greyed(trained: TrainedModel, images: ImageBatch, seen: AttentionMap, hidden: Tensor) -> ImageBatch:
-    """A image a row, with its hidden cells (of a clip, frames) grey. Of no ``files``: a backbone would answer with
+    """An image a row, with its hidden cells (of a clip, frames) grey. Of no ``files``: a backbone would answer with
     what it keeps of the image as it was.
     """
     assert seen.cells is not None

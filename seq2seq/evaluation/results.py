@@ -48,7 +48,7 @@ PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "num
 
 
 def save_split(directory: Path, split: str, records: Sequence[Record], scored: EvaluationResult, task: Task) -> None:
-    """Writes outputs, links and images of a split."""
+    """Write outputs, links and images of a split."""
     stem = directory / "outputs" / split
     with OutputWriter(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh") as writer:
         for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):
@@ -79,7 +79,7 @@ def save_gold(
     plots: int,
     examples: int,
 ) -> None:
-    """Writes links and attention of pairs whose target was forced on the model."""
+    """Write links and attention of pairs whose target was forced on the model."""
     with growing(directory / "outputs" / f"{name}.jsonl") as file:
         for pair, found, sums in zip(gold, links, by_record(metrics, len(gold)), strict=True):
             entry = {**record_of(pair), "alignment": to_pharaoh(found), "sums": sums}
@@ -87,14 +87,14 @@ def save_gold(
     for place, (pair, seen) in enumerate(zip(gold[:plots], maps, strict=False)):
         task.plot(seen, directory / "attention" / name, place, pair)
     kept = [
-        seen.crossing().exhibit(place, seen.between_words(*map(" ".join, (pair.source, pair.target))))
+        seen.crossing().to_record(place, seen.between_words(*map(" ".join, (pair.source, pair.target))))
         for place, (seen, pair) in enumerate(zip(maps[:examples], gold, strict=False))
     ]
     attention_store.save(directory / "attention" / f"{name}.npz", kept)
 
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, MetricResult]], run: Mapping[str, Any]) -> None:
-    """Writes results.json, the last file of a run, with the digests of those that were written before."""
+    """Write results.json, the last file of a run, with the digests of those that were written before."""
     scores = {split: {name: score.to_dict() for name, score in metrics.items()} for split, metrics in splits.items()}
     content: dict[str, Any] = {**scores, "run": dict(run)}
     content["run"]["digests"] = digests(path.parent, content)
@@ -102,7 +102,7 @@ def save_results(path: Path, splits: Mapping[str, Mapping[str, MetricResult]], r
 
 
 def save_frequencies(directory: Path, corpus: Corpus) -> None:
-    """Writes frequencies.json: how often each word stands in the targets of the training split, or of its first
+    """Write frequencies.json: how often each word stands in the targets of the training split, or of its first
     million records.
     """
     if corpus.streaming:  # which holds no training records

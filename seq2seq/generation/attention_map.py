@@ -83,8 +83,13 @@ class AttentionMap:
         """Return the map without the weights of self-attention."""
         return replace(self, weights={name: weights for name, weights in self.weights.items() if "cross." in name})
 
-    def exhibit(self, place: int, reference: Array | None = None) -> AttentionRecord:
-        """What of it is kept for comparison: record ``place``, and ``between_words`` of its reference."""
+    def to_record(self, place: int, reference: Array | None = None) -> AttentionRecord:
+        """Return what is kept for comparison.
+
+        Args:
+            place: The index of the record.
+            reference: ``between_words`` of its reference.
+        """
         image = self.cells is not None
         return AttentionRecord(
             place,
@@ -101,7 +106,7 @@ class AttentionMap:
         )
 
     def between_words(self, source: str, target: str) -> Array:
-        """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is a image."""
+        """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is an image."""
         places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
         return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
 

@@ -82,7 +82,7 @@ class TrainedModel:
         first: int = 0,
         **decoding: Any,
     ) -> list[Generation]:
-        """One ``Generation`` for each input (a text, or the file of a image), in their order.
+        """One ``Generation`` for each input (a text, or the file of an image), in their order.
 
         ``max_tokens`` and ``first`` as for ``stream``. ``search`` is how; without it, the run's own way with
         ``decoding`` changed (``beam_size=5``, ``n_best=3``).

@@ -47,7 +47,7 @@ class OutputWriter:
     def write(
         self, generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any
     ) -> None:
-        """Writes one; they come in the inputs' order. ``more`` goes into the JSON."""
+        """Write one; they come in the inputs' order. ``more`` goes into the JSON."""
         if self.format == "jsonl":
             line = json_line(generation, statistics, links, **more)
         else:
@@ -63,7 +63,7 @@ class OutputWriter:
                     file.write(text)
 
     def flush(self) -> None:
-        """Hands over what was written so far."""
+        """Hand over what was written so far."""
         for place, file in enumerate(self._files):
             if file is not None:
                 with self._told(place):

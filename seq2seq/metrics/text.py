@@ -14,7 +14,7 @@ SCORERS: dict[str, Scorer] = {metric.name: metric.scorer for metric in METRICS i
 
 
 def check_metrics(names: Iterable[str], option: str) -> None:
-    """Refuses what ``score`` does not know, or can't compute here."""
+    """Refuse what ``score`` does not know, or can't compute here."""
     for name in names:
         if name not in SCORERS:
             raise UserError(f"{option}: no metric {name}; there are {', '.join(SCORERS)}")

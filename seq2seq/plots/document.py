@@ -28,10 +28,10 @@ from seq2seq.plots.excerpt import Block, excerpt
 from seq2seq.plots.fonts import families, label
 from seq2seq.plots.heatmap import DPI, SURE
 from seq2seq.plots.page import page
-from seq2seq.plots.running import SIZE, Pen, laid, name_of, wrap
+from seq2seq.plots.running import SIZE, Pen, name_of, word_positions, wrap
 from seq2seq.plots.shading import Array, Shading, backwards, full, percent
 
-LINES = 72  # of the document that a picture shows at most
+LINES = 72  # of the document that a drawing shows at most
 LONGEST = 20  # lines that one sentence shows at most
 SMALL = 7.0  # points
 LEADING, GAP = 0.2, 0.06  # inches from line to line, and between sentences
@@ -60,7 +60,7 @@ def save_document(
     weights: Mapping[str, ArrayLike] | None = None,
     title: str = "",
 ) -> list[Path]:
-    """Writes DIRECTORY/RECORD_document.png, .html and .npz, and returns the paths of the first two.
+    """Write DIRECTORY/RECORD_document.png, .html and .npz, and return the paths of the first two.
 
     ``alignment`` (T, S) is what is shown; the pieces, the word of each (-1 for specials), ``sentences`` (S,) (none:
     all is one) and ``copied`` (T,) are as in ``AttentionMap``. ``origins``: gold, the sentence of each target word,
@@ -82,8 +82,8 @@ def save_document(
     )
     title = title or f"record {record}"
     stem = Path(directory) / f"{record:05d}_document"
-    picture, html = Path(f"{stem}.png"), Path(f"{stem}.html")
-    with without_glyph_warnings(), writing(picture) as temporary:
+    drawing, html = Path(f"{stem}.png"), Path(f"{stem}.html")
+    with without_glyph_warnings(), writing(drawing) as temporary:
         draw(shading, title).savefig(temporary)
     write_text(html, page(shading, title))
     arrays = {
@@ -101,11 +101,11 @@ def save_document(
             arrays[name] = np.asarray(heads, dtype=np.float32)[:, : len(target), : len(source)]
     with writing(f"{stem}.npz") as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
-    return [picture, html]
+    return [drawing, html]
 
 
 def draw(shading: Shading, title: str = "") -> Figure:
-    """The picture: summary on top, document at the left, summary words by sentences at the right."""
+    """The drawing: summary on top, document at the left, summary words by sentences at the right."""
     pen = Pen(families([*(word.text for word in [*shading.document, *shading.summary]), title]))
     blocks = excerpt(shading, _lines(shading, pen), LINES, LONGEST)
     summary = wrap(shading.summary, pen, ACROSS)
@@ -151,7 +151,7 @@ def _draw_summary(pen: Pen, shading: Shading, lines: list[list[int]], y: float) 
         pen.write(MARGIN, y, "the summary is empty", color=FAINT, style="italic")
     turned = backwards(shading.summary)
     for line in lines:
-        for place, x in laid(shading.summary, line, pen, turned, ACROSS):
+        for place, x in word_positions(shading.summary, line, pen, turned, ACROSS):
             name = name_of(shading.summary[place])
             pen.write(MARGIN + x, y, name)
             if shading.copied is not None:
@@ -182,7 +182,7 @@ def _draw_blocks(pen: Pen, shading: Shading, blocks: list[Block], y: float) -> N
             if isinstance(line, str):
                 pen.write(left, base, f"… {line} …", color=FAINT, style="italic", fontsize=SMALL)
                 continue
-            for place, x in laid(shading.document, line, pen, turned, TEXT):
+            for place, x in word_positions(shading.document, line, pen, turned, TEXT):
                 name = name_of(shading.document[place])
                 shade = WORDS(max(0.0, weights[place]) / top)
                 pen.box(left + x - 0.015, base - LEADING * 0.6, pen.width(name) + 0.03, LEADING * 0.82, shade)

@@ -1,4 +1,4 @@
-"""What a picture shows of a document that is longer than it has room for, and what it says of the rest."""
+"""What a drawing shows of a document that is longer than it has room for, and what it says of the rest."""
 
 from __future__ import annotations
 

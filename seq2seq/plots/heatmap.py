@@ -44,15 +44,15 @@ def save(
     possible: Iterable[Cell] = (),
     title: str = "",
 ) -> Path:
-    """Writes STEM.png (see ``draw``) and STEM.npz, and returns the picture's path.
+    """Write STEM.png (see ``draw``) and STEM.npz, and return the drawing's path.
 
     The arrays: ``weights`` float32 as given, its last axes [target, source]; ``rows`` (T,) and ``columns`` (S,),
     the tokens; ``gold`` and ``possible`` (N, 2), pairs [source, target].
     """
     gold, possible = list(gold), list(possible)
-    picture, arrays = Path(f"{stem}.png"), Path(f"{stem}.npz")
+    drawing, arrays = Path(f"{stem}.png"), Path(f"{stem}.npz")
     figure = draw(weights, rows, columns, gold=gold, possible=possible, title=title)
-    with without_glyph_warnings(), writing(picture) as temporary:
+    with without_glyph_warnings(), writing(drawing) as temporary:
         figure.savefig(temporary, bbox_inches="tight", pad_inches=0.1)
     with writing(arrays) as temporary:
         np.savez_compressed(
@@ -63,7 +63,7 @@ def save(
             gold=np.array(gold, dtype=np.int64).reshape(-1, 2),
             possible=np.array(possible, dtype=np.int64).reshape(-1, 2),
         )
-    return picture
+    return drawing
 
 
 def draw(
@@ -141,7 +141,7 @@ def _outline(cells: Iterable[Cell], shape: tuple[int, ...]) -> list[list[tuple[f
 
 
 def _name_axes(axes: Axes, rows: list[str] | None, columns: list[str] | None, cell: float, fonts: list[str]) -> None:
-    """Puts the tokens at the left and on top, those on top turned unless each fits its cell."""
+    """Put the tokens at the left and on top, those on top turned unless each fits its cell."""
     size = min(9.0, max(SMALLEST, cell * 72 * 0.75))
     every = max(1, ceil(SMALLEST * 1.2 / (cell * 72)))
     style: dict[str, Any] = {"fontsize": size, "family": fonts, "parse_math": False}
@@ -164,7 +164,7 @@ def _name_axes(axes: Axes, rows: list[str] | None, columns: list[str] | None, ce
 
 
 def _entitle(canvas: FigureCanvasAgg, title: str, fonts: list[str]) -> None:
-    """Writes the title above whatever the tokens of the top row reach up to."""
+    """Write the title above whatever the tokens of the top row reach up to."""
     figure = canvas.figure
     first = figure.axes[0]
     with without_glyph_warnings():

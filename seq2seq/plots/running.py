@@ -49,7 +49,7 @@ class Pen:
         self.colours.append(colour)
 
     def finish(self, figure: Figure) -> None:
-        """Puts all of it on the figure, below its other axes."""
+        """Put all of it on the figure, below its other axes."""
         wide, high = figure.get_size_inches()
         sheet = figure.add_axes((0, 0, 1, 1), xlim=(0, wide), ylim=(high, 0), zorder=-1)
         sheet.set_axis_off()
@@ -73,10 +73,10 @@ def wrap(words: Sequence[ShadedWord], pen: Pen, room: float) -> list[list[int]]:
     return lines
 
 
-def laid(
+def word_positions(
     words: Sequence[ShadedWord], line: list[int], pen: Pen, backwards: bool, room: float
 ) -> Iterator[tuple[int, float]]:
-    """(place, x) of each word of a line in its script's order; stretches that run the other way are turned in it."""
+    """Yield (index, x) of each word of a line in its script's order; stretches of the other direction are reversed."""
     runs: list[tuple[bool, list[int]]] = []
     for place in line:
         own = right_to_left(words[place].text)

@@ -1,4 +1,4 @@
-"""All attention of one sentence pair: one picture a slot, with the gold links outlined on the cross-attention."""
+"""All attention of one sentence pair: one drawing a slot, with the gold links outlined on the cross-attention."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save_sentence(
     *,
     gold: GoldLinks | None = None,
 ) -> list[Path]:
-    """Writes DIRECTORY/RECORD_SLOT.png and .npz for each slot in ``weights`` and returns the pictures' paths.
+    """Write DIRECTORY/RECORD_SLOT.png and .npz for each slot in ``weights`` and return the drawings' paths.
 
     ``weights`` {"cross.0": (H, T, S), "encoder_self.0": (H, S, S), "decoder_self.0": (H, T, T), ...}, which may be
     padded at their ends; ``source`` the S source pieces and ``target`` the T predicted ones, ``</s>`` included. What
@@ -45,7 +45,7 @@ def save_sentence(
         slot, _, layer = name.partition(".")
         if slot in axes:
             layers.setdefault(slot, []).append((int(layer or 0), name))
-    pictures = []
+    drawings = []
     for slot, numbered in layers.items():
         rows, columns = axes[slot]
         names = [name for _, name in sorted(numbered)]
@@ -55,7 +55,7 @@ def save_sentence(
             ordered = [np.concatenate(pair, -1) for pair in zip(ordered, beside, strict=True)]
             columns = [*columns, "sentinel"]
         outlined = gold if slot == "cross" else None
-        pictures.append(
+        drawings.append(
             heatmap.save(
                 Path(directory) / f"{record:05d}_{slot}",
                 np.stack(ordered),
@@ -66,7 +66,7 @@ def save_sentence(
                 title=f"record {record}, {_TITLES[slot]}",
             )
         )
-    return pictures
+    return drawings
 
 
 def _cells(

@@ -1,4 +1,4 @@
-"""A image and, word by word, where a model looked while it said its caption: one sheet, as PNG, with the arrays.
+"""An image and, word by word, where a model looked while it said its caption: one sheet, as PNG, with the arrays.
 
 What was looked at stays bright and in colour, the rest is dimmed and grey: light and dark tell it to any eye. A choice
 of one cell is a box, the box that a word names is dashed, and what went to a sentinel is a bar under the image.
@@ -63,7 +63,7 @@ def save_sheet(
     regions: Sequence[Sequence[float]] | None = None,
     title: str = "",
 ) -> list[Path]:
-    """Writes DIRECTORY/RECORD_sheet.png and .npz, and returns the image's path.
+    """Write DIRECTORY/RECORD_sheet.png and .npz, and return the image's path.
 
     ``alignment`` (T, S); ``cells`` (S, 2) and ``extent`` the row and column of each, and how many of them the image
     has room for, the last ones in part; ``words`` (J,)

@@ -31,7 +31,7 @@ def keep_freed() -> None:
 
 
 def give_back() -> None:
-    """Returns what is free now, which steps of many shapes scatter over ever more pages."""
+    """Return what is free now, which steps of many shapes scatter over ever more pages."""
     _glibc("malloc_trim", 0)
 
 

@@ -78,7 +78,7 @@ class Search(ABC):
 
 
 def require(option: str, value: object, holds: bool, must: str) -> None:
-    """Refuses an option's value in one line."""
+    """Refuse an option's value in one line."""
     if not holds:
         raise UserError(f"{option}={'null' if value is None else value} {must}")
 

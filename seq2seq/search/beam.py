@@ -77,7 +77,7 @@ class Beam(Search):
         return beams.best(self.n_best, limits)
 
     def _divisors(self, longest: int) -> Tensor:
-        """lp(0) .. lp(longest)."""
+        """Return the divisors lp(0) .. lp(longest) of the scores."""
         lengths = torch.arange(longest + 1, dtype=torch.float64)
         return (lengths if self.length_norm == "plain" else (5 + lengths) / 6) ** self.length_penalty
 
@@ -127,7 +127,7 @@ class _Beams:
         return parent
 
     def close(self, n_best: int, longest: Tensor) -> Tensor:
-        """Gives up sentences in which nothing alive can still beat the worst of n best; (B, K) who lives on."""
+        """Stop sentences whose live hypotheses cannot enter the n best, and return the mask of live ones (B, K)."""
         alive = self.log_prob.masked_fill(self.done, -torch.inf)
         settled = alive.amax(1) / longest <= top(self.score, n_best)[0][:, -1]
         self.log_prob = self.log_prob.masked_fill(~self.done & settled.unsqueeze(1), -torch.inf)

@@ -30,7 +30,7 @@ class BeamRows:
 
     @property
     def sentence(self) -> Tensor:
-        """(N,)."""
+        """Return the sentence of each row, (N,)."""
         return self.slots // self.width
 
     def advance(self, live: Tensor, parent: Tensor | None = None) -> Move | None:

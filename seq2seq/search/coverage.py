@@ -26,5 +26,5 @@ class CoveragePenalty:
         return (self.total.clamp(_FLOOR, 1.0).log() * self.mask).sum(1)
 
     def move(self, move: Move) -> None:
-        """Follows the rows of the decoder's state."""
+        """Follow the rows of the decoder's state."""
         self.mask, self.total = move.tensor(self.mask), move.tensor(self.total)

@@ -1,4 +1,4 @@
-"""Greedy search."""
+"""Greedy search: the most probable token at each step."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from seq2seq.config.instantiate import locate
 from seq2seq.config.nodes import leaves
 from seq2seq.config.validate import check_nodes
 from seq2seq.errors import UserError
@@ -105,16 +104,6 @@ def with_name(name: str, check: Any, *args: Any) -> Any:
         raise UserError(f"{name}: {error}") from error
     except Exception as error:  # a constructor that stumbles over what a stranger wrote
         raise UserError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
-
-
-def reads_images(config: Mapping[str, Any]) -> bool:
-    """Whether the data of a config are images."""
-    return config["data"].get("images") is not None
-
-
-def class_of(node: Mapping[str, Any]) -> Any:
-    """The class that a node names."""
-    return locate(node["_target_"], tools=True)
 
 
 def _check_sizes(config: Mapping[str, Any], name: str) -> None:

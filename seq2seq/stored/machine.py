@@ -39,7 +39,7 @@ def data_here(stored: Mapping[str, Any], typed: Mapping[str, Any], *, source: st
     """The ``data`` node of a stored config as this machine reads it.
 
     Args:
-        stored: The node, with what was typed laid over it.
+        stored: The node, with what was typed put into it.
         typed: What was typed of it on this command line.
         source: The file it is of, as errors call it.
 
@@ -66,7 +66,7 @@ def data_here(stored: Mapping[str, Any], typed: Mapping[str, Any], *, source: st
 
 
 def resumed(config: Mapping[str, Any], typed: Mapping[str, Any], *, source: str) -> dict[str, Any]:
-    """The stored config of a run that goes on, as this machine trains it; ``typed`` is laid over it later."""
+    """The stored config of a run that goes on, as this machine trains it; ``typed`` is put into it later."""
     data, mine = config.get("data"), typed.get("data") or {}
     if not isinstance(data, Mapping):
         raise UserError(f"{source}: data is missing, or no node")

@@ -42,7 +42,7 @@ class CSVLogger(Logger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Path:
-        """The file."""
+        """Return the path of the file."""
         return self.path
 
     @rank_zero_only
@@ -51,7 +51,7 @@ class CSVLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one row."""
+        """Append one row to the file."""
         row = {"step": step, **metrics}
         if self._columns is None:
             self._columns = self._read()[0]

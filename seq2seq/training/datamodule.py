@@ -45,11 +45,11 @@ class DataModule(L.LightningDataModule):
         return batch.to(device, non_blocking=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint."""
+        """Return the epoch and its batches so far, for the checkpoint."""
         return {"epoch": self.at[0], "batches": self.at[1]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From the checkpoint."""
+        """Go on from the epoch and batch of the checkpoint."""
         self.at = (state["epoch"], state["batches"])
 
 

@@ -74,7 +74,7 @@ def fit(
     parts: TrainingParts | None = None,
     score: Callable[[FitResult], Mapping[str, float]] | None = None,
 ) -> FitResult:
-    """Trains ``model`` on ``corpus`` as ``config`` says, or goes on from the checkpoint ``resume``.
+    """Train ``model`` on ``corpus`` as ``config`` says, or go on from the checkpoint ``resume``.
 
     Every checkpoint also carries the config and the tokenizers. With several devices, the other processes are started
     and ended in here. ``parts`` is what was built of ``config`` already. ``score`` is called once training is over and
@@ -152,7 +152,7 @@ class _Session:
             tell_speed(self.trainer.precision, model)
 
     def run(self, resume: Path | None) -> FitResult:
-        """Trains to the end."""
+        """Train to the end."""
         began = time.monotonic()
         reset_peak()
         if resume is not None and self.trainer.is_global_zero:
@@ -188,14 +188,14 @@ class _Session:
         )
 
     def show(self, scores: Mapping[str, float]) -> None:
-        """Hands the trackers what the finished run came to; the curves end where training did."""
+        """Hand the trackers what the finished run came to; the curves end where training did."""
         for logger in self.trainer.loggers:
             if not isinstance(logger, CSVLogger):
                 logger.log_metrics(dict(scores), self.trainer.global_step)
                 logger.save()
 
     def close(self) -> None:
-        """Ends the run's page: the next run of a sweep begins its own."""
+        """End the run's page: the next run of a sweep begins its own."""
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
                 logger.experiment.finish()

@@ -15,7 +15,7 @@ from seq2seq.errors import UserError
 def rescale(
     parameters: Iterable[nn.Parameter], scale: float, clip: float | None = None, algorithm: str | None = None
 ) -> Tensor:
-    """Multiplies all gradients by ``scale``, clips them, and returns their L2 norm in between.
+    """Multiply all gradients by ``scale``, clip them, and return their L2 norm in between.
 
     ``algorithm`` norm (or None): g min(1, clip / ||g||) (Pascanu et al. 2013); value: each element to [-clip, clip].
     One pass over the gradients, and none of it waits for the device.
@@ -35,7 +35,7 @@ def regularise(
     weights: Mapping[str, float | Tensor],
     scale: float,
 ) -> dict[str, Tensor]:
-    """Adds the gradient of the mechanisms' terms in the parameters alone, and returns these terms.
+    """Add the gradient of the mechanisms' terms in the parameters alone, and return these terms.
 
     They count once an update, not once a token: ``scale`` is what ``rescale`` will multiply with. The gradient is
     taken apart from ``backward``, which in several processes would set off a reduction.

@@ -43,7 +43,7 @@ class Interruption(Callback):
         self._process = os.getpid()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes the signals over, until Lightning gives them back at the end.
+        """Take the signals over, until Lightning gives them back at the end.
 
         (Its own handler of SIGTERM would talk to other processes in mid-update.)
         """
@@ -56,7 +56,7 @@ class Interruption(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Between the updates."""
+        """Stop between two updates if a signal has come."""
         assert self._module is not None
         stop = self._module.update.stop_agreed if distributed.is_distributed() else self.received
         if stop and self.resume_state.complete:

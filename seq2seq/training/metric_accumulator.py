@@ -16,7 +16,7 @@ class MetricAccumulator:
         self._host: dict[str, int] = {}
 
     def add(self, **values: Tensor | int) -> None:
-        """Adds to each of the named sums, in float64 where the device has it."""
+        """Add to each of the named sums, in float64 where the device has it."""
         for name, value in values.items():
             if isinstance(value, Tensor):
                 value = value.detach().to(_widest(value.device))
@@ -42,7 +42,7 @@ class MetricAccumulator:
         return found
 
     def put(self, totals: dict[str, float], device: torch.device) -> None:
-        """Goes on from these."""
+        """Go on from these."""
         self._host = {name: value for name, value in totals.items() if isinstance(value, int)}
         floats = {name: value for name, value in totals.items() if name not in self._host}
         self._device = {name: torch.tensor(v, dtype=_widest(device), device=device) for name, v in floats.items()}

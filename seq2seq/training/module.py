@@ -105,7 +105,7 @@ class Training(L.LightningModule):
         self.validation.start()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Teacher-forced and generated."""
+        """Add the teacher-forced and the generated figures of one batch."""
         self.validation.step(self.model, batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -118,5 +118,5 @@ class Training(L.LightningModule):
             self.schedule.observe(score if self.options.direction == "max" else -score)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Makes the checkpoint self-contained."""
+        """Make the checkpoint self-contained."""
         checkpoint.update(self.extra)

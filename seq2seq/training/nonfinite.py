@@ -36,12 +36,12 @@ class NonFiniteGuard:
         return device.type != "cpu" and can_skip_on_device(optimizer)
 
     def mark(self, optimizer: Optimizer, bad: Tensor, step: int, records: list[Tensor]) -> None:
-        """Lets the device skip the update if ``bad`` (a bool scalar on it)."""
+        """Let the device skip the update if ``bad`` (a bool scalar on it)."""
         skip_if(optimizer, bad)
         self._unseen.append((step, bad, records))
 
     def look(self) -> None:
-        """Reads what the device found since the last look."""
+        """Read what the device found since the last look."""
         unseen, self._unseen = self._unseen, []
         if unseen:
             found = torch.stack([bad for _, bad, _ in unseen]).tolist()
@@ -50,7 +50,7 @@ class NonFiniteGuard:
                     self.handle(step, records)
 
     def handle(self, step: int, records: list[Tensor]) -> None:
-        """Stops, or counts the update as skipped. In several processes all must call."""
+        """Stop, or count the update as skipped. In several processes all must call."""
         mine = [place for tensor in records for place in tensor.tolist() if place >= 0]
         places = sorted(place for one in distributed.all_gather(mine) for place in one)
         shown = ", ".join(map(str, places[:20])) + (", ..." if len(places) > 20 else "")

@@ -44,7 +44,7 @@ class TrainingOptions:
     profile: int | None = None  # debug: measure so many steps and say where their time went
 
     def __post_init__(self) -> None:
-        """Checks the ranges."""
+        """Check that the options are in range."""
         for name in (
             "patience",
             "validate_every",

@@ -34,7 +34,7 @@ def generators(device: torch.device) -> CallbackState:
 
 
 def restore(state: CallbackState, device: torch.device) -> None:
-    """Sets them as ``generators`` found them."""
+    """Set them as ``generators`` found them."""
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
@@ -85,7 +85,7 @@ class ResumeState(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Takes the place if an update has ended, and decides whether to validate now."""
+        """Take the place if an update has ended, and decide whether to validate now."""
         self.complete = loops.ends_update(trainer)
         if not self.complete:
             loops.set_validation(trainer, is_due=False)
@@ -109,7 +109,7 @@ class ResumeState(Callback):
             restore(self.generators, pl_module.device)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: CallbackState) -> None:
-        """Writes the place into the checkpoint, and into Lightning's counters there."""
+        """Write the place into the checkpoint, and into Lightning's counters there."""
         checkpoint["position"] = {
             "generators": distributed.all_gather(self.generators),
             "validating": self.validating,
@@ -128,7 +128,7 @@ class ResumeState(Callback):
         )
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: CallbackState) -> None:
-        """Takes the place from the checkpoint."""
+        """Take the place from the checkpoint."""
         position = checkpoint["position"]
         if len(position["generators"]) != trainer.world_size:
             raise UserError(

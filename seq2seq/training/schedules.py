@@ -56,10 +56,10 @@ class Schedule(LRScheduler):
 
 
 class ConstantSchedule(Schedule):
-    """factor = 1."""
+    """A constant learning rate: factor = 1."""
 
     def factor(self, step: int) -> float:
-        """1."""
+        """Return 1 at every step."""
         return 1.0
 
 
@@ -88,7 +88,7 @@ class CosineSchedule(Schedule):
         super().__init__(optimizer, warmup_steps)
 
     def plan(self, total_steps: float, *, timed: bool = False) -> None:
-        """Takes the length of training where none was given."""
+        """Take the length of training where none was given."""
         if self.total_steps is None and 0 < total_steps < math.inf:
             self.total_steps = int(total_steps)
         elif self.total_steps is None and not timed:
@@ -121,7 +121,7 @@ class HalvingSchedule(Schedule):
         super().__init__(optimizer, warmup_steps)
 
     def plan(self, total_steps: float, *, timed: bool = False) -> None:
-        """Takes the length of training."""
+        """Take the length of training."""
         if 0 < total_steps < math.inf:
             self.total_steps = total_steps
         elif not timed:
@@ -151,7 +151,7 @@ class PlateauSchedule(Schedule):
         super().__init__(optimizer, warmup_steps)
 
     def observe(self, score: float) -> None:
-        """Counts validations without a new best."""
+        """Count validations without a new best."""
         if score > self.best:
             self.best, self.waited = score, 0
             return

@@ -36,7 +36,7 @@ class Validation:
 
     @cached_property
     def records(self) -> Sequence[Record]:
-        """The validation split."""
+        """Return the records of the validation split."""
         return self.corpus.records("valid")
 
     @cached_property
@@ -45,7 +45,7 @@ class Validation:
         return len(self.records) > 0 and bool(self.records[0].get("alignment"))
 
     def check(self, monitor: str) -> None:
-        """Refuses to monitor what will not be measured."""
+        """Refuse to monitor what will not be measured."""
         if not self.corpus.has("valid"):
             raise UserError(
                 "the data has no validation split to choose the best checkpoint by: "
@@ -59,13 +59,13 @@ class Validation:
             )
 
     def start(self) -> None:
-        """Forgets the last validation."""
+        """Forget the last validation."""
         self.sums = MetricAccumulator()
         self.hypotheses: dict[int, str] = {}
         self.links: dict[int, frozenset[Link]] = {}
 
     def step(self, model: Seq2Seq, batch: Batch) -> None:
-        """Takes in one batch; rows whose index is negative only fill it up."""
+        """Take in one batch; rows whose index is negative only fill it up."""
         decoded = model(batch)
         found = likelihood(decoded, batch)
         terms = penalties(decoded, batch)

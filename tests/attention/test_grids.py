@@ -1,4 +1,4 @@
-"""Every mechanism over the grid of a image, in both decoders: the laws hold, or it is refused with the reason.
+"""Every mechanism over the grid of an image, in both decoders: the laws hold, or it is refused with the reason.
 
 Shapes: B captions, T target tokens, S cells.
 """

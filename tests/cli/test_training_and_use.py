@@ -288,7 +288,7 @@ FILES = {"source_file": "new.en", "target_file": "new.toy", "alignment": "gold.j
     [
         (["splt=test"], r"unknown option splt; did you mean split\?"),
         (["decoding.beam_size=0"], "beam_size=0"),
-        (["data.max_token=3"], r"data\.max_token: Corpus has no option max_token; did you mean max_tokens\?"),
+        (["data.max_token=3"], r"data\.max_token: TextCorpus has no option max_token; did you mean max_tokens\?"),
         (["num_plots=many"], "num_plots=many: must be int"),
         (["source_file=x"], "source_file and target_file go together"),
         (["alignment=/nowhere", "split=null"], "/nowhere"),

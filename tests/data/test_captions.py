@@ -141,8 +141,8 @@ def test_bad_files_are_named_and_dropped_or_refused(make: Make, folder: Path, ca
         corpus.setup(("train",))
     assert len(corpus.records("train")) == 4
     assert "train: 2 unreadable image, dropped: train.jsonl:2" in caplog.text
-    assert "train1.png (not a image)" in caplog.text
-    with pytest.raises(UserError, match=r"train\.jsonl:2 .*train1\.png \(not a image\): unreadable image"):
+    assert "train1.png (not an image)" in caplog.text
+    with pytest.raises(UserError, match=r"train\.jsonl:2 .*train1\.png \(not an image\): unreadable image"):
         make(on_bad="error").setup(("train",))
 
 
@@ -154,7 +154,7 @@ def test_a_file_that_goes_bad_later_is_left_out_not_fatal(
     (folder / "images" / "train5.png").write_bytes(b"gone bad")
     rows = [batch.index.tolist() for batch in corpus.train_loader(seed=1, epoch=0)]
     assert sorted(rows) == [[-1], [0], [1, 1], [2, 2, 2], [3], [4, 4]]
-    assert "train5.png: not a image; left out" in caplog.text
+    assert "train5.png: not an image; left out" in caplog.text
 
 
 def test_mended_images_come_back_and_a_moved_cache_is_made_anew(make: Make, folder: Path) -> None:
@@ -240,7 +240,7 @@ def test_regions_go_with_their_captions(make: Make, folder: Path) -> None:
 
 
 def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
-    """By a column, or by a hash of the image's path, so that all captions of a image stay together."""
+    """By a column, or by a hash of the image's path, so that all captions of an image stay together."""
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     for row, split in zip(rows, ["train", "train", "val", "train", "test", "dev"], strict=True):
         row["split"] = split

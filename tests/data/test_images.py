@@ -162,8 +162,8 @@ def test_what_can_not_be_read_says_why(tmp_path: Path) -> None:
     content = (tmp_path / "whole.jpg").read_bytes()
     for name, written, reason in (
         ("cut.jpg", content[: len(content) // 2], "truncated"),
-        ("text.jpg", b"no image at all", "not a image"),
-        ("empty.png", b"", "not a image"),
+        ("text.jpg", b"no image at all", "not an image"),
+        ("empty.png", b"", "not an image"),
         ("noise.jpg", content[:200] + bytes(300), "."),
     ):
         (tmp_path / name).write_bytes(written)

@@ -39,7 +39,7 @@ def encoder(name: str, *overrides: str) -> Any:
     sizes = ["model.dim=16", "model.dropout=0", f"model={model}", "data=toy_captioning"]
     more = ["encoder.patch=8", "model.ff_dim=16", "model.layers=2"] if name == "patches" else []
     more += ["encoder.channels=[16,16,16]"] if name in ("cnn", "cnn8") else []
-    more += ["encoder.frames.channels=[16,16,16]"] if name == "clip" else []
+    more += ["encoder.frames.channels=[16,16,16]"] if name == "video" else []
     (config,) = compose("train", [f"encoder={name}", *sizes, *more, *overrides])
     torch.manual_seed(0)
     return build_node(config.encoder, 0).double().eval()
@@ -151,7 +151,7 @@ def test_self_attention_of_patches_is_shown() -> None:
 
 
 def test_frames_follow_each_other() -> None:
-    ours = encoder("clip")
+    ours = encoder("video")
     data = shown(*SIZES, frames=3)
     sizes = data.images.sizes.clone()
     sizes[1, 0] = 2  # frames
@@ -172,7 +172,7 @@ def test_masks_of_cells() -> None:
 
 
 def test_all_parameters_learn() -> None:
-    for name in ("cnn8", "patches", "clip"):
+    for name in ("cnn8", "patches", "video"):
         ours = encoder(name).train()
         ours(shown(*SIZES)).memory.values.square().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in ours.parameters())
@@ -182,8 +182,8 @@ def test_text_and_images_are_told_apart_in_one_line() -> None:
     text = Batch(torch.tensor([[5, 3]]), torch.tensor([0]))
     with pytest.raises(UserError, match="data are text: choose an encoder of text"):
         encoder("cnn8")(text)
-    with pytest.raises(UserError, match="data are images: choose encoder=cnn, patches or clip"):
+    with pytest.raises(UserError, match="data are images: choose an encoder of images"):
         (config,) = compose("train", ["model.dim=16"])
         build(config, 9, 9).encoder(shown((32, 32)))
-    with pytest.raises(UserError, match="several frames: choose the encoder for clips"):
+    with pytest.raises(UserError, match="several frames: choose the encoder for videos"):
         encoder("cnn8")(shown((32, 32), frames=2))

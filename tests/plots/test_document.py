@@ -15,7 +15,7 @@ from seq2seq.metrics.words import merge
 from seq2seq.plots import fonts
 from seq2seq.plots.document import LINES, draw, save_document
 from seq2seq.plots.excerpt import excerpt
-from seq2seq.plots.running import Pen, laid, wrap
+from seq2seq.plots.running import Pen, word_positions, wrap
 from seq2seq.plots.shading import ShadedWord, Shading, full, percent
 
 # a document of two sentences, "ab c" and "d", and its summary "xy z"
@@ -158,7 +158,7 @@ def test_lines_are_filled_and_never_overfull():
     lines = wrap(words, pen, 3.0)
     assert [place for line in lines for place in line] == list(range(60))
     for line, following in zip(lines, [*lines[1:], None], strict=True):
-        places = dict(laid(words, line, pen, False, 3.0))
+        places = dict(word_positions(words, line, pen, False, 3.0))
         assert list(places) == line and min(places.values()) == 0
         end = max(x + pen.width(words[n].text) for n, x in places.items())
         assert end <= 3.0 + 1e-9
@@ -171,11 +171,11 @@ def test_lines_are_filled_and_never_overfull():
 def test_words_stand_in_the_order_of_their_script():
     pen = Pen([fonts.BASE])
     words = [ShadedWord(text) for text in ["قال", "New", "York", "ان", "37", "."]]
-    across = dict(laid(words, [0, 1, 2, 3, 4, 5], pen, True, 5.0))
+    across = dict(word_positions(words, [0, 1, 2, 3, 4, 5], pen, True, 5.0))
     assert sorted(across, key=across.get) == [5, 4, 3, 1, 2, 0]  # from the right; Latin words from the left
     assert across[0] + pen.width("قال") == pytest.approx(5.0)
     mixed = [ShadedWord(text) for text in ["he", "said", "قال", "ان", "."]]
-    across = dict(laid(mixed, [0, 1, 2, 3, 4], pen, False, 5.0))
+    across = dict(word_positions(mixed, [0, 1, 2, 3, 4], pen, False, 5.0))
     assert sorted(across, key=across.get) == [0, 1, 3, 2, 4]
 
 

@@ -26,7 +26,7 @@ SMALL = [
 
 
 def composed(name: str, *typed: str) -> Any:
-    (config,) = hydra_app.compose(name, [hydra_app.forced(option) for option in typed])
+    (config,) = hydra_app.compose(name, [hydra_app.as_override(option) for option in typed])
     return config
 
 

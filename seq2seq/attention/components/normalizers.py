@@ -107,7 +107,7 @@ class Entmax(Normalizer):
         return _entmax(scores, visible, alpha, _by_newton)
 
     def constrain(self) -> None:
-        """alpha >= 1.01."""
+        """Keep alpha at ``MIN_ALPHA`` or more."""
         if self.shape is not None:
             with torch.no_grad():
                 self.shape.clamp_(min=_alpha_parameter(MIN_ALPHA))

@@ -12,7 +12,7 @@ from seq2seq.layers.tensors import wide_dtype
 
 
 def rotate(x: Tensor, positions: Tensor, base: float = 10000.0) -> Tensor:
-    """Turns pair i of x at position m by m base^(-2i/D): q . k then depends on the distance only.
+    """Turn pair i of x at position m by m base^(-2i/D): q . k then depends on the distance only.
 
     (RoFormer, Su 2021, section 3.2.2; pairs are neighbours: (x_0, x_1), (x_2, x_3) ...)
     x (B, H, L, D), positions (B, L) -> (B, H, L, D); angles in at least fp32.

@@ -62,7 +62,7 @@ class SlidingWindow(Pattern):
         self.cache_window = 0, reach
 
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """A band."""
+        """Return whether ``j`` lies in the band around ``i``."""
         return (i - j).abs() <= self.radius
 
     def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
@@ -176,7 +176,7 @@ class Longformer(_GlobalTokens):
         self.cache_window = tokens, reach
 
     def local(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """A band."""
+        """Return whether ``j`` lies in the band around ``i``."""
         return (i - j).abs() <= self.radius
 
     def fast_path(self, query: Query, memory: Memory) -> FastPath | None:

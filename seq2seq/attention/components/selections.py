@@ -50,7 +50,7 @@ class Soft(Selection):
     """The expectation: weights as they are."""
 
     def forward(self, weights: Tensor, draw: Draw, state: AttentionState) -> SelectedWeights:
-        """Nothing is drawn."""
+        """Return the weights as they are; nothing is drawn."""
         return SelectedWeights(weights)
 
 
@@ -68,7 +68,7 @@ class _Sampled(Selection):
         return {"seed": counter_rng.seeds(batch, device)} if self.training else {}
 
     def forward(self, weights: Tensor, draw: Draw, state: AttentionState) -> SelectedWeights:
-        """One-hot weights."""
+        """Draw one position a query, and return one-hot weights."""
         possible = weights > 0
         if "seed" not in state:
             return SelectedWeights(_one_hot(weights, possible))

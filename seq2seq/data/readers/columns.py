@@ -1,6 +1,6 @@
 """From an entry of a table, a mapping of columns, to a record: which columns, and what their cells may hold.
 
-A text is a string, whose lines are its sentences where it has several, or a list of its sentences. A image is the
+A text is a string, whose lines are its sentences where it has several, or a list of its sentences. An image is the
 path of its file, or what ``datasets`` stores: {"bytes": its file, "path": the name of it}.
 """
 

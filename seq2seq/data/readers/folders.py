@@ -36,7 +36,7 @@ class ImageFolderReader(Tabular):
         return digest([self._table(split, at)]) + self.options
 
     def files(self, split: str, at: DataLocation) -> str:
-        """The table."""
+        """Return the path of the split's table."""
         return str(at.folder / split / "metadata.jsonl")
 
     def _table(self, split: str, at: DataLocation) -> Path:

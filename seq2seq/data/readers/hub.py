@@ -38,7 +38,7 @@ class HubReader(Tabular):
         return self._copy(at).splits(at) if at.path else list(self.parts)
 
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
-        """One an entry."""
+        """Yield a row for each entry of the dataset."""
         if at.path:
             yield from self._copy(at).rows(split, at)
             return

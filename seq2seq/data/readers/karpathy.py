@@ -19,7 +19,7 @@ from seq2seq.files.text import read_text
 class KarpathyReader(Reader):
     """``file`` of ``data.path``: {"images": [{"filename", "filepath"?, "split", "sentences": [{"raw"}]}]}.
 
-    ``images`` says where from ``data.path`` on a image lies; ``joined`` which splits belong to another.
+    ``images`` says where from ``data.path`` on an image lies; ``joined`` which splits belong to another.
     """
 
     file: str
@@ -31,7 +31,7 @@ class KarpathyReader(Reader):
         return sorted({split for _, entry in self._entries(at) if (split := self._split(entry)) is not None})
 
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
-        """Yield a row a image; one that does not say its split is a bad row of train."""
+        """Yield a row an image; one that does not say its split is a bad row of train."""
         for number, entry in self._entries(at):
             said = self._split(entry)
             if (said or "train") == split:

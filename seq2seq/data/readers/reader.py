@@ -113,7 +113,7 @@ class Tabular(Reader):
     language: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Checks the language."""
+        """Check that the language is a known one."""
         if self.language is not None:
             sentences.check(self.language)
         if isinstance(self.references, str):

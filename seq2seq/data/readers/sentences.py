@@ -27,7 +27,7 @@ def split(text: str, language: str = "en") -> list[str]:
 
 
 def check(language: str) -> None:
-    """Refuses a language without rules."""
+    """Refuse a language without rules."""
     if language not in LANGUAGES:
         raise UserError(
             f"language={language} has no rules for where sentences end, only: {', '.join(LANGUAGES)}; "

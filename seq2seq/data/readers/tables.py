@@ -29,7 +29,7 @@ class TableReader(Tabular):
     format: str = "any"  # jsonl | csv | tsv | parquet; any = the first of these that there is of a split
 
     def __post_init__(self) -> None:
-        """Checks the format."""
+        """Check that the format is a known one."""
         super().__post_init__()
         if self.format not in ("any", *FORMATS):
             raise UserError(f"format={self.format} is none of: any, {', '.join(FORMATS)}")

@@ -22,7 +22,7 @@ class ParallelTextReader(Reader):
         return sorted(source & target)
 
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
-        """One a line."""
+        """Yield a row for each line of the two files."""
         source, target = self._files(split, at)
         for number, (left, right) in enumerate(zip_longest(_lines(source), _lines(target)), 1):
             first, second = f"{source.name}:{number}", f"{target.name}:{number}"
@@ -38,7 +38,7 @@ class ParallelTextReader(Reader):
         return digest(self._files(split, at))
 
     def files(self, split: str, at: DataLocation) -> str:
-        """Both."""
+        """Return the paths of both files."""
         return " with ".join(map(str, self._files(split, at)))
 
     def _files(self, split: str, at: DataLocation) -> list[Path]:

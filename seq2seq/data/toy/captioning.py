@@ -31,7 +31,7 @@ class ToyCaptioning(Generated):
     things: int = 3  # at most, of a scene
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
+        """Check that the numbers are in range."""
         check_novel(self.novel, self.share)
         if not 1 <= self.things <= 3:
             raise UserError(f"things={self.things} must lie in 1..3")

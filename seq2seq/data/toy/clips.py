@@ -46,7 +46,7 @@ class ToyClips(Generated):
     share: float = 0.1
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
+        """Check that the numbers are in range."""
         check_novel(self.novel, self.share)
         if self.frames < 3:
             raise UserError(f"frames={self.frames} must be at least 3, for three moments")
@@ -78,7 +78,7 @@ class ToyClips(Generated):
         )
 
     def _box(self, moment: Moment) -> list[float]:
-        """As of a image whose columns are the frames."""
+        """As of an image whose columns are the frames."""
         return [round(moment.start / self.frames, 4), 0.0, round(moment.end / self.frames, 4), 1.0]
 
     def _draw(self, moments: Sequence[Moment], random: Random) -> bytes:

@@ -100,7 +100,7 @@ def with_s(word: str) -> str:
 
 
 def with_ed(word: str) -> str:
-    """The regular past."""
+    """Return the regular past of a verb."""
     if word.endswith("y") and word[-2] not in "aeiou":
         return word[:-1] + "ied"
     return word + ("d" if word.endswith("e") else "ed")

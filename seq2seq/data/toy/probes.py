@@ -49,7 +49,7 @@ class Probe(Generated):
     seed: int = 1
 
     def __post_init__(self) -> None:
-        """Checks the sizes."""
+        """Check that the sizes are in range."""
         for option in ("lengths", "test_lengths"):
             said = list(getattr(self, option))
             if len(said) != 2 or not self._shortest <= said[0] <= said[1]:
@@ -103,7 +103,7 @@ class Copy(Probe):
     """y_j = x_j. Symbols repeat, so that content alone cannot say which of them comes next; the place can."""
 
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """The source."""
+        """Return the source itself."""
         return [SourceTarget(word, (i,)) for i, word in enumerate(source)]
 
 
@@ -126,11 +126,11 @@ class Sort(Probe):
 
     @cached_property
     def words(self) -> list[str]:
-        """Numbers from 0."""
+        """Return the numbers from 0 on."""
         return list(map(str, range(self.symbols)))
 
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """Sorted, and stable."""
+        """Return the numbers in order; equal ones keep theirs."""
         ties = {word: tuple(i for i, other in enumerate(source) if other == word) for word in source}
         order = sorted(range(len(source)), key=lambda i: int(source[i]))
         return [SourceTarget(source[i], (i,), tuple(k for k in ties[source[i]] if k != i)) for i in order]
@@ -173,7 +173,7 @@ class Needle(Probe):
     value: int = 4
 
     def __post_init__(self) -> None:
-        """Checks the sizes."""
+        """Check that the sizes are in range."""
         if self.value < 1:
             raise UserError(f"value={self.value} must be at least 1")
         super().__post_init__()

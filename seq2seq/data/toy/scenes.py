@@ -58,7 +58,7 @@ class Thing:
 
     @property
     def box(self) -> Box:
-        """What it covers."""
+        """Return the box that the object covers."""
         reach = SIZES[self.size]
         return self.x - reach, self.y - reach, self.x + reach, self.y + reach
 
@@ -158,7 +158,7 @@ def held_out(random: Random, attributes: Sequence[str], share: float) -> frozens
 
 
 def check_novel(attributes: Sequence[str], share: float) -> None:
-    """Refuses what could not be held out."""
+    """Refuse what could not be held out."""
     known = ", ".join(ATTRIBUTES)
     if len(set(attributes)) != len(attributes) or len(attributes) < 2 or not set(attributes) <= set(ATTRIBUTES):
         raise UserError(f"novel={list(attributes)} must be two or more of: {known}")
@@ -167,7 +167,7 @@ def check_novel(attributes: Sequence[str], share: float) -> None:
 
 
 def sentence(said: Said) -> str:
-    """The caption's text."""
+    """Return the text of the caption."""
     return " ".join(word for word, _ in said)
 
 

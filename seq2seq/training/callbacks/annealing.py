@@ -25,7 +25,7 @@ class Annealing(Callback):
     """
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Finds out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
+        """Find out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
         self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
         self.timer = time_limit(trainer)
         assert isinstance(pl_module, Training)
@@ -52,9 +52,13 @@ class Annealing(Callback):
         self.criterion.set_progress(progress, trainer.global_step)
 
     def _refuse(self, pl_module: L.LightningModule) -> None:
-        """What changes as training goes; terms of the loss are refused when a mechanism reports them."""
+        """Refuse what changes as training goes; terms of the loss are refused when a mechanism reports them."""
         self.criterion.has_no_end = True
-        self.encoder.check_endless()
+        if (option := self.encoder.awaited_share) is not None:
+            raise UserError(
+                f"encoder.{option} is a share of training, but nothing says when this run ends: set trainer.max_steps "
+                "or trainer.max_time, or the option to a number of updates"
+            )
         if names := sorted(set(_annealed(pl_module))):
             raise UserError(
                 f"nothing says when this run ends, but {', '.join(names)} should change as it goes: set "

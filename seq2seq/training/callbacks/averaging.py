@@ -47,20 +47,20 @@ class Averaging(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Follows the weights."""
+        """Update the average after each update of the weights."""
         if ends_update(trainer):
             with torch.no_grad():
                 self.update(list(pl_module.parameters()), trainer.global_step)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Puts the average in."""
+        """Put the average in."""
         if not trainer.sanity_checking:
             with torch.no_grad():
                 self.refresh(list(pl_module.parameters()), trainer.global_step)
             self._swap(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Puts the trained weights back."""
+        """Put the trained weights back."""
         if self._swapped:
             self._swap(pl_module)
 
@@ -86,7 +86,7 @@ class Averaging(Callback):
             checkpoint["state_dict"] = {**checkpoint["state_dict"], **averages}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: AveragingState) -> None:
-        """Gives the model its trained weights back."""
+        """Give the model its trained weights back."""
         if "trained_state_dict" in checkpoint:
             averages = checkpoint["state_dict"]
             self.average = [averages[name].clone() for name, _ in pl_module.named_parameters()]
@@ -132,7 +132,7 @@ class LastAverage(Averaging):
         """Nothing changes between validations."""
 
     def refresh(self, weights: Weights, step: int) -> None:
-        """Takes the weights in."""
+        """Take the weights in."""
         if step != self.latest:
             self.snapshots.append([weight.detach().cpu().clone() for weight in weights])
             means = [torch.stack(several).mean(0) for several in zip(*self.snapshots, strict=True)]
@@ -140,11 +140,11 @@ class LastAverage(Averaging):
             self.latest = step
 
     def state_dict(self) -> AveragingState:
-        """The snapshots."""
+        """Return the snapshots, and the step of the last one."""
         return {"snapshots": list(self.snapshots), "latest": self.latest}
 
     def load_state_dict(self, state_dict: AveragingState) -> None:
-        """The snapshots."""
+        """Restore the snapshots."""
         self.snapshots.extend(state_dict["snapshots"])
         self.latest = state_dict["latest"]
 

@@ -97,7 +97,7 @@ class Checkpoints(Checkpoint):
         self._saved_step, self._saved_at = -1, time.monotonic()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves, and keeps it as the best if it is."""
+        """Save, and keep it as the best if it is."""
         if trainer.sanity_checking:
             return
         assert isinstance(pl_module, Training)
@@ -115,7 +115,7 @@ class Checkpoints(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Saves what the last update and its validation left, if it is time."""
+        """Save what the last update and its validation left, if it is time."""
         step, o = trainer.global_step, self.options
         if not self.resume_state.complete or step in (0, self._saved_step):
             return

@@ -30,7 +30,7 @@ class Overfit(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The verdict."""
+        """Fail unless the loss came below the target."""
         steps = trainer.global_step
         if not self.reached < self.target:
             raise UserError(
@@ -41,7 +41,7 @@ class Overfit(Callback):
 
 
 def without_dropout(model: nn.Module) -> None:
-    """Turns every dropout off, whatever the config says: ``p`` of dropout modules, ``dropout`` of all others."""
+    """Turn every dropout off, whatever the config says: ``p`` of dropout modules, ``dropout`` of all others."""
     for module in model.modules():
         for name in ("p", "dropout"):
             if isinstance(getattr(module, name, None), float):

@@ -40,11 +40,11 @@ class PhaseProfiler(Profiler):
         self._begun: dict[str, float] = {}
 
     def start(self, action_name: str) -> None:
-        """Begins an action."""
+        """Note when an action begins."""
         self._begun[action_name] = self.now()
 
     def stop(self, action_name: str) -> None:
-        """Ends it."""
+        """Add the time of the action to its phase."""
         if action_name in self._begun:
             seconds = self.now() - self._begun.pop(action_name)
             if (phase := phase_of(action_name)) is not None:
@@ -75,7 +75,7 @@ class Profile(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Begins and ends the measurements."""
+        """Begin and end the measurements."""
         self._tokens += batch.target_tokens
         if not ends_update(trainer):
             return
@@ -94,7 +94,7 @@ class Profile(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Tells, and writes it down."""
+        """Tell, and write it down."""
         text = "\n".join(self._lines) or f"too few updates to measure: at least {WARM_UP + 2 * self.updates} are needed"
         log.info("\n%s", text)
         if trainer.is_global_zero:

@@ -38,7 +38,7 @@ class Progress(ProgressBar):
         self._shown = False
 
     def enable(self) -> None:
-        """Shows it."""
+        """Show the bar."""
         self._shown = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -59,7 +59,7 @@ class Progress(ProgressBar):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Moves on."""
+        """Move the bar on, or log a line now and then."""
         figures = self.throughput.latest
         if self._bar is not None:
             self._bar.update(trainer.global_step - self._bar.n)
@@ -94,22 +94,22 @@ class Progress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Moves on."""
+        """Move the second bar on."""
         if self._validation is not None:
             self._validation.update()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes the second bar away."""
+        """Take the second bar away."""
         if self._validation is not None:
             self._validation.close()
             self._validation = None
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leaves the bar."""
+        """Leave the bar on the screen."""
         self._close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leaves the bar."""
+        """Leave the bar on the screen."""
         self._close()
 
     def _close(self) -> None:

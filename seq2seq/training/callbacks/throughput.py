@@ -35,7 +35,7 @@ class Throughput(Callback):
         return self.tokens / self.seconds if self.seconds else 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock; what a broken-off run logged after its checkpoint is forgotten, as it comes again."""
+        """Start the clock; what a broken-off run logged after its checkpoint is forgotten, as it comes again."""
         assert isinstance(pl_module, Training)
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
@@ -52,19 +52,19 @@ class Throughput(Callback):
             self._report(trainer, pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stops the clock."""
+        """Log the figures so far and stop the clock."""
         if not trainer.sanity_checking:
             self._report(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs the scores and starts the clock."""
+        """Log the scores and start the clock."""
         assert isinstance(pl_module, Training)
         if not trainer.sanity_checking:
             _send(trainer, {f"validation/{name}": value for name, value in pl_module.validation.scores.items()})
             self._since = time.perf_counter()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The last figures."""
+        """Log the last figures."""
         self._report(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -93,5 +93,5 @@ def test_a_run_that_time_ends(prepare: Callable[..., Any], tmp_path: Path) -> No
 
 
 def test_a_term_that_waits_in_a_run_without_an_end(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"loss\.start\.coverage=0\.9 .* nothing says when this run ends"):
+    with pytest.raises(UserError, match=r"loss\.start_at\.coverage=0\.9 .* nothing says when this run ends"):
         fit(*prepare("attention=coverage", **{"trainer.max_epochs": -1}), tmp_path)
