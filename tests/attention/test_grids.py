@@ -19,7 +19,19 @@ from tests.catalogue import choices, model
 from tests.encoders.test_image import shown
 
 ORDERED = {
-    *("adaptive_span", "gmm", "hierarchical", "local_m", "location", "location_aware", "memory", "mocha", "monotonic"),
+    *(
+        "adaptive_span",
+        "gmm",
+        "hierarchical",
+        "local_m",
+        "location",
+        "location_only",
+        "location_aware",
+        "memory",
+        "memory_network",
+        "mocha",
+        "monotonic",
+    ),
     "none",  # reads the last position
 }
 """Those that read an order in time, or sentences; location-aware attention's filters run along time."""

@@ -10,9 +10,9 @@ from seq2seq.errors import UserError
 
 
 def test_counts() -> None:
-    at_least_1("attention", heads=1, dim=None)
-    with pytest.raises(UserError, match="dim must be at least 1, got 0"):
-        at_least_1("attention", heads=1, dim=0)
+    at_least_1(heads=1, dim=None)
+    with pytest.raises(UserError, match=r"^dim=0 must be at least 1"):
+        at_least_1(heads=1, dim=0)
 
 
 @pytest.mark.parametrize("source", [SourceSpec(4, is_self=True), SourceSpec(4, causal=True)])

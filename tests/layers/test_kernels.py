@@ -32,11 +32,11 @@ def test_within_it_no_fast_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, None)
     probe, data = model("model=rnn", attention="additive").train(), batch()
     with plain_kernels():
-        Criterion()(probe, data).total.backward()
+        Criterion()(probe(data), data).total.backward()
         dropout.relu_dropout(noise(4), 0.5)
         topk.top(noise(2, 500), 3)
     with pytest.raises(TypeError, match="not callable"):
-        Criterion()(probe, data)
+        Criterion()(probe(data), data)
 
 
 @pytest.mark.parametrize("name", ["rnn", "transformer"])
@@ -44,7 +44,7 @@ def test_a_model_computes_the_same(name: str) -> None:
     probe, data = model(f"model={name}", attention="additive"), batch()
 
     def gradients() -> list[torch.Tensor]:
-        loss = Criterion(label_smoothing=0.1)(probe, data).total
+        loss = Criterion(label_smoothing=0.1)(probe(data), data).total
         return [loss, *torch.autograd.grad(loss, list(probe.parameters()))]
 
     fast = gradients()

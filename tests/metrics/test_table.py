@@ -11,7 +11,7 @@ from seq2seq.comparison.analysis import TESTED
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import METRICS, find_metric, get_metric, names_of
 
-LOWER = {"loss", "nll", "perplexity", "ter", "repetition"}
+LOWER = {"loss", "nll", "perplexity", "ter", "cer", "repetition"}
 
 
 def test_names_are_of_one_metric_each() -> None:

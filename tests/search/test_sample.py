@@ -79,11 +79,11 @@ def test_log_prob_is_the_models_own(family: str, build: Callable[..., Seq2Seq], 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"temperature": 0.0}, "decoding.temperature=0.0: .*greedy"),
-        ({"top_p": 0.0}, "decoding.top_p=0.0"),
-        ({"top_p": 1.1}, "decoding.top_p=1.1"),
-        ({"top_k": -1}, "decoding.top_k=-1"),
-        ({"samples": 0}, "decoding.samples=0"),
+        ({"temperature": 0.0}, "temperature=0.0 .*greedy"),
+        ({"top_p": 0.0}, "top_p=0.0"),
+        ({"top_p": 1.1}, "top_p=1.1"),
+        ({"top_k": -1}, "top_k=-1"),
+        ({"samples": 0}, "samples=0"),
     ],
 )
 def test_options_are_checked(options: dict[str, float], named: str) -> None:
