@@ -39,7 +39,7 @@ class Annealing(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Progress counts updates or, where that is nearer to its end, time."""
+        """Set the progress by updates or, where that is nearer to its end, by time."""
         progress = min(trainer.global_step / self.steps, 1.0)
         if self.timer is not None:
             elapsed, left = self.timer.time_elapsed(), max(self.timer.time_remaining() or 0.0, 0.0)
@@ -68,7 +68,7 @@ class Annealing(Callback):
 
 
 def _annealed(module: nn.Module) -> Iterator[str]:
-    """The buffers of mechanisms that differ between the ends of training; they are left as at its beginning."""
+    """Yield the buffers of mechanisms that differ between the ends of training; they are left as at its beginning."""
     for path, mechanism in module.named_modules():
         if isinstance(mechanism, Attention):
             mechanism.set_progress(1.0)
