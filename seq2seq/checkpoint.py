@@ -47,11 +47,6 @@ class Checkpoint:
     codec: Codec
     weights: dict[str, Tensor]
 
-    @property
-    def run(self) -> Path:
-        """Return the directory of the run that made it."""
-        return run_of(self.path)
-
     def model(self) -> Seq2Seq:
         """Return the model with its weights, in evaluation mode."""
         model = stored.with_name(str(self.path), build, self.config, *self.codec.sizes)
