@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
@@ -28,9 +28,9 @@ class Annealing(Callback):
         """Find out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
         self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
         self.timer = time_limit(trainer)
-        assert isinstance(pl_module, Training)
-        self.mechanisms = [module for module in pl_module.modules() if isinstance(module, Attention)]
-        self.encoder, self.criterion = pl_module.model.encoder, pl_module.criterion
+        module = cast(Training, pl_module)
+        self.mechanisms = [part for part in module.modules() if isinstance(part, Attention)]
+        self.encoder, self.criterion = module.model.encoder, module.criterion
         if not 0 < self.steps < math.inf:
             self.steps = math.inf
             if self.timer is None:
