@@ -141,5 +141,5 @@ def test_what_is_missing_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_a_folder_without_one_is_told_in_a_line(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    with pytest.raises(UserError, match=r"encoder\.name=.* can't be loaded as a backbone of transformers"):
+    with pytest.raises(UserError, match=r"^name=.* can't be loaded as a backbone of transformers"):
         BackboneEncoder(None, dim=12, name=str(tmp_path))
