@@ -18,6 +18,7 @@ from seq2seq.data.images import ImageFile, Images
 from seq2seq.data.policy import Policy, Report
 from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import UserError
 
 
 class Codec(ABC):
@@ -53,7 +54,13 @@ class Codec(ABC):
         return "text"
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
-        """Return the codec that opens sources as the ``data`` node of another config does."""
+        """Return the codec that opens sources as the ``data`` node of another config does.
+
+        Raises:
+            UserError: Its sources are of another kind.
+        """
+        if data.get("images") is not None:
+            raise UserError(f"data={data.get('name')} is images, but the model reads text")
         return self
 
     def changes(self, other: Codec) -> list[str]:
@@ -168,6 +175,8 @@ class ImageCodec(Codec):
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
         """Return the codec that opens images by ``data.images``."""
+        if data.get("images") is None:
+            raise UserError(f"data={data.get('name')} is text, but the model reads images")
         return replace(self, images=build_node(data["images"]))
 
     def changes(self, other: Codec) -> list[str]:
