@@ -47,13 +47,8 @@ class Checkpoint:
     codec: Codec
     weights: dict[str, Tensor]
 
-    @property
-    def run(self) -> Path:
-        """The directory of the run that made it."""
-        return run_of(self.path)
-
     def model(self) -> Seq2Seq:
-        """The model with its weights, in evaluation mode."""
+        """Return the model with its weights, in evaluation mode."""
         model = stored.with_name(str(self.path), build, self.config, *self.codec.sizes)
         self.load_into(model)
         return model.eval()
@@ -72,14 +67,14 @@ class Checkpoint:
 
 
 def run_of(path: str | Path) -> Path:
-    """The run directory that ``path``, a run directory, its ``checkpoints`` or a file there, belongs to."""
+    """Return the run directory that ``path``, a run directory, its ``checkpoints`` or a file there, belongs to."""
     path = Path(path)
     folder = path.parent if path.suffix in (".ckpt", ".safetensors") else path
     return folder.parent if folder.name == "checkpoints" else folder
 
 
 def find(path: str | Path) -> Path:
-    """The model file at ``path``, a file, a run directory or its ``checkpoints``.
+    """Return the model file at ``path``, a file, a run directory or its ``checkpoints``.
 
     Raises:
         UserError: There is none.
@@ -103,7 +98,7 @@ def find(path: str | Path) -> Path:
 
 
 def find_last(path: str | Path) -> Path:
-    """The file that ``resume=path`` goes on from.
+    """Return the file that ``resume=path`` goes on from.
 
     Raises:
         UserError: There is none, or ``path`` is a file of weights alone.
@@ -133,7 +128,7 @@ def load(path: str | Path) -> Checkpoint:
 
 
 def stored_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The config in the checkpoint that a run goes on from, and the whole of its content, verified."""
+    """Return the config in the checkpoint that a run goes on from, and the whole of its content, verified."""
     content = resume_file.read(path)
     if missing := [key for key in resume_file.NEEDED if key not in content]:
         raise UserError(f"{path} is not a checkpoint that a run can go on from: it lacks {missing[0]}")
@@ -152,7 +147,7 @@ def check_resumed(config: dict[str, Any], content: Mapping[str, Any], path: Path
 
 
 def tokenizers_of(content: Mapping[str, Any], path: Path) -> dict[str, Tokenizer]:
-    """The tokenizers of each side in the content of a checkpoint."""
+    """Return the tokenizers of each side in the content of a checkpoint."""
     found = content.get("tokenizers")
     if not isinstance(found, Mapping) or not {"target"} <= set(found) <= {"source", "target"}:
         raise UserError(f"{path} is not a checkpoint of this application: it lacks tokenizers")
@@ -183,7 +178,7 @@ def _load(path: Path) -> Checkpoint:
 
 
 def _load_old(path: Path) -> Checkpoint:
-    """A checkpoint of before there was a format number."""
+    """Open a checkpoint of before there was a format number."""
     if path.name == resume_file.NAME and not resume_file.is_old(path):
         raise UserError(
             f"{path} serves resume= alone: give its run directory, or {path.parent / model_file.NAME}, the best model"
@@ -203,12 +198,12 @@ def _load_old(path: Path) -> Checkpoint:
 
 
 def weights_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The model's own of a LightningModule's state."""
+    """Return the weights of the model in a LightningModule's state."""
     return {name.removeprefix(MODEL): weight for name, weight in state.items() if name.startswith(MODEL)}
 
 
 def _shapes(weights: Mapping[str, Any], path: Path) -> Shapes:
-    """What a model file would say of ``weights``."""
+    """Return the shapes that a model file would give of ``weights``."""
     if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise UserError(f"{path} is refused: its weights are no tensors")
     return {n: ("F" if t.is_floating_point() else "I", tuple(t.shape)) for n, t in weights.items()}
@@ -236,7 +231,7 @@ def _described(
 
 
 def _keep_to_itself(config: dict[str, Any], name: str, *, old: bool, cache: str | None = None) -> None:
-    """So that an encoder is built of what was stored: it fetches no network and keeps files in ``cache`` or nowhere."""
+    """Change the encoder's options so that it fetches no network, and keeps files in ``cache`` or nowhere."""
     waiting = [config["encoder"]]
     while waiting:
         node = waiting.pop()
@@ -270,7 +265,7 @@ def _check_fits(config: DictConfig, sizes: tuple[int, int], shapes: Shapes, name
 
 
 def _shared(model: nn.Module) -> dict[str, str]:
-    """{name of a weight: another name of the same}, of what a file holds once."""
+    """Return {name of a weight: another name of the same} of what a file holds once."""
     names: dict[int, list[str]] = {}
     for name, tensor in [
         *model.named_parameters(remove_duplicate=False),

@@ -64,7 +64,7 @@ class Evaluation:
 
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
-    """Scores a checkpoint on a split, on new files, on gold alignments, as asked: {what: {metric: score}}."""
+    """Score a checkpoint on a split, new files or gold alignments, and return {what: {metric: score}}."""
     interrupts.unwind()
     keep_freed()
     avoid_wrong_ones()
@@ -107,7 +107,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
 
 
 def _new(folder: Path) -> Path:
-    """A directory named by the time, which no other evaluation of this second has."""
+    """Make a directory named by the time, which no other evaluation of this second has."""
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for name in (now if n == 1 else f"{now}_{n}" for n in count(1)):
         try:
@@ -131,7 +131,7 @@ def _scored(
     out: Path,
     started: float,
 ) -> dict[str, dict[str, MetricResult]]:
-    """Scores the records of each set and the gold alignments, and writes what is found into ``out``."""
+    """Score the records of each set and the gold alignments, and write the results into ``out``."""
     search = search_of(config)
     results: dict[str, dict[str, MetricResult]] = {}
     costs: dict[str, Any] = {}
@@ -182,7 +182,7 @@ def _check_effects(config: DictConfig, asked: Evaluation) -> None:
 
 
 def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedModel:
-    """The model as it opens sources by the data's options, and not by those that it was trained with."""
+    """Return the model, which opens sources by the options of the data, not by those that it was trained with."""
     codec = trained.codec.opening_as(config.get("data") or {})
     if codec.reads not in task.reads:
         own: Task = build_node(trained.config.task)
@@ -195,7 +195,7 @@ def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedMo
 def _record_sets(
     trained: TrainedModel, config: DictConfig, typed: DictConfig, asked: Evaluation
 ) -> dict[str, Sequence[Record]]:
-    """The records to score: two files, or a split of the run's corpus (or of another that was chosen)."""
+    """Return the records to score: two files, or a split of the run's corpus (or of another that was chosen)."""
     if asked.source_file or asked.target_file:
         if not (asked.source_file and asked.target_file):
             raise UserError("source_file and target_file go together; to translate without scoring, use generate.py")

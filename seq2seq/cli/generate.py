@@ -122,7 +122,7 @@ def _check_effects(config: DictConfig, asked: Generating, trained: TrainedModel)
 
 
 def _groups(inputs: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
-    """(place of the first, inputs), ``size`` at a time."""
+    """Yield (index of the first, inputs), ``size`` at a time."""
     remaining, first = iter(inputs), 0
     while group := list(islice(remaining, size)):
         yield first, group

@@ -132,7 +132,7 @@ def _flags(arguments: list[str]) -> list[str]:
 
 @contextmanager
 def _left(config: DictConfig, traceback_wanted: bool) -> Iterator[None]:
-    """A job's mistake is told at once, and handed to Hydra, which goes on with the next."""
+    """Report a job's error at once, and raise it to Hydra, which goes on with the next job."""
     try:
         yield
     except Exception as error:
@@ -172,7 +172,7 @@ def _drop_output() -> None:
 
 
 def _sweep_directory(config_name: str, overrides: list[str]) -> Path:
-    """Where a sweep keeps its jobs."""
+    """Return the directory where a sweep keeps its jobs."""
     typed = [override for override in overrides if override.lstrip("+").startswith("hydra.sweep.")]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return Path(hydra.compose(config_name, typed, return_hydra_config=True).hydra.sweep.dir)
@@ -217,7 +217,7 @@ def checked(
 
 
 def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
-    """The configs that ``overrides`` ask for: one, or each of a sweep's."""
+    """Yield the configs that ``overrides`` ask for: one, or each of a sweep's."""
     return (_without_hydra(config) for _, config in _jobs(config_name, overrides))
 
 
@@ -265,7 +265,7 @@ def _names_files(value: object) -> bool:
 
 
 def _params(config_name: str, overrides: list[str]) -> list[str]:
-    """The axes that a config brings itself (``hydra.sweeper.params``), but for those that are typed."""
+    """Return the axes that a config brings itself (``hydra.sweeper.params``), but for those that are typed."""
     typed = keys(overrides)
     chosen = [override for override in overrides if override.lstrip("+").startswith("experiment=")]
     if not chosen or "," in chosen[-1]:
@@ -278,19 +278,19 @@ def _params(config_name: str, overrides: list[str]) -> list[str]:
 
 
 def _choices(config_name: str, job: list[str]) -> dict[str, str | None]:
-    """{group: file} of a job; a group that fills another key than its own is ``group@key``."""
+    """Return {group: file} of a job; a group that fills another key than its own is ``group@key``."""
     return hydra_compat.choices(hydra.compose(config_name, job, return_hydra_config=True))
 
 
 def _chosen(key: str, among: Mapping[str, str | None]) -> str | None:
-    """GROUP=CHOICE of what stands at ``key``."""
+    """Return GROUP=CHOICE of what stands at ``key``."""
     part = key.rpartition(".")[2]
     groups = (key.replace(".", "/"), f"self_attention@{key}", f"attention/{part}@{key}")
     return next((f"{group}={among[group]}" for group in groups if among.get(group)), None)
 
 
 def _without(error: Exception, config_name: str, job: list[str]) -> str:
-    """``explain``, and of a mechanism without the part that was chosen, which parts it has."""
+    """Return ``explain(error)``; where a mechanism lacks a chosen part, name the parts that it has."""
     refused, _ = hydra_compat.not_overridable(str(error)) or ("", "")
     if not (found := re.fullmatch(r"attention/\w+@?([\w.]*)", refused)):
         return explain(error)
@@ -304,7 +304,7 @@ def _without(error: Exception, config_name: str, job: list[str]) -> str:
 
 
 def explain(error: Exception) -> str:
-    """One line for a mistake: what is wrong, and what would be right."""
+    """Return one line for an error: what is wrong, and what would be right."""
     text = _short(shown(str(error)))
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -325,7 +325,7 @@ def _short(text: str) -> str:
 
 
 def choices(*groups: str) -> str:
-    """What a user may choose, for ``--help``: ``groups`` (or all), their files, and the first line of each."""
+    """Return what a user may choose, for ``--help``: ``groups`` (or all), their files and the first line of each."""
     lines = []
     for group in sorted(path for path in CONF.rglob("*") if path.is_dir() and "hydra" not in path.parts):
         name = str(group.relative_to(CONF))
@@ -337,7 +337,7 @@ def choices(*groups: str) -> str:
 
 
 def own_options(name: str) -> str:
-    """What ``conf/NAME.yaml`` itself sets, with its comments, for ``--help``."""
+    """Return what ``conf/NAME.yaml`` itself sets, with its comments, for ``--help``."""
     text = (CONF / f"{name}.yaml").read_text(encoding="utf-8").partition("\n\n")[2].partition("\n\nhydra:")[0]
     return text.replace("$", "$$")
 

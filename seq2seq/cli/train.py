@@ -157,7 +157,7 @@ def _check_loggers(config: DictConfig) -> None:
 
 
 def run_job(config: DictConfig, folder: Path) -> float | None:
-    """``train`` as the job of a sweep that may have been launched before, and return the best validation score.
+    """Call ``train`` as the job of a sweep that may have been launched before, and return the best validation score.
 
     What is finished or at work elsewhere is left, what was stopped goes on.
     """

@@ -196,7 +196,7 @@ def _partly(entry: System) -> str | None:
 
 
 def _machine(run: Run) -> str:
-    """What a run's speeds hang on."""
+    """Return what a run's speeds depend on."""
     about = run.about["hardware"]
     parts = [about.get("cpu"), f"{about.get('cores')} cores", *dict.fromkeys(about.get("gpu") or [])]
     return ", ".join(str(part) for part in parts if part)

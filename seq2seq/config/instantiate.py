@@ -46,14 +46,14 @@ TOOLS = frozenset(
 
 
 def synonym_of(file: Path) -> str | None:
-    """The choice that ``file``, of the same group, is just another name of: it has that default, and nothing else."""
+    """Return the choice that ``file`` is just another name of: it has that default alone."""
     node = OmegaConf.load(file) if file.exists() else OmegaConf.create()
     only = list(node) == ["defaults"] and len(node.defaults) == 1 and isinstance(node.defaults[0], str)
     return node.defaults[0] if only else None
 
 
 def locate(path: str, *, tools: bool = False) -> Callable[..., Any]:
-    """The class called ``path``.
+    """Return the class called ``path``.
 
     Raises:
         UserError: it does not exist, or is neither defined in this package nor (with ``tools``) in ``TOOLS``.
@@ -72,7 +72,7 @@ def locate(path: str, *, tools: bool = False) -> Callable[..., Any]:
 
 
 def _import(path: str) -> Any:
-    """The longest importable prefix of ``path``, then attribute after attribute."""
+    """Import the longest prefix of ``path`` that is a module, then follow the attributes."""
     names = path.split(".")
     try:
         found: Any = importlib.import_module(names[0])
@@ -101,7 +101,7 @@ def build_node(node: DictConfig | Mapping[str, Any], *args: Any, **kwargs: Any) 
 
 
 def build_tool(node: DictConfig | Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-    """``build_node`` for trainer, optimiser, schedule, loggers and callbacks: ``TOOLS`` are allowed too."""
+    """Do as ``build_node`` for trainer, optimiser, schedule, loggers and callbacks: ``TOOLS`` are allowed too."""
     return _build(plain(node), *_place(node), args, kwargs, tools=True)
 
 
@@ -194,7 +194,7 @@ def _place(node: DictConfig | Mapping[str, Any]) -> tuple[str, DictConfig | None
 
 
 def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The node as a resolved dict.
+    """Return the node as a resolved dict.
 
     Raises:
         UserError: a required value (``???``) was not given, or an interpolation leads nowhere.

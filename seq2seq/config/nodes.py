@@ -7,7 +7,7 @@ from typing import Any
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of all that is neither a mapping nor a list."""
+    """Yield (path, value) of all that is neither a mapping nor a list."""
     if isinstance(value, Mapping):
         for key, below in value.items():
             yield from leaves(below, f"{path}.{key}" if path else str(key))

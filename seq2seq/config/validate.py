@@ -48,7 +48,7 @@ def check(
 
 
 def suggest(name: str, among: Iterable[str]) -> str:
-    """``; did you mean X?`` or nothing."""
+    """Return ``; did you mean X?`` or nothing."""
     among = list(among)
     near = difflib.get_close_matches(name, among, n=1, cutoff=0.75)
     near += sorted(other for other in among if len(name) > 2 and other.startswith(name))
@@ -168,7 +168,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """A type in words: its choices, or its name; of several types, those that YAML can write."""
+    """Return a type in words: its choices, or its name; of several types, those that YAML can write."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     writable = [option for option in options if option in _WRITABLE or not inspect.isclass(option)]
     words: list[str] = []
@@ -186,7 +186,7 @@ def describe(hint: Any) -> str:
 
 
 def _numbers(value: Any) -> Iterable[int | float]:
-    """All numbers in what YAML wrote, except those of nodes, which are checked by themselves."""
+    """Yield all numbers in what YAML wrote, except those of nodes, which are checked by themselves."""
     if isinstance(value, int | float):
         yield value
     elif isinstance(value, list):
@@ -201,7 +201,7 @@ _WRITABLE = (bool, int, float, str, type(None))
 
 
 def _nodes(value: Any, path: str = "") -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """All mappings with a ``_target_``, with their places."""
+    """Yield all mappings with a ``_target_``, with their places."""
     if isinstance(value, Mapping):
         if "_target_" in value:
             yield path, value
@@ -223,7 +223,7 @@ SLOTS = {
 
 
 def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
-    """Slots and sizes reach components by interpolation: what none of them mentions has no effect."""
+    """Refuse slots and sizes that no component reads by interpolation, and that have no effect."""
     mentioned = set(re.findall(r"\$\{(?:[\w.]+:)?([\w.]+)", OmegaConf.to_yaml(config, resolve=False)))
     for slot, reason in SLOTS.items():
         if config.get(slot) is not None and slot not in mentioned:

@@ -33,42 +33,48 @@ class Codec(ABC):
     def __call__(
         self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:
-        """``sample`` draws what is random; ``report`` takes note of a source that is cut, which stands at ``place``."""
+        """Encode a record; ``sample`` draws what is random, and ``report`` counts a cut of the source at ``place``."""
 
     @abstractmethod
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
-        """A source alone, as long as the policy lets it be."""
+        """Encode a source alone, cut as the policy has it."""
 
     @property
     @abstractmethod
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """Those of each side that has one: what a checkpoint keeps."""
+        """Return the tokenizer of each side that has one: what a checkpoint keeps."""
 
     @abstractmethod
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
-        """The first ``size`` pieces of a source, copied words spelt out, and each one's word, -1 for none."""
+        """Return the first ``size`` pieces of a source, copied words spelt out, and each one's word, -1 for none."""
 
     @property
     def reads(self) -> str:
-        """What the sources are, as encoders and tasks name it."""
+        """Return what the sources are, as encoders and tasks name it."""
         return "text"
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
-        """Return the codec that opens sources as the ``data`` node of another config does."""
+        """Return the codec that opens sources as the ``data`` node of another config does.
+
+        Raises:
+            UserError: Its sources are of another kind.
+        """
+        if data.get("images") is not None:
+            raise UserError(f"data={data.get('name')} is images, but the model reads text")
         return self
 
     def changes(self, other: Codec) -> list[str]:
-        """What a model that learnt from sources as ``other`` opens them sees differently here: options, a line each."""
+        """Return the options by which sources are opened otherwise than by ``other``, a line each."""
         return []
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """The vocabularies of source and target; a source of no tokens has none."""
+        """Return the vocabularies of source and target; a source of no tokens has none."""
         there = self.tokenizers
         return len(there["source"]) if "source" in there else 0, len(self.target)
 
     def text(self, ids: Iterable[int], oov: Sequence[str] = ()) -> str:
-        """What target ids say."""
+        """Return the text of target ids."""
         return self.target.decode(ids, oov)
 
 
@@ -89,7 +95,7 @@ class TextCodec(Codec):
     def __call__(
         self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:
-        """``sample`` segments at random, each side by draws of its own."""
+        """Encode both sides; ``sample`` segments at random, each side by draws of its own."""
         example = self.input(record["source"], sample, place, report)
         seeds = None if sample is None else (*sample[:2], 2 * sample[2] + 1)
         ids = self.target.encode(record["target"], seeds)
@@ -100,7 +106,7 @@ class TextCodec(Codec):
         return replace(example, target=[BOS, *ids, EOS])
 
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
-        """The ids of a source alone."""
+        """Encode a source alone."""
         lines = [line for line in text.split("\n") if line.strip()] or [""] if self.documents else [text]
         seeds = None if sample is None else (*sample[:2], 2 * sample[2])
         rows = [self.source.encode(line, None if seeds is None else (*seeds, n)) for n, line in enumerate(lines)]
@@ -118,7 +124,7 @@ class TextCodec(Codec):
         return self.policy.cut_source(example, place, report)
 
     def _copies(self, words: Iterable[str]) -> tuple[list[int], list[str]]:
-        """What each source word is to the target, and out-of-vocabulary words; specials are PAD."""
+        """Return what each source word is to the target, and out-of-vocabulary words; specials are PAD."""
         oov: dict[str, int] = {}
         ids = []
         for word in words:
@@ -134,7 +140,7 @@ class TextCodec(Codec):
         return {"source": self.source, "target": self.target}
 
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
-        """As they were tokenised."""
+        """Return pieces as they were tokenised."""
         ids = batch.tokens[row, :size].tolist()
         pieces = self.source.pieces(ids)
         if batch.copies is not None:
@@ -154,12 +160,12 @@ class ImageCodec(Codec):
     def __call__(
         self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:
-        """``sample`` changes the image at random."""
+        """Encode image and caption; ``sample`` changes the image at random."""
         example = self.input(record["source"], sample, place, report)
         return replace(example, target=[BOS, *self.target.encode(record["target"]), EOS])
 
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
-        """The image in the file that ``text`` names."""
+        """Return the image in the file that ``text`` names."""
         return Example((), image=ImageFile(Path(text), self.images, sample))
 
     @property
@@ -169,12 +175,12 @@ class ImageCodec(Codec):
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
         """Return the codec that opens images by ``data.images``."""
-        if "images" not in data:
+        if data.get("images") is None:
             raise UserError(f"data={data.get('name')} is text, but the model reads images")
         return replace(self, images=build_node(data["images"]))
 
     def changes(self, other: Codec) -> list[str]:
-        """Which options open images otherwise."""
+        """Return the options by which images are opened otherwise."""
         return self.images.otherwise(other.images) if isinstance(other, ImageCodec) else []
 
     @property
@@ -183,7 +189,7 @@ class ImageCodec(Codec):
         return {"target": self.target}
 
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
-        """Cells have no spelling and belong to no word."""
+        """Return empty pieces of no word: cells have no spelling."""
         return [""] * size, [-1] * size
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def collate(examples: Sequence[Example], index: Iterable[int]) -> Batch:
-    """A batch of examples, which are alike in what they have. Those whose images can't be read are left out."""
+    """Return a batch of examples, which are alike in what they have. Those whose images can't be read are left out."""
     index, images = list(index), None
     if any(example.image is not None for example in examples):
         shown = _open(examples)
@@ -47,7 +47,7 @@ def collate(examples: Sequence[Example], index: Iterable[int]) -> Batch:
 
 
 def filler(*, has_images: bool = False) -> Batch:
-    """A batch that counts for nothing: one row, index -1, its target all padding."""
+    """Return a batch that counts for nothing: one row, index -1, its target all padding."""
     index, target = torch.tensor([-1]), torch.tensor([[PAD, PAD]])
     if has_images:
         side = 64  # several cells: of one alone a batch norm can't take the variance
@@ -59,7 +59,7 @@ def filler(*, has_images: bool = False) -> Batch:
 
 
 def padded(rows: Sequence[Ids], value: int = PAD) -> Tensor:
-    """(N, longest) long, padded on the right."""
+    """Return rows padded on the right, (N, longest) long."""
     out = np.full((len(rows), max(map(len, rows))), value, np.int64)
     for place, row in enumerate(rows):
         out[place, : len(row)] = row
@@ -96,7 +96,7 @@ def batches_of(
 
 
 def _open(examples: Sequence[Example]) -> dict[ImageFile | None, Pixels]:
-    """The pixels of each image that there is among them, once."""
+    """Return the pixels of each image that there is among them, once."""
     found: dict[ImageFile | None, Pixels] = {}
     for image in dict.fromkeys(example.image for example in examples):
         assert image is not None
@@ -108,7 +108,7 @@ def _open(examples: Sequence[Example]) -> dict[ImageFile | None, Pixels]:
 
 
 def _stacked(shown: Mapping[ImageFile | None, Pixels], examples: Sequence[Example]) -> ImageBatch:
-    """In one tensor, in the order of ``shown``, all padded to squares of one size, whatever shares the batch."""
+    """Put images into one tensor, in the order of ``shown``, all padded to squares of one size in every batch."""
     sizes = np.array([(len(p), *p.shape[2:]) for p in shown.values()], np.int64)
     side = max(image.images.size for image in shown if image is not None)
     pixels = np.zeros((len(shown), sizes[:, 0].max(), 3, side, side), np.uint8)

@@ -71,22 +71,22 @@ class Corpus:
 
     @property
     def held_out(self) -> str:
-        """The split that figures are of unless another is asked for: test, or valid where there is none."""
+        """Return the split that figures are of unless another is asked for: test, or valid where there is none."""
         return "test" if self.has("test") else "valid"
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """The sides that are text."""
+        """Return the sides that are text."""
         return self.encoding.sides
 
     @property
     def images(self) -> Images | None:
-        """How source images are opened; None where sources are text."""
+        """Return how source images are opened; None where sources are text."""
         return self.encoding.images
 
     @property
     def reads(self) -> str:
-        """What the sources are, as encoders and tasks name it."""
+        """Return what the sources are, as encoders and tasks name it."""
         return "text" if self.images is None else self.images.reads
 
     @property
@@ -101,17 +101,17 @@ class Corpus:
 
     @property
     def max_tokens(self) -> int:
-        """The most tokens of a batch, padding counted."""
+        """Return the most tokens of a batch, padding counted."""
         return self.batcher.max_tokens
 
     @property
     def report(self) -> dict[str, Report]:
-        """What was kept, cut and dropped of each split used so far."""
+        """Return what was kept, cut and dropped of each split used so far."""
         return self._store.reports
 
     @cached_property
     def codec(self) -> Codec:
-        """The tokenizers of all sides, loaded from files, from the cache, or trained on the training split."""
+        """Return the tokenizers of all sides, loaded from files, from the cache, or trained on the training split."""
         return self.encoding.codec(self._tokenizers.tokenizers())
 
     def use(self, tokenizers: Mapping[str, Tokenizer]) -> None:
@@ -126,12 +126,12 @@ class Corpus:
 
     @property
     def source_tokenizer(self) -> Tokenizer:
-        """The tokenizer of the source side, where it is text."""
+        """Return the tokenizer of the source side, where it is text."""
         return self.codec.tokenizers["source"]
 
     @property
     def target_tokenizer(self) -> Tokenizer:
-        """The tokenizer of the target side; the same as the source's where ``tokenizer.joint``."""
+        """Return the tokenizer of the target side; the same as the source's where ``tokenizer.joint``."""
         return self.codec.target
 
     def file(self, split: str) -> Path:

@@ -58,7 +58,7 @@ class Encoding(ABC):
     @property
     @abstractmethod
     def form(self) -> tuple[object, ...]:
-        """What of the options encoded files depend on."""
+        """Return the options that encoded files depend on."""
 
     @abstractmethod
     def codec(self, tokenizers: Mapping[str, Tokenizer]) -> Codec:

@@ -132,7 +132,7 @@ class Images:
             raise BadImage(reason.splitlines()[0]) from error
 
     def _check_size(self, image: Image.Image) -> None:
-        """Before it is unpacked."""
+        """Refuse an image that is too large, before it is unpacked."""
         width, height = image.size
         if width * height > self.max_pixels:
             raise BadImage(f"{width} x {height} pixels, over data.images.max_pixels={self.max_pixels}")

@@ -50,7 +50,7 @@ class DecoderState:
         )
 
     def select(self, index: Tensor) -> DecoderState:
-        """Rows ``index`` of everything."""
+        """Return the rows ``index`` of the batch."""
         copies = None if self.copies is None else self.copies.select(index)
         return replace(self.reorder(index), cross=tuple(m.select(index) for m in self.cross), copies=copies)
 

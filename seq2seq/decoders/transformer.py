@@ -141,7 +141,7 @@ class TransformerDecoder(Decoder):
         self.pointer = Pointer(self.layers[layers - 1].attention.context_dim, dim, dim) if copy else None
 
     def cross_attention(self, layer: int) -> Attention:
-        """Each layer has its own."""
+        """Return the cross-attention of ``layer``."""
         return self.layers[layer].attention
 
     def start(self, encoded: EncoderOutput) -> DecoderState:

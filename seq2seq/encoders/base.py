@@ -42,7 +42,7 @@ class EncoderOutput:
         )
 
     def reporting(self, other: EncoderOutput) -> EncoderOutput:
-        """This one, with what the slots of both reported."""
+        """Return this output with what the slots of both reported."""
         penalties = dict(self.penalties)
         for name, value in other.penalties.items():
             penalties[name] = penalties[name] + value if name in penalties else value
@@ -52,7 +52,7 @@ class EncoderOutput:
         return replace(self, penalties=penalties, log_prob=log_prob)
 
     def select(self, index: Tensor) -> EncoderOutput:
-        """The rows ``index`` of the batch (search expands sentences to beams with it)."""
+        """Return the rows ``index`` of the batch (search expands sentences to beams with it)."""
         copies = None if self.copies is None else self.copies.select(index)
         return EncoderOutput(self.memory.select(index), self.hidden.index_select(0, index), copies=copies)
 
@@ -84,7 +84,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def awaited_share(self) -> str | None:
-        """The option that is a share of training, as ``OPTION=VALUE``: it needs a run that says when it ends."""
+        """Return the option that is a share of training, as ``OPTION=VALUE``: it needs a run that says when it ends."""
         return None
 
     def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
@@ -147,7 +147,7 @@ class SequenceEncoder(Encoder):
 
 
 def attend_self(mechanism: Attention, values: Tensor, around: Memory, need_weights: bool) -> AttentionOutput:
-    """A sequence (B, S, D) attending to itself; ``around`` gives mask and positions."""
+    """Let a sequence (B, S, D) attend to itself; ``around`` gives mask and positions."""
     memory = mechanism.extend(None, mechanism.prepare(replace(around, values=values)), need_weights=need_weights)
     query = Query(values, around.positions[..., 0])
     return mechanism(query, memory, mechanism.initial_state(memory), need_weights=need_weights)

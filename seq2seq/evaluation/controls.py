@@ -36,5 +36,5 @@ class Control:
         return records if self.change_records is None else self.change_records(records)
 
     def around(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Within it, ``model`` attends as the control has it."""
+        """Let ``model`` attend as the control has it, within the block."""
         return nullcontext() if self.change_attention is None else intervened(model, self.change_attention)

@@ -23,7 +23,7 @@ MAX_RECORDS = 32  # records
 
 
 def cost(trained: TrainedModel, records: Sequence[Record], scored: EvaluationResult) -> dict[str, Any]:
-    """``flops_per_token`` of a forward pass, and ``decoding``: sentences and seconds, attention's pass included."""
+    """Return ``flops_per_token`` of a forward pass, and ``decoding``: sentences and seconds, attention included."""
     said = sum(1 for one in scored.generations if one.outputs)
     rate = said / scored.search_seconds if scored.search_seconds else None
     found: dict[str, Any] = {
@@ -35,9 +35,10 @@ def cost(trained: TrainedModel, records: Sequence[Record], scored: EvaluationRes
 
 
 def flops_per_token(trained: TrainedModel, records: Sequence[Record]) -> float | None:
-    """Floating-point operations of the teacher-forced forward pass, output layer included, over target tokens,
-    one record at a time: those of matrix products and convolutions, a multiplication and an addition being two. What
-    goes number by number (tanh, softmax) is not counted. None without a record that can be read.
+    """Return the floating-point operations per target token of the teacher-forced forward pass, output layer included.
+
+    One record at a time is passed. Those of matrix products and convolutions count, a multiplication and an addition as
+    two; those that go number by number (tanh, softmax) do not. None without a record that can be read.
     """
     counter, tokens = FlopCounterMode(display=False), 0
     with torch.no_grad(), evaluating(trained.model), _countable(), counter:
@@ -51,9 +52,10 @@ def flops_per_token(trained: TrainedModel, records: Sequence[Record]) -> float |
 def update_memory(
     trained: TrainedModel, criterion: Criterion, records: Sequence[Record], max_tokens: int
 ) -> int | None:
-    """Bytes that the forward and backward pass of one batch, of the longest ``records``, allocate where most are alive
-    at once, in fp32: activations and gradients, neither weights nor the optimiser's state. None without a batch,
-    or without room for it beside what training still holds.
+    """Return the most bytes that the forward and backward pass of one batch of the longest ``records`` hold at once.
+
+    These are activations and gradients in fp32, neither weights nor the optimiser's state. None without a batch, or
+    without room for it beside what training still holds.
     """
     batch = next(batches(trained, records, max_tokens), None)
     if batch is None:
@@ -71,7 +73,7 @@ def update_memory(
 
 @contextmanager
 def _countable() -> Iterator[None]:
-    """So that an LSTM and fused attention are made of the products that are counted."""
+    """Compute an LSTM and fused attention from the products that are counted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TF32 on Intel's GPUs
         with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):

@@ -52,7 +52,7 @@ class EvaluationResult:
     search_seconds: float = 0.0  # that search took, attention included
 
     def add(self, metrics: Mapping[str, MetricResult], places: Sequence[int] | None = None) -> None:
-        """Figures of all records, or of those at ``places``."""
+        """Add figures of all records, or of those at ``places``."""
         self.metrics |= metrics
         places = range(len(self.record_sums)) if places is None else places
         for place, mine in zip(places, by_record(metrics, len(places)), strict=True):
@@ -69,9 +69,11 @@ def score_records(
     plots: int,
     examples: int = 0,
 ) -> EvaluationResult:
-    """Outputs of ``records`` and how good they are; the likelihood of the references, and how attention agrees with
-    gold links and gold sentences where there are any, both with the references forced on the model. ``task`` names the
-    ``metrics`` of the outputs and adds figures of its own. The attention of the first ``examples`` is kept.
+    """Return the outputs of ``records`` and all figures of them.
+
+    The likelihood of the references, and the agreement of attention with gold annotations where there are any, are
+    measured with the references forced on the model. ``task`` names the ``metrics`` of the outputs and adds figures of
+    its own. The attention of the first ``examples`` is kept.
     """
     sources = [record["source"] for record in records]
     found, maps = translate(trained, sources, search, max_tokens=max_tokens, plots=plots, examples=examples)
@@ -98,7 +100,7 @@ def score_records(
 def translate(
     trained: TrainedModel, sources: Sequence[str], search: Search, *, max_tokens: int, plots: int, examples: int = 0
 ) -> tuple[EvaluationResult, dict[int, AttentionMap]]:
-    """Outputs, attention statistics and word links of each source; the attention of the first ``examples``."""
+    """Return outputs, attention statistics and word links of each source; the attention of the first ``examples``."""
     found = EvaluationResult(
         [Generation(source, []) for source in sources],
         [{} for _ in sources],
@@ -119,7 +121,7 @@ def translate(
 
 
 def likelihood(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> dict[str, MetricResult]:
-    """How well the references are predicted, teacher-forced and without smoothing."""
+    """Return how well the references are predicted, teacher-forced and without smoothing."""
     rows = predicted(trained, records, max_tokens)
     nll, tokens, correct = rows.sum(0).tolist()
     if not tokens:
@@ -132,15 +134,16 @@ def likelihood(trained: TrainedModel, records: Sequence[Record], max_tokens: int
 
 
 def spelling(trained: TrainedModel) -> str:
-    """What figures a token hang on: the vocabulary, by its size and content, and whether words beyond it are copied."""
+    """Return what figures per token depend on: the vocabulary (its size and digest), and whether words are copied."""
     target = trained.codec.target
     copying = "|copying" if trained.model.decoder.pointer is not None else ""
     return f"vocabulary {len(target)} {hashlib.sha256(target.model).hexdigest()[:8]}{copying}"
 
 
 def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> NDArray[np.float64]:
-    """(N, 3) of the references: -log p, in nats, tokens, and how many of them the model ranks first; 0 of what can't be
-    read.
+    """Return (N, 3) of the references: -log p in nats, tokens, and how many of them the model ranks first.
+
+    A record that can't be read has zeros.
     """
     found = np.zeros((len(records), 3))
     with torch.inference_mode(), evaluating(trained.model):
@@ -155,8 +158,9 @@ def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int)
 def forced(
     trained: TrainedModel, records: Sequence[Record], max_tokens: int, *, plots: int = 0
 ) -> list[AttentionMap | None]:
-    """The attention of each record's target, forced on the model; in their order, None where an image can't be read
-    any more. All weights, of which there are many, are kept for the first ``plots`` alone, the alignment for all.
+    """Return the attention of each record's target, forced on the model; None where an image can't be read any more.
+
+    All weights, of which there are many, are kept for the first ``plots`` alone, the alignment for all.
     """
     maps: dict[int, AttentionMap] = {}
     for batch in batches(trained, records, max_tokens):
@@ -169,7 +173,7 @@ def forced(
 
 
 def batches(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> Iterator[Batch]:
-    """The records as tensors on the model's device, longest first."""
+    """Yield the records as tensors on the model's device, longest first."""
     examples = [trained.codec(record) for record in records]
     for places in sorted_batches(*lengths(examples), max_tokens):
         batch = collate([examples[place] for place in places], places.tolist())

@@ -67,7 +67,7 @@ class DecodingSteps:
 
 
 def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> dict[str, MetricResult]:
-    """The figures of these records; {} where there are none that can be read."""
+    """Return the figures of these records; {} where there are none that can be read."""
     if not records:
         return {}
     how = f"references forced|{len(records)} records|{spelling(trained)}"
@@ -141,7 +141,7 @@ def _look(
 
 
 def _beginning(batch: Batch, source: int) -> Batch:
-    """A record with as much of its target as ``MAX_WORK`` allows beside ``source`` pieces or cells."""
+    """Return a record with as much of its target as ``MAX_WORK`` allows beside ``source`` pieces or cells."""
     assert batch.target is not None
     steps = max(1, min(isqrt(MAX_WORK), MAX_WORK // source))
     if batch.target.shape[1] - 1 <= steps:
@@ -154,14 +154,14 @@ def _one_of(places: NDArray[np.intp], draw: Random) -> int:
 
 
 def _at(trained: TrainedModel, decoded: Decoded, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor]:
-    """(R,) log p(y_t) and (R,) the likeliest word of row r's own step t."""
+    """Return log p(y_t) (R,) and the likeliest word of row r's own step t."""
     row = torch.arange(len(place), device=place.device)
     log_probs = trained.model.decoder.log_probs(decoded)[row, place]  # (R, V)
     return log_probs.gather(1, batch.target_out[row, place].unsqueeze(1)).squeeze(1), log_probs.argmax(1)
 
 
 def _gradients(trained: TrainedModel, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-    """``_at`` of the rows as they are, and (R, S) x . d log p(y_t) / dx."""
+    """Return ``_at`` of the rows as they are, and x . d log p(y_t) / dx (R, S)."""
     with torch.enable_grad(), differentiable(trained.model):
         encoder = trained.model.encoder
         with _first_output(encoder.embedding.table if encoder.reads == "text" else None) as embedded:
@@ -175,7 +175,7 @@ def _gradients(trained: TrainedModel, batch: Batch, place: Tensor) -> tuple[Tens
 
 @contextmanager
 def _first_output(module: nn.Module | None) -> Iterator[list[Tensor]]:
-    """What ``module`` gives when it is called next, which is the source's where tables are shared."""
+    """Keep what ``module`` returns when it is called next: the source's, also where tables are shared."""
     found: list[Tensor] = []
     if module is None:
         yield found
@@ -193,7 +193,7 @@ def _first_output(module: nn.Module | None) -> Iterator[list[Tensor]]:
 
 
 def _without(trained: TrainedModel, batch: Batch, seen: AttentionMap, hidden: Tensor) -> Batch:
-    """Each row without the places ``hidden`` (R, S) of its source."""
+    """Return each row without the places ``hidden`` (R, S) of its source."""
     if batch.images is not None:
         return replace(batch, images=_greyed(trained, batch.images, seen, hidden))
     copies = None
@@ -203,8 +203,9 @@ def _without(trained: TrainedModel, batch: Batch, seen: AttentionMap, hidden: Te
 
 
 def _greyed(trained: TrainedModel, images: ImageBatch, seen: AttentionMap, hidden: Tensor) -> ImageBatch:
-    """An image a row, with its hidden cells (of a clip, frames) grey. Of no ``files``: a backbone would answer with
-    what it keeps of the image as it was.
+    """Return an image a row, with its hidden cells (of a clip, frames) grey.
+
+    It names no ``files``: for a file a backbone may return the features of the unchanged image, which it caches.
     """
     assert seen.cells is not None
     pixels = images.pixels[images.rows].clone()

@@ -43,15 +43,14 @@ def gold_metrics(
 
 
 def link_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
-    """``alignment_error`` by the records' own links."""
+    """Return ``alignment_error`` by the records' own links."""
     return alignment_error(maps, [gold_of(record) for record in records])[0]
 
 
 def alignment_error(
     maps: Sequence[AttentionMap], gold: Sequence[GoldLinks]
 ) -> tuple[dict[str, MetricResult], list[frozenset[Link]]]:
-    """AER of the attention while targets are forced on the model, beside what no attention reaches; and the links that
-    ``aer`` is of.
+    """Return AER of the attention while targets are forced on the model, beside baselines, and the links of ``aer``.
 
     ``aer`` takes the weights of step t as those of the word it predicts, ``aer_input`` as those of the word it reads:
     mechanisms differ in that (Luong et al. 2015, footnote 14). Both are of the last layer; of a decoder with several
@@ -84,8 +83,9 @@ def alignment_error(
 
 
 def sentence_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
-    """Recall of the sentences that the words of the references come from (of the words that come from one the share
-    whose most attended sentence it is), beside that of uniform attention.
+    """Return the recall of the sentences that the words of the references come from, beside that of uniform attention.
+
+    It is the share of the words that come from a sentence whose most attended sentence that is.
     """
     rows = []
     for one, record in zip(maps, records, strict=True):
@@ -101,7 +101,7 @@ def sentence_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) ->
 
 
 def region_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
-    """Pointing accuracy of the attention while references are forced on the model, beside what no attention reaches."""
+    """Return pointing accuracy while references are forced on the model, beside baselines without attention."""
     found = []
     for one, record in zip(maps, records, strict=True):
         regions = regions_of(record, record["target"])
@@ -128,13 +128,13 @@ GOLD_METRICS = {"alignment": link_metrics, "origins": sentence_metrics, "regions
 
 
 def gold_of(record: Record) -> GoldLinks:
-    """A record's own links, between its words."""
+    """Return a record's own links, between its words."""
     source, target = record["source"].split(), record["target"].split()
     return GoldLinks.of(source, target, record.get("alignment", ()), record.get("possible", ()))
 
 
 def record_of(gold: GoldLinks) -> Record:
-    """A pair of a gold file as a record."""
+    """Return a pair of a gold file as a record."""
     return Record(source=" ".join(gold.source), target=" ".join(gold.target))
 
 

@@ -102,8 +102,9 @@ def save_results(path: Path, splits: Mapping[str, Mapping[str, MetricResult]], r
 
 
 def save_frequencies(directory: Path, corpus: Corpus) -> None:
-    """Write frequencies.json: how often each word stands in the targets of the training split, or of its first
-    million records.
+    """Write frequencies.json: how often each word stands in the targets of the training split.
+
+    Of a large split the first million records are counted.
     """
     if corpus.streaming:  # which holds no training records
         return
@@ -132,7 +133,7 @@ def run_metadata(trained: TrainedModel, seconds: float, **costs: Any) -> dict[st
 
 
 def _cpu() -> str:
-    """The processor's name, where the system tells."""
+    """Return the processor's name, where the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

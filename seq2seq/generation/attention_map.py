@@ -48,11 +48,11 @@ class AttentionMap:
 
     @property
     def alignment(self) -> NDArray[np.float32]:
-        """(T, S) the last layer's."""
+        """Return the alignment of the last layer, (T, S)."""
         return self.layers[-1]
 
     def copied_words(self) -> list[float]:
-        """For each target word the mean of ``copied`` over its pieces; empty where the model does not copy."""
+        """Return the mean of ``copied`` over the pieces of each target word; empty where the model does not copy."""
         if self.copied is None:
             return []
         shares = merge(self.copied[:, None], [0], self.target_words)  # (J, 1)
@@ -60,15 +60,15 @@ class AttentionMap:
 
     @property
     def sentinels(self) -> dict[str, NDArray[np.float32]]:
-        """{"cross.L": (H, T)}: the mass that did not go to the source, of a mechanism with a sentinel."""
+        """Return {"cross.L": (H, T)}: the mass that did not go to the source, of a mechanism with a sentinel."""
         return {n.removeprefix(SENTINEL): w[..., 0] for n, w in self.weights.items() if n.startswith(SENTINEL)}
 
     def links(self, rows: str = "predicted") -> frozenset[Link]:
-        """(source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
+        """Return (source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
         return align(self.alignment, self.source_words, self.target_words, rows=rows)
 
     def statistics(self) -> dict[str, float]:
-        """Entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
+        """Return entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
         found = statistics(self.weights[self.last], self.sentinels.get(self.last))
         if self.image is not None and self.image.images.frames is None:
             del found["monotonicity"]  # cells of a grid follow each other in no order
@@ -76,7 +76,7 @@ class AttentionMap:
 
     @property
     def last(self) -> str:
-        """The last cross layer."""
+        """Return the name of the last cross layer."""
         return max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
 
     def crossing(self) -> AttentionMap:
@@ -106,13 +106,13 @@ class AttentionMap:
         )
 
     def between_words(self, source: str, target: str) -> Array:
-        """(J, I) the alignment between words as they stand between spaces, or (J, S) where the source is an image."""
+        """Return the alignment (J, I) between words split at spaces, or (J, S) where the source is an image."""
         places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
         return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
 
 
 def _words(text: str) -> list[str]:
-    """As ``target_words`` counts them: between spaces, whatever else is white."""
+    """Return words as ``target_words`` counts them: between spaces, whatever else is white."""
     return text.split(" ") if text else []
 
 

@@ -46,7 +46,7 @@ class Generation:
 
     @property
     def text(self) -> str:
-        """The best output; empty for an empty input."""
+        """Return the best output; empty for an empty input."""
         return self.outputs[0].text if self.outputs else ""
 
 
@@ -69,7 +69,7 @@ class TrainedModel:
 
     @cached_property
     def run(self) -> Path:
-        """The directory of the run."""
+        """Return the directory of the run."""
         return checkpoint.run_of(self.path)
 
     def generate(
@@ -82,7 +82,7 @@ class TrainedModel:
         first: int = 0,
         **decoding: Any,
     ) -> list[Generation]:
-        """One ``Generation`` for each input (a text, or the file of an image), in their order.
+        """Return one ``Generation`` for each input (a text, or the file of an image), in their order.
 
         ``max_tokens`` and ``first`` as for ``stream``. ``search`` is how; without it, the run's own way with
         ``decoding`` changed (``beam_size=5``, ``n_best=3``).
@@ -96,7 +96,7 @@ class TrainedModel:
         return found
 
     def search(self, **decoding: Any) -> Search:
-        """The run's way to decode, with some options changed."""
+        """Return the run's way to decode, with some options changed."""
         node = {**plain(self.config.decoding), **decoding}
         check_nodes("decoding", node)
         search = build_node(OmegaConf.create({"decoding": node}).decoding)
@@ -112,7 +112,7 @@ class TrainedModel:
         max_tokens: int = 4096,
         first: int = 0,
     ) -> Iterator[tuple[int, Generation]]:
-        """(place in ``texts``, generation), batch by batch, longest first; empty texts are passed over.
+        """Yield (index in ``texts``, generation), batch by batch, longest first; empty texts are passed over.
 
         ``first`` is the place of ``texts[0]`` among all inputs: sampling draws by it.
         """
@@ -128,7 +128,7 @@ class TrainedModel:
                 yield place, Generation(texts[place], [self._output(one, oov) for one in several], seen, copied)
 
     def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
-        """The attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
+        """Return the attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
         return attention_maps(self.model, self.codec, batch, chosen)
 
     def _output(self, found: Hypothesis, oov: Sequence[str]) -> Output:
@@ -136,7 +136,7 @@ class TrainedModel:
 
 
 def choose(device: str) -> torch.device:
-    """``auto`` is a GPU where there is one."""
+    """Return the device by its name; ``auto`` is a GPU where there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

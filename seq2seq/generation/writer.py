@@ -118,7 +118,7 @@ def _is_device(path: str | Path) -> bool:
 
 
 def json_line(generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any) -> str:
-    """A generation as a JSON object: the best hypothesis, all of them, word links, how attention behaved."""
+    """Return a generation as a JSON object: the best hypothesis, all of them, word links, how attention behaved."""
     best = generation.outputs[0] if generation.outputs else None
     copied = {"copied": generation.copied} if generation.copied else {}
     entry = {

@@ -115,7 +115,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             rows = max(1, (2**22 if device == "cpu" else 2**26) // len(weight))
             nll = features.new_zeros(len(features), dtype=wide)
             spread = torch.zeros_like(nll)
-            hits = torch.zeros_like(nll, dtype=torch.bool)
+            correct = torch.zeros_like(nll, dtype=torch.bool)
             d_x = torch.empty_like(x) if train else None
             d_w = torch.zeros_like(weight, dtype=wide) if train else None
             d_b = torch.zeros_like(bias, dtype=wide) if train and bias is not None else None
@@ -140,7 +140,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     share, picked = per * g * p, both.clamp(min=least).log()
                 nll[block] = -(picked * real).squeeze(1)
                 if not train:
-                    hits[block] = ((picked >= log_p.amax(1, keepdim=True)) & real).squeeze(1)
+                    correct[block] = ((picked >= log_p.amax(1, keepdim=True)) & real).squeeze(1)
                 if smoothing:
                     spread[block] = -(log_p.mean(1, keepdim=True) * real).squeeze(1)
                 if d_x is not None and d_w is not None:
@@ -166,10 +166,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 None if d_b is None or bias is None else d_b.to(bias.dtype),
                 *(None if d is None else d * (1.0 - smoothing) for d in (d_g, d_c)),
             )
-        each = (1 - smoothing) * nll + smoothing * spread
+        per_token = (1 - smoothing) * nll + smoothing * spread
         total = nll.sum()
-        ctx.mark_non_differentiable(total, hits, each)
-        return each.sum(), total, hits, each
+        ctx.mark_non_differentiable(total, correct, per_token)
+        return per_token.sum(), total, correct, per_token
 
     @staticmethod
     @once_differentiable

@@ -25,8 +25,8 @@ class TokenLoss(NamedTuple):
 
     smoothed: Tensor
     nll: Tensor
-    hits: Tensor  # (N,) bool, whether the argmax is the target; looked at in evaluation alone
-    each: Tensor  # (N,) of what ``smoothed`` is the sum, which no gradient reaches; (N, J) of sampled alternatives
+    correct: Tensor  # (N,) bool, whether the argmax is the target; looked at in evaluation alone
+    per_token: Tensor  # (N,) of what ``smoothed`` is the sum, which no gradient reaches; (N, J) of sampled alternatives
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,18 @@ class OutputLayer(nn.Module):
             start = block.stop
             parts = () if generated is None or copied is None else (generated[block], copied[block])
             losses.append(checkpoint(self._mixed_block, rows, targets[block], smoothing, *parts, use_reentrant=False))
-        smoothed, nll, hits, each = zip(*losses, strict=True)
-        return TokenLoss(torch.stack(smoothed).sum(), torch.stack(nll).sum(), torch.cat(hits), torch.cat(each))
+        smoothed, nll, correct, per_token = zip(*losses, strict=True)
+        return TokenLoss(torch.stack(smoothed).sum(), torch.stack(nll).sum(), torch.cat(correct), torch.cat(per_token))
 
     def _mixed_block(self, rows: Mixture, targets: Tensor, smoothing: float, *parts: Tensor) -> tuple[Tensor, ...]:
         log_p = self.log_probs(rows.features)  # (n, J, V)
-        picked, correct, each = token_losses(rows.mix(log_p), targets, smoothing, *parts)
-        smoothed = each.sum()
+        picked, correct, per_token = token_losses(rows.mix(log_p), targets, smoothing, *parts)
+        smoothed = per_token.sum()
         if rows.kind == "sampled":
             index = targets.masked_fill(targets >= log_p.shape[-1], UNK)[:, None, None]
             of_each = log_p.gather(2, index.expand(-1, log_p.shape[1], 1)).squeeze(2)
-            each = (smoothing - 1.0) * of_each - smoothing * log_p.mean(-1)
-        return smoothed, -picked.sum().detach(), correct, each.detach()
+            per_token = (smoothing - 1.0) * of_each - smoothing * log_p.mean(-1)
+        return smoothed, -picked.sum().detach(), correct, per_token.detach()
 
     def _blocks(self, mixture: Mixture) -> Iterator[Mixture]:
         count, alternatives = mixture.log_weights.shape

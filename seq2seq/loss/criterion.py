@@ -80,7 +80,7 @@ class Criterion(nn.Module):
 
     @property
     def weights(self) -> Mapping[str, float | Tensor]:
-        """The coefficients that count now."""
+        """Return the coefficients that count now."""
         return {
             name: self._counts(self.start_at[name]) * weight if name in self.start_at else weight
             for name, weight in self.coefficients.items()
@@ -96,14 +96,16 @@ class Criterion(nn.Module):
         return (self.progress if start <= 1.0 else self.updates) >= start
 
     def set_progress(self, progress: float, updates: int) -> None:
-        """How far training has come, from 0 to 1, and after how many updates."""
+        """Set how far training has come, from 0 to 1, and after how many updates."""
         self.progress.fill_(progress)
         self.updates.fill_(updates)
 
     def update_baseline(self, costs: Tensor) -> None:
-        """After an update: b <- d b + (1 - d) mean C, d = ``baseline_decay``, over its sentences that have a target.
+        """Move the baseline after an update: b <- d b + (1 - d) mean C, d = ``baseline_decay``.
 
-        costs (2,) sums the ``Losses.costs`` of all micro-batches and processes; what is not finite moves nothing.
+        Args:
+            costs: (2,), the sum of ``Losses.costs`` over all micro-batches and processes of the update. The mean is of
+                the sentences that have a target; one that is not finite changes nothing.
         """
         mean = (costs[0] / costs[1]).to(self.baseline.dtype)
         self.baseline.lerp_(mean.where(mean.isfinite(), self.baseline), 1.0 - self.baseline_decay)

@@ -67,18 +67,18 @@ def cross_entropy(decoded: Decoded, batch: Batch, smoothing: float = 0.0) -> Cro
     surrogate = features.new_zeros(())
     if decoded.mixture is None:
         loss = output.loss(features[rows], targets[rows], smoothing, *copied)
-        real_tokens = loss.each
+        real_tokens = loss.per_token
     else:
         mixture = decoded.mixture.flatten().rows(rows)
         loss = output.mixed_loss(mixture, targets[rows], smoothing, *copied)
-        real_tokens = loss.each
+        real_tokens = loss.per_token
         if mixture.kind == "sampled":
             with torch.no_grad():
-                expected = output.loss(features[rows], targets[rows], smoothing).each.unsqueeze(1)
-            surrogate = ((loss.each - expected) * mixture.log_weights).mean(1).sum()
-            real_tokens = loss.each.mean(1)
-    per_token, correct = real_tokens.new_zeros(len(targets)), loss.hits.new_zeros(len(targets))
-    per_token[rows], correct[rows] = real_tokens, loss.hits
+                expected = output.loss(features[rows], targets[rows], smoothing).per_token.unsqueeze(1)
+            surrogate = ((loss.per_token - expected) * mixture.log_weights).mean(1).sum()
+            real_tokens = loss.per_token.mean(1)
+    per_token, correct = real_tokens.new_zeros(len(targets)), loss.correct.new_zeros(len(targets))
+    per_token[rows], correct[rows] = real_tokens, loss.correct
     return CrossEntropy(loss.smoothed + surrogate, loss.nll, per_token.view_as(mask), correct.view_as(mask))
 
 

@@ -18,8 +18,8 @@ _FULL = 0.9  # below this share of live rows, the state is copied without the de
 class BeamRows:
     """Rows of the state for the live slots, sentence by sentence; at first one a sentence, in slot 0.
 
-    A dead hypothesis' row stays as a passenger until a tenth of all are dead: dropping one copies the source
-    memory of the others, moving rows within their sentences does not.
+    Finished rows are kept until they are a tenth of the batch: dropping one copies the source memory of the others,
+    moving rows within their sentences does not.
     """
 
     def __init__(self, sentences: int, slots: int, device: torch.device) -> None:
@@ -47,7 +47,7 @@ class BeamRows:
             self.held = wanted
         elif parent is None:
             return Move()
-        first = (~live).byte().argsort(dim=1, stable=True)  # the live, then passengers
+        first = (~live).byte().argsort(dim=1, stable=True)  # the live, then the finished ones
         flat = first + torch.arange(len(live)).unsqueeze(1) * self.width
         slots = flat[torch.arange(self.width) < self.held.unsqueeze(1)].to(self.slots.device)
         before = slots if parent is None else slots // self.width * self.width + parent.flatten()[slots]
@@ -57,7 +57,7 @@ class BeamRows:
         return Move(index, regroup)
 
     def _reverse(self, places: int) -> Tensor:
-        """(B K,) the row of each flat place; row 0 where it has none (a passenger may come from anywhere)."""
+        """(B K,) the row of each flat place; row 0 where it has none (a finished row may come from anywhere)."""
         row = self.slots.new_zeros(places)
         row[self.slots] = torch.arange(len(self.slots), device=row.device)
         return row

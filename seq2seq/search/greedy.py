@@ -18,7 +18,7 @@ class Greedy(Search):
     """Says the most probable token at each step, the lowest id among equals; the score is the log-probability."""
 
     def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
-        """One output a sentence."""
+        """Return one output for each sentence."""
         return [[output] for output in chain(self, model, encoded, _most_probable)]
 
 

@@ -39,9 +39,7 @@ class Sample(Search):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("samples", self.samples, self.samples >= 1, "must be at least 1")
-        require(
-            "temperature", self.temperature, self.temperature > 0, "must be above 0 (its limit 0 is greedy search)"
-        )
+        require("temperature", self.temperature, self.temperature > 0, "must be above 0 (its limit 0 is greedy search)")
         require("top_k", self.top_k, self.top_k >= 0, "must be at least 0 (0: no cut)")
         require("top_p", self.top_p, 0 < self.top_p <= 1, "must be above 0 and at most 1 (1: no cut)")
         require("seed", self.seed, self.seed >= 0, "must be at least 0")

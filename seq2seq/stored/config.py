@@ -29,7 +29,7 @@ WHOLE = "max_source_tokens", "max_source_sentences", "max_target_tokens"
 
 
 def opened(content: Any, name: str, *, old: bool = False) -> dict[str, Any]:
-    """The config that ``content`` is, as plain data without references and in today's names.
+    """Return the config that ``content`` is, as plain data without references and in today's names.
 
     Args:
         content: What the file holds.
@@ -97,7 +97,7 @@ def check_task(config: Mapping[str, Any], name: str) -> None:
 
 
 def with_name(name: str, check: Any, *args: Any) -> Any:
-    """``check(*args)``, whose errors begin with the file's name."""
+    """Call ``check(*args)``; its errors begin with the file's name."""
     try:
         return check(*args)
     except UserError as error:

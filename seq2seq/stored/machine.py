@@ -36,7 +36,7 @@ WORDS = {
 
 
 def data_here(stored: Mapping[str, Any], typed: Mapping[str, Any], *, source: str) -> dict[str, Any]:
-    """The ``data`` node of a stored config as this machine reads it.
+    """Return the ``data`` node of a stored config as this machine reads it.
 
     Args:
         stored: The node, with what was typed put into it.
@@ -66,7 +66,7 @@ def data_here(stored: Mapping[str, Any], typed: Mapping[str, Any], *, source: st
 
 
 def resumed(config: Mapping[str, Any], typed: Mapping[str, Any], *, source: str) -> dict[str, Any]:
-    """The stored config of a run that goes on, as this machine trains it; ``typed`` is put into it later."""
+    """Return the stored config of a run that goes on, as this machine trains it; ``typed`` is put into it later."""
     data, mine = config.get("data"), typed.get("data") or {}
     if not isinstance(data, Mapping):
         raise UserError(f"{source}: data is missing, or no node")
@@ -87,19 +87,19 @@ def resumed(config: Mapping[str, Any], typed: Mapping[str, Any], *, source: str)
 
 
 def cache() -> str:
-    """Where this installation's ``conf/`` puts caches."""
+    """Return the directory where this installation's ``conf/`` puts caches."""
     return str(read_yaml(CONF / "data" / "base" / "corpus.yaml")["cache"])
 
 
 @functools.cache
 def known() -> frozenset[str]:
-    """The texts in this installation's files of ``conf/data``."""
+    """Return the texts in this installation's files of ``conf/data``."""
     files = sorted((CONF / "data").rglob("*.yaml"))
     return frozenset(value for file in files for _, value in leaves(read_yaml(file)) if isinstance(value, str))
 
 
 def _trainer(stored: Any, typed: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Numbers and switches, and words where they are choices."""
+    """Return the trainer's options: numbers, switches, and words where they are choices."""
     if not isinstance(stored, Mapping):
         raise UserError(f"{source}: trainer is missing, or no node")
     if "_target_" in typed:  # chosen anew
@@ -118,7 +118,7 @@ def _trainer(stored: Any, typed: Mapping[str, Any], source: str) -> dict[str, An
 
 
 def _loggers(stored: Any, typed: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Those of ``conf/logger`` by their names; other options than there count only if typed."""
+    """Return the loggers of ``conf/logger`` by their names; other options than there count only if typed."""
     found: dict[str, Any] = {}
     if stored is not None and not isinstance(stored, Mapping):
         raise UserError(f"{source}: logger is no mapping")

@@ -59,7 +59,7 @@ class About:
 
 
 def side_file(side: str) -> str:
-    """The name of the tokenizer's file of a side."""
+    """Return the name of the tokenizer's file of a side."""
     return f"{side}.model"
 
 
@@ -103,7 +103,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -
 
 
 def about(path: Path) -> About:
-    """What the model file ``path`` says of itself, once its bytes and those of the files beside it are verified.
+    """Return what the model file ``path`` says of itself, once its bytes and those of the files beside it are verified.
 
     Raises:
         UserError: It is no model of this application, of a later format, or it or a file beside it is damaged.
@@ -146,7 +146,7 @@ def about(path: Path) -> About:
 
 
 def beside(path: Path, name: str, digest: str) -> bytes:
-    """The verified content of the file ``name`` beside the model file ``path``."""
+    """Return the verified content of the file ``name`` beside the model file ``path``."""
     file = path.parent / name
     try:
         found = file.stat()
@@ -163,7 +163,7 @@ def beside(path: Path, name: str, digest: str) -> bytes:
 
 
 def weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a verified model file."""
+    """Return the tensors of a verified model file."""
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -172,7 +172,7 @@ def weights(path: Path) -> dict[str, Tensor]:
 
 
 def best_of(folder: Path, digest: str | None) -> Path | None:
-    """The file in ``folder`` that is the best model with ``digest``, in its place or waiting for it; None: no best.
+    """Return the file in ``folder`` that is the best model with ``digest``, in its place or beside it; None if none is.
 
     Raises:
         UserError: Neither is that model.
@@ -200,7 +200,7 @@ def settle(folder: Path, digest: str | None) -> None:
 
 
 def _header(path: Path) -> bytes:
-    """The JSON at the start of a safetensors file."""
+    """Return the JSON at the start of a safetensors file."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
@@ -212,7 +212,7 @@ def _header(path: Path) -> bytes:
 
 
 def _hash(path: Path, digest: str | None) -> str:
-    """SHA-256 of a file whose own ``digest`` is taken for zeros."""
+    """Return the SHA-256 of a file whose own ``digest`` is taken for zeros."""
     total = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -228,5 +228,5 @@ def _hash(path: Path, digest: str | None) -> str:
 
 
 def config_of(path: Path, found: About) -> Any:
-    """The content of the config beside a model file, as plain data."""
+    """Return the content of the config beside a model file, as plain data."""
     return plain.parse_yaml(beside(path, CONFIG, found.files[CONFIG]), str(path.parent / CONFIG))

@@ -84,7 +84,7 @@ CHOICES = {"encoder": {"clip": "video"}}
 
 
 def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` with today's names of keys and classes. What is no mapping, or unknown, stays as it is."""
+    """Return ``config`` with today's names of keys and classes. What is no mapping, or unknown, stays as it is."""
     result = {str(key): _classes(value) for key, value in config.items()}
     data, task = result.get("data"), result.get("task") or {}
     if isinstance(data, dict) and isinstance(task, dict) and "_target_" not in task:
@@ -96,7 +96,7 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def key(path: str, names: Mapping[str, str] = KEYS) -> str:
-    """Today's path of the key ``path``, by those of ``names`` that it equals or stands below."""
+    """Return today's path of the key ``path``, by those of ``names`` that it equals or stands below."""
     for old, new in names.items():
         if path == old or path.startswith(f"{old}."):
             return new + path[len(old) :]
@@ -104,7 +104,7 @@ def key(path: str, names: Mapping[str, str] = KEYS) -> str:
 
 
 def class_path(path: str) -> str:
-    """Today's path of the class that once was ``path``."""
+    """Return today's path of the class that once was ``path``."""
     module, _, name = path.rpartition(".")
     module = MODULES.get(module, module)
     today = CLASSES.get(f"{module}.{name}", name)

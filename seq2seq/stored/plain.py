@@ -35,7 +35,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read_yaml(file: Path) -> Any:
-    """The content of a YAML file that a run left.
+    """Return the content of a YAML file that a run left.
 
     Raises:
         UserError: It can't be read, is no YAML, is too large or too deep, or uses aliases.
@@ -48,7 +48,7 @@ def read_yaml(file: Path) -> Any:
 
 
 def parse_yaml(content: bytes, name: str) -> Any:
-    """``content`` as plain data; ``name`` is what errors call it."""
+    """Return ``content`` as plain data; ``name`` is what errors call it."""
     if len(content) > MAX_BYTES:
         raise UserError(f"{name} is refused: a config of more than {MAX_BYTES >> 20} MB")
     try:
@@ -69,7 +69,7 @@ def parse_yaml(content: bytes, name: str) -> Any:
 
 
 def read_json(file: Path) -> Any:
-    """The content of a JSON file that a run left."""
+    """Return the content of a JSON file that a run left."""
     try:
         return parse_json(file.read_text(encoding="utf-8"), str(file))
     except OSError as error:
@@ -79,7 +79,7 @@ def read_json(file: Path) -> Any:
 
 
 def parse_json(text: str, name: str) -> Any:
-    """``text`` as plain data; ``name`` is what errors call it."""
+    """Return ``text`` as plain data; ``name`` is what errors call it."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -122,7 +122,7 @@ def refuse_references(config: Mapping[str, Any], name: str) -> None:
 
 
 def resolved(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An old config with its references replaced by what they lead to: other keys of it, and ``oc.select`` of them.
+    """Return an old config with its references (to other keys, and ``oc.select`` of them) replaced by their values.
 
     Raises:
         UserError: Another resolver is asked for, a reference leads nowhere or in a circle, or to too much.
@@ -169,7 +169,7 @@ def resolved(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _scalar(text: str, name: str) -> Any:
-    """What a default of ``oc.select`` stands for: a number, a switch, null or a text."""
+    """Return what a default of ``oc.select`` stands for: a number, a switch, null or a text."""
     value = parse_yaml(text.encode(), name)
     if value is not None and not isinstance(value, str | int | float):
         raise UserError(f"{name} is refused: the default of oc.select must be a number, a text or null")

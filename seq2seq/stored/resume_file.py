@@ -47,7 +47,7 @@ def is_old(path: Path) -> bool:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, once its digest is verified: dicts, lists, texts, numbers and tensors.
+    """Return the content of a checkpoint, once its digest is verified: dicts, lists, texts, numbers and tensors.
 
     Raises:
         UserError: It is damaged, is no checkpoint, or holds more than plain data.

@@ -45,7 +45,7 @@ class Roles:
                 self.targets["optimizer", ""].add(name)
 
     def of(self, path: str) -> tuple[set[str], bool]:
-        """The classes that may stand at ``path``, and whether its node is a partial one."""
+        """Return the classes that may stand at ``path``, and whether its node is a partial one."""
         places = self._closure({("", "")})
         for key in path.split("."):
             places = self._closure({(group, f"{below}.{key}" if below else key) for group, below in places})
@@ -75,7 +75,11 @@ class Roles:
                     self.same[place] |= {("", name) for name in re.findall(r"(?:\$\{|oc\.select:)(\w+)(?=[,}])", value)}
 
     def _default(self, group: str, entry: Any) -> None:
-        """``rnn@words``, ``base/corpus@_here_``, ``score: dot``, ``override /encoder@_global_.encoder: cnn`` ..."""
+        """Note an entry of a defaults list.
+
+        Entries are such as ``rnn@words``, ``base/corpus@_here_``, ``score: dot``, ``override
+        /encoder@_global_.encoder: cnn``.
+        """
         is_group = isinstance(entry, Mapping)
         text = next(iter(entry)) if is_group else str(entry)
         text = text.removeprefix("override ").strip()
@@ -101,7 +105,7 @@ class Roles:
 
 @functools.cache
 def roles() -> Roles:
-    """Those of this installation's ``conf/``."""
+    """Return the roles by this installation's ``conf/``."""
     return Roles(CONF)
 
 
@@ -125,7 +129,7 @@ def check(config: Mapping[str, Any], name: str, prefix: str = "") -> None:
 
 
 def _mappings(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """All mappings with their paths."""
+    """Yield all mappings with their paths."""
     if isinstance(value, Mapping):
         yield path, value
         for key, below in value.items():

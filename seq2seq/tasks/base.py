@@ -37,7 +37,7 @@ class ScoredRecords:
 
     @property
     def sources(self) -> list[str]:
-        """The source of each record."""
+        """Return the source of each record."""
         return [record["source"] for record in self.records]
 
 

@@ -105,7 +105,7 @@ class Captioning(Task):
         )
 
     def _objects_named(self, scored: ScoredRecords) -> dict[str, MetricResult]:
-        """Of drawn scenes, of which all that is true to say is a reference: what was said rightly."""
+        """Return how many words are right, of drawn scenes, whose references are all that is true of them."""
         naming = {
             word
             for record in scored.readable

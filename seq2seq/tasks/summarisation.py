@@ -81,14 +81,14 @@ class Summarisation(Task):
         )
 
     def _copied_words(self, scored: ScoredRecords) -> dict[str, MetricResult]:
-        """Of the words that only copying can say, the share that was said."""
+        """Return the share that was said of the words that only copying can say."""
         targets = [record["target"] for record in scored.records]
         rows = copied_words(scored.sources, targets, scored.outputs, scored.codec.target.knows)
         share = MetricResult.share(rows, "source words that the target vocabulary lacks")
         return {} if share is None else {"copy_accuracy": share}
 
     def _copied_sentences(self, scored: ScoredRecords) -> dict[str, MetricResult]:
-        """ROUGE of summaries that copy whole sentences, by the code that scores the model's."""
+        """Return ROUGE of summaries that copy whole sentences, by the code that scores the model's."""
         metrics = [name for name in self.metrics if name.startswith("rouge")]
         if not metrics:
             return {}

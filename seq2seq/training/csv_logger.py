@@ -31,12 +31,12 @@ class CSVLogger(Logger):
 
     @property
     def name(self) -> str:
-        """Of the kind of logger."""
+        """Return the name of this kind of logger."""
         return "csv"
 
     @property
     def version(self) -> str:
-        """A run has one."""
+        """Return the version, of which a run has one."""
         return ""
 
     @property

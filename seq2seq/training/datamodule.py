@@ -41,7 +41,7 @@ class DataModule(L.LightningDataModule):
         return Lazy(self.corpus.loader("valid", self.trainer.global_rank, self.trainer.world_size))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Without waiting for it."""
+        """Copy a batch to the device without waiting for it."""
         return batch.to(device, non_blocking=True)
 
     def state_dict(self) -> dict[str, Any]:

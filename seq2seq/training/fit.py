@@ -207,7 +207,7 @@ class _Session:
         self.trainer.loggers = _loggers(config, self.run_dir)
 
     def _callbacks(self, phases: PhaseProfiler | None, is_shown: bool) -> list[Callback]:
-        """In the order in which they act. ``Checkpoints`` comes last, when all others know of the update."""
+        """Return the callbacks in the order in which they act; ``Checkpoints`` is last, when all know of the update."""
         o, validation = self.options, self.module.validation
         optional: list[Callback] = []
         if o.num_plots and o.decoding is not None:
@@ -238,7 +238,7 @@ def settle(run_dir: Path, last: Path) -> None:
 
 
 def _kept(config: DictConfig, model: Seq2Seq) -> dict[str, Any]:
-    """The config as it is stored: resolved, and with what a network of another library is built of."""
+    """Return the config as it is stored: resolved, and with what a network of another library is built of."""
     kept = plain(config)
     model.encoder.describe(kept["encoder"])
     return kept

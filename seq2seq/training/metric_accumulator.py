@@ -42,7 +42,7 @@ class MetricAccumulator:
         return found
 
     def put(self, totals: dict[str, float], device: torch.device) -> None:
-        """Go on from these."""
+        """Go on from stored sums."""
         self._host = {name: value for name, value in totals.items() if isinstance(value, int)}
         floats = {name: value for name, value in totals.items() if name not in self._host}
         self._device = {name: torch.tensor(v, dtype=_widest(device), device=device) for name, v in floats.items()}

@@ -46,20 +46,20 @@ class Training(L.LightningModule):
 
     @property
     def schedule(self) -> Schedule:
-        """The learning-rate schedule of the run."""
+        """Return the learning-rate schedule of the run."""
         found = self.lr_schedulers()
         assert isinstance(found, Schedule)
         return found
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Built when the parameters stand on their device."""
+        """Build optimiser and schedule, when the parameters are on their device."""
         optimizer = self.make_optimizer(parameter_groups(self, self.options.weight_decay_on))
         schedule = self.make_schedule(optimizer)
         schedule.plan(self.trainer.estimated_stepping_batches, timed=time_limit(self.trainer) is not None)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Rewards are of the model with its norms' statistics as they are, and so is all that is learnt beside."""
+        """Freeze the statistics of batch norms where rewards train: samples and likelihood are of one model."""
         if self.update.self_critical is not None:
             for norm in self.update.norms:
                 norm.eval()
@@ -109,7 +109,7 @@ class Training(L.LightningModule):
         self.validation.step(self.model, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Scores, for early stopping, the schedule and the curves."""
+        """Compute the scores, for early stopping, the schedule and the loggers."""
         scores = self.validation.finish()
         give_back()
         self.log_dict({f"validation/{name}": score for name, score in scores.items()}, logger=False)

@@ -24,7 +24,7 @@ class TrainingOptions:
     metrics: Sequence[str] = ()  # scores of generated text at validation: bleu, chrf, ter
     decoding: Search | None = None  # how that text is generated
     num_plots: int = 0  # validation sentences whose attention is drawn as training goes
-    plots_every: int | None = None  # validations from drawing to drawing; null: the 1st, 2nd, 4th, 8th, ...
+    plots_every: int | None = None  # draw every N validations; null: at the 1st, 2nd, 4th, 8th, ...
     save_attention: int = 0  # test outputs whose attention is kept for comparison
     faithfulness_examples: int = 0  # test records on which attention is held against erasing and gradients
     averaging: Literal["none", "ema", "last"] = "none"  # the weights that are validated and kept as best

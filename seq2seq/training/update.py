@@ -136,8 +136,9 @@ class Update:
         self.sums.add(updates=good, tokens=good * mine, **{name: v.where(good, 0) for name, v in figures.items()})
 
     def constrain(self) -> None:
-        """After the optimiser's step: share the statistics of batch norms between the processes, and let mechanisms
-        put their parameters back into their set.
+        """Constrain the model after the optimiser's step.
+
+        The statistics of batch norms are averaged over the processes, and mechanisms project their parameters.
         """
         learning = [buffer for norm in self.norms if norm.training for buffer in norm.buffers()]
         distributed.all_reduce_mean([buffer for buffer in learning if buffer.is_floating_point()])

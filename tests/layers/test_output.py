@@ -72,8 +72,8 @@ def test_hits_are_counted_in_evaluation(context: type[torch.no_grad]) -> None:
     targets[1] = PAD
     with context():
         found = layer.loss(features, targets)
-    assert found.hits.tolist() == (targets.eq(best) & targets.ne(PAD)).tolist()
-    assert found.hits.sum() == 2
+    assert found.correct.tolist() == (targets.eq(best) & targets.ne(PAD)).tolist()
+    assert found.correct.sum() == 2
     assert not found.smoothed.requires_grad
     torch.testing.assert_close(found.smoothed, reference(layer, features, targets, 0.0).detach())
 

@@ -32,7 +32,7 @@ class ImageFolderReader(Tabular):
             yield row
 
     def fingerprint(self, split: str, at: DataLocation) -> str:
-        """Of the table's content."""
+        """Return a digest of the table's content."""
         return digest([self._table(split, at)]) + self.options
 
     def files(self, split: str, at: DataLocation) -> str:

@@ -52,7 +52,7 @@ class KarpathyReader(Reader):
         return Row(place, Record(source=self.images.format(**fields), target=captions[0], references=captions))
 
     def fingerprint(self, split: str, at: DataLocation) -> str:
-        """Of the file's content."""
+        """Return a digest of the file's content."""
         return f"{digest([at.folder / self.file])} {self.images} {dict(self.joined)}"
 
     def files(self, split: str, at: DataLocation) -> str:

@@ -54,7 +54,7 @@ class TableReader(Tabular):
         yield from self.columns(at).rows(entries, uniform=uniform)
 
     def fingerprint(self, split: str, at: DataLocation) -> str:
-        """Of the files' content."""
+        """Return a digest of the files' content."""
         if (one := self._one(at)) is not None:
             return one.fingerprint(split, at)
         return digest(self._files(split, at)) + self.options

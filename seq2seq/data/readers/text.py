@@ -34,7 +34,7 @@ class ParallelTextReader(Reader):
                 yield Row(second if left.strip() and not right.strip() else first, Record(source=left, target=right))
 
     def fingerprint(self, split: str, at: DataLocation) -> str:
-        """Of the files' content."""
+        """Return a digest of the files' content."""
         return digest(self._files(split, at))
 
     def files(self, split: str, at: DataLocation) -> str:

@@ -37,7 +37,7 @@ class ToyCaptioning(Generated):
             raise UserError(f"things={self.things} must lie in 1..3")
 
     def generate(self) -> dict[str, list[Record]]:
-        """Drawn one after another."""
+        """Return the records of each split, drawn one after another."""
         random = Random(self.seed)
         painter = Painter(random, held_out(random, self.novel, self.share), self.novel, self.things)
         counts = {"train": self.train, "valid": self.valid, "test": self.test}

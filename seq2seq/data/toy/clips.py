@@ -52,7 +52,7 @@ class ToyClips(Generated):
             raise UserError(f"frames={self.frames} must be at least 3, for three moments")
 
     def generate(self) -> dict[str, list[Record]]:
-        """Drawn one after another."""
+        """Return the records of each split, drawn one after another."""
         random = Random(self.seed)
         painter = Painter(random, held_out(random, self.novel, self.share), self.novel, most=1)
         counts = {"train": self.train, "valid": self.valid, "test": self.test}

@@ -63,10 +63,10 @@ class Probe(Generated):
 
     @abstractmethod
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """The target of ``source``."""
+        """Return the target of ``source``."""
 
     def draw(self, random: Random, length: int) -> list[str]:
-        """A source of ``length`` words."""
+        """Draw a source of ``length`` words."""
         return random.choices(self.words, k=length)
 
     @cached_property
@@ -111,7 +111,7 @@ class Reverse(Probe):
     """y_j = x_{S-1-j}. Where to look depends on the length, and moves backwards."""
 
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """The source from its end."""
+        """Return the source in reverse."""
         return [SourceTarget(source[i], (i,)) for i in reversed(range(len(source)))]
 
 
@@ -189,7 +189,7 @@ class Needle(Probe):
         return hay
 
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """What follows the mark."""
+        """Return the words that follow the mark."""
         first = source.index(MARK) + 1
         return [SourceTarget(source[i], (i,)) for i in range(first, first + self.value)]
 

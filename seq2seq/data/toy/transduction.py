@@ -94,7 +94,7 @@ class ToyTransduction(Generated):
     seed: int = 1
 
     def generate(self) -> dict[str, list[Record]]:
-        """Drawn one after another."""
+        """Return the records of each split, drawn one after another."""
         records = _drawn(Random(self.seed))
         sizes = {"train": self.train, "valid": self.valid, "test": self.test}
         return {split: [next(records) for _ in range(size)] for split, size in sizes.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
@@ -28,9 +28,9 @@ class Annealing(Callback):
         """Find out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
         self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
         self.timer = time_limit(trainer)
-        assert isinstance(pl_module, Training)
-        self.mechanisms = [module for module in pl_module.modules() if isinstance(module, Attention)]
-        self.encoder, self.criterion = pl_module.model.encoder, pl_module.criterion
+        module = cast(Training, pl_module)
+        self.mechanisms = [part for part in module.modules() if isinstance(part, Attention)]
+        self.encoder, self.criterion = module.model.encoder, module.criterion
         if not 0 < self.steps < math.inf:
             self.steps = math.inf
             if self.timer is None:
@@ -39,7 +39,7 @@ class Annealing(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Progress counts updates or, where that is nearer to its end, time."""
+        """Set the progress by updates or, where that is nearer to its end, by time."""
         progress = min(trainer.global_step / self.steps, 1.0)
         if self.timer is not None:
             elapsed, left = self.timer.time_elapsed(), max(self.timer.time_remaining() or 0.0, 0.0)
@@ -68,7 +68,7 @@ class Annealing(Callback):
 
 
 def _annealed(module: nn.Module) -> Iterator[str]:
-    """The buffers of mechanisms that differ between the ends of training; they are left as at its beginning."""
+    """Yield the buffers of mechanisms that differ between the ends of training; they are left as at its beginning."""
     for path, mechanism in module.named_modules():
         if isinstance(mechanism, Attention):
             mechanism.set_progress(1.0)

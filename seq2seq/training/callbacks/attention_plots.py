@@ -31,7 +31,7 @@ class AttentionPlots(Callback):
         self.validations = 0
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """While the averaged weights are in the model."""
+        """Draw if it is time, while the averaged weights are in the model."""
         if trainer.sanity_checking:
             return
         self.validations += 1
@@ -46,11 +46,11 @@ class AttentionPlots(Callback):
                     logger.log_image(f"attention/{path.stem}", [str(path)], step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of validations."""
+        """Return the number of validations."""
         return {"validations": self.validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The number of validations."""
+        """Restore the number of validations."""
         self.validations = state_dict["validations"]
 
     def _draw(self, module: Training, directory: Path) -> Iterator[Path]:

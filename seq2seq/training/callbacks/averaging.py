@@ -35,13 +35,13 @@ class Averaging(Callback):
 
     @abstractmethod
     def update(self, weights: Weights, step: int) -> None:
-        """Called after each update."""
+        """Follow the weights after an update."""
 
     def refresh(self, weights: Weights, step: int) -> None:
-        """Called before a validation; again for the same step if that validation was broken off."""
+        """Prepare the average for a validation; called again for a step whose validation was broken off."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A checkpoint's average comes on the CPU."""
+        """Move the average to the device: a checkpoint's comes on the CPU."""
         self.average = [average.to(pl_module.device) for average in self.average]
 
     def on_train_batch_end(
@@ -65,7 +65,7 @@ class Averaging(Callback):
             self._swap(pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Validation may have been left."""
+        """Put the trained weights back where a validation was broken off."""
         if self._swapped:
             self._swap(pl_module)
 
@@ -78,7 +78,7 @@ class Averaging(Callback):
         self._swapped = bool(self.average) and not self._swapped
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: AveragingState) -> None:
-        """Both sets of weights; only called outside validation."""
+        """Write both sets of weights; only called outside validation."""
         if self.average:
             of = {id(p): average for p, average in zip(pl_module.parameters(), self.average, strict=True)}
             averages = {name: of[id(p)] for name, p in pl_module.named_parameters(remove_duplicate=False)}
@@ -106,13 +106,13 @@ class MovingAverage(Averaging):
         self.decay, self.trained = decay, trained
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The weights to start with, unless training goes on."""
+        """Start with the weights as they are, unless training goes on."""
         super().on_train_start(trainer, pl_module)
         if self.trained and not self.average:
             self.average = [weight.detach().clone() for weight in pl_module.parameters()]
 
     def update(self, weights: Weights, step: int) -> None:
-        """One step of the average."""
+        """Take one step of the average."""
         if not self.average:
             self.average = [weight.detach().clone() for weight in weights]
         else:
@@ -129,7 +129,7 @@ class LastAverage(Averaging):
         self.latest = -1  # the step of the last one
 
     def update(self, weights: Weights, step: int) -> None:
-        """Nothing changes between validations."""
+        """Do nothing: the average changes at validations only."""
 
     def refresh(self, weights: Weights, step: int) -> None:
         """Take the weights in."""
@@ -150,7 +150,7 @@ class LastAverage(Averaging):
 
 
 def averaging(options: TrainingOptions) -> list[Callback]:
-    """What ``training.averaging`` asks for."""
+    """Return the callbacks that ``training.averaging`` asks for."""
     if options.averaging == "ema":
         return [MovingAverage(options.ema_decay, trained=options.init_from is not None)]
     return [LastAverage(options.average_last)] if options.averaging == "last" else []

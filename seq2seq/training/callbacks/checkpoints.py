@@ -54,13 +54,13 @@ class RunFiles(TorchCheckpointIO):
             sync(self.folder)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The verified content of a checkpoint."""
+        """Return the verified content of a checkpoint."""
         content = resume_file.read(Path(path))
         self._resumed, self.digest = True, content.get("model")
         return content
 
     def finish(self, steps: int, has_best: bool) -> Path:
-        """The file of the best model; where no validation chose one, it is made of the last weights."""
+        """Return the file of the best model; where no validation chose one, it is made of the last weights."""
         old = self.folder / "best.ckpt"
         if has_best:
             return self.model if self.model.exists() else old  # of a run that an earlier version began
@@ -126,25 +126,25 @@ class Checkpoints(Checkpoint):
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Without validation nothing was saved at the end."""
+        """Save the last updates, which no validation saved."""
         if trainer.global_step != self._saved_step:
             self._save(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """What a signal or a non-finite loss leaves is the last whole update; after other errors, who knows."""
+        """Save after a signal or a non-finite loss, which leave a whole update; other errors may not."""
         if isinstance(exception, Interrupted | NonFiniteError):
             self._save(trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """What was loaded need not be saved again before there is an update."""
+        """Note the step, so that nothing is saved again before the next update."""
         self._saved_step = checkpoint["global_step"]
 
     def state_dict(self) -> dict[str, Any]:
-        """What is best so far."""
+        """Return what is best so far."""
         return {"best_score": self.best_score, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """What is best so far."""
+        """Restore what is best so far."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
 
     def _save(self, trainer: L.Trainer) -> None:

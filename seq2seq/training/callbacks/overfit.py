@@ -24,7 +24,7 @@ class Overfit(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The loss before this update."""
+        """Stop once the loss before this update is below the target."""
         self.reached = float(outputs["loss"]) * trainer.accumulate_grad_batches / max(batch.target_tokens, 1)
         if self.reached < self.target:
             trainer.should_stop = True

@@ -52,13 +52,13 @@ class PhaseProfiler(Profiler):
 
     @staticmethod
     def now() -> float:
-        """Seconds, all work given to the device done."""
+        """Return the time in seconds, once the device has done its work."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter()
 
     def summary(self) -> str:
-        """Lightning would print it; ``Profile`` does."""
+        """Return nothing to print: ``Profile`` logs the table."""
         return ""
 
 
@@ -94,7 +94,7 @@ class Profile(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Tell, and write it down."""
+        """Log the table and write it into a file."""
         text = "\n".join(self._lines) or f"too few updates to measure: at least {WARM_UP + 2 * self.updates} are needed"
         log.info("\n%s", text)
         if trainer.is_global_zero:

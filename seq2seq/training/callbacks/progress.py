@@ -34,7 +34,7 @@ class Progress(ProgressBar):
         self._first, self._began, self._told = 0, 0.0, 0.0
 
     def disable(self) -> None:
-        """On all ranks but the first (Lightning calls it)."""
+        """Hide the bar; Lightning calls it on all ranks but the first."""
         self._shown = False
 
     def enable(self) -> None:
@@ -42,7 +42,7 @@ class Progress(ProgressBar):
         self._shown = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From where the run stands."""
+        """Begin the bar where the run stands."""
         self._first, self._began, self._told = trainer.global_step, time.monotonic(), time.monotonic()
         if self._shown and sys.stderr.isatty():
             self._bars.enter_context(logging_redirect_tqdm())
@@ -71,7 +71,7 @@ class Progress(ProgressBar):
             log.info("%s", self._line(trainer))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A second bar, while it lasts."""
+        """Show a second bar during validation."""
         if self._bar is not None:
             total = (
                 sum(trainer.num_val_batches) if isinstance(trainer.num_val_batches, list) else trainer.num_val_batches
@@ -130,6 +130,6 @@ class Progress(ProgressBar):
 
 
 def _updates(trainer: L.Trainer) -> int | None:
-    """How many there will be, if that can be told."""
+    """Return the number of updates of the run, or None where it is not known."""
     total = trainer.estimated_stepping_batches
     return int(total) if 0 < total < math.inf else None

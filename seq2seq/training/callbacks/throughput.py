@@ -31,7 +31,7 @@ class Throughput(Callback):
 
     @property
     def speed(self) -> float:
-        """Target tokens a second, of the whole training."""
+        """Return target tokens per second, of the whole training."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -47,7 +47,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Figures, if it is time."""
+        """Log the figures, if it is time."""
         if trainer.global_step % self.every == 0 and ends_update(trainer):
             self._report(trainer, pl_module)
 
@@ -68,7 +68,7 @@ class Throughput(Callback):
         self._report(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """What goes on, with the sums of the figures to come."""
+        """Write the counts of the run, and the sums of the next figures."""
         assert isinstance(pl_module, Training)
         checkpoint["curves"] = {
             "tokens": self.tokens,
@@ -78,7 +78,7 @@ class Throughput(Callback):
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """What goes on; of a run that was stopped after its last update, it is also what the results tell."""
+        """Restore the counts: of a run that was stopped after its last update they are what its results say."""
         assert isinstance(pl_module, Training)
         self._restored = checkpoint["curves"]
         self.tokens, self.seconds = self._restored["tokens"], self._restored["seconds"]
