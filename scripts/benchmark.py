@@ -23,12 +23,12 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-import curves
+import attention_scaling
 import documents
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from peers import ours
-from peers.contest import PEER, Figures, Side, compare, contest
+from peers import seq2seq_worker
+from peers.benchmark_runner import PEER, Figures, Side, compare, contest
 
 from seq2seq.cli.hydra_app import explain
 from seq2seq.config.instantiate import build_node
@@ -39,7 +39,10 @@ INSTALL = (
     f"python3 -m venv joey && joey/bin/pip install {JOEY} torch==2.13.0 sentencepiece==0.2.0 importlib_metadata "
     "setuptools, then --peer-python joey/bin/python"
 )
-MODELS = {"train": tuple(ours.MODELS), "decode": ("transformer", "rnn-additive")}  # unless --models says which
+MODELS = {
+    "train": tuple(seq2seq_worker.MODELS),
+    "decode": ("transformer", "rnn-additive"),
+}  # unless --models says which
 ATTENTION = ("curves", "additive", "weights")
 SIDES = "of conf/self_attention, in the encoder's slot (default: %(default)s)"
 TOLD = ("what", "data", "warmup", "steps", "batch_tokens", "sentences", "length", "beam", "peer_batch")
@@ -55,7 +58,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     both = argparse.ArgumentParser(add_help=False, parents=[every])
     both.add_argument("--data", metavar="DIR", help="folder with {train,val,test}.{en,de} (else from the hub)")
     both.add_argument("--peer-python", metavar="FILE", help=f"an interpreter with {JOEY} (else we alone are measured)")
-    both.add_argument("--models", nargs="+", choices=ours.MODELS, metavar="MODEL", help=", ".join(ours.MODELS))
+    both.add_argument(
+        "--models", nargs="+", choices=seq2seq_worker.MODELS, metavar="MODEL", help=", ".join(seq2seq_worker.MODELS)
+    )
     both.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of our config, to try out")
 
     train = commands.add_parser("train", parents=[both], help="target tokens a second of optimiser steps")
@@ -136,7 +141,9 @@ def compete(options: argparse.Namespace) -> Figures:
         check_peer(options.peer_python)
     models = {}
     with tempfile.TemporaryDirectory() as name:
-        ours.export(build_node(ours.config_of(options.models[0], options.data, *options.set).data), Path(name))
+        seq2seq_worker.export(
+            build_node(seq2seq_worker.config_of(options.models[0], options.data, *options.set).data), Path(name)
+        )
         task = {key: value for key, value in vars(options).items() if key in TOLD}
         for model in options.models:
             about = {**task, "model": model, "folder": name, "overrides": options.set}
@@ -152,21 +159,21 @@ def attend(options: argparse.Namespace) -> Figures:
     with tempfile.TemporaryDirectory() as name:
         common = {"rounds": options.rounds, "threads": options.threads, "folder": Path(name)}
         if "curves" in options.only:
-            names = options.sides or curves.choices(options.window, **sizes, causal=options.causal)
-            curves.check(names)
+            names = options.sides or attention_scaling.choices(options.window, **sizes, causal=options.causal)
+            attention_scaling.check(names)
             bytes_ = options.gibibytes * 2**30
             task = {**sizes, "causal": options.causal, "bytes_": bytes_}
-            found["curves"] = curves.over_lengths(sorted(options.lengths), names, **common, **task)
+            found["curves"] = attention_scaling.over_lengths(sorted(options.lengths), names, **common, **task)
         if "additive" in options.only:
-            found["additive"] = curves.additive(**common, compiled=options.compile)
+            found["additive"] = attention_scaling.additive(**common, compiled=options.compile)
         if "weights" in options.only:
-            found["weights"] = curves.weights(**common, **sizes)
+            found["weights"] = attention_scaling.weights(**common, **sizes)
     return found
 
 
 def read(options: argparse.Namespace) -> list[Figures]:
     """Updates on long documents."""
-    curves.check(options.sides, also=())
+    attention_scaling.check(options.sides, also=())
     task = {"targets": options.targets, "vocabulary": options.vocabulary, "overrides": options.set}
     with tempfile.TemporaryDirectory() as name:
         limits = {"rounds": options.rounds, "threads": options.threads, "gibibytes": options.gibibytes}
@@ -176,8 +183,10 @@ def read(options: argparse.Namespace) -> list[Figures]:
 def sides(options: argparse.Namespace, model: str) -> list[Side]:
     """Who competes: on a CPU, JoeyNMT has fp32 alone."""
     precisions = ("fp32", "bf16") if (options.what, model) == ("train", "transformer") else ("fp32",)
-    here = [Side("this", precision, (sys.executable, "-m", "peers.ours")) for precision in precisions]
-    return here + ([Side(PEER, "fp32", (options.peer_python, "-m", "peers.joey"))] if options.peer_python else [])
+    here = [Side("this", precision, (sys.executable, "-m", "peers.seq2seq_worker")) for precision in precisions]
+    return here + (
+        [Side(PEER, "fp32", (options.peer_python, "-m", "peers.joeynmt_worker"))] if options.peer_python else []
+    )
 
 
 def check_peer(python: str) -> None:
@@ -248,9 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.output:
             options.output.write_text(json.dumps(report, indent=2) + "\n")
         if options.what == "attention":
-            print(head(report, curves.measured(report)), curves.tables(report), sep="\n")
+            print(head(report, attention_scaling.measured(report)), attention_scaling.tables(report), sep="\n")
             if options.plot and "curves" in report:
-                curves.plot(report, options.plot)
+                attention_scaling.plot(report, options.plot)
         elif options.what == "documents":
             results = report["documents"]
             print(head(report, (r for r in results if "versions" in r)), documents.table(results), sep="\n")

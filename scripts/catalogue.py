@@ -99,7 +99,7 @@ def add_runs(store: Figures, directories: Sequence[Path]) -> None:
 
 def add_speed(store: Figures, rounds: int, threads: int) -> None:
     """Measures all mechanisms that are not another's synonym, in both models."""
-    import pace
+    import mechanism_speed
     import torch
 
     from seq2seq.runtime.memory import keep_freed
@@ -112,7 +112,7 @@ def add_speed(store: Figures, rounds: int, threads: int) -> None:
     speed: Figures = {"date": date.today().isoformat(), "machine": host, "torch": torch.__version__}
     for slot in SLOTS:
         names = [entry.name for entry in entries(slot) if entry.same_as is None]
-        speed[slot] = {model: pace.measure(slot, model, names, rounds) for model in MODELS}
+        speed[slot] = {model: mechanism_speed.measure(slot, model, names, rounds) for model in MODELS}
     store["speed"] = speed
 
 

@@ -8,7 +8,7 @@ from math import log
 from pathlib import Path
 from statistics import median
 
-from peers.contest import Figures, Side, contest
+from peers.benchmark_runner import Figures, Side, contest
 
 GIBIBYTE = 2**30
 SIDES = ("multi_head", "multi_head dropout=0", "longformer window.reach=128")

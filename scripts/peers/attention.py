@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from peers.gate import Gate
-from peers.meter import Work, repeats, saved, seconds
+from peers.timing import Work, repeats, saved, seconds
+from peers.worker_protocol import Gate
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from pace import Trainee
-from peers.gate import Gate
-from peers.meter import seconds
+from peers.timing import seconds
+from peers.worker_protocol import Gate
 
 from seq2seq.batch import BOS, EOS, SPECIALS, Batch, Copies
 from seq2seq.runtime.memory import allocated, keep_freed

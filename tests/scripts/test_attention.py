@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/benchmark.py` has it
 
+import attention_scaling
 import benchmark
-import curves
 from matplotlib.image import imread
-from peers import attention, meter
+from peers import attention, timing
 
 WIDTH, HEADS, S = 16, 2, 10
 FIRST = attention.SDPA
@@ -31,8 +31,8 @@ def test_what_is_saved_is_counted_once_and_without_inputs() -> None:
         y = (x * w).tanh()  # inputs; the result
         return y * y.exp()  # the same result; exp's
 
-    assert meter.saved(work, (x, w)) == 2 * 4000
-    assert meter.saved(work, (x,)) == 3 * 4000
+    assert timing.saved(work, (x, w)) == 2 * 4000
+    assert timing.saved(work, (x,)) == 3 * 4000
 
 
 def test_a_figure_is_measured_for_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,8 +44,8 @@ def test_a_figure_is_measured_for_as_long_as_it_is_told(monkeypatch: pytest.Monk
         clock[0] += 0.5 if calls else 9.0  # the first call warms up
         calls.append(0)
 
-    assert meter.repeats(work, 2.0) == 4
-    assert meter.seconds(work, 3) == 0.5
+    assert timing.repeats(work, 2.0) == 4
+    assert timing.seconds(work, 3) == 0.5
 
 
 def task(**others: Any) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def test_the_forms_of_additive_attention_agree() -> None:
 
 def test_asked_for_weights_or_not() -> None:
     contexts = []
-    for name in curves.WEIGHTS:
+    for name in attention_scaling.WEIGHTS:
         torch.manual_seed(0)
         contexts.append(attention.weights(task(batch=2), name)[0]["forward"]())
     torch.testing.assert_close(*contexts)
@@ -97,10 +97,10 @@ def result(side: str, size: float, took: float) -> dict[str, Any]:
 
 def test_a_side_too_large_for_a_length_is_left_out() -> None:
     last = {name: (1000, result(name, size, took)) for name, size, took in (("a", 90, 1), ("b", 10, 1), ("c", 1, 5))}
-    assert curves.affordable(last, 1000, 200) == ["a", "b", "c"]
-    assert curves.affordable(last, 2000, 200) == ["b"]  # c is too slow, a too large
-    assert curves.affordable(last, 2000, 404) == ["a", "b"]
-    assert curves.affordable(last, 2000, 399) == ["b"]
+    assert attention_scaling.affordable(last, 1000, 200) == ["a", "b", "c"]
+    assert attention_scaling.affordable(last, 2000, 200) == ["b"]  # c is too slow, a too large
+    assert attention_scaling.affordable(last, 2000, 404) == ["a", "b"]
+    assert attention_scaling.affordable(last, 2000, 399) == ["b"]
 
 
 def test_tables() -> None:
@@ -112,7 +112,7 @@ def test_tables() -> None:
         ]
         for s in (1024, 2048, 4096)
     }
-    text = curves.tables(report)
+    text = attention_scaling.tables(report)
     assert "| sdpa | 105 | 419 | 1678 | S^2.0 |" in text
     assert "| linear | 10.2 | 20.5 | 41 | S^1.0 |" in text
     assert "| linear | 2 | 4 | 8 | S^1.0 |" in text
@@ -123,7 +123,7 @@ def test_tables() -> None:
             {"side": n, "times": {"step": t / 1000}, "saved": kept * 2**20, "peak": {}} for n, t, kept in forms
         ]
     }
-    assert "| ours | 4 | 3 | 1.50 | 10 | 0.10 |" in curves.tables(report)
+    assert "| ours | 4 | 3 | 1.50 | 10 | 0.10 |" in attention_scaling.tables(report)
 
 
 def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ from seq2seq.errors import UserError
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/benchmark.py` has it
 
 import benchmark
-from peers import joey, ours
-from peers.contest import PEER, Side, compare, contest
-from peers.gate import Gate, Steps
+from peers import joeynmt_worker, seq2seq_worker
+from peers.benchmark_runner import PEER, Side, compare, contest
+from peers.worker_protocol import Gate, Steps
 
 TINY = ("model.dim=8", "model.embedding_dim=8", "data.tokenizer.vocab_size=40")
 
@@ -94,9 +94,9 @@ def test_speeds_are_medians_and_ratios_go_round_by_round() -> None:
     assert "ratio" not in results[1]
 
 
-@pytest.mark.parametrize("model", ours.MODELS)
+@pytest.mark.parametrize("model", seq2seq_worker.MODELS)
 def test_both_sides_are_configured_alike(model: str, tmp_path: Path) -> None:
-    mine, theirs = ours.config_of(model, None), joey.config_of(model, tmp_path, tmp_path)
+    mine, theirs = seq2seq_worker.config_of(model, None), joeynmt_worker.config_of(model, tmp_path, tmp_path)
     encoder, decoder, training = theirs["model"]["encoder"], theirs["model"]["decoder"], theirs["training"]
     assert mine.data.max_tokens == training["batch_size"]
     assert mine.loss.label_smoothing == training["label_smoothing"]
@@ -125,7 +125,7 @@ def test_training_is_held_up_between_steps(data: Path, tmp_path: Path) -> None:
     task = {"model": "rnn-general", "data": str(data), "folder": str(tmp_path), "precision": "fp32"}
     gate = Told(2, **task, overrides=overrides, batch_tokens=60, warmup=1, steps=2)
     with pytest.raises(Enough):
-        ours.train(gate)
+        seq2seq_worker.train(gate)
     about, *rounds = gate.said
     assert about["parameters"] > 0
     assert len(rounds) == 2 and all(0 < r["tokens"] <= 2 * 60 and r["seconds"] > 0 for r in rounds)

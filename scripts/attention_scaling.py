@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from peers.attention import SDPA, mechanism
-from peers.contest import Figures, Side, contest
+from peers.benchmark_runner import Figures, Side, contest
 
 from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import CONF

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 import lightning
-from peers.meter import seconds
+from peers.timing import seconds
 
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch

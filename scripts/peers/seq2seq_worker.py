@@ -1,6 +1,6 @@
 """Our side of the benchmark: models by their configs, training as in ``train.py``, decoding as in ``generate.py``.
 
-Run by ``scripts/benchmark.py`` as ``python -m peers.ours``.
+Run by ``scripts/benchmark.py`` as ``python -m peers.seq2seq_worker``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import lightning
 import torch
 from omegaconf import DictConfig
-from peers.contest import ROOT
-from peers.gate import Gate, Steps
+from peers.benchmark_runner import ROOT
+from peers.worker_protocol import Gate, Steps
 
 from seq2seq.cli.hydra_app import as_override, compose
 from seq2seq.config.instantiate import build_node

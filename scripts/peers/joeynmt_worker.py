@@ -1,6 +1,7 @@
 """JoeyNMT's side of the benchmark (Kreutzer et al. 2019): models of our sizes, its own training loop and prediction.
 
-Run by ``scripts/benchmark.py`` as ``PEER_PYTHON -m peers.joey``, in an interpreter that has ``joeynmt`` and not us.
+Run by ``scripts/benchmark.py`` as ``PEER_PYTHON -m peers.joeynmt_worker``, in an interpreter
+that has ``joeynmt`` and not this package.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from peers.gate import Gate, Steps
+from peers.worker_protocol import Gate, Steps
 
 Config = dict[str, Any]
 
 
 def config_of(model: str, folder: Path, run: Path, batch_tokens: int = 4096) -> Config:
-    """Its config for one of our models; ``folder`` is what ``peers.ours.export`` wrote."""
+    """Its config for one of our models; ``folder`` is what ``peers.seq2seq_worker.export`` wrote."""
     tokenizer = {"model_file": f"{folder}/bpe.model", "model_type": "bpe", "pretokenizer": "none"}
     language = {"max_length": 256, "level": "bpe", "voc_file": f"{folder}/pieces.txt"}
     language |= {"tokenizer_type": "sentencepiece", "tokenizer_cfg": tokenizer}
