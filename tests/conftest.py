@@ -7,6 +7,7 @@ import os
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="offline", OMP_NUM_THREADS="1")
 
 import gc
+import logging
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -124,3 +125,16 @@ def train_five(base: Path) -> None:
         OmegaConf.save({"hydra": {"runtime": {"choices": choices}}}, run / ".hydra" / "hydra.yaml")
         typed = [*chosen, *beside, *(option for option in own if "embedding_dim" not in option)]
         OmegaConf.save(OmegaConf.create(typed), run / ".hydra" / "overrides.yaml")
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Put the logging of this process back, which a command that runs in it configures."""
+    root = logging.getLogger()
+    level, handlers, filters = root.level, list(root.handlers), list(root.filters)
+    levels = {name: logging.getLogger(name).level for name in ("hydra", "lightning.pytorch", "seq2seq")}
+    yield
+    root.setLevel(level)
+    root.handlers[:], root.filters[:] = handlers, filters
+    for name, former in levels.items():
+        logging.getLogger(name).setLevel(former)

@@ -312,7 +312,7 @@ def test_evaluation_on_other_images_and_sizes_but_not_on_text(captions: Path, tm
 
 
 def test_a_text_model_on_images_is_refused(run: Path) -> None:
-    with pytest.raises(seq2seq.errors.UserError, match="task: Captioning reads images, but the model text"):
+    with pytest.raises(seq2seq.errors.UserError, match="data=toy_captioning is images, but the model reads text"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
 
 

@@ -164,6 +164,9 @@ def line(random: Random) -> tuple[str, list[str]]:
     return random.choice(["train", "train", *PATHS]), words
 
 
+pytestmark = pytest.mark.usefixtures("logging_restored")
+
+
 def outcome(name: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     """What stands on stderr in the end."""
     monkeypatch.setattr(sys, "argv", ["program.py", *words])

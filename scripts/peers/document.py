@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import torch
-from pace import Trainee
+from mechanism_speed import Trainee
 from peers.timing import seconds
 from peers.worker_protocol import Gate
 

@@ -24,6 +24,8 @@ from seq2seq.run_directory import results
 from seq2seq.training.module import Training
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.usefixtures("logging_restored")
+
 
 def modules_on_the_stack() -> list[str]:
     """The modules of seq2seq in whose code this thread stands, each once, the outermost first."""

@@ -22,7 +22,7 @@ from seq2seq.training.options import TrainingOptions
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"nonfinite": "ignore"}, "nonfinite"),
         ({"weight_decay_on": "some"}, "weight_decay_on"),
-        ({"plots": -1}, "plots"),
+        ({"num_plots": -1}, "num_plots"),
         ({"metrics": ["bleu"]}, "decoding"),
         ({"monitor": "kl"}, "mode"),
     ],

@@ -50,7 +50,7 @@ def test_splits_images_and_captions(tmp_path: Path) -> None:
 def test_what_is_wrong_is_told_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset_x\.json: No such file or directory; download the splits"):
         READER.splits(at(tmp_path))
-    for content in ("[]", "{", '{"images": []}'):
+    for content in ("[]", "{", '{"photos": []}'):
         (tmp_path / "dataset_x.json").write_text(content)
         with pytest.raises(UserError, match="not in the form of Karpathy's splits"):
             READER.splits(at(tmp_path))
