@@ -16,7 +16,7 @@ from tests.catalogue import CONF, choices
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/catalogue.py` has it
 
 import catalogue
-import pace
+import mechanism_speed
 
 TINY = ["data.reader.train=40", "data.reader.valid=4", "data.reader.test=4", "model.dim=8", "data.max_tokens=64"]
 
@@ -149,7 +149,7 @@ def test_only_tables_are_written_over(conf: Path, tmp_path: Path) -> None:
 
 def test_the_pace_of_models(tmp_path: Path) -> None:
     overrides = [*TINY, "model.embedding_dim=8", f"data.cache={tmp_path}"]
-    found = pace.measure("attention", "rnn", ["additive"], 2, overrides)
+    found = mechanism_speed.measure("attention", "rnn", ["additive"], 2, overrides)
     assert list(found) == ["dot", "additive"]
     assert found["dot"]["relative"] == 1.0 and found["additive"]["relative"] > 0
     assert found["additive"]["parameters"] == found["dot"]["parameters"] + 2 * 8 * 8 + 8
@@ -157,14 +157,14 @@ def test_the_pace_of_models(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = pace.build
+    build = mechanism_speed.build
 
     def refuse(config: Any, *sizes: int) -> Any:
         if "Additive" in config.attention.score._target_:
             raise UserError("not here")
         return build(config, *sizes)
 
-    monkeypatch.setattr(pace, "build", refuse)
+    monkeypatch.setattr(mechanism_speed, "build", refuse)
     overrides = [*TINY, "model.embedding_dim=8", f"data.cache={tmp_path}"]
-    found = pace.measure("attention", "rnn", ["additive"], 1, overrides)
+    found = mechanism_speed.measure("attention", "rnn", ["additive"], 1, overrides)
     assert found["additive"] == {"refused": "not here"} and found["dot"]["relative"] == 1.0
