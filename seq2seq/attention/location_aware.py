@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.attention.composed import HeadQueries
-from seq2seq.attention.recurrent import RecurrentAttention, StepOutput, position_order, take_along
+from seq2seq.attention.recurrent import RecurrentAttention, StepOutput, take_along, with_position_order
 from seq2seq.attention.requirements import at_least_1, refuse_regions
 from seq2seq.attention.types import AttentionState, Memory, SourceSpec
 from seq2seq.errors import UserError
@@ -59,8 +59,7 @@ class LocationAwareAttention(RecurrentAttention):
 
     def prepare(self, memory: Memory) -> Memory:
         """Also the order of its positions."""
-        prepared = super().prepare(memory)
-        return replace(prepared, prepared={**prepared.prepared, **position_order(memory)})
+        return with_position_order(super().prepare(memory))
 
     def history(self, memory: Memory) -> AttentionState:
         """``previous`` (B, H, S): uniform; ``centre`` (B, H): no median yet."""

@@ -19,7 +19,7 @@ from seq2seq.attention.components.scores import Score
 from seq2seq.attention.components.selections import SelectedWeights, Soft
 from seq2seq.attention.components.windows import Window
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
-from seq2seq.attention.recurrent import position_order, take_along
+from seq2seq.attention.recurrent import take_along, with_position_order
 from seq2seq.attention.requirements import at_least_1, refuse_regions, refuse_self
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
@@ -69,8 +69,7 @@ class MonotonicAttention(ComposedAttention):
 
     def prepare(self, memory: Memory) -> Memory:
         """Also the order of its positions."""
-        prepared = super().prepare(memory)
-        return replace(prepared, prepared={**prepared.prepared, **position_order(memory)})
+        return with_position_order(super().prepare(memory))
 
     def initial_state(self, memory: Memory) -> AttentionState:
         """``alignment`` (B, H, S), in the order of positions: all on the first; while training a seed each sequence."""

@@ -98,11 +98,14 @@ class RecurrentAttention(ComposedAttention):
             return self.score.keys(torch.zeros(1, self.heads, 1, self.score.key_dim)).shape[-1]
 
 
-def position_order(memory: Memory) -> dict[str, Tensor]:
-    """``order`` (B, S), the place of the n-th position, those that are not real last; ``rank`` (B, S), its inverse."""
+def with_position_order(memory: Memory) -> Memory:
+    """Return a memory with the order of its positions prepared.
+
+    ``order`` (B, S) is the place of the n-th position, those that are not real last; ``rank`` (B, S) its inverse.
+    """
     place = memory.positions[..., 0]
     order = place.masked_fill(~memory.mask, torch.iinfo(place.dtype).max).argsort(stable=True, dim=1)
-    return {"order": order, "rank": order.argsort(1)}
+    return replace(memory, prepared={**memory.prepared, "order": order, "rank": order.argsort(1)})
 
 
 def take_along(x: Tensor, index: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Images:
     max_pixels: int = 100_000_000
 
     def __post_init__(self) -> None:
-        """Check the choices."""
+        """Check the choices and ranges of the options."""
         if self.fit not in FITS:
             raise UserError(f"fit={self.fit} is none of: {', '.join(FITS)}")
         for option in ("size", "frames", "max_pixels"):

@@ -17,6 +17,7 @@ from seq2seq.metrics.metric import MetricResult, RecordRows
 from seq2seq.metrics.pointing import Pointing, pointing
 from seq2seq.metrics.sentences import attended_sentences, recalled, uniform_recall
 from seq2seq.metrics.words import overlap
+from seq2seq.tasks.annotations import gold_of
 
 
 def has_gold(record: Record) -> bool:
@@ -125,12 +126,6 @@ def region_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> d
 
 GOLD_METRICS = {"alignment": link_metrics, "origins": sentence_metrics, "regions": region_metrics}
 """Gold annotations that a record may have, and the function that measures attention against each."""
-
-
-def gold_of(record: Record) -> GoldLinks:
-    """Return a record's own links, between its words."""
-    source, target = record["source"].split(), record["target"].split()
-    return GoldLinks.of(source, target, record.get("alignment", ()), record.get("possible", ()))
 
 
 def record_of(gold: GoldLinks) -> Record:

@@ -28,9 +28,9 @@ from omegaconf import OmegaConf
 
 from seq2seq import attention_store
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.records import Record, regions_of
+from seq2seq.data.records import Record
 from seq2seq.evaluation.evaluate import EvaluationResult
-from seq2seq.evaluation.gold_metrics import gold_of, record_of
+from seq2seq.evaluation.gold_metrics import record_of
 from seq2seq.files.writing import growing, write_text
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.generator import TrainedModel
@@ -41,6 +41,7 @@ from seq2seq.metrics.links import Link, to_pharaoh
 from seq2seq.metrics.resampling import by_record
 from seq2seq.metrics.words import spoken
 from seq2seq.run_directory import digests
+from seq2seq.tasks.annotations import Annotations, annotations_of
 from seq2seq.tasks.base import Task
 
 MAX_COUNTED_RECORDS = 1_000_000  # training records whose words are counted
@@ -57,12 +58,8 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: E
             writer.write(found, scored.attention_statistics[place], scored.links[place], **more)
             if found.attention is None:
                 continue
-            # gold links are between the words of the reference: they hold for an output that says the same
-            same = found.text.split() == record["target"].split()
-            gold = gold_of(record) if same and record.get("alignment") else None
-            origins = record.get("origins") if same else None
             plots = directory / "attention" / split
-            task.plot(found.attention, plots, place, gold, origins, regions_of(record, found.text))
+            task.plot(found.attention, plots, place, annotations_of(record, found.text))
     if scored.attention_records:
         attention_store.save(directory / "attention" / f"{split}.npz", scored.attention_records)
 
@@ -85,7 +82,7 @@ def save_gold(
             entry = {**record_of(pair), "alignment": to_pharaoh(found), "sums": sums}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     for place, (pair, seen) in enumerate(zip(gold[:plots], maps, strict=False)):
-        task.plot(seen, directory / "attention" / name, place, pair)
+        task.plot(seen, directory / "attention" / name, place, Annotations(pair))
     kept = [
         seen.crossing().to_record(place, seen.between_words(*map(" ".join, (pair.source, pair.target))))
         for place, (seen, pair) in enumerate(zip(maps[:examples], gold, strict=False))

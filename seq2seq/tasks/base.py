@@ -19,7 +19,7 @@ from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.inputs import NamedInput, files_read, read_sentences
 from seq2seq.metrics import MetricResult
-from seq2seq.metrics.gold import GoldLinks
+from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations
 
 RecordChange = Callable[[Sequence[Record]], list[Record]]
 """What a control makes of the records that are scored."""
@@ -121,9 +121,7 @@ class Task(ABC):
         seen: AttentionMap,
         directory: str | Path,
         record: int,
-        gold: GoldLinks | None = None,
-        origins: Sequence[int] | None = None,
-        regions: Sequence[Sequence[float]] | None = None,
+        known: Annotations = NO_ANNOTATIONS,
     ) -> list[Path]:
         """Draw the attention of one output and return the paths of the drawings.
 
@@ -131,7 +129,5 @@ class Task(ABC):
             seen: The attention of the output.
             directory: Where the drawings go.
             record: The number of the record, which their names begin with.
-            gold: Right links between words, of an output that says what the reference says.
-            origins: The source sentence of each word of such an output; -1 is none.
-            regions: The boxes that each word of such an output names.
+            known: The gold annotations that hold for the output.
         """

@@ -19,9 +19,9 @@ from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.inputs import NamedInput, read_images
 from seq2seq.metrics import MetricResult
 from seq2seq.metrics.captions import diversity
-from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.pointing import attributes, exact
 from seq2seq.plots.sheet import save_sheet
+from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations
 from seq2seq.tasks.base import RecordChange, ScoredRecords, Task
 
 
@@ -83,9 +83,7 @@ class Captioning(Task):
         seen: AttentionMap,
         directory: str | Path,
         record: int,
-        gold: GoldLinks | None = None,
-        origins: Sequence[int] | None = None,
-        regions: Sequence[Sequence[float]] | None = None,
+        known: Annotations = NO_ANNOTATIONS,
     ) -> list[Path]:
         """Draw the image, and for each word the image in the light of its weights."""
         assert seen.image is not None and seen.cells is not None
@@ -100,7 +98,7 @@ class Captioning(Task):
             seen.words,
             seen.target_words,
             sentinel=None if sentinel is None else sentinel.mean(0),
-            regions=regions,
+            regions=known.regions,
             title=f"{', '.join(filter(None, (f'record {record}', seen.image.name)))}: {' '.join(seen.words)}",
         )
 

@@ -14,9 +14,9 @@ from seq2seq.generation.inputs import NamedInput, columns_of, read_documents
 from seq2seq.metrics import MetricResult, score
 from seq2seq.metrics.extraction import extraction
 from seq2seq.metrics.extractive import baselines
-from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.sentences import copied_words
 from seq2seq.plots.document import save_document
+from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations
 from seq2seq.tasks.base import ScoredRecords, Task
 
 
@@ -61,9 +61,7 @@ class Summarisation(Task):
         seen: AttentionMap,
         directory: str | Path,
         record: int,
-        gold: GoldLinks | None = None,
-        origins: Sequence[int] | None = None,
-        regions: Sequence[Sequence[float]] | None = None,
+        known: Annotations = NO_ANNOTATIONS,
     ) -> list[Path]:
         """Draw one image of sentences and words, and a page."""
         return save_document(
@@ -76,7 +74,7 @@ class Summarisation(Task):
             seen.target_words,
             sentences=seen.sentences,
             copied=seen.copied,
-            origins=origins,
+            origins=known.origins,
             weights=seen.weights,
         )
 

@@ -13,11 +13,11 @@ from seq2seq.errors import UserError
 from seq2seq.loss import likelihood, penalties
 from seq2seq.metrics import score
 from seq2seq.metrics.alignment import agreement, align
-from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
+from seq2seq.tasks.annotations import gold_of
 from seq2seq.training import distributed
 from seq2seq.training.metric_accumulator import MetricAccumulator
 from seq2seq.training.options import TrainingOptions
@@ -99,12 +99,6 @@ class Validation:
         self.scores = {**scores, **self._text_scores(hypotheses), **self._alignment_scores(links)}
         return self.scores
 
-    def gold(self, place: int) -> GoldLinks:
-        """The gold links of a record, between its words."""
-        record = self.records[place]
-        source, target = record["source"].split(), record["target"].split()
-        return GoldLinks.of(source, target, record.get("alignment", ()), record.get("possible", ()))
-
     def _align(self, model: Seq2Seq, batch: Batch, places: list[int]) -> None:
         """Links of the reference translation, from the attention while it is forced on the model."""
         alignment = model(batch, need_weights=True).alignment
@@ -133,7 +127,7 @@ class Validation:
         if not links:
             return {}
         places = sorted(links)
-        agreed = agreement([links[place] for place in places], [self.gold(place) for place in places])
+        agreed = agreement([links[place] for place in places], [gold_of(self.records[place]) for place in places])
         return {"aer": agreed.aer}
 
 

@@ -26,8 +26,9 @@ from seq2seq.data.codec import TextCodec
 from seq2seq.data.records import Record
 from seq2seq.evaluation import results
 from seq2seq.evaluation.evaluate import forced
-from seq2seq.evaluation.gold_metrics import alignment_error, gold_of
+from seq2seq.evaluation.gold_metrics import alignment_error
 from seq2seq.generation.generator import TrainedModel
+from seq2seq.tasks.annotations import gold_of
 from seq2seq.tasks.translation import Translation
 from tests.golden.paper import LN2, QUARTER, counted, mean, nats, outputs, run, same, texts
 from tests.golden.written import WrittenEncoder, probability, trained, words

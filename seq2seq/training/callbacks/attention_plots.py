@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
 from seq2seq.data.collate import batches_of
-from seq2seq.data.records import regions_of
 from seq2seq.generation.attention_map import attention_maps
 from seq2seq.search import Search
+from seq2seq.tasks.annotations import annotations_of
 from seq2seq.tasks.base import Task
 from seq2seq.training.module import Training
 from seq2seq.training.options import TrainingOptions
@@ -61,10 +61,5 @@ class AttentionPlots(Callback):
             found = [hypotheses[0] for hypotheses in self.search(module.model, batch)]
             for row, seen in enumerate(attention_maps(module.model, corpus.codec, batch, found)):
                 place = int(batch.index[row])
-                record = records[place]
-                # gold links are those of the reference
-                said = self.validation.text(found[row], batch.words(row))
-                right = said.split() == record["target"].split()
-                gold = self.validation.gold(place) if right and self.validation.has_gold else None
-                origins = record.get("origins") if right else None
-                yield from self.task.plot(seen, directory, place, gold, origins, regions_of(record, said))
+                output = self.validation.text(found[row], batch.words(row))
+                yield from self.task.plot(seen, directory, place, annotations_of(records[place], output))

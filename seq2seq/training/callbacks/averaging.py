@@ -144,7 +144,7 @@ class LastAverage(Averaging):
         return {"snapshots": list(self.snapshots), "latest": self.latest}
 
     def load_state_dict(self, state_dict: AveragingState) -> None:
-        """Restore the snapshots."""
+        """Restore the snapshots that a checkpoint holds."""
         self.snapshots.extend(state_dict["snapshots"])
         self.latest = state_dict["latest"]
 

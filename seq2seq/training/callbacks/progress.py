@@ -38,7 +38,7 @@ class Progress(ProgressBar):
         self._shown = False
 
     def enable(self) -> None:
-        """Show the bar."""
+        """Show the bar again; Lightning calls it."""
         self._shown = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

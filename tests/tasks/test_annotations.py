@@ -1,0 +1,33 @@
+"""Which annotations of a record hold for an output."""
+
+from __future__ import annotations
+
+from seq2seq.data.records import Record
+from seq2seq.tasks.annotations import Annotations, annotations_of, gold_of
+
+BOX = [0.0, 0.0, 0.5, 0.5]
+RECORD = Record(
+    source="ein roter Hund",
+    target="a red dog",
+    references=["a red dog", "one dog"],
+    alignment=[[0, 0], [1, 1], [2, 2]],
+    possible=[[1, 2]],
+    origins=[0, 0, 0],
+    regions=[[[], BOX, BOX], [[], BOX]],
+)
+
+
+def test_an_output_that_says_the_reference_has_all() -> None:
+    known = annotations_of(RECORD, "a  red dog")
+    assert known.gold is not None and known.gold.sure == {(0, 0), (1, 1), (2, 2)}
+    assert known.gold == gold_of(RECORD)
+    assert (known.origins, known.regions) == ([0, 0, 0], [[], BOX, BOX])
+
+
+def test_an_output_that_says_another_reference_has_its_regions_alone() -> None:
+    assert annotations_of(RECORD, "one dog") == Annotations(regions=[[], BOX])
+    assert annotations_of(RECORD, "a cat") == Annotations()
+
+
+def test_a_record_without_annotations_has_none() -> None:
+    assert annotations_of(Record(source="x", target="y"), "y") == Annotations()
