@@ -21,6 +21,7 @@ from seq2seq.evaluation.evaluate import score_records
 from seq2seq.metrics import resampling
 from seq2seq.tasks.captioning import Captioning
 from tests.encoders.test_image import shown
+from tests.sampling import mostly_slow
 
 SMALL = (
     *("data=toy_captioning", "logger=csv", "data.reader.train=40", "data.reader.valid=4", "data.reader.test=6"),
@@ -83,19 +84,22 @@ def test_new_images(captions: Path) -> None:
 
 @pytest.mark.parametrize(
     "overrides",
-    [
-        ("attention=hard",),
-        ("attention=adaptive",),
-        ("attention=local", "attention.window.reach=2"),
-        ("attention=hard_marginal",),
-        ("attention=memory", "attention.temporal=false"),
-        ("model=transformer", "attention=multi_head", "model.ff_dim=16"),
-        ("model=transformer", "encoder=patches", "encoder.patch=16", "~encoder.channels", "model.ff_dim=16"),
-        ("decoder.gate=true", "loss.weights.doubly_stochastic=1.0", "decoder.order=bahdanau"),
-    ],
+    mostly_slow(
+        [
+            "model=transformer encoder=patches encoder.patch=16 ~encoder.channels model.ff_dim=16",
+            "attention=hard",
+            "attention=adaptive",
+            "attention=local attention.window.reach=2",
+            "attention=hard_marginal",
+            "attention=memory attention.temporal=false",
+            "model=transformer attention=multi_head model.ff_dim=16",
+            "decoder.gate=true loss.weights.doubly_stochastic=1.0 decoder.order=bahdanau",
+        ],
+        every=8,
+    ),
 )
-def test_other_ways(tmp_path: Path, overrides: tuple[str, ...]) -> None:
-    run = train(tmp_path, *overrides)
+def test_other_ways(tmp_path: Path, overrides: str) -> None:
+    run = train(tmp_path, *overrides.split())
     assert np.isfinite(json.loads((run / "results.json").read_text())["test"]["perplexity"]["score"])
 
 
@@ -107,6 +111,7 @@ def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> 
         train_command.check(config)
 
 
+@pytest.mark.slow
 def test_clips(tmp_path: Path) -> None:
     """Frames are a memory in time, which temporal and monotonic attention read; a sheet shows them as a strip."""
     lines = [
@@ -254,7 +259,8 @@ def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp
     assert set(evaluate.evaluate(composed("evaluate", *asked))) == {"valid"}
 
 
-@pytest.mark.parametrize("share", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.5, 1.0])
 def test_self_critical_training_on_images(tmp_path: Path, share: float) -> None:
     """With batch norms, whose statistics stay as they are beside the likelihood too: gradients under the statistics of
     a batch and under the running ones would pull the network in two directions.

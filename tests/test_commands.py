@@ -151,7 +151,13 @@ def test_help_lists_every_choice_with_its_first_line() -> None:
     assert "Bahdanau 2015" in text and "@package" not in text
 
 
-@pytest.mark.parametrize(("name", "word"), [("train", "resume=RUN"), ("evaluate", "split"), ("generate", "stdin")])
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("train", "resume=RUN"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("evaluate", "split"), ("generate", "stdin"))),
+    ],
+)
 def test_help_needs_no_torch(name: str, word: str) -> None:
     code = f"import sys, runpy; sys.modules['torch'] = None; sys.argv = ['{name}.py', '--help']; "
     code += f"runpy.run_path('{name}.py', run_name='__main__')"
@@ -173,7 +179,7 @@ def test_a_mistake_is_one_line_on_stderr_and_leaves_no_directory(tmp_path: Path)
     "typed",
     [
         ["debug=batch", "logger=csv", "hydra.run.dir={run}"],
-        ["debug=batch", "-m", "hydra.sweep.dir={run}", "seed=1,2"],
+        pytest.param(["debug=batch", "-m", "hydra.sweep.dir={run}", "seed=1,2"], marks=pytest.mark.slow),
         ["resume={run}", "trainer.max_steps=9"],
     ],
     ids=" ".join,

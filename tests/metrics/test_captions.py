@@ -97,6 +97,7 @@ def test_words_are_nearly_those_of_the_treebank_tokenizer() -> None:
     assert [" ".join(words(text)) for text in texts] == [theirs[n][0] for n in range(len(texts))]
 
 
+@pytest.mark.slow
 def test_meteor_where_java_is() -> None:
     if missing := missing_for("meteor"):
         with pytest.raises(UserError, match="metric meteor: "):

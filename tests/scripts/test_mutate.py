@@ -106,6 +106,7 @@ def test_every_module_has_tests() -> None:
     assert "tests/golden/test_translation.py" in mutate.tests_of(Path("seq2seq/evaluation/gold_metrics.py"))
 
 
+@pytest.mark.slow
 def test_caught_and_survived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

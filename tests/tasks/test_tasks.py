@@ -64,7 +64,9 @@ def test_data_go_with_their_own_task_and_with_none_that_reads_other_sources(data
                 other.check(corpus, config)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", [pytest.param(task, marks=[pytest.mark.slow] if task == "captioning" else []) for task in TASKS]
+)  # test_captions.py trains one
 def test_it_trains_evaluates_and_draws(task: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train.train(composed("train", f"data={TOYS[task]}", *SMALL, f"data.cache={tmp_path / 'cache'}"), run)
