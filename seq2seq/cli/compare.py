@@ -10,23 +10,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from omegaconf import DictConfig
 
+from seq2seq.cli.pack import pack_runs
 from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import Analysis, AnalysisOptions, analyse
 from seq2seq.comparison.explorer import ExampleStore, gather
 from seq2seq.comparison.external import external_run
+from seq2seq.comparison.packs import find
 from seq2seq.comparison.page import page
 from seq2seq.comparison.ranks import MIN_DATASETS, Ranking, ranking
-from seq2seq.comparison.runs import Run, expand_patterns, find, name_damaged_files, references, unfinished
+from seq2seq.comparison.runs import Run, expand_patterns, name_damaged_files, references, unfinished
 from seq2seq.comparison.statistics import CORRECTIONS, Correction
 from seq2seq.comparison.systems import check, datasets, group_systems, named, repeated
 from seq2seq.comparison.tables import plural
 from seq2seq.config import validate as schema
-from seq2seq.config.instantiate import plain
+from seq2seq.config.instantiate import CONF, plain
+from seq2seq.config.ranges import Range
 from seq2seq.errors import UserError
 from seq2seq.files.text import read_lines
 from seq2seq.files.writing import write_text
@@ -35,6 +38,7 @@ from seq2seq.metrics.table import get_metric
 from seq2seq.metrics.text import SCORERS
 from seq2seq.metrics.translation import present
 from seq2seq.runtime import interrupts
+from seq2seq.stored.plain import read_yaml
 
 log = logging.getLogger(__name__)
 MARK = "comparison.json"
@@ -65,16 +69,20 @@ class Comparison:
     attention: Mapping[str, str]
     references: str | Sequence[str] | None
     sources: str | None
+    pack: str | None
+    pack_size: Annotated[int, Range(1, 10_000)]
 
 
 def compare(config: DictConfig) -> Path:
-    """Write the report; its path."""
+    """Write the report, or with ``pack`` the packs; its path, or that of their folder."""
     interrupts.unwind()
     schema.check_options("", plain(config), Comparison)
     asked = Comparison(**plain(config))
     _check(asked)
-    folder = _claimed(Path(asked.output), asked)
     paths = expand_patterns([asked.runs] if isinstance(asked.runs, str) else asked.runs)
+    if asked.pack is not None:
+        return pack_runs(paths, Path(asked.pack), 1000 * asked.pack_size)
+    folder = _claimed(Path(asked.output), asked)
     runs = find(paths, asked.split) if paths else []
     if not runs and (beside := [name for name in ("split", "quality") if getattr(asked, name) not in ("auto", None)]):
         raise UserError(f"{beside[0]}={getattr(asked, beside[0])} has no effect: it is of runs, and there are none")
@@ -133,6 +141,13 @@ def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[R
 
 
 def _check(asked: Comparison) -> None:
+    defaults = read_yaml(CONF / "compare.yaml")
+    usual = {name: defaults[name] for name in vars(asked)}
+    if asked.pack is None and asked.pack_size != usual["pack_size"]:
+        raise UserError(f"pack_size={asked.pack_size} has no effect without pack=DIR")
+    changed = [name for name in usual if not name.startswith("pack") and name != "runs"]
+    if asked.pack is not None and (idle := [name for name in changed if getattr(asked, name) != usual[name]]):
+        raise UserError(f"{idle[0]} has no effect beside pack={asked.pack}: runs are packed whole, and not compared")
     if asked.metric is not None and not isinstance(asked.metric, str):
         raise UserError(f"metric={asked.metric} must be one metric")
     if asked.correction not in CORRECTIONS:
@@ -177,7 +192,9 @@ def _others(asked: Comparison, runs: Sequence[Run]) -> list[Run]:
     """Outputs of other toolkits."""
     if not asked.outputs:
         return []
-    like = runs[0] if runs else None
+    like = next((run for run in runs if run.has_text), None)
+    if like is None and runs and asked.references is None:
+        raise UserError("references=FILE is needed to score outputs.NAME=FILE: all runs are packs, which hold no texts")
     if asked.references is not None:
         files = [asked.references] if isinstance(asked.references, str) else list(asked.references)
         columns = [list(read_lines(file)) for file in files]

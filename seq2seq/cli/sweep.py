@@ -1,7 +1,8 @@
 """Sweeps: the directory of each job, and what failed.
 
 A job is known by its composed config: launched again with ``hydra.sweep.dir=OLD``, it finds the directory that it had,
-whatever its number was, and a new job never gets another's.
+whatever its number was, and a new job never gets another's. What ``compare.py runs=multirun/NAME pack=results/NAME``
+kept of a finished job counts as that job.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from seq2seq.comparison.packs import PackedRun, find_job
 from seq2seq.errors import UserError
 from seq2seq.files.writing import write_text
 from seq2seq.run_directory import CHECKPOINTS, CONFIG, FAILED, HYDRA, RESULTS, composed_config, results
+
+PACKS = Path("results")
+"""Where ``results/NAME`` has the packs of the sweep ``multirun/NAME``."""
 
 
 def is_sweep() -> bool:
@@ -33,6 +38,11 @@ def place(_root_: DictConfig) -> str:
             return file.parent.name
     names = (number if n == 1 else f"{number}_{n}" for n in count(1))
     return next(name for name in names if not composed_config(sweep / name))
+
+
+def packed(config: DictConfig) -> PackedRun | None:
+    """Return the pack of this job in the folder that is named as its sweep, where the job was finished and packed."""
+    return find_job(PACKS / Path(HydraConfig.get().sweep.dir).name, OmegaConf.to_yaml(config))
 
 
 def check_directory(sweep: Path) -> None:

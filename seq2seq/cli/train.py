@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
+from seq2seq.cli import sweep
 from seq2seq.cli.merge_overrides import merge_overrides, search_of
 from seq2seq.cli.unused_options import check_effects
 from seq2seq.config import validate
@@ -159,13 +161,19 @@ def _check_loggers(config: DictConfig) -> None:
 def run_job(config: DictConfig, folder: Path) -> float | None:
     """Call ``train`` as the job of a sweep that may have been launched before, and return the best validation score.
 
-    What is finished or at work elsewhere is left, what was stopped goes on.
+    What is finished, in its directory or in a pack, or at work elsewhere is left; what was stopped goes on.
     """
     known = composed_config(folder)
     if known and known != OmegaConf.to_yaml(config):
         raise DirectoryTaken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
     if results(folder) is not None:
         log.info("finished before: %s", folder)
+    elif not known and (pack := sweep.packed(config)) is not None:
+        log.info("finished before: %s", pack.path)
+        with suppress(OSError):  # Hydra has made it for the job
+            folder.rmdir()
+        packed_best: float | None = (pack.about.get("training") or {}).get("best_score")
+        return packed_best
     else:
         try:
             if has_checkpoint(folder):

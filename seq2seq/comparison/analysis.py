@@ -97,7 +97,7 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
     """All figures; what can't be compared was refused before (``entries.check``)."""
     first = entries[0].runs[0]
     metrics = list(dict.fromkeys(m for entry in entries for run in entry.runs for m in run.results))
-    resampler = Resampler.of(len(first.records), options.samples, options.seed)
+    resampler = Resampler.of(first.size, options.samples, options.seed)
     signatures: dict[str, str] = {}
     estimates: dict[str, dict[str, Estimate]] = {}
     plain: dict[str, dict[str, tuple[float, float | None]]] = {}
@@ -124,12 +124,12 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
     machines = {_machine(run) for entry in entries for run in entry.runs if run.about.get("hardware")}
     if len(machines) > 1:
         notes.append(f"Speeds were measured on different machines, and don't compare: {'; '.join(sorted(machines))}.")
-    counted = slices.by_length(slices.source_lengths(first))
+    counted = slices.by_length(first.source_lengths)
     lengths = [group for group, _ in counted] if len(counted) > 1 else []
     worded = {
         entry.name: slices.by_word(entry.runs, options.level)
         for entry in entries
-        if entry.runs[0].records and "hypothesis" in entry.runs[0].records[0]
+        if entry.runs[0].word_hits is not None
     }
     quality = _quality(entries, options.quality)
     costs = {entry.name: _costs(entry, quality) for entry in entries}
@@ -142,7 +142,7 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
     return Analysis(
         dataset=dataset,
         split=first.split,
-        records=len(first.records),
+        records=first.size,
         entries=entries,
         options=options,
         signatures=signatures,
@@ -186,8 +186,8 @@ def _tested(
 
 def _partly(entry: System) -> str | None:
     """What to say where attention was kept of some records alone."""
-    having = [sum("attention" in record for record in run.records) for run in entry.runs]
-    total = sum(len(run.records) for run in entry.runs)
+    having = [run.attended for run in entry.runs]
+    total = sum(run.size for run in entry.runs)
     if not 0 < sum(having) < total:
         return None
     return (

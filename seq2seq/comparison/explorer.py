@@ -44,10 +44,15 @@ def gather(entries: Sequence[System], count: int, order: Sequence[str], room: in
     """``count`` records, those first of which most entries kept attention; the first run of each entry. What they take
     in the page, in bytes, is ``room`` at most.
     """
-    chosen = {entry.name: entry.runs[0] for entry in entries}
+    with_text = {entry.name: [run for run in entry.runs if run.has_text] for entry in entries}
+    chosen = {name: runs[0] for name, runs in with_text.items() if runs}
     kept = {name: {one.place: one for one in run.attention_records} for name, run in chosen.items()}
     some = {name: maps for name, maps in kept.items() if maps}
     found = ExampleStore()
+    if packed := sorted(set(with_text) - set(chosen)):
+        found.notes.append(
+            f"There are no examples of {', '.join(packed)}: a pack holds no texts and no attention maps."
+        )
     if missing := sorted(set(chosen) - set(some)):
         found.notes.append(
             f"No attention was kept of {', '.join(missing)}: evaluate.py checkpoint=RUN keeps it, and its directory "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,45 @@ IGNORED_DATA_KEYS = {
     for name in ("path", "cache", "workers", "pin_memory", "max_tokens", "max_sentences", "reader", "tokenizer")
 }
 """Keys of data that change nothing in what is scored."""
+ABSOLUTE_PATH = re.compile(r"(?:^|(?<=[\[\]{},:='\"]))(?:~|[A-Za-z]:|\.\.)?[\\/][^\[\]{},'\"]*")
+"""A path from the root, the home or the folder above: a whole text, or an item of a list or a mapping in one."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made a model: its config, what it was trained on (a digest), and likewise what it started from."""
+
+    config: Mapping[str, Any]
+    data: str
+    start: Origin | str | None = None
+
+    def recipe(self) -> list[Any]:
+        """Return what is the same of models that differ in their seed alone, as plain data."""
+        return [_recipe(self.config), self.data, self.start.recipe() if isinstance(self.start, Origin) else self.start]
+
+
+def key(origin: Origin, otherwise: Mapping[str, str]) -> str:
+    """Return a digest of a model's recipe, and of what an evaluation did otherwise: alike where only seeds differ."""
+    return digest(json.dumps(portable([origin.recipe(), dict(otherwise)]), sort_keys=True, default=str))
+
+
+def portable(value: Any) -> Any:
+    """Return plain data in which each path of this machine is the file's name and a digest of the path."""
+    if isinstance(value, Mapping):
+        return {name: portable(below) for name, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item) for item in value]
+    return ABSOLUTE_PATH.sub(_named_by_digest, value) if isinstance(value, str) else value
+
+
+def _named_by_digest(path: re.Match[str]) -> str:
+    name = re.split(r"[\\/]", path[0].rstrip("/"))[-1]
+    return f"{name}#{digest(path[0])[:8]}"
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def choices(path: Path) -> dict[str, str]:
@@ -73,13 +114,14 @@ def eval_diff(
     return found | ({CONTROL: str(control)} if control else {})
 
 
-def training_key(path: Path, config: Mapping[str, Any], depth: int = 0) -> list[Any]:
-    """What made a model: the recipe, what it was trained on, and likewise the run that it started from."""
+def origin_of(path: Path, config: Mapping[str, Any], depth: int = 0) -> Origin:
+    """Return what made the model of the run in ``path``, which has ``config``."""
     start = _below(config, "training").get("init_from")
     folders = (Path(str(start)), Path(str(start)).parent.parent) if start and depth < MAX_ANCESTORS else ()
     before = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
-    began = start if before is None else training_key(before, config_of(before), depth + 1)
-    return [_recipe(config), _trained_on(path, config), began]
+    if before is not None:
+        return Origin(config, _trained_on(path, config), origin_of(before, config_of(before), depth + 1))
+    return Origin(config, _trained_on(path, config), digest(str(start)) if start else None)
 
 
 def _below(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -101,13 +143,13 @@ def _name(config: Mapping[str, Any]) -> object:
 
 
 def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
-    """What tells training data apart, wherever they lie: how often each word stands in their targets, or without that
-    the path.
+    """What tells training data apart, wherever they lie: a digest of how often each word stands in their targets, or
+    without that of the path.
     """
     counted = path / "frequencies.json"
     if counted.exists():
         return hashlib.sha256(counted.read_bytes()).hexdigest()
-    return str(_below(config, "data").get("path"))
+    return digest(str(_below(config, "data").get("path")))
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:

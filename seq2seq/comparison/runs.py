@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from seq2seq import attention_store
 from seq2seq.attention_store import AttentionRecord
-from seq2seq.comparison.run_config import CONTROL, choices, config_of, eval_diff, training_key
+from seq2seq.comparison.run_config import CONTROL, Origin, choices, config_of, eval_diff, key, origin_of, portable
+from seq2seq.comparison.word_hits import word_hits
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import find_metric, get_metric
+from seq2seq.metrics.words import spoken
 from seq2seq.run_directory import FAILED, RESULTS, changed
 from seq2seq.stored import moved_names
 from seq2seq.stored.plain import parse_json, read_json
@@ -30,6 +32,20 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "validation", "test")
 STATISTIC = "attention_"
+
+
+@dataclass(frozen=True)
+class RecordDigests:
+    """A digest of the texts of all records, and the first byte of each text's own, which finds the one that differs."""
+
+    whole: str
+    each: bytes
+
+    @staticmethod
+    def of(texts: Iterable[str]) -> RecordDigests:
+        """Return the digests of ``texts``, in their order."""
+        own = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
+        return RecordDigests(hashlib.sha256(b"".join(own)).hexdigest(), bytes(digest[0] for digest in own))
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,19 @@ class Run:
     trained: Path | None = None  # the directory of the run that this is an evaluation of
     images: bool = False  # whether sources are paths of images
     control: str | None = None  # under which it was evaluated
+    origin: Origin | None = None  # what made the model; None of another toolkit
+    otherwise: Mapping[str, str] = field(default_factory=dict)  # what an evaluation did otherwise than the run
+
+    @property
+    def has_text(self) -> bool:
+        """Whether sources, references and outputs are there, and attention where it was kept."""
+        return True
+
+    @property
+    def written(self) -> float:
+        """When the results were written, in seconds; 0 where nobody knows."""
+        file = self.path / RESULTS
+        return file.stat().st_mtime if file.exists() else 0.0
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -55,6 +84,43 @@ class Run:
         if not file.exists():
             raise UserError(f"{file} is missing: evaluate.py checkpoint={self.path} makes it anew")
         return [_renamed_sums(record) for record in _lines(file)]
+
+    @property
+    def size(self) -> int:
+        """Return the number of records."""
+        return len(self.records)
+
+    @property
+    def attended(self) -> int:
+        """Return the number of records that have statistics of attention."""
+        return sum("attention" in record for record in self.records)
+
+    @cached_property
+    def digests(self) -> Mapping[str, RecordDigests]:
+        """What tells test sets apart: digests of ``source`` and ``reference``."""
+        sources = (self.source(place) for place in range(self.size))
+        return {
+            "source": RecordDigests.of(sources),
+            "reference": RecordDigests.of(json.dumps(references(record)) for record in self.records),
+        }
+
+    @property
+    def source_lengths(self) -> list[int]:
+        """Words of each source, of any script; [] of images."""
+        return [] if self.images else [len(spoken(self.source(place))) for place in range(self.size)]
+
+    @cached_property
+    def word_hits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """The reference words that the outputs have (``words.word_hits``); None where references were forced."""
+        if not self.records or "hypothesis" not in self.records[0]:
+            return None
+        pairs = [(references(record)[0], str(record.get("hypothesis") or "")) for record in self.records]
+        return word_hits(pairs, self.frequencies)
+
+    @property
+    def has_frequencies(self) -> bool:
+        """Whether the words of the training targets were counted."""
+        return bool(self.frequencies)
 
     def source(self, place: int) -> str:
         """That of a record: a text, or of an image its file's name, wherever it lies."""
@@ -175,17 +241,13 @@ def read(path: Path, split: str) -> Run:
 
 def _read(path: Path, split: str) -> Run:
     results = _results(path)
-    if split == "auto":
-        split = next((name for name in ("test", "valid", "validation") if name in results), "test")
-    if split not in results:
-        there = ", ".join(name for name in results if name != "run") or "none"
-        raise UserError(f"{path} has no results of split {split!r}; it has: {there} (split=...)")
+    split = chosen_split(path, split, [name for name in results if name != "run"])
     about = dict(results.get("run") or {})
     later = "training" not in about
     trained = _run_of(path, about) if later else path
     config, mine, told = config_of(trained), config_of(path), about if trained == path else _told(trained)
     otherwise = eval_diff(mine, config, about, told) if later else {}
-    key = json.dumps([training_key(trained, config), otherwise], sort_keys=True, default=str)
+    origin = origin_of(trained, config)
     data, control = mine.get("data"), otherwise.get(CONTROL)
     data = data if isinstance(data, Mapping) else {}
     return Run(
@@ -193,14 +255,30 @@ def _read(path: Path, split: str) -> Run:
         split,
         str(data.get("name") or split) if split in SPLITS else split,
         about.get("seed"),
-        choices(trained) | otherwise,
-        hashlib.sha256(key.encode()).hexdigest(),
+        portable(choices(trained) | otherwise),
+        key(origin, otherwise),
         results[split],
         {name: value for name, value in {**told, **about}.items() if name != "training" or not control},
         trained,
         "images" in data,
         control,
+        origin,
+        otherwise,
     )
+
+
+def chosen_split(path: Path, split: str, names: Sequence[str]) -> str:
+    """Return ``split`` if it is among ``names``, those of ``path``; of ``auto`` the one that it stands for."""
+    if split == "auto":
+        split = next((name for name in ("test", "valid", "validation") if name in names), "test")
+    if split not in names:
+        raise UserError(f"{path} has no results of split {split!r}; it has: {', '.join(names) or 'none'} (split=...)")
+    return split
+
+
+def splits_of(path: Path) -> list[str]:
+    """Return the splits that a run or an evaluation has figures of."""
+    return [name for name, figures in _results(path).items() if name != "run" and figures]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -256,13 +334,16 @@ def _results(path: Path) -> dict[str, Any]:
         for metric, score in (metrics or {}).items():
             if split != "run" and not (isinstance(score, Mapping) and isinstance(score.get("score"), int | float)):
                 raise UserError(f"{path / RESULTS} is damaged: {split}.{metric} has no score")
-    return {split: metrics if split == "run" else _known(path, metrics or {}) for split, metrics in found.items()}
+    return {
+        split: metrics if split == "run" else known_figures(path / RESULTS, metrics or {})
+        for split, metrics in found.items()
+    }
 
 
-def _known(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def known_figures(file: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures under today's names; those that no metric of the table is called by are left out."""
     renamed = {moved_names.METRICS.get(name, name): figure for name, figure in metrics.items()}
     for name in renamed:
         if find_metric(name) is None:
-            log.warning("%s: %s is left out: there is no such metric in this version", path / RESULTS, name)
+            log.warning("%s: %s is left out: there is no such metric in this version", file, name)
     return {name: figure for name, figure in renamed.items() if find_metric(name) is not None}

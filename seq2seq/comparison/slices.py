@@ -5,24 +5,20 @@ Letters: N records, G groups, K numbers a record adds to a metric.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.comparison.runs import Run, references
+from seq2seq.comparison.runs import Run
 from seq2seq.comparison.statistics import Resampler, RunGroup, estimate
-from seq2seq.metrics.words import spoken
+from seq2seq.comparison.word_hits import FREQUENCIES, PLACES
 
 Array = NDArray[np.float64]
 LENGTHS = 5  # groups of records
-PLACES = 5
 SAMPLES = 300
-FREQUENCIES = (0, 1, 2, 5, 10, 100, 1000)
-"""Least frequency of each group; a word that is as frequent or more, and less than the next."""
 
 
 @dataclass(frozen=True)
@@ -68,46 +64,19 @@ def of_length(
     return [_interval(metric, [rows[places] for rows in several], level) for _, places in groups]
 
 
-def words_found(record: Mapping[str, object]) -> tuple[list[str], list[bool]]:
-    """The words of a record's first reference, and which of them the output has in the same order: those of the
-    matching blocks of the two (Ratcliff & Obershelp 1988).
-    """
-    expected, said = spoken(references(record)[0]), spoken(str(record.get("hypothesis") or ""))
-    hit = [False] * len(expected)
-    for block in SequenceMatcher(None, expected, said, autojunk=False).get_matching_blocks():
-        hit[block.a : block.a + block.size] = [True] * block.size
-    return expected, hit
-
-
 def by_word(runs: Sequence[Run], level: float) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
     """Recall of reference words by their place in the reference, first to last fifth, and by how often they stand in
     the training targets; the latter empty where nobody counted.
     """
-    places, counts = zip(*map(_hits, runs), strict=True)
+    hits = [found for run in runs if (found := run.word_hits) is not None]
+    if len(hits) < len(runs):
+        return [], []
+    places, counts = zip(*hits, strict=True)
     names = [f"{100 * n // PLACES}-{100 * (n + 1) // PLACES} %" for n in range(PLACES)]
     often = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(FREQUENCIES)]
     often.append(f"{FREQUENCIES[-1]} or more")
-    counted = all(run.frequencies for run in runs)
+    counted = all(run.has_frequencies for run in runs)
     return _shares(names, places, level), _shares(often, counts, level) if counted else []
-
-
-def _hits(run: Run) -> tuple[Array, Array]:
-    """(N, G, 2) hits and words of each record, by place and by frequency."""
-    places = np.zeros((len(run.records), PLACES, 2))
-    counts = np.zeros((len(run.records), len(FREQUENCIES), 2))
-    edges = np.array(FREQUENCIES)
-    for n, record in enumerate(run.records):
-        words, hits = words_found(record)
-        for place, (word, hit) in enumerate(zip(words, hits, strict=True)):
-            places[n, place * PLACES // len(words)] += (hit, 1)
-            group = int(np.searchsorted(edges, run.frequencies.get(word, 0), "right")) - 1
-            counts[n, group] += (hit, 1)
-    return places, counts
-
-
-def source_lengths(run: Run) -> list[int]:
-    """Words of each source, of any script; [] of images."""
-    return [] if run.images else [len(spoken(run.source(place))) for place in range(len(run.records))]
 
 
 def _shares(names: Sequence[str], counted: Sequence[Array], level: float) -> list[tuple[Group, Sliced]]:

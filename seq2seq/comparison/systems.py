@@ -9,7 +9,6 @@ from seq2seq.comparison.external import SYSTEM
 from seq2seq.comparison.run_config import CONTROL, PRIMARY
 from seq2seq.comparison.runs import Run, references
 from seq2seq.errors import UserError
-from seq2seq.run_directory import RESULTS
 
 EXCERPT_LENGTH = 40  # characters of a text that is shown where test sets differ
 
@@ -93,8 +92,7 @@ def named(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _written(run: Run) -> tuple[float, str]:
-    file = run.path / RESULTS
-    return file.stat().st_mtime if file.exists() else 0.0, str(run.path)
+    return run.written, str(run.path)
 
 
 def check(runs: Sequence[Run], metric: str) -> None:
@@ -119,23 +117,32 @@ def _drawable(run: Run) -> list[str]:
 def _apart(one: Run, other: Run, metric: str) -> str | None:
     if one.split != other.split:
         return f"the first is of split {one.split}, the second of {other.split} (split=... chooses)"
-    if len(one.records) != len(other.records):
-        return f"their test sets differ: {len(one.records)} and {len(other.records)} records of {one.dataset}"
+    if one.size != other.size:
+        return f"their test sets differ: {one.size} and {other.size} records of {one.dataset}"
     alone = not (one.control or other.control)  # a control may have changed the sources
-    for place, (a, b) in enumerate(zip(one.records, other.records, strict=True)):
-        for what, x, y in (
-            ("source", [one.source(place)] * alone, [other.source(place)] * alone),
-            ("reference", references(a), references(b)),
-        ):
-            if x != y:
-                pair = next(((p, q) for p, q in zip(x, y, strict=False) if p != q), None)
-                told = _difference(*pair) if pair else f"one of {len(x)} and of {len(y)}"
-                return f"their test sets differ: a {what} of record {place + 1} is {told}"
+    sides = ("source", "reference") if alone else ("reference",)
+    if differs := next((side for side in sides if one.digests[side] != other.digests[side]), None):
+        return f"their test sets differ: {_parting(one, other, differs)}"
     mine, theirs = (str(run.results[metric]["signature"]) for run in (one, other))
     if meaning(metric, one) != meaning(metric, other):
         parts = set(mine.split("|")) ^ set(theirs.split("|"))
         return f"their {metric} is not the same: {mine} and {theirs} ({', '.join(sorted(parts))})"
     return None
+
+
+def _parting(one: Run, other: Run, side: str) -> str:
+    """Return where the sources or the references of two runs part; what they are, where both are known."""
+    each = zip(one.digests[side].each, other.digests[side].each, strict=True)
+    if not (one.has_text and other.has_text):
+        record = next((f" of record {place}" for place, (a, b) in enumerate(each, 1) if a != b), "")
+        return f"a {side}{record} is another (texts are not in a pack)"
+    for place, (a, b) in enumerate(zip(one.records, other.records, strict=True)):
+        x, y = (references(a), references(b)) if side == "reference" else ([one.source(place)], [other.source(place)])
+        if x != y:
+            pair = next(((p, q) for p, q in zip(x, y, strict=False) if p != q), None)
+            shown = _difference(*pair) if pair else f"one of {len(x)} and of {len(y)}"
+            return f"a {side} of record {place + 1} is {shown}"
+    raise AssertionError("texts are the same, and digests are not")
 
 
 def _difference(one: str, other: str) -> str:

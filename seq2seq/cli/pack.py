@@ -1,0 +1,97 @@
+"""``compare.py runs=DIR pack=DIR``: keeps what finished runs came to, in a folder of small files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from seq2seq.comparison.packs import Pack, find, pack, pack_files
+from seq2seq.comparison.runs import Run, unfinished
+from seq2seq.comparison.systems import repeated
+from seq2seq.errors import UserError
+from seq2seq.files.writing import write_bytes
+from seq2seq.metrics.table import get_metric
+
+MAX_FOLDER = 10_000_000  # bytes of all packs of a folder
+EXACT = 52  # bits of a float's mantissa
+GENERATED = "seq2seq.data.toy."
+"""Readers that generate their data, with gold annotations."""
+
+
+def pack_runs(paths: Sequence[Path], folder: Path, limit: int) -> Path:
+    """Write a pack of each finished run at or below ``paths`` into ``folder``; nothing where one is refused.
+
+    Args:
+        paths: Runs, sweeps and evaluations.
+        folder: A new folder, or one of packs.
+        limit: The most bytes of a pack.
+
+    Raises:
+        UserError: There is no finished run, one does not fit, or another run's pack has the name of one.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"pack={folder} is a file; packs are files in a folder")
+    if not paths:
+        raise UserError(f"runs: name the runs or sweeps to keep in pack={folder}")
+    runs = [run for run in find(paths, "auto") if run.has_text]
+    if not runs:
+        raise UserError(f"runs: {paths[0]} holds packs only, which need not be packed again")
+    # 1. Pack all runs. Of two of one configuration, seed and data the later counts, as in a comparison.
+    packs: dict[str, Pack] = {}
+    for run in sorted(runs, key=lambda run: (run.written, str(run.path))):
+        packed = pack(run.path, limit)
+        packs[packed.name] = packed
+    # 2. Refuse what would replace another run, or fill the repository.
+    for name, packed in packs.items():
+        if (file := folder / name).exists() and file.read_bytes() != packed.content:
+            raise UserError(
+                f"{file} is another pack of the configuration and seed of {packed.run.path}; remove it, or choose "
+                "another folder"
+            )
+    kept = {file.name: file.stat().st_size for file in pack_files(folder)}
+    total = sum((kept | {name: len(packed.content) for name, packed in packs.items()}).values())
+    if total > MAX_FOLDER:
+        raise UserError(f"pack={folder} would hold {total / 1e6:.1f} MB, over {MAX_FOLDER / 1e6:g}; pack fewer runs")
+    # 3. Write them, and say what they lack.
+    for name, packed in packs.items():
+        write_bytes(folder / name, packed.content)
+        print(f"{folder / name}  {len(packed.content) / 1000:.1f} kB  {packed.run.path}")
+    for note in [*unfinished(paths), *repeated(runs), *_rounded(packs.values()), *missing_figures(runs)]:
+        print(note)
+    print(f"packs  {folder}: {len(packs)} of {total / 1000:.0f} kB")
+    return folder
+
+
+def missing_figures(runs: Sequence[Run]) -> list[str]:
+    """Return a note on each run without figures that its task can have, which nobody can measure without its weights.
+
+    These are the metrics that its task names, those that other runs of its dataset have, faithfulness and statistics of
+    attention; of data that the project generates also figures of gold annotations.
+    """
+    notes = []
+    for run in runs:
+        if run.trained != run.path or run.origin is None:  # an evaluation has what was asked of it
+            continue
+        config = run.origin.config
+        alike = [other for other in runs if (other.dataset, other.split) == (run.dataset, run.split)]
+        wanted = dict.fromkeys([*config.get("task", {}).get("metrics", ()), *(m for a in alike for m in a.results)])
+        absent = [name for name in wanted if not any(known.startswith(name) for known in run.results)]
+        groups = {get_metric(name).group for name in run.results}
+        generated = str(config.get("data", {}).get("reader", {}).get("_target_", "")).startswith(GENERATED)
+        kinds = ("attention", "faithfulness", *(["gold"] if generated else []))
+        absent += [f"figures of {kind}" for kind in kinds if kind not in groups]
+        if absent:
+            notes.append(
+                f"{run.path} lacks {', '.join(absent)}: evaluate.py checkpoint={run.path} measures what needs its "
+                "weights; pack that evaluation, too, before the run is removed."
+            )
+    return notes
+
+
+def _rounded(packs: Iterable[Pack]) -> Iterator[str]:
+    """Yield a note on each pack whose floats are rounded."""
+    for packed in packs:
+        sums, statistics = packed.bits
+        if statistics < EXACT:
+            what = "attention statistics" if sums == EXACT else "figures"
+            yield f"{packed.name}: {what} of records are rounded to {statistics} bits; pack_size=... allows more."
