@@ -20,8 +20,9 @@ from seq2seq.attention_store import load
 from seq2seq.cli import compare, evaluate, hydra_app
 from seq2seq.comparison.analysis import mean_curve, seconds_to
 from seq2seq.comparison.runs import find
-from seq2seq.comparison.slices import by_length, by_word, of_length, source_lengths, words_found
+from seq2seq.comparison.slices import by_length, by_word, of_length
 from seq2seq.comparison.systems import check, group_systems, named
+from seq2seq.comparison.word_hits import words_found
 from seq2seq.errors import UserError
 
 NAMES = {"rnn additive", "rnn dot", "transformer multi_head"}
@@ -347,8 +348,7 @@ def test_nothing_to_compare_and_nothing_written_over(sweep: Path, tmp_path: Path
 def test_lengths_and_words_by_hand() -> None:
     groups = by_length([3, 3, 4, 5, 9, 9, 9, 12, 20, 20])
     assert [(group.name, group.size) for group, _ in groups] == [("3-4", 3), ("5-9", 4), ("12-20", 3)]
-    record = {"references": ["The cat sat on the mat."], "hypothesis": "the cat lay on a mat"}
-    assert words_found(record) == (
+    assert words_found("The cat sat on the mat.", "the cat lay on a mat") == (
         ["the", "cat", "sat", "on", "the", "mat"],
         [True, True, False, True, False, True],
     )
@@ -356,7 +356,7 @@ def test_lengths_and_words_by_hand() -> None:
 
 def test_slices_are_of_all_runs_of_a_configuration(sweep: Path) -> None:
     runs = find([sweep / "0", sweep / "1"], "test")
-    (group, *_), places = zip(*by_length(source_lengths(runs[0])), strict=True)
+    (group, *_), places = zip(*by_length(runs[0].source_lengths), strict=True)
     together = of_length(runs, "bleu", [(group, places[0])], 0.95)[0]
     alone = [of_length([run], "bleu", [(group, places[0])], 0.95)[0].score for run in runs]
     assert together.score == pytest.approx(np.mean(alone))

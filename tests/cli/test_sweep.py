@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from seq2seq.cli import compare, hydra_app
 from seq2seq.cli import sweep as sweep_command
+from seq2seq.comparison.packs import job_key
 from seq2seq.comparison.runs import find, unfinished
 from seq2seq.run_directory import claimed, held
 from tests import commands
@@ -111,6 +115,34 @@ def test_a_job_never_gets_the_directory_of_another(base: Path, first: subprocess
     assert done.returncode == 1
     assert done.stderr.count("is the directory of another job; let hydra.sweep.subdir name one for each") == 3
     assert snapshot(base / "sweep" / "0") == before
+
+
+def test_a_packed_job_is_finished(base: Path, first: subprocess.CompletedProcess[str], tmp_path: Path) -> None:
+    """On another machine, where the runs are gone and caches lie elsewhere; a job that is not packed is run."""
+    (config,) = hydra_app.compose("compare", [f"runs={base / 'sweep' / '2'}", f"pack={tmp_path / 'results' / 'toy'}"])
+    (file,) = compare.compare(config).iterdir()
+    options = ["-m", "attention=multi_head", "attention.heads=2,4", *TINY, f"data.cache={tmp_path / 'elsewhere'}"]
+    options += ["training.faithfulness_examples=0", "hydra.sweep.dir=multirun/toy"]
+    done = subprocess.run(
+        [sys.executable, commands.ROOT / "train.py", *options],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(commands.ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("finished before: ") == 1
+    assert f"finished before: results/toy/{file.name}" in done.stderr
+    assert [path.name for path in (tmp_path / "multirun" / "toy").glob("*/")] == ["1"]
+    assert (tmp_path / "multirun" / "toy" / "1" / "results.json").exists()
+
+
+def test_a_packed_job_is_known_by_what_is_learnt(base: Path, first: subprocess.CompletedProcess[str]) -> None:
+    composed = (base / "sweep" / "2" / ".hydra" / "config.yaml").read_text()
+    key = job_key(composed)
+    assert key == job_key(composed.replace(f"cache: {base / 'cache'}", "cache: elsewhere"))
+    for change in (("seed: 1", "seed: 2"), ("path: null", "path: data"), ("init_from: null", "init_from: runs/a")):
+        assert change[0] in composed and job_key(composed.replace(*change)) != key
 
 
 def place_of(sweep: Path, number: int, **keys: object) -> str:
