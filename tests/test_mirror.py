@@ -21,6 +21,7 @@ HELD_BY = {
     "comparison/analysis.py": "cli/test_compare.py",
     "comparison/explorer.py": "comparison/test_report_in_browser.py",
     "comparison/external.py": "cli/test_compare.py",
+    "comparison/packing.py": "comparison/test_packs.py",
     "comparison/page.py": "comparison/test_report_in_browser.py",
     "comparison/ranks.py": "comparison/test_statistics.py",
     "comparison/run_config.py": "cli/test_compare.py",

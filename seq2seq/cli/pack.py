@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from seq2seq.comparison.packs import Pack, find, pack, pack_files
-from seq2seq.comparison.runs import Run, unfinished
+from seq2seq.comparison.packing import Pack, pack
+from seq2seq.comparison.packs import pack_files
+from seq2seq.comparison.runs import Run, finished, name_damaged_files, unfinished
 from seq2seq.comparison.systems import repeated
 from seq2seq.errors import UserError
 from seq2seq.files.writing import write_bytes
 from seq2seq.metrics.table import get_metric
+from seq2seq.run_directory import RESULTS
 
 MAX_FOLDER = 10_000_000  # bytes of all packs of a folder
 EXACT = 52  # bits of a float's mantissa
@@ -33,14 +35,16 @@ def pack_runs(paths: Sequence[Path], folder: Path, limit: int) -> Path:
         raise UserError(f"pack={folder} is a file; packs are files in a folder")
     if not paths:
         raise UserError(f"runs: name the runs or sweeps to keep in pack={folder}")
-    runs = [run for run in find(paths, "auto") if run.has_text]
-    if not runs:
+    if all(pack_files(path) and next(path.rglob(RESULTS), None) is None for path in paths):
         raise UserError(f"runs: {paths[0]} holds packs only, which need not be packed again")
     # 1. Pack all runs. Of two of one configuration, seed and data the later counts, as in a comparison.
-    packs: dict[str, Pack] = {}
-    for run in sorted(runs, key=lambda run: (run.written, str(run.path))):
-        packed = pack(run.path, limit)
-        packs[packed.name] = packed
+    packed_runs = []
+    for path in finished(paths):
+        with name_damaged_files([path]):
+            packed_runs.append(pack(path, limit))
+    packed_runs.sort(key=lambda packed: (packed.run.written, str(packed.run.path)))
+    packs = {packed.name: packed for packed in packed_runs}
+    runs = [packed.run for packed in packed_runs]
     # 2. Refuse what would replace another run, or fill the repository.
     for name, packed in packs.items():
         if (file := folder / name).exists() and file.read_bytes() != packed.content:

@@ -10,15 +10,18 @@ from __future__ import annotations
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.comparison.packs import PackedRun, find_job
 from seq2seq.errors import UserError
 from seq2seq.files.writing import write_text
 from seq2seq.run_directory import CHECKPOINTS, CONFIG, FAILED, HYDRA, RESULTS, composed_config, results
+
+if TYPE_CHECKING:
+    from seq2seq.comparison.packs import PackedRun
 
 PACKS = Path("results")
 """Where ``results/NAME`` has the packs of the sweep ``multirun/NAME``."""
@@ -42,6 +45,8 @@ def place(_root_: DictConfig) -> str:
 
 def packed(config: DictConfig) -> PackedRun | None:
     """Return the pack of this job in the folder that is named as its sweep, where the job was finished and packed."""
+    from seq2seq.comparison.packs import find_job  # imports torch: --help need not wait for it
+
     return find_job(PACKS / Path(HydraConfig.get().sweep.dir).name, OmegaConf.to_yaml(config))
 
 

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison import columns, runs
-from seq2seq.comparison.run_config import Origin, config_of, digest, key, portable
+from seq2seq.comparison.run_config import Origin, digest, key
 from seq2seq.comparison.runs import RecordDigests, Run
 from seq2seq.comparison.word_hits import FREQUENCIES, PLACES
 from seq2seq.errors import UserError
-from seq2seq.run_directory import RESULTS, changed, composed_config
+from seq2seq.run_directory import RESULTS
 from seq2seq.stored import moved_names
 from seq2seq.stored.plain import parse_json, parse_yaml
 
@@ -37,9 +37,6 @@ Array = NDArray[np.float64]
 SUFFIX = ".pack.xz"
 FORMAT = 1
 MAX_BYTES = 64 << 20  # of an opened pack: more is not read
-PRECISIONS = ((52, 52), (52, 40), (52, 32), (52, 24), (52, 16), (52, 12), (24, 12), (16, 8))
-"""Bits of the mantissas of sums and of attention statistics, from exact to what still shows three digits."""
-MAX_ROWS = 100  # rows of a learning curve with a validation, and as many without
 MACHINE = {
     *("logger", "resume", "data.path", "data.cache", "data.workers", "encoder.cache"),
     "training.init_from",
@@ -47,22 +44,10 @@ MACHINE = {
 """Keys of a config that belong to the machine, or lead to files on it."""
 LEARNT_FROM = {"data.path", "training.init_from"}
 """Those of them that say what is learnt from."""
-UNPACKED = ("command", "checkpoint", "digests")
-"""What of a run's description names paths."""
 PLACE_HITS, FREQUENCY_HITS, LENGTHS, SOURCE_DIGESTS, REFERENCE_DIGESTS = (
     *("word hits by place", "word hits by frequency", "source length", "source digest", "reference digest"),
 )
 """Tables beside those of metrics."""
-
-
-@dataclass(frozen=True)
-class Pack:
-    """A run in its packed form."""
-
-    name: str  # of the file
-    content: bytes
-    run: Run
-    bits: tuple[int, int]  # of the mantissas of sums and of attention statistics
 
 
 @dataclass(frozen=True)
@@ -147,55 +132,13 @@ class PackedRun(Run):
         return split
 
 
-def pack(path: Path, limit: int) -> Pack:
-    """Return the run or the evaluation in ``path`` in its packed form: the same bytes each time.
-
-    Args:
-        path: Its directory.
-        limit: The most bytes. Floats are rounded as far as is needed for it; whole numbers and sums over all records
-            stay exact.
-
-    Raises:
-        UserError: It does not fit.
-    """
-    of_split = {split: runs.read(path, split) for split in runs.splits_of(path)}
-    if not of_split:
-        raise UserError(f"{path} has results of no split: there is nothing to pack")
-    run = next(iter(of_split.values()))
-    head = _head(path, run) | {"splits": {}}
-    tables = {split: _tables(item) for split, item in of_split.items()}
-    for bits in PRECISIONS:
-        blocks = []
-        for split, item in of_split.items():
-            widths = [table.shape[1] for table in tables[split].values()]
-            precisions = [bits[name.startswith(runs.STATISTIC)] for name in tables[split]]
-            joined = np.concatenate([np.zeros((item.size, 0)), *tables[split].values()], 1)
-            layouts, block = columns.encode(joined, np.repeat(precisions, widths).tolist())
-            blocks.append(block)
-            head["splits"][split] = {
-                **{"dataset": item.dataset, "records": item.size, "attended": item.attended},
-                "digests": {side: found.whole for side, found in item.digests.items()},
-                "results": item.results,
-                "tables": dict(zip(tables[split], widths, strict=True)),
-                **{"columns": layouts, "bytes": len(block)},
-            }
-        text = json.dumps(head, ensure_ascii=False, separators=(",", ":"))
-        content = lzma.compress(text.encode() + b"\n" + b"".join(blocks), preset=9 | lzma.PRESET_EXTREME)
-        if len(content) <= limit:
-            return Pack(_name(run, of_split), content, run, bits)
-    raise UserError(
-        f"{path} takes {len(content) / 1000:.0f} kB packed, over pack_size={limit / 1000:g}: its test set has "
-        f"{run.size:,} records; set pack_size={len(content) // 1000 + 1}"
-    )
-
-
 def load(file: Path, split: str) -> PackedRun:
     """Return the run that ``file`` is a pack of; ``split`` as ``runs.read`` has it.
 
     Raises:
         UserError: The file is damaged, of a later version, or has no such split.
     """
-    head, content = _opened(str(file))
+    head, content = _opened(file)
     split = runs.chosen_split(file, split, list(head["splits"]))
     with _one_line(file):
         start = 0
@@ -248,86 +191,17 @@ def pack_files(path: Path) -> list[Path]:
 def job_key(composed: str) -> str:
     """Return a digest of a job's config as it was composed, in YAML, without what belongs to the machine."""
     config = parse_yaml(composed.encode(), "the config of the job")
-    return digest(json.dumps(_without(config, MACHINE - LEARNT_FROM), sort_keys=True))
+    return digest(json.dumps(without(config, MACHINE - LEARNT_FROM), sort_keys=True))
 
 
 def find_job(folder: Path, composed: str) -> PackedRun | None:
     """Return the finished run of the job with the config ``composed`` among the packs in ``folder``."""
     files = pack_files(folder)
     job = job_key(composed) if files else ""
-    return next((load(file, "auto") for file in files if _opened(str(file))[0]["job"] == job), None)
+    return next((load(file, "auto") for file in files if _opened(file)[0].get("job") == job), None)
 
 
-def _head(path: Path, run: Run) -> dict[str, Any]:
-    """Return all of a pack but its splits."""
-    assert run.origin is not None
-    about = {name: value for name, value in run.about.items() if name not in UNPACKED}
-    if isinstance(training := about.get("training"), Mapping):
-        about["training"] = {name: value for name, value in training.items() if name not in ("best", "last")}
-    is_training = run.trained == path
-    return {
-        "format": FORMAT,
-        "seed": run.seed,
-        "written": run.written,
-        "job": job_key(composed_config(path)) if is_training else None,
-        "facets": dict(run.facets),
-        "otherwise": dict(run.otherwise),
-        "images": run.images,
-        "origin": _origin_node(run.origin),
-        "evaluation": None if is_training else portable(_without(config_of(path), MACHINE)),
-        "about": portable(about),
-        "has_frequencies": run.has_frequencies,
-        "curves": _curves(run),
-        "changed": [str(file.relative_to(path)) for file in changed(path)],
-    }
-
-
-def _origin_node(origin: Origin) -> dict[str, Any]:
-    """Return an origin as plain data, without paths."""
-    start = _origin_node(origin.start) if isinstance(origin.start, Origin) else origin.start
-    return {"config": portable(_without(origin.config, MACHINE)), "data": origin.data, "start": start}
-
-
-def _origin(node: Mapping[str, Any]) -> Origin:
-    """Return the origin that a pack describes, with today's names of options."""
-    start = node["start"]
-    config = moved_names.renamed(node["config"])
-    return Origin(config, str(node["data"]), _origin(start) if isinstance(start, Mapping) else start)
-
-
-def _tables(run: Run) -> dict[str, Array]:
-    """Return the tables of a split, (N, K) each."""
-    found = {metric: rows for metric in run.results if (rows := run.rows(metric)) is not None}
-    if not run.images:
-        found[LENGTHS] = np.array(run.source_lengths, np.float64)[:, None]
-    if run.word_hits is not None:
-        for name, hits in zip((PLACE_HITS, FREQUENCY_HITS), run.word_hits, strict=True):
-            found[name] = hits.reshape(run.size, -1)
-    for name, side in ((SOURCE_DIGESTS, "source"), (REFERENCE_DIGESTS, "reference")):
-        found[name] = np.frombuffer(run.digests[side].each, np.uint8).astype(np.float64)[:, None]
-    return found
-
-
-def _curves(run: Run) -> dict[str, list[float | None]]:
-    """Return the learning curves by name; of long ones rows at equal distances, and the best validation."""
-    monitor = f"validation/{(run.about.get('training') or {}).get('monitor')}"
-    is_validation = [any(name.startswith("validation/") for name in row) for row in run.curves]
-    validations, others = ([n for n, kind in enumerate(is_validation) if kind == wanted] for wanted in (True, False))
-    scored = [n for n in validations if monitor in run.curves[n]]
-    best = {choose(scored, key=lambda n: run.curves[n][monitor]) for choose in (min, max)} if scored else set()
-    rows = [run.curves[n] for n in sorted({*_spread(validations), *_spread(others), *best})]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _spread(places: Sequence[int]) -> list[int]:
-    """Return ``MAX_ROWS`` of ``places`` at equal distances, the first and the last among them."""
-    if len(places) <= MAX_ROWS:
-        return list(places)
-    return [places[n] for n in np.linspace(0, len(places) - 1, MAX_ROWS).astype(int)]
-
-
-def _without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+def without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """Return ``config`` without some keys, which are at its top or one level below."""
     found: dict[str, Any] = {name: dict(node) if isinstance(node, Mapping) else node for name, node in config.items()}
     for name in keys:
@@ -339,24 +213,31 @@ def _without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _name(run: Run, of_split: Mapping[str, Run]) -> str:
-    """Return the name of a pack's file: the same for runs of one configuration, seed and data."""
-    own = digest(json.dumps([run.key, run.seed, {split: item.dataset for split, item in of_split.items()}]))[:8]
-    parts = [run.facets.get("model"), run.facets.get("attention"), f"seed{run.seed}", own]
-    return "-".join(part for part in parts if part) + SUFFIX
+def _origin(node: Mapping[str, Any]) -> Origin:
+    """Return the origin that a pack describes, with today's names of options."""
+    start = node["start"]
+    config = moved_names.renamed(node["config"])
+    return Origin(config, str(node["data"]), _origin(start) if isinstance(start, Mapping) else start)
 
 
-@lru_cache(4096)
-def _opened(file: str) -> tuple[dict[str, Any], bytes]:
+def _opened(file: Path) -> tuple[dict[str, Any], bytes]:
     """Return the first line of a pack, and what comes after it."""
-    with _one_line(Path(file)):
-        opened = lzma.LZMADecompressor(lzma.FORMAT_XZ)
-        line, mark, content = opened.decompress(Path(file).read_bytes(), MAX_BYTES).partition(b"\n")
-        if not (opened.eof and mark):
-            raise ValueError("it does not end")
-        head = parse_json(line.decode(), file)
-        if head["format"] > FORMAT:
-            raise UserError(f"{file} is a pack of a later version, which this one can't read")
+    with _one_line(file):
+        return _decompressed(str(file), file.read_bytes())
+
+
+@lru_cache(512)
+def _decompressed(name: str, packed: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the first line of a pack, and what comes after it; a sweep asks for them once a job."""
+    opened = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+    line, _, content = opened.decompress(packed, MAX_BYTES).partition(b"\n")
+    if not opened.eof:
+        raise ValueError("it does not end")
+    head = parse_json(line.decode(), name)
+    if not isinstance(head, dict) or not isinstance(head.get("splits"), dict):
+        raise ValueError("its first line describes no run")
+    if head["format"] > FORMAT:
+        raise UserError(f"{name} is a pack of a later version, which this one can't read")
     return head, content
 
 

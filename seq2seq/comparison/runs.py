@@ -183,7 +183,12 @@ def expand_patterns(paths: Iterable[str]) -> list[Path]:
 
 def find(paths: Iterable[Path], split: str) -> list[Run]:
     """The finished runs at or below ``paths``, each once; a run's own later evaluations only where they are named."""
-    found: dict[Path, Run] = {}
+    return [read(folder, split) for folder in finished(paths)]
+
+
+def finished(paths: Iterable[Path]) -> list[Path]:
+    """Return the directories of the runs that ``find`` reads."""
+    found: dict[Path, Path] = {}
     for path in paths:
         if not path.exists():
             raise UserError(f"runs: {path} does not exist")
@@ -192,7 +197,7 @@ def find(paths: Iterable[Path], split: str) -> list[Run]:
         if not below:
             raise UserError(f"runs: no {RESULTS} in or below {path}: is the run finished?")
         for file in below:
-            found.setdefault(file.parent.resolve(), read(file.parent, split))
+            found.setdefault(file.parent.resolve(), file.parent)
     return list(found.values())
 
 

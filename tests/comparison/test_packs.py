@@ -15,7 +15,7 @@ import pytest
 from seq2seq.cli import compare as compare_command
 from seq2seq.cli import evaluate, hydra_app, train
 from seq2seq.cli import pack as pack_command
-from seq2seq.comparison import packs
+from seq2seq.comparison import packing, packs
 from seq2seq.comparison.analysis import AnalysisOptions, analyse
 from seq2seq.comparison.run_config import IGNORED_KEYS, portable
 from seq2seq.comparison.runs import Run, read
@@ -193,7 +193,7 @@ def test_other_test_sets_are_refused_without_their_texts(run: Path, tmp_path: Pa
     lines = [json.loads(line) for line in outputs.read_text(encoding="utf-8").splitlines()]
     lines[3]["references"] = ["another one"]
     outputs.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-    pair = [packs.pack(path, LIMIT) for path in (run, other)]
+    pair = [packing.pack(path, LIMIT) for path in (run, other)]
     loaded = []
     for number, item in enumerate(pair):
         (tmp_path / f"{number}{packs.SUFFIX}").write_bytes(item.content)
@@ -206,9 +206,9 @@ def test_other_test_sets_are_refused_without_their_texts(run: Path, tmp_path: Pa
 
 
 def test_a_limit_rounds_floats_and_keeps_figures(run: Path, tmp_path: Path) -> None:
-    exact = packs.pack(run, LIMIT)
+    exact = packing.pack(run, LIMIT)
     assert exact.bits == (52, 52)
-    small = packs.pack(run, len(exact.content) - 100)
+    small = packing.pack(run, len(exact.content) - 100)
     assert len(small.content) <= len(exact.content) - 100 and small.bits < exact.bits
     file = tmp_path / f"small{packs.SUFFIX}"
     file.write_bytes(small.content)
@@ -220,20 +220,37 @@ def test_a_limit_rounds_floats_and_keeps_figures(run: Path, tmp_path: Path) -> N
             assert theirs.sum(0) == pytest.approx(ours.sum(0), rel=1e-12, abs=1e-12), metric
             assert theirs == pytest.approx(ours, rel=1e-2, abs=1e-3), metric
     with pytest.raises(UserError, match=r"over pack_size=1: its test set has 6 records; set pack_size=\d"):
-        packs.pack(run, 1000)
+        packing.pack(run, 1000)
 
 
 @pytest.mark.parametrize("place", range(0, 100, 9))
 def test_damage_is_one_line(run: Path, tmp_path: Path, place: int) -> None:
-    content = bytearray(packs.pack(run, LIMIT).content)
+    content = bytearray(packing.pack(run, LIMIT).content)
     content[len(content) * place // 100] ^= 16
     file = tmp_path / f"a{packs.SUFFIX}"
     for damaged in (content, content[: len(content) * place // 100]):
         file.write_bytes(damaged)
-        packs._opened.cache_clear()
         with pytest.raises(UserError, match=r"a\.pack\.xz is damaged \(.*restore it, or pack its run again") as refused:
             packs.find([file], "test")
         assert "\n" not in str(refused.value)
+
+
+def test_an_evaluation_that_does_what_its_run_did_is_the_job_too(run: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(run, tmp_path / "run"))
+    for name, options in {"same": [], "greedy": ["decoding=greedy"], "valid": ["split=valid"]}.items():
+        asked = [f"checkpoint={base}", f"output={tmp_path / name}", *options]
+        (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in asked])
+        evaluate.evaluate(config)
+    own, same, greedy, valid = (
+        packing.pack(path, LIMIT) for path in (base, *(tmp_path / n for n in ("same", "greedy", "valid")))
+    )
+    heads = [json.loads(lzma.decompress(item.content).partition(b"\n")[0]) for item in (own, same, greedy)]
+    assert heads[0]["job"] == heads[1]["job"] != heads[2]["job"] is None
+    assert own.name == same.name and len({own.name, greedy.name, valid.name}) == 3
+    folder = compare(f"runs=[{base},{tmp_path / 'greedy'},{tmp_path / 'valid'}]", f"pack={tmp_path / 'packs'}")
+    assert {file.name for file in folder.iterdir()} == {own.name, greedy.name, valid.name}
+    (alone,) = packs.find([folder / valid.name], "valid")
+    assert (alone.split, alone.size) == ("valid", 6)
 
 
 def test_what_a_run_lacks_is_told(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,8 +300,8 @@ def test_long_curves_keep_their_best_validation(run: Path) -> None:
     rows += [{"step": float(n), "validation/nll": abs(n - 543.0)} for n in range(1000)]
     long = read(run, "test")
     long.__dict__["curves"] = rows
-    curves = packs._curves(long)
-    assert len(curves["step"]) <= 2 * packs.MAX_ROWS + 2
+    curves = packing._curves(long)
+    assert len(curves["step"]) <= 2 * packing.MAX_ROWS + 2
     assert 0.0 in curves["validation/nll"] and curves["step"].count(999.0) == 2 and curves["step"].count(0.0) == 2
 
 

@@ -1,0 +1,161 @@
+"""Packing: a run or an evaluation as the bytes of a pack (``packs``)."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.comparison import columns, runs
+from seq2seq.comparison.packs import (
+    FORMAT,
+    FREQUENCY_HITS,
+    LENGTHS,
+    MACHINE,
+    PLACE_HITS,
+    REFERENCE_DIGESTS,
+    SOURCE_DIGESTS,
+    SUFFIX,
+    job_key,
+    without,
+)
+from seq2seq.comparison.run_config import Origin, config_of, digest, portable
+from seq2seq.comparison.runs import Run
+from seq2seq.errors import UserError
+from seq2seq.run_directory import changed, composed_config
+
+Array = NDArray[np.float64]
+PRECISIONS = ((52, 52), (52, 40), (52, 32), (52, 24), (52, 16), (52, 12), (24, 12), (16, 8))
+"""Bits of the mantissas of sums and of attention statistics, from exact to what still shows three digits."""
+MAX_ROWS = 100  # rows of a learning curve with a validation, and as many without
+UNPACKED = ("command", "checkpoint", "digests")
+"""What of a run's description names paths."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A run in its packed form."""
+
+    name: str  # of the file
+    content: bytes
+    run: Run
+    bits: tuple[int, int]  # of the mantissas of sums and of attention statistics
+
+
+def pack(path: Path, limit: int) -> Pack:
+    """Return the run or the evaluation in ``path`` in its packed form: the same bytes each time.
+
+    Args:
+        path: Its directory.
+        limit: The most bytes. Floats are rounded as far as is needed for it; whole numbers and sums over all records
+            stay exact.
+
+    Raises:
+        UserError: It does not fit.
+    """
+    of_split = {split: runs.read(path, split) for split in runs.splits_of(path)}
+    if not of_split:
+        raise UserError(f"{path} has results of no split: there is nothing to pack")
+    run = next(iter(of_split.values()))
+    head = _head(path, run) | {"splits": {}}
+    tables = {split: _tables(item) for split, item in of_split.items()}
+    for bits in PRECISIONS:
+        blocks = []
+        for split, item in of_split.items():
+            widths = [table.shape[1] for table in tables[split].values()]
+            precisions = [bits[name.startswith(runs.STATISTIC)] for name in tables[split]]
+            joined = np.concatenate([np.zeros((item.size, 0)), *tables[split].values()], 1)
+            layouts, block = columns.encode(joined, np.repeat(precisions, widths).tolist())
+            blocks.append(block)
+            head["splits"][split] = {
+                **{"dataset": item.dataset, "records": item.size, "attended": item.attended},
+                "digests": {side: found.whole for side, found in item.digests.items()},
+                "results": item.results,
+                "tables": dict(zip(tables[split], widths, strict=True)),
+                **{"columns": layouts, "bytes": len(block)},
+            }
+        text = json.dumps(head, separators=(",", ":"))
+        content = lzma.compress(text.encode() + b"\n" + b"".join(blocks), preset=9 | lzma.PRESET_EXTREME)
+        if len(content) <= limit:
+            return Pack(_name(run, of_split), content, run, bits)
+    raise UserError(
+        f"{path} takes {len(content) / 1000:.0f} kB packed, over pack_size={limit / 1000:g}: its test set has "
+        f"{run.size:,} records; set pack_size={len(content) // 1000 + 1}"
+    )
+
+
+def _head(path: Path, run: Run) -> dict[str, Any]:
+    """Return all of a pack but its splits."""
+    assert run.origin is not None
+    about = {name: value for name, value in run.about.items() if name not in UNPACKED}
+    if isinstance(training := about.get("training"), Mapping):
+        about["training"] = {name: value for name, value in training.items() if name not in ("best", "last")}
+    trained = run.trained or path
+    is_job = not run.otherwise  # an evaluation that does what its run did stands for it
+    return {
+        "format": FORMAT,
+        "seed": run.seed,
+        "written": run.written,
+        "job": job_key(composed_config(trained)) if is_job else None,
+        "facets": dict(run.facets),
+        "otherwise": dict(run.otherwise),
+        "images": run.images,
+        "origin": _origin_node(run.origin),
+        "evaluation": None if trained == path else portable(without(config_of(path), MACHINE)),
+        "about": portable(about),
+        "has_frequencies": run.has_frequencies,
+        "curves": _curves(run),
+        "changed": [str(file.relative_to(path)) for file in changed(path)],
+    }
+
+
+def _origin_node(origin: Origin) -> dict[str, Any]:
+    """Return an origin as plain data, without paths."""
+    start = _origin_node(origin.start) if isinstance(origin.start, Origin) else origin.start
+    return {"config": portable(without(origin.config, MACHINE)), "data": origin.data, "start": start}
+
+
+def _tables(run: Run) -> dict[str, Array]:
+    """Return the tables of a split, (N, K) each."""
+    found = {metric: rows for metric in run.results if (rows := run.rows(metric)) is not None}
+    if not run.images:
+        found[LENGTHS] = np.array(run.source_lengths, np.float64)[:, None]
+    if run.word_hits is not None:
+        for name, hits in zip((PLACE_HITS, FREQUENCY_HITS), run.word_hits, strict=True):
+            found[name] = hits.reshape(run.size, -1)
+    for name, side in ((SOURCE_DIGESTS, "source"), (REFERENCE_DIGESTS, "reference")):
+        found[name] = np.frombuffer(run.digests[side].each, np.uint8).astype(np.float64)[:, None]
+    return found
+
+
+def _curves(run: Run) -> dict[str, list[float | None]]:
+    """Return the learning curves by name; of long ones rows at equal distances, and the best validation."""
+    monitor = f"validation/{(run.about.get('training') or {}).get('monitor')}"
+    is_validation = [any(name.startswith("validation/") for name in row) for row in run.curves]
+    validations, others = ([n for n, kind in enumerate(is_validation) if kind == wanted] for wanted in (True, False))
+    scored = [n for n in validations if monitor in run.curves[n]]
+    best = {choose(scored, key=lambda n: run.curves[n][monitor]) for choose in (min, max)} if scored else set()
+    rows = [run.curves[n] for n in sorted({*_spread(validations), *_spread(others), *best})]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _spread(places: Sequence[int]) -> list[int]:
+    """Return ``MAX_ROWS`` of ``places`` at equal distances, the first and the last among them."""
+    if len(places) <= MAX_ROWS:
+        return list(places)
+    return [places[n] for n in np.linspace(0, len(places) - 1, MAX_ROWS).astype(int)]
+
+
+def _name(run: Run, of_split: Mapping[str, Run]) -> str:
+    """Return the name of a pack's file: the same for runs of one configuration, seed and data."""
+    own = digest(json.dumps([run.key, run.seed, {split: item.dataset for split, item in of_split.items()}]))[:8]
+    parts = [run.facets.get("model"), run.facets.get("attention"), f"seed{run.seed}", own]
+    return re.sub(r"[^\w.+-]", "_", "-".join(part for part in parts if part)) + SUFFIX
