@@ -36,6 +36,9 @@ SMALL = (
 )
 
 
+ORDERED = ["local_m", "monotonic", "mocha", "gmm", "location", "hierarchical"]
+
+
 def composed(name: str, *lines: str) -> DictConfig:
     (config,) = hydra_app.compose(name, [hydra_app.as_override(line) for line in lines])
     return config
@@ -103,7 +106,7 @@ def test_other_ways(tmp_path: Path, overrides: str) -> None:
     assert np.isfinite(json.loads((run / "results.json").read_text())["test"]["perplexity"]["score"])
 
 
-@pytest.mark.parametrize("attention", ["local_m", "monotonic", "mocha", "gmm", "location", "hierarchical"])
+@pytest.mark.parametrize("attention", mostly_slow(ORDERED, every=3))
 def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> None:
     lines = [*SMALL, f"attention={attention}"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
@@ -287,22 +290,29 @@ def test_text_has_no_images_to_shuffle(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [
-        (["data=toy_captioning", "encoder=rnn"], "RNNEncoder can't read data=toy_captioning, which is images"),
-        (["encoder=cnn"], "CNNEncoder can't read data=toy_translation, which is text"),
-        (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=video"),
-        (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=video"),
-        (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* images have none"),
-        (["data=toy_captioning", "data.documents=true"], r"data.*CaptionCorpus has no option documents"),
-        (["data=toy_captioning", "data.streaming=true"], r"data.*CaptionCorpus has no option streaming"),
-        (["data=toy_captioning", "model.share_embeddings=true", "data.tokenizer.joint=true"], "share_embeddings=true"),
-    ],
+    mostly_slow(
+        [
+            (["data=toy_captioning", "encoder=rnn"], "RNNEncoder can't read data=toy_captioning, which is images"),
+            (["encoder=cnn"], "CNNEncoder can't read data=toy_translation, which is text"),
+            (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=video"),
+            (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=video"),
+            (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* images have none"),
+            (["data=toy_captioning", "data.documents=true"], r"data.*CaptionCorpus has no option documents"),
+            (["data=toy_captioning", "data.streaming=true"], r"data.*CaptionCorpus has no option streaming"),
+            (
+                ["data=toy_captioning", "model.share_embeddings=true", "data.tokenizer.joint=true"],
+                "share_embeddings=true",
+            ),
+        ],
+        every=3,
+    ),
 )
 def test_what_does_not_go_together_is_refused_before_data_are_read(lines: list[str], message: str) -> None:
     with pytest.raises(seq2seq.errors.UserError, match=message):
         train_command.check(composed("train", "logger=csv", *lines))
 
 
+@pytest.mark.slow
 def test_evaluation_on_other_images_and_sizes_but_not_on_text(captions: Path, tmp_path: Path) -> None:
     small = ["data=toy_captioning", "data.reader.test=4", "data.reader.train=2", "data.reader.valid=2", "num_plots=0"]
     small += [f"data.cache={tmp_path}", f"checkpoint={captions}"]

@@ -23,6 +23,7 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
 from seq2seq.search import Greedy
 from seq2seq.tasks.translation import Translation
+from tests.sampling import mostly_slow
 
 SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
 
@@ -400,7 +401,7 @@ def test_generation_refuses_in_one_line(run: Path, option: str, message: str) ->
         generate.generate(composed("generate", f"checkpoint={run}", option))
 
 
-@pytest.mark.parametrize("name", ["uniform", "permuted", "frozen"])
+@pytest.mark.parametrize("name", mostly_slow(["uniform", "permuted", "frozen"], every=3))
 def test_controls_change_where_attention_looks(run: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / name
     evaluate.evaluate(

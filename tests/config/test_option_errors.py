@@ -70,7 +70,7 @@ def test_mechanisms_and_their_parts(group: str, name: str) -> None:
     assert check(config(f"{group}={name}"), group, WIDTH, SOURCES[group]) > 0
 
 
-@pytest.mark.parametrize("name", choices("attention/window"))
+@pytest.mark.parametrize("name", mostly_slow(choices("attention/window"), every=3))
 def test_windows(name: str) -> None:
     whole = config("self_attention=multi_head", f"attention/window@self_attention.window={name}")
     check(whole, "self_attention", WIDTH, SOURCES["self_attention"])
@@ -99,7 +99,7 @@ def test_what_training_is_told(key: str) -> None:
 
 @pytest.mark.parametrize(
     ("lines", "key"),
-    [
+    mostly_slow([
         (["model=rnn", "encoder.cell=x"], "encoder.cell=x"),
         (["model=rnn", "model.dim=7"], "model.dim=7"),
         (["model=rnn", "encoder.dim=7"], "encoder.dim=7"),
@@ -123,7 +123,7 @@ def test_what_training_is_told(key: str) -> None:
         (["model=rnn", "attention=mocha", "attention.chunk_score.dim=0"], "attention.chunk_score.dim=0"),
         (["model=rnn", "attention=hierarchical", "attention.word.dim=0"], "attention.word.dim=0"),
         (["model=rnn", "attention/window=last", "encoder=cnn"], "attention.window: the last window"),
-    ],
+    ], every=2),
 )  # fmt: skip
 def test_a_model_s_options_are_named_where_they_were_typed(lines: list[str], key: str) -> None:
     with pytest.raises(OptionError) as caught:

@@ -77,6 +77,7 @@ def test_debugging_ends_when_it_says(debug: str) -> None:
     assert not {"updates", "tokens", "seconds"} & {name for name, value in config.budget.items() if value is not None}
 
 
+@pytest.mark.slow
 def test_a_budget_of_target_tokens(run: Path, tmp_path: Path) -> None:
     told = trained(tmp_path, run, "budget.tokens=3000")
     corpus: Corpus = build_node(composed(*TINY, f"data.cache={run.parent / 'cache'}").data)
