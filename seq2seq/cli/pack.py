@@ -62,7 +62,7 @@ def pack_runs(paths: Sequence[Path], folder: Path, limit: int) -> Path:
         print(f"{folder / name}  {len(packed.content) / 1000:.1f} kB  {packed.run.path}")
     for note in [*unfinished(paths), *repeated(runs), *_rounded(packs.values()), *missing_figures(runs)]:
         print(note)
-    print(f"packs  {folder}: {len(packs)} of {total / 1000:.0f} kB")
+    print(f"packs  {folder}: {len(packs)} written, {total / 1000:.0f} kB in all")
     return folder
 
 
