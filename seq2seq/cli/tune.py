@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -15,11 +14,9 @@ from seq2seq.config.instantiate import plain
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.generation.generator import TrainedModel
-from seq2seq.generation.tuned_decoding import save_tuned
 from seq2seq.metrics import MetricResult, score
 from seq2seq.metrics.table import get_metric
-
-log = logging.getLogger(__name__)
+from seq2seq.stored.tuned_decoding import save_tuned
 
 
 def candidates(config: DictConfig, grid: Mapping[str, Any]) -> list[tuple[dict[str, Any], DictConfig]]:

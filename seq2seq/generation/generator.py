@@ -21,7 +21,6 @@ from seq2seq.data.collate import batches_of
 from seq2seq.data.policy import Report
 from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap, attention_maps
-from seq2seq.generation.tuned_decoding import with_tuned
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
 
@@ -57,7 +56,7 @@ class TrainedModel:
 
     model: Seq2Seq
     codec: Codec
-    config: DictConfig  # with the decoding options that were tuned for the run
+    config: DictConfig
     path: Path  # the checkpoint
     device: torch.device
 
@@ -66,8 +65,7 @@ class TrainedModel:
         """Open a run directory, a model's folder or its model.safetensors."""
         where = choose(device)
         opened = checkpoint.load(path)
-        config = with_tuned(opened.config, checkpoint.run_of(opened.path))
-        return cls(opened.model().to(where), opened.codec, config, opened.path, where)
+        return cls(opened.model().to(where), opened.codec, opened.config, opened.path, where)
 
     @cached_property
     def run(self) -> Path:

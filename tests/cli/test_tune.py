@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 import seq2seq
 from seq2seq.cli import evaluate, hydra_app
 from seq2seq.errors import UserError
-from seq2seq.generation.tuned_decoding import FILE
+from seq2seq.stored.tuned_decoding import FILE
 
 
 def composed(*overrides: str) -> DictConfig:

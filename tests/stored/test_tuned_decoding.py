@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from seq2seq.errors import UserError
-from seq2seq.generation.tuned_decoding import FILE, save_tuned, with_tuned
+from seq2seq.stored.tuned_decoding import FILE, save_tuned, with_tuned
 
 CONFIG = OmegaConf.create({"decoding": {"_target_": "x", "length_penalty": 1.0, "beam_size": 5}})
 
