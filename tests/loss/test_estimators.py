@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,6 +24,8 @@ from seq2seq.errors import UserError
 from seq2seq.loss import Criterion, Passes, estimator_of, teacher_forced
 from seq2seq.loss.reinforce import baselines, credited
 from seq2seq.model import Seq2Seq, build
+from seq2seq.training.options import TrainingOptions
+from seq2seq.training.update import Update
 from tests.catalogue import batch, model
 
 LENGTH, PLACES, SMOOTHING = 2, 3, 0.1
@@ -248,6 +251,37 @@ def test_refusals() -> None:
     with pytest.raises(UserError, match=r"must be the same in all of them; there are Estimator.*, Estimator"):
         Criterion().check_model(probe)
     assert estimator_of(model()) == Estimator()
+
+
+def test_xus_variant_and_old_configs_are_kept() -> None:
+    """Xu's released code: half of the passes soft, a sentence's mean cost less its moving mean, times 0.1."""
+    (config,) = compose("train", [as_override("experiment=xu2015_hard")])
+    xu = build_node(config.attention.selection)()
+    assert xu.estimator == Estimator("mean", "moving", 1)
+    assert (xu.ends, xu.temperature) == ((0.5, 0.5), 1.0)
+    assert dict(config.loss.weights) | {"reinforce": 0.1, "negative_entropy": 0.002} == dict(config.loss.weights)
+    old = build_node(OmegaConf.create({"_target_": f"{Hard.__module__}.Hard", "_partial_": True, "soft": 0.25}))()
+    assert old.estimator == Estimator("sentence", "moving", 1)
+    assert (old.ends, old.soft, old.state_dict()) == ((0.25, 0.25), 0.25, {})
+
+
+def test_micro_batches_add_up() -> None:
+    """Several draws of each target, too: nothing is shared between the micro-batches of an update."""
+    probe = model(attention="hard").train()
+    selection = probe.decoder.attention.selection
+    selection.soft.fill_(0.0)
+    selection.estimator = Estimator("to_go", "leave_one_out", 3)
+    judge, parts = criterion(), [batch(), batch(sources=(3, 4), targets=(5, 2))]
+    update = Update(probe, judge, TrainingOptions())
+    torch.manual_seed(4)
+    for part in parts:
+        update.loss(part, 0).backward()
+    torch.manual_seed(4)
+    total = sum(judge(teacher_forced(probe, part), part).total for part in parts)
+    for parameter, gradient in zip(
+        probe.parameters(), torch.autograd.grad(total, list(probe.parameters())), strict=True
+    ):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 def trained(folder: Path) -> tuple[Seq2Seq, Batch]:
