@@ -65,6 +65,8 @@ def credited(costs: Tensor, credit: Credit, mask: Tensor) -> Tensor:
 def baselines(costs: Sequence[Tensor], reference: Tensor | None, estimator: Estimator) -> list[Tensor | None]:
     """Return for each draw the costs (B, T) that it is compared with; None = 0.
 
+    A pass that stayed alone because it is soft is compared with itself: another one would cost the same.
+
     Args:
         costs: (B, T) of each draw.
         reference: (B, T) of the pass that is the baseline, if there is one.
@@ -73,7 +75,9 @@ def baselines(costs: Sequence[Tensor], reference: Tensor | None, estimator: Esti
     if estimator.baseline == "leave_one_out" and len(costs) > 1:
         total = torch.stack(list(costs)).sum(0)
         return [(total - own) / (len(costs) - 1) for own in costs]
-    return [reference] * len(costs)
+    if estimator.baseline in ("none", "moving"):
+        return [None] * len(costs)
+    return list(costs) if reference is None else [reference] * len(costs)
 
 
 def _variance(x: Tensor, share: Tensor) -> Tensor:

@@ -153,7 +153,8 @@ def test_each_draw_is_compared_with_the_others() -> None:
     left_out = baselines(drawn, None, Estimator("sentence", "leave_one_out", 3))
     assert [float(baseline) for baseline in left_out] == [4.0, 3.5, 1.5]
     assert baselines(drawn, None, Estimator()) == [None] * 3
-    assert baselines(drawn[:1], None, Estimator("sentence", "leave_one_out", 3)) == [None]
+    for baseline in ("soft", "self_critical", "leave_one_out"):
+        assert baselines(drawn[:1], None, Estimator("sentence", baseline, 3)) == drawn[:1]
     assert baselines(drawn[:1], drawn[2], Estimator("sentence", "soft")) == [drawn[2]]
 
 
