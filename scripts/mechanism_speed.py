@@ -20,6 +20,7 @@ from seq2seq.cli.hydra_app import as_override, compose
 from seq2seq.config.instantiate import build_node, build_tool
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
+from seq2seq.loss import teacher_forced
 from seq2seq.model import build
 from seq2seq.runtime.memory import allocated
 from seq2seq.training.gradients import regularise, rescale
@@ -44,7 +45,8 @@ class Trainee:
     def update(self, batch: Batch) -> None:
         """What ``seq2seq.training`` does for one batch, but for its bookkeeping."""
         self.optimizer.zero_grad()
-        losses = self.criterion(self.model(batch, need_weights=self.criterion.needs_weights), batch)
+        passes = teacher_forced(self.model, batch, need_weights=self.criterion.needs_weights)
+        losses = self.criterion(passes, batch)
         losses.total.backward()
         scale = 1.0 / losses.tokens
         regularise(self.model.parameters(), self.mechanisms, self.criterion.weights, scale)

@@ -40,9 +40,13 @@ class Seq2Seq(nn.Module):
         """The source as decoders start from it."""
         return replace(self.encoder(batch, need_weights=need_weights), copies=batch.copies)
 
-    def forward(self, batch: Batch, *, need_weights: bool = False) -> Decoded:
-        """One teacher-forced pass: features (B, T, D) for every target token, weights of all slots if asked for."""
-        encoded = self.encode(batch, need_weights=need_weights)
+    def forward(self, batch: Batch, *, encoded: EncoderOutput | None = None, need_weights: bool = False) -> Decoded:
+        """One teacher-forced pass: features (B, T, D) for every target token, weights of all slots if asked for.
+
+        ``encoded`` is what ``encode`` returned for ``batch``, where it is known.
+        """
+        if encoded is None:
+            encoded = self.encode(batch, need_weights=need_weights)
         decoded, _ = self.decoder(batch.target_in, self.decoder.start(encoded), need_weights=need_weights)
         penalties, log_prob = dict(decoded.penalties), decoded.log_prob
         for name, value in encoded.penalties.items():

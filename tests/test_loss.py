@@ -158,8 +158,8 @@ def test_weights_without_a_gradient_are_not_regularised() -> None:
     with pytest.raises(UserError, match=r"needs weights with a gradient, but attention=hard draws its weights"):
         criterion.check_model(probe)
     Criterion(weights={"doubly_stochastic": 0.0}).check_model(probe)
-    probe.decoder.attention.selection.soft = 1.0
-    for able in (probe, model(attention="gumbel").train()):
+    always_soft = model("model=rnn", "attention=hard", "attention.selection.final_soft=1").train()
+    for able in (always_soft, model(attention="gumbel").train()):
         criterion.check_model(able)
         term = loss(criterion, able, batch()).terms["doubly_stochastic"]
         (gradient,) = torch.autograd.grad(term, [able.decoder.attention.score.vector])
@@ -247,7 +247,7 @@ def paths(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch) -> Iterator[Te
 def hard() -> tuple[Seq2Seq, Batch]:
     """A model that always draws, and a sentence of three source and two target words."""
     probe = model(attention="hard").train()
-    probe.decoder.attention.selection.soft = 0.0
+    probe.decoder.attention.selection.soft.fill_(0.0)
     return probe, batch(sources=(3,), targets=(2,))
 
 

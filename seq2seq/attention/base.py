@@ -28,11 +28,15 @@ from seq2seq.layers.dropout import dropout
 class Attention(nn.Module, ABC):
     """Base of all mechanisms: ``prepare`` once a source, then ``forward`` for any number of queries.
 
-    ``mass`` declares what a row of weights sums to; ``gradient`` whether back-propagation is exact.
+    ``mass`` declares what a row of weights sums to; ``gradient`` how the training loss teaches the weights:
+
+    - exact: by back-propagation through them;
+    - surrogate: by what was drawn, whose gradient is right on average, or by weights that evaluation does not use;
+    - biased: by what was drawn, whose gradient is not that of the expected loss even on average.
     """
 
     mass: str = "one"  # one | at_most_one | free
-    gradient: str = "exact"  # exact | surrogate
+    gradient: str = "exact"  # exact | surrogate | biased
     context_dim: int
     terms: tuple[str, ...] = ()  # names of the loss terms that it can add; those of its parts stand there
 

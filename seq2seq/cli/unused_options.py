@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from seq2seq.config.validate import suggest
 from seq2seq.errors import UserError
-from seq2seq.loss import terms_of
+from seq2seq.loss import estimator_of, terms_of
+from seq2seq.model import Seq2Seq
 
 ENDS = ("updates", "tokens", "seconds")
+SOFT_ENDS = ("attention.selection.soft", "attention.selection.final_soft")
 UNTIL = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps")
 
 
@@ -91,11 +92,16 @@ TRAINING = (
         lambda c: _updates(c) < c.trainer.get("max_steps", -1),
         "trainer.max_epochs and limit_train_batches end training before",
     ),
+    Needless(
+        ("attention.selection.anneal_from", "attention.selection.anneal_to"),
+        lambda c: OmegaConf.select(c, SOFT_ENDS[1]) in (None, OmegaConf.select(c, SOFT_ENDS[0])),
+        "soft passes are as probable at the end as at the start: set attention.selection.final_soft",
+    ),
     Needless(("encoder.overlap",), _is("encoder.chunk", None), "sources are read whole: set encoder.chunk"),
 )
 
 
-def check_effects(config: DictConfig, typed: Iterable[str], model: nn.Module) -> None:
+def check_effects(config: DictConfig, typed: Iterable[str], model: Seq2Seq) -> None:
     """Refuse typed options of a training run that would do nothing.
 
     Args:
@@ -113,6 +119,8 @@ def check_effects(config: DictConfig, typed: Iterable[str], model: nn.Module) ->
     if "debug" in typed and (ends := [key for key in (f"budget.{end}" for end in ENDS) if key in typed]):
         raise UserError(f"{ends[0]} has no effect beside debug=, which says itself when training ends; leave one out")
     _check_terms(config, typed, terms_of(model))
+    if "loss.baseline_decay" in typed and (baseline := estimator_of(model).baseline) != "moving":
+        raise UserError(f"loss.baseline_decay has no effect here: selection.baseline={baseline} does not move")
 
 
 def _found(config: DictConfig, typed: Iterable[str]) -> Iterator[tuple[str, Needless]]:

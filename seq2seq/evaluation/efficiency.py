@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seq2seq.data.records import Record
 from seq2seq.evaluation.evaluate import EvaluationResult, batches
 from seq2seq.generation.generator import TrainedModel
-from seq2seq.loss import Criterion
+from seq2seq.loss import Criterion, teacher_forced
 from seq2seq.runtime.memory import allocated, allocated_on_gpu
 from seq2seq.search.base import evaluating
 
@@ -65,7 +65,9 @@ def update_memory(
         model = copy.deepcopy(trained.model).train()
         with torch.random.fork_rng():
             return measure(
-                lambda: criterion(model(batch, need_weights=criterion.needs_weights), batch).total.backward()
+                lambda: criterion(
+                    teacher_forced(model, batch, need_weights=criterion.needs_weights), batch
+                ).total.backward()
             )
     except torch.OutOfMemoryError:  # no reason to lose a run's results
         return None

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from seq2seq.batch import UNK
-from seq2seq.layers.cross_entropy import fused_cross_entropy, plain_cross_entropy, token_losses
+from seq2seq.layers.cross_entropy import MIN_LOG_PROB, fused_cross_entropy, plain_cross_entropy, token_losses
 from seq2seq.layers.kernels import is_plain
 from seq2seq.layers.tensors import wide_dtype
 
@@ -56,6 +56,8 @@ class Mixture:
 
 class OutputLayer(nn.Module):
     """log p = log_softmax(W f + b), W optionally shared with the target embedding (Press & Wolf 2017)."""
+
+    min_log_prob = MIN_LOG_PROB
 
     def __init__(self, dim: int, vocabulary: int, *, tied: nn.Embedding | None = None, bias: bool = True) -> None:
         super().__init__()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from seq2seq.attention.components.selections import Estimator
 from seq2seq.batch import Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
-from seq2seq.loss.cross_entropy import cross_entropy
-from seq2seq.loss.reinforce import reinforce
+from seq2seq.loss.cross_entropy import CrossEntropy, cross_entropy
+from seq2seq.loss.passes import Passes, estimator_of
+from seq2seq.loss.reinforce import baselines, reinforce
 from seq2seq.loss.terms import check_alignment, doubly_stochastic, penalties, word_prediction
 from seq2seq.model import Seq2Seq
 
@@ -26,8 +28,27 @@ class Losses:
     nll: Tensor  # plain negative log-likelihood, for perplexity
     tokens: int
     terms: Mapping[str, Tensor] = field(default_factory=dict)  # each term, summed and unweighted
-    costs: Tensor | None = None  # (2,) where something was drawn: ``Reinforce.costs``
+    costs: Tensor | None = None  # (2,) where a moving baseline needs them: ``Reinforce.costs``
     logged: Mapping[str, Tensor] = field(default_factory=dict)  # further figures for the log, times ``tokens``
+
+    @staticmethod
+    def mean(draws: Sequence[Losses]) -> Losses:
+        """Return the mean of several draws for the same targets."""
+        if len(draws) == 1:
+            return draws[0]
+
+        def each(parts: Iterable[Tensor]) -> Tensor:
+            return torch.stack(list(parts)).mean(0)
+
+        first = draws[0]
+        return Losses(
+            each(losses.total for losses in draws),
+            each(losses.nll for losses in draws),
+            first.tokens,
+            {name: each(losses.terms[name] for losses in draws) for name in first.terms},
+            None if first.costs is None else each(losses.costs for losses in draws if losses.costs is not None),
+            {name: each(losses.logged[name] for losses in draws) for name in first.logged},
+        )
 
 
 class Criterion(nn.Module):
@@ -38,8 +59,9 @@ class Criterion(nn.Module):
     {coverage: 230000} from that update on (See 2017, section 5, where it is the last 3,000 of 233,000).
     Beside the penalties of ``AttentionOutput`` the terms are:
 
-    - ``reinforce``, where a mechanism draws its weights. Its baseline is a buffer, which ``update_baseline`` moves once
-      an update. ``reinforce_variance`` is logged beside it: that of C_b - b, which multiplies the gradient.
+    - ``reinforce``, where a mechanism draws its weights, by the mechanism's ``Estimator``. A moving baseline is a
+      buffer, which ``update_baseline`` moves once an update. ``reinforce_variance`` is logged beside it: that of the
+      advantage, which multiplies the gradient.
     - ``doubly_stochastic``, where it has a coefficient: it needs the weights of the pass (``needs_weights``).
     - ``word_prediction``, where it has a coefficient.
 
@@ -112,6 +134,7 @@ class Criterion(nn.Module):
 
     def check_model(self, model: Seq2Seq) -> None:
         """Refuse a model that a term can't be taken of; it may be on the meta device."""
+        estimator_of(model)
         if self.needs_weights:
             check_alignment(model)
 
@@ -128,13 +151,33 @@ class Criterion(nn.Module):
                     "run ends: set trainer.max_steps or trainer.max_time, or the option to 0 or a number of updates"
                 )
 
-    def forward(self, decoded: Decoded, batch: Batch) -> Losses:
-        """Return the loss of ``decoded``, the teacher-forced pass over ``batch``."""
-        loss = cross_entropy(decoded, batch, self.label_smoothing)
+    def forward(self, passes: Passes | Decoded, batch: Batch) -> Losses:
+        """Return the loss of the teacher-forced passes over ``batch``, or of a single one."""
+        if isinstance(passes, Decoded):
+            passes = Passes([passes])
+        losses = [cross_entropy(decoded, batch, self.label_smoothing) for decoded in passes.draws]
+        reference = None
+        if passes.reference is not None:
+            with torch.no_grad():
+                reference = cross_entropy(passes.reference, batch, self.label_smoothing).per_token
+        expected = baselines([loss.per_token for loss in losses], reference, passes.estimator)
+        return Losses.mean(
+            [
+                self._weighed(loss, decoded, batch, passes.estimator, costs)
+                for loss, decoded, costs in zip(losses, passes.draws, expected, strict=True)
+            ]
+        )
+
+    def _weighed(
+        self, loss: CrossEntropy, decoded: Decoded, batch: Batch, estimator: Estimator, expected: Tensor | None
+    ) -> Losses:
+        """Return the loss of one pass; ``expected`` (B, T) are the costs that its draws are compared with."""
         terms, costs, logged = penalties(decoded, batch), None, {}
         if decoded.log_prob is not None:
-            drawn = reinforce(loss.per_token, decoded.log_prob, batch.target_mask, self.baseline)
-            terms["reinforce"], costs = drawn.term, drawn.costs
+            is_moving = estimator.baseline == "moving"
+            baseline = self.baseline if is_moving else torch.zeros_like(self.baseline)
+            drawn = reinforce(loss.per_token, decoded.log_prob, batch.target_mask, baseline, expected, estimator.credit)
+            terms["reinforce"], costs = drawn.term, drawn.costs if is_moving else None
             logged["reinforce_variance"] = batch.target_tokens * drawn.variance
         if self.needs_weights:
             terms["doubly_stochastic"] = doubly_stochastic(decoded, batch)

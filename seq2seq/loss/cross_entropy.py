@@ -12,7 +12,6 @@ from torch import Tensor
 
 from seq2seq.batch import Batch
 from seq2seq.decoders.base import Decoded
-from seq2seq.layers.cross_entropy import MIN_LOG_PROB
 from seq2seq.model import Seq2Seq
 
 
@@ -91,7 +90,7 @@ def _of_distributions(decoded: Decoded, batch: Batch) -> Likelihood:
     correct = torch.zeros_like(batch.target_mask)
     for row in range(len(batch)):
         log_p = decoded.row(row).log_probs(decoded.output)[0]  # (T, W)
-        of_targets = log_p.gather(1, batch.target_out[row, :, None]).squeeze(1).clamp(min=MIN_LOG_PROB)
+        of_targets = log_p.gather(1, batch.target_out[row, :, None]).squeeze(1).clamp(min=decoded.output.min_log_prob)
         per_token[row] = -of_targets * batch.target_mask[row]
         correct[row] = (of_targets >= log_p.amax(1)) & batch.target_mask[row]
     return Likelihood(per_token.sum(), batch.target_tokens, per_token, correct)

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch
-from seq2seq.loss import Criterion
+from seq2seq.loss import Criterion, teacher_forced
 from seq2seq.model import Seq2Seq
 from seq2seq.training import distributed
 from seq2seq.training.gradients import regularise, rescale
@@ -54,8 +54,8 @@ class Update:
         total = torch.zeros((), device=batch.index.device)
         figures: dict[str, Tensor] = {}
         if self.self_critical is None or self.reward_share < 1:
-            decoded = self.model(batch, need_weights=self.criterion.needs_weights)
-            losses = self.criterion(decoded, batch)
+            passes = teacher_forced(self.model, batch, need_weights=self.criterion.needs_weights)
+            losses = self.criterion(passes, batch)
             total, tokens = losses.total, losses.tokens
             figures = {"nll": losses.nll, **losses.terms, **losses.logged}
             if losses.costs is not None:

@@ -38,6 +38,8 @@ def told(line: str) -> None:
             "loss.start_at.kl=0.5 attention=coverage",
             "loss.start_at.doubly_stochastic=0.5",
             "loss.baseline_decay=0.5",
+            "loss.baseline_decay=0.5 attention=hard",
+            "attention.selection.anneal_to=0.9 attention=hard attention.selection.final_soft=1",
             "loss.label_smoothing=0.2 training.reward=bleu training.init_from=RUN",
             "task.foo=1",
             "task.max_epochs=3 trainer.max_epochs=5",

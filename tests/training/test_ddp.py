@@ -20,7 +20,9 @@ from seq2seq.training.module import Training
 
 KEYS = {
     "model.dropout": 0.0,
-    "attention.selection.soft": 1.0,  # no process draws what the other would not, but reinforce has its baseline
+    "attention.selection.final_soft": 1.0,  # no process draws what the other would not,
+    "attention.selection.credit": "sentence",
+    "attention.selection.baseline": "moving",  # but reinforce has its baseline
     "training.metrics": ["chrf"],
     "training.validate_every": 3,
     "trainer.log_every_n_steps": 1,

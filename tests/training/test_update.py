@@ -67,7 +67,8 @@ def test_the_baseline_of_reinforce_moves_once_an_update(
     prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """b <- 0.9 b + 0.1 mean cost of the sentences of all micro-batches."""
-    config, corpus, model = prepare("attention=hard", **{"trainer.accumulate_grad_batches": 3})
+    moving = ("attention.selection.credit=sentence", "attention.selection.baseline=moving")
+    config, corpus, model = prepare("attention=hard", *moving, **{"trainer.accumulate_grad_batches": 3})
     original, seen = Criterion.forward, []
 
     def listening(self: Criterion, *args: Any) -> Losses:

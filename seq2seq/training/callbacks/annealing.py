@@ -63,7 +63,7 @@ class Annealing(Callback):
             raise UserError(
                 f"nothing says when this run ends, but {', '.join(names)} should change as it goes: set "
                 "trainer.max_steps or trainer.max_time, or no annealing (selection.final_temperature as "
-                "selection.temperature, attention.linear_start=0)"
+                "selection.temperature, selection.final_soft as selection.soft, attention.linear_start=0)"
             )
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from seq2seq.attention.components import counter_rng as random
 from seq2seq.attention.components.normalizers import Softmax, Sparsemax
 from seq2seq.attention.components.scores import Additive
-from seq2seq.attention.components.selections import Gumbel, Hard, Selection, Soft
+from seq2seq.attention.components.selections import Gumbel, Hard, Selection, Soft, reading
 from seq2seq.attention.components.windows import Global, LocalP
 from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.types import AttentionState, Memory, SourceSpec, select_rows
@@ -236,6 +236,64 @@ def test_some_passes_are_soft() -> None:
         assert (always.state["soft"] == bool(probability)).all()
 
 
+def test_soft_passes_are_annealed() -> None:
+    """Linearly between two shares of training; a checkpoint holds where it stands, unless it never moves."""
+    hard = Hard(soft=1.0, final_soft=0.2, anneal_from=0.5, anneal_to=0.75)
+    assert not hard.passes_gradient
+    for progress, soft in ((0.0, 1.0), (0.5, 1.0), (0.625, 0.6), (0.75, 0.2), (1.0, 0.2)):
+        hard.set_progress(progress)
+        assert hard.soft.item() == pytest.approx(soft)
+    restored = Hard(soft=1.0, final_soft=0.2)
+    restored.load_state_dict(hard.state_dict())
+    assert restored.soft.item() == pytest.approx(0.2)
+    steady = Hard()
+    steady.set_progress(0.5)
+    assert steady.soft == 0.5
+    assert steady.state_dict() == {}
+    assert Hard(soft=1.0).passes_gradient
+
+
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_draws_from_tempered_weights(temperature: float) -> None:
+    """In proportion to a^(1/tau), where a window has taken mass away too; the log-probability is that of the draw."""
+    share = torch.tensor([0.5, 0.3, 0.0, 0.15, 0.05], dtype=torch.float64)
+    powers = share ** (1 / temperature)
+    expected = powers / powers.sum()
+    hard = Hard(soft=0.0, temperature=temperature).train()
+    weights = (0.4 * share).expand(1000, 4, 50, 5)
+    torch.manual_seed(0)
+    state = hard.initial_state(1000, CPU)
+    selected = hard(weights, partial(uniform, weights, state), state)
+    torch.testing.assert_close(selected.weights.mean((0, 1, 2)), expected, rtol=0, atol=5e-3)
+    close(selected.log_prob, (selected.weights * expected.clamp(min=1e-9).log()).sum(-1))
+    with reading(hard, "soft"):
+        soft = hard(weights, partial(uniform, weights, state), hard.initial_state(1000, CPU))
+    close(soft.weights, (0.4 * expected).expand_as(weights))
+    hard.eval()
+    assert torch.equal(hard(weights, partial(uniform, weights, state), {}).weights.argmax(-1), weights.argmax(-1))
+
+
+def test_readings() -> None:
+    """Soft, likeliest, and another draw; in what follows attention reads as before."""
+    ours, soft = attention(partial(Hard, soft=0.0)).train(), attention(Soft)
+    queries, source = noise(3, T, WIDTH), memory(S, 4, 2)
+    expected = walk(soft, queries, source).weights
+
+    def weights() -> Tensor:
+        torch.manual_seed(2)
+        return walk(ours, queries, source).weights
+
+    first = weights()
+    with reading(ours, "soft"):
+        close(weights(), expected)
+    with reading(ours, "likeliest"):
+        assert torch.equal(weights(), F.one_hot(expected.argmax(-1), S).double() * (expected > 0))
+    with reading(ours, "sample", 1):
+        assert one_hot(weights())
+        assert not torch.equal(weights(), first)
+    assert torch.equal(weights(), first)
+
+
 def test_gumbel_is_torchs() -> None:
     """Forward one-hot, backward softmax((log a + g) / tau), by another road: their function with our noise."""
     for temperature in (1.0, 0.5, 3.0):
@@ -280,7 +338,13 @@ def test_scores_learn_in_models(family: str, name: str) -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match=r"soft=1.5 is a probability"):
-        Hard(soft=1.5)
+    for options, message in (
+        ({"soft": 1.5}, r"soft=1.5 is a probability"),
+        ({"final_soft": -0.5}, r"final_soft=-0.5 is a probability"),
+        ({"anneal_from": 0.5, "anneal_to": 0.5}, r"anneal_from=0.5 and anneal_to=0.5 are shares of training"),
+        ({"temperature": 0.0}, r"temperature=0.0 must be above 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Hard(**options)
     with pytest.raises(UserError, match=r"final_temperature=0.0 must be above 0"):
         Gumbel(final_temperature=0.0)

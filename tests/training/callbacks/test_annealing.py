@@ -57,9 +57,11 @@ def test_without_an_end_nothing_may_wait_for_it(steps: float) -> None:
     assert found == 0
     assert criterion.has_no_end
     progress(steps, "attention=gumbel", "attention.selection.final_temperature=1.0")
+    progress(steps, "attention=hard", "attention.selection.final_soft=1.0")
     for overrides, buffer in (
         (["attention=gumbel"], r"decoder\.attention\.selection\.temperature"),
         (["attention=memory", "attention.linear_start=0.5"], r"decoder\.attention\.linear"),
+        (["attention=hard"], r"decoder\.attention\.selection\.soft"),
     ):
         with pytest.raises(UserError, match=rf"nothing says when this run ends, but {buffer} .* trainer\.max_steps"):
             progress(steps, *overrides)
