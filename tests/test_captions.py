@@ -21,6 +21,7 @@ from seq2seq.evaluation.evaluate import score_records
 from seq2seq.metrics import resampling
 from seq2seq.tasks.captioning import Captioning
 from tests.encoders.test_image import shown
+from tests.sampling import mostly_slow
 
 SMALL = (
     *("data=toy_captioning", "logger=csv", "data.reader.train=40", "data.reader.valid=4", "data.reader.test=6"),
@@ -33,6 +34,9 @@ SMALL = (
     ),
     *("decoding.beam_size=2", "task.max_length=12"),
 )
+
+
+ORDERED = ["local_m", "monotonic", "mocha", "gmm", "location", "hierarchical"]
 
 
 def composed(name: str, *lines: str) -> DictConfig:
@@ -83,23 +87,26 @@ def test_new_images(captions: Path) -> None:
 
 @pytest.mark.parametrize(
     "overrides",
-    [
-        ("attention=hard",),
-        ("attention=adaptive",),
-        ("attention=local", "attention.window.reach=2"),
-        ("attention=hard_marginal",),
-        ("attention=memory", "attention.temporal=false"),
-        ("model=transformer", "attention=multi_head", "model.ff_dim=16"),
-        ("model=transformer", "encoder=patches", "encoder.patch=16", "~encoder.channels", "model.ff_dim=16"),
-        ("decoder.gate=true", "loss.weights.doubly_stochastic=1.0", "decoder.order=bahdanau"),
-    ],
+    mostly_slow(
+        [
+            "model=transformer encoder=patches encoder.patch=16 ~encoder.channels model.ff_dim=16",
+            "attention=hard",
+            "attention=adaptive",
+            "attention=local attention.window.reach=2",
+            "attention=hard_marginal",
+            "attention=memory attention.temporal=false",
+            "model=transformer attention=multi_head model.ff_dim=16",
+            "decoder.gate=true loss.weights.doubly_stochastic=1.0 decoder.order=bahdanau",
+        ],
+        every=8,
+    ),
 )
-def test_other_ways(tmp_path: Path, overrides: tuple[str, ...]) -> None:
-    run = train(tmp_path, *overrides)
+def test_other_ways(tmp_path: Path, overrides: str) -> None:
+    run = train(tmp_path, *overrides.split())
     assert np.isfinite(json.loads((run / "results.json").read_text())["test"]["perplexity"]["score"])
 
 
-@pytest.mark.parametrize("attention", ["local_m", "monotonic", "mocha", "gmm", "location", "hierarchical"])
+@pytest.mark.parametrize("attention", mostly_slow(ORDERED, every=3))
 def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> None:
     lines = [*SMALL, f"attention={attention}"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
@@ -107,6 +114,7 @@ def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> 
         train_command.check(config)
 
 
+@pytest.mark.slow
 def test_clips(tmp_path: Path) -> None:
     """Frames are a memory in time, which temporal and monotonic attention read; a sheet shows them as a strip."""
     lines = [
@@ -254,7 +262,8 @@ def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp
     assert set(evaluate.evaluate(composed("evaluate", *asked))) == {"valid"}
 
 
-@pytest.mark.parametrize("share", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.5, 1.0])
 def test_self_critical_training_on_images(tmp_path: Path, share: float) -> None:
     """With batch norms, whose statistics stay as they are beside the likelihood too: gradients under the statistics of
     a batch and under the running ones would pull the network in two directions.
@@ -281,22 +290,29 @@ def test_text_has_no_images_to_shuffle(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [
-        (["data=toy_captioning", "encoder=rnn"], "RNNEncoder can't read data=toy_captioning, which is images"),
-        (["encoder=cnn"], "CNNEncoder can't read data=toy_translation, which is text"),
-        (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=video"),
-        (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=video"),
-        (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* images have none"),
-        (["data=toy_captioning", "data.documents=true"], r"data.*CaptionCorpus has no option documents"),
-        (["data=toy_captioning", "data.streaming=true"], r"data.*CaptionCorpus has no option streaming"),
-        (["data=toy_captioning", "model.share_embeddings=true", "data.tokenizer.joint=true"], "share_embeddings=true"),
-    ],
+    mostly_slow(
+        [
+            (["data=toy_captioning", "encoder=rnn"], "RNNEncoder can't read data=toy_captioning, which is images"),
+            (["encoder=cnn"], "CNNEncoder can't read data=toy_translation, which is text"),
+            (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=video"),
+            (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=video"),
+            (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* images have none"),
+            (["data=toy_captioning", "data.documents=true"], r"data.*CaptionCorpus has no option documents"),
+            (["data=toy_captioning", "data.streaming=true"], r"data.*CaptionCorpus has no option streaming"),
+            (
+                ["data=toy_captioning", "model.share_embeddings=true", "data.tokenizer.joint=true"],
+                "share_embeddings=true",
+            ),
+        ],
+        every=3,
+    ),
 )
 def test_what_does_not_go_together_is_refused_before_data_are_read(lines: list[str], message: str) -> None:
     with pytest.raises(seq2seq.errors.UserError, match=message):
         train_command.check(composed("train", "logger=csv", *lines))
 
 
+@pytest.mark.slow
 def test_evaluation_on_other_images_and_sizes_but_not_on_text(captions: Path, tmp_path: Path) -> None:
     small = ["data=toy_captioning", "data.reader.test=4", "data.reader.train=2", "data.reader.valid=2", "num_plots=0"]
     small += [f"data.cache={tmp_path}", f"checkpoint={captions}"]

@@ -13,6 +13,7 @@ from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
 from seq2seq.model import build
 from tests import commands
+from tests.sampling import mostly_slow
 from tests.test_run_directory import snapshot
 
 ROOT = Path(__file__).parents[1]
@@ -37,17 +38,20 @@ def told(*typed: str, name: str = "train") -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    [
-        [],
-        ["attention=multi_head", "attention/score=additive", "attention/window=local_p"],
-        ["encoder=transformer", "decoder=rnn"],
-        ["model=transformer", "self_attention@encoder_self=multi_head", "encoder_self.heads=8"],
-        ["model=transformer", "model.positions=rotary", "decoder.norm=post"],
-        ["encoder.cell=gru", "decoder.cell=gru", "decoding=sample", "decoding.top_k=5"],
-        ["debug=overfit"],
-        ["trainer=ddp", "trainer.devices=2"],
-        ["trainer.limit_train_batches=3"],  # an option that the YAML does not list
-    ],
+    mostly_slow(
+        [
+            [],
+            ["attention=multi_head", "attention/score=additive", "attention/window=local_p"],
+            ["encoder=transformer", "decoder=rnn"],
+            ["model=transformer", "self_attention@encoder_self=multi_head", "encoder_self.heads=8"],
+            ["model=transformer", "model.positions=rotary", "decoder.norm=post"],
+            ["encoder.cell=gru", "decoder.cell=gru", "decoding=sample", "decoding.top_k=5"],
+            ["debug=overfit"],
+            ["trainer=ddp", "trainer.devices=2"],
+            ["trainer.limit_train_batches=3"],  # an option that the YAML does not list
+        ],
+        every=3,
+    ),
     ids=" ".join,
 )
 def test_right_command_lines_pass(typed: list[str]) -> None:
@@ -56,39 +60,42 @@ def test_right_command_lines_pass(typed: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "message"),
-    [
-        ("attnetion=local", r"unknown option attnetion; did you mean attention\?"),
-        ("encoder.dropot=0.1", r"encoder\.dropot: encoder=rnn has no option dropot; did you mean dropout\?"),
-        ("+encoder.dropot=0.1", "did you mean dropout"),
-        ("+foo=1", "unknown option foo; there are: attention"),
-        ("encoder.layers=two", r"encoder\.layers=two: must be int"),
-        ("seed=abc", "seed=abc: must be int"),
-        ("self_attention.heads=2", "self_attention is not chosen; add self_attention=CHOICE"),
-        ("decoder_self.heads=2", "decoder_self is not chosen; add self_attention@decoder_self=CHOICE"),
-        ("model.positions=rotary", r"model\.positions has no effect here; model has: .*dim"),
-        ("+model.foo=1", r"model\.foo has no effect"),
-        ("attention.heads=3", "^attention.heads=3 must divide the width 128"),
-        ("attention.hops=3", r"attention\.hops: attention=additive has no option hops; there are:"),
-        (
-            "attention.window.reach=3",
-            r"attention\.window\.reach: attention/window=global has no option reach; there are",
-        ),
-        ("attention.score.dim=0", r"^attention\.score\.dim=0 must be at least 1"),
-        ("attention.dropout=2", r"^attention\.dropout=2 must lie in 0\.\.1"),
-        ("decoder.bridge=x", r"^decoder\.bridge=x.*dense"),
-        ("decoding.temperature=2", "decoding=beam has no option temperature"),
-        ("optimizer.lr=fast", r"optimizer\.lr=fast: must be float"),
-        ("trainer.precision=bf17", "must be one of .*bf16-mixed"),
-        ("trainer.accelerator=tpuu", "tpuu"),
-        ("trainer.logger=true", "trainer.logger is set by the application"),
-        ("task.metrics=[bleuu]", "no metric bleuu; there are bleu"),
-        ("task.metrics=[spice]", r"task\.metrics: spice: .*"),
-        ("data=parallel_text", r"required, but not given: .*data\.source"),
-        ("loss._target_=os.system", "os.system is refused"),
-        ("loss=null", "loss is not chosen"),
-        ("~optimizer", "optimizer is not chosen"),
-        ("data.tokenizer.vocab=3", r"data\.tokenizer\.vocab: .*did you mean vocab_size\?"),
-    ],
+    mostly_slow(
+        [
+            ("attnetion=local", r"unknown option attnetion; did you mean attention\?"),
+            ("encoder.dropot=0.1", r"encoder\.dropot: encoder=rnn has no option dropot; did you mean dropout\?"),
+            ("+encoder.dropot=0.1", "did you mean dropout"),
+            ("+foo=1", "unknown option foo; there are: attention"),
+            ("encoder.layers=two", r"encoder\.layers=two: must be int"),
+            ("seed=abc", "seed=abc: must be int"),
+            ("self_attention.heads=2", "self_attention is not chosen; add self_attention=CHOICE"),
+            ("decoder_self.heads=2", "decoder_self is not chosen; add self_attention@decoder_self=CHOICE"),
+            ("model.positions=rotary", r"model\.positions has no effect here; model has: .*dim"),
+            ("+model.foo=1", r"model\.foo has no effect"),
+            ("attention.heads=3", "^attention.heads=3 must divide the width 128"),
+            ("attention.hops=3", r"attention\.hops: attention=additive has no option hops; there are:"),
+            (
+                "attention.window.reach=3",
+                r"attention\.window\.reach: attention/window=global has no option reach; there are",
+            ),
+            ("attention.score.dim=0", r"^attention\.score\.dim=0 must be at least 1"),
+            ("attention.dropout=2", r"^attention\.dropout=2 must lie in 0\.\.1"),
+            ("decoder.bridge=x", r"^decoder\.bridge=x.*dense"),
+            ("decoding.temperature=2", "decoding=beam has no option temperature"),
+            ("optimizer.lr=fast", r"optimizer\.lr=fast: must be float"),
+            ("trainer.precision=bf17", "must be one of .*bf16-mixed"),
+            ("trainer.accelerator=tpuu", "tpuu"),
+            ("trainer.logger=true", "trainer.logger is set by the application"),
+            ("task.metrics=[bleuu]", "no metric bleuu; there are bleu"),
+            ("task.metrics=[spice]", r"task\.metrics: spice: .*"),
+            ("data=parallel_text", r"required, but not given: .*data\.source"),
+            ("loss._target_=os.system", "os.system is refused"),
+            ("loss=null", "loss is not chosen"),
+            ("~optimizer", "optimizer is not chosen"),
+            ("data.tokenizer.vocab=3", r"data\.tokenizer\.vocab: .*did you mean vocab_size\?"),
+        ],
+        every=2,
+    ),
 )
 def test_wrong_command_lines_are_refused_with_the_right_names(typed: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
@@ -101,7 +108,7 @@ TRANSFORMER, ITSELF = "model=transformer", "self_attention@encoder_self"
 
 @pytest.mark.parametrize(
     ("typed", "message"),
-    [
+    mostly_slow([
         (["attention=local", "attention.window.reach=-1"], r"^attention\.window\.reach=-1, the half width D"),
         (["attention=hierarchical", "attention.word.dim=0"], r"^attention\.word\.dim=0 must be at least 1"),
         ([TRANSFORMER, "self_attention=sliding_window", "self_attention.window.reach=0"],
@@ -117,7 +124,7 @@ TRANSFORMER, ITSELF = "model=transformer", "self_attention@encoder_self"
         ([TRANSFORMER, "self_attention=linear", "attention/score@self_attention.score=dot"],
          "^self_attention=linear has no part .*; it has: attention/feature_map@self_attention.feature_map$"),
         (["attention=additive,linear", "attention/normalizer=sparsemax"], "^attention=linear has no part"),
-    ],
+    ], every=3),
     ids=" ".join,
 )  # fmt: skip
 def test_mechanisms_are_told_by_the_keys_of_their_slot(typed: list[str], message: str) -> None:
@@ -151,7 +158,13 @@ def test_help_lists_every_choice_with_its_first_line() -> None:
     assert "Bahdanau 2015" in text and "@package" not in text
 
 
-@pytest.mark.parametrize(("name", "word"), [("train", "resume=RUN"), ("evaluate", "split"), ("generate", "stdin")])
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("train", "resume=RUN"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("evaluate", "split"), ("generate", "stdin"))),
+    ],
+)
 def test_help_needs_no_torch(name: str, word: str) -> None:
     code = f"import sys, runpy; sys.modules['torch'] = None; sys.argv = ['{name}.py', '--help']; "
     code += f"runpy.run_path('{name}.py', run_name='__main__')"
@@ -173,7 +186,7 @@ def test_a_mistake_is_one_line_on_stderr_and_leaves_no_directory(tmp_path: Path)
     "typed",
     [
         ["debug=batch", "logger=csv", "hydra.run.dir={run}"],
-        ["debug=batch", "-m", "hydra.sweep.dir={run}", "seed=1,2"],
+        pytest.param(["debug=batch", "-m", "hydra.sweep.dir={run}", "seed=1,2"], marks=pytest.mark.slow),
         ["resume={run}", "trainer.max_steps=9"],
     ],
     ids=" ".join,

@@ -22,6 +22,15 @@ STEADY = ("perplexity", "accuracy", "aer", "aer_uniform", "sentence_recall", "po
 """Figures that hang on no draw and no tie."""
 
 
+RESUMED = [
+    pytest.param(
+        (generation, task), id=f"{generation}-{task}", marks=[pytest.mark.slow] if task != "translation" else []
+    )
+    for task in TASKS
+    for generation in GENERATIONS
+]
+
+
 @pytest.fixture(params=[(generation, task) for generation in GENERATIONS for task in TASKS], ids="-".join)
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     generation, task = request.param
@@ -62,6 +71,7 @@ def test_python_opens_them(old: Path) -> None:
         assert isinstance(seq2seq.load(old).generate(["the old woman saw the bird ."])[0].text, str)
 
 
+@pytest.mark.parametrize("old", RESUMED, indirect=True)
 def test_a_stopped_run_goes_on(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where its cache is looked for
     (old / "results.json").unlink()

@@ -26,6 +26,7 @@ from seq2seq.cli import evaluate, generate, hydra_app, train
 from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
 from seq2seq.stored import machine, model_file, resume_file
+from tests.sampling import mostly_slow
 
 SECRET = "a-secret-of-this-machine"
 ALL = ("load", "generate", "evaluate", "resume")
@@ -361,7 +362,13 @@ def identity(case: tuple[str, Any, tuple[str, ...]]) -> str:
     return f"{case[0]}={str(case[1])[:40]}"
 
 
-@pytest.mark.parametrize("case", [*CODE, *PLACES, *SIZES], ids=identity)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=identity(case), marks=[pytest.mark.slow] if index % 5 else [])
+        for index, case in enumerate([*CODE, *PLACES, *SIZES])
+    ],
+)
 def test_no_stored_config_does_anything(
     case: tuple[str, Any, tuple[str, ...]], door: Door, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -375,7 +382,7 @@ def test_no_stored_config_does_anything(
         assert SECRET not in caplog.text
 
 
-@pytest.mark.parametrize("text", REFERENCES)
+@pytest.mark.parametrize("text", mostly_slow(REFERENCES, every=4))
 def test_no_resolver_is_asked(text: str, door: Door) -> None:
     """In a config of today, and in one of before configs were stored resolved."""
     door.forge(lambda config: put(config, "data.name", text))

@@ -56,8 +56,13 @@ CHOICES: list[Choice] = sorted(
     }
 )
 CASES = [
-    pytest.param(choice, slot, id="-".join((*(name for _, name in choice), slot)))
-    for choice in CHOICES
+    pytest.param(
+        choice,
+        slot,
+        id="-".join((*(name for _, name in choice), slot)),
+        marks=[pytest.mark.slow] if len(choice) == 2 and index % 4 else [],
+    )
+    for index, choice in enumerate(CHOICES)
     for slot in SLOTS
     if slot != "cross" or all(axis != "position" for axis, _ in choice)  # relative positions are self-attention's
 ]
@@ -159,7 +164,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("training", [False, True], ids=["using", "training"])
+@pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["using", "training"])
 @pytest.mark.parametrize("mechanism", OTHERS)
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in PARTS for name in AXES[kind]])
 def test_mechanisms_made_of_parts(mechanism: str, kind: str, name: str, training: bool) -> None:

@@ -17,6 +17,7 @@ from tests.attention.test_laws_in_models import read
 from tests.attention.walk import close
 from tests.catalogue import choices, model
 from tests.encoders.test_image import shown
+from tests.sampling import mostly_slow
 
 ORDERED = {
     *(
@@ -51,7 +52,7 @@ def asked(*sizes: tuple[int, int]) -> Batch:
 
 
 @every
-@pytest.mark.parametrize("name", choices("attention"))
+@pytest.mark.parametrize("name", mostly_slow(choices("attention"), every=2))
 def test_laws_over_a_grid_or_a_reason(name: str, family: str) -> None:
     try:
         ours = captioner(name, family)

@@ -55,10 +55,10 @@ RNN_SELF = {
 MODELS: dict[str, tuple[list[str], str | None]] = CROSS | SELF | RNN_SELF
 LONG = batch(sources=(16, 5, 2))  # longer than windows reach: a query at a wrong position is found out
 USUAL = re.compile(
-    r".*-in-rnn|.*-in-transformer|(additive|coverage|monotonic)-in-.*|.*=multi_head-in-.*|.*-(sinusoidal|rotary|alibi)"
+    r".*-in-rnn|.*-in-transformer|(additive|coverage|monotonic)-in-.*|.*=multi_head-.*|decoder_.*-sinusoidal|encoder_.*-rotary"
 )
-"""What every run of the tests goes over: each mechanism in each kind of decoder and with each kind of position. An
-RNN's other orders ask as these do, and no mechanism sees which absolute positions were added: the rest are slow."""
+"""What every run of the tests goes over: each mechanism in each kind of decoder, each self-attention with absolute
+positions in the decoder and with rotary ones in the encoder. The rest are slow."""
 every_model = pytest.mark.parametrize(
     "name",
     [name if USUAL.fullmatch(name) else pytest.param(name, marks=pytest.mark.slow) for name in MODELS],

@@ -376,6 +376,7 @@ def test_training_data_are_known_by_their_words(sweep: Path, tmp_path: Path) -> 
     assert len(group_systems(find([runs / "0", runs / "1"], "test"))) == 2
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: Path) -> None:
     """Wherever it was written, ``checkpoints`` of somebody else above it."""
     (tmp_path / "checkpoints").mkdir()

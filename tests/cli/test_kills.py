@@ -136,6 +136,7 @@ def killed_at_each(whole: tuple[DictConfig, Path], base: Path, events: tuple[str
     raise AssertionError("it never ends")
 
 
+@pytest.mark.slow
 def test_killed_before_each_rename(whole: tuple[DictConfig, Path], tmp_path: Path) -> None:
     assert killed_at_each(whole, tmp_path, RENAMES, opens=False) > 8
 

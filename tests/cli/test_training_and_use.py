@@ -28,6 +28,7 @@ from seq2seq.search import Greedy
 from seq2seq.tasks.translation import Translation
 from seq2seq.training.fit import FitResult
 from tests.conftest import TINY
+from tests.sampling import mostly_slow
 
 FITTED = FitResult(Path(), Path(), "nll", 2.5, 1, 1, 1, 1, 1.0, 1.0, None, 0, False)
 SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
@@ -447,7 +448,7 @@ def test_generation_refuses_in_one_line(run: Path, option: str, message: str) ->
         generate.generate(composed("generate", f"checkpoint={run}", option))
 
 
-@pytest.mark.parametrize("name", ["uniform", "permuted", "frozen"])
+@pytest.mark.parametrize("name", mostly_slow(["uniform", "permuted", "frozen"], every=3))
 def test_controls_change_where_attention_looks(run: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / name
     evaluate.evaluate(

@@ -8,6 +8,7 @@ import pytest
 
 from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
+from tests.sampling import mostly_slow
 
 
 def told(line: str) -> None:
@@ -17,30 +18,33 @@ def told(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [
-        "training.ema_decay=0.9",
-        "training.average_last=3 training.averaging=ema",
-        "training.reward_samples=3",
-        "training.patience=3 trainer.limit_val_batches=0",
-        "training.plots_every=2 training.num_plots=0",
-        "training.decoding.max_length=9 training.num_plots=0 training.metrics=[]",
-        "trainer.gradient_clip_algorithm=norm trainer.gradient_clip_val=null",
-        "trainer.limit_predict_batches=3",
-        "trainer.max_epochs=3 budget.updates=25",
-        "trainer.max_steps=3 debug=batch",
-        "budget.updates=25 debug=batch",
-        "budget.tokens=25 debug=overfit",
-        "encoder.overlap=3",
-        "loss.weights.foo=1",
-        "loss.weights.coverage=2",
-        "loss.start_at.kl=0.5 attention=coverage",
-        "loss.start_at.doubly_stochastic=0.5",
-        "loss.baseline_decay=0.5",
-        "loss.label_smoothing=0.2 training.reward=bleu training.init_from=RUN",
-        "task.foo=1",
-        "task.max_epochs=3 trainer.max_epochs=5",
-        "logger.other.name=x",
-    ],
+    mostly_slow(
+        [
+            "training.ema_decay=0.9",
+            "training.average_last=3 training.averaging=ema",
+            "training.reward_samples=3",
+            "training.patience=3 trainer.limit_val_batches=0",
+            "training.plots_every=2 training.num_plots=0",
+            "training.decoding.max_length=9 training.num_plots=0 training.metrics=[]",
+            "trainer.gradient_clip_algorithm=norm trainer.gradient_clip_val=null",
+            "trainer.limit_predict_batches=3",
+            "trainer.max_epochs=3 budget.updates=25",
+            "trainer.max_steps=3 debug=batch",
+            "budget.updates=25 debug=batch",
+            "budget.tokens=25 debug=overfit",
+            "encoder.overlap=3",
+            "loss.weights.foo=1",
+            "loss.weights.coverage=2",
+            "loss.start_at.kl=0.5 attention=coverage",
+            "loss.start_at.doubly_stochastic=0.5",
+            "loss.baseline_decay=0.5",
+            "loss.label_smoothing=0.2 training.reward=bleu training.init_from=RUN",
+            "task.foo=1",
+            "task.max_epochs=3 trainer.max_epochs=5",
+            "logger.other.name=x",
+        ],
+        every=2,
+    ),
 )
 def test_what_does_nothing_is_named(line: str) -> None:
     key = re.escape(line.partition("=")[0].replace("logger.other.name", "logger.other"))
@@ -51,16 +55,19 @@ def test_what_does_nothing_is_named(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [
-        "training.averaging=ema training.ema_decay=0.9 training.patience=3 training.plots_every=2",
-        "attention=coverage loss.weights.coverage=2 loss.start_at.coverage=0.5",
-        "attention=hard loss.baseline_decay=0.5 loss.weights.negative_entropy=0.1",
-        "debug=batch trainer.max_epochs=4 trainer.max_steps=3",
-        "debug=overfit",
-        "budget.updates=25 trainer.log_every_n_steps=1",
-        "encoder.chunk=8 encoder.overlap=3 task.max_length=20 task.metrics=[bleu]",
-        "training.num_plots=0 trainer.limit_val_batches=0",  # turns off what a default asked for
-    ],
+    mostly_slow(
+        [
+            "training.averaging=ema training.ema_decay=0.9 training.patience=3 training.plots_every=2",
+            "attention=coverage loss.weights.coverage=2 loss.start_at.coverage=0.5",
+            "attention=hard loss.baseline_decay=0.5 loss.weights.negative_entropy=0.1",
+            "debug=batch trainer.max_epochs=4 trainer.max_steps=3",
+            "debug=overfit",
+            "budget.updates=25 trainer.log_every_n_steps=1",
+            "encoder.chunk=8 encoder.overlap=3 task.max_length=20 task.metrics=[bleu]",
+            "training.num_plots=0 trainer.limit_val_batches=0",  # turns off what a default asked for
+        ],
+        every=2,
+    ),
 )
 def test_what_does_something_passes(line: str) -> None:
     told(line)
@@ -73,20 +80,23 @@ def test_a_recipe_may_set_what_another_choice_leaves_without_effect() -> None:
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [
-        ("model.dim=-1", "model.dim=-1: must be int at least 1"),  # not encoder.dim, which nobody typed
-        ("model.layers=10000000", "model.layers=10000000: must be int at least 1"),
-        ("model.dim=200000", "model.dim and layers make .* parameters"),
-        ("seed=-1", "seed=-1: must be int at least 0"),
-        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0: must be int at least 1"),
-        ("trainer.devices=99999", "trainer.devices=99999: this machine has"),
-        ("trainer.num_nodes=2", "trainer.num_nodes above 1 needs a launcher"),
-        ("trainer.fast_dev_run=true", "trainer.fast_dev_run is set by the application; use debug=batch"),
-        ("budget=3", "budget=3: must be budget.NAME=VALUE"),
-        ("attention.score=-1", "attention.score=-1: must be"),
-        ("encoder._partial_=x", "encoder._partial_=x: must be bool"),
-        ("encoder._target_=5", "encoder._target_=5: must be the name of a class"),
-    ],
+    mostly_slow(
+        [
+            ("model.dim=-1", "model.dim=-1: must be int at least 1"),  # not encoder.dim, which nobody typed
+            ("model.layers=10000000", "model.layers=10000000: must be int at least 1"),
+            ("model.dim=200000", "model.dim and layers make .* parameters"),
+            ("seed=-1", "seed=-1: must be int at least 0"),
+            ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0: must be int at least 1"),
+            ("trainer.devices=99999", "trainer.devices=99999: this machine has"),
+            ("trainer.num_nodes=2", "trainer.num_nodes above 1 needs a launcher"),
+            ("trainer.fast_dev_run=true", "trainer.fast_dev_run is set by the application; use debug=batch"),
+            ("budget=3", "budget=3: must be budget.NAME=VALUE"),
+            ("attention.score=-1", "attention.score=-1: must be"),
+            ("encoder._partial_=x", "encoder._partial_=x: must be bool"),
+            ("encoder._target_=5", "encoder._target_=5: must be the name of a class"),
+        ],
+        every=2,
+    ),
 )
 def test_what_can_t_be_is_refused_at_once(line: str, message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}"):

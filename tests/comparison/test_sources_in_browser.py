@@ -13,7 +13,7 @@ from seq2seq.cli import compare, hydra_app, train
 from tests.browser import CHROMIUM, Page, chromium
 from tests.conftest import TINY
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 CAPTIONS = ("data=toy_captioning", "attention=adaptive", "model.dim=16", "data.max_tokens=4096")
 SUMMARIES = ("data=toy_summarisation", "attention=hierarchical", "data.max_tokens=2048", "decoding.min_length=4")
 

@@ -22,6 +22,7 @@ from seq2seq.comparison.statistics import (
 )
 from seq2seq.metrics import score
 from tests.metrics.test_resampling import WORDS
+from tests.sampling import mostly_slow
 
 SAMPLES = 400
 
@@ -93,14 +94,14 @@ def ties(
     return {name: count / times for name, count in wrong.items()}
 
 
-@pytest.mark.parametrize(("runs", "of_seeds"), [(1, 0.0), (3, 0.0), (3, 0.1), (3, 1.0), (5, 0.1)])
+@pytest.mark.parametrize(("runs", "of_seeds"), mostly_slow([(3, 0.1), (1, 0.0), (3, 0.0), (3, 1.0), (5, 0.1)], every=5))
 def test_ties_are_called_differences_as_often_as_they_should(runs: int, of_seeds: float) -> None:
     found = ties(runs, of_seeds, of_both=1.0)
     assert 0.03 <= found["ours"] <= 0.07
     assert 0.93 <= found["covered"] <= 0.97
 
 
-@pytest.mark.parametrize("of_seeds", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("of_seeds", mostly_slow([0.0, 0.1, 1.0], every=3))
 def test_one_run_beside_several_is_not_called_different_too_often(of_seeds: float) -> None:
     found = ties(1, of_seeds, of_both=1.0, others=3)
     assert 0.01 <= found["ours"] <= 0.07
@@ -118,7 +119,7 @@ def test_one_run_beside_two_tells_of_these_runs() -> None:
     assert difference(a, RunGroup.of("b", "recall", [one, *two], resampler)).seeds
 
 
-@pytest.mark.parametrize("of_seeds", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("of_seeds", mostly_slow([0.0, 0.1, 0.3], every=3))
 def test_two_seeds_each_are_not_called_different_too_often(of_seeds: float) -> None:
     assert ties(2, of_seeds, of_both=1.0)["ours"] <= 0.07
 

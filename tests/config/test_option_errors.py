@@ -15,10 +15,13 @@ from seq2seq.config.instantiate import at_key, build_node, build_tool, origin
 from seq2seq.errors import OptionError, UserError
 from seq2seq.model import build
 from tests.catalogue import WIDTH, choices, config
+from tests.sampling import mostly_slow
 from tests.training.conftest import composed
 
 WRONG = (-1, 0, 3, "nonsense")
 SOURCES = {"attention": SourceSpec(WIDTH, input_dim=WIDTH), "self_attention": SourceSpec(WIDTH, is_self=True)}
+MECHANISMS = [(group, name) for group in SOURCES for name in choices(group)]
+TOYS = ("toy_translation", "toy_summarisation", "toy_captioning", "toy_clips", "probe_copy")
 ELSEWHERE = re.compile(r"\b(?:attention|self_attention|\w+coder\w*|model|data|loss|training|decoding|schedule)[./]\w+")
 """A key of the config, or a choice of a group, in the rest of a message, which no layer knows."""
 
@@ -62,12 +65,12 @@ def check(whole: DictConfig, key: str, *args: Any, tool: bool = False) -> int:
     return count
 
 
-@pytest.mark.parametrize(("group", "name"), [(group, name) for group in SOURCES for name in choices(group)])
+@pytest.mark.parametrize(("group", "name"), mostly_slow(MECHANISMS, every=4))
 def test_mechanisms_and_their_parts(group: str, name: str) -> None:
     assert check(config(f"{group}={name}"), group, WIDTH, SOURCES[group]) > 0
 
 
-@pytest.mark.parametrize("name", choices("attention/window"))
+@pytest.mark.parametrize("name", mostly_slow(choices("attention/window"), every=3))
 def test_windows(name: str) -> None:
     whole = config("self_attention=multi_head", f"attention/window@self_attention.window={name}")
     check(whole, "self_attention", WIDTH, SOURCES["self_attention"])
@@ -84,7 +87,7 @@ def test_schedules(name: str) -> None:
     assert check(composed(f"lr_scheduler={name}"), "lr_scheduler", optimizer, tool=True) > 0
 
 
-@pytest.mark.parametrize("name", ["toy_translation", "toy_summarisation", "toy_captioning", "toy_clips", "probe_copy"])
+@pytest.mark.parametrize("name", mostly_slow(TOYS, every=5))
 def test_data(name: str) -> None:
     assert check(config(f"data={name}"), "data") > 0
 
@@ -96,7 +99,7 @@ def test_what_training_is_told(key: str) -> None:
 
 @pytest.mark.parametrize(
     ("lines", "key"),
-    [
+    mostly_slow([
         (["model=rnn", "encoder.cell=x"], "encoder.cell=x"),
         (["model=rnn", "model.dim=7"], "model.dim=7"),
         (["model=rnn", "encoder.dim=7"], "encoder.dim=7"),
@@ -120,7 +123,7 @@ def test_what_training_is_told(key: str) -> None:
         (["model=rnn", "attention=mocha", "attention.chunk_score.dim=0"], "attention.chunk_score.dim=0"),
         (["model=rnn", "attention=hierarchical", "attention.word.dim=0"], "attention.word.dim=0"),
         (["model=rnn", "attention/window=last", "encoder=cnn"], "attention.window: the last window"),
-    ],
+    ], every=2),
 )  # fmt: skip
 def test_a_model_s_options_are_named_where_they_were_typed(lines: list[str], key: str) -> None:
     with pytest.raises(OptionError) as caught:

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.readers.hub import HubReader
+from tests.sampling import mostly_slow
 
 CONF = Path(__file__).parents[2] / "conf"
 CHOICES = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
@@ -27,7 +28,7 @@ def corpus(name: str, tmp_path: Path) -> Corpus:
     return build_node(config.data)
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", mostly_slow(CHOICES, every=3))
 def test_it_composes_and_builds_and_a_hub_set_is_pinned(name, tmp_path):
     made = corpus(name, tmp_path)
     assert made.name == name and isinstance(made.data.reader, HubReader) == (name in HUB)

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from seq2seq.errors import UserError
-from seq2seq.metrics import score
+from seq2seq.metrics import captions, score
 from seq2seq.metrics.captions import CiderD, cider, diversity, meteor, missing_for, spice, words
 
 REFERENCES = [
@@ -97,6 +97,7 @@ def test_words_are_nearly_those_of_the_treebank_tokenizer() -> None:
     assert [" ".join(words(text)) for text in texts] == [theirs[n][0] for n in range(len(texts))]
 
 
+@pytest.mark.slow
 def test_meteor_where_java_is() -> None:
     if missing := missing_for("meteor"):
         with pytest.raises(UserError, match="metric meteor: "):
@@ -131,3 +132,14 @@ def test_empty_captions_score_nothing_and_empty_lists_are_refused(name: str) -> 
     assert score([name], ["", ""], [["a dog"], ["a cat"]])[name].score == 0
     with pytest.raises(UserError, match="no sentences"):
         score([name], [], [])
+
+
+def test_scores_of_coco_s_programs_are_percentages_of_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Scorer:
+        def compute_score(self, references: dict[int, list[str]], captions: dict[int, list[str]]) -> tuple[float, None]:
+            assert (references, captions) == ({0: ["a dog's ball", "it"], 1: ["two"]}, {0: ["a dog"], 1: ["two cats"]})
+            return 0.25, None
+
+    monkeypatch.setattr(captions, "words", str.split)
+    found = captions._of_coco("meteor", Scorer(), ["a dog", "two cats"], [["a dog's ball", "it"], ["two"]])
+    assert found.score == 25.0 and found.signature.startswith("meteor|")

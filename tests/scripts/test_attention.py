@@ -126,6 +126,7 @@ def test_tables() -> None:
     assert "| ours | 4 | 3 | 1.50 | 10 | 0.10 |" in attention_scaling.tables(report)
 
 
+@pytest.mark.slow
 def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["--output", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png"), "--threads", "1"]
     sizes = ["--rounds", "2", "--width", "16", "--heads", "2", "--lengths", "8", "--only", "curves"]

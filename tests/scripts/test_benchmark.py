@@ -131,6 +131,7 @@ def test_training_is_held_up_between_steps(data: Path, tmp_path: Path) -> None:
     assert len(rounds) == 2 and all(0 < r["tokens"] <= 2 * 60 and r["seconds"] > 0 for r in rounds)
 
 
+@pytest.mark.slow
 def test_decoding_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--sentences", "3", "--length", "4", "--warmup", "1", "--rounds", "2", "--models", "rnn-additive"]
     files = ["--data", str(data), "--output", str(tmp_path / "speed.json"), "--threads", "1"]

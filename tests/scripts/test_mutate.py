@@ -89,6 +89,7 @@ def test_what_is_broken_and_what_is_left_alone() -> None:
     }
 
 
+@pytest.mark.slow
 def test_draws_follow_from_the_seed() -> None:
     first, again, other = (mutate.drawn(seed, 20) for seed in (1, 1, 2))
     assert first == again != other
@@ -106,6 +107,7 @@ def test_every_module_has_tests() -> None:
     assert "tests/golden/test_translation.py" in mutate.tests_of(Path("seq2seq/evaluation/gold_metrics.py"))
 
 
+@pytest.mark.slow
 def test_caught_and_survived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

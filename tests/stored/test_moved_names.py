@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ OLD = (Path(__file__).parents[1] / "fixtures" / "targets_0.1.txt").read_text().s
 """Every ``_target_`` that the files of ``conf/`` named in version 0.1."""
 
 
+@cache
 def named_today() -> set[str]:
     found: set[str] = set()
 

@@ -12,6 +12,7 @@ from seq2seq.cli import hydra_app
 from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
 from seq2seq.stored import plain, roles
+from tests.sampling import mostly_slow
 
 GROUPS = ("model", "attention", "data", "experiment", "encoder", "decoding", "optimizer", "lr_scheduler", "debug")
 CHOICES = [
@@ -25,7 +26,7 @@ def config_of(choice: str) -> Any:
     return next(hydra_app.compose("train", typed))
 
 
-@pytest.mark.parametrize("choice", CHOICES[::3])
+@pytest.mark.parametrize("choice", mostly_slow(CHOICES, every=9))
 def test_references_are_resolved_as_the_library_does(choice: str, tmp_path: Path) -> None:
     """And every class that a composed config names has its role."""
     config = config_of(choice)

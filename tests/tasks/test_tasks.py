@@ -16,6 +16,7 @@ from seq2seq.metrics.text import SCORERS
 from seq2seq.run_directory import results
 from seq2seq.stored import moved_names
 from seq2seq.tasks.base import Task
+from tests.sampling import mostly_slow
 
 TASKS = sorted(file.stem for file in (CONF / "task").glob("*.yaml"))
 TOYS = {task: f"toy_{task}" for task in TASKS}
@@ -50,7 +51,7 @@ def test_the_encoders_that_it_names_read_its_sources(task: str) -> None:
         assert locate(composed("train", f"encoder={name}").encoder._target_).reads in built.reads
 
 
-@pytest.mark.parametrize("data", sorted(file.stem for file in (CONF / "data").glob("*.yaml")))
+@pytest.mark.parametrize("data", mostly_slow(sorted(file.stem for file in (CONF / "data").glob("*.yaml")), every=3))
 def test_data_go_with_their_own_task_and_with_none_that_reads_other_sources(data: str, tmp_path: Path) -> None:
     config = composed("train", f"data={data}")
     for key, value in (("path", str(tmp_path)), ("source", "en"), ("target", "de")):
@@ -64,7 +65,9 @@ def test_data_go_with_their_own_task_and_with_none_that_reads_other_sources(data
                 other.check(corpus, config)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", [pytest.param(task, marks=[pytest.mark.slow] if task == "captioning" else []) for task in TASKS]
+)  # test_captions.py trains one
 def test_it_trains_evaluates_and_draws(task: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train.train(composed("train", f"data={TOYS[task]}", *SMALL, f"data.cache={tmp_path / 'cache'}"), run)

@@ -15,6 +15,7 @@ from seq2seq.errors import UserError
 from seq2seq.model import build
 from seq2seq.training.budget import Budget
 from tests.conftest import TINY
+from tests.sampling import mostly_slow
 
 SIZES = (544, 544)
 
@@ -34,8 +35,12 @@ def trained(tmp_path: Path, run: Path, *overrides: str) -> dict[str, object]:
     return told
 
 
-@pytest.mark.parametrize("attention", ["additive", "memory", "multi_head"])
-@pytest.mark.parametrize("model", ["rnn", "transformer"])
+@pytest.mark.parametrize(
+    ("model", "attention"),
+    mostly_slow(
+        [(model, name) for name in ("additive", "memory", "multi_head") for model in ("rnn", "transformer")], every=5
+    ),
+)
 def test_models_of_one_size(model: str, attention: str) -> None:
     config = composed(f"model={model}", f"attention={attention}", "budget.parameters=700000")
     made = Budget.of(config).sized(config, SIZES)
@@ -72,6 +77,7 @@ def test_debugging_ends_when_it_says(debug: str) -> None:
     assert not {"updates", "tokens", "seconds"} & {name for name, value in config.budget.items() if value is not None}
 
 
+@pytest.mark.slow
 def test_a_budget_of_target_tokens(run: Path, tmp_path: Path) -> None:
     told = trained(tmp_path, run, "budget.tokens=3000")
     corpus: Corpus = build_node(composed(*TINY, f"data.cache={run.parent / 'cache'}").data)

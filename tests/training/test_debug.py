@@ -42,6 +42,7 @@ def test_all_kinds_of_dropout_are_turned_off(prepare: Callable[..., Any]) -> Non
     assert {getattr(m, n) for m in modules.modules() for n in ("p", "dropout") if n in vars(m)} == {0.0}
 
 
+@pytest.mark.slow
 def test_profile_says_where_the_time_goes(prepare: Callable[..., Any], tmp_path: Path) -> None:
     keys = {"training.profile": 2, "trainer.max_epochs": -1, "trainer.max_steps": 50, "trainer.limit_val_batches": 0}
     result = fit(*prepare(**keys), tmp_path)

@@ -89,7 +89,12 @@ def curves(run: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
 
 
-RARE = ("epochs", "plateau, patience, average of the last")  # what they save, the others save as well
+RARE = (
+    "stream",
+    "steps, cosine, generated text",
+    "epochs",
+    "plateau, patience, average of the last",
+)  # what they save, the others save as well
 
 
 @pytest.mark.parametrize(

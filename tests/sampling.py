@@ -1,0 +1,20 @@
+"""Which of many cases ``make test`` runs; the others are slow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+
+def mostly_slow(cases: Sequence[Any], every: int) -> list[Any]:
+    """Mark all cases slow but the first and each ``every``-th after it, which stand for their neighbours."""
+    return [
+        case if index % every == 0 else pytest.param(*_values(case), marks=pytest.mark.slow)
+        for index, case in enumerate(cases)
+    ]
+
+
+def _values(case: Any) -> tuple[Any, ...]:
+    return case if isinstance(case, tuple) else (case,)
