@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterable
 
 from hydra.errors import HydraException
@@ -122,6 +123,17 @@ def _reads(override: str) -> bool:
     except (HydraException, RecursionError):
         return False
     return True
+
+
+def retyped(overrides: Iterable[str], without: Collection[str] = ()) -> list[str]:
+    """Return stored overrides as the words of a shell's command, but for those of the keys ``without``.
+
+    Args:
+        overrides: Each as a run keeps it (``.hydra/overrides.yaml``), in Hydra's grammar.
+        without: Names of options that are left out.
+    """
+    kept = (override.lstrip("+") for override in overrides if keys([override])[0] not in without)
+    return [shlex.quote(re.sub(r"='([\w./-]+)'$", r"=\1", word)) for word in kept]
 
 
 class Shown(logging.Filter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,12 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq import checkpoint
 from seq2seq.cli import sweep
 from seq2seq.cli.merge_overrides import merge_overrides, search_of
+from seq2seq.cli.overrides import retyped
 from seq2seq.cli.unused_options import check_effects
 from seq2seq.config import validate
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.config.ranges import Range
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.effects import check_training
+from seq2seq.data.effects import TOKENIZERS, check_training
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.evaluation import results as run_results
@@ -36,6 +38,7 @@ from seq2seq.metrics import MetricResult
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
 from seq2seq.run_directory import (
+    HYDRA,
     RESULTS,
     DirectoryTaken,
     RunInProgress,
@@ -49,10 +52,12 @@ from seq2seq.runtime import interrupts
 from seq2seq.search import Search
 from seq2seq.stored import config as stored
 from seq2seq.stored import machine, model_file, resume_file, roles
+from seq2seq.stored.plain import read_yaml
 from seq2seq.tasks.base import Task
 from seq2seq.training.budget import Budget
 from seq2seq.training.fit import FitResult, fit
 from seq2seq.training.parts import TrainingParts
+from seq2seq.training.plan import planned
 from seq2seq.training.precision import check_device, check_size, precision_of
 
 log = logging.getLogger(__name__)
@@ -73,6 +78,8 @@ COMPONENTS = (
 KEYS = (*COMPONENTS, *validate.SLOTS, "default_self", "seed", "model", "budget", "logger")
 """What it may have at its top."""
 RESUMABLE = ("trainer", "logger", "data")
+LATE = 0.1
+"""The last part of training: a best validation in it says that more training may help."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +235,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     budget = Budget.of(config)
     if resume is None:  # what goes on has its config from its checkpoint
         config = budget.ended(budget.sized(config, corpus.codec.sizes), corpus)
+    config = planned(config, corpus)
     model = build(config, *corpus.codec.sizes)
     if start is not None:
         start.load_into(model)
@@ -259,11 +267,28 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
 
     # 3. Train, then score the best model.
     training = parts.training if config is parts.config else None  # a budget has changed the trainer
-    fit(config, corpus, model, run, resume, parts=training, score=score)
+    fitted = fit(config, corpus, model, run, resume, parts=training, score=score)
     if metrics:  # one process of several tells
         print(f"{split}\n{run_results.format_table(metrics)}")
         print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.num_plots else ""))
+        print(outlook(fitted, run))
     return metrics
+
+
+def outlook(fitted: FitResult, run: Path) -> str:
+    """Return whether validation was still improving when training ended, with the command that trains on.
+
+    The command has what the run's had, but for the tokenizers, which are the run's.
+    """
+    if fitted.best_score is None:
+        return "nothing was validated: the model is that of the last update"
+    best = f"best   {fitted.monitor} of validation at update {fitted.best_step:,} of {fitted.steps:,}"
+    if fitted.best_step <= (1 - LATE) * fitted.steps:
+        return best
+    typed = read_yaml(path) if (path := run / HYDRA / "overrides.yaml").is_file() else []
+    words = retyped(map(str, typed or []), without=(*TOKENIZERS, "training.init_from"))
+    command = " ".join(["python train.py", *words, shlex.quote(f"training.init_from={run}")])
+    return f"{best}, still improving; to train on from there as a new run:\n       {command}"
 
 
 def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record]:

@@ -16,6 +16,22 @@ Lengths = NDArray[np.int64]  # (N,) tokens of each record, with </s>
 
 FILLER: Indices = np.empty(0, np.int64)
 
+SMALLEST, LARGEST = 512, 4096
+"""The fewest and the most tokens of a batch whose size follows the data."""
+BATCHES = 200
+"""The fewest batches of an epoch, where that leaves ``SMALLEST`` tokens to each."""
+
+
+def fitting_tokens(source: Lengths, target: Lengths) -> int:
+    """Return the tokens of a batch for a training split whose sources and targets, (N,) each, have these lengths.
+
+    It is the largest power of two from 512 to 4,096 that leaves an epoch 200 batches, or 512 where none does.
+    """
+    tokens, size = int(np.maximum(source, target).sum()), LARGEST
+    while size > SMALLEST and tokens < BATCHES * size:
+        size //= 2
+    return size
+
 
 def pack(cost: Lengths, order: Indices, max_tokens: int, max_sentences: int | None = None) -> list[Indices]:
     """Cuts ``order`` into batches; ``cost`` (N,) is each record's max(S, T).

@@ -48,7 +48,7 @@ class CaptionCorpus(Corpus):
         path: str | None = None,
         tokenizer: TokenizerOptions | None = None,
         captions: str = "all",
-        max_tokens: Count = 4096,
+        max_tokens: Count | None = 4096,
         max_sentences: Count | None = None,
         max_length: Count = 64,
         max_target_tokens: Count | None = None,

@@ -37,7 +37,7 @@ class Corpus:
         data: Where its records come from.
         encoding: How records of its kind are encoded, stored and read back.
         options: The options of its tokenizers.
-        batcher: How large its batches are.
+        batcher: How large its batches are; ``Corpus.batcher`` is the same with a bound that follows the data.
         folder: The directory where tokenizers and encoded splits are kept.
         buffer_size: How many records at a time are read from the source to train on. None stores the training split.
     """
@@ -52,8 +52,8 @@ class Corpus:
         folder: Path,
         buffer_size: int | None = None,
     ) -> None:
-        self.name, self.data, self.encoding, self.options, self.batcher = name, data, encoding, options, batcher
-        self.folder, self.buffer_size = folder, buffer_size
+        self.name, self.data, self.encoding, self.options = name, data, encoding, options
+        self.folder, self.buffer_size, self._batcher = folder, buffer_size, batcher
         self._tokenizers = TokenizerStore(options, data, encoding, folder)
         self._store = SplitStore(data, encoding, folder)
 
@@ -102,7 +102,14 @@ class Corpus:
     @property
     def max_tokens(self) -> int:
         """Return the most tokens of a batch, padding counted."""
-        return self.batcher.max_tokens
+        return self.batcher.bound
+
+    @cached_property
+    def batcher(self) -> Batcher:
+        """Return how large batches are: as given, or by the training split where it is there and stored."""
+        if self._batcher.max_tokens or self.streaming or not self.has("train"):
+            return self._batcher
+        return self._batcher.fitted(self._open("train").lengths(training=True))
 
     @property
     def report(self) -> dict[str, Report]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from seq2seq.batch import Batch
 from seq2seq.compat.torch import worker_error
-from seq2seq.data.batching import Indices, Lengths, random_batches, sorted_batches
+from seq2seq.data.batching import LARGEST, Indices, Lengths, fitting_tokens, random_batches, sorted_batches
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.encoding import Examples
 from seq2seq.errors import UserError
@@ -21,21 +21,31 @@ from seq2seq.errors import UserError
 class Batcher:
     """How large batches are, and the processes that prepare them.
 
-    ``max_tokens`` bounds rows x max(S, T) of a batch, padding counted.
+    ``max_tokens`` bounds rows x max(S, T) of a batch, padding counted. None is a bound that follows the training split
+    (``fitted``), or the largest that such a bound may be.
     """
 
-    max_tokens: int
+    max_tokens: int | None = None
     max_sentences: int | None = None
     workers: int = 0
     pin_memory: bool = False
 
+    @property
+    def bound(self) -> int:
+        """Return the most tokens of a batch, padding counted."""
+        return self.max_tokens or LARGEST
+
+    def fitted(self, lengths: tuple[Lengths, Lengths]) -> Batcher:
+        """Return these batches with a bound that follows a training split of such lengths, if none is given."""
+        return self if self.max_tokens else replace(self, max_tokens=fitting_tokens(*lengths))
+
     def sorted(self, lengths: tuple[Lengths, Lengths]) -> list[Indices]:
         """Return batches for evaluation, longest first."""
-        return sorted_batches(*lengths, self.max_tokens, self.max_sentences)
+        return sorted_batches(*lengths, self.bound, self.max_sentences)
 
     def random(self, lengths: tuple[Lengths, Lengths], seed: Sequence[int]) -> list[Indices]:
         """Return the batches of an epoch, in the order that ``seed`` draws."""
-        return random_batches(*lengths, self.max_tokens, self.max_sentences, seed=seed)
+        return random_batches(*lengths, self.bound, self.max_sentences, seed=seed)
 
     def loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         """Return a loader of the items of ``dataset``, which are batches."""

@@ -26,10 +26,11 @@ from seq2seq.data.vocabulary import UnknownTokens
 class TextCorpus(Corpus):
     """A dataset whose sources and targets are text.
 
-    ``max_tokens`` bounds rows x max(S, T) of a batch, padding counted; ``max_length`` the tokens of a training
-    sentence. What happens to bad and long records is said in ``seq2seq.data.policy``. ``streaming`` trains from the
-    source directly, ``buffer_size`` records at a time, and stores nothing of the training split. ``documents`` and
-    ``copy`` as for ``seq2seq.data.codec.TextCodec``.
+    ``max_tokens`` bounds rows x max(S, T) of a batch, padding counted, None by the size of the training split
+    (``seq2seq.data.batching.fitting_tokens``); ``max_length`` the tokens of a training sentence. What happens to bad
+    and long records is said in ``seq2seq.data.policy``. ``streaming`` trains from the source directly, ``buffer_size``
+    records at a time, and stores nothing of the training split. ``documents`` and ``copy`` as for
+    ``seq2seq.data.codec.TextCodec``.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class TextCorpus(Corpus):
         tokenizer: TokenizerOptions | None = None,
         documents: bool = False,
         copy: bool = False,
-        max_tokens: Count = 4096,
+        max_tokens: Count | None = None,
         max_sentences: Count | None = None,
         max_length: Count = 256,
         on_bad: str = "drop",

@@ -46,7 +46,7 @@ class TokenizerOptions:
     """What a user may ask of the tokenizers of a corpus (``data.tokenizer``)."""
 
     type: str = "unigram"
-    vocab_size: Count = 8000  # at most: less where the text has not enough different pieces
+    vocab_size: Count | None = None  # at most: less where the text has too few different pieces; None follows the text
     joint: bool = True  # one vocabulary for source and target
     normalization: str = "identity"  # or nfkc, nmt_nfkc, nfkc_cf (SentencePiece's names): these lose what they fold
     character_coverage: Share = 1.0  # 0.9995 for scripts with thousands of characters

@@ -61,7 +61,8 @@ class TokenizerStore:
         texts = vocabulary.draw((self.encoding.texts(record, sides) for _, record in records), options.max_records)
         if not texts:
             raise self.data.empty(name, report)
-        tokenizer = Tokenizer.train(chain.from_iterable(texts), **settings)
+        size = options.vocab_size or vocabulary.fitting_size(chain.from_iterable(texts), options.type)
+        tokenizer = Tokenizer.train(chain.from_iterable(texts), **{**settings, "vocab_size": size})
         with cache.writing(file) as temporary:
             temporary.write_bytes(tokenizer.model)
         return Tokenizer(tokenizer.model, options.type, options.sampling)

@@ -17,6 +17,11 @@ TOLERATED = 0.01  # share of a split's tokens that may be <unk> without a warnin
 SHOWN = 8  # of the commonest unknown letters
 DISTINCT = 100_000  # unknown letters or words that are told apart
 
+SIZES = (8000, 4000, 2000)
+"""Of a vocabulary that follows the text, in pieces."""
+CHARACTERS = 300
+"""Of the text, for each of those pieces: rarer ones stand too seldom in it to be learnt."""
+
 T = TypeVar("T")
 
 
@@ -32,6 +37,21 @@ def draw(items: Iterable[T], count: int) -> list[T]:
         elif (place := random.randrange(number + 1)) < count:
             drawn[place] = item
     return drawn
+
+
+def fitting_size(texts: Iterable[str], type: str) -> int:
+    """Return the pieces of a tokenizer of this ``type`` that learns from ``texts``.
+
+    They are the largest of 8,000, 4,000 and 2,000 that leaves 300 characters of text to each, and at least twice the
+    different characters, which are pieces too. Words and characters (``word``, ``char``) are 8,000 at most.
+    """
+    if type not in ("unigram", "bpe"):
+        return SIZES[0]
+    characters: Counter[str] = Counter()
+    for text in texts:
+        characters.update(text)
+    size = next((size for size in SIZES if characters.total() >= CHARACTERS * size), SIZES[-1])
+    return max(size, 2 * len(characters))
 
 
 @dataclass

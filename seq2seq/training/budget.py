@@ -111,13 +111,13 @@ class Budget:
         changed.trainer.max_steps = self.updates
         if self.tokens is not None:
             batches, tokens = corpus.epoch()
-            updates = batches / int(config.trainer.get("accumulate_grad_batches") or 1) / _processes(config)
+            updates = batches / int(config.trainer.get("accumulate_grad_batches") or 1) / processes(config)
             changed.trainer.max_steps = max(1, math.ceil(self.tokens / tokens * updates))
             log.info("budget.tokens=%d: %d updates", self.tokens, changed.trainer.max_steps)
         return changed
 
 
-def _processes(config: DictConfig) -> int:
+def processes(config: DictConfig) -> int:
     """How many share an update."""
     devices = config.trainer.get("devices", 1)
     here = torch.cuda.device_count() or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import string
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.cli import hydra_app
-from seq2seq.cli.overrides import PATHS, as_override, shown
+from seq2seq.cli.overrides import PATHS, as_override, retyped, shown
 from seq2seq.config.instantiate import plain
 from seq2seq.errors import UserError
 
@@ -162,3 +163,23 @@ def test_old_names_are_understood(command: str, typed: str, meant: str, caplog: 
     assert as_override(typed, command) == meant
     renamed = typed.lstrip("+").partition("=")[0] != meant.lstrip("+").partition("=")[0] or typed == "encoder=clip"
     assert ("is called" in caplog.text) == renamed
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["model=rnn", "seed=2", "data=parallel_text", "data.path=/tmp/a-b/c_d.e", "training.metrics=[bleu,chrf]"],
+        *([f"data.path=/tmp/{name}/x"] for name in NAMES if "\n" not in name),
+    ],
+)
+def test_what_a_run_keeps_can_be_typed_again(typed: list[str]) -> None:
+    kept = [as_override(word) for word in typed]
+    words = shlex.split(" ".join(retyped(kept)))
+    assert [as_override(word) for word in words] == kept
+    if len(typed) > 1:
+        assert words == typed
+
+
+def test_some_options_are_not_typed_again() -> None:
+    kept = ["++data.tokenizer.vocab_size=100", "model=rnn", "++training.init_from='runs/a'", "++seed=1"]
+    assert retyped(kept, without=("data.tokenizer.vocab_size", "training.init_from")) == ["model=rnn", "seed=1"]

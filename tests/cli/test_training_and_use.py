@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import logging
+import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import seq2seq
 from seq2seq import checkpoint
@@ -23,8 +26,11 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
 from seq2seq.search import Greedy
 from seq2seq.tasks.translation import Translation
+from seq2seq.training.fit import FitResult
+from tests.conftest import TINY
 from tests.sampling import mostly_slow
 
+FITTED = FitResult(Path(), Path(), "nll", 2.5, 1, 1, 1, 1, 1.0, 1.0, None, 0, False)
 SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
 
 
@@ -66,6 +72,47 @@ def test_a_run_leaves_what_the_design_lists(run: Path) -> None:
     assert (run / "attention" / "test" / "00000_cross.png").is_file()
     arrays = np.load(run / "attention" / "test" / "00000_cross.npz")
     assert arrays["weights"].shape[-2:] == (len(arrays["rows"]), len(arrays["columns"]))
+
+
+def test_a_run_says_how_long_it_trains_and_how_to_go_on(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    options = [*TINY, "training.num_plots=0", "training.faithfulness_examples=0", f"data.cache={run.parent / 'cache'}"]
+    config = composed("train", *options)
+    train.train(config, tmp_path / "first")
+    assert "batches of 256 tokens, 4 updates an epoch; 3 updates in all" in caplog.messages
+    *_, line, command = capsys.readouterr().out.splitlines()
+    assert line == "best   nll of validation at update 3 of 3, still improving; to train on from there as a new run:"
+    assert command == f"       python train.py training.init_from={tmp_path / 'first'}"
+
+    # With what was typed, as a command leaves it in the run, the printed command trains on
+    kept = [hydra_app.as_override(word) for word in options]
+    (tmp_path / "first" / ".hydra").mkdir(exist_ok=True)
+    OmegaConf.save(OmegaConf.create(kept), tmp_path / "first" / ".hydra" / "overrides.yaml")
+    printed = train.outlook(replace(FITTED, best_step=91, steps=100), tmp_path / "first")
+    words = shlex.split(printed.splitlines()[1])
+    assert words[:2] == ["python", "train.py"]
+    train.train(composed("train", *words[2:]), tmp_path / "second")
+    first, second = (checkpoint.load(tmp_path / name).weights for name in ("first", "second"))
+    assert all(torch.dist(first[key], second[key]) < 1.0 for key in first)  # three updates apart
+
+
+@pytest.mark.parametrize(
+    ("best_score", "best_step", "line"),
+    [
+        (2.5, 1800, "best   nll of validation at update 1,800 of 2,000"),
+        (2.5, 1801, "best   nll of validation at update 1,801 of 2,000, still improving; "),
+        (None, 0, "nothing was validated: the model is that of the last update"),
+    ],
+)
+def test_a_run_says_whether_validation_still_improved(
+    tmp_path: Path, best_score: float | None, best_step: int, line: str
+) -> None:
+    fitted = replace(FITTED, best_score=best_score, best_step=best_step, steps=2000)
+    printed = train.outlook(fitted, tmp_path)
+    assert printed.startswith(line)
+    assert printed.count("\n") == ("still improving" in line)
 
 
 def test_perplexity_and_accuracy_are_those_of_the_model_s_own_probabilities(run: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_does_nothing_is_named(line: str) -> None:
         [
             "training.averaging=ema training.ema_decay=0.9 training.patience=3 training.plots_every=2",
             "attention=coverage loss.weights.coverage=2 loss.start_at.coverage=0.5",
-            "attention=hard attention.selection.baseline=moving loss.baseline_decay=0.5 loss.weights.negative_entropy=0.1",
+            "attention=hard attention.selection.baseline=moving loss.baseline_decay=0.5",
             "attention=hard attention.selection.anneal_from=0.3 attention.selection.draws=2",
             "debug=batch trainer.max_epochs=4 trainer.max_steps=3",
             "debug=overfit",

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from seq2seq.data.batching import pack, random_batches, shard, sorted_batches
+from seq2seq.data.batching import fitting_tokens, pack, random_batches, shard, sorted_batches
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,22 @@ def test_batches_are_a_function_of_seed_and_epoch(lengths):
     assert drawn(1, 0) == drawn(1, 0)
     members = [frozenset(map(frozenset, drawn(*seed))) for seed in ((1, 0), (1, 1), (2, 0))]
     assert all(len(a & b) < 0.1 * len(a) for a, b in ((members[0], members[1]), (members[0], members[2])))
+
+
+@pytest.mark.parametrize(
+    ("records", "tokens"),  # of 10 tokens on the longer side; 200 batches of 512 are 10,240 of them
+    [(1, 512), (10_240, 512), (20_479, 512), (20_480, 1024), (40_959, 1024), (40_960, 2048), (81_920, 4096)],
+)
+def test_a_bound_that_follows_the_data_by_hand(records, tokens):
+    longer, shorter = np.full(records, 10), np.full(records, 4)
+    assert fitting_tokens(longer, shorter) == fitting_tokens(shorter, longer) == tokens
+
+
+def test_a_bound_that_follows_the_data_leaves_200_batches(lengths):
+    tokens = fitting_tokens(*lengths)
+    counts = {size: len(random_batches(*lengths, size, seed=(1, 0))) for size in (512, 1024, 2048, 4096)}
+    assert tokens == 2048  # 30,000 pairs of some 18 tokens
+    assert counts[tokens] >= 200 > counts[4096]
 
 
 def test_batches_come_in_no_order_of_length(lengths):

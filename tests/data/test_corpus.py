@@ -115,6 +115,26 @@ def test_records_come_in_the_files_order(make, folder):
         corpus.records("newstest")
 
 
+def test_a_bound_follows_the_training_split_unless_it_is_given(make, folder):
+    assert make(max_tokens=None).max_tokens == 512  # 200 pairs
+    write(folder, "train", a=["n n n n n n n n n"] * 40_960, b=["n"] * 40_960)  # of 10 tokens, with </s>
+    corpus = make(max_tokens=None)
+    assert corpus.max_tokens == 2048
+    assert corpus.epoch()[0] == len(list(corpus.train_loader(1, 0))) == -(-40_960 // 204)  # rows of 10 tokens
+    assert make(max_tokens=300).max_tokens == 300
+
+
+def test_a_bound_has_no_split_to_follow(make, folder):
+    assert make(max_tokens=None, streaming=True).max_tokens == 4096
+    corpus = make(max_tokens=None)
+    tokenizers = corpus.codec.tokenizers
+    (folder / "train.a").unlink()
+    (folder / "train.b").unlink()
+    (alone := make(max_tokens=None)).use(tokenizers)
+    assert alone.max_tokens == 4096
+    assert len(list(alone.loader("test"))) == 1
+
+
 def test_tokenizers_are_joint_or_separate(make):
     separate, joint = make(), make({"joint": True})
     assert separate.source_tokenizer != separate.target_tokenizer

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.vocabulary import UnknownTokens, draw, warnings
+from seq2seq.data.vocabulary import UnknownTokens, draw, fitting_size, warnings
 from seq2seq.errors import UserError
 from tests.data.conftest import sentences, write
 
@@ -82,3 +82,31 @@ def test_a_mistake_in_the_data_is_told_as_such_while_a_tokenizer_learns(make, fo
     write(folder, "train", a=sentences(5, 1), b=sentences(4, 1))
     with pytest.raises(UserError, match=r"^train\.a:5: without a counterpart \(train\)"):
         make().setup()
+
+
+@pytest.mark.parametrize(
+    ("characters", "size"),  # of the text; 300 for each of 4,000 pieces are 1,200,000
+    [(1, 2000), (1_199_999, 2000), (1_200_000, 4000), (2_399_999, 4000), (2_400_000, 8000), (9_000_000, 8000)],
+)
+def test_a_size_that_follows_the_text_by_hand(characters, size):
+    lines, rest = divmod(characters, 1000)
+    texts = ["ab " * 333 + "c"] * lines + ["x" * rest]
+    assert fitting_size(texts, "unigram") == fitting_size(texts, "bpe") == size
+    assert fitting_size(texts, "word") == fitting_size(texts, "char") == 8000
+
+
+def test_a_size_that_follows_the_text_holds_all_its_characters(make, folder):
+    letters = "".join(chr(0x4E00 + i) for i in range(2600))
+    assert fitting_size([letters], "unigram") == 5200
+    lines = [letters[i : i + 20] for i in range(0, 2600, 20)]
+    write(folder, "train", a=lines, b=lines)
+    corpus = make({"type": "unigram", "joint": True, "vocab_size": None})
+    assert 2600 < len(corpus.codec.tokenizers["source"]) <= 5200
+
+
+def test_a_corpus_has_a_vocabulary_that_follows_its_text(make, folder):
+    lines = [f"{a} {b}" for a in range(100, 400) for b in range(1000, 1100)]  # 30,000 lines of 8 characters
+    write(folder, "train", a=lines, b=lines)
+    sizes = [len(make({"type": "bpe", "joint": joint, "vocab_size": None}).source_tokenizer) for joint in (True, False)]
+    assert max(sizes) <= 2000
+    assert len(make({"type": "bpe", "joint": True, "vocab_size": 300}).source_tokenizer) == 300
