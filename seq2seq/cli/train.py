@@ -31,6 +31,7 @@ from seq2seq.evaluation.evaluate import score_records
 from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import MetricResult
+from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
 from seq2seq.run_directory import (
@@ -70,6 +71,11 @@ COMPONENTS = (
 """What a run's config must have chosen."""
 KEYS = (*COMPONENTS, *validate.SLOTS, "default_self", "seed", "model", "budget", "logger")
 """What it may have at its top."""
+NEVER_BEGAN = (
+    f"attention never began: the mean of its rows costs {{:.3f}} nats a token, less than {ONSET}. Try longer training "
+    "(trainer.max_epochs, budget.updates), smaller batches (data.max_tokens), another score (attention/score=general), "
+    "or another warm-up (lr_scheduler.warmup_steps)"
+)
 RESUMABLE = ("trainer", "logger", "data")
 
 
@@ -251,10 +257,12 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
 
     # 3. Train, then score the best model.
     training = parts.training if config is parts.config else None  # a budget has changed the trainer
-    fit(config, corpus, model, run, resume, parts=training, score=score)
+    fitted = fit(config, corpus, model, run, resume, parts=training, score=score)
     if metrics:  # one process of several tells
         print(f"{split}\n{run_results.format_table(metrics)}")
         print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.num_plots else ""))
+        if fitted.onset is None and fitted.nll_increase_averaged is not None:
+            print(f"\n{NEVER_BEGAN.format(round(fitted.nll_increase_averaged, 3) + 0.0)}")
     return metrics
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seq2seq.attention.base import Attention
-from seq2seq.attention.interventions import FIRST_WEIGHTS, INTERVENTIONS, Change, intervened
+from seq2seq.attention.interventions import CHANGES, FIRST_WEIGHTS, Change, intervened
 from seq2seq.attention.types import Memory, Query, SourceSpec, select_rows
 from tests.attention.walk import outcome, walk
 from tests.catalogue import WIDTH, choices, mechanism, memory, noise
@@ -18,7 +18,7 @@ from tests.catalogue import WIDTH, choices, mechanism, memory, noise
 T, S = 5, 6
 SOURCE = SourceSpec(WIDTH, input_dim=WIDTH)
 every_mechanism = pytest.mark.parametrize("name", choices("attention"))
-every_intervention = pytest.mark.parametrize("change", INTERVENTIONS.values(), ids=INTERVENTIONS.keys())
+every_intervention = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 
 
 def built(name: str) -> Attention:
@@ -98,7 +98,7 @@ def test_what_they_do_to_weights(name: str) -> None:
     attention, queries, source = built(name), noise(2, T, WIDTH), memory(S, 4, step=3)
     plain = walk(attention, queries, source).weights
     found = {}
-    for how, change in INTERVENTIONS.items():
+    for how, change in CHANGES.items():
         with intervened(attention, change):
             found[how] = walk(attention, queries, source).weights
     assert_close(found["uniform"][0], torch.full_like(plain[0], 1 / S))
@@ -113,7 +113,7 @@ def test_rows_of_a_frozen_state_can_be_reordered() -> None:
     attention, queries, source = built("additive"), noise(2, 1, WIDTH), memory(S, 4, step=3)
     prepared = attention.prepare(source)
     ask = partial(Query, position=torch.zeros(2, 1, dtype=torch.long))
-    with intervened(attention, INTERVENTIONS["frozen"]):
+    with intervened(attention, CHANGES["frozen"]):
         first = attention(ask(queries), prepared, attention.initial_state(prepared), need_weights=True)
         order = torch.tensor([1, 0])
         turned = select_rows(first.state, order)
