@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from seq2seq.model import Seq2Seq, build
 from seq2seq.stored import config as stored
 from seq2seq.stored import model_file, resume_file
 from seq2seq.stored.model_file import Shapes
+from seq2seq.stored.tuned_decoding import with_tuned
 
 log = logging.getLogger(__name__)
 
@@ -120,11 +121,14 @@ def find_last(path: str | Path) -> Path:
 def load(path: str | Path) -> Checkpoint:
     """Open a model file, the run directory that has it, or its ``checkpoints``.
 
+    Its config has the decoding options that were tuned for the run, if any were.
+
     Raises:
         UserError: Nothing is there; or it is damaged, no model of ours, or describes what no model can be. One line.
     """
     path = find(path)
-    return _load_old(path) if path.suffix != ".safetensors" else _load(path)
+    opened = _load_old(path) if path.suffix != ".safetensors" else _load(path)
+    return replace(opened, config=with_tuned(opened.config, run_of(path)))
 
 
 def stored_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

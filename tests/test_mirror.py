@@ -54,7 +54,6 @@ HELD_BY = {
     "data/toy/reports.py": "data/toy/test_summarisation.py",
     "decoders/bridge.py": "decoders/test_rnn.py",
     "encoders/base.py": "encoders/test_rows.py",
-    "encoders/cnn.py": "encoders/test_image.py",
     "encoders/document.py": "encoders/test_rows.py",
     "encoders/patches.py": "encoders/test_image.py",
     "encoders/video.py": "test_captions.py",

@@ -143,7 +143,8 @@ class LatentAttention(Attention):
     def _queries(self, query: Query) -> tuple[Tensor, Tensor]:
         """q^C (B, H, T, D) and q^R (B, H, T, R)."""
         x = query.vector
-        if self.query_down is not None and self.query_norm is not None:
+        if self.query_down is not None:
+            assert self.query_norm is not None
             x = _apply_norm(self.query_norm, self.query_down(x))
         content, turning = split_heads(self.query(x), self.heads).split((self.head_dim, self.rope_dim), -1)
         return content, rotate(turning, query.position) if self.rope_dim else turning

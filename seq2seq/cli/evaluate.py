@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.cli.merge_overrides import merge_overrides, own_options, search_of
+from seq2seq.cli.tune import candidates, tune
 from seq2seq.config import validate
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.data.corpus import Corpus
@@ -61,6 +62,8 @@ class Evaluation:
     device: str
     output: str | None
     evaluation: Mapping[str, Any]
+    tune: Mapping[str, Any] | None
+    tune_metric: str | None
 
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
@@ -88,6 +91,8 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     search_of(config)  # refused before anything is read
     validate.check_options("evaluation", asked.evaluation, Control)
     control = Control(task, **asked.evaluation)
+    if asked.tune is not None:
+        return _tuned(trained, config, typed, asked, task)
     sets = {name: control(records) for name, records in _record_sets(trained, config, typed, asked).items()}
     if asked.alignment and not task.has_source_words:
         raise UserError("alignment= is of words in a source text; the model reads images")
@@ -104,6 +109,18 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     told["evaluation"] = dict(asked.evaluation)
     with claimed(out, told):
         return _scored(trained, config, asked, task, control, sets, gold, out, started)
+
+
+def _tuned(
+    trained: TrainedModel, config: DictConfig, typed: DictConfig, asked: Evaluation, task: Task
+) -> dict[str, dict[str, MetricResult]]:
+    """Choose options of decoding on the validation split, or on the split that was asked for."""
+    metric = asked.tune_metric or next(iter(task.metrics))
+    check_metrics([metric], "tune_metric")
+    trials = candidates(config, asked.tune or {})
+    chosen_on = dataclasses.replace(asked, split="valid" if asked.split == "auto" else asked.split)
+    ((split, records),) = _record_sets(trained, config, typed, chosen_on).items()
+    return {split: tune(trained, trials, records, split=split, metric=metric, max_tokens=asked.max_tokens)}
 
 
 def _new(folder: Path) -> Path:
@@ -171,6 +188,16 @@ def _scored(
 def _check_effects(config: DictConfig, asked: Evaluation) -> None:
     """Refuse options that would do nothing."""
     files = asked.source_file or asked.target_file
+    if asked.tune_metric is not None and asked.tune is None:
+        raise UserError(f"tune_metric={asked.tune_metric} has no effect without tune={{OPTION:[VALUES]}}")
+    if asked.tune is not None:
+        for name in ("alignment", "output"):
+            if getattr(asked, name) is not None:
+                raise UserError(f"{name}={getattr(asked, name)} has no effect with tune; evaluate afterwards")
+        if asked.evaluation.get("control") is not None:
+            raise UserError(f"evaluation.control={asked.evaluation['control']} has no effect with tune")
+        if asked.split is None and not files:
+            raise UserError("split=null leaves nothing to tune on")
     if asked.reverse and not asked.alignment:
         raise UserError("reverse=true has no effect without alignment=FILE, whose sides it turns round")
     if files and asked.split not in ("auto", None):

@@ -138,7 +138,7 @@ class TransformerDecoder(Decoder):
         )
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
         self.output = OutputLayer(dim, vocabulary, tied=self.embedding.table if tie_output else None)
-        self.pointer = Pointer(self.layers[layers - 1].attention.context_dim, dim, dim) if copy else None
+        self.pointer = Pointer(self.layers[-1].attention.context_dim, dim, dim) if copy else None
 
     def cross_attention(self, layer: int) -> Attention:
         """Return the cross-attention of ``layer``."""

@@ -22,15 +22,22 @@ from seq2seq.errors import UserError
 from seq2seq.metrics.metric import Array, Metric, MetricResult
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> MetricResult:
+def bleu(
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenize: str = "13a",
+    lowercase: bool = False,
+) -> MetricResult:
     """BP · exp(Σ_n ln p_n / 4), n = 1..4 (Papineni et al. 2002, P02-1040).
 
     ``tokenize`` is sacreBLEU's: ``13a`` where words are spaced, ``zh``, ``char`` and others where they aren't.
+    ``lowercase`` folds the case of both sides, as papers on lower-cased data report it.
     """
     if tokenize not in BLEU.TOKENIZERS:
         raise UserError(f"BLEU knows no tokenizer {tokenize!r}; choose one of {', '.join(sorted(BLEU.TOKENIZERS))}")
     try:
-        scorer = BLEU(tokenize=tokenize, force=True)
+        scorer = BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
     except RuntimeError as error:  # an optional package of sacreBLEU's is missing; it says which
         raise UserError(f"BLEU's tokenizer {tokenize!r} can't be used: {' '.join(str(error).split())}") from error
     return _score("BLEU", scorer, hypotheses, references)
@@ -114,6 +121,15 @@ METRICS = (
         unit="%",
         from_sums=partial(bleu_from_sums, BLEU(force=True)),
         scorer=bleu,
+    ),
+    Metric(
+        "bleu_lc",
+        "outputs",
+        "BLEU of lower-cased outputs against lower-cased references",
+        digits=1,
+        unit="%",
+        from_sums=partial(bleu_from_sums, BLEU(force=True)),
+        scorer=partial(bleu, lowercase=True),
     ),
     Metric(
         "chrf",

@@ -323,3 +323,15 @@ def test_only_the_last_layer_offers_alternatives() -> None:
         prepared = attention.prepare(source)
         query = Query(queries, torch.arange(T).expand(2, -1))
         assert attention(query, prepared, attention.initial_state(prepared)).alternatives is None
+
+
+def test_dropout_of_weights_leaves_the_prior_whole() -> None:
+    """In training the context is of dropped weights, but the prior stays a distribution."""
+    ours = made(dropout=0.5).train()
+    source = memory(6, 5, width=Q)
+    torch.manual_seed(1)
+    found, _, context = asked(ours, source)
+    close(found.log_weights.exp().sum(-1), torch.ones(2, T).double())
+    expected = asked(ours.eval(), source)
+    close(found.log_weights, expected[0].log_weights)
+    assert not torch.allclose(context, expected[2])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from seq2seq.attention.types import Memory, select_rows
+from seq2seq.attention.types import Alternatives, AttentionOutput, Memory, select_rows
 from tests.catalogue import memory, noise
 
 
@@ -30,3 +30,15 @@ def test_select_takes_all_that_a_memory_holds() -> None:
     pairs += [(picked.sections.values, sections.values), (picked.prepared["keys"], whole.prepared["keys"])]
     assert all(torch.equal(ours, theirs[index]) for ours, theirs in pairs)
     assert torch.equal(select_rows({"a": index}, torch.tensor([1]))["a"], torch.tensor([0]))
+
+
+def test_a_gate_scales_the_context_and_every_alternative() -> None:
+    share, context, contexts = noise(2, 3, 1), noise(2, 3, 4), noise(2, 3, 5, 4)
+    log_weights = noise(2, 3, 5)
+    plain = AttentionOutput(context, None, {}).gated(share)
+    torch.testing.assert_close(plain.context, context * share)
+    assert plain.alternatives is None
+    offered = AttentionOutput(context, None, {}, alternatives=Alternatives(contexts, log_weights)).gated(share)
+    assert offered.alternatives is not None
+    torch.testing.assert_close(offered.alternatives.contexts, torch.einsum("btjc,bt->btjc", contexts, share[..., 0]))
+    assert torch.equal(offered.alternatives.log_weights, log_weights)

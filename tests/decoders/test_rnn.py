@@ -161,3 +161,16 @@ def test_dropout_in_training_only() -> None:
 def test_refusals(overrides: list[str], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         model(*overrides)
+
+
+@pytest.mark.parametrize("name", ["coverage", "monotonic", "adaptive"])
+def test_what_attention_carries_on_is_the_state_after_the_last_step(name: str) -> None:
+    decoder, data = model("model=rnn", attention=name).decoder, batch()
+    start = decoder.start(model("model=rnn", attention=name).encoder(data))
+    _, whole = decoder(data.target_in, start)
+    stepwise = start
+    for tokens in data.target_in.split(1, 1):
+        _, stepwise = decoder(tokens, stepwise)
+    assert whole.attention[0].keys() == stepwise.attention[0].keys() != set()
+    for key, tensor in whole.attention[0].items():
+        torch.testing.assert_close(tensor, stepwise.attention[0][key])

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from seq2seq.errors import UserError
-from seq2seq.metrics import score
+from seq2seq.metrics import captions, score
 from seq2seq.metrics.captions import CiderD, cider, diversity, meteor, missing_for, spice, words
 
 REFERENCES = [
@@ -132,3 +132,14 @@ def test_empty_captions_score_nothing_and_empty_lists_are_refused(name: str) -> 
     assert score([name], ["", ""], [["a dog"], ["a cat"]])[name].score == 0
     with pytest.raises(UserError, match="no sentences"):
         score([name], [], [])
+
+
+def test_scores_of_coco_s_programs_are_percentages_of_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Scorer:
+        def compute_score(self, references: dict[int, list[str]], captions: dict[int, list[str]]) -> tuple[float, None]:
+            assert (references, captions) == ({0: ["a dog's ball", "it"], 1: ["two"]}, {0: ["a dog"], 1: ["two cats"]})
+            return 0.25, None
+
+    monkeypatch.setattr(captions, "words", str.split)
+    found = captions._of_coco("meteor", Scorer(), ["a dog", "two cats"], [["a dog's ball", "it"], ["two"]])
+    assert found.score == 25.0 and found.signature.startswith("meteor|")

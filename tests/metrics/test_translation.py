@@ -67,7 +67,7 @@ def test_bleu_of_unspaced_text_needs_its_tokenizer():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: score(["bleu", "rogue"], ["a"], [["a"]]), "'rogue'; choose from bleu, chrf, ter"),
+        (lambda: score(["bleu", "rogue"], ["a"], [["a"]]), "'rogue'; choose from bleu, bleu_lc, chrf, ter"),
         (lambda: bleu(["a"], [["a"], ["b"]]), "1 hypotheses but references for 2 sentences"),
         (lambda: chrf([], []), "no sentences"),
         (lambda: ter(["a", "b"], [["a"], []]), "sentence 2 has no reference"),
@@ -77,6 +77,18 @@ def test_bleu_of_unspaced_text_needs_its_tokenizer():
 def test_mistakes_are_named(call, said):
     with pytest.raises(UserError, match=said.replace("[", r"\[")):
         call()
+
+
+def test_lower_cased_bleu_is_the_library_s():
+    """As sacreBLEU with -lc: the case of both sides is folded, and the signature says so."""
+    hypotheses, references = (
+        ["A Man rides a bike .", "two dogs RUN fast"],
+        [["a man rides a Bike ."], ["Two dogs run very fast"]],
+    )
+    expected = sacrebleu.BLEU(lowercase=True).corpus_score(hypotheses, [[r[0] for r in references]])
+    found = score(["bleu", "bleu_lc"], hypotheses, references)
+    assert found["bleu_lc"].score == pytest.approx(expected.score) and found["bleu"].score < found["bleu_lc"].score
+    assert "case:lc" in found["bleu_lc"].signature
 
 
 def test_perplexity_and_accuracy():
