@@ -153,8 +153,8 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
     onsets = {entry.name: onset for entry in entries if (onset := _onset(entry)) is not None}
     if never := [f"{name} ({onset.never} of {onset.runs})" for name, onset in onsets.items() if onset.never]:
         notes.append(
-            f"Attention never began in some runs: {', '.join(never)}. The mean of its rows costs them less than {ONSET} "
-            "nats a token, so that they say nothing about where their mechanism looks."
+            f"Attention never began in some runs: {', '.join(never)}. Their mean rows cost less than {ONSET} nats "
+            "a token, so they say nothing about where their mechanism looks."
         )
     return Analysis(
         dataset=dataset,

@@ -195,8 +195,8 @@ def comma_separated(analyses: Sequence[Analysis]) -> str:
                 )
         for name, onset in a.onsets.items():
             of = f"updates until attention begins, never in {onset.never} of {onset.runs}"
-            mean = "" if onset.updates is None else onset.updates
-            write.writerow([a.dataset, a.split, safe[name], onset.runs, "onset", mean, "", "", "", of])
+            updates = "" if onset.updates is None else onset.updates
+            write.writerow([a.dataset, a.split, safe[name], onset.runs, "onset", updates, "", "", "", of])
         for which in COSTS:
             for name in a.names:
                 if (value := a.costs[name].get(which)) is not None:
