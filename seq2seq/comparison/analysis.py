@@ -59,7 +59,7 @@ class AnalysisOptions:
 
 
 @dataclass(frozen=True)
-class Onset:
+class MeanOnset:
     """When attention began in the runs of one entry that measured it (``training/callbacks/onset.py``)."""
 
     updates: float | None  # mean over the runs in which it began
@@ -81,7 +81,7 @@ class Analysis:
     plain: Mapping[str, Mapping[str, tuple[float, float | None]]]  # {metric without sums: {entry: mean, sd over runs}}
     differences: Mapping[str, Sequence[Difference]]  # {metric: pairs}
     costs: Mapping[str, Mapping[str, float]]  # {entry: {cost: mean over runs}}
-    onsets: Mapping[str, Onset]
+    onsets: Mapping[str, MeanOnset]
     curves: Mapping[str, Sequence[Mapping[str, float]]]  # {entry: rows with a step, means over runs}
     quality: tuple[str, float] | None  # validation metric and value that seconds_to_quality is of
     lengths: Sequence[Group]
@@ -150,7 +150,7 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
         )
         notes.append(f"quality={options.quality:g} says nothing: {what}.")
     notes += filter(None, map(_partly, entries))
-    onsets = {entry.name: onset for entry in entries if (onset := _onset(entry)) is not None}
+    onsets = {entry.name: onset for entry in entries if (onset := onset_of(entry)) is not None}
     if never := [f"{name} ({onset.never} of {onset.runs})" for name, onset in onsets.items() if onset.never]:
         notes.append(
             f"Attention never began in some runs: {', '.join(never)}. Their mean rows cost less than {ONSET} nats "
@@ -236,12 +236,12 @@ def _costs(entry: System, quality: tuple[str, float] | None) -> dict[str, float]
     return {name: fmean(values) for name, values in whole.items()}
 
 
-def _onset(entry: System) -> Onset | None:
+def onset_of(entry: System) -> MeanOnset | None:
     """Return the onset of attention, None where no run measured it."""
     training = [run.about.get("training") or {} for run in entry.runs]
     begun = [known.get("onset") for known in training if known.get("nll_increase_averaged") is not None]
     steps = [step for step in begun if step is not None]
-    return Onset(fmean(steps) if steps else None, len(begun) - len(steps), len(begun)) if begun else None
+    return MeanOnset(fmean(steps) if steps else None, len(begun) - len(steps), len(begun)) if begun else None
 
 
 def mean_curve(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seq2seq.attention.base import Attention
-from seq2seq.attention.interventions import CHANGES, FIRST_WEIGHTS, Change, intervened
+from seq2seq.attention.interventions import CHANGES, FIRST_WEIGHTS, Change, intervened, recorded
 from seq2seq.attention.types import Memory, Query, SourceSpec, select_rows
 from tests.attention.walk import outcome, walk
 from tests.catalogue import WIDTH, choices, mechanism, memory, noise
@@ -107,6 +107,23 @@ def test_what_they_do_to_weights(name: str) -> None:
     assert_close(found["permuted"].sort(-1).values, plain.sort(-1).values)
     moved = found["permuted"].argmax(-1) != plain.argmax(-1)
     assert 0.4 < moved.double().mean() < 1
+
+
+@every_mechanism
+def test_mean_rows(name: str) -> None:
+    """Of the first sentence two target positions are padding. Each use of weights has a mean of its own."""
+    attention, queries, source = built(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
+    real = torch.ones(3, T, dtype=torch.bool)
+    real[0, 3:] = False
+    with recorded(attention) as weights:
+        plain = walk(attention, queries, source, chunks=(2, 1, 2)).weights
+    means = weights.means(real)
+    with intervened(attention, CHANGES["frozen"], means):
+        whole = walk(attention, queries, source)
+        parts = walk(attention, queries, source, chunks=(1,) * T)
+    expected = torch.stack([plain[n, :, : 3 if n == 0 else T].mean(1, keepdim=True) for n in range(3)])
+    assert_close(whole.weights, expected.expand_as(plain))
+    assert_close(outcome(parts), outcome(whole))
 
 
 def test_rows_of_a_frozen_state_can_be_reordered() -> None:
