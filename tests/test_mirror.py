@@ -80,6 +80,7 @@ HELD_BY = {
     "plots/sentence.py": "plots/test_heatmap.py",
     "plots/shading.py": "plots/test_page.py",
     "search/base.py": "search/test_modes.py",
+    "search/second_pass.py": "evaluation/test_controls.py",
     "search/token_loop.py": "search/test_sample.py",
     "stored/config.py": "test_stored_configs.py",
     "stored/machine.py": "test_stored_configs.py",

@@ -37,6 +37,7 @@ class Attention(nn.Module, ABC):
 
     mass: str = "one"  # one | at_most_one | free
     gradient: str = "exact"  # exact | surrogate | biased
+    has_choice: bool = True  # False where every query reads one fixed position: there is no attention to measure
     context_dim: int
     terms: tuple[str, ...] = ()  # names of the loss terms that it can add; those of its parts stand there
 

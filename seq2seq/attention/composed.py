@@ -20,7 +20,7 @@ from seq2seq.attention.components.normalizers import Normalizer, Softmax
 from seq2seq.attention.components.ordering import alibi, rotate
 from seq2seq.attention.components.scores import Dot, Score
 from seq2seq.attention.components.selections import SelectedWeights, Selection, Soft
-from seq2seq.attention.components.windows import Window
+from seq2seq.attention.components.windows import Last, Window
 from seq2seq.attention.requirements import at_least_1
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
@@ -109,6 +109,7 @@ class ComposedAttention(Attention):
         self.normalizer = normalizer(heads)
         self.selection = selection()
         self.mass = self.window.mass
+        self.has_choice = not isinstance(self.window, Last)
         self.gradient = self.selection.gradient
         if self.gradient != "exact":  # dropout would remove the one position drawn, and REINFORCE still credit it
             self.dropout = 0.0

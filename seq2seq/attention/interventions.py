@@ -5,8 +5,8 @@ Letters as in ``types.py``. A mechanism computes its weights, and what follows f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seq2seq.attention.base import Attention
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query
+from seq2seq.layers.tensors import widen
 
 Change = Callable[[Tensor, Query, Memory, Tensor | None], Tensor]
 """(weights (B, H, T, S or more), query, memory, first) -> other weights of the same shape.
@@ -61,27 +62,119 @@ def frozen(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) 
     return first.expand_as(weights)
 
 
-INTERVENTIONS: dict[str, Change] = {"uniform": uniform, "permuted": permuted, "frozen": frozen}
-
-
-@contextmanager
-def intervened(model: nn.Module, change: Change) -> Iterator[None]:
-    """Within it, every attention to a source (not self-attention) in ``model`` uses, and reports, changed weights.
-
-    Forward hooks hand each query ``change`` as its ``weights_transform``, which ``Attention.apply_weights`` applies.
-    """
-    with ExitStack() as stack:
-        for module in model.modules():
-            if isinstance(module, Attention) and not (module.source.is_self or module.source.causal):
-                stack.enter_context(module.register_forward_pre_hook(partial(_before, change), with_kwargs=True))
-                stack.enter_context(module.register_forward_hook(_after))
-        yield
-
+CHANGES: dict[str, Change] = {"uniform": uniform, "permuted": permuted, "frozen": frozen}
 
 FIRST_WEIGHTS = "transform.first."
 """Prefix of names in a state: the weights (B, H, 1, S or more) of the first query, one for each time that a call
 applies weights (a memory network does so once a hop).
 """
+
+FirstWeights = Mapping[nn.Module, Mapping[str, Tensor]]
+"""For each mechanism, {``FIRST_WEIGHTS`` and the number of the hop: weights (B, H, 1, S or more)}."""
+
+
+def source_attentions(model: nn.Module) -> list[Attention]:
+    """Return every attention of ``model`` to a source, that is, all but self-attention."""
+    mechanisms = (module for module in model.modules() if isinstance(module, Attention))
+    return [mechanism for mechanism in mechanisms if not (mechanism.source.is_self or mechanism.source.causal)]
+
+
+@contextmanager
+def intervened(model: nn.Module, change: Change, first: FirstWeights | None = None) -> Iterator[None]:
+    """Within it, every attention to a source in ``model`` uses, and reports, changed weights.
+
+    Forward hooks hand each query ``change`` as its ``weights_transform``, which ``Attention.apply_weights`` applies.
+
+    Args:
+        model: A model, or a mechanism.
+        change: What becomes of the weights.
+        first: What ``change`` gets as the first weights of each sentence, in the place of those of its first query.
+    """
+    with ExitStack() as stack:
+        for mechanism in source_attentions(model):
+            before = partial(_before, change, (first or {}).get(mechanism, {}))
+            stack.enter_context(mechanism.register_forward_pre_hook(before, with_kwargs=True))
+            stack.enter_context(mechanism.register_forward_hook(_after))
+        yield
+
+
+class RecordedWeights:
+    """The weights that each attention to a source used, call by call and hop by hop."""
+
+    def __init__(self) -> None:
+        self.calls: dict[nn.Module, list[list[Tensor]]] = {}
+
+    def keep(self, mechanism: nn.Module, args: tuple[Query, Memory, AttentionState], output: AttentionOutput) -> None:
+        """Keep what one call used; a forward hook."""
+        transform = args[0].weights_transform
+        assert isinstance(transform, _Intervention)
+        self.calls.setdefault(mechanism, []).append(transform.used)
+
+    def means(self, real: Tensor) -> FirstWeights:
+        """Return the mean row of each sentence, abar_s = sum_t m_t a_ts / sum_t m_t, for each hop and head.
+
+        Args:
+            real: (B, T) bool, m: the target positions that are no padding.
+        """
+        share = real / real.sum(1, keepdim=True).clamp(min=1)
+        found: dict[nn.Module, dict[str, Tensor]] = {}
+        for mechanism, calls in self.calls.items():
+            hops = [torch.cat(parts, 2) for parts in zip(*calls, strict=True)]  # (B, H, T, S or more) each
+            found[mechanism] = {
+                f"{FIRST_WEIGHTS}{n}": (widen(rows) * share[:, None, :, None]).sum(2, keepdim=True).to(rows.dtype)
+                for n, rows in enumerate(hops)
+            }
+        return found
+
+
+@contextmanager
+def recorded(model: nn.Module) -> Iterator[RecordedWeights]:
+    """Within it, keep the weights of every attention to a source in ``model``; nothing is changed."""
+    weights = RecordedWeights()
+    with intervened(model, _unchanged), ExitStack() as stack:
+        for mechanism in source_attentions(model):
+            stack.enter_context(mechanism.register_forward_hook(weights.keep))
+        yield weights
+
+
+@contextmanager
+def averaged_over(model: nn.Module, batch: Any) -> Iterator[None]:
+    """Within it, every row is the mean of the rows of its sentence, taken over the target positions of ``batch``.
+
+    Args:
+        model: A ``Seq2Seq``, without dropout.
+        batch: A ``Batch`` with targets, over which one teacher-forced pass records the rows.
+    """
+    with torch.no_grad(), recorded(model) as weights:
+        model.forward(batch)
+    with intervened(model, frozen, weights.means(batch.target_mask)):
+        yield
+
+
+@contextmanager
+def averaged(model: nn.Module) -> Iterator[None]:
+    """Within it, each teacher-forced pass of ``model`` uses averaged rows, for which it runs twice."""
+    with ExitStack() as during:
+
+        def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+            during.enter_context(averaged_over(module, args[0]))
+
+        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            during.close()
+
+        with model.register_forward_pre_hook(before), model.register_forward_hook(after, always_call=True):
+            yield
+
+
+INTERVENTIONS: dict[str, Callable[[nn.Module], AbstractContextManager[None]]] = {
+    **{name: partial(intervened, change=change) for name, change in CHANGES.items()},
+    "averaged": averaged,
+}
+"""By name, what changes the attention of a whole model within a ``with`` block."""
+
+
+def _unchanged(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) -> Tensor:
+    return weights
 
 
 @dataclass
@@ -106,12 +199,19 @@ class _Intervention:
 
 
 def _before(
-    change: Change, mechanism: nn.Module, args: tuple[Query, Memory, AttentionState], kwargs: dict[str, Any]
+    change: Change,
+    first: Mapping[str, Tensor],
+    mechanism: nn.Module,
+    args: tuple[Query, Memory, AttentionState],
+    kwargs: dict[str, Any],
 ) -> tuple[tuple[Query, Memory, AttentionState], dict[str, Any]]:
     """Give the query a weights transform, and ask for weights, so that no fused kernel hides them."""
     query, memory, state = args
-    first = {name: value for name, value in state.items() if name.startswith(FIRST_WEIGHTS)}
-    transform = _Intervention(change, query, memory, first, kwargs.get("need_weights", False))
+    carried = {name: value for name, value in state.items() if name.startswith(FIRST_WEIGHTS)}
+    if not carried:  # before the first query, where search has the hypotheses of a sentence side by side
+        count = len(query.position)
+        carried = {name: value.repeat_interleave(count // len(value), 0) for name, value in first.items()}
+    transform = _Intervention(change, query, memory, carried, kwargs.get("need_weights", False))
     return (replace(query, weights_transform=transform), memory, state), {**kwargs, "need_weights": True}
 
 

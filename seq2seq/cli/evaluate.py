@@ -149,7 +149,7 @@ def _scored(
     started: float,
 ) -> dict[str, dict[str, MetricResult]]:
     """Score the records of each set and the gold alignments, and write the results into ``out``."""
-    search = search_of(config)
+    search = control.search(search_of(config))
     results: dict[str, dict[str, MetricResult]] = {}
     costs: dict[str, Any] = {}
     for name, records in sets.items():

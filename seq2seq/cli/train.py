@@ -35,6 +35,7 @@ from seq2seq.evaluation.evaluate import score_records
 from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import MetricResult
+from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
 from seq2seq.run_directory import (
@@ -77,6 +78,11 @@ COMPONENTS = (
 """What a run's config must have chosen."""
 KEYS = (*COMPONENTS, *validate.SLOTS, "default_self", "seed", "model", "budget", "logger")
 """What it may have at its top."""
+NEVER_BEGAN = (
+    f"attention never began: the mean of its rows costs {{:.3f}} nats a token, less than {ONSET}. Try longer training "
+    "(trainer.max_epochs, budget.updates), smaller batches (data.max_tokens), another score (attention/score=general), "
+    "or another warm-up (lr_scheduler.warmup_steps)"
+)
 RESUMABLE = ("trainer", "logger", "data")
 LATE = 0.1
 """The last part of training: a best validation in it says that more training may help."""
@@ -272,6 +278,8 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
         print(f"{split}\n{run_results.format_table(metrics)}")
         print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.num_plots else ""))
         print(outlook(fitted, run))
+        if fitted.onset is None and fitted.nll_increase_averaged is not None:
+            print(f"\n{NEVER_BEGAN.format(round(fitted.nll_increase_averaged, 3) + 0.0)}")
     return metrics
 
 

@@ -29,6 +29,7 @@ from seq2seq.comparison.statistics import (
     randomised_p,
 )
 from seq2seq.comparison.systems import System, meaning
+from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.metrics.table import find_metric, get_metric
 
 TESTED = ("aer", "sentence_recall", "pointing")
@@ -58,6 +59,15 @@ class AnalysisOptions:
 
 
 @dataclass(frozen=True)
+class MeanOnset:
+    """When attention began in the runs of one entry that measured it (``training/callbacks/onset.py``)."""
+
+    updates: float | None  # mean over the runs in which it began
+    never: int  # runs in which it did not
+    runs: int
+
+
+@dataclass(frozen=True)
 class Analysis:
     """Of one dataset. What an entry does not have is missing from the mapping, not from others' figures."""
 
@@ -71,6 +81,7 @@ class Analysis:
     plain: Mapping[str, Mapping[str, tuple[float, float | None]]]  # {metric without sums: {entry: mean, sd over runs}}
     differences: Mapping[str, Sequence[Difference]]  # {metric: pairs}
     costs: Mapping[str, Mapping[str, float]]  # {entry: {cost: mean over runs}}
+    onsets: Mapping[str, MeanOnset]
     curves: Mapping[str, Sequence[Mapping[str, float]]]  # {entry: rows with a step, means over runs}
     quality: tuple[str, float] | None  # validation metric and value that seconds_to_quality is of
     lengths: Sequence[Group]
@@ -139,6 +150,12 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
         )
         notes.append(f"quality={options.quality:g} says nothing: {what}.")
     notes += filter(None, map(_partly, entries))
+    onsets = {entry.name: onset for entry in entries if (onset := onset_of(entry)) is not None}
+    if never := [f"{name} ({onset.never} of {onset.runs})" for name, onset in onsets.items() if onset.never]:
+        notes.append(
+            f"Attention never began in some runs: {', '.join(never)}. Their mean rows cost less than {ONSET} nats "
+            "a token, so they say nothing about where their mechanism looks."
+        )
     return Analysis(
         dataset=dataset,
         split=first.split,
@@ -150,6 +167,7 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
         plain=plain,
         differences=differences,
         costs=costs,
+        onsets=onsets,
         curves={entry.name: mean_curve([run.curves for run in entry.runs]) for entry in entries},
         quality=quality,
         lengths=lengths,
@@ -216,6 +234,14 @@ def _costs(entry: System, quality: tuple[str, float] | None) -> dict[str, float]
                 found.setdefault(name, []).append(float(value))
     whole = {name: values for name, values in found.items() if len(values) == len(entry.runs)}
     return {name: fmean(values) for name, values in whole.items()}
+
+
+def onset_of(entry: System) -> MeanOnset | None:
+    """Return the onset of attention, None where no run measured it."""
+    training = [run.about.get("training") or {} for run in entry.runs]
+    begun = [known.get("onset") for known in training if known.get("nll_increase_averaged") is not None]
+    steps = [step for step in begun if step is not None]
+    return MeanOnset(fmean(steps) if steps else None, len(begun) - len(steps), len(begun)) if begun else None
 
 
 def mean_curve(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:

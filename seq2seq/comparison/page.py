@@ -17,6 +17,7 @@ from seq2seq.comparison.ranks import Ranking
 from seq2seq.comparison.significance import matrix, significance
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.tables import Cell
+from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.metrics.table import get_metric
 
 FOLDER = Path(__file__).parent
@@ -122,7 +123,7 @@ def _charts(a: Analysis) -> str:
         }
         if len(points) > 1 and len({p.x for p in points.values()}) > 1:
             found.append((f"{a.metric} against {label}", charts.scatter(points, label, a.metric)))
-    images = [*_curves(a), *_sliced(a)]
+    images = [*_curves(a), *_attention_curves(a), *_sliced(a)]
     cost = _choices("Quality against cost", found)
     return cost + "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in images if svg)
 
@@ -141,19 +142,31 @@ def _choices(title: str, found: Sequence[tuple[str, str]]) -> str:
 
 def _curves(a: Analysis) -> list[tuple[str, str]]:
     """Validation, by likelihood and by the main metric."""
-    names = {key for rows in a.curves.values() for row in rows for key in row if key.startswith("validation/")}
     found = []
-    for key in sorted(names & {f"validation/{m}" for m in ("nll", a.metric)}, reverse=True):
-        series = {
-            name: [Point(row["step"], row[key]) for row in a.curves[name] if key in row and "step" in row]
-            for name in a.names
-        }
-        metric = key.removeprefix("validation/")
+    for metric in sorted({"nll", a.metric}, reverse=True):
         label = "nats a token" if metric == "nll" else metric
-        found.append(
-            (f"Learning curves: {key}", charts.lines(series, "updates", f"validation {label}", log=metric == "nll"))
-        )
+        svg = charts.lines(_curve(a, metric), "updates", f"validation {label}", log=metric == "nll")
+        found.append((f"Learning curves: validation/{metric}", svg))
     return found
+
+
+def _attention_curves(a: Analysis) -> list[tuple[str, str]]:
+    """How attention sharpens, and when it begins."""
+    sharp = charts.lines(_curve(a, "attention_normalized_entropy"), "updates", "entropy, 1 is uniform")
+    gain = charts.lines(_curve(a, "nll_increase_averaged"), "updates", "nats a token")
+    return [
+        ("Entropy of attention, as a share of that of uniform weights", sharp),
+        (f"What the mean row of each sentence costs: attention has begun once this is {ONSET} nats a token", gain),
+    ]
+
+
+def _curve(a: Analysis, metric: str) -> dict[str, list[Point]]:
+    """Return what validations measured of a metric, for each entry."""
+    key = f"validation/{metric}"
+    return {
+        name: [Point(row["step"], row[key]) for row in a.curves[name] if {"step", key} <= row.keys()]
+        for name in a.names
+    }
 
 
 def _sliced(a: Analysis) -> list[tuple[str, str]]:
@@ -185,7 +198,11 @@ def _attention(a: Analysis, number: int) -> str:
     if len(head) < 2:
         return ""
     known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain or m in a.estimates]
-    meaning = "; ".join(f"<b>{escape(m.removeprefix('attention_'))}</b> {escape(_meaning(m))}" for m in known)
+    meanings = {m.removeprefix("attention_"): _meaning(m) for m in known}
+    if a.onsets:
+        onset = f"updates until a validation at which the mean row of each sentence costs {ONSET} nats a token or more"
+        meanings = {"onset": onset, **meanings}
+    meaning = "; ".join(f"<b>{escape(name)}</b> {escape(text)}" for name, text in meanings.items())
     parts = [
         "<h3>Attention itself</h3><p>Last cross layer, of outputs; what is lost or erased, of references.</p>",
         _table(head, rows, f"attention{number}"),

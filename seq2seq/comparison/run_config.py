@@ -25,7 +25,7 @@ IGNORED_KEYS = {
     *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "num_plots", "plots_every", "metrics")),
-    *(f"training.{name}" for name in ("save_attention", "faithfulness_examples", "init_from")),
+    *(f"training.{name}" for name in ("save_attention", "faithfulness_examples", "attention_examples", "init_from")),
 }
 """Keys that change nothing in what is learnt."""
 IGNORED_DATA_KEYS = {

@@ -108,8 +108,22 @@ def cost(which: str, value: float | None) -> Cell:
 def attention_table(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
     """Head and rows of how attention behaves and whether it is faithful."""
     names = [m for m in (*ATTENTION, *FAITHFULNESS) if m in analysis.plain or m in analysis.estimates]
-    found = [[Cell(name), *(figure(analysis, m, name) for m in names)] for name in analysis.names]
-    return ["", *(m.removeprefix("attention_") for m in names)], found
+    onsets = bool(analysis.onsets)
+    found = [
+        [Cell(name), *([onset(analysis, name)] if onsets else []), *(figure(analysis, m, name) for m in names)]
+        for name in analysis.names
+    ]
+    return ["", *(["onset"] if onsets else []), *(m.removeprefix("attention_") for m in names)], found
+
+
+def onset(analysis: Analysis, name: str) -> Cell:
+    """``350``, ``350 (never in 1 of 3)`` or ``never``: the update at which attention began, mean over runs."""
+    if (known := analysis.onsets.get(name)) is None:
+        return Cell("–")
+    if known.updates is None:
+        return Cell("never")
+    some = f" (never in {known.never} of {known.runs})" if known.never else ""
+    return Cell(f"{known.updates:,.0f}{some}", known.updates)
 
 
 def other_figures(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
@@ -179,6 +193,10 @@ def comma_separated(analyses: Sequence[Analysis]) -> str:
                 write.writerow(
                     [a.dataset, a.split, safe[name], e.runs, metric, e.score, e.low, e.high, sd, a.signatures[metric]]
                 )
+        for name, onset in a.onsets.items():
+            of = f"updates until attention begins, never in {onset.never} of {onset.runs}"
+            updates = "" if onset.updates is None else onset.updates
+            write.writerow([a.dataset, a.split, safe[name], onset.runs, "onset", updates, "", "", "", of])
         for which in COSTS:
             for name in a.names:
                 if (value := a.costs[name].get(which)) is not None:

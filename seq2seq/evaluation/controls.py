@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 
 from torch import nn
 
-from seq2seq.attention.interventions import INTERVENTIONS, intervened
+from seq2seq.attention.interventions import INTERVENTIONS, averaged, averaged_over
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
+from seq2seq.search import Search
+from seq2seq.search.second_pass import SecondPass
 from seq2seq.tasks.base import Task
 
-OF_ATTENTION = {f"{name}_attention": change for name, change in INTERVENTIONS.items()}
+OF_ATTENTION = {f"{name}_attention": intervention for name, intervention in INTERVENTIONS.items()}
 
 
 class Control:
@@ -37,4 +39,8 @@ class Control:
 
     def around(self, model: nn.Module) -> AbstractContextManager[None]:
         """Let ``model`` attend as the control has it, within the block."""
-        return nullcontext() if self.change_attention is None else intervened(model, self.change_attention)
+        return nullcontext() if self.change_attention is None else self.change_attention(model)
+
+    def search(self, search: Search) -> Search:
+        """Return ``search`` under the control. Averaged rows are those of the output that is found without it."""
+        return SecondPass(plain=search, change=averaged_over) if self.change_attention is averaged else search

@@ -2,9 +2,9 @@
 
 References are forced on the model. For each step t, the word y_t that it predicts is measured:
 
-interventions  increase of the loss of references, in nats per token, with uniform attention, with permuted weights or
-               with the weights of the first step (``attention/interventions.py``; Jain & Wallace 2019,
-               arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626)
+interventions  increase of the loss of references, in nats per token, with uniform attention, with permuted weights,
+               with the weights of the first step or with the mean of all steps (``attention/interventions.py``; Jain &
+               Wallace 2019, arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626)
 erasing        what log p(y_t) loses, in nats, and how often the likeliest word changes, if the source word that step t
                attends most is replaced by <unk> (a cell or a frame of an image by grey), beside any other word, drawn;
                of several attended alike one is drawn, and steps that attend no source word are left out (Serrano &
@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seq2seq.attention.interventions import INTERVENTIONS, intervened
+from seq2seq.attention.interventions import INTERVENTIONS
 from seq2seq.batch import PAD, UNK, Batch, Copies, ImageBatch
 from seq2seq.data.collate import collate
 from seq2seq.data.records import Record
@@ -73,8 +73,8 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
     how = f"references forced|{len(records)} records|{spelling(trained)}"
     nll, tokens = predicted(trained, records, max_tokens).T[:2]
     shares = {}
-    for name, change in INTERVENTIONS.items():
-        with intervened(trained.model, change):
+    for name, intervention in INTERVENTIONS.items():
+        with intervention(trained.model):
             dearer = predicted(trained, records, max_tokens).T[0] - nll
         rows = list(zip(dearer.tolist(), tokens.tolist(), strict=True))
         shares[f"nll_increase_{name}"] = MetricResult.share(rows, f"nats a token more|attention {name}|{how}")

@@ -17,6 +17,8 @@ from seq2seq.metrics.metric import Metric
 
 HOW = "last cross layer, mean over outputs"
 """The signature of what a run tells of ``average``."""
+MIN_WEIGHT = 1e-8
+"""What a weight is taken as at least where its logarithm counts: that of 0 is infinite."""
 
 
 def statistics(weights: ArrayLike, sentinel: ArrayLike | None = None) -> dict[str, float]:
@@ -63,6 +65,33 @@ def statistics(weights: ArrayLike, sentinel: ArrayLike | None = None) -> dict[st
     return found if sentinel is None else {**found, "sentinel": _mean(np.asarray(sentinel, dtype=np.float64))}
 
 
+def logit_spread(weights: ArrayLike) -> tuple[float, float]:
+    """Return how far log-weights spread over source positions and over target positions, in nats.
+
+    With l_ts = ln max(p_ts, 1e-8) and d_ts = l_ts - mean_s l_ts, which for a softmax is a score less the mean score of
+    its row:
+
+        source = mean_t sqrt(mean_s d_ts^2)                      the standard deviation of a row
+        target = mean_s sqrt(mean_t (d_ts - mean_t d_ts)^2)      the standard deviation of a column
+
+    Both are means over heads. Rows that attend nothing are left out. Attention that prefers the same positions at every
+    step spreads over the source only; ``target`` is 0 until it depends on the step.
+
+    Args:
+        weights: (T, S) or (H, T, S), of one sentence without its padding.
+    """
+    a = np.abs(np.asarray(weights, dtype=np.float64))
+    by_source, by_target = [], []
+    for head in a[None] if a.ndim == 2 else a:
+        rows = head[head.sum(-1) > 0]
+        if len(rows):
+            logits = np.log(np.maximum(rows / rows.sum(-1, keepdims=True), MIN_WEIGHT))
+            logits -= logits.mean(-1, keepdims=True)
+            by_source.append(logits.std(1).mean())
+            by_target.append(logits.std(0).mean())
+    return _mean(np.array(by_source)), _mean(np.array(by_target))
+
+
 def average(sentences: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each statistic over sentences, every sentence counting alike."""
     rows = list(sentences)
@@ -102,5 +131,7 @@ METRICS = tuple(
         ("coverage_max", "", "attention that the most attended position gets in all"),
         ("disagreement", "", "divergence between heads; 0 alike, 1 disjoint"),
         ("sentinel", "", "weight of the sentinel, outside the source"),
+        ("logit_spread_source", "nats", "spread of log-weights over the positions of the source; at validation only"),
+        ("logit_spread_target", "nats", "spread of log-weights over the steps, for each position; at validation only"),
     )
 )

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 from seq2seq.metrics.metric import Metric
 
+ONSET = 0.1
+"""``nll_increase_averaged``, in nats per token, from which on attention counts as begun."""
 _faithfulness = partial(Metric, group="faithfulness")
 METRICS = (
     _faithfulness(
@@ -26,6 +28,12 @@ METRICS = (
     _faithfulness(
         "nll_increase_frozen",
         description="loss increase with the attention of the first step at every step",
+        unit="nats per token",
+        higher_is_better=None,
+    ),
+    _faithfulness(
+        "nll_increase_averaged",
+        description="loss increase with the mean of a sentence's attention at every step",
         unit="nats per token",
         higher_is_better=None,
     ),

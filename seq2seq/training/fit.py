@@ -28,6 +28,7 @@ from seq2seq.training.callbacks.annealing import Annealing
 from seq2seq.training.callbacks.attention_plots import AttentionPlots
 from seq2seq.training.callbacks.averaging import averaging
 from seq2seq.training.callbacks.checkpoints import Checkpoints, RunFiles
+from seq2seq.training.callbacks.onset import Onset
 from seq2seq.training.callbacks.overfit import Overfit, without_dropout
 from seq2seq.training.callbacks.profiler import PhaseProfiler, Profile
 from seq2seq.training.callbacks.progress import Progress
@@ -62,6 +63,8 @@ class FitResult:
     peak_memory: int | None  # bytes: on the GPU, or of the process with what ran in it before
     skipped: int  # updates left out because they were not finite
     stopped_early: bool
+    onset: int | None  # updates at the first validation whose averaged attention costs ``ONSET`` nats a token; or None
+    nll_increase_averaged: float | None  # of the last validation, in nats a token; None where it was not measured
 
 
 def fit(
@@ -146,6 +149,7 @@ class _Session:
             check_finite=False,  # not-a-number is no new best; the run may come back from it
             check_on_train_epoch_end=False,
         )
+        self.onset = Onset()
         self.task: Task = build_node(config.task)
         self._attach(config, parts.profiler)
         if self.trainer.strategy.root_device.type == "cpu" and self.trainer.is_global_zero:
@@ -185,6 +189,8 @@ class _Session:
             peak_memory=peak(),
             skipped=self.module.update.guard.skipped,
             stopped_early=self.early_stopping.wait_count >= self.early_stopping.patience,
+            onset=self.onset.step,
+            nll_increase_averaged=self.onset.increase,
         )
 
     def show(self, scores: Mapping[str, float]) -> None:
@@ -225,6 +231,7 @@ class _Session:
             *([Progress(self.throughput)] if is_shown else []),
             *optional,
             self.early_stopping,
+            self.onset,
             self.interruption,
             self.checkpoints,
         ]

@@ -27,6 +27,7 @@ class TrainingOptions:
     plots_every: int | None = None  # draw every N validations; null: at the 1st, 2nd, 4th, 8th, ...
     save_attention: int = 0  # test outputs whose attention is kept for comparison
     faithfulness_examples: int = 0  # test records on which attention is held against erasing and gradients
+    attention_examples: int = 0  # validation records on which each validation measures attention
     averaging: Literal["none", "ema", "last"] = "none"  # the weights that are validated and kept as best
     ema_decay: float = 0.999  # of averaging=ema
     average_last: int = 5  # validations whose weights averaging=last takes the mean of
@@ -79,7 +80,7 @@ class TrainingOptions:
             reward(self.reward, [])
             if self.overfit is not None:
                 raise UserError(f"reward={self.reward} has no effect with debug=overfit, which has none")
-        for name in ("num_plots", "save_attention", "faithfulness_examples"):
+        for name in ("num_plots", "save_attention", "faithfulness_examples", "attention_examples"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}={getattr(self, name)} must be 0 or a number of sentences")
         if not 0 < self.ema_decay < 1:

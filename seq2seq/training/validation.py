@@ -1,4 +1,4 @@
-"""What is measured on the validation split: teacher-forced likelihood, generated text, alignment."""
+"""What is measured on the validation split: teacher-forced likelihood, generated text, alignment, attention."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
 from seq2seq.tasks.annotations import gold_of
 from seq2seq.training import distributed
+from seq2seq.training.attention_figures import AttentionFigures
 from seq2seq.training.metric_accumulator import MetricAccumulator
 from seq2seq.training.options import TrainingOptions
 
@@ -31,6 +32,7 @@ class Validation:
     def __init__(self, corpus: Corpus, options: TrainingOptions) -> None:
         self.corpus, self.metrics = corpus, list(options.metrics)
         self.search: Search | None = options.decoding if options.metrics else None
+        self.attention = AttentionFigures(options.attention_examples)
         self.scores: dict[str, float] = {}  # of the last whole validation
         self.start()
 
@@ -54,13 +56,14 @@ class Validation:
         names = ["nll", "perplexity", "accuracy", *self.metrics, *(["aer"] if self.has_gold else [])]
         if monitor not in names:
             raise UserError(
-                f"training.monitor={monitor} is not measured at validation, which has {', '.join(names)}; "
+                f"training.monitor={monitor} is not among what chooses a checkpoint: {', '.join(names)}; "
                 "scores of generated text are added by training.metrics=[bleu]"
             )
 
     def start(self) -> None:
         """Forget the last validation."""
         self.sums = MetricAccumulator()
+        self.attention.start()
         self.hypotheses: dict[int, str] = {}
         self.links: dict[int, frozenset[Link]] = {}
 
@@ -74,6 +77,7 @@ class Validation:
         if self.search is not None:
             for row, hypotheses in enumerate(self.search(model, batch)):
                 self.hypotheses[places[row]] = self.text(hypotheses[0], batch.words(row))
+        self.attention.step(model, batch)
         if self.has_gold:
             self._align(model, batch, places)
 
@@ -97,6 +101,7 @@ class Validation:
         hypotheses = _merged(distributed.all_gather(self.hypotheses))
         links = _merged(distributed.all_gather(self.links))
         self.scores = {**scores, **self._text_scores(hypotheses), **self._alignment_scores(links)}
+        self.scores |= self.attention.finish()
         return self.scores
 
     def _align(self, model: Seq2Seq, batch: Batch, places: list[int]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seq2seq.attention.base import Attention
-from seq2seq.attention.interventions import FIRST_WEIGHTS, INTERVENTIONS, Change, intervened
+from seq2seq.attention.interventions import CHANGES, FIRST_WEIGHTS, Change, intervened, recorded
 from seq2seq.attention.types import Memory, Query, SourceSpec, select_rows
 from tests.attention.walk import outcome, walk
 from tests.catalogue import WIDTH, choices, mechanism, memory, noise
@@ -18,7 +18,7 @@ from tests.catalogue import WIDTH, choices, mechanism, memory, noise
 T, S = 5, 6
 SOURCE = SourceSpec(WIDTH, input_dim=WIDTH)
 every_mechanism = pytest.mark.parametrize("name", choices("attention"))
-every_intervention = pytest.mark.parametrize("change", INTERVENTIONS.values(), ids=INTERVENTIONS.keys())
+every_intervention = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 
 
 def built(name: str) -> Attention:
@@ -98,7 +98,7 @@ def test_what_they_do_to_weights(name: str) -> None:
     attention, queries, source = built(name), noise(2, T, WIDTH), memory(S, 4, step=3)
     plain = walk(attention, queries, source).weights
     found = {}
-    for how, change in INTERVENTIONS.items():
+    for how, change in CHANGES.items():
         with intervened(attention, change):
             found[how] = walk(attention, queries, source).weights
     assert_close(found["uniform"][0], torch.full_like(plain[0], 1 / S))
@@ -109,11 +109,28 @@ def test_what_they_do_to_weights(name: str) -> None:
     assert 0.4 < moved.double().mean() < 1
 
 
+@every_mechanism
+def test_mean_rows(name: str) -> None:
+    """Of the first sentence two target positions are padding. Each use of weights has a mean of its own."""
+    attention, queries, source = built(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
+    real = torch.ones(3, T, dtype=torch.bool)
+    real[0, 3:] = False
+    with recorded(attention) as weights:
+        plain = walk(attention, queries, source, chunks=(2, 1, 2)).weights
+    means = weights.means(real)
+    with intervened(attention, CHANGES["frozen"], means):
+        whole = walk(attention, queries, source)
+        parts = walk(attention, queries, source, chunks=(1,) * T)
+    expected = torch.stack([plain[n, :, : 3 if n == 0 else T].mean(1, keepdim=True) for n in range(3)])
+    assert_close(whole.weights, expected.expand_as(plain))
+    assert_close(outcome(parts), outcome(whole))
+
+
 def test_rows_of_a_frozen_state_can_be_reordered() -> None:
     attention, queries, source = built("additive"), noise(2, 1, WIDTH), memory(S, 4, step=3)
     prepared = attention.prepare(source)
     ask = partial(Query, position=torch.zeros(2, 1, dtype=torch.long))
-    with intervened(attention, INTERVENTIONS["frozen"]):
+    with intervened(attention, CHANGES["frozen"]):
         first = attention(ask(queries), prepared, attention.initial_state(prepared), need_weights=True)
         order = torch.tensor([1, 0])
         turned = select_rows(first.state, order)

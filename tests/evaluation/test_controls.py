@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from seq2seq.attention.interventions import averaged_over
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.evaluation.controls import Control
-from seq2seq.evaluation.evaluate import predicted
+from seq2seq.evaluation.evaluate import batches, predicted
+from seq2seq.search import Beam, Greedy, Search, rescore
+from seq2seq.search.teacher_forcing import saying
 from seq2seq.tasks.captioning import Captioning, shuffled_images
 from seq2seq.tasks.translation import Translation
 from tests.golden.paper import nats
-from tests.golden.test_translation import AS_IT_IS, FROZEN, LAST, PAIRS, UNIFORM, translator
+from tests.golden.test_translation import AS_IT_IS, AVERAGED, FROZEN, LAST, PAIRS, UNIFORM, translator
 from tests.golden.test_translation import FIRST as FIRST_LAYER
 
 
@@ -37,7 +41,13 @@ def test_what_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("control", "probabilities"), [(None, AS_IT_IS), ("uniform_attention", UNIFORM), ("frozen_attention", FROZEN)]
+    ("control", "probabilities"),
+    [
+        (None, AS_IT_IS),
+        ("uniform_attention", UNIFORM),
+        ("frozen_attention", FROZEN),
+        ("averaged_attention", AVERAGED),
+    ],
 )
 def test_attention_is_changed_within(control: str | None, probabilities: list[list[float]]) -> None:
     """As worked out on paper for the written model."""
@@ -46,3 +56,33 @@ def test_attention_is_changed_within(control: str | None, probabilities: list[li
         rows = predicted(model, PAIRS, 4096)
     assert rows[:, 0].sum() == pytest.approx(nats(probabilities))
     assert predicted(model, PAIRS, 4096)[:, 0].sum() == pytest.approx(nats(AS_IT_IS))
+
+
+def test_search_with_averaged_attention() -> None:
+    """Without the control the outputs are a b c d f and g h. The mean rows of these steps give, in points,
+
+        a 16/12, c 26/12, e 38/12, the end 16/12        g 16/6, h 26/6, the end 6/6
+
+    so that after b, which nothing follows by itself, e is likeliest, and after h (3 points for the end) h.
+    """
+    model = translator(FIRST_LAYER, LAST)
+    control = Control(Translation(), "averaged_attention")
+    (batch,) = batches(model, PAIRS, 4096)
+    with control.around(model.model):
+        found = control.search(Greedy(max_length=5))(model.model, batch)
+    texts = [model.codec.text(found[batch.index.tolist().index(n)][0].tokens, ()) for n in (0, 1)]
+    assert texts == ["a b e e e", "g h h h h"]
+
+
+@pytest.mark.parametrize("search", [Greedy(max_length=5), Beam(beam_size=3, n_best=2, max_length=5)])
+def test_averaged_search_says_its_own_probabilities(search: Search) -> None:
+    """Step by step, hypotheses side by side, as in one pass over each."""
+    model = translator(FIRST_LAYER, LAST)
+    control = Control(Translation(), "averaged_attention")
+    (batch,) = batches(model, PAIRS, 4096)
+    plain = search(model.model, batch)
+    found = control.search(search)(model.model, batch)
+    with torch.no_grad(), averaged_over(model.model, saying(batch, [one[0] for one in plain])):
+        expected = rescore(model.model, batch, found)
+    for hypotheses, log_probs in zip(found, expected, strict=True):
+        assert [one.log_prob for one in hypotheses] == pytest.approx(log_probs)

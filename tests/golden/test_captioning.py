@@ -90,6 +90,23 @@ STILL = [  # 4 points for each of the first two cells
         c("end", end=7, green=4),
     ],
 ]
+# The mean of the rows: red has 8 + 8 fifths of a point, blue 7 + 4; green 13 + 4 quarters.
+RED, BLUE, GREEN = 16 / 5, 11 / 5, 17 / 4
+MEAN_ROWS = [
+    [
+        c("red", red=1 + RED, blue=BLUE),
+        c("above", above=5, red=RED, blue=BLUE),
+        c("blue", red=RED, blue=BLUE),
+        c("here", here=7, red=RED, blue=BLUE),
+        c("end", end=7, red=RED, blue=BLUE),
+    ],
+    [
+        c("green", green=GREEN, red=1),
+        c("beside", beside=5, near=7, green=GREEN),
+        c("here", here=4, green=GREEN),
+        c("end", end=7, green=GREEN),
+    ],
+]
 GREY = 128 / 255  # of each colour, which a grey cell shows
 # With the most attended cell grey, the second where it is as good as the first: 0, 1, 2, 0, 1, which had 4, 1, 7, 6 and
 # 4 quarters; and 0, 0, 0, 1, which had 4, 4, 3 and 4.
@@ -190,6 +207,7 @@ def test_captioning(tmp_path: Path) -> None:
             "nll_increase_uniform": (nats(EVEN) - nats(CAPTIONED)) / 9,
             "nll_increase_permuted": (nats(DEALT) - nats(CAPTIONED)) / 9,
             "nll_increase_frozen": (nats(STILL) - nats(CAPTIONED)) / 9,
+            "nll_increase_averaged": (nats(MEAN_ROWS) - nats(CAPTIONED)) / 9,
             "erased_attended": (nats(GREYED) - nats(CAPTIONED)) / 9,
             "erased_random": (nats(GREYED_OTHER) - nats(CAPTIONED)) / 9,
             "flips_attended": 1 / 9,  # blue to red

@@ -48,6 +48,13 @@ PERMUTED = [  # each row from its end: 1102, 0310, 0121, 3100
     1 / 2 * p("end", u=3, v=1, end=3),
 ]
 FROZEN = [AS_IT_IS[0], 1 / 8, 5 / 8 * p("v", u=2, w=4), 5 / 8 * p("end", u=2, w=1, end=3)]
+# The mean of the rows is 3 3 6 4 sixteenths.
+AVERAGED = [
+    5 / 8 * p("u", u=3 / 4, v=3 / 4, w=6 / 4) + 3 / 32,
+    6 / 32,
+    5 / 8 * p("v", u=3 / 4, v=3 / 4, w=6 / 4 + 3) + 3 / 32,
+    5 / 8 * p("end", u=3 / 4, v=3 / 4, w=6 / 4, end=3),
+]
 # Without the most attended words, u q v q; nothing is left of the second step but the least that counts.
 ERASED = [7 / 8 * p("u", w=1), 1e-8, 3 / 4 * p("v", u=1, w=4), p("end", end=3)]
 # Without another, the last that there is: q v q v.
@@ -71,6 +78,7 @@ def test_faithfulness_of_copying() -> None:
             "nll_increase_uniform": (nats([UNIFORM]) - before) / 4,
             "nll_increase_permuted": (nats([PERMUTED]) - before) / 4,
             "nll_increase_frozen": (nats([FROZEN]) - before) / 4,
+            "nll_increase_averaged": (nats([AVERAGED]) - before) / 4,
             "erased_attended": (nats([ERASED]) - before) / 4,
             "erased_random": (nats([ERASED_OTHER]) - before) / 4,
             "flips_attended": 3 / 4,  # u to w, q to v, v to w

@@ -126,6 +126,25 @@ FROZEN = [  # 3 points for x and u, 5 for y and v, at every step
     ],
     [p("g", g=6, h=5, a=4), p("i", i=3, g=3, h=5), p("h", h=6, g=3), p("end", end=3, g=3, h=5)],
 ]
+# The mean of the rows of all steps, in points: the first layer gives x y z </s> 2 7 13 2 sixths and u v </s> 4 10 2
+# quarters, the last one 14 14 8 12 twelfths and 12 12 8 eighths.
+X, Y, Z, END = 2 / 6 + 14 / 12, 7 / 6 + 14 / 12, 13 / 6 + 8 / 12, 2 / 6 + 12 / 12
+AVERAGED = [
+    [
+        p("a", a=4 + X, c=Y, e=Z, end=END, g=3),
+        p("b", b=5, a=X, c=Y, e=Z, end=END),
+        p("c", a=X, c=Y, e=Z, end=END),
+        p("d", d=6, a=X, c=Y, e=Z, end=END),
+        p("e", f=6, a=X, c=Y, e=Z, end=END),
+        p("end", a=X, c=Y, e=Z, end=END),
+    ],
+    [
+        p("g", g=3 + 5 / 2, h=4, end=3 / 2, a=4),
+        p("i", i=3, g=5 / 2, h=4, end=3 / 2),
+        p("h", h=1 + 4, g=5 / 2, end=3 / 2),
+        p("end", end=3 + 3 / 2, g=5 / 2, h=4),
+    ],
+]
 # Without the word that the last layer attends most: x, y, y, x, z; u, v, u, v. The last step of the first sentence
 # attends no word and does not count.
 ERASED = [
@@ -189,6 +208,7 @@ def test_translation(tmp_path: Path) -> None:
             "nll_increase_uniform": (nats(UNIFORM) - nats(AS_IT_IS)) / 10,
             "nll_increase_permuted": (nats(PERMUTED) - nats(AS_IT_IS)) / 10,
             "nll_increase_frozen": (nats(FROZEN) - nats(AS_IT_IS)) / 10,
+            "nll_increase_averaged": (nats(AVERAGED) - nats(AS_IT_IS)) / 10,
             "erased_attended": (nats(ERASED) - nats(counted(AS_IT_IS, ERASED))) / 9,
             "erased_random": (nats(ERASED_OTHER) - nats(counted(AS_IT_IS, ERASED_OTHER))) / 9,
             "flips_attended": (2 + 2) / 9,  # a to c, c to e; g to h, h to another

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from seq2seq.metrics.attention import average, statistics
+from seq2seq.metrics.attention import average, logit_spread, statistics
 
 
 def test_uniform():
@@ -64,6 +64,33 @@ def test_one_position_and_one_step():
     assert found["normalized_entropy"] == 0 and found["monotonicity"] == 1
     with pytest.raises(ValueError, match="not empty"):
         statistics(np.zeros((2, 0)))
+
+
+def test_logit_spread_by_hand():
+    """Log-weights -ln 2, -ln 2 and -ln 4, -ln 4 / 3: d is 0 0, and -ln(3) / 2, ln(3) / 2."""
+    half = math.log(3) / 2
+    rows = [[1 / 2, 1 / 2], [1 / 4, 3 / 4]]
+    assert logit_spread(rows) == pytest.approx(((0 + half) / 2, half / 2))  # the columns are 0, half away from half / 2
+    assert logit_spread([rows, np.full((2, 2), 1 / 2)]) == pytest.approx((half / 4, half / 4))  # mean of two heads
+
+
+def test_logit_spread_of_a_softmax_is_that_of_its_scores():
+    scores = np.random.default_rng(1).normal(size=(2, 5, 7))
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    by_source, by_target = logit_spread(weights)
+    assert by_source == pytest.approx(scores.std(-1).mean())
+    centred = scores - scores.mean(-1, keepdims=True)
+    assert by_target == pytest.approx(np.sqrt(centred.var(1)).mean())
+
+
+def test_logit_spread_at_its_ends():
+    """The same preference at each step spreads over the source only; a weight of 0 counts as 1e-8."""
+    by_source, by_target = logit_spread(np.tile([0.7, 0.2, 0.1], (4, 1)))
+    assert by_source > 0.5 and by_target == pytest.approx(0)
+    assert logit_spread(np.full((3, 5), 1 / 5)) == pytest.approx((0, 0))
+    assert logit_spread([[1.0, 0.0]]) == pytest.approx((math.log(1e8) / 2, 0))
+    assert logit_spread(np.zeros((2, 3, 4))) == (0, 0)
+    assert logit_spread([[0.25, 0.75], [0.0, 0.0]]) == pytest.approx((math.log(3) / 2, 0))
 
 
 def test_average_counts_sentences_alike():

@@ -45,9 +45,14 @@ def test_what_is_ours_is_refused(option: str, prepare: Callable[..., Any], tmp_p
 
 def test_validation_draws_no_number_that_training_would(prepare: Callable[..., Any], tmp_path: Path) -> None:
     sampled = {"_target_": "seq2seq.search.Sample"}
-    keys = {"training.metrics": ["chrf"], "training.decoding": sampled, "training.num_plots": 1}
+    keys = {
+        "training.metrics": ["chrf"],
+        "training.decoding": sampled,
+        "training.num_plots": 1,
+        "training.attention_examples": 8,
+    }
     often = fit(*prepare(**keys, **{"training.validate_every": 4}), tmp_path / "often")
-    seldom = fit(*prepare(**{"training.validate_every": 20}), tmp_path / "seldom")
+    seldom = fit(*prepare(**{"training.validate_every": 20, "training.attention_examples": 0}), tmp_path / "seldom")
     weights = [torch.load(result.last, weights_only=True)["state_dict"] for result in (often, seldom)]
     for name, value in weights[0].items():
         assert torch.equal(weights[1][name], value)
