@@ -84,7 +84,7 @@ def load(path: Path) -> list[AttentionRecord]:
 
 
 def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Array) -> list[AttentionRecord]:
-    found, at, row = [], 0, 0
+    attention_records, at, row = [], 0, 0
     for entry in index:
         arrays = {}
         for name, shape in entry.pop("shapes").items():
@@ -93,8 +93,8 @@ def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Ar
             arrays[name] = (flat * (largest[row : row + rows, None] / 255)).astype(np.float32).reshape(shape)
             at, row = at + rows * shape[-1], row + rows
         alignment, reference = arrays.pop("alignment"), arrays.pop("reference", None)
-        found.append(AttentionRecord(**entry, alignment=alignment, weights=arrays, reference=reference))
-    return found
+        attention_records.append(AttentionRecord(**entry, alignment=alignment, weights=arrays, reference=reference))
+    return attention_records
 
 
 def quantised(rows: ArrayLike, bits: int = 8) -> tuple[NDArray[Any], Array]:

@@ -75,12 +75,12 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     config = OmegaConf.masked_copy(
         config, [str(key) for key in config if key != "encoder"]
     )  # data's; ours is the run's
-    asked = own_options(config, Evaluation, GROUPS)
+    settings = own_options(config, Evaluation, GROUPS)
     for name in ("num_plots", "save_attention", "faithfulness_examples"):
-        if getattr(asked, name) < 0:
-            raise UserError(f"{name}={getattr(asked, name)} must be 0 or a number of records")
-    _check_effects(config, asked)
-    trained = TrainedModel.load(asked.checkpoint, asked.device)
+        if getattr(settings, name) < 0:
+            raise UserError(f"{name}={getattr(settings, name)} must be 0 or a number of records")
+    _check_effects(config, settings)
+    trained = TrainedModel.load(settings.checkpoint, settings.device)
     typed = config
     config = merge_overrides(trained.config, config, GROUPS)
     stored.check_task(plain(config), str(trained.path))
@@ -89,38 +89,38 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     check_metrics(task.metrics, "task.metrics")
     trained = _opening(trained, config, task)
     search_of(config)  # refused before anything is read
-    validate.check_options("evaluation", asked.evaluation, Control)
-    control = Control(task, **asked.evaluation)
-    if asked.tune is not None:
-        return _tuned(trained, config, typed, asked, task)
-    sets = {name: control(records) for name, records in _record_sets(trained, config, typed, asked).items()}
-    if asked.alignment and not task.has_source_words:
+    validate.check_options("evaluation", settings.evaluation, Control)
+    control = Control(task, **settings.evaluation)
+    if settings.tune is not None:
+        return _tuned(trained, config, typed, settings, task)
+    sets = {name: control(records) for name, records in _record_sets(trained, config, typed, settings).items()}
+    if settings.alignment and not task.has_source_words:
         raise UserError("alignment= is of words in a source text; the model reads images")
-    gold = read_gold(asked.alignment) if asked.alignment else []
-    if asked.reverse:
+    gold = read_gold(settings.alignment) if settings.alignment else []
+    if settings.reverse:
         gold = [pair.swapped() for pair in gold]
-    if asked.output is None:
+    if settings.output is None:
         check_links(trained.run)
-    out = Path(asked.output) if asked.output else _new(trained.run / "evaluations")
+    out = Path(settings.output) if settings.output else _new(trained.run / "evaluations")
     for option in ("source_file", "target_file", "alignment"):
-        if (file := getattr(asked, option)) and Path(file).resolve().is_relative_to(out.resolve()):
+        if (file := getattr(settings, option)) and Path(file).resolve().is_relative_to(out.resolve()):
             raise UserError(f"output={out} holds {option}={file}; choose another directory")
-    told = config.copy()
-    told["evaluation"] = dict(asked.evaluation)
-    with claimed(out, told):
-        return _scored(trained, config, asked, task, control, sets, gold, out, started)
+    recorded_config = config.copy()
+    recorded_config["evaluation"] = dict(settings.evaluation)
+    with claimed(out, recorded_config):
+        return _scored(trained, config, settings, task, control, sets, gold, out, started)
 
 
 def _tuned(
-    trained: TrainedModel, config: DictConfig, typed: DictConfig, asked: Evaluation, task: Task
+    trained: TrainedModel, config: DictConfig, typed: DictConfig, settings: Evaluation, task: Task
 ) -> dict[str, dict[str, MetricResult]]:
     """Choose options of decoding on the validation split, or on the split that was asked for."""
-    metric = asked.tune_metric or next(iter(task.metrics))
+    metric = settings.tune_metric or next(iter(task.metrics))
     check_metrics([metric], "tune_metric")
-    trials = candidates(config, asked.tune or {})
-    chosen_on = dataclasses.replace(asked, split="valid" if asked.split == "auto" else asked.split)
+    trials = candidates(config, settings.tune or {})
+    chosen_on = dataclasses.replace(settings, split="valid" if settings.split == "auto" else settings.split)
     ((split, records),) = _record_sets(trained, config, typed, chosen_on).items()
-    return {split: tune(trained, trials, records, split=split, metric=metric, max_tokens=asked.max_tokens)}
+    return {split: tune(trained, trials, records, split=split, metric=metric, max_tokens=settings.max_tokens)}
 
 
 def _new(folder: Path) -> Path:
@@ -140,7 +140,7 @@ def _new(folder: Path) -> Path:
 def _scored(
     trained: TrainedModel,
     config: DictConfig,
-    asked: Evaluation,
+    settings: Evaluation,
     task: Task,
     control: Control,
     sets: Mapping[str, Sequence[Record]],
@@ -159,23 +159,23 @@ def _scored(
                 records,
                 search,
                 task,
-                max_tokens=asked.max_tokens,
-                plots=asked.num_plots,
-                examples=asked.save_attention,
+                max_tokens=settings.max_tokens,
+                plots=settings.num_plots,
+                examples=settings.save_attention,
             )
         if control.change_attention is None:  # which looks at attention as it is
-            scored.add(faithfulness(trained, records[: asked.faithfulness_examples], asked.max_tokens))
+            scored.add(faithfulness(trained, records[: settings.faithfulness_examples], settings.max_tokens))
         run_results.save_split(out, name, records, scored, task)
         results[name] = scored.metrics
         costs = cost(trained, records, scored)
-    if asked.alignment:
-        name = Path(asked.alignment).stem
+    if settings.alignment:
+        name = Path(settings.alignment).stem
         with control.around(trained.model):
-            kept = max(asked.num_plots, asked.save_attention)
-            found = forced(trained, [record_of(pair) for pair in gold], asked.max_tokens, plots=kept)
-        maps = [seen for seen in found if seen is not None]  # all: text can always be read
+            kept = max(settings.num_plots, settings.save_attention)
+            gold_maps = forced(trained, [record_of(pair) for pair in gold], settings.max_tokens, plots=kept)
+        maps = [one for one in gold_maps if one is not None]  # all: text can always be read
         results[name], links = alignment_error(maps, gold)
-        kept_counts = {"plots": asked.num_plots, "examples": asked.save_attention}
+        kept_counts = {"plots": settings.num_plots, "examples": settings.save_attention}
         run_results.save_gold(out, name, gold, maps, links, results[name], task, **kept_counts)
     metadata = run_results.run_metadata(trained, time.monotonic() - started, **costs)
     run_results.save_results(out / RESULTS, results, metadata)
@@ -185,26 +185,26 @@ def _scored(
     return results
 
 
-def _check_effects(config: DictConfig, asked: Evaluation) -> None:
+def _check_effects(config: DictConfig, settings: Evaluation) -> None:
     """Refuse options that would do nothing."""
-    files = asked.source_file or asked.target_file
-    if asked.tune_metric is not None and asked.tune is None:
-        raise UserError(f"tune_metric={asked.tune_metric} has no effect without tune={{OPTION:[VALUES]}}")
-    if asked.tune is not None:
+    files = settings.source_file or settings.target_file
+    if settings.tune_metric is not None and settings.tune is None:
+        raise UserError(f"tune_metric={settings.tune_metric} has no effect without tune={{OPTION:[VALUES]}}")
+    if settings.tune is not None:
         for name in ("alignment", "output"):
-            if getattr(asked, name) is not None:
-                raise UserError(f"{name}={getattr(asked, name)} has no effect with tune; evaluate afterwards")
-        if asked.evaluation.get("control") is not None:
-            raise UserError(f"evaluation.control={asked.evaluation['control']} has no effect with tune")
-        if asked.split is None and not files:
+            if getattr(settings, name) is not None:
+                raise UserError(f"{name}={getattr(settings, name)} has no effect with tune; evaluate afterwards")
+        if settings.evaluation.get("control") is not None:
+            raise UserError(f"evaluation.control={settings.evaluation['control']} has no effect with tune")
+        if settings.split is None and not files:
             raise UserError("split=null leaves nothing to tune on")
-    if asked.reverse and not asked.alignment:
+    if settings.reverse and not settings.alignment:
         raise UserError("reverse=true has no effect without alignment=FILE, whose sides it turns round")
-    if files and asked.split not in ("auto", None):
-        raise UserError(f"split={asked.split} has no effect: source_file and target_file are scored; leave one out")
+    if files and settings.split not in ("auto", None):
+        raise UserError(f"split={settings.split} has no effect: source_file and target_file are scored; leave one out")
     if files and config.get("data") is not None:
         raise UserError("data has no effect: source_file and target_file are scored; leave one out")
-    if asked.split is None and not files and not asked.alignment:
+    if settings.split is None and not files and not settings.alignment:
         raise UserError("split=null leaves nothing to score: give source_file and target_file, or alignment")
 
 
@@ -220,26 +220,26 @@ def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedMo
 
 
 def _record_sets(
-    trained: TrainedModel, config: DictConfig, typed: DictConfig, asked: Evaluation
+    trained: TrainedModel, config: DictConfig, typed: DictConfig, settings: Evaluation
 ) -> dict[str, Sequence[Record]]:
     """Return the records to score: two files, or a split of the run's corpus (or of another that was chosen)."""
-    if asked.source_file or asked.target_file:
-        if not (asked.source_file and asked.target_file):
+    if settings.source_file or settings.target_file:
+        if not (settings.source_file and settings.target_file):
             raise UserError("source_file and target_file go together; to translate without scoring, use generate.py")
-        sources, targets = list(read_lines(asked.source_file)), list(read_lines(asked.target_file))
+        sources, targets = list(read_lines(settings.source_file)), list(read_lines(settings.target_file))
         if len(sources) != len(targets):
             raise UserError(
-                f"{asked.source_file} has {len(sources)} lines but {asked.target_file} {len(targets)}: "
+                f"{settings.source_file} has {len(sources)} lines but {settings.target_file} {len(targets)}: "
                 "line i of one must be the translation of line i of the other"
             )
         pairs = zip(sources, targets, strict=True)
-        return {Path(asked.source_file).stem: [Record(source=source, target=target) for source, target in pairs]}
-    if asked.split is None:
+        return {Path(settings.source_file).stem: [Record(source=source, target=target) for source, target in pairs]}
+    if settings.split is None:
         return {}
     name = str(trained.path)
     data = data_here(plain(config.data), plain(typed.get("data") or OmegaConf.create()), source=name)
     stored.check_present({"data": data}, name, ("data",))
     corpus: Corpus = stored.with_name(name, build_node, data)
     corpus.use(trained.codec.tokenizers)
-    split = corpus.held_out if asked.split == "auto" else asked.split
+    split = corpus.held_out if settings.split == "auto" else settings.split
     return {split: corpus.records(split)}

@@ -54,67 +54,73 @@ def generate(config: DictConfig) -> None:
     interrupts.unwind()
     keep_freed()
     avoid_wrong_ones()
-    asked = own_options(config, Generating, ("decoding",))
-    trained = TrainedModel.load(asked.checkpoint, asked.device)
+    settings = own_options(config, Generating, ("decoding",))
+    trained = TrainedModel.load(settings.checkpoint, settings.device)
     search = search_of(merge_overrides(trained.config, config, ("decoding",)))
     task: Task = with_name(str(trained.path), build_node, trained.config.task)
-    if asked.alignments and not task.has_source_words:
+    if settings.alignments and not task.has_source_words:
         raise UserError("alignments= are links between words, which an image has none of; plots=DIR draws attention")
-    _check_effects(config, asked, trained)
-    _check_outputs(asked, trained, task)
-    interactive = asked.input is None and sys.stdin.isatty()
-    inputs = task.inputs(asked.input, trained.config.data, interactive=interactive)
+    _check_effects(config, settings, trained)
+    _check_outputs(settings, trained, task)
+    interactive = settings.input is None and sys.stdin.isatty()
+    inputs = task.inputs(settings.input, trained.config.data, interactive=interactive)
     size = 1 if interactive else task.group_size
-    with OutputWriter(asked.output, asked.format, asked.alignments, asked.mark_copied) as writer:
-        wants_attention = writer.wants_attention or asked.plots is not None
+    with OutputWriter(settings.output, settings.format, settings.alignments, settings.mark_copied) as writer:
+        wants_attention = writer.wants_attention or settings.plots is not None
         for first, group in _groups(inputs, size):
             texts = [text for _, text in group]
-            found: list[Told] = [(Generation(text, []), {}, frozenset()) for text in texts]
+            written: list[Told] = [(Generation(text, []), {}, frozenset()) for text in texts]
             stream = trained.stream(
-                texts, search, return_attention=wants_attention, max_tokens=asked.max_tokens, first=first
+                texts, search, return_attention=wants_attention, max_tokens=settings.max_tokens, first=first
             )
-            for place, one in stream:
-                if one.attention is not None and asked.plots is not None:
-                    task.plot(one.attention, asked.plots, first + place)
-                found[place] = _told(one)
-            for (name, _), (one, statistics, links) in zip(group, found, strict=True):
+            for index, one in stream:
+                if one.attention is not None and settings.plots is not None:
+                    task.plot(one.attention, settings.plots, first + index)
+                written[index] = _told(one)
+            for (name, _), (one, statistics, links) in zip(group, written, strict=True):
                 writer.write(one, statistics, links, **({"file": name} if name else {}))
             writer.flush()
 
 
 def _told(one: Generation) -> Told:
     """Return what is written of a generation; its weights, which are large, go."""
-    if (seen := one.attention) is None:
+    if (attention_map := one.attention) is None:
         return one, {}, frozenset()
-    return replace(one, attention=replace(seen, weights={}, layers=[])), seen.statistics(), seen.links()
+    return (
+        replace(one, attention=replace(attention_map, weights={}, layers=[])),
+        attention_map.statistics(),
+        attention_map.links(),
+    )
 
 
-def _check_outputs(asked: Generating, trained: TrainedModel, task: Task) -> None:
+def _check_outputs(settings: Generating, trained: TrainedModel, task: Task) -> None:
     """Refuse an output that is an input, a file of the model, or another output."""
-    outputs = {name: path for name in ("output", "alignments", "plots") if (path := getattr(asked, name))}
-    if not asked.output and os.path.isfile("/dev/stdout"):
+    outputs = {name: path for name in ("output", "alignments", "plots") if (path := getattr(settings, name))}
+    if not settings.output and os.path.isfile("/dev/stdout"):
         outputs["stdout"] = "/dev/stdout"
-    read = list(task.input_files(asked.input))
+    read = list(task.input_files(settings.input))
     model = (file for file in trained.path.parent.iterdir() if file.suffix in MODEL or file.stem == "config")
     check_outputs(outputs, [*(("input", file) for file in read), *(("checkpoint", file) for file in model)])
     run = Path(os.path.realpath(trained.run))
     for option, path in outputs.items():
-        place = Path(os.path.realpath(path))
-        if place.is_relative_to(run) and place != run and place.relative_to(run).parts[0] in OF_A_RUN:
+        real = Path(os.path.realpath(path))
+        if real.is_relative_to(run) and real != run and real.relative_to(run).parts[0] in OF_A_RUN:
             raise UserError(f"{option}={path} is among the files of the run; choose another file")
-        if place.suffix in task.suffixes and asked.input and is_same(place.parent, asked.input):
-            raise UserError(f"{option}={path} is in the folder that is read (input={asked.input}); choose another file")
-    for file in read if asked.plots else ():
-        if is_same(Path(file).parent, str(asked.plots)) and DRAWN.fullmatch(Path(file).name):
-            raise UserError(f"plots={asked.plots} would write over {file}; choose another directory")
+        if real.suffix in task.suffixes and settings.input and is_same(real.parent, settings.input):
+            raise UserError(
+                f"{option}={path} is in the folder that is read (input={settings.input}); choose another file"
+            )
+    for file in read if settings.plots else ():
+        if is_same(Path(file).parent, str(settings.plots)) and DRAWN.fullmatch(Path(file).name):
+            raise UserError(f"plots={settings.plots} would write over {file}; choose another directory")
 
 
-def _check_effects(config: DictConfig, asked: Generating, trained: TrainedModel) -> None:
+def _check_effects(config: DictConfig, settings: Generating, trained: TrainedModel) -> None:
     """Refuse options that would do nothing."""
-    is_text = format_of(asked.output, asked.format) == "text"
-    if asked.mark_copied and not trained.config.decoder.get("copy"):
+    is_text = format_of(settings.output, settings.format) == "text"
+    if settings.mark_copied and not trained.config.decoder.get("copy"):
         raise UserError("mark_copied=true has no effect: this model does not copy (decoder.copy=false)")
-    if asked.mark_copied and not is_text:
+    if settings.mark_copied and not is_text:
         raise UserError("mark_copied=true has no effect in jsonl, which says for each word what was copied")
     for name in ("n_best", "samples"):
         if is_text and (number := (config.get("decoding") or {}).get(name) or 1) > 1:

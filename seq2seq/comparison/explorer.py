@@ -60,30 +60,32 @@ def gather(entries: Sequence[System], count: int, order: Sequence[str], room: in
         )
     if not some:
         return found
-    having = Counter(place for maps in some.values() for place in maps)
-    places = sorted(sorted(having, key=lambda place: (-having[place], place))[:count])
-    if partly := sum(having[place] < len(some) for place in places):
+    having = Counter(record_index for maps in some.values() for record_index in maps)
+    record_indices = sorted(sorted(having, key=lambda record_index: (-having[record_index], record_index))[:count])
+    if partly := sum(having[record_index] < len(some) for record_index in record_indices):
         found.notes.append(f"Of {partly} examples some configurations kept no attention; they are not shown there.")
     pool = _Pool(found.pools)
     left, whole, bare, short = room, 0, 0, 0
     means = room // 4  # kept for examples whose heads don't fit
-    for place in places:
-        record = next(iter(chosen.values())).records[place]
-        made = None
+    for record_index in record_indices:
+        record = next(iter(chosen.values())).records[record_index]
+        encoded = None
         for full in (True, False):
             before = pool.mark()
-            attempt = _example(place, record, some, chosen, order, pool, full)
+            attempt = _example(record_index, record, some, chosen, order, pool, full)
             size = _size(attempt) + pool.since(before)
             if size <= (left - means if full else left):
-                made, left = attempt, left - size
-                complete = all(kept_records[place].weights for kept_records in some.values() if place in kept_records)
+                encoded, left = attempt, left - size
+                complete = all(
+                    kept_records[record_index].weights for kept_records in some.values() if record_index in kept_records
+                )
                 whole, bare = whole + (full and complete), bare + (not (full and complete))
                 break
             pool.forget(before)
-        if made is None:
+        if encoded is None:
             break
-        short += any(not item["slots"] for item in made["items"])
-        found.examples.append(made)
+        short += any(not item["slots"] for item in encoded["items"])
+        found.examples.append(encoded)
     if bare:
         found.notes.append(
             f"{whole} examples have all layers and heads of all, {bare} only the mean over heads of the last layer of "
@@ -91,8 +93,10 @@ def gather(entries: Sequence[System], count: int, order: Sequence[str], room: in
         )
     if short:
         found.notes.append(f"Of {short} examples the source is over {MAX_PIECES} pieces, which are not shown.")
-    if len(found.examples) < len(places):
-        found.notes.append(f"{len(places) - len(found.examples)} further examples would not fit and are left out.")
+    if len(found.examples) < len(record_indices):
+        found.notes.append(
+            f"{len(record_indices) - len(found.examples)} further examples would not fit and are left out."
+        )
     return found
 
 
@@ -125,7 +129,7 @@ class _Pool:
 
 
 def _example(
-    place: int,
+    record_index: int,
     record: Mapping[str, Any],
     kept: Mapping[str, Mapping[int, AttentionRecord]],
     chosen: Mapping[str, Any],
@@ -134,13 +138,13 @@ def _example(
     full: bool,
 ) -> dict[str, Any]:
     items, packed = [], io.BytesIO()
-    shown = {name: kept_records[place] for name, kept_records in kept.items() if place in kept_records}
+    shown = {name: kept_records[record_index] for name, kept_records in kept.items() if record_index in kept_records}
     images = any(one.cells for one in shown.values())
     for entry, name in enumerate(order):
         if name not in shown:
             continue
         one = shown[name]
-        said = chosen[name].records[place]
+        output_words = chosen[name].records[record_index]
         slots = []
         arrays = {"": one.alignment[None]} | (dict(one.weights) if full else {})
         for slot, weights in arrays.items():
@@ -151,7 +155,7 @@ def _example(
             packed.write(steps.tobytes())
         item = {
             "entry": entry,
-            "text": said.get("hypothesis", references(said)[0]),
+            "text": output_words.get("hypothesis", references(output_words)[0]),
             "source": pool(one.source if slots else ()),
             "target": pool(one.target),
             "slots": slots,
@@ -162,7 +166,7 @@ def _example(
             item["sentences"] = list(one.sentences)
         items.append(item)
     return {
-        "place": place,
+        "place": record_index,
         "source": "" if images else str(record["source"])[:MAX_PIECES],
         "references": references(record),
         "image": _image(record) if images else "",

@@ -39,11 +39,11 @@ def pack(cost: Lengths, order: Indices, max_tokens: int, max_sentences: int | No
     A record longer than ``max_tokens`` is a batch of its own: nothing is dropped here.
     """
     cuts, start, longest = [], 0, 0
-    for place, length in enumerate(cost[order].tolist()):
-        rows, longest = place - start, max(longest, length)
+    for example_index, length in enumerate(cost[order].tolist()):
+        rows, longest = example_index - start, max(longest, length)
         if rows and (longest * (rows + 1) > max_tokens or rows == max_sentences):
-            cuts.append(place)
-            start, longest = place, length
+            cuts.append(example_index)
+            start, longest = example_index, length
     return np.split(order, cuts) if len(order) else []
 
 

@@ -61,8 +61,8 @@ def filler(*, has_images: bool = False) -> Batch:
 def padded(rows: Sequence[Ids], value: int = PAD) -> Tensor:
     """Return rows padded on the right, (N, longest) long."""
     out = np.full((len(rows), max(map(len, rows))), value, np.int64)
-    for place, row in enumerate(rows):
-        out[place, : len(row)] = row
+    for batch_row, row in enumerate(rows):
+        out[batch_row, : len(row)] = row
     return torch.from_numpy(out)
 
 
@@ -81,30 +81,30 @@ def batches_of(
     their outputs empty. What is cut is counted in ``report`` and told; ``first`` is the place of ``texts[0]``.
     """
     examples = {}
-    for place, text in enumerate(texts):
-        name = f"input {first + place + 1}"
+    for batch_row, text in enumerate(texts):
+        name = f"input {first + batch_row + 1}"
         if usable(text, name).strip():
-            examples[place] = codec.input(text, None, name, report)
+            examples[batch_row] = codec.input(text, None, name, report)
     for line in report.lines() if report else ():
         log.warning("%s", line)
-    places, lengths = list(examples), np.array([e.lengths[0] for e in examples.values()], np.int64)
+    row_indices, lengths = list(examples), np.array([e.lengths[0] for e in examples.values()], np.int64)
     for batch in sorted_batches(lengths, lengths, max_tokens, max_sentences):
-        index = [places[i] for i in batch]
-        made = collate([examples[place] for place in index], index)
-        if made.index[0] >= 0:
-            yield made
+        index = [row_indices[i] for i in batch]
+        collated = collate([examples[batch_row] for batch_row in index], index)
+        if collated.index[0] >= 0:
+            yield collated
 
 
 def _open(examples: Sequence[Example]) -> dict[ImageFile | None, Pixels]:
     """Return the pixels of each image that there is among them, once."""
-    found: dict[ImageFile | None, Pixels] = {}
+    loaded: dict[ImageFile | None, Pixels] = {}
     for image in dict.fromkeys(example.image for example in examples):
         assert image is not None
         try:
-            found[image] = image.pixels()
+            loaded[image] = image.pixels()
         except BadImage as error:
             log.warning("%s: %s; left out", image.file, error)
-    return found
+    return loaded
 
 
 def _stacked(shown: Mapping[ImageFile | None, Pixels], examples: Sequence[Example]) -> ImageBatch:
@@ -112,9 +112,9 @@ def _stacked(shown: Mapping[ImageFile | None, Pixels], examples: Sequence[Exampl
     sizes = np.array([(len(p), *p.shape[2:]) for p in shown.values()], np.int64)
     side = max(image.images.size for image in shown if image is not None)
     pixels = np.zeros((len(shown), sizes[:, 0].max(), 3, side, side), np.uint8)
-    for place, p in enumerate(shown.values()):
-        pixels[place, : len(p), :, : p.shape[2], : p.shape[3]] = p
-    places = {image: place for place, image in enumerate(shown)}
-    rows = torch.tensor([places[example.image] for example in examples])
+    for batch_row, p in enumerate(shown.values()):
+        pixels[batch_row, : len(p), :, : p.shape[2], : p.shape[3]] = p
+    row_indices = {image: batch_row for batch_row, image in enumerate(shown)}
+    rows = torch.tensor([row_indices[example.image] for example in examples])
     files = tuple(str(image.file) for image in shown if image is not None)
     return ImageBatch(torch.from_numpy(pixels), torch.from_numpy(sizes), rows, files)

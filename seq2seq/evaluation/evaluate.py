@@ -76,32 +76,32 @@ def score_records(
     its own. The attention of the first ``examples`` is kept.
     """
     sources = [record["source"] for record in records]
-    found, maps = translate(trained, sources, search, max_tokens=max_tokens, plots=plots, examples=examples)
+    result, maps = translate(trained, sources, search, max_tokens=max_tokens, plots=plots, examples=examples)
     references = [list(record.get("references") or [record["target"]]) for record in records]
-    outputs = [one.text for one in found.generations]
-    found.add(score(task.metrics, outputs, references))
-    found.add(likelihood(trained, records, max_tokens))
+    outputs = [one.text for one in result.generations]
+    result.add(score(task.metrics, outputs, references))
+    result.add(likelihood(trained, records, max_tokens))
     places = [n for n, record in enumerate(records) if n in maps or has_gold(record)]
-    seen = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
-    references_seen = {n: one for n, one in seen.items() if one is not None}
+    maps_of_references = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
+    references_seen = {n: one for n, one in maps_of_references.items() if one is not None}
     for those, figures in gold_metrics(references_seen, records):
-        found.add(figures, those)
+        result.add(figures, those)
     for place, one in sorted(maps.items()):
         reference = references_seen.get(place)
         words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
-        found.attention_records.append(one.to_record(place, words))
+        result.attention_records.append(one.to_record(place, words))
     readable = [records[n] for n in references_seen]
-    found.add(task.scores(ScoredRecords(records, outputs, references, readable, trained.codec)))
-    for name, value in behaviour.average(row for row in found.attention_statistics if row).items():
-        found.metrics[f"attention_{name}"] = MetricResult(value, behaviour.HOW)
-    return found
+    result.add(task.scores(ScoredRecords(records, outputs, references, readable, trained.codec)))
+    for name, value in behaviour.average(row for row in result.attention_statistics if row).items():
+        result.metrics[f"attention_{name}"] = MetricResult(value, behaviour.HOW)
+    return result
 
 
 def translate(
     trained: TrainedModel, sources: Sequence[str], search: Search, *, max_tokens: int, plots: int, examples: int = 0
 ) -> tuple[EvaluationResult, dict[int, AttentionMap]]:
     """Return outputs, attention statistics and word links of each source; the attention of the first ``examples``."""
-    found = EvaluationResult(
+    result = EvaluationResult(
         [Generation(source, []) for source in sources],
         [{} for _ in sources],
         [frozenset() for _ in sources],
@@ -112,12 +112,12 @@ def translate(
     stream = trained.stream(sources, search, return_attention=True, max_tokens=max_tokens)
     for place, one in tqdm(stream, total=len(sources), desc="translating", unit=" sentences", disable=None):
         assert one.attention is not None
-        found.attention_statistics[place], found.links[place] = one.attention.statistics(), one.attention.links()
-        found.generations[place] = one if place < plots else replace(one, attention=None)
+        result.attention_statistics[place], result.links[place] = one.attention.statistics(), one.attention.links()
+        result.generations[place] = one if place < plots else replace(one, attention=None)
         if place < examples:
             maps[place] = one.attention.crossing()
-    found.search_seconds = time.monotonic() - began
-    return found, maps
+    result.search_seconds = time.monotonic() - began
+    return result, maps
 
 
 def likelihood(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> dict[str, MetricResult]:
@@ -145,14 +145,14 @@ def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int)
 
     A record that can't be read has zeros.
     """
-    found = np.zeros((len(records), 3))
+    result = np.zeros((len(records), 3))
     with torch.inference_mode(), evaluating(trained.model):
         for batch in batches(trained, records, max_tokens):
             predictions = teacher_forced_nll(trained.model, batch)
             columns = (predictions.per_token, batch.target_mask, predictions.correct)
             sums = torch.stack([column.double().sum(1) for column in columns], 1)
-            found[batch.index.cpu()] = sums.cpu()
-    return found
+            result[batch.index.cpu()] = sums.cpu()
+    return result
 
 
 def forced(
@@ -167,8 +167,8 @@ def forced(
         assert batch.target is not None
         targets = [ids[1 : ids.index(EOS)] for ids in batch.target.tolist()]
         chosen = [Hypothesis(tokens, score=0.0, log_prob=0.0, finished=True) for tokens in targets]
-        for place, seen in zip(batch.index.tolist(), trained.attention(batch, chosen), strict=True):
-            maps[place] = seen if place < plots else replace(seen, weights={})
+        for place, reference_map in zip(batch.index.tolist(), trained.attention(batch, chosen), strict=True):
+            maps[place] = reference_map if place < plots else replace(reference_map, weights={})
     return [maps.get(place) for place in range(len(records))]
 
 

@@ -38,9 +38,15 @@ def gold_metrics(
         The indices of the records that have the annotation, and their figures.
     """
     for key, measure in GOLD_METRICS.items():
-        places = [place for place in maps if records[place].get(key)]
-        if places:
-            yield places, measure([maps[place] for place in places], [records[place] for place in places])
+        record_indices = [record_index for record_index in maps if records[record_index].get(key)]
+        if record_indices:
+            yield (
+                record_indices,
+                measure(
+                    [maps[record_index] for record_index in record_indices],
+                    [records[record_index] for record_index in record_indices],
+                ),
+            )
 
 
 def link_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
@@ -93,27 +99,27 @@ def sentence_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) ->
         real = [n if word >= 0 else -1 for n, word in zip(one.sentences, one.source_words, strict=True)]
         attended = attended_sentences(one.alignment, real, overlap(one.target, record["target"].split()))
         rows.append(recalled(attended, record["origins"]))
-    found = MetricResult.share(rows, "share of target words|most attended sentence|last cross layer, heads:mean")
+    gold_figures = MetricResult.share(rows, "share of target words|most attended sentence|last cross layer, heads:mean")
     expected = uniform_recall([record["source"] for record in records], [record["origins"] for record in records])
-    if found is None or expected is None:
+    if gold_figures is None or expected is None:
         return {}
     baseline = MetricResult(expected, "baseline: any source word, expected")
-    return {"sentence_recall": found, "sentence_recall_uniform": baseline}
+    return {"sentence_recall": gold_figures, "sentence_recall_uniform": baseline}
 
 
 def region_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
     """Return pointing accuracy while references are forced on the model, beside baselines without attention."""
-    found = []
+    gold_figures = []
     for one, record in zip(maps, records, strict=True):
         regions = regions_of(record, record["target"])
         if one.cells is None or regions is None:
-            found.append(Pointing(0, 0, 0.0, 0))
+            gold_figures.append(Pointing(0, 0, 0.0, 0))
             continue
         target = overlap(one.target, record["target"].split())
-        found.append(pointing(one.alignment, one.cells, one.extent, target, regions))
-    words, _, uniformly, in_centre = (sum(column) for column in zip(*found, strict=True))
+        gold_figures.append(pointing(one.alignment, one.cells, one.extent, target, regions))
+    words, _, uniformly, in_centre = (sum(column) for column in zip(*gold_figures, strict=True))
     how = f"words that name a region: {words}"
-    hits = [(one.hits, one.words) for one in found]
+    hits = [(one.hits, one.words) for one in gold_figures]
     score = MetricResult.share(hits, f"most attended cell overlaps|last cross layer, heads:mean|{how}")
     if score is None:
         return {}

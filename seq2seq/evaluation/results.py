@@ -52,14 +52,14 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: E
     """Write outputs, links and images of a split."""
     stem = directory / "outputs" / split
     with OutputWriter(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh") as writer:
-        for place, (record, found) in enumerate(zip(records, scored.generations, strict=True)):
+        for record_index, (record, scored_output) in enumerate(zip(records, scored.generations, strict=True)):
             references = list(record.get("references") or [record["target"]])
-            more = {"references": references, "sums": scored.record_sums[place]}
-            writer.write(found, scored.attention_statistics[place], scored.links[place], **more)
-            if found.attention is None:
+            more = {"references": references, "sums": scored.record_sums[record_index]}
+            writer.write(scored_output, scored.attention_statistics[record_index], scored.links[record_index], **more)
+            if scored_output.attention is None:
                 continue
             plots = directory / "attention" / split
-            task.plot(found.attention, plots, place, annotations_of(record, found.text))
+            task.plot(scored_output.attention, plots, record_index, annotations_of(record, scored_output.text))
     if scored.attention_records:
         attention_store.save(directory / "attention" / f"{split}.npz", scored.attention_records)
 
@@ -78,14 +78,16 @@ def save_gold(
 ) -> None:
     """Write links and attention of pairs whose target was forced on the model."""
     with growing(directory / "outputs" / f"{name}.jsonl") as file:
-        for pair, found, sums in zip(gold, links, by_record(metrics, len(gold)), strict=True):
-            entry = {**record_of(pair), "alignment": to_pharaoh(found), "sums": sums}
+        for pair, scored_output, sums in zip(gold, links, by_record(metrics, len(gold)), strict=True):
+            entry = {**record_of(pair), "alignment": to_pharaoh(scored_output), "sums": sums}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-    for place, (pair, seen) in enumerate(zip(gold[:plots], maps, strict=False)):
-        task.plot(seen, directory / "attention" / name, place, Annotations(pair))
+    for record_index, (pair, scored_map) in enumerate(zip(gold[:plots], maps, strict=False)):
+        task.plot(scored_map, directory / "attention" / name, record_index, Annotations(pair))
     kept = [
-        seen.crossing().to_record(place, seen.between_words(*map(" ".join, (pair.source, pair.target))))
-        for place, (seen, pair) in enumerate(zip(maps[:examples], gold, strict=False))
+        scored_map.crossing().to_record(
+            record_index, scored_map.between_words(*map(" ".join, (pair.source, pair.target)))
+        )
+        for record_index, (scored_map, pair) in enumerate(zip(maps[:examples], gold, strict=False))
     ]
     attention_store.save(directory / "attention" / f"{name}.npz", kept)
 

@@ -91,8 +91,8 @@ class TrainedModel:
         found = [Generation(text, []) for text in texts]
         search = self.search(**decoding) if search is None else search
         stream = self.stream(texts, search, return_attention=return_attention, max_tokens=max_tokens, first=first)
-        for place, generation in stream:
-            found[place] = generation
+        for input_index, generation in stream:
+            found[input_index] = generation
         return found
 
     def search(self, **decoding: Any) -> Search:
@@ -117,15 +117,20 @@ class TrainedModel:
         ``first`` is the place of ``texts[0]`` among all inputs: sampling draws by it.
         """
         for batch in batches_of(texts, self.codec, max_tokens, first=first, report=Report("input")):
-            places = batch.index.tolist()
+            input_indices = batch.index.tolist()
             batch = replace(batch, index=batch.index + first).to(self.device)
             found = search(self.model, batch)
-            best = [several[0] for several in found]
+            best = [hypotheses[0] for hypotheses in found]
             maps = self.attention(batch, best) if return_attention else repeat(None, len(best))
-            for row, (place, several, seen) in enumerate(zip(places, found, maps, strict=True)):
+            for row, (input_index, hypotheses, map_of_input) in enumerate(zip(input_indices, found, maps, strict=True)):
                 oov = batch.words(row)
-                copied = seen.copied_words() if seen else []
-                yield place, Generation(texts[place], [self._output(one, oov) for one in several], seen, copied)
+                copied = map_of_input.copied_words() if map_of_input else []
+                yield (
+                    input_index,
+                    Generation(
+                        texts[input_index], [self._output(one, oov) for one in hypotheses], map_of_input, copied
+                    ),
+                )
 
     def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
         """Return the attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""

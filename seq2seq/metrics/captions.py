@@ -56,22 +56,24 @@ class CiderD:
     """
 
     def __init__(self, references: Sequence[Sequence[str]], end: str | None = None) -> None:
-        self.references = [[[*words(text), *([end] if end else [])] for text in several] for several in references]
+        self.references = [
+            [[*words(text), *([end] if end else [])] for text in reference_texts] for reference_texts in references
+        ]
         documents: Counter[tuple[str, ...]] = Counter()
-        for several in self.references:
-            documents.update({ngram for one in several for ngram in _ngrams(one)})
+        for reference_texts in self.references:
+            documents.update({ngram for one in reference_texts for ngram in _ngrams(one)})
         self.images = math.log(max(1.0, float(len(references))))
         self.frequency: Mapping[tuple[str, ...], int] = documents
 
-    def scores(self, places: Sequence[int], captions: Sequence[Sequence[str]]) -> list[float]:
-        """Of a caption, in words, for each of the images ``places``."""
-        told: dict[int, list[_Vector]] = {}  # all at once they would not fit in memory
-        found = []
-        for place, caption in zip(places, captions, strict=True):
-            if place not in told:
-                told[place] = [self._vector(_ngrams(one)) for one in self.references[place]]
-            found.append(self._score(self._vector(_ngrams(caption)), told[place]))
-        return found
+    def scores(self, image_indices: Sequence[int], captions: Sequence[Sequence[str]]) -> list[float]:
+        """Of a caption, in words, for each of the images ``image_indices``."""
+        reference_words: dict[int, list[_Vector]] = {}  # all at once they would not fit in memory
+        cider_scores = []
+        for image_index, caption in zip(image_indices, captions, strict=True):
+            if image_index not in reference_words:
+                reference_words[image_index] = [self._vector(_ngrams(one)) for one in self.references[image_index]]
+            cider_scores.append(self._score(self._vector(_ngrams(caption)), reference_words[image_index]))
+        return cider_scores
 
     def _vector(self, counts: NGrams) -> _Vector:
         weights: list[dict[tuple[str, ...], float]] = [{} for _ in ORDERS]
@@ -115,9 +117,9 @@ def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[
     """BLEU of n-grams up to ``order`` of the whole corpus, by the reference of the closest length."""
     name = f"BLEU-{order}"
     references = check(name, hypotheses, references)
-    spaced = [[" ".join(words(text)) for text in several] for several in references]
-    found, rows = counted(counter(order), [" ".join(words(text)) for text in hypotheses], spaced)
-    return MetricResult(found, f"{name}|{TOKENS}|smooth:none", rows)
+    spaced = [[" ".join(words(text)) for text in reference_texts] for reference_texts in references]
+    coco_scores, rows = counted(counter(order), [" ".join(words(text)) for text in hypotheses], spaced)
+    return MetricResult(coco_scores, f"{name}|{TOKENS}|smooth:none", rows)
 
 
 def counter(order: int) -> BLEU:
@@ -129,11 +131,11 @@ def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
     """F = (1 + beta^2) P R / (R + beta^2 P), P and R the best of the longest common subsequence with any reference."""
     references = check("ROUGE-L of COCO", hypotheses, references)
     scores = []
-    for text, several in zip(hypotheses, references, strict=True):
-        said, told = words(text), [words(reference) for reference in several]
-        common = [_subsequence(said, reference) for reference in told]
-        precision = max(common) / max(1, len(said))
-        recall = max(c / max(1, len(reference)) for c, reference in zip(common, told, strict=True))
+    for text, reference_texts in zip(hypotheses, references, strict=True):
+        caption_words, reference_words = words(text), [words(reference) for reference in reference_texts]
+        common = [_subsequence(caption_words, reference) for reference in reference_words]
+        precision = max(common) / max(1, len(caption_words))
+        recall = max(c / max(1, len(reference)) for c, reference in zip(common, reference_words, strict=True))
         both = precision and recall
         scores.append(100.0 * (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision) if both else 0.0)
     return MetricResult.mean(scores, f"ROUGE-L|{TOKENS}|beta:1.2|best precision, best recall")
@@ -175,21 +177,26 @@ def missing_for(metric: str) -> str | None:
 
 def _of_coco(name: str, scorer: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
     """A score of ``pycocoevalcap`` on our words."""
-    told = {place: [" ".join(words(text)) for text in several] for place, several in enumerate(references)}
-    said = {place: [" ".join(words(text))] for place, text in enumerate(hypotheses)}
-    score, _ = scorer.compute_score(told, said)
+    reference_words = {
+        image_index: [" ".join(words(text)) for text in reference_texts]
+        for image_index, reference_texts in enumerate(references)
+    }
+    caption_words = {image_index: [" ".join(words(text))] for image_index, text in enumerate(hypotheses)}
+    score, _ = scorer.compute_score(reference_words, caption_words)
     return MetricResult(100.0 * float(score), f"{name}|{TOKENS}|pycocoevalcap:{version('pycocoevalcap')}")
 
 
 def diversity(hypotheses: Sequence[str]) -> dict[str, MetricResult]:
     """How much captions differ: distinct words and pairs as shares of all (Li 2016, N16-1014), and captions; length."""
-    said = [words(text) for text in hypotheses]
-    figures = {"unique_captions": len({tuple(text) for text in said}) / max(1, len(said))}
+    caption_words = [words(text) for text in hypotheses]
+    figures = {"unique_captions": len({tuple(text) for text in caption_words}) / max(1, len(caption_words))}
     for order in (1, 2):
-        all_of = [ngram for text in said for ngram in zip(*(text[k:] for k in range(order)), strict=False)]
+        all_of = [ngram for text in caption_words for ngram in zip(*(text[k:] for k in range(order)), strict=False)]
         figures[f"distinct_{order}"] = len(set(all_of)) / max(1, len(all_of))
-    figures["caption_words"] = fmean(map(len, said)) if said else 0.0
-    return {name: MetricResult(value, f"{name}|{TOKENS}|{len(said)} captions") for name, value in figures.items()}
+    figures["caption_words"] = fmean(map(len, caption_words)) if caption_words else 0.0
+    return {
+        name: MetricResult(value, f"{name}|{TOKENS}|{len(caption_words)} captions") for name, value in figures.items()
+    }
 
 
 def _ngrams(tokens: Sequence[str]) -> NGrams:
@@ -201,8 +208,11 @@ def _subsequence(one: Sequence[str], other: Sequence[str]) -> int:
     row = [0] * (len(other) + 1)
     for token in one:
         before = 0
-        for place, rival in enumerate(other, 1):
-            before, row[place] = row[place], before + 1 if token == rival else max(row[place], row[place - 1])
+        for column, rival in enumerate(other, 1):
+            before, row[column] = (
+                row[column],
+                before + 1 if token == rival else max(row[column], row[column - 1]),
+            )
     return row[-1]
 
 

@@ -82,23 +82,23 @@ def oracle(
     """
     split = tokenizer(tokenize).tokenize
     summaries = []
-    for document, several in zip(documents, references, strict=True):
+    for document, reference_texts in zip(documents, references, strict=True):
         own = _sentences(document)
         limit = len(own) if sentences is None else sentences
-        chosen = _greedy([split(sentence) for sentence in own], [split(text) for text in several], limit)
+        chosen = _greedy([split(sentence) for sentence in own], [split(text) for text in reference_texts], limit)
         summaries.append("\n".join(own[index] for index in chosen))
     return summaries
 
 
 def typical_sentences(references: Sequence[Sequence[str]], language: str = "en") -> int:
     """The median number of sentences of a reference, at least 1: its lines, or what ``sentencex`` finds."""
-    counts = [len(_sentences(as_lines(text, language))) for several in references for text in several]
+    counts = [len(_sentences(as_lines(text, language))) for reference_texts in references for text in reference_texts]
     return max(1, median_low(counts))
 
 
 def typical_words(references: Sequence[Sequence[str]]) -> int:
     """The median number of words of a reference, at least 1."""
-    return max(1, median_low([len(text.split()) for several in references for text in several]))
+    return max(1, median_low([len(text.split()) for reference_texts in references for text in reference_texts]))
 
 
 def _sentences(document: str) -> list[str]:
@@ -128,11 +128,11 @@ def _rouge(summary: list[list[str]], wanted: list[list[Counter[tuple[str, ...]]]
     words = [word for sentence in summary for word in sentence]
     total = 0.0
     for n, references in enumerate(wanted, 1):
-        said = Counter(_ngrams(words, n))
+        summary_words = Counter(_ngrams(words, n))
         total += max(
             2
-            * sum(min(count, said[ngram]) for ngram, count in reference.items() if ngram in said)
-            / max(1, said.total() + reference.total())
+            * sum(min(count, summary_words[ngram]) for ngram, count in reference.items() if ngram in summary_words)
+            / max(1, summary_words.total() + reference.total())
             for reference in references
         )
     return total / len(wanted)

@@ -27,14 +27,16 @@ def reward(name: str, references: Sequence[Sequence[str]]) -> Reward:
     if name == "cider":
         scorer = CiderD(references, end=END)
 
-        def ended(places: Sequence[int], outputs: Sequence[str], finished: Sequence[bool]) -> list[float]:
-            said = [[*words(text), *([END] if end else [])] for text, end in zip(outputs, finished, strict=True)]
-            return scorer.scores(places, said)
+        def ended(sample_indices: Sequence[int], outputs: Sequence[str], finished: Sequence[bool]) -> list[float]:
+            sampled_text = [
+                [*words(text), *([END] if end else [])] for text, end in zip(outputs, finished, strict=True)
+            ]
+            return scorer.scores(sample_indices, sampled_text)
 
         return ended
 
-    def scores(places: Sequence[int], outputs: Sequence[str], finished: Sequence[bool]) -> list[float]:
-        pairs = zip(places, outputs, strict=True)
-        return [SCORERS[name]([text], [references[place]]).score / 100.0 for place, text in pairs]
+    def scores(sample_indices: Sequence[int], outputs: Sequence[str], finished: Sequence[bool]) -> list[float]:
+        pairs = zip(sample_indices, outputs, strict=True)
+        return [SCORERS[name]([text], [references[sample_index]]).score / 100.0 for sample_index, text in pairs]
 
     return scores

@@ -42,13 +42,13 @@ def uniform_recall(documents: Sequence[str], origins: Sequence[Sequence[int]]) -
 
     In expectation, which is exact: a word is found with probability |words of its origin| / |words|.
     """
-    found, words = 0.0, 0
+    recall_counts, words = 0.0, 0
     for document, gold in zip(documents, origins, strict=True):
         sizes = [len(line.split()) for line in document.split("\n")]
         with_origin = [o for o in gold if o >= 0]
-        found += sum(sizes[o] for o in with_origin) / max(1, sum(sizes))
+        recall_counts += sum(sizes[o] for o in with_origin) / max(1, sum(sizes))
         words += len(with_origin)
-    return found / words if words else None
+    return recall_counts / words if words else None
 
 
 def copied_words(
@@ -65,12 +65,12 @@ def copied_words(
     vocabulary. As multisets, wherever they stand: Σ_w min(count in hypothesis, count in target), Σ_w count in target.
     ``words`` splits a text.
     """
-    found = []
+    recall_counts = []
     for source, target, hypothesis in zip(sources, targets, hypotheses, strict=True):
         shown = set(words(source))
         gold = Counter(word for word in words(target) if word in shown and not known(word))
-        found.append(((gold & Counter(words(hypothesis))).total(), gold.total()))
-    return found
+        recall_counts.append(((gold & Counter(words(hypothesis))).total(), gold.total()))
+    return recall_counts
 
 
 METRICS = (

@@ -67,7 +67,7 @@ def rouge(
     """{name: Score} of several kinds of ROUGE in one pass; options as for ``rouge_values``."""
     if not names:
         return {}
-    counts = {len(present(several)) for several in references}
+    counts = {len(present(reference_texts)) for reference_texts in references}
     words = "case:lc|tok:rouge-score|stem:porter" if tokenize == "rouge" else f"case:lc|tok:{tokenize}|stem:no"
     about = f"f1|mean:documents|nrefs:{counts.pop() if len(counts) == 1 else 'var'}|refs:best|{words}"
     about += f"|version:{version('rouge-score')}"
@@ -98,12 +98,12 @@ def rouge_values(
     if tokenize == "rouge":
         _warn_of_other_scripts(references)
     together = [name for name in names if name != "rougeLsum"]
-    found = _values(together, hypotheses, references, words) if together else {}
+    rouge_scores = _values(together, hypotheses, references, words) if together else {}
     if "rougeLsum" in names:
         texts = [as_lines(text, language) for text in hypotheses]
-        several = [[as_lines(text, language) for text in own] for own in references]
-        found |= _values(["rougeLsum"], texts, several, words)
-    return found
+        reference_texts = [[as_lines(text, language) for text in own] for own in references]
+        rouge_scores |= _values(["rougeLsum"], texts, reference_texts, words)
+    return rouge_scores
 
 
 def as_lines(text: str, language: str = "en") -> str:
@@ -133,12 +133,14 @@ def _values(
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(list(names), tokenizer=words)
-    rows = [scorer.score_multi(several, text) for text, several in zip(hypotheses, references, strict=True)]
+    rows = [
+        scorer.score_multi(reference_texts, text) for text, reference_texts in zip(hypotheses, references, strict=True)
+    ]
     return {name: [100 * float(row[name].fmeasure) for row in rows] for name in names}
 
 
 def _warn_of_other_scripts(references: Sequence[Sequence[str]]) -> None:
-    texts = [text.lower() for several in references for text in several]
+    texts = [text.lower() for reference_texts in references for text in reference_texts]
     if lost := sum(not regex.search("[a-z0-9]", text) and bool(regex.search(WORD, text)) for text in texts):
         log.warning(
             "ROUGE: %d of %d references have words but no letter of a-z and no digit, which is all that rouge-score "

@@ -18,8 +18,8 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
     """100 times the share of outputs that equal one of their references, character for character."""
     references = check("exact_match", hypotheses, references)
     values = [
-        100.0 * (characters(text) in map(characters, several))
-        for text, several in zip(hypotheses, references, strict=True)
+        100.0 * (characters(text) in map(characters, reference_texts))
+        for text, reference_texts in zip(hypotheses, references, strict=True)
     ]
     return MetricResult.mean(values, f"exact_match|{_signature(references)}")
 
@@ -31,8 +31,8 @@ def cer(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Metri
     """
     references = check("cer", hypotheses, references)
     rows = []
-    for text, several in zip(hypotheses, references, strict=True):
-        wanted = [characters(reference) for reference in several]
+    for text, reference_texts in zip(hypotheses, references, strict=True):
+        wanted = [characters(reference) for reference in reference_texts]
         counts = [(edits(characters(text), reference), len(reference)) for reference in wanted]
         fewest, length = min(counts, key=lambda count: count[0] / max(count[1], 1))
         rows.append((100.0 * fewest, float(length)))
@@ -57,7 +57,7 @@ def characters(text: str) -> str:
 
 
 def _signature(references: Sequence[Sequence[str]]) -> str:
-    counts = {len(several) for several in references}
+    counts = {len(reference_texts) for reference_texts in references}
     return f"nrefs:{counts.pop() if len(counts) == 1 else 'var'}|refs:best|case:mixed|space:no|version:{VERSION}"
 
 

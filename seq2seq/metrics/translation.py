@@ -75,9 +75,9 @@ def check(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[st
         raise UserError(f"{name}: {len(hypotheses)} hypotheses but references for {len(references)} sentences")
     if not hypotheses:
         raise UserError(f"{name}: no sentences to score")
-    if empty := [place for place, several in enumerate(references, 1) if not several]:
+    if empty := [place for place, reference_texts in enumerate(references, 1) if not reference_texts]:
         raise UserError(f"{name}: sentence {empty[0]} has no reference ({len(empty)} in all have none)")
-    return [present(several) for several in references]
+    return [present(reference_texts) for reference_texts in references]
 
 
 def present(references: Sequence[str]) -> list[str]:

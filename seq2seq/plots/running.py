@@ -63,12 +63,12 @@ def wrap(words: Sequence[ShadedWord], pen: Pen, room: float) -> list[list[int]]:
     """Places of words, line by line."""
     lines: list[list[int]] = []
     x = 0.0
-    for place, word in enumerate(words):
+    for token_index, word in enumerate(words):
         x += 0.0 if word.joined else pen.width("n") * 0.6
         if not lines or x + pen.width(name_of(word)) > room:
             lines.append([])
             x = 0.0
-        lines[-1].append(place)
+        lines[-1].append(token_index)
         x += pen.width(name_of(word))
     return lines
 
@@ -78,18 +78,18 @@ def word_positions(
 ) -> Iterator[tuple[int, float]]:
     """Yield (index, x) of each word of a line in its script's order; stretches of the other direction are reversed."""
     runs: list[tuple[bool, list[int]]] = []
-    for place in line:
-        own = right_to_left(words[place].text)
+    for token_index in line:
+        own = right_to_left(words[token_index].text)
         turned = own is not None and own != backwards
         if not runs or runs[-1][0] != turned:
             runs.append((turned, []))
-        runs[-1][1].append(place)
-    order = [place for turned, run in runs for place in (reversed(run) if turned else run)]
+        runs[-1][1].append(token_index)
+    order = [token_index for turned, run in runs for token_index in (reversed(run) if turned else run)]
     x = 0.0
-    for n, place in enumerate(order):
-        wide = pen.width(name_of(words[place]))
-        x += 0.0 if n == 0 or words[place].joined else pen.width("n") * 0.6
-        yield place, room - x - wide if backwards else x
+    for n, token_index in enumerate(order):
+        wide = pen.width(name_of(words[token_index]))
+        x += 0.0 if n == 0 or words[token_index].joined else pen.width("n") * 0.6
+        yield token_index, room - x - wide if backwards else x
         x += wide
 
 

@@ -71,7 +71,9 @@ class Shading:
         if a.shape != (len(target), len(source)):
             raise ValueError(f"weights {a.shape} don't fit {len(target)} target pieces and {len(source)} source pieces")
         by_word = summed(summed(a.T, of_source, len(document)).T, of_target, len(summary))
-        sizes = np.maximum(np.bincount([place for place in of_target if place >= 0], minlength=len(summary)), 1)
+        sizes = np.maximum(
+            np.bincount([word_index for word_index in of_target if word_index >= 0], minlength=len(summary)), 1
+        )
         return cls(
             document,
             summary,
@@ -133,7 +135,7 @@ def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[ShadedWord
         spelt.setdefault(word, []).append(piece)
     unspaced = {word for word, its in spelt.items() if _UNSPACED.search(_text(its))}
     groups: list[list[str]] = []
-    joined, places, before = [], [], -1
+    joined, word_indices, before = [], [], -1
     for piece, word in zip(pieces, words, strict=True):
         if word >= 0:
             inside = word == before
@@ -144,13 +146,15 @@ def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[ShadedWord
                 groups.append([piece])
                 joined.append(inside)
             before = word
-        places.append(len(groups) - 1 if word >= 0 else -1)
-    return [ShadedWord(_text(group), follows) for group, follows in zip(groups, joined, strict=True)], places
+        word_indices.append(len(groups) - 1 if word >= 0 else -1)
+    return [ShadedWord(_text(group), follows) for group, follows in zip(groups, joined, strict=True)], word_indices
 
 
-def _of_words(places: Sequence[int], values: Sequence[int]) -> list[int]:
+def _of_words(word_indices: Sequence[int], values: Sequence[int]) -> list[int]:
     """What each word's pieces have in common."""
-    return list({place: value for place, value in zip(places, values, strict=True) if place >= 0}.values())
+    return list(
+        {word_index: value for word_index, value in zip(word_indices, values, strict=True) if word_index >= 0}.values()
+    )
 
 
 def _text(pieces: Sequence[str]) -> str:

@@ -61,9 +61,9 @@ class Beam(Search):
         divisors = self._divisors(max(limits) + 1).to(beams.log_prob)
         longest = divisors[forbid.limits + 1]  # (B,) no score is divided by more: an upper bound while alive
         for length in count(1):  # of an output that ends in this step, </s> counted
-            said = beams.said.flatten(0, 1)[rows.slots]
-            decoded, state = model.decoder(said[:, -1:], state, need_weights=cover is not None)
-            log_probs = forbid(model.decoder.log_probs(decoded)[:, -1], said, rows.sentence)
+            prefixes = beams.said.flatten(0, 1)[rows.slots]
+            decoded, state = model.decoder(prefixes[:, -1:], state, need_weights=cover is not None)
+            log_probs = forbid(model.decoder.log_probs(decoded)[:, -1], prefixes, rows.sentence)
             penalty = None
             if cover is not None:
                 penalty = self.coverage_penalty * cover.add(model.alignment(decoded.weights)[:, -1])
@@ -110,10 +110,10 @@ class _Beams:
         named = slots.new_zeros(size * beam, each)
         named[slots] = tokens
 
-        best, place = top(total.view(size, -1), beam)
-        parent = place // each
+        best, candidate = top(total.view(size, -1), beam)
+        parent = candidate // each
         kept = best == torch.inf
-        token = named.view(size, -1).gather(1, place).masked_fill(kept, PAD)
+        token = named.view(size, -1).gather(1, candidate).masked_fill(kept, PAD)
         ended = (token == EOS) & (best > -torch.inf)
         credit = self.score.new_zeros(size * beam)
         if penalty is not None:
@@ -135,13 +135,13 @@ class _Beams:
 
     def best(self, n_best: int, limits: list[int]) -> list[list[Hypothesis]]:
         """The finished with the highest scores, of equal ones that which finished first."""
-        found: list[list[Hypothesis]] = [[] for _ in limits]
+        hypotheses: list[list[Hypothesis]] = [[] for _ in limits]
         scores, slots = (x.tolist() for x in top(self.score, n_best))
-        said, log_prob = self.said.tolist(), self.log_prob.tolist()
+        prefixes, log_prob = self.said.tolist(), self.log_prob.tolist()
         for b, limit in enumerate(limits):
             for score, k in zip(scores[b], slots[b], strict=True):
                 if score > -math.inf:
-                    found[b].append(hypothesis(said[b][k], score, log_prob[b][k], limit))
-            if not found[b]:
+                    hypotheses[b].append(hypothesis(prefixes[b][k], score, log_prob[b][k], limit))
+            if not hypotheses[b]:
                 raise lost()
-        return found
+        return hypotheses

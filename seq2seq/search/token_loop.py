@@ -31,22 +31,22 @@ def chain(options: Search, model: Seq2Seq, encoded: EncoderOutput, choose: Choic
         state = state.select(torch.arange(len(memory), device=memory.device).repeat_interleave(copies))
     forbid = Constraints(options, limits, memory.device)
     rows = BeamRows(len(limits), 1, memory.device)
-    said = torch.full((len(limits), 1), BOS, device=memory.device)
-    total = torch.zeros_like(said, dtype=torch.promote_types(memory.dtype, torch.float32))
-    live = torch.ones_like(said, dtype=torch.bool)
+    tokens = torch.full((len(limits), 1), BOS, device=memory.device)
+    total = torch.zeros_like(tokens, dtype=torch.promote_types(memory.dtype, torch.float32))
+    live = torch.ones_like(tokens, dtype=torch.bool)
     for step in count():
-        before = said[rows.slots]
+        before = tokens[rows.slots]
         decoded, state = model.decoder(before[:, -1:], state)
         log_probs = forbid(model.decoder.log_probs(decoded)[:, -1], before, rows.slots)
         token = choose(log_probs, rows.slots, step).unsqueeze(1)
         gain = torch.zeros_like(total).index_copy_(0, rows.slots, log_probs.gather(1, token))
-        new = torch.full_like(live, PAD, dtype=said.dtype).index_copy_(0, rows.slots, token)
+        new = torch.full_like(live, PAD, dtype=tokens.dtype).index_copy_(0, rows.slots, token)
         total = total + gain.masked_fill(~live, 0.0)
-        said = torch.cat((said, new.masked_fill(~live, PAD)), 1)
+        tokens = torch.cat((tokens, new.masked_fill(~live, PAD)), 1)
         live = live & (new != EOS)
         move = rows.advance(live)
         if move is None:
             break
         state = move.state(state)
     scores = total.squeeze(1).tolist()
-    return [hypothesis(*one) for one in zip(said.tolist(), scores, scores, limits, strict=True)]
+    return [hypothesis(*one) for one in zip(tokens.tolist(), scores, scores, limits, strict=True)]

@@ -80,10 +80,10 @@ def resumed(config: Mapping[str, Any], typed: Mapping[str, Any], *, source: str)
             raise UserError(
                 f"data.{key} is fixed by the run: with resume=, only data.{', data.'.join(FREE)} can change"
             )
-    found = {**config, "data": data_here(_merged(data, mine), mine, source=source)}
-    found["trainer"] = _trainer(config.get("trainer"), typed.get("trainer") or {}, source)
-    found["logger"] = _loggers(config.get("logger"), typed.get("logger") or {}, source)
-    return found
+    opened_config = {**config, "data": data_here(_merged(data, mine), mine, source=source)}
+    opened_config["trainer"] = _trainer(config.get("trainer"), typed.get("trainer") or {}, source)
+    opened_config["logger"] = _loggers(config.get("logger"), typed.get("logger") or {}, source)
+    return opened_config
 
 
 def cache() -> str:
@@ -119,27 +119,29 @@ def _trainer(stored: Any, typed: Mapping[str, Any], source: str) -> dict[str, An
 
 def _loggers(stored: Any, typed: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return the loggers of ``conf/logger`` by their names; other options than there count only if typed."""
-    found: dict[str, Any] = {}
+    opened_config: dict[str, Any] = {}
     if stored is not None and not isinstance(stored, Mapping):
         raise UserError(f"{source}: logger is no mapping")
     for name, node in (stored or {}).items():
         file = CONF / "logger" / f"{name}.yaml"
         if not re.fullmatch(r"\w+", str(name)) or not file.is_file():
             raise UserError(f"{source}: logger.{str(name)[:100]} is refused: conf/logger has no such file")
-        found[name] = read_yaml(file)[name]
-        usual, mine = dict(leaves(found[name])), dict(leaves(typed.get(name) or {}))
+        opened_config[name] = read_yaml(file)[name]
+        usual, mine = dict(leaves(opened_config[name])), dict(leaves(typed.get(name) or {}))
         for key, value in leaves(node):
             if usual.get(key) != value and key not in mine:
                 log.warning(
                     "logger.%s.%s=%s of the stored config is not used: type it with resume= to use it",
                     *(name, key, str(value)[:100]),
                 )
-    return found
+    return opened_config
 
 
 def _merged(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(stored)
+    opened_config = dict(stored)
     for key, value in typed.items():
-        below = found.get(key)
-        found[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return found
+        below = opened_config.get(key)
+        opened_config[key] = (
+            _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        )
+    return opened_config

@@ -111,8 +111,8 @@ def about(path: Path) -> About:
     raw = _header(path)
     try:
         header = json.loads(raw)
-        said = header.pop("__metadata__")[KEY]
-        content = json.loads(said)
+        header_text = header.pop("__metadata__")[KEY]
+        content = json.loads(header_text)
         digest = content["sha256"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if KEY.encode() not in raw and isinstance(error, KeyError):

@@ -52,16 +52,16 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: It is damaged, is no checkpoint, or holds more than plain data.
     """
-    said = _digest(path)
+    sealed_digest = _digest(path)
     about = path.stat()
     state = (about.st_size, about.st_mtime_ns)
-    if said is not None and _verified.get(path.resolve()) != state:
+    if sealed_digest is not None and _verified.get(path.resolve()) != state:
         total, left = hashlib.sha256(), about.st_size - LENGTH
         with path.open("rb") as file:
             while left and (block := file.read(min(left, 1 << 20))):
                 total.update(block)
                 left -= len(block)
-        if total.hexdigest() != said:
+        if total.hexdigest() != sealed_digest:
             raise UserError(f"{path} is damaged: its content is not what was written")
         _verified[path.resolve()] = state
     try:
@@ -72,9 +72,9 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a checkpoint, or not a whole one") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint of this application")
-    if said is None and "format" in content:
+    if sealed_digest is None and "format" in content:
         raise UserError(f"{path} is damaged: its digest is gone")
-    if said is not None and content.get("format") != FORMAT:
+    if sealed_digest is not None and content.get("format") != FORMAT:
         raise UserError(f"{path} is of format {content.get('format')}, and this version reads {FORMAT}: update it")
     return content
 

@@ -46,20 +46,20 @@ class Roles:
 
     def of(self, path: str) -> tuple[set[str], bool]:
         """Return the classes that may stand at ``path``, and whether its node is a partial one."""
-        places = self._closure({("", "")})
+        node_paths = self._closure({("", "")})
         for key in path.split("."):
-            places = self._closure({(group, f"{below}.{key}" if below else key) for group, below in places})
-        names = {name for place in places for name in self.targets.get(place, ())}
-        return names, not places.isdisjoint(self.partial)
+            node_paths = self._closure({(group, f"{below}.{key}" if below else key) for group, below in node_paths})
+        names = {name for node_path in node_paths for name in self.targets.get(node_path, ())}
+        return names, not node_paths.isdisjoint(self.partial)
 
-    def _closure(self, places: set[Place]) -> set[Place]:
-        found, waiting = set(places), list(places)
+    def _closure(self, node_paths: set[Place]) -> set[Place]:
+        roles_of_node, waiting = set(node_paths), list(node_paths)
         while waiting:
-            for place in self.same.get(waiting.pop(), ()):
-                if place not in found:
-                    found.add(place)
-                    waiting.append(place)
-        return found
+            for node_path in self.same.get(waiting.pop(), ()):
+                if node_path not in roles_of_node:
+                    roles_of_node.add(node_path)
+                    waiting.append(node_path)
+        return roles_of_node
 
     def _read(self, group: str, content: Mapping[str, Any]) -> None:
         for entry in content.get("defaults") or []:
@@ -71,8 +71,10 @@ class Roles:
                 self.partial.add((group, path))
             for key, value in node.items():
                 if isinstance(value, str) and "${" in value:
-                    place = (group, f"{path}.{key}" if path else key)
-                    self.same[place] |= {("", name) for name in re.findall(r"(?:\$\{|oc\.select:)(\w+)(?=[,}])", value)}
+                    node_path = (group, f"{path}.{key}" if path else key)
+                    self.same[node_path] |= {
+                        ("", name) for name in re.findall(r"(?:\$\{|oc\.select:)(\w+)(?=[,}])", value)
+                    }
 
     def _default(self, group: str, entry: Any) -> None:
         """Note an entry of a defaults list.
@@ -92,15 +94,15 @@ class Roles:
         name = name.removeprefix("/")
         other = name if absolute or not group else f"{group}/{name}".rstrip("/")
         if package.startswith("_global_"):
-            place = ("", package.removeprefix("_global_").removeprefix("."))
+            node_path = ("", package.removeprefix("_global_").removeprefix("."))
         elif package in ("_here_", "_group_") or (not package and not is_group):
-            place = (group, "")
+            node_path = (group, "")
         elif package:
-            place = (group, package)
+            node_path = (group, package)
         else:  # a group's own place
-            place = ("", name.replace("/", ".")) if absolute or not group else (group, name.replace("/", "."))
-        if (other, "") != place:
-            self.same[place].add((other, ""))
+            node_path = ("", name.replace("/", ".")) if absolute or not group else (group, name.replace("/", "."))
+        if (other, "") != node_path:
+            self.same[node_path].add((other, ""))
 
 
 @functools.cache
@@ -135,5 +137,5 @@ def _mappings(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, An
         for key, below in value.items():
             yield from _mappings(below, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
-        for place, below in enumerate(value):
-            yield from _mappings(below, f"{path}.[{place}]")
+        for index, below in enumerate(value):
+            yield from _mappings(below, f"{path}.[{index}]")

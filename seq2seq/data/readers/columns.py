@@ -40,49 +40,51 @@ class Columns:
         """
         first: MissingColumn | None = None
         found = False
-        for place, entry in entries:
+        for row_place, entry in entries:
             try:
-                row = self.row(entry, place)
+                row = self.row(entry, row_place)
             except MissingColumn as error:
                 if uniform:
                     raise
                 first = first or error
-                row = Row.bad(place, error.fault)
+                row = Row.bad(row_place, error.fault)
             else:
                 found = found or isinstance(entry, Mapping)
             yield row
         if first is not None and not found:
             raise first
 
-    def row(self, entry: RowOrFault, place: str) -> Row:
+    def row(self, entry: RowOrFault, row_place: str) -> Row:
         """Make the record of an entry, or say what is wrong with it.
 
         Raises:
             MissingColumn: There is no such column.
         """
         if isinstance(entry, Fault):
-            return Row.bad(place, entry)
-        source, target = (_cell(entry, names, place, _SIDES) for names in (self.source, self.target))
-        answers = [_cell(entry, names, place, "set data.reader.references") for names in (*self.references, REFERENCES)]
+            return Row.bad(row_place, entry)
+        source, target = (_cell(entry, names, row_place, _SIDES) for names in (self.source, self.target))
+        answers = [
+            _cell(entry, names, row_place, "set data.reader.references") for names in (*self.references, REFERENCES)
+        ]
         if source is None or target is None:
-            return Row(place, problem="empty")
+            return Row(row_place, problem="empty")
         image = None
         if isinstance(source, Mapping) and source.keys() >= {"bytes", "path"}:
-            image, source = source["bytes"], source["path"] or place
+            image, source = source["bytes"], source["path"] or row_place
             if image is not None and not isinstance(image, bytes):
-                return Row(place, problem="malformed", reason="the bytes of the image are no bytes")
+                return Row(row_place, problem="malformed", reason="the bytes of the image are no bytes")
         try:
             source, target = self.document(source), _text(target)
             references = [text for cell in answers if cell is not None for text in _answers(cell)]
         except TypeError:
-            return Row(place, problem="malformed", reason="a text that is neither a string nor a list of strings")
+            return Row(row_place, problem="malformed", reason="a text that is neither a string nor a list of strings")
         record: dict[str, Any] = {"source": source, "target": target}
         record |= {name: entry[name] for name in EXTRAS if name != "references" and entry.get(name) is not None}
         if references:
             record["references"] = list(dict.fromkeys([target, *references]))
         if image is not None:
             record["image"] = image
-        return Row(place, cast(Record, record))
+        return Row(row_place, cast(Record, record))
 
     def sources(self, entries: Iterable[tuple[str, RowOrFault]]) -> Iterator[tuple[str, str | Fault]]:
         """Yield (place, source) of entries that need no target, or what is wrong with the source.
@@ -93,14 +95,14 @@ class Columns:
         first: MissingColumn | None = None
         found = False
         held: list[tuple[str, str | Fault]] = []  # those that lack the column, until another one has it
-        for place, entry in entries:
+        for row_place, entry in entries:
             try:
-                source = self._source(entry, place)
+                source = self._source(entry, row_place)
             except MissingColumn as error:
                 source, first = error.fault, first or error
             else:
                 found = found or isinstance(entry, Mapping)
-            held.append((place, source))
+            held.append((row_place, source))
             if found or first is None:
                 yield from held
                 held = []
@@ -108,10 +110,10 @@ class Columns:
             raise first
         yield from held
 
-    def _source(self, entry: RowOrFault, place: str) -> str | Fault:
+    def _source(self, entry: RowOrFault, row_place: str) -> str | Fault:
         if isinstance(entry, Fault):
             return entry
-        if (cell := _cell(entry, self.source, place, _AS_LEARNT)) is None:
+        if (cell := _cell(entry, self.source, row_place, _AS_LEARNT)) is None:
             return Fault("empty")
         try:
             return self.document(cell)
@@ -139,15 +141,15 @@ class MissingColumn(UserError):
     fault: Fault
 
     @staticmethod
-    def of(place: str, names: Sequence[str], there: str, remedy: str) -> MissingColumn:
+    def of(row_place: str, names: Sequence[str], there: str, remedy: str) -> MissingColumn:
         """Make the error; ``there`` lists the columns that there are, ``remedy`` says what to do."""
         columns = " or ".join(map(repr, names))
-        error = MissingColumn(f"{place} has no column {columns}, but {there}: {remedy}")
+        error = MissingColumn(f"{row_place} has no column {columns}, but {there}: {remedy}")
         error.fault = Fault("malformed", f"no column {columns}, but {there}")
         return error
 
 
-def _cell(entry: Mapping[str, Any], names: Sequence[str], place: str, remedy: str) -> Any:
+def _cell(entry: Mapping[str, Any], names: Sequence[str], row_place: str, remedy: str) -> Any:
     there, inside_nothing = "", False
     for name in names:
         if not name:
@@ -160,7 +162,7 @@ def _cell(entry: Mapping[str, Any], names: Sequence[str], place: str, remedy: st
             there = there or str(error.args[0])
     if inside_nothing:
         return None
-    raise MissingColumn.of(place, names, there, remedy)
+    raise MissingColumn.of(row_place, names, there, remedy)
 
 
 def _value(entry: Mapping[str, Any], column: str) -> Any:

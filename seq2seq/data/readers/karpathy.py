@@ -33,23 +33,23 @@ class KarpathyReader(Reader):
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """Yield a row an image; one that does not say its split is a bad row of train."""
         for number, entry in self._entries(at):
-            said = self._split(entry)
-            if (said or "train") == split:
+            split_name = self._split(entry)
+            if (split_name or "train") == split:
                 row = self._row(entry, f"{self.file}: images[{number}]")
-                yield row if said else replace(row, record=None, problem="malformed", reason="no split")
+                yield row if split_name else replace(row, record=None, problem="malformed", reason="no split")
 
-    def _row(self, entry: Any, place: str) -> Row:
+    def _row(self, entry: Any, entry_place: str) -> Row:
         try:
             captions = [" ".join(sentence["raw"].split()) for sentence in entry["sentences"]]
             fields = {name: entry[name] for _, name, _, _ in Formatter().parse(self.images) if name}
         except (KeyError, TypeError, AttributeError):
-            return Row(place, problem="malformed", reason="no sentences, each with a text as raw, or no file")
+            return Row(entry_place, problem="malformed", reason="no sentences, each with a text as raw, or no file")
         if not all(isinstance(value, str) for value in fields.values()):
-            return Row(place, problem="malformed", reason="the name of a file that is no text")
+            return Row(entry_place, problem="malformed", reason="the name of a file that is no text")
         captions = [caption for caption in captions if caption]
         if not captions:
-            return Row(place, problem="empty")
-        return Row(place, Record(source=self.images.format(**fields), target=captions[0], references=captions))
+            return Row(entry_place, problem="empty")
+        return Row(entry_place, Record(source=self.images.format(**fields), target=captions[0], references=captions))
 
     def fingerprint(self, split: str, at: DataLocation) -> str:
         """Return a digest of the file's content."""

@@ -36,17 +36,17 @@ class TableReader(Tabular):
 
     def splits(self, at: DataLocation) -> list[str]:
         """The names of the files of the format."""
-        if (one := self._one(at)) is not None:
-            return one.splits(at)
-        found = {_split_of(file) for form in self._formats for file in at.folder.glob(f"*.{form}")}
-        if not found:
+        if (single_file := self._one(at)) is not None:
+            return single_file.splits(at)
+        table_files = {_split_of(file) for form in self._formats for file in at.folder.glob(f"*.{form}")}
+        if not table_files:
             raise UserError(f"{at.folder} has no SPLIT.{{{','.join(self._formats)}}} files (data.path)")
-        return sorted(found)
+        return sorted(table_files)
 
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         """One a row of the file."""
-        if (one := self._one(at)) is not None:
-            yield from one.rows(split, at)
+        if (single_file := self._one(at)) is not None:
+            yield from single_file.rows(split, at)
             return
         files = self._files(split, at)
         uniform = all(file.suffix[1:] in UNIFORM for file in files)
@@ -55,14 +55,14 @@ class TableReader(Tabular):
 
     def fingerprint(self, split: str, at: DataLocation) -> str:
         """Return a digest of the files' content."""
-        if (one := self._one(at)) is not None:
-            return one.fingerprint(split, at)
+        if (single_file := self._one(at)) is not None:
+            return single_file.fingerprint(split, at)
         return digest(self._files(split, at)) + self.options
 
     def files(self, split: str, at: DataLocation) -> str:
         """The file, or the first part of it."""
-        if (one := self._one(at)) is not None:
-            return one.files(split, at)
+        if (single_file := self._one(at)) is not None:
+            return single_file.files(split, at)
         there = self._files(split, at)
         return str(there[0] if there else at.folder / f"{split}.{'|'.join(self._formats)}")
 
@@ -77,10 +77,10 @@ class TableReader(Tabular):
         return OneTable(at.table, column=self.column, references=self.references, language=self.language)
 
     def _files(self, split: str, at: DataLocation) -> list[Path]:
-        several = (
+        table_suffixes = (
             sorted(file for file in at.folder.glob(f"*.{form}") if _split_of(file) == split) for form in self._formats
         )
-        return next(filter(None, several), [])
+        return next(filter(None, table_suffixes), [])
 
     @property
     def _formats(self) -> Sequence[str]:
@@ -132,8 +132,8 @@ NO_SPLIT = Fault("malformed", "the column split says nothing; it is train, valid
 
 def _said(entry: RowOrFault) -> str | None:
     """Return the split that an entry says it is of."""
-    said = entry.get("split") if isinstance(entry, Mapping) else None
-    return canonical(said.strip()) if isinstance(said, str) and said.strip() else None
+    split_name = entry.get("split") if isinstance(entry, Mapping) else None
+    return canonical(split_name.strip()) if isinstance(split_name, str) and split_name.strip() else None
 
 
 def _part(record: Record) -> str:
@@ -148,8 +148,8 @@ def _splits(table: Path, changed: int) -> frozenset[str]:
     named: set[str] = set()
     form = table.suffix[1:]
     for _, entry in FORMATS[form](table):
-        if (said := _said(entry)) is not None:
-            named.add(said)
+        if (split_name := _said(entry)) is not None:
+            named.add(split_name)
         if form in UNIFORM and isinstance(entry, Mapping) and "split" not in entry:
             break
     if not named:

@@ -40,12 +40,12 @@ class Inflection:
 
     def __init__(self, stem: Sequence[str]) -> None:
         self.form = list(stem)
-        self.sure = [[place, place] for place in range(len(stem))]
+        self.sure = [[letter_index, letter_index] for letter_index in range(len(stem))]
         self.possible: list[list[int]] = []
         self.origin = list(range(len(stem)))  # of each character, the source symbol
 
-    def add(self, tag: str, place: int) -> None:
-        """Put the suffix of ``tag``, the source symbol at ``place``, behind the form."""
+    def add(self, tag: str, letter_index: int) -> None:
+        """Put the suffix of ``tag``, the source symbol at ``letter_index``, behind the form."""
         last_is_vowel = self.form[-1] in VOWELS
         if tag == "PL":
             suffix = "lAr"
@@ -55,29 +55,29 @@ class Inflection:
             suffix = ("y" if last_is_vowel else "") + ("I" if tag == "ACC" else "A")
             if self.form[-1] in VOICED:
                 self.form[-1] = VOICED[self.form[-1]]
-                self.possible.append([place, len(self.form) - 1])
+                self.possible.append([letter_index, len(self.form) - 1])
         for letter in suffix:
-            self._append(letter, place)
+            self._append(letter, letter_index)
 
-    def _append(self, letter: str, place: int) -> None:
+    def _append(self, letter: str, letter_index: int) -> None:
         """Put a letter of a suffix behind the form; A and I follow the last vowel."""
-        self.sure.append([place, len(self.form)])
+        self.sure.append([letter_index, len(self.form)])
         if letter in "AI":
             before = max(index for index, character in enumerate(self.form) if character in VOWELS)
             vowel = self.form[before]
-            if self.origin[before] != place:
+            if self.origin[before] != letter_index:
                 self.possible.append([self.origin[before], len(self.form)])
             is_back = vowel in BACK
             letter = ("a" if is_back else "e") if letter == "A" else HIGH[is_back, vowel in ROUND]
         self.form.append(letter)
-        self.origin.append(place)
+        self.origin.append(letter_index)
 
 
 def inflected(stem: str, tags: Sequence[str]) -> Record:
     """Return the record of a stem and its tags."""
     inflection = Inflection(stem)
-    for place, tag in enumerate(tags, len(stem)):
-        inflection.add(tag, place)
+    for letter_index, tag in enumerate(tags, len(stem)):
+        inflection.add(tag, letter_index)
     record = Record(source=" ".join([*stem, *tags]), target=" ".join(inflection.form), alignment=inflection.sure)
     if inflection.possible:
         record["possible"] = inflection.possible
