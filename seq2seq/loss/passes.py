@@ -34,15 +34,13 @@ def teacher_forced(model: Seq2Seq, batch: Batch, *, need_weights: bool = False) 
     the encoder draws.
     """
     estimator = estimator_of(model)
+    if estimator.draws == 1 and estimator.baseline not in READINGS:
+        return Passes([model(batch, need_weights=need_weights)], estimator)
+    encoded = None if drawing(model.encoder) else model.encode(batch, need_weights=need_weights)
     state = RandomState(batch.index.device)
-    encoded = None
-    if not drawing(model.encoder):
-        encoded = model.encode(batch, need_weights=need_weights)
-        state = RandomState(batch.index.device)
     first = model(batch, encoded=encoded, need_weights=need_weights)
     draws, reference = [first], None
-    is_alone = estimator.draws == 1 and estimator.baseline not in READINGS
-    if is_alone or first.log_prob is None or not first.log_prob.any():
+    if first.log_prob is None or not first.log_prob.any():
         return Passes(draws, estimator)
     for draw in range(1, estimator.draws):
         with state.replayed(), reading(model, "sample", draw):
