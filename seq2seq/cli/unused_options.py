@@ -62,7 +62,10 @@ TRAINING = (
         "the reward is all that is learnt from: set training.reward_share below 1",
     ),
     Needless(
-        (*(f"training.{name}" for name in ("monitor", "mode", "patience", "validate_every", "metrics")),),
+        tuple(
+            f"training.{name}"
+            for name in ("monitor", "mode", "patience", "validate_every", "metrics", "attention_examples")
+        ),
         lambda c: not _validates(c),
         "nothing is validated with trainer.limit_val_batches=0",
     ),

@@ -87,8 +87,17 @@ def test_tables_in_three_forms(report: Path) -> None:
     assert all(float(row["low"]) <= float(row["score"]) <= float(row["high"]) for row in rows if row["low"])
     markdown = (report / "table.md").read_text()
     assert all(f"| {name} |" in markdown for name in NAMES)
+    onsets = {row["entry"]: (row["score"], row["signature"]) for row in rows if row["metric"] == "onset"}
+    assert onsets["rnn dot"] == ("", "updates until attention begins, never in 2 of 2") and onsets.keys() == NAMES
     latex = (report / "table.tex").read_text()
     assert r"transformer multi\_head & " in latex and r"\begin{tabular}" in latex
+
+
+def test_the_page_says_whose_attention_never_began(report: Path) -> None:
+    page = (report / "index.html").read_text()
+    assert "Attention never began in some runs: rnn additive (2 of 2), rnn dot (2 of 2), transformer" in page
+    for caption in ("Entropy of attention, as a share", "attention has begun once this is 0.1 nats a token"):
+        assert re.search(rf"<figcaption>[^<]*{caption}[^<]*</figcaption><svg", page), caption
 
 
 def test_the_page_holds_the_attention_that_was_kept(sweep: Path, report: Path) -> None:
