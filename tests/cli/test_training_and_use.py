@@ -31,7 +31,14 @@ from seq2seq.training.fit import FitResult
 from tests.conftest import TINY
 from tests.sampling import mostly_slow
 
-FITTED = FitResult(Path(), Path(), "nll", 2.5, 1, 1, 1, 1, 1.0, 1.0, None, 0, False)
+FITTED = FitResult(
+    *(Path(), Path(), "nll", 2.5),
+    *(1, 1, 1, 1, 1.0, 1.0),
+    *(None, 0, False),
+    onset=None,
+    nll_increase_averaged=None,
+)
+"""A run of one update."""
 SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
 
 
@@ -83,7 +90,8 @@ def test_a_run_says_how_long_it_trains_and_how_to_go_on(
     config = composed("train", *options)
     train.train(config, tmp_path / "first")
     assert "batches of 256 tokens, 4 updates an epoch; 3 updates in all" in caplog.messages
-    *_, line, command = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    (line, command), *_ = (pair for pair in itertools.pairwise(lines) if pair[0].startswith("best "))
     assert line == "best   nll of validation at update 3 of 3, still improving; to train on from there as a new run:"
     assert command == f"       python train.py training.init_from={tmp_path / 'first'}"
 
