@@ -278,7 +278,7 @@ class ComposedAttention(Attention):
 
     def _scaled_dot_product(self, queries: Tensor, keys: Tensor, values: Tensor, keep: Tensor) -> Tensor:
         assert isinstance(self.score, Dot)
-        queries, scale = self.score.queries(queries), self.score.scale / self._temperature
+        queries, scale = self.score.queries(queries), self.score.factor / self._temperature
         share = self.groups < self.heads
         p = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(

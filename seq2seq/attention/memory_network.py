@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Attention
 from seq2seq.attention.components.normalizers import Softmax
-from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.requirements import above_0, at_least_1
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 
@@ -26,7 +26,12 @@ class MemoryNetworkAttention(Attention):
     ``adjacent``, A^{k+1} = C^k (and T likewise), or ``layerwise``, one A and one C in all hops and
     u^{k+1} = H u^k + o^k (section 2.2). T (``temporal``) has a row for each of the ``max_length`` last positions,
     counted from the most recent; older ones are not in the memory (section 4.1). For the first ``linear_start`` of
-    training, hops have no softmax, p = u . m (section 4.2). u, m, c and T start from N(0, 0.1^2).
+    training, hops have no softmax, p = u . m (section 4.2). T starts from N(0, 0.1^2).
+
+    The paper embeds one-hot words by matrices that start from N(0, 0.1^2). x and q are dense here, so a step of the
+    optimiser moves all of m, c and u at once, and K hops multiply what it does. Hence two scales that the paper, where
+    both are 1, does without: p = softmax(``scale`` u . m), and A, B and C read ``input_scale`` x and ``input_scale`` q.
+    None is 1/sqrt of the width of m, and of x and q. Embeddings start with unit variance.
 
     The context is u^{K+1}: u^K + o^K, which is what the paper's answer, softmax(W (o^K + u^K)), reads, or layerwise
     H u^K + o^K. x_i is what the encoder made of word i; W = C^K and B = A^1 would tie vocabularies, which are not here.
@@ -40,6 +45,8 @@ class MemoryNetworkAttention(Attention):
         query_dim: int,
         source: SourceSpec,
         *,
+        scale: float | None = 1.0,
+        input_scale: float | None = 1.0,
         hops: int = 3,
         tying: str = "adjacent",
         dim: int | None = None,
@@ -61,6 +68,7 @@ class MemoryNetworkAttention(Attention):
         if tying not in TYINGS:
             raise UserError(f"tying={tying} is unknown; choose one of {', '.join(TYINGS)}")
         at_least_1(hops=hops, dim=dim, max_length=max_length)
+        above_0(scale=scale, input_scale=input_scale)
         if not 0.0 <= linear_start <= 1.0:
             raise UserError(f"linear_start={linear_start} must lie in 0..1")
         dim = dim or query_dim
@@ -73,18 +81,22 @@ class MemoryNetworkAttention(Attention):
         self.time = nn.Parameter(torch.empty(count, max_length, dim)) if temporal else None
         self.embed_query = nn.Linear(query_dim, dim, bias=False)
         self.between_hops = nn.Identity() if adjacent else nn.Linear(dim, dim, bias=False)
+        self.scale = dim**-0.5 if scale is None else scale
+        self.input_scales = [width**-0.5 if input_scale is None else input_scale for width in (source.width, query_dim)]
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.1)
-        with torch.no_grad():  # the paper's x and q are one-hot, ours are dense: u, m and c start as small as there
-            self.embed.mul_(source.width**-0.5)
-            self.embed_query.weight.mul_(query_dim**-0.5)
+        with torch.no_grad():  # vectors of unit variance are embedded as such
+            for weight, width, factor in zip(
+                (self.embed, self.embed_query.weight), (source.width, query_dim), self.input_scales, strict=True
+            ):
+                weight.normal_(std=width**-0.5 / factor)
         self.normalizer = Softmax(1)
         self.mass = "free" if linear_start else "one"
         self.register_buffer("linear", torch.tensor(linear_start > 0))
 
     def prepare(self, memory: Memory) -> Memory:
         """All embeddings of the memory (B, K + 1 or 2, S, D), and who is recent enough."""
-        memories = torch.einsum("bsv,kvd->bksd", memory.values, self.embed)
+        memories = torch.einsum("bsv,kvd->bksd", memory.values * self.input_scales[0], self.embed)
         mask = memory.mask
         if self.time is not None:
             age = memory.extent - 1 - memory.positions[..., 0]  # (B, S), 0 = most recent
@@ -107,9 +119,9 @@ class MemoryNetworkAttention(Attention):
         if mask is not None:
             visible = visible & mask
         embedded = memory.prepared["memories"].unbind(1)
-        u, hops = self.embed_query(query.vector), []
+        u, hops = self.embedded_query(query.vector), []
         for a, c in self.pairs:
-            scores = u @ embedded[a].mT  # (B, T, S)
+            scores = self.scale * u @ embedded[a].mT  # (B, T, S)
             weights = self.normalizer(scores, visible)
             if self.linear_start:
                 weights = torch.where(self.linear, scores.masked_fill(~visible, 0.0), weights)
@@ -117,6 +129,11 @@ class MemoryNetworkAttention(Attention):
             hops.append(weights)
         context = u * visible.any(-1, keepdim=True)  # u^1 must not fill an empty context
         return AttentionOutput(context, torch.stack(hops, 1) if need_weights else None, state)
+
+    def embedded_query(self, vectors: Tensor) -> Tensor:
+        """u^1 = B q (B, T, D) of vectors (B, T, Q)."""
+        embedded: Tensor = self.embed_query(self.input_scales[1] * vectors)
+        return embedded
 
     def alignment(self, weights: Tensor) -> Tensor:
         """The last hop's (B, T, S)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from seq2seq.attention.types import SourceSpec
 from seq2seq.errors import UserError
 
@@ -11,6 +13,13 @@ def at_least_1(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise UserError(f"{name}={count} must be at least 1")
+
+
+def above_0(**factors: float | None) -> None:
+    """Refuse factors that are not above 0, or not finite. None stands for a default that is chosen later."""
+    for name, factor in factors.items():
+        if factor is not None and not 0 < factor < math.inf:
+            raise UserError(f"{name}={factor} must be above 0")
 
 
 MEMORY = "attention that remembers where it looked needs a source that stays the same; it can't be self-attention"

@@ -21,6 +21,10 @@ AttentionState = dict[str, Tensor]
 Names that begin with ``transform.`` belong to a weights transform; mechanisms neither read nor write them.
 """
 
+States = Literal["bounded", "normalised"]
+"""What queries and memory are: states of an LSTM or GRU, bounded by tanh, or vectors of about unit variance on either
+side, as layer norms and convolutions make them."""
+
 WeightsTransform = Callable[[Tensor], Tensor]
 """Weights (B, T, S), (B, H, T, S) or (B, 1, H T, S) -> other weights of the same shape, to make the context of.
 
@@ -39,6 +43,7 @@ class SourceSpec:
     causal: bool = False  # decoder self-attention: the memory grows with the queries, and none may look ahead
     position: Literal["none", "rotary", "alibi"] = "none"  # relative positions that the slot wants inside the scores
     input_dim: int = 0  # E, the width of ``Query.input``; 0 where a decoder gives none
+    states: States = "bounded"
     last: bool = True  # whether alternatives are read, as the last layer's are, and the target is known in training
 
     @property

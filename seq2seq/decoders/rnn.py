@@ -52,6 +52,8 @@ class RNNDecoder(Decoder):
     ``order: bahdanau`` (2015, section 3): attention asks with s_{t-1}, s_t = RNN([E y_{t-1}; c_t], s_{t-1}), and
     the readout is a maxout of s_{t-1}, E y_{t-1} and c_t. It always feeds the context in.
 
+    Embeddings are multiplied by sqrt(``embedding_dim``) if ``scale_embedding``, as in a Transformer.
+
     With ``gate``, what the source gives is scaled by beta_t = sigmoid(f_beta(s)), s the state that asked (Xu 2015,
     section 4.2.1).
     """
@@ -64,6 +66,7 @@ class RNNDecoder(Decoder):
         dim: Width,
         embedding_dim: Width,
         attention: AttentionFactory,
+        scale_embedding: bool = False,
         layers: Layers = 1,
         cell: str = "lstm",
         order: str = "luong",
@@ -82,7 +85,7 @@ class RNNDecoder(Decoder):
         if order == "bahdanau" and not input_feeding:
             raise UserError("order=bahdanau feeds its context in by definition; input_feeding=false is Luong's option")
         self.order, self.input_feeding = order, input_feeding
-        self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
+        self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout, scale=scale_embedding)
         self.attention = attention(dim, replace(encoder.source, input_dim=embedding_dim))
         past = SourceSpec(dim, is_self=True, causal=True)
         own = None if self_attention is None else self_attention(dim, past)

@@ -119,8 +119,8 @@ class TransformerDecoder(Decoder):
             positions=positions,
             max_length=max_length,
         )
-        source = replace(encoder.source, input_dim=dim)
-        past = SourceSpec(dim, is_self=True, causal=True, position=relative(positions))
+        source = replace(encoder.source, input_dim=dim, states="normalised")
+        past = SourceSpec(dim, is_self=True, causal=True, position=relative(positions), states="normalised")
         self.layers = Stack(
             DecoderLayer(
                 dim,

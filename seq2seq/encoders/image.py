@@ -37,7 +37,7 @@ class GridEncoder(Encoder):
     def __init__(self, dim: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.source = SourceSpec(dim, axes=2)
+        self.source = SourceSpec(dim, axes=2, states="normalised")
         self.final_dim, self.final_layers = dim, 1
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)

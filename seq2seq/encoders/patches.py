@@ -45,7 +45,7 @@ class PatchEncoder(GridEncoder):
         self.patches = nn.Conv2d(3, dim, patch, patch)
         self.places = PositionCodes(dim)
         self.dropout = Dropout(dropout)
-        inner = SourceSpec(dim, axes=2, is_self=True)
+        inner = SourceSpec(dim, axes=2, is_self=True, states="normalised")
         self.layers = Stack(
             EncoderLayer(inner, self_attention, ff_dim, dropout, norm, activation) for _ in range(layers)
         )

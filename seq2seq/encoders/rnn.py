@@ -25,7 +25,8 @@ class RNNEncoder(SequenceEncoder):
     """h_j = [fwd_j; bwd_j] (Bahdanau 2015, section 3.2), or one direction, in ``layers`` layers; with
     ``self_attention``, h_j + c_j, c_j what h_j attends to among all h.
 
-    ``dim`` is the width of the memory, shared by the directions, ``embedding_dim`` that of what it reads. Sentences are
+    ``dim`` is the width of the memory, shared by the directions, ``embedding_dim`` that of what it reads, times
+    sqrt(``embedding_dim``) if ``scale_embedding``, as in a Transformer. Sentences are
     not packed: the backward direction runs over each sentence turned round in place, which keeps PyTorch's fused
     kernels on the CPU and needs no lengths on the host.
     """
@@ -36,6 +37,7 @@ class RNNEncoder(SequenceEncoder):
         *,
         dim: Width,
         embedding_dim: Width,
+        scale_embedding: bool = False,
         layers: Layers = 1,
         cell: str = "lstm",
         bidirectional: bool = True,
@@ -48,7 +50,7 @@ class RNNEncoder(SequenceEncoder):
         if bidirectional and dim % 2:
             raise UserError(f"dim={dim} is shared by two directions and must be even")
         if vocabulary is not None:
-            self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout)
+            self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout, scale=scale_embedding)
         self.directions = 2 if bidirectional else 1
         width = dim // self.directions
         inputs = ([embedding_dim] + [dim] * layers)[:layers]

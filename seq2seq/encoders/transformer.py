@@ -74,12 +74,12 @@ class TransformerEncoder(SequenceEncoder):
                 positions=positions,
                 max_length=max_length,
             )
-        inner = SourceSpec(dim, is_self=True, position=relative(positions))
+        inner = SourceSpec(dim, is_self=True, position=relative(positions), states="normalised")
         self.layers = Stack(
             EncoderLayer(inner, self_attention, ff_dim, dropout, norm, activation) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
-        self.source = SourceSpec(dim)
+        self.source = SourceSpec(dim, states="normalised")
         self.final_dim, self.final_layers = dim, 1
 
     def encode(self, x: Tensor, mask: Tensor, *, need_weights: bool = False) -> EncoderOutput:

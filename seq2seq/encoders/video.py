@@ -32,7 +32,7 @@ class VideoEncoder(Encoder):
         super().__init__()
         self.frames = frames(vocabulary)
         dim = self.frames.source.width
-        self.source = SourceSpec(dim)
+        self.source = SourceSpec(dim, states=self.frames.source.states)
         self.final_dim, self.final_layers = dim, 1
 
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:

@@ -151,16 +151,43 @@ def test_refusals() -> None:
         with pytest.raises(UserError, match=message):
             MemoryNetworkAttention(Q, source)
     MemoryNetworkAttention(Q, SourceSpec(V, axes=2), temporal=False)
-    for wrong in ({"tying": "none"}, {"hops": 0}, {"max_length": 0}, {"linear_start": 2.0}, {"dropout": -0.5}):
+    for wrong in (
+        {"tying": "none"},
+        {"hops": 0},
+        {"max_length": 0},
+        {"linear_start": 2.0},
+        {"dropout": -0.5},
+        {"scale": 0.0},
+        {"input_scale": -1.0},
+    ):
         with pytest.raises(UserError, match=rf"^{next(iter(wrong))}="):
             made(**wrong)
 
 
-@pytest.mark.parametrize("tying", ["adjacent", "layerwise"])
-def test_embeddings_start_as_the_paper_s_do(tying: str) -> None:
-    """Of dense vectors of unit variance as of one-hot ones: N(0, 0.1^2) a component."""
+@every_tying
+@pytest.mark.parametrize("scales", [{"scale": None, "input_scale": None}, {}], ids=["default", "paper"])
+def test_embeddings_start_with_unit_variance(tying: str, scales: dict[str, None]) -> None:
+    """Of dense vectors of unit variance, whatever they are multiplied by before."""
     torch.manual_seed(0)
-    ours = MemoryNetworkAttention(64, SourceSpec(32), tying=tying, temporal=False)
+    ours = MemoryNetworkAttention(64, SourceSpec(32), tying=tying, temporal=False, **scales)
     prepared = ours.prepare(Memory.of(torch.randn(2, 50, 32), torch.ones(2, 50, dtype=torch.bool)))
-    assert prepared.prepared["memories"].std().item() == pytest.approx(0.1, rel=0.05)
-    assert ours.embed_query(torch.randn(100, 64)).std().item() == pytest.approx(0.1, rel=0.05)
+    assert prepared.prepared["memories"].std().item() == pytest.approx(1.0, rel=0.05)
+    assert ours.embedded_query(torch.randn(100, 64)).std().item() == pytest.approx(1.0, rel=0.05)
+
+
+def test_scales_by_hand() -> None:
+    """One hop of width 1 over x = 0 and 1: p = softmax(3 u m), u = 0.5 q, m = 0.5 x, c = 0.5 x."""
+    attention = made(dim=1, hops=1, temporal=False, scale=3.0, input_scale=0.5)
+    attention.embed.data.fill_(1.0)
+    attention.embed_query.weight.data.fill_(1.0)
+    values = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]], dtype=torch.float64)
+    query = torch.tensor([[[2.0, 0.0, 0.0, 0.0]]], dtype=torch.float64)  # u = 1, scores 0 and 1.5
+    answer = walk(attention, query, Memory.of(values, torch.ones(1, 2, dtype=torch.bool)))
+    second = math.exp(1.5) / (1 + math.exp(1.5))
+    assert answer.weights.flatten().tolist() == pytest.approx([1 - second, second])
+    assert answer.context.item() == pytest.approx(1 + 0.5 * second)
+
+
+def test_scales_follow_the_widths() -> None:
+    attention = MemoryNetworkAttention(16, SourceSpec(4), dim=25, scale=None, input_scale=None)
+    assert (attention.scale, *attention.input_scales) == pytest.approx((1 / 5, 1 / 2, 1 / 4))

@@ -54,7 +54,7 @@ class RelativeAttention(ComposedAttention):
     def compare(self, queries: HeadQueries, keys: Tensor, memory: Memory) -> Tensor:
         """Scores (B, H, T, S); the tables are met once a distance, not once a pair (the paper's section 3.3)."""
         assert isinstance(self.score, Dot)
-        terms = (self.score.queries(queries.vectors) * self.score.scale) @ self.key_table.T  # (B, H, T, 2K + 1)
+        terms = (self.score.queries(queries.vectors) * self.score.factor) @ self.key_table.T  # (B, H, T, 2K + 1)
         return super().compare(queries, keys, memory) + terms.gather(-1, self._distance(queries))
 
     def read(self, weights: Tensor, values: Tensor, queries: HeadQueries) -> Tensor:

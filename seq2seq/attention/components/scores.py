@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seq2seq.attention.component import AttentionComponent
 from seq2seq.attention.components.additive import fused_additive, plain_additive
-from seq2seq.attention.requirements import at_least_1
+from seq2seq.attention.requirements import above_0, at_least_1
 from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.layers.kernels import is_plain
@@ -23,11 +23,33 @@ from seq2seq.layers.tensors import wide_dtype
 
 
 class Score(AttentionComponent, ABC):
-    """e(q, k) for all pairs. ``heads`` copies of its parameters, one a head."""
+    """``scale`` times e(q, k) for all pairs, ``heads`` copies of its parameters, one a head.
 
-    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec) -> None:
+    The scale belongs to the forward pass. Folded into the initial values of a matrix it would not last: Adam's steps
+    are as large for a small matrix as for a large one.
+
+    Args:
+        query_dim: Q.
+        key_dim: K.
+        heads: H.
+        source: What is attended over.
+        scale: What the paper's formula is multiplied by; None = what suits the vectors of ``source`` (``own_scale``).
+
+    Raises:
+        UserError: The scale is not above 0.
+    """
+
+    def __init__(
+        self, query_dim: int, key_dim: int, heads: int, source: SourceSpec, *, scale: float | None = 1.0
+    ) -> None:
         super().__init__()
+        above_0(scale=scale)
         self.query_dim, self.key_dim, self.heads = query_dim, key_dim, heads
+        self.scale = self.own_scale(source) if scale is None else scale
+
+    def own_scale(self, source: SourceSpec) -> float:
+        """Return the scale where none is chosen."""
+        return 1.0
 
     def keys(self, keys: Tensor) -> Tensor:
         """(B, H, S, K) -> what ``forward`` compares with, leading (B, H, S)."""
@@ -49,8 +71,17 @@ class Dot(Score):
     ``queries``, ``keys`` or ``scale``: e = scale queries(q) . keys(k).
     """
 
-    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec, *, gain: bool = False) -> None:
-        super().__init__(query_dim, key_dim, heads, source)
+    def __init__(
+        self,
+        query_dim: int,
+        key_dim: int,
+        heads: int,
+        source: SourceSpec,
+        *,
+        scale: float | None = 1.0,
+        gain: bool = False,
+    ) -> None:
+        super().__init__(query_dim, key_dim, heads, source, scale=scale)
         if query_dim != key_dim and not self.widens:
             raise UserError(
                 f"a dot product needs equal widths, but queries have {query_dim} and keys {key_dim}; "
@@ -64,40 +95,51 @@ class Dot(Score):
         """(B, H, T, Q) -> what is multiplied with prepared keys, (B, H, T, Q)."""
         return queries if self.gain is None else queries * self.gain[:, None, None]
 
+    def own_scale(self, source: SourceSpec) -> float:
+        """1/sqrt(Q) for vectors of unit variance, whose products have a deviation of sqrt(Q); else 1."""
+        return self.query_dim**-0.5 if source.states == "normalised" else 1.0
+
     @property
-    def scale(self) -> float:
+    def factor(self) -> float:
         """What the product is multiplied by."""
-        return 1.0
+        return self.scale
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
         """(B, H, T, Q), (B, H, S, Q) -> (B, H, T, S)."""
-        return (self.queries(queries) * self.scale) @ keys.transpose(-1, -2)
+        return (self.queries(queries) * self.factor) @ keys.transpose(-1, -2)
 
 
 class ScaledDot(Dot):
     """e = q . k / sqrt(Q) (Vaswani 2017, section 3.2.1)."""
 
+    def own_scale(self, source: SourceSpec) -> float:
+        """1: the formula has its scale."""
+        return 1.0
+
     @property
-    def scale(self) -> float:
-        """1/sqrt(width of a head)."""
-        return 1.0 / math.sqrt(self.query_dim)
+    def factor(self) -> float:
+        """1/sqrt(width of a head), times the scale."""
+        return self.scale / math.sqrt(self.query_dim)
 
 
 class General(Dot):
-    """e = q^T W k (Luong 2015, section 3.1). W k is made once a source.
-
-    W starts at Xavier's / sqrt(Q), so that vectors of unit variance, as layer norms make them, start with scores of
-    unit variance: the paper's states, bounded by tanh, are small, and scores that start large saturate the softmax.
-    """
+    """e = q^T W k (Luong 2015, section 3.1). W starts Xavier-uniform; W k is made once a source."""
 
     widens = True
 
-    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec, *, gain: bool = False) -> None:
-        super().__init__(query_dim, key_dim, heads, source, gain=gain)
+    def __init__(
+        self,
+        query_dim: int,
+        key_dim: int,
+        heads: int,
+        source: SourceSpec,
+        *,
+        scale: float | None = 1.0,
+        gain: bool = False,
+    ) -> None:
+        super().__init__(query_dim, key_dim, heads, source, scale=scale, gain=gain)
         self.weight = nn.Parameter(torch.empty(heads, query_dim, key_dim))
         _xavier(self.weight, query_dim, key_dim)
-        with torch.no_grad():
-            self.weight.mul_(query_dim**-0.5)
 
     def keys(self, keys: Tensor) -> Tensor:
         """(B, H, S, K) -> (B, H, S, Q)."""
@@ -119,18 +161,23 @@ class Cosine(Dot):
         heads: int,
         source: SourceSpec,
         *,
+        scale: float | None = 1.0,
         gain: float = 10.0,
         learn: bool = True,
     ) -> None:
-        super().__init__(query_dim, key_dim, heads, source, gain=learn)
+        super().__init__(query_dim, key_dim, heads, source, scale=scale, gain=learn)
         self.start = gain
         if self.gain is not None:
             nn.init.constant_(self.gain, gain)
 
+    def own_scale(self, source: SourceSpec) -> float:
+        """1: lengths play no part."""
+        return 1.0
+
     @property
-    def scale(self) -> float:
-        """g, where it isn't learned."""
-        return self.start if self.gain is None else 1.0
+    def factor(self) -> float:
+        """The scale; times g, where it isn't learned."""
+        return self.scale * self.start if self.gain is None else self.scale
 
     def queries(self, queries: Tensor) -> Tensor:
         """(B, H, T, Q) -> g q / |q|."""
@@ -157,12 +204,13 @@ class Additive(Score):
         heads: int,
         source: SourceSpec,
         *,
+        scale: float | None = 1.0,
         dim: int | None = None,
         bias: bool = False,
         init_std: float | None = None,
         normalize: bool = False,
     ) -> None:
-        super().__init__(query_dim, key_dim, heads, source)
+        super().__init__(query_dim, key_dim, heads, source, scale=scale)
         at_least_1(dim=dim)
         if init_std is not None and init_std < 0:
             raise UserError(f"init_std={init_std} is a standard deviation and must be at least 0")
@@ -194,7 +242,7 @@ class Additive(Score):
             vector = self.gain[:, None] * vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
         projected = torch.einsum("bhtq,hqa->bhta", queries, self.query_weight)
         additive = plain_additive if is_plain() else fused_additive
-        return additive(projected, keys, vector.to(keys.dtype))
+        return additive(projected, keys, self.scale * vector.to(keys.dtype))
 
 
 class Location(Score):
@@ -204,8 +252,17 @@ class Location(Score):
     Masked before the normaliser, so that rows sum to one.
     """
 
-    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec, *, max_length: int = 128) -> None:
-        super().__init__(query_dim, key_dim, heads, source)
+    def __init__(
+        self,
+        query_dim: int,
+        key_dim: int,
+        heads: int,
+        source: SourceSpec,
+        *,
+        scale: float | None = 1.0,
+        max_length: int = 128,
+    ) -> None:
+        super().__init__(query_dim, key_dim, heads, source, scale=scale)
         if source.axes != 1:
             raise UserError("the location score indexes positions in time; image regions have no such order")
         if source.causal:
@@ -221,13 +278,16 @@ class Location(Score):
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
         """(B, H, T, Q) -> (B, H, T, S)."""
-        scores = torch.einsum("bhtq,hql->bhtl", queries, self.weight)  # (B, H, T, max_length)
+        scores = self.scale * torch.einsum("bhtq,hql->bhtl", queries, self.weight)  # (B, H, T, max_length)
         place = memory.positions[..., 0].clamp(max=self.max_length - 1)  # (B, S)
         return scores.gather(-1, place[:, None, None, :].expand(*scores.shape[:-1], -1))
 
 
 class Constant(Score):
     """e = 0: every position is as good as another. The baseline that looks at nothing."""
+
+    def __init__(self, query_dim: int, key_dim: int, heads: int, source: SourceSpec) -> None:
+        super().__init__(query_dim, key_dim, heads, source)
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
         """(B, H, T, Q) -> zeros (B, H, T, S)."""

@@ -117,10 +117,10 @@ def test_a_gain_is_of_a_head_and_does_not_decay(score: type[Dot]) -> None:
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("name", ["cosine", "dot", "general"])
-def test_gains_on_the_fused_path(name: str, groups: int) -> None:
-    option = [] if name == "cosine" else ["attention.score.gain=true"]
+def test_gains_and_scales_on_the_fused_path(name: str, groups: int) -> None:
+    options = ["attention.score.scale=0.7", *([] if name == "cosine" else ["attention.score.gain=true"])]
     ours = mechanism(
-        "attention", "multi_head", SourceSpec(8), f"attention/score={name}", f"attention.groups={groups}", *option
+        "attention", "multi_head", SourceSpec(8), f"attention/score={name}", f"attention.groups={groups}", *options
     )
     queries, source = noise(2, T, 8), memory(S, 3)
     close(walk(ours, queries, source, need_weights=False).context, walk(ours, queries, source).context)
@@ -253,8 +253,40 @@ def test_additive_keeps_little_for_the_backward_pass() -> None:
     assert sum(kept.values()) < 2 * 50 * 50 * 512 * 4 / 5
 
 
-def test_general_starts_with_scores_of_unit_variance() -> None:
+@pytest.mark.parametrize("score", [Dot, General])
+def test_products_of_normalised_vectors_start_with_unit_variance(score: type[Dot]) -> None:
+    """None follows the model; by default, as in configs of before the option, there is no scale but the formula's."""
     torch.manual_seed(0)
-    score = General(64, 64, 1, SourceSpec(64))
     queries, keys = torch.randn(1, 1, 200, 64), torch.randn(1, 1, 200, 64)
-    assert scores(score, queries, keys).std().item() == pytest.approx(1.0, rel=0.1)
+    normalised = SourceSpec(64, states="normalised")
+    assert scores(score(64, 64, 1, normalised, scale=None), queries, keys).std().item() == pytest.approx(1.0, rel=0.1)
+    assert score(64, 64, 1, SourceSpec(64), scale=None).scale == 1.0
+    assert score(64, 64, 1, normalised).scale == 1.0
+
+
+SCALED = {
+    "dot": (Dot, {}),
+    "scaled_dot": (ScaledDot, {}),
+    "general": (General, {}),
+    "cosine": (Cosine, {}),
+    "cosine-fixed": (Cosine, {"learn": False}),
+    "additive": (Additive, {"bias": True}),
+    "additive-normed": (Additive, {"normalize": True}),
+    "location": (Location, {"max_length": 9}),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_scale_multiplies_the_formula(name: str) -> None:
+    kind, options = SCALED[name]
+    source = SourceSpec(Q, states="normalised")
+    plain, scaled = (randomise(kind(Q, Q, HEADS, source, scale=scale, **options).double()) for scale in (1.0, 2.5))
+    queries, keys = noise(2, HEADS, T, Q), noise(2, HEADS, S, Q, seed=1)
+    close(scores(scaled, queries, keys), 2.5 * scores(plain, queries, keys))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
+def test_a_scale_is_above_0(scale: float) -> None:
+    for kind, options in SCALED.values():
+        with pytest.raises(UserError, match=r"^scale=.* must be above 0"):
+            kind(Q, Q, 1, SourceSpec(Q), scale=scale, **options)
