@@ -318,8 +318,10 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
     if not isinstance(config.resume, str):
         raise UserError(f"resume={config.resume}: must be a run directory or one of its checkpoints")
     path = checkpoint.find_last(config.resume)
-    if results(checkpoint.run_of(path)) is not None:
-        raise UserError(f"{checkpoint.run_of(path)} is finished (it has results.json); start a new run instead")
+    if results(run := checkpoint.run_of(path)) is not None:
+        raise UserError(
+            f"{run} is finished (it has results.json): training.init_from={run} trains on from its best weights"
+        )
     found, content = checkpoint.stored_config(path)
     found = machine.resumed(found, plain(config), source=str(path))
     stored.check_present(found, str(path), (*stored.FOR_TRAINING, "data"))

@@ -167,7 +167,7 @@ def test_every_experiment_could_be_trained(name: str) -> None:
 def test_results_are_never_written_over(run: Path) -> None:
     with pytest.raises(UserError, match="already holds a run"):
         train.train(composed("train", "logger=csv"), run)
-    with pytest.raises(UserError, match="is finished"):
+    with pytest.raises(UserError, match=r"is finished .*: training\.init_from=.* trains on"):
         train.check(composed("resume", f"resume={run}", "trainer.max_steps=5"))
 
 

@@ -64,6 +64,14 @@ def test_a_plan_is_of_the_updates_of_a_trainer(prepare: Callable[..., Any]) -> N
     assert updates_of(config, corpus) == batches
 
 
+def test_a_stream_has_no_number_of_updates(prepare: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    config, corpus, _ = prepare(**OPEN, **{"data.streaming": True})
+    plan = planned(config, corpus)
+    assert (plan.data.max_tokens, plan.trainer.max_epochs) == (4096, 30)
+    assert caplog.messages[-1] == "batches of 4,096 tokens; 30 epochs"
+
+
 @pytest.mark.parametrize(
     "keys",
     [
