@@ -16,9 +16,10 @@ from tests.catalogue import WIDTH, batch, model, noise, randomise
 
 
 def attend(probe: Seq2Seq, query: Tensor, encoded: EncoderOutput) -> Tensor:
-    """c = sum_j softmax_j(q^T W h_j) h_j."""
+    """c = sum_j softmax_j(q^T W h_j / sqrt(Q)) h_j."""
     values, mask = encoded.memory.values, encoded.memory.mask
     scores = torch.einsum("bq,qk,bsk->bs", query, probe.decoder.attention.score.weight[0], values)
+    scores = scores * WIDTH**-0.5
     return torch.einsum("bs,bsk->bk", scores.masked_fill(~mask, -torch.inf).softmax(-1), values)
 
 
@@ -50,7 +51,7 @@ def test_luong(feeding: bool) -> None:
 
 @pytest.mark.parametrize("feeding", [True, False])
 def test_intra_decoder_attention(feeding: bool) -> None:
-    """h~_t = tanh(W_c [c^e_t; c^d_t; h_t]), c^d_t = sum_{s < t} softmax(h_t^T W h_s) h_s, zero at first (Paulus 2017,
+    """h~_t = tanh(W_c [c^e_t; c^d_t; h_t]), c^d_t = sum_{s < t} softmax(h_t^T W h_s / sqrt(Q)) h_s, 0 at first (Paulus 2017,
     section 2.2).
     """
     fed = f"decoder.input_feeding={feeding}".lower()
@@ -58,7 +59,7 @@ def test_intra_decoder_attention(feeding: bool) -> None:
     data = batch()
     encoded, lstm = probe.encoder(data), torch_cell(probe, nn.LSTMCell)
     h, c = torch.tanh(probe.decoder.bridge.maps[0](encoded.hidden[:, 0])).chunk(2, -1)
-    w = probe.decoder.self_attention.score.weight[0]
+    w = WIDTH**-0.5 * probe.decoder.self_attention.score.weight[0]
     earlier: list[Tensor] = []
     rows, features = [], [torch.zeros(3, WIDTH).double()]
     for word in probe.decoder.embedding(data.target_in).unbind(1):

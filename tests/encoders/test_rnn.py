@@ -100,3 +100,24 @@ def test_refusals() -> None:
         RNNEncoder(9, dim=7, embedding_dim=E)
     with pytest.raises(UserError, match="cell=tanh is unknown"):
         RNNEncoder(9, dim=6, embedding_dim=E, cell="tanh")
+
+
+def test_scaled_embeddings() -> None:
+    """sqrt(E) times the table, in the forward pass: the parameters are the same."""
+    plain, scaled = encoder(), encoder(scale_embedding=True)
+    with torch.no_grad():
+        plain.embedding.table.weight.mul_(E**0.5)
+    close(scaled(batch()).memory.values, plain(batch()).memory.values)
+    with torch.no_grad():
+        plain.embedding.table.weight.div_(E**0.5)
+    close(plain.embedding.table.weight, scaled.embedding.table.weight)
+
+
+def test_a_recipe_s_first_states_are_not_near_0() -> None:
+    """As those of embeddings of deviation 1/sqrt(E) are, from which attention begins late."""
+    torch.manual_seed(0)
+    composed = config("model.dim=128", "model.embedding_dim=64")
+    ours = build_node(composed.encoder)(SOURCE_VOCABULARY)
+    unscaled = build_node({**composed.encoder, "scale_embedding": False})(SOURCE_VOCABULARY)
+    assert ours(batch()).memory.values.std() > 0.15
+    assert unscaled(batch()).memory.values.std() < 0.08

@@ -141,6 +141,10 @@ class General(Dot):
         self.weight = nn.Parameter(torch.empty(heads, query_dim, key_dim))
         _xavier(self.weight, query_dim, key_dim)
 
+    def own_scale(self, source: SourceSpec) -> float:
+        """1/sqrt(Q), of any vectors: W grows where they are small."""
+        return self.query_dim**-0.5
+
     def keys(self, keys: Tensor) -> Tensor:
         """(B, H, S, K) -> (B, H, S, Q)."""
         return torch.einsum("bhsk,hqk->bhsq", keys, self.weight)

@@ -107,11 +107,12 @@ def test_one_head_without_projections() -> None:
         ours = mechanism(
             "self_attention", "relative", ENCODER, f"attention/score@self_attention.score={score}",
             "self_attention.heads=1", "self_attention.project=false", "self_attention.clip=2",
+            "self_attention.score.scale=0.7",
         )  # fmt: skip
         queries, values = noise(1, T, WIDTH), memory(T)
         keys = ours.score.keys(values.values[:, None])[0, 0]
         away = (torch.arange(T) - torch.arange(T)[:, None]).clamp(-2, 2) + 2
-        weights = torch.einsum("td,tsd->ts", queries[0], keys + ours.key_table[away]).softmax(-1)
+        weights = (0.7 * torch.einsum("td,tsd->ts", queries[0], keys + ours.key_table[away])).softmax(-1)
         context = torch.einsum("ts,tsd->td", weights, values.values[0] + ours.value_table[away])
         close(walk(ours, queries, values).context[0], context)
 

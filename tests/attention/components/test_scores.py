@@ -260,7 +260,7 @@ def test_products_of_normalised_vectors_start_with_unit_variance(score: type[Dot
     queries, keys = torch.randn(1, 1, 200, 64), torch.randn(1, 1, 200, 64)
     normalised = SourceSpec(64, states="normalised")
     assert scores(score(64, 64, 1, normalised, scale=None), queries, keys).std().item() == pytest.approx(1.0, rel=0.1)
-    assert score(64, 64, 1, SourceSpec(64), scale=None).scale == 1.0
+    assert score(64, 64, 1, SourceSpec(64), scale=None).scale == (1.0 if score is Dot else 1 / 8)
     assert score(64, 64, 1, normalised).scale == 1.0
 
 
