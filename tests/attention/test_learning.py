@@ -1,5 +1,4 @@
-"""Attention begins to learn under the default recipe: its scores get a gradient, and it neither looks everywhere nor has
-chosen at once."""
+"""Attention begins to learn under the default recipe: scores get a gradient, and weights are neither even nor certain."""
 
 from __future__ import annotations
 
