@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.attention.base import Attention
+from seq2seq.attention.components.selections import Estimator, drawing
 from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
@@ -48,8 +49,10 @@ def changed(node: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[
     return {**node, head: changed(node[head], tuple(rest), value) if rest else value}
 
 
-def behaviour(node: Mapping[str, Any], source: SourceSpec) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Start, and the answers as training goes and in evaluation with their gradients, under fixed seeds."""
+def behaviour(node: Mapping[str, Any], source: SourceSpec) -> tuple[dict[str, Tensor], list[Tensor], list[Estimator]]:
+    """Start, the answers as training goes and in evaluation with their gradients, under fixed seeds, and what the loss
+    is told of draws (tests/loss/test_estimators.py holds what it makes of it).
+    """
     torch.manual_seed(0)
     attention: Attention = build_node(node, WIDTH, source)
     attention.double()
@@ -65,7 +68,7 @@ def behaviour(node: Mapping[str, Any], source: SourceSpec) -> tuple[dict[str, Te
         total = (context * noise(*context.shape, seed=4)).sum() + sum(x.sum() for x in answer.penalties.values())
         gradients = torch.autograd.grad(total, [queries, values.values], allow_unused=True)
         answers += [context, *(gradient for gradient in gradients if gradient is not None)]
-    return attention.state_dict(), answers
+    return attention.state_dict(), answers, [selection.estimator for selection in drawing(attention)]
 
 
 def differ(one: list[Tensor], another: list[Tensor]) -> bool:
@@ -74,14 +77,16 @@ def differ(one: list[Tensor], another: list[Tensor]) -> bool:
 
 def is_alive(node: Mapping[str, Any], source: SourceSpec, path: tuple[str, ...], value: Any) -> bool:
     """Whether another value makes a difference, or is refused."""
-    start, answers = behaviour(node, source)
+    start, answers, estimators = behaviour(node, source)
     shapes = {name: tensor.shape for name, tensor in start.items()}
     for candidate in other(value):
         try:
-            new_start, new_answers = behaviour(changed(node, path, candidate), source)
+            new_start, new_answers, new_estimators = behaviour(changed(node, path, candidate), source)
         except UserError:
             return True
         if {name: tensor.shape for name, tensor in new_start.items()} != shapes or differ(answers, new_answers):
+            return True
+        if new_estimators != estimators:
             return True
     return False
 

@@ -141,7 +141,7 @@ def test_rewards_of_outputs() -> None:
     whole, cut, longer = ended([0] * 3, texts, [True, False, False])
     assert whole > cut and whole > longer
     for name in ("ter", "meteor", "sense"):
-        with pytest.raises(UserError, match=rf"^reward={name} is none of: bleu, chrf"):
+        with pytest.raises(UserError, match=rf"^reward={name} is none of: bleu, bleu_lc, chrf"):
             reward(name, told)
 
 
