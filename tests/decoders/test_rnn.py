@@ -51,8 +51,8 @@ def test_luong(feeding: bool) -> None:
 
 @pytest.mark.parametrize("feeding", [True, False])
 def test_intra_decoder_attention(feeding: bool) -> None:
-    """h~_t = tanh(W_c [c^e_t; c^d_t; h_t]), c^d_t = sum_{s < t} softmax(h_t^T W h_s / sqrt(Q)) h_s, 0 at first (Paulus 2017,
-    section 2.2).
+    """h~_t = tanh(W_c [c^e_t; c^d_t; h_t]), c^d_t = sum_{s < t} softmax(h_t^T W h_s / sqrt(Q)) h_s, 0 at first (Paulus
+    2017, section 2.2).
     """
     fed = f"decoder.input_feeding={feeding}".lower()
     probe = model("attention=general", "model.embedding_dim=5", fed, "self_attention@decoder_self=general")
