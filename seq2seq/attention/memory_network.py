@@ -31,8 +31,8 @@ class MemoryNetworkAttention(Attention):
     The paper embeds one-hot words by matrices that start from N(0, 0.1^2). x and q are dense here, so a step of the
     optimiser moves all of m, c and u at once, and K hops multiply what it does. Hence two scales that the paper, where
     both are 1, does without: p = softmax(``scale`` u . m), and A, B and C read ``input_scale`` x and ``input_scale`` q.
-    None is 1/sqrt of the width of m where q and x are normalised, else 1; and 1/sqrt of the widths of x and q. Embeddings
-    of unit variance start with it.
+    None is 1/sqrt of the width of m where q or x are normalised, else 1; and 1/sqrt of the widths of x and q. What has
+    unit variance is embedded with unit variance at first.
 
     The context is u^{K+1}: u^K + o^K, which is what the paper's answer, softmax(W (o^K + u^K)), reads, or layerwise
     H u^K + o^K. x_i is what the encoder made of word i; W = C^K and B = A^1 would tie vocabularies, which are not here.
