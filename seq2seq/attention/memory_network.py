@@ -31,7 +31,8 @@ class MemoryNetworkAttention(Attention):
     The paper embeds one-hot words by matrices that start from N(0, 0.1^2). x and q are dense here, so a step of the
     optimiser moves all of m, c and u at once, and K hops multiply what it does. Hence two scales that the paper, where
     both are 1, does without: p = softmax(``scale`` u . m), and A, B and C read ``input_scale`` x and ``input_scale`` q.
-    None is 1/sqrt of the width of m, and of x and q. Embeddings start with unit variance.
+    None is 1/sqrt of the width of m where q or x are normalised, else 1; and 1/sqrt of the widths of x and q. What has
+    unit variance is embedded with unit variance at first.
 
     The context is u^{K+1}: u^K + o^K, which is what the paper's answer, softmax(W (o^K + u^K)), reads, or layerwise
     H u^K + o^K. x_i is what the encoder made of word i; W = C^K and B = A^1 would tie vocabularies, which are not here.
@@ -81,7 +82,8 @@ class MemoryNetworkAttention(Attention):
         self.time = nn.Parameter(torch.empty(count, max_length, dim)) if temporal else None
         self.embed_query = nn.Linear(query_dim, dim, bias=False)
         self.between_hops = nn.Identity() if adjacent else nn.Linear(dim, dim, bias=False)
-        self.scale = dim**-0.5 if scale is None else scale
+        own_scale = dim**-0.5 if source.states == "normalised" else 1.0
+        self.scale = own_scale if scale is None else scale
         self.input_scales = [width**-0.5 if input_scale is None else input_scale for width in (source.width, query_dim)]
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.1)
