@@ -21,6 +21,13 @@ EXAMPLES = {
         "seq2seq.data.readers.bars.BarsReader",
         "conf/data/bars.yaml",
         "conf/data/mydata.yaml",
+        "tests/data/readers/test_bars.py",
+        "seq2seq/data/toy/past_tense.py",
+        "seq2seq.data.toy.past_tense",
+        "seq2seq.data.readers.bars",
+        "seq2seq.data.toy.past_tense.ToyPastTense",
+        "conf/data/toy_past_tense.yaml",
+        "tests/data/toy/test_past_tense.py",
     },
     "add_a_mechanism.md": {
         "seq2seq/attention/mean.py",
@@ -29,9 +36,13 @@ EXAMPLES = {
     },
     "add_a_task.md": {
         "seq2seq/tasks/past_tense.py",
+        "seq2seq.tasks.past_tense",
         "seq2seq.tasks.past_tense.PastTense",
         "conf/task/past_tense.yaml",
         "conf/data/past_tense.yaml",
+        "seq2seq/data/toy/past_tense.py",
+        "conf/data/toy_past_tense.yaml",
+        "tests/tasks/test_past_tense.py",
     },
     "add_an_encoder.md": {
         "seq2seq/encoders/convolution.py",

@@ -60,6 +60,7 @@ from seq2seq.training.fit import FitResult, fit
 from seq2seq.training.parts import TrainingParts
 from seq2seq.training.plan import planned
 from seq2seq.training.precision import check_device, check_size, precision_of
+from seq2seq.training.validation import check_split
 
 log = logging.getLogger(__name__)
 
@@ -235,6 +236,8 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
         config.data.tokenizer = OmegaConf.merge(start.config.data.tokenizer, sampling)  # what the run is recorded with
         for change in corpus.codec.changes(start.codec):
             log.warning("training.init_from learnt from other images: %s", change)
+    if config.trainer.get("limit_val_batches") != 0 and corpus.has("train"):
+        check_split(corpus)  # before the slow part
     corpus.setup()
 
     # 2. Build the model, within its budget.

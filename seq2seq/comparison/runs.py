@@ -350,5 +350,5 @@ def known_figures(file: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     renamed = {moved_names.METRICS.get(name, name): figure for name, figure in metrics.items()}
     for name in renamed:
         if find_metric(name) is None:
-            log.warning("%s: %s is left out: there is no such metric in this version", file, name)
+            log.warning("%s: %s is left out: seq2seq/metrics/table.py has no entry for it", file, name)
     return {name: figure for name, figure in renamed.items() if find_metric(name) is not None}

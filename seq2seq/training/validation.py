@@ -26,6 +26,19 @@ from seq2seq.training.options import TrainingOptions
 T = TypeVar("T")
 
 
+def check_split(corpus: Corpus) -> None:
+    """Refuse data without a validation split.
+
+    Raises:
+        UserError: One line that names the dataset and the remedies.
+    """
+    if not corpus.has("valid"):
+        raise UserError(
+            f"data={corpus.name} has no validation split to choose the best checkpoint by: add one called valid "
+            "(or validation, val, dev), or train without by trainer.limit_val_batches=0"
+        )
+
+
 class Validation:
     """Collects over the batches of one validation, in any number of processes."""
 
@@ -48,11 +61,7 @@ class Validation:
 
     def check(self, monitor: str) -> None:
         """Refuse to monitor what will not be measured."""
-        if not self.corpus.has("valid"):
-            raise UserError(
-                "the data has no validation split to choose the best checkpoint by: "
-                "add one, or train without by trainer.limit_val_batches=0"
-            )
+        check_split(self.corpus)
         names = ["nll", "perplexity", "accuracy", *self.metrics, *(["aer"] if self.has_gold else [])]
         if monitor not in names:
             raise UserError(

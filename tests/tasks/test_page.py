@@ -1,33 +1,54 @@
-"""``docs/add_a_task.md``: its class and its YAMLs are a task that checks data and scores outputs."""
+"""``docs/add_a_task.md``: its class, its test and its YAMLs are a task that checks data and scores outputs."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+import sys
+from types import ModuleType
 
 import pytest
 import yaml
 
-from seq2seq.config.instantiate import CONF
+from seq2seq import tasks
+from seq2seq.config.instantiate import CONF, build_node
 from seq2seq.metrics.text import SCORERS
-from seq2seq.tasks.base import ScoredRecords, Task
+from seq2seq.tasks.base import Task
 
 PAGE = (CONF.parent / "docs" / "add_a_task.md").read_text(encoding="utf-8")
-(CODE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-TASK, DATA = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+CODE, _, TEST = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+TASK, TOY, DATA = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
 
 
-def test_its_class_takes_its_yaml_and_scores() -> None:
-    module: dict[str, Any] = {"__name__": "past_tense"}
-    exec(compile(CODE, "docs/add_a_task.md", "exec"), module)
-    assert TASK.pop("_target_") == "seq2seq.tasks.past_tense.PastTense"
-    task = module["PastTense"](**TASK)
+@pytest.fixture(autouse=True)
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of the page, as it can be imported once it is written."""
+    loaded = ModuleType("seq2seq.tasks.past_tense")
+    monkeypatch.setitem(sys.modules, loaded.__name__, loaded)
+    monkeypatch.setattr(tasks, "past_tense", loaded, raising=False)
+    exec(compile(CODE, "docs/add_a_task.md", "exec"), loaded.__dict__)
+    return loaded
+
+
+def test_its_yaml_builds_its_class() -> None:
+    task = build_node(TASK)
     assert isinstance(task, Task) and set(task.metrics) <= SCORERS.keys()
-    scored = ScoredRecords([], ["walked", "went", "played", "used"], [], [], codec=None)  # type: ignore[arg-type]
-    assert task.scores(scored)["regular"].score == pytest.approx(3 / 4)
+    assert set(TASK["validation"]) <= set(task.metrics)
+
+
+def test_its_test_passes() -> None:
+    tests: dict[str, object] = {"__name__": "test_past_tense"}
+    exec(compile(TEST, "docs/add_a_task.md", "exec"), tests)
+    functions = [function for name, function in tests.items() if name.startswith("test_") and callable(function)]
+    assert len(functions) == 2
+    for function in functions:
+        function()
 
 
 def test_its_parts_are_those_of_a_task() -> None:
     parts = [name for row in re.findall(r"^\| (`.+?) \|", PAGE, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
     assert len(parts) >= 11 and all(hasattr(Task, name) for name in parts)
-    assert DATA["name"] == "past_tense" and {"override /task@_global_.task": "past_tense"} in DATA["defaults"]
+
+
+def test_its_data_name_the_task() -> None:
+    override = {"override /task@_global_.task": "past_tense"}
+    assert DATA["name"] == "past_tense" and override in DATA["defaults"] and [override] == TOY

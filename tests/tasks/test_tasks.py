@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from seq2seq.cli import hydra_app, train
 from seq2seq.config.instantiate import CONF, build_node, locate
 from seq2seq.errors import UserError
+from seq2seq.metrics.table import find_metric
 from seq2seq.metrics.text import SCORERS
 from seq2seq.run_directory import results
 from seq2seq.stored import moved_names
@@ -73,6 +74,7 @@ def test_it_trains_evaluates_and_draws(task: str, tmp_path: Path) -> None:
     train.train(composed("train", f"data={TOYS[task]}", *SMALL, f"data.cache={tmp_path / 'cache'}"), run)
     scores = (results(run) or {})["test"]
     assert set(node(task)["metrics"]) <= scores.keys()
+    assert [name for name in scores if find_metric(name) is None] == []  # compare.py would leave them out
     assert list((run / "attention" / "test").glob("00000_*.png"))
     assert len((run / "outputs" / "test.jsonl").read_text(encoding="utf-8").splitlines()) == 4
 

@@ -12,6 +12,7 @@ import sacrebleu
 import torch
 
 from seq2seq.batch import PAD
+from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
 from seq2seq.generation.generator import TrainedModel
@@ -109,3 +110,13 @@ def test_data_without_a_validation_split(prepare: Callable[..., Any], monkeypatc
     monkeypatch.setattr(corpus, "has", lambda split: split != "valid")
     with pytest.raises(UserError, match=r"no validation split .* trainer\.limit_val_batches=0"):
         Validation(corpus, TrainingOptions()).check("nll")
+
+
+def test_a_missing_validation_split_is_refused_before_data_are_encoded(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.tsv").write_text("q\ta\na b\tc d\n", encoding="utf-8")
+    options = [f"data.path={tmp_path}", "data.source=q", "data.target=a", f"data.cache={tmp_path / 'cache'}"]
+    (config,) = hydra_app.compose("train", ["data=tsv", *map(hydra_app.as_override, options), "logger=csv"])
+    with pytest.raises(UserError, match=r"^data=tsv has no validation split .* trainer\.limit_val_batches=0$"):
+        train.train(config, tmp_path / "run")
+    assert not list((tmp_path / "cache").rglob("*.arrow"))
