@@ -4,7 +4,7 @@ The laws (``tests/attention/test_laws.py`` holds them over every file of ``conf/
 
 1. one call over T queries equals any split of them chained through ``state``;
 2. a query with nothing to attend gets zero context, zero weights and finite gradients;
-3. weights are those really used: >= 0, exactly 0 where masked, always (B, H, T, S);
+3. weights are those really used: exactly 0 where masked, >= 0 unless ``mass`` is free, always (B, H, T, S);
 4. outputs do not depend on padding, on neighbours in the batch, or on their order;
 5. nothing lives on ``self`` between calls but parameters and named buffers;
 6. decoders pass the same arguments to every mechanism;

@@ -12,6 +12,7 @@ from seq2seq.encoders.base import SequenceEncoder
 from seq2seq.encoders.document import DocumentEncoder
 from seq2seq.encoders.rnn import RNNEncoder
 from seq2seq.encoders.rows import RowLayout
+from seq2seq.encoders.transformer import TransformerEncoder
 from seq2seq.errors import UserError
 from tests.attention.walk import close
 from tests.catalogue import model, noise, randomise
@@ -96,6 +97,17 @@ def test_documents(name: str, scope: str) -> None:
     close(sections.values[1:2, :2], known.memory.values)
     close(encoded.hidden[1:2], known.hidden)
     assert encoded.memory.values.isfinite().all() and sections.values.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "words"), [("rnn", TransformerEncoder), ("transformer", RNNEncoder)])
+def test_another_encoder_reads_the_words(name: str, words: type[SequenceEncoder]) -> None:
+    other = "rnn" if words is RNNEncoder else "transformer"
+    ours, own = (model(f"encoder=document_{name}", *more).encoder for more in ([f"encoder@encoder.words={other}"], []))
+    assert isinstance(ours, DocumentEncoder) and isinstance(own, DocumentEncoder)
+    assert type(ours.words) is words
+    assert type(ours.sentences) is type(own.sentences)
+    x = ours.embedding(batch().source)
+    close(ours(batch()).memory.values, ours.words.encode(x, MASK).memory.values)
 
 
 def test_refusals() -> None:
