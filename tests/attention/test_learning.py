@@ -171,10 +171,3 @@ def test_a_scale_in_the_initial_values_does_not_last(cache: Path, name: str) -> 
 
     result = course(cache, "model=transformer", f"attention={name}", "attention.score.scale=1", change=fold)
     assert result.entropy < MIN_ENTROPY
-
-
-@pytest.mark.slow
-def test_small_embeddings_delay_an_rnn(cache: Path) -> None:
-    """As they were, of deviation 1/sqrt(E): the gradient at the scores has not grown when that of the recipe has."""
-    small = course(cache, "model=rnn", "encoder.scale_embedding=false", "decoder.scale_embedding=false")
-    assert course(cache, "model=rnn").gradient > 2 * small.gradient
