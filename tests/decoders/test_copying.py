@@ -97,7 +97,7 @@ def test_search_says_own_words_and_scores_as_forced(family: str, search: Beam | 
     ours, data = model(f"model={family}", "decoder.copy=true"), copying()
     assert ours.decoder.pointer is not None
     with torch.no_grad():  # copying rather than generating, and not the end at once
-        ours.decoder.pointer.gate.bias.fill_(-3.0)
+        ours.decoder.pointer.gate.bias.fill_(-6.0)
     found = search(ours, data)
     tokens = [token for hypotheses in found for one in hypotheses for token in one.tokens]
     assert isinstance(search, Greedy) or max(tokens) >= V

@@ -56,13 +56,13 @@ def test_is_pytorchs_packed(cell: str, bidirectional: bool, layers: int) -> None
 
 
 def test_self_attention() -> None:
-    """h_j + c_j, c_j = sum_i softmax(h_j^T W h_i) h_i over the real ones."""
+    """h_j + c_j, c_j = sum_i softmax(h_j^T W h_i / sqrt(Q)) h_i over the real ones."""
     data, general = batch(), build_node(config("self_attention=general").self_attention)
     ours, plain = encoder(self_attention=general), encoder()
     plain.load_state_dict({name: x for name, x in ours.state_dict().items() if "self_attention" not in name})
     states, found = plain(data), ours(data, need_weights=True)
     h, mask = states.memory.values, data.source_mask
-    scores = torch.einsum("btq,qk,bsk->bts", h, ours.self_attention.score.weight[0], h)
+    scores = torch.einsum("btq,qk,bsk->bts", h, ours.self_attention.score.weight[0], h) / h.shape[-1] ** 0.5
     weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1)
     expected = (h + weights @ h) * mask.unsqueeze(-1)
     close(found.memory.values, expected)
