@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +124,8 @@ class Factory:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Build the object; errors are those of ``build_node``."""
         name = self.key or self.target.__name__
-        with at_key(self.key, self.keys):
+        by_position = list(inspect.signature(self.target).parameters)[: len(args)] if args else []
+        with at_key(self.key, self.keys, {*by_position, *kwargs} - self.options.keys()):
             try:
                 return self.target(*args, **{**self.options, **kwargs})
             except UserError:
@@ -139,10 +140,17 @@ class Factory:
 
 
 @contextmanager
-def at_key(key: str, keys: Mapping[str, str] | None = None) -> Iterator[None]:
+def at_key(key: str, keys: Mapping[str, str] | None = None, passed: Collection[str] = ()) -> Iterator[None]:
     """Put ``key`` before what a constructor refuses: ``key.heads=3 must ...``, or ``key: ...`` of no one option.
 
-    ``keys`` are the keys of options that stand elsewhere. A message that has its key already stays as it is.
+    Args:
+        key: The key of the node.
+        keys: The keys of options that stand elsewhere.
+        passed: Arguments that the caller passes, which are no options of the node. A message that begins with one goes
+            on to the caller: a normaliser that refuses ``heads=3`` names ``attention.heads=3``, of its mechanism.
+
+    Raises:
+        OptionError: A constructor refuses; a message that has its key already stays as it is.
     """
     try:
         yield
@@ -151,6 +159,8 @@ def at_key(key: str, keys: Mapping[str, str] | None = None) -> Iterator[None]:
     except UserError as error:
         text = str(error)
         if option := re.match(r"(\w+)[\w.]*=", text):  # the message begins with OPTION=VALUE
+            if option[1] in passed:
+                raise
             own = f"{key}.{option[1]}" if key else option[1]
             text = (keys or {}).get(option[1], own) + text.removeprefix(option[1])
         elif key:

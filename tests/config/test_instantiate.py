@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from seq2seq.attention.composed import ComposedAttention
 from seq2seq.config.instantiate import CONF, Factory, build_node, build_tool, locate
 from seq2seq.config.validate import check, check_nodes, check_options, describe, fits, parameters
 from seq2seq.encoders.rnn import RNNEncoder
-from seq2seq.errors import UserError
+from seq2seq.errors import OptionError, UserError
 from seq2seq.loss import Criterion
 
 LOSS = {"_target_": "seq2seq.loss.Criterion", "label_smoothing": 0.1}
@@ -91,6 +92,28 @@ def test_a_constructor_s_complaint_is_the_user_s_to_read() -> None:
         build_node({**LOSS, "label_smoothing": 2.0})
     with pytest.raises(UserError, match="Criterion:"):
         build_node({**LOSS, "nonsense": 1})
+
+
+def test_a_part_names_the_options_of_its_mechanism() -> None:
+    """A part gets ``heads`` from its mechanism: the option to type is the mechanism's."""
+
+    class Part:
+        def __init__(self, heads: int, *, width: int) -> None:
+            raise UserError(f"width={width} must be odd" if width % 2 == 0 else f"heads={heads} must be at least 2")
+
+    class Mechanism:
+        def __init__(self, query_dim: int, *, heads: int, part: Callable[..., Part]) -> None:
+            part(heads)
+
+    def build(width: int) -> None:
+        part = Factory(Part, {"width": width}, "attention.part", {"width": "attention.part.width"})
+        keys = {"heads": "model.heads", "part": "attention.part"}
+        Factory(Mechanism, {"heads": 1, "part": part}, "attention", keys)(8)
+
+    with pytest.raises(OptionError, match=r"^model\.heads=1 must be at least 2$"):
+        build(3)
+    with pytest.raises(OptionError, match=r"^attention\.part\.width=2 must be odd$"):
+        build(2)
 
 
 def test_values_that_were_not_given_are_named() -> None:
