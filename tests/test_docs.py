@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import subprocess
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -134,3 +135,10 @@ def test_layers_of_the_architecture_are_those_that_are_checked() -> None:
     layers = [re.split(r"\s{2,}", line)[0] for line in block.strip().splitlines()]
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert layers == settings["tool"]["importlinter"]["contracts"][0]["layers"]
+
+
+def test_no_file_has_the_marks_of_an_unfinished_merge() -> None:
+    files = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).split("\0")
+    marks = re.compile(rb"^(<{7} |>{7} |={7}$)", re.MULTILINE)
+    paths = [ROOT / name for name in files if name]
+    assert [path.name for path in paths if path.is_file() and marks.search(path.read_bytes())] == []

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq.cli.merge_overrides import merge_overrides, own_options, search_of
 from seq2seq.cli.tune import candidates, tune
 from seq2seq.config import validate
-from seq2seq.config.instantiate import build_node, plain
+from seq2seq.config.instantiate import CONF, build_node, plain
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
@@ -38,6 +38,8 @@ from seq2seq.runtime.kernels import avoid_wrong_ones
 from seq2seq.runtime.memory import keep_freed
 from seq2seq.stored import config as stored
 from seq2seq.stored.machine import data_here
+from seq2seq.stored.plain import read_yaml
+from seq2seq.stored.tuned_decoding import tuned_options
 from seq2seq.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -117,7 +119,10 @@ def _tuned(
     """Choose options of decoding on the validation split, or on the split that was asked for."""
     metric = settings.tune_metric or next(iter(task.metrics))
     check_metrics([metric], "tune_metric")
-    trials = candidates(config, settings.tune or {})
+    beside = plain(typed.get("decoding") or {})
+    if "_target_" in beside:
+        raise UserError("decoding=NAME can't go with tune, which chooses options of the run's own way to decode")
+    trials = candidates(config, settings.tune or {}, {**tuned_options(trained.run), **beside})
     chosen_on = dataclasses.replace(settings, split="valid" if settings.split == "auto" else settings.split)
     ((split, records),) = _record_sets(trained, config, typed, chosen_on).items()
     return {split: tune(trained, trials, records, split=split, metric=metric, max_tokens=settings.max_tokens)}
@@ -191,8 +196,9 @@ def _check_effects(config: DictConfig, settings: Evaluation) -> None:
     if settings.tune_metric is not None and settings.tune is None:
         raise UserError(f"tune_metric={settings.tune_metric} has no effect without tune={{OPTION:[VALUES]}}")
     if settings.tune is not None:
-        for name in ("alignment", "output"):
-            if getattr(settings, name) is not None:
+        defaults = read_yaml(CONF / "evaluate.yaml")
+        for name in ("alignment", "output", "num_plots", "save_attention", "faithfulness_examples"):
+            if getattr(settings, name) != defaults[name]:
                 raise UserError(f"{name}={getattr(settings, name)} has no effect with tune; evaluate afterwards")
         if settings.evaluation.get("control") is not None:
             raise UserError(f"evaluation.control={settings.evaluation['control']} has no effect with tune")

@@ -24,6 +24,7 @@ from seq2seq.run_directory import KEPT, REMADE
 from seq2seq.runtime import interrupts
 from seq2seq.runtime.kernels import avoid_wrong_ones
 from seq2seq.runtime.memory import keep_freed
+from seq2seq.stored import tuned_decoding
 from seq2seq.stored.config import with_name
 from seq2seq.tasks.base import Task
 
@@ -31,7 +32,7 @@ T = TypeVar("T")
 Told = tuple[Generation, dict[str, float], frozenset[Link]]  # an output, statistics of its attention, its word links
 DRAWN = re.compile(r"\d{5,}_.*\.(png|npz|html)")  # what ``plots`` writes
 MODEL = (".ckpt", ".safetensors", ".model")  # of the files beside a model's that belong to it
-OF_A_RUN = (*KEPT, *REMADE, "evaluations")
+OF_A_RUN = (*KEPT, *REMADE, "evaluations", tuned_decoding.FILE)
 
 
 @dataclass(frozen=True)

@@ -280,6 +280,8 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     if metrics:  # one process of several tells
         print(f"{split}\n{run_results.format_table(metrics)}")
         print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.num_plots else ""))
+        if fitted.steps == 1:  # debug=batch: one update has no course to speak of
+            return metrics
         print(outlook(fitted, run))
         if fitted.onset is None and fitted.nll_increase_averaged is not None:
             print(f"\n{NEVER_BEGAN.format(round(fitted.nll_increase_averaged, 3) + 0.0)}")

@@ -19,8 +19,15 @@ from seq2seq.metrics.table import get_metric
 from seq2seq.stored.tuned_decoding import save_tuned
 
 
-def candidates(config: DictConfig, grid: Mapping[str, Any]) -> list[tuple[dict[str, Any], DictConfig]]:
-    """Return each combination of the values in ``grid``, with the config that has it.
+def candidates(
+    config: DictConfig, grid: Mapping[str, Any], beside: Mapping[str, Any]
+) -> list[tuple[dict[str, Any], DictConfig]]:
+    """Return the options of each combination of values, with the config that has them.
+
+    Args:
+        config: A run's, with the options ``beside``.
+        grid: The values to try of each option.
+        beside: Options that all trials share: those tuned before, and those typed.
 
     Raises:
         UserError: An option is none of the run's decoding, or has no list of values that it can take.
@@ -34,15 +41,15 @@ def candidates(config: DictConfig, grid: Mapping[str, Any]) -> list[tuple[dict[s
             raise UserError(f"tune: decoding has no option {name}{validate.suggest(name, config.decoding)}")
         if not isinstance(values, list) or not values:
             raise UserError(f"tune: {name}={values} must be a list of values, as in tune={{{name}:[0.8,1.0]}}")
-    found = []
+    trials = []
     for combination in product(*grid.values()):
-        options = dict(zip(grid, combination, strict=True))
+        options = {**beside, **dict(zip(grid, combination, strict=True))}
         changed = config.copy()
         changed.decoding.update(options)
         validate.check_nodes("decoding", plain(changed.decoding))
         search_of(changed)  # refused before anything is decoded
-        found.append((options, changed))
-    return found
+        trials.append((options, changed))
+    return trials
 
 
 def tune(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.comparison import columns, runs
+from seq2seq.comparison import runs, table_codec
 from seq2seq.comparison.packs import (
     FORMAT,
     FREQUENCY_HITS,
@@ -72,7 +72,7 @@ def pack(path: Path, limit: int) -> Pack:
             widths = [table.shape[1] for table in tables[split].values()]
             precisions = [bits[name.startswith(runs.STATISTIC)] for name in tables[split]]
             joined = np.concatenate([np.zeros((item.size, 0)), *tables[split].values()], 1)
-            layouts, block = columns.encode(joined, np.repeat(precisions, widths).tolist())
+            layouts, block = table_codec.encode(joined, np.repeat(precisions, widths).tolist())
             blocks.append(block)
             head["splits"][split] = {
                 **{"dataset": item.dataset, "records": item.size, "attended": item.attended},

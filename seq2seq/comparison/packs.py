@@ -1,8 +1,8 @@
 """Packs: what finished runs came to, in a few kilobytes each, without texts, attention maps and weights.
 
 A pack is one file, ``NAME.pack.xz``. Its first line is JSON: the config, the choices that name the run, figures with
-their signatures, costs, learning curves. After it come tables of numbers (``columns``), a row for each record: what it
-adds to each figure, the length of its source, the words of its reference by place and by frequency, and how many of
+their signatures, costs, learning curves. After it come tables of numbers (``table_codec``), a row for each record: what
+it adds to each figure, the length of its source, the words of its reference by place and by frequency, and how many of
 them the output has. A comparison of packs has the same figures, intervals and tests as one of the runs.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.attention_store import AttentionRecord
-from seq2seq.comparison import columns, runs
+from seq2seq.comparison import runs, table_codec
 from seq2seq.comparison.run_config import Origin, digest, key
 from seq2seq.comparison.runs import RecordDigests, Run
 from seq2seq.comparison.word_hits import FREQUENCIES, PLACES
@@ -147,7 +147,7 @@ def load(file: Path, split: str) -> PackedRun:
                 break
             start += about["bytes"]
         block = content[start : start + about["bytes"]]
-        joined = columns.decode(about["columns"], block, about["records"])
+        joined = table_codec.decode(about["columns"], block, about["records"])
         edges = np.cumsum(list(about["tables"].values()))[:-1]
         tables = dict(zip(about["tables"], np.split(joined, edges, 1), strict=True))
         origin, otherwise = _origin(head["origin"]), dict(head["otherwise"])

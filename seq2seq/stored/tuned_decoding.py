@@ -27,22 +27,32 @@ def save_tuned(run: Path, options: Mapping[str, Any], split: str, metric: str, t
     return path
 
 
+def tuned_options(run: Path) -> dict[str, Any]:
+    """Return the decoding options that were chosen for a run; {} where none were.
+
+    Raises:
+        UserError: The file can't be read, or holds no options.
+    """
+    path = run / FILE
+    if not path.is_file():
+        return {}
+    content = plain.read_yaml(path)
+    options = content.get("decoding") if isinstance(content, Mapping) else None
+    if not isinstance(options, Mapping):
+        raise UserError(f"{path} has no decoding options; remove it, or choose again with evaluate.py tune=...")
+    return dict(options)
+
+
 def with_tuned(config: DictConfig, run: Path) -> DictConfig:
     """Return the config of a run with the decoding options that were chosen for it, if any were.
 
     Raises:
         UserError: The file can't be read, or names an option that the run's way to decode doesn't have.
     """
-    path = run / FILE
-    if not path.is_file():
-        return config
-    content = plain.read_yaml(path)
-    options = content.get("decoding") if isinstance(content, Mapping) else None
-    if not isinstance(options, Mapping):
-        raise UserError(f"{path} has no decoding options; remove it, or choose again with evaluate.py tune=...")
+    options = tuned_options(run)
     for name, value in options.items():
         if name.startswith("_") or name not in config.decoding or isinstance(value, Mapping | list):
-            raise UserError(f"{path}: decoding.{name} is no option of this run's decoding; remove the line")
+            raise UserError(f"{run / FILE}: decoding.{name} is no option of this run's decoding; remove the line")
     tuned = config.copy()
     tuned.decoding.update(options)
     return tuned

@@ -63,12 +63,8 @@ class FitResult:
     peak_memory: int | None  # bytes: on the GPU, or of the process with what ran in it before
     skipped: int  # updates left out because they were not finite
     stopped_early: bool
-    onset: int | None = (
-        None  # updates at the first validation whose averaged attention costs ``ONSET`` nats a token; or None
-    )
-    nll_increase_averaged: float | None = (
-        None  # of the last validation, in nats a token; None where it was not measured
-    )
+    onset: int | None = None  # updates by the first validation at which attention had begun (``Onset``)
+    nll_increase_averaged: float | None = None  # nats a token at the last validation; None where not measured
 
 
 def fit(

@@ -54,6 +54,16 @@ def test_what_is_typed_wins(copy: Path, tmp_path: Path) -> None:
     assert yaml.safe_load((out / "config.yaml").read_text())["decoding"]["min_length"] == 1
 
 
+def test_what_was_tuned_before_and_what_is_typed_beside_is_kept(copy: Path) -> None:
+    """Trials were decoded with it: without it their scores would be of other outputs."""
+    (copy / FILE).write_text("decoding: {min_length: 3}\n")
+    evaluate.evaluate(composed(f"checkpoint={copy}", "decoding.beam_size=2", "tune={length_penalty:[0.5]}"))
+    kept = yaml.safe_load((copy / FILE).read_text())
+    assert kept["decoding"] == {"min_length": 3, "beam_size": 2, "length_penalty": 0.5}
+    search = seq2seq.load(copy).search()
+    assert (search.min_length, search.beam_size, search.length_penalty) == (3, 2, 0.5)
+
+
 def test_a_rate_of_errors_is_best_when_low(copy: Path) -> None:
     evaluate.evaluate(composed(f"checkpoint={copy}", "tune={max_length:[1,2]}", "tune_metric=ter"))
     kept = yaml.safe_load((copy / FILE).read_text())
@@ -68,11 +78,13 @@ def test_a_rate_of_errors_is_best_when_low(copy: Path) -> None:
         ("tune={length_penalty:1}", "tune: length_penalty=1 must be a list of values"),
         ("tune={length_penalty:[1,-1]}", "length_penalty=-1 must be at least 0"),
         ("tune_metric=bleu", "tune_metric=bleu has no effect without tune="),
+        ("tune={min_length:[1]} num_plots=3", "num_plots=3 has no effect with tune"),
+        ("tune={min_length:[1]} decoding=greedy", "decoding=NAME can't go with tune"),
     ],
 )
 def test_refusals(copy: Path, typed: str, message: str) -> None:
     with pytest.raises(UserError, match=message.replace("[", r"\[").replace("?", r"\?")):
-        evaluate.evaluate(composed(f"checkpoint={copy}", typed))
+        evaluate.evaluate(composed(f"checkpoint={copy}", *typed.split()))
     assert not (copy / FILE).exists()
 
 

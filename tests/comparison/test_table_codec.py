@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from seq2seq.comparison.columns import MANTISSA, decode, encode
+from seq2seq.comparison.table_codec import MANTISSA, decode, encode
 
 
 def table(records: int = 200, seed: int = 0) -> np.ndarray:
