@@ -68,7 +68,7 @@ class Dot(Score):
     """e = q . k, unscaled (Luong 2015, section 3.1). Scores of this family may take a fused kernel.
 
     ``gain`` multiplies by g, learned, one a head, from 1: TensorFlow NMT's ``scaled_luong``. A subclass changes
-    ``queries``, ``keys`` or ``scale``: e = scale queries(q) . keys(k).
+    ``queries``, ``keys`` or ``factor``: e = factor queries(q) . keys(k).
     """
 
     def __init__(
