@@ -19,7 +19,7 @@ def evaluate(config: DictConfig) -> None:
 
 def check(config: DictConfig, typed: list[str]) -> None:
     """Refuse options that evaluation does not heed."""
-    from seq2seq.data.effects import check_evaluation
+    from seq2seq.data.unused_options import check_evaluation
 
     check_evaluation(typed)
 

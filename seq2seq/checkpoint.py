@@ -22,7 +22,7 @@ from torch.nn.modules import module as hooks
 
 from seq2seq.config.instantiate import at_key
 from seq2seq.data.codec import Codec, build_codec
-from seq2seq.data.policy import Policy
+from seq2seq.data.record_policy import Policy
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq, build

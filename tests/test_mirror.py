@@ -39,7 +39,7 @@ HELD_BY = {
     "data/data_source.py": "data/test_corpus.py",
     "data/encoding.py": "data/test_corpus.py",
     "data/image_records.py": "data/test_captions.py",
-    "data/loading.py": "data/test_corpus.py",
+    "data/batch_loading.py": "data/test_corpus.py",
     "data/readers/columns.py": "data/readers/test_text.py",
     "data/readers/hub.py": "data/readers/test_text.py",
     "data/readers/reader.py": "data/readers/test_text.py",
@@ -99,7 +99,7 @@ HELD_BY = {
     "training/metric_accumulator.py": "training/test_validation.py",
     "training/module.py": "training/test_update.py",
     "training/optimization.py": "training/test_gradients.py",
-    "training/parts.py": "training/test_options.py",
+    "training/trainer_parts.py": "training/test_options.py",
 }
 """The tests of modules that are parts of something larger, and are held as such."""
 

@@ -34,8 +34,8 @@ from seq2seq.metrics.gold import GoldLinks, read_gold
 from seq2seq.metrics.text import check_metrics
 from seq2seq.run_directory import RESULTS, check_links, claimed
 from seq2seq.runtime import interrupts
-from seq2seq.runtime.kernels import avoid_wrong_ones
 from seq2seq.runtime.memory import keep_freed
+from seq2seq.runtime.torch_kernels import avoid_wrong_ones
 from seq2seq.stored import config as stored
 from seq2seq.stored.machine import data_here
 from seq2seq.stored.plain import read_yaml

@@ -22,8 +22,8 @@ from seq2seq.generation.writer import OutputWriter, check_outputs, format_of
 from seq2seq.metrics.links import Link
 from seq2seq.run_directory import KEPT, REMADE
 from seq2seq.runtime import interrupts
-from seq2seq.runtime.kernels import avoid_wrong_ones
 from seq2seq.runtime.memory import keep_freed
+from seq2seq.runtime.torch_kernels import avoid_wrong_ones
 from seq2seq.stored import tuned_decoding
 from seq2seq.stored.config import with_name
 from seq2seq.tasks.base import Task

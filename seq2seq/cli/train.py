@@ -26,8 +26,8 @@ from seq2seq.config import validate
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.config.ranges import Range
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.effects import TOKENIZERS, check_training
 from seq2seq.data.records import Record
+from seq2seq.data.unused_options import TOKENIZERS, check_training
 from seq2seq.errors import UserError
 from seq2seq.evaluation import results as run_results
 from seq2seq.evaluation.efficiency import cost, update_memory
@@ -57,9 +57,9 @@ from seq2seq.stored.plain import read_yaml
 from seq2seq.tasks.base import Task
 from seq2seq.training.budget import Budget
 from seq2seq.training.fit import FitResult, fit
-from seq2seq.training.parts import TrainingParts
 from seq2seq.training.plan import planned
 from seq2seq.training.precision import check_device, check_size, precision_of
+from seq2seq.training.trainer_parts import TrainingParts
 from seq2seq.training.validation import check_split
 
 log = logging.getLogger(__name__)

@@ -81,10 +81,10 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Attenti
     if not arrays:
         raise UserError(f"{path} holds no arrays")
     found = []
-    for place, given in sorted(arrays.items()):
+    for place, stored_weights in sorted(arrays.items()):
         if not 0 <= place < len(records):
             raise UserError(f"{path} has attention of line {place}, but there are {len(records)} from 0")
-        weights = given[None] if given.ndim == 2 else given
+        weights = stored_weights[None] if stored_weights.ndim == 2 else stored_weights
         if not np.isfinite(weights).all() or (weights < 0).any():
             raise UserError(f"{path}: array {place} has weights that are negative or no numbers")
         if weights.size and (most := float(weights.sum(-1).max())) > 1 + ROW_SUM_TOLERANCE:
@@ -96,8 +96,9 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Attenti
         fits = fits and weights.shape[1] - len(target) in (0, 1) and weights.shape[2] - len(source) in (0, 1)
         if not fits:
             raise UserError(
-                f"{path}: array {place} is {' x '.join(map(str, given.shape))}, but the output has {len(target)} words "
-                f"and the source {len(source)}; rows are output words, columns source words, each perhaps with </s>"
+                f"{path}: array {place} is {' x '.join(map(str, stored_weights.shape))}, but the output has "
+                f"{len(target)} words and the source {len(source)}; rows are output words, columns source words, each "
+                "perhaps with </s>"
             )
         if not weights.size:
             continue  # nothing was said, or there was nothing to say it of

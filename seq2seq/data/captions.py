@@ -12,6 +12,7 @@ from typing import Any
 from seq2seq.batch import BOS, EOS
 from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data import arrow
+from seq2seq.data.batch_loading import Batcher
 from seq2seq.data.caption_split import CHOICES, CaptionSplit
 from seq2seq.data.codec import Codec, ImageCodec
 from seq2seq.data.corpus import Corpus
@@ -20,9 +21,8 @@ from seq2seq.data.encoding import Encoding, Side, StoredSplit
 from seq2seq.data.example import Example
 from seq2seq.data.image_records import ImageRecords, state_of
 from seq2seq.data.images import BadImage, ImageFile, Images
-from seq2seq.data.loading import Batcher
-from seq2seq.data.policy import Policy, Report
 from seq2seq.data.readers.reader import DataLocation, Reader
+from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.data.vocabulary import UnknownTokens

@@ -15,7 +15,7 @@ from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.example import Example, Sample
 from seq2seq.data.images import ImageFile, Images
-from seq2seq.data.policy import Policy, Report
+from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError

@@ -14,7 +14,7 @@ from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import Codec
 from seq2seq.data.example import Example, Ids
 from seq2seq.data.images import BadImage, ImageFile, Pixels
-from seq2seq.data.policy import Report
+from seq2seq.data.record_policy import Report
 from seq2seq.files.text import usable
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,13 @@ from torch.utils.data import DataLoader
 
 from seq2seq.batch import Batch
 from seq2seq.data import arrow
+from seq2seq.data.batch_loading import Batcher, Batches
 from seq2seq.data.batching import shard
 from seq2seq.data.codec import Codec
 from seq2seq.data.data_source import DataSource
 from seq2seq.data.encoding import Encoding, Side, StoredSplit
 from seq2seq.data.images import Images
-from seq2seq.data.loading import Batcher, Batches
-from seq2seq.data.policy import Report
+from seq2seq.data.record_policy import Report
 from seq2seq.data.split_store import SplitStore
 from seq2seq.data.streaming import RecordStream, StreamedBatches, StreamedLoader
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from seq2seq.data.policy import Policy, Report, accepted
 from seq2seq.data.readers.reader import DataLocation, Reader, canonical
+from seq2seq.data.record_policy import Policy, Report, accepted
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 

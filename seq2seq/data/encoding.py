@@ -11,7 +11,7 @@ from seq2seq.data.batching import Lengths
 from seq2seq.data.codec import Codec
 from seq2seq.data.example import Example
 from seq2seq.data.images import Images
-from seq2seq.data.policy import Policy, Report
+from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.vocabulary import UnknownTokens

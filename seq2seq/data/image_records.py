@@ -12,8 +12,8 @@ from typing import cast
 
 from seq2seq.data.cache import image_is_whole, keep_image
 from seq2seq.data.images import SUFFIXES
-from seq2seq.data.policy import Policy, Report
 from seq2seq.data.readers.reader import DataLocation
+from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.records import Record
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""What a record is, and what makes one unusable. What happens to those that are is in ``policy.py``."""
+"""What a record is, and what makes one unusable. What happens to those that are is in ``record_policy.py``."""
 
 from __future__ import annotations
 

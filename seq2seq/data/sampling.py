@@ -16,7 +16,7 @@ from random import Random
 from typing import Protocol
 
 from seq2seq.batch import UNK
-from seq2seq.data.pieces import SPACE, PieceVocabulary
+from seq2seq.data.piece_vocabulary import SPACE, PieceVocabulary
 
 LONG = 200  # characters: the time that merging takes grows with the square of the length
 

@@ -12,8 +12,8 @@ from seq2seq.data import arrow, cache, vocabulary
 from seq2seq.data.codec import Codec
 from seq2seq.data.data_source import DataSource
 from seq2seq.data.encoding import Encoding
-from seq2seq.data.policy import Report
 from seq2seq.data.readers.reader import canonical
+from seq2seq.data.record_policy import Report
 from seq2seq.files import sealed
 
 log = logging.getLogger(__name__)

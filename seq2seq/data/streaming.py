@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from seq2seq.batch import Batch
 from seq2seq.data.arrow import chunks
+from seq2seq.data.batch_loading import Batcher, loader_error
 from seq2seq.data.batching import Indices, shard
 from seq2seq.data.codec import Codec
 from seq2seq.data.collate import collate, filler
 from seq2seq.data.data_source import DataSource
 from seq2seq.data.example import Example, lengths
-from seq2seq.data.loading import Batcher, loader_error
-from seq2seq.data.policy import Report
+from seq2seq.data.record_policy import Report
 from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)

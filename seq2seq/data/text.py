@@ -9,15 +9,15 @@ from typing import Any
 
 from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data.arrow import Records, Strings, TokenLists
+from seq2seq.data.batch_loading import Batcher
 from seq2seq.data.batching import Lengths
 from seq2seq.data.codec import Codec, TextCodec
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.data_source import DataSource
 from seq2seq.data.encoding import Draw, Encoding, Examples, Side, StoredSplit
 from seq2seq.data.example import Example
-from seq2seq.data.loading import Batcher
-from seq2seq.data.policy import Policy, Report
 from seq2seq.data.readers.reader import DataLocation, Reader
+from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.data.vocabulary import UnknownTokens
@@ -28,8 +28,8 @@ class TextCorpus(Corpus):
 
     ``max_tokens`` bounds rows x max(S, T) of a batch, padding counted, None by the size of the training split
     (``seq2seq.data.batching.fitting_tokens``); ``max_length`` the tokens of a training sentence. What happens to bad
-    and long records is said in ``seq2seq.data.policy``. ``streaming`` trains from the source directly, ``buffer_size``
-    records at a time, and stores nothing of the training split. ``documents`` and ``copy`` as for
+    and long records is said in ``seq2seq.data.record_policy``. ``streaming`` trains from the source directly,
+    ``buffer_size`` records at a time, and stores nothing of the training split. ``documents`` and ``copy`` as for
     ``seq2seq.data.codec.TextCodec``.
     """
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seq2seq.batch import EOS, SPECIALS, UNK
 from seq2seq.config.ranges import Count, Share
-from seq2seq.data.pieces import SPACE, STAND_IN, TYPES, PieceVocabulary, one_line
+from seq2seq.data.piece_vocabulary import SPACE, STAND_IN, TYPES, PieceVocabulary, one_line
 from seq2seq.data.sampling import Sampler, sampler
 from seq2seq.data.tokenizer_training import train_model
 from seq2seq.errors import UserError
@@ -83,7 +83,7 @@ class Tokenizer:
     """A SentencePiece model of a ``type``; ids PAD, UNK, BOS, EOS = 0, 1, 2, 3.
 
     Raises:
-        UserError: the model is of another type, or can't be served (``seq2seq.data.pieces``).
+        UserError: the model is of another type, or can't be served (``seq2seq.data.piece_vocabulary``).
     """
 
     def __init__(self, model: bytes, type: str, rate: float = 0.1) -> None:

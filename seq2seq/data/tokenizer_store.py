@@ -10,7 +10,7 @@ from pathlib import Path
 from seq2seq.data import cache, vocabulary
 from seq2seq.data.data_source import DataSource
 from seq2seq.data.encoding import Encoding, Side
-from seq2seq.data.policy import Report
+from seq2seq.data.record_policy import Report
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
 from seq2seq.files import sealed

@@ -9,7 +9,7 @@ from sentencepiece import SentencePieceTrainer
 
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
 from seq2seq.compat.sentencepiece import is_without_text, needed_vocabulary
-from seq2seq.data.pieces import one_line
+from seq2seq.data.piece_vocabulary import one_line
 from seq2seq.errors import UserError
 
 LONGEST_WORD = 1000  # characters of a word that a tokenizer learns from: the library fails on words of 10,000

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from seq2seq.batch import UNK
 from seq2seq.data.example import Ids
-from seq2seq.data.pieces import SPACE
+from seq2seq.data.piece_vocabulary import SPACE
 from seq2seq.data.tokenizer import Tokenizer
 
 TOLERATED = 0.01  # share of a split's tokens that may be <unk> without a warning

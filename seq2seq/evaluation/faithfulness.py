@@ -108,7 +108,7 @@ def _look(
     attending = torch.from_numpy(weights.sum(1) > 0)
     top = np.array([_one_of(np.flatnonzero(row >= row.max() * (1 - TIE_TOLERANCE)), draw) for row in weights])
     other = np.array([draw.choice([word for word in range(count) if word != chosen]) for chosen in top])
-    base = _beginning(collate([trained.codec(record)], [0]), len(words)).to(trained.device)
+    base = _first_words_of_source(collate([trained.codec(record)], [0]), len(words)).to(trained.device)
     length = base.target_out.shape[1]
     wide = max(length, len(words))
     rows = max(1, min(max_tokens // wide, MAX_LOG_PROBS // (length * trained.codec.sizes[1])))
@@ -140,7 +140,7 @@ def _look(
                 steps.tau, steps.compared = steps.tau + tau, steps.compared + 1
 
 
-def _beginning(batch: Batch, source: int) -> Batch:
+def _first_words_of_source(batch: Batch, source: int) -> Batch:
     """Return a record with as much of its target as ``MAX_WORK`` allows beside ``source`` pieces or cells."""
     assert batch.target is not None
     steps = max(1, min(isqrt(MAX_WORK), MAX_WORK // source))

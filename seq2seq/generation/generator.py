@@ -18,7 +18,7 @@ from seq2seq.config.instantiate import build_node, plain
 from seq2seq.config.validate import check_nodes
 from seq2seq.data.codec import Codec
 from seq2seq.data.collate import batches_of
-from seq2seq.data.policy import Report
+from seq2seq.data.record_policy import Report
 from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap, attention_maps
 from seq2seq.model import Seq2Seq

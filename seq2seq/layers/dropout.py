@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from seq2seq.layers.kernels import is_plain
+from seq2seq.layers.plain_kernels import is_plain
 
 DRAW_LEVELS = 2**16  # of a 16-bit draw: p is met to 2^-17
 

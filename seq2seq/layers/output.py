@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from seq2seq.batch import UNK
 from seq2seq.layers.cross_entropy import MIN_LOG_PROB, fused_cross_entropy, plain_cross_entropy, token_losses
-from seq2seq.layers.kernels import is_plain
+from seq2seq.layers.plain_kernels import is_plain
 from seq2seq.layers.tensors import wide_dtype
 
 

@@ -6,11 +6,11 @@ from functools import cache
 
 from seq2seq.errors import UserError
 from seq2seq.metrics import (
+    abstractiveness,
     alignment,
     attention,
     captions,
-    extraction,
-    extractive,
+    extractive_baselines,
     faithfulness,
     likelihood,
     pointing,
@@ -31,8 +31,8 @@ METRICS: tuple[Metric, ...] = (
     *likelihood.METRICS,
     *pointing.METRICS,
     *sentences.METRICS,
-    *extraction.METRICS,
-    *extractive.METRICS,
+    *abstractiveness.METRICS,
+    *extractive_baselines.METRICS,
     *alignment.METRICS,
     *attention.METRICS,
     *faithfulness.METRICS,

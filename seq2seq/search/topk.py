@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seq2seq.layers.kernels import is_plain
+from seq2seq.layers.plain_kernels import is_plain
 
 BLOCK_WIDTH = 64  # W
 

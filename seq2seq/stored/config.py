@@ -53,7 +53,7 @@ def opened(content: Any, name: str, *, old: bool = False) -> dict[str, Any]:
     for path, value in leaves(config):
         if isinstance(value, str) and value == "???":
             raise UserError(f"{name}: {path} was never given")
-    _check_sizes(config, name)
+    _check_yaml_sizes(config, name)
     return config
 
 
@@ -106,7 +106,7 @@ def with_name(name: str, check: Any, *args: Any) -> Any:
         raise UserError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
 
 
-def _check_sizes(config: Mapping[str, Any], name: str) -> None:
+def _check_yaml_sizes(config: Mapping[str, Any], name: str) -> None:
     for path, value in leaves(config):
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue

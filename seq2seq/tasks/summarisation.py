@@ -12,8 +12,8 @@ from seq2seq.config.ranges import Count
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.inputs import NamedInput, columns_of, read_documents
 from seq2seq.metrics import MetricResult, score
-from seq2seq.metrics.extraction import extraction
-from seq2seq.metrics.extractive import baselines
+from seq2seq.metrics.abstractiveness import extraction
+from seq2seq.metrics.extractive_baselines import baselines
 from seq2seq.metrics.sentences import copied_words
 from seq2seq.plots.document import save_document
 from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations

@@ -19,8 +19,8 @@ from seq2seq.config.instantiate import build_node, build_tool, plain
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
-from seq2seq.runtime.kernels import avoid_wrong_ones
 from seq2seq.runtime.memory import keep_freed, peak, reset_peak
+from seq2seq.runtime.torch_kernels import avoid_wrong_ones
 from seq2seq.stored import model_file, resume_file
 from seq2seq.tasks.base import Task
 from seq2seq.training import launch
@@ -37,10 +37,10 @@ from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.datamodule import DataModule
 from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
-from seq2seq.training.parts import TrainingParts
 from seq2seq.training.precision import tell_speed
 from seq2seq.training.resume import ResumeState
 from seq2seq.training.self_critical import SelfCritical
+from seq2seq.training.trainer_parts import TrainingParts
 from seq2seq.training.validation import Validation
 
 log = logging.getLogger(__name__)

@@ -34,13 +34,13 @@ def planned(config: DictConfig, corpus: Corpus) -> DictConfig:
     ``trainer.max_epochs`` is planned where it is null and ``trainer.max_steps``, which a budget sets, is -1.
     ``trainer.max_time`` may end training before.
     """
-    trainer, changed = config.trainer, config.copy()
+    trainer, planned_config = config.trainer, config.copy()
     updates = None if corpus.streaming else updates_of(config, corpus)
     if trainer.get("max_epochs") is None and trainer.get("max_steps", -1) == -1:
-        changed.trainer.max_epochs = EPOCHS if updates is None else planned_epochs(updates)
-    changed.data.max_tokens = corpus.max_tokens
-    log.info("%s", summary(changed.trainer, corpus.max_tokens, updates))
-    return config if changed == config else changed
+        planned_config.trainer.max_epochs = EPOCHS if updates is None else planned_epochs(updates)
+    planned_config.data.max_tokens = corpus.max_tokens
+    log.info("%s", summary(planned_config.trainer, corpus.max_tokens, updates))
+    return config if planned_config == config else planned_config
 
 
 def updates_of(config: DictConfig, corpus: Corpus) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from seq2seq.errors import UserError
-from seq2seq.runtime.kernels import bf16_has_lstm, bf16_time
+from seq2seq.runtime.torch_kernels import bf16_has_lstm, bf16_time
 from seq2seq.training.launch import is_launched
 
 log = logging.getLogger(__name__)

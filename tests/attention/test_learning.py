@@ -25,7 +25,7 @@ from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
 from seq2seq.model import Seq2Seq, build
 from seq2seq.training.optimization import parameter_groups
-from seq2seq.training.parts import TrainingParts
+from seq2seq.training.trainer_parts import TrainingParts
 from seq2seq.training.update import Update
 from tests.catalogue import choices
 

@@ -6,7 +6,7 @@ import pytest
 
 from seq2seq.batch import BOS, EOS, PAD, UNK
 from seq2seq.data.codec import TextCodec
-from seq2seq.data.policy import Policy, Report
+from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
 
 TEXTS = ["the cat sat on the mat .", "a dog ran on the mat ."]

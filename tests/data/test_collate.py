@@ -8,7 +8,7 @@ from seq2seq.batch import BOS, EOS, PAD
 from seq2seq.data.codec import TextCodec
 from seq2seq.data.collate import batches_of, collate, filler
 from seq2seq.data.example import Example
-from seq2seq.data.policy import Policy, Report
+from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
 
 

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from seq2seq.data.policy import MAX_PLACES, Policy, Report, accepted
 from seq2seq.data.readers.folders import ImageFolderReader
 from seq2seq.data.readers.hub import HubReader
 from seq2seq.data.readers.karpathy import KarpathyReader
 from seq2seq.data.readers.reader import DataLocation, Reader
 from seq2seq.data.readers.tables import TableReader
 from seq2seq.data.readers.text import ParallelTextReader
+from seq2seq.data.record_policy import MAX_PLACES, Policy, Report, accepted
 
 ROWS = 400  # of a file; with eight kinds of files 3,200
 AT = ("en", "de")

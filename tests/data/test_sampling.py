@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from seq2seq.data.pieces import PieceVocabulary
+from seq2seq.data.piece_vocabulary import PieceVocabulary
 from seq2seq.data.sampling import BPEDropout, UnigramSampler
 from seq2seq.data.tokenizer import Tokenizer
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seq2seq.attention.components import counter_rng
 from seq2seq.evaluation import faithfulness
-from seq2seq.metrics import extractive
+from seq2seq.metrics import extractive_baselines
 
 
 @pytest.fixture(autouse=True)
@@ -37,5 +37,5 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
         return (1 / (2 + torch.arange(places.shape[1]))).expand(len(seed), heads, position.shape[1], -1)
 
     monkeypatch.setattr(faithfulness, "Random", Last)
-    monkeypatch.setattr(extractive, "np", SimpleNamespace(random=SimpleNamespace(default_rng=Reversed)))
+    monkeypatch.setattr(extractive_baselines, "np", SimpleNamespace(random=SimpleNamespace(default_rng=Reversed)))
     monkeypatch.setattr(counter_rng, "uniform", falling)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from seq2seq.layers.dropout import Dropout, dropout, keep_mask, relu_dropout
-from seq2seq.layers.kernels import plain_kernels
+from seq2seq.layers.plain_kernels import plain_kernels
 
 N = 200_001  # not a multiple of four: the last word is cut
 

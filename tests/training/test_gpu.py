@@ -11,7 +11,7 @@ import torch
 
 from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.config.instantiate import build_node
-from seq2seq.runtime.kernels import avoid_wrong_ones
+from seq2seq.runtime.torch_kernels import avoid_wrong_ones
 from seq2seq.training.fit import fit
 from seq2seq.training.module import Training
 from tests.catalogue import config
@@ -58,7 +58,7 @@ def test_gpu_follows_the_cpu(prepare: Callable[..., Any], tmp_path: Path) -> Non
 @pytest.mark.parametrize("length", [64, 192])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_rows_that_see_nothing_in_bf16(length: int, dropout: float) -> None:
-    """The fused kernel leaves gradients finite (one of them does not: ``seq2seq.runtime.kernels``)."""
+    """The fused kernel leaves gradients finite (one of them does not: ``seq2seq.runtime.torch_kernels``)."""
     avoid_wrong_ones()
     mechanism = build_node(config("attention=multi_head").attention, 64, SourceSpec(64)).cuda().train()
     mechanism.dropout = dropout

@@ -102,12 +102,12 @@ def dilated(
     """
     batch, length = mask.shape
 
-    def every(x: Tensor, dim: int) -> Tensor:
+    def every_rth(x: Tensor, dim: int) -> Tensor:
         """Rest k of place dilation n + k leads: (B, ., S, .) -> (B r, ., S/r, .), r = dilation."""
         return _pad_to_multiple(x, dim, dilation).unflatten(dim, (-1, dilation)).movedim(dim + 1, 1).flatten(0, 1)
 
-    query, key, value = (every(x, 2) for x in (queries, keys, values))
-    context, seen = banded(query, key, value, attend, mask=every(mask, 1), radius=radius, size=size, causal=causal)
+    query, key, value = (every_rth(x, 2) for x in (queries, keys, values))
+    context, seen = banded(query, key, value, attend, mask=every_rth(mask, 1), radius=radius, size=size, causal=causal)
     context = context.unflatten(0, (batch, dilation)).movedim(1, 3).flatten(2, 3)
     return context[:, :, :length], seen.unflatten(0, (batch, dilation)).transpose(1, 2).flatten(1)[:, :length]
 

@@ -18,7 +18,7 @@ from seq2seq.attention.components.additive import fused_additive, plain_additive
 from seq2seq.attention.requirements import above_0, at_least_1
 from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.errors import UserError
-from seq2seq.layers.kernels import is_plain
+from seq2seq.layers.plain_kernels import is_plain
 from seq2seq.layers.tensors import wide_dtype
 
 

@@ -10,7 +10,7 @@ import torch
 from seq2seq.attention.components.additive import fused_additive, plain_additive
 from seq2seq.attention.components.scores import Additive
 from seq2seq.attention.types import SourceSpec
-from seq2seq.layers.kernels import plain_kernels
+from seq2seq.layers.plain_kernels import plain_kernels
 from tests.attention.walk import close
 from tests.catalogue import memory, noise, randomise
 

@@ -7,20 +7,20 @@ import time
 import pytest
 import torch
 
-from seq2seq.runtime import kernels
+from seq2seq.runtime import torch_kernels
 
 
 @pytest.mark.parametrize("lstm", [False, True])
 def test_the_probe_is_short_and_draws_no_number(lstm: bool) -> None:
     state = torch.get_rng_state()
-    kernels.bf16_time.cache_clear()
-    kernels.bf16_has_lstm.cache_clear()
-    if lstm and not kernels.bf16_has_lstm():
+    torch_kernels.bf16_time.cache_clear()
+    torch_kernels.bf16_has_lstm.cache_clear()
+    if lstm and not torch_kernels.bf16_has_lstm():
         with pytest.raises(RuntimeError):  # oneDNN's
-            kernels.bf16_time(lstm=True)
+            torch_kernels.bf16_time(lstm=True)
         return
     began = time.perf_counter()
-    assert 0.01 < kernels.bf16_time(lstm=lstm) < 1000
+    assert 0.01 < torch_kernels.bf16_time(lstm=lstm) < 1000
     assert time.perf_counter() - began < 5
     assert torch.equal(state, torch.get_rng_state())
 
@@ -28,14 +28,14 @@ def test_the_probe_is_short_and_draws_no_number(lstm: bool) -> None:
 def test_the_ratio_is_that_of_the_fastest_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds of 8, 4 and 6 seconds in bf16, and of 3, 1 and 2 in fp32: 4 / 1."""
     now, lengths = [0.0], iter([8.0, 4.0, 6.0, 3.0, 1.0, 2.0])
-    monkeypatch.setattr(kernels, "ROUNDS", 3)
-    monkeypatch.setattr(kernels, "SECONDS", 1000)
-    monkeypatch.setattr(kernels.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(torch_kernels, "ROUNDS", 3)
+    monkeypatch.setattr(torch_kernels, "SECONDS", 1000)
+    monkeypatch.setattr(torch_kernels.time, "perf_counter", lambda: now[0])
 
     def work(*_: object, **__: object) -> None:
         now[0] += next(lengths)
 
-    monkeypatch.setattr(kernels, "_update", work)
-    kernels.bf16_time.cache_clear()
-    assert kernels.bf16_time(lstm=False) == 4.0
-    kernels.bf16_time.cache_clear()
+    monkeypatch.setattr(torch_kernels, "_update", work)
+    torch_kernels.bf16_time.cache_clear()
+    assert torch_kernels.bf16_time(lstm=False) == 4.0
+    torch_kernels.bf16_time.cache_clear()

@@ -9,7 +9,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from seq2seq.metrics import score
-from seq2seq.metrics.extractive import (
+from seq2seq.metrics.extractive_baselines import (
     baselines,
     lead,
     lead_words,

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from seq2seq import checkpoint
 from seq2seq.cli import hydra_app, train
-from seq2seq.data.effects import OF_TRAINING, check_evaluation
+from seq2seq.data.unused_options import OF_TRAINING, check_evaluation
 from seq2seq.errors import UserError
 
 

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from seq2seq.data.example import cut_sizes
-from seq2seq.data.policy import MAX_PLACES, Policy, Report, accepted
+from seq2seq.data.record_policy import MAX_PLACES, Policy, Report, accepted
 from seq2seq.data.records import Record, Row
 from seq2seq.errors import UserError
 

@@ -7,7 +7,7 @@ import torch
 
 from seq2seq.attention.components import scores
 from seq2seq.layers import dropout, output
-from seq2seq.layers.kernels import is_plain, plain_kernels
+from seq2seq.layers.plain_kernels import is_plain, plain_kernels
 from seq2seq.loss import Criterion
 from seq2seq.search import topk
 from tests.catalogue import batch, model, noise

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from seq2seq.errors import UserError
-from seq2seq.metrics.extraction import extraction, figures, fragments, words
+from seq2seq.metrics.abstractiveness import extraction, figures, fragments, words
 
 
 def plain_fragments(document: list[str], summary: list[str]) -> list[tuple[int, int]]:
