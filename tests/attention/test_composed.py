@@ -247,3 +247,9 @@ def test_a_grid_is_attended_as_a_set() -> None:
     grid = torch.cartesian_prod(torch.arange(2), torch.arange(3)).expand(2, -1, -1)
     image = replace(source, positions=grid, extent=torch.tensor([[2, 3]] * 2))
     close(walk(ours, noise(2, T, WIDTH), image).context, walk(ours, noise(2, T, WIDTH), source).context)
+
+
+def test_one_fixed_position_is_no_choice() -> None:
+    """``none`` reads the last state; all others have something to choose from."""
+    assert not mechanism("attention", "none", SourceSpec(KEYS)).has_choice
+    assert all(mechanism("attention", name, SourceSpec(KEYS)).has_choice for name in ("additive", "local", "uniform"))

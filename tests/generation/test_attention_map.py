@@ -28,3 +28,9 @@ def test_few_rows_at_a_time_give_the_same(run: Path, monkeypatch: pytest.MonkeyP
         assert one.attention is not None and other.attention is not None and one.text == other.text
         assert one.attention.source == other.attention.source
         np.testing.assert_allclose(one.attention.alignment, other.attention.alignment, atol=1e-6)
+
+
+def test_the_words_of_an_output_stand_between_spaces() -> None:
+    """Two spaces enclose an empty word, as where words are counted; an empty output has none."""
+    assert attention_map._words("a  b") == ["a", "", "b"]
+    assert attention_map._words("") == []
