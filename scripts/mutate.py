@@ -43,7 +43,7 @@ CORE = (
 LIBRARIES = ["torch", "lightning", "hydra", "datasets", "sacrebleu", "scipy.stats", "matplotlib.figure", "pytest"]
 """What is loaded once for all mutants."""
 NEARBY = 4
-"""How many test files run first: that of a module's name, and those from model to figures."""
+"""How many test files run first: that of a module's name, and those of no single module."""
 LONG = ("test_laws.py", "test_laws_in_models.py", "test_combinations.py", "test_options.py", "test_grids.py")
 """Test files of minutes, which run last: others catch most mutants in seconds."""
 
@@ -179,14 +179,14 @@ def drawn(seed: int, count: int) -> list[tuple[Path, Mutant]]:
 
 
 def tests_of(module: Path) -> list[str]:
-    """The test files of its area: that of its name, those from model to figures, those that import it, its folder's."""
+    """The test files of its area: that of its name, those of all modules, those that import it, and its folder's."""
     inner = module.relative_to("seq2seq")
     same = ROOT / "tests" / inner.parent / f"test_{inner.name}"
     every = sorted((ROOT / "tests").rglob("test_*.py"))
     package, name = ".".join(module.parent.parts), module.stem
     imports = re.compile(rf"^\s*(from|import) {package}(\.{name}\b| import .*\b{name}\b)", re.MULTILINE)
     importing = [path for path in every if imports.search(path.read_text(encoding="utf-8"))]
-    golden = [path for path in every if path.parent.name == "golden"]
+    golden = [path for path in every if path.parent.name == "golden" or path.name == "test_initial_values.py"]
     folder = [path for path in every if inner.parent.name and path.parent == same.parent]
     ordered = dict.fromkeys([*[path for path in every if path == same], *golden, *importing, *folder])
     return [str(path.relative_to(ROOT)) for path in sorted(ordered, key=lambda path: path.name in LONG)]

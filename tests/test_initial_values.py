@@ -45,6 +45,19 @@ def test_projections(name: str) -> None:
     assert all(found[f"{part}.bias"].eq(0).all() for part in ("query", "key_value", "output"))
 
 
+@pytest.mark.parametrize("name", ["additive", "general", "location"])
+def test_scores(name: str) -> None:
+    """Each head has its own matrices; additive ones have a width inside."""
+    matrices = {key: value[0] for key, value in attention(name).items() if "bias" not in key and value.dim() == 3}
+    assert matrices and all(xavier(matrix, *matrix.shape) for matrix in matrices.values())
+
+
+def test_the_vector_of_additive_attention() -> None:
+    """v (A) makes one number of A: Xavier's bound is sqrt(6 / (A + 1))."""
+    vector = attention("additive", "++attention.score.dim=4000")["score.vector"]
+    assert xavier(vector[0], 4000, 1)
+
+
 def test_latent_projections() -> None:
     found = attention("latent", "++attention.query_latent_dim=32")
     latent = WIDE // 4

@@ -40,3 +40,9 @@ def test_context_of_another_width_is_adapted() -> None:
     probe = model("model=transformer", "encoder=rnn", "encoder.dim=6", "attention=additive")
     assert probe.decoder.layers[0].adapt.weight.shape == (8, 6)
     assert probe.log_probs(batch()).isfinite().all()
+
+
+def test_the_last_layer_is_told_that_it_is() -> None:
+    """A mechanism whose loss sums over alignments belongs to one layer: the last."""
+    probe = model("model=transformer", "model.layers=3", attention="hard_marginal")
+    assert [layer.attention.source.last for layer in probe.decoder.layers] == [False, False, True]

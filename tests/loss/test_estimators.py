@@ -148,6 +148,16 @@ def test_credit_by_hand() -> None:
         assert credited(cost, credit, mask).tolist() == expected
 
 
+def test_the_variance_of_the_advantage_is_logged_times_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a credit a token and a moving scalar, it is that of the tokens' costs."""
+    probe, data = hard("token", "moving")
+    draw(monkeypatch, ((0, 1),))
+    passes = teacher_forced(probe, data)
+    found = costs(passes.draws[0], data)
+    logged = criterion()(passes, data).logged["reinforce_variance"]
+    assert float(logged) == pytest.approx(len(found) * float(found.detach().var(correction=0)))
+
+
 def test_each_draw_is_compared_with_the_others() -> None:
     drawn = [torch.tensor([[x]]) for x in (1.0, 2.0, 6.0)]
     left_out = baselines(drawn, None, Estimator("sentence", "leave_one_out", 3))
