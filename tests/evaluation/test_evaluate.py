@@ -1,0 +1,19 @@
+"""What scoring records measures beside their figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from seq2seq.evaluation import evaluate
+from seq2seq.generation.generator import TrainedModel
+from seq2seq.search import Greedy
+
+
+def test_seconds_of_search_are_those_from_its_start(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1000.0, 1002.5])
+    monkeypatch.setattr(evaluate, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    result, _ = evaluate.translate(TrainedModel.load(run), ["a b"], Greedy(max_length=4), max_tokens=64, plots=0)
+    assert result.search_seconds == 2.5
