@@ -253,7 +253,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
 
     def score(fitted: FitResult) -> dict[str, float]:
         trained = TrainedModel.load(fitted.best)
-        trained.model.encoder.share_cache(model.encoder)
+        trained.model.encoder.cache = model.encoder.cache  # a stored config does not say where
         records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
         scored = score_records(
             trained,

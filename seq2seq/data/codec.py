@@ -63,9 +63,17 @@ class Codec(ABC):
             raise UserError(f"data={data.get('name')} is images, but the model reads text")
         return self
 
+    @property
+    def source_options(self) -> dict[str, Any]:
+        """Return the options by which sources are opened; text has none."""
+        return {}
+
     def changes(self, other: Codec) -> list[str]:
         """Return the options by which sources are opened otherwise than by ``other``, a line each."""
-        return []
+        theirs = other.source_options
+        return [
+            f"{name}={own}, then {theirs[name]}" for name, own in self.source_options.items() if own != theirs[name]
+        ]
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -179,9 +187,10 @@ class ImageCodec(Codec):
             raise UserError(f"data={data.get('name')} is text, but the model reads images")
         return replace(self, images=build_node(data["images"]))
 
-    def changes(self, other: Codec) -> list[str]:
-        """Return the options by which images are opened otherwise."""
-        return self.images.otherwise(other.images) if isinstance(other, ImageCodec) else []
+    @property
+    def source_options(self) -> dict[str, Any]:
+        """Return the options by which images are opened."""
+        return self.images.options
 
     @property
     def tokenizers(self) -> Mapping[str, Tokenizer]:

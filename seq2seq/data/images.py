@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,10 +74,10 @@ class Images:
         """What an image counts as, in tokens of a batch: its squares of 16 x 16."""
         return max(1, self.size // 16) ** 2 * (self.frames or 1)
 
-    def otherwise(self, other: Images) -> list[str]:
-        """What a model that learnt from images as ``other`` opens them sees differently here."""
-        names = [name for name in ("size", "fit", "frames") if getattr(self, name) != getattr(other, name)]
-        return [f"data.images.{name}={getattr(self, name)}, then {getattr(other, name)}" for name in names]
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the options that decide what a model sees of an image, by the names that users type."""
+        return {f"data.images.{name}": getattr(self, name) for name in ("size", "fit", "frames")}
 
     def open(self, file: Path, draw: tuple[int, ...] | None = None) -> Pixels:
         """(F, 3, h, w), h and w at most ``size``, of which one is, and F = 1 without ``frames``.

@@ -22,7 +22,6 @@ from seq2seq.attention.types import AttentionOutput, Memory
 from seq2seq.batch import ImageBatch
 from seq2seq.config.nodes import leaves
 from seq2seq.config.ranges import Share, Width
-from seq2seq.encoders.base import Encoder
 from seq2seq.encoders.image import MEAN, STD, GridEncoder, cells
 from seq2seq.errors import UserError
 from seq2seq.files import sealed
@@ -126,11 +125,6 @@ class BackboneEncoder(GridEncoder):
     def describe(self, node: dict[str, Any]) -> None:
         """Add what the network is built of without looking its name up."""
         node["architecture"] = self.architecture
-
-    def share_cache(self, other: Encoder) -> None:
-        """Keep features in the other's folder."""
-        if isinstance(other, BackboneEncoder):
-            self.cache = other.cache
 
     def train(self, mode: bool = True) -> BackboneEncoder:
         """What is not trained stays in evaluation mode: its norms keep the statistics that they came with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -69,6 +70,7 @@ class Encoder(nn.Module, ABC):
     final_dim: int
     final_layers: int
     directions: int = 1
+    cache: Path | None = None  # folder where features are kept from epoch to epoch; None = computed each time
 
     @abstractmethod
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
@@ -103,9 +105,6 @@ class Encoder(nn.Module, ABC):
 
     def describe(self, node: dict[str, Any]) -> None:
         """Add to ``node``, the encoder's config as a model is stored with it, what it does not say itself."""
-
-    def share_cache(self, other: Encoder) -> None:
-        """Keep files where ``other``, an encoder of the same config, keeps them, which a stored config does not say."""
 
 
 class SequenceEncoder(Encoder):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,7 +71,11 @@ class VideoEncoder(Encoder):
         """Add what the encoder of frames does not say itself."""
         self.frames.describe(node["frames"])
 
-    def share_cache(self, other: Encoder) -> None:
-        """Let the encoder of frames keep files where the other's keeps them."""
-        if isinstance(other, VideoEncoder):
-            self.frames.share_cache(other.frames)
+    @property
+    def cache(self) -> Path | None:
+        """Folder where the encoder of frames keeps features."""
+        return self.frames.cache
+
+    @cache.setter
+    def cache(self, folder: Path | None) -> None:
+        self.frames.cache = folder
