@@ -37,6 +37,8 @@ LIMITS = {
 }
 """The most of each count; the other counts have no limit."""
 SHORT = 3  # words of a docstring that says too little
+FRAGMENTS = ("What", "Of", "Those", "Which", "Whether")
+"""First words of docstrings that are no sentence: they leave out the verb, or the noun."""
 TASK_BASES = ("Codec", "Corpus", "Encoder")
 """Base classes whose subclasses belong to tasks, which alone may ask for them."""
 CODE = 25  # characters of the shortest line that is drawn
@@ -77,6 +79,8 @@ class House:
             "arrows back up": self.upward(),
             "class names defined twice": self.twice(),
             f"docstrings of {SHORT} words or fewer": self.short_docstrings(),
+            "docstrings that begin as a fragment": self.fragments(),
+            "public functions without Args": self.without_arguments(),
             "isinstance on classes of a task": self.task_checks(),
             "modules without a test file": self.untested(),
         }
@@ -84,6 +88,7 @@ class House:
             *(Count(name, len(items), items) for name, items in listed.items()),
             Count("median module (lines)", median(length for length, _ in lengths), []),
             Count("longest module (lines)", longest[0], [longest[1]]),
+            Count("full-line comments (% of lines)", self.comment_share(), []),
         ]
 
     @property
@@ -128,16 +133,48 @@ class House:
                     homes[node.name].append(str(file))
         return [f"{name}: {', '.join(files)}" for name, files in sorted(homes.items()) if len(files) > 1]
 
+    @cached_property
+    def docstrings(self) -> list[tuple[str, str]]:
+        """The docstrings of modules, classes and functions, each with its place."""
+        kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        return [
+            (f"{file}:{getattr(node, 'lineno', 1)}", text)
+            for file, tree in self.trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, kinds) and (text := ast.get_docstring(node)) is not None
+        ]
+
     def short_docstrings(self) -> list[str]:
         """Return the docstrings that say too little to be of use."""
-        kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        return [f"{place}: {text}" for place, text in self.docstrings if len(text.split()) <= SHORT]
+
+    def fragments(self) -> list[str]:
+        """Return the docstrings whose first word shows that they are no sentence."""
+        return [f"{place}: {text.splitlines()[0]}" for place, text in self.docstrings if text.split()[0] in FRAGMENTS]
+
+    def without_arguments(self) -> list[str]:
+        """Return the public functions that take something and have a docstring which does not list it.
+
+        Properties take nothing, and a method that overrides one of a base class has the docstring of that.
+        """
         found = []
         for file, tree in self.trees.items():
+            inner = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f) if n is not f}
             for node in ast.walk(tree):
-                text = ast.get_docstring(node) if isinstance(node, kinds) else None
-                if text is not None and len(text.split()) <= SHORT:
-                    found.append(f"{file}:{getattr(node, 'lineno', 1)}: {text}")
+                if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or id(node) in inner:
+                    continue
+                given = node.args
+                names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+                takes = bool({*names} - {"self", "cls"} or given.vararg or given.kwarg)
+                marks = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+                if takes and not marks & {"override", "setter"} and "Args:" not in (ast.get_docstring(node) or ""):
+                    found.append(f"{file}:{node.lineno}: {node.name}")
         return found
+
+    def comment_share(self) -> float:
+        """Return the share of lines that are comments and nothing else, in percent."""
+        lines = [line.lstrip() for source in self.sources.values() for line in source.splitlines()]
+        return 100 * sum(line.startswith("#") for line in lines) / max(1, len(lines))
 
     def task_checks(self) -> list[str]:
         """Return where code outside ``tasks`` asks whether an object is of a class that belongs to a task."""
@@ -209,7 +246,7 @@ def main() -> None:
     counts = house.counts()
     for count in counts:
         limit = f"  (at most {LIMITS[count.name]}{', BROKEN' if count.is_over else ''})" if count.name in LIMITS else ""
-        print(f"{count.number:6g}  {count.name}{limit}")
+        print(f"{count.number:6.4g}  {count.name}{limit}")
         if options.list:
             print("".join(f"          {item}\n" for item in count.items), end="")
     sys.exit(any(count.is_over for count in counts))

@@ -103,6 +103,10 @@ def test_everything_else_is_counted(cottage: House) -> None:
     assert found["docstrings of 3 words or fewer"] == [
         *("__init__.py:1: A package.", "errors.py:1: Errors of users.", "model.py:7: One row."),
     ]
+    assert found["docstrings that begin as a fragment"] == ["errors.py:4: What a user can mend."]
+    assert found["public functions without Args"] == [
+        *("cli/run.py:6: run", "model.py:10: width", "tasks/one.py:4: check"),
+    ]
     assert found["isinstance on classes of a task"] == ["cli/run.py:7: isinstance(codec, (ClipCodec, dict))"]
     assert found["modules without a test file"] == [
         *["cli/other.py", "data/codec.py", "errors.py", "model.py", "tasks/one.py"],
@@ -110,6 +114,7 @@ def test_everything_else_is_counted(cottage: House) -> None:
     assert found["longest module (lines)"] == ["model.py"]
     numbers = {count.name: count.number for count in cottage.counts()}
     lengths = [5, 14, 14, 7, 2, 5]
+    assert numbers["full-line comments (% of lines)"] == pytest.approx(100 / (sum(lengths) + 1))  # and __init__.py
     assert numbers["median module (lines)"] == 6 and numbers["longest module (lines)"] == max(lengths)
 
 
