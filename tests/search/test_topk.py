@@ -18,6 +18,15 @@ def test_blockwise_is_plain(size: int, k: int, levels: int) -> None:
     assert torch.equal(found[1][real], indices[real])
 
 
+@pytest.mark.parametrize("size", [500, 2049])
+def test_the_last_entry_of_a_short_block_is_found_once(size: int) -> None:
+    x = torch.randn(3, size)
+    x[:, -1] = 100.0
+    values, indices = blockwise_top(x, 3)
+    assert indices[:, 0].tolist() == [size - 1] * 3
+    assert torch.equal(values, plain_top(x, 3)[0])
+
+
 def test_plain_by_hand() -> None:
     values, indices = plain_top(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), 3)
     assert values.tolist() == [[3.0, 3.0, 2.0]]
