@@ -245,6 +245,15 @@ def test_several_draws_count_by_their_mean(monkeypatch: pytest.MonkeyPatch) -> N
     assert losses.costs is None
 
 
+def test_draws_of_one_batch_have_neighbouring_seeds() -> None:
+    selection = Hard()
+    states = []
+    for selection.draw_index in range(3):
+        torch.manual_seed(5)
+        states.append(selection.initial_state(2, torch.device("cpu"))["seed"])
+    assert [(state - states[0]).tolist() for state in states] == [[0, 0], [1, 1], [2, 2]]
+
+
 def test_refusals() -> None:
     for options, message in (
         ({"credit": "word"}, r"^credit=word is unknown; choose sentence, to_go, token, mean"),

@@ -92,3 +92,13 @@ def test_seeds_come_from_torchs_generator() -> None:
     assert len(torch.cat((first, second)).unique()) == 200
     torch.manual_seed(0)
     assert torch.equal(counter_rng.seeds(100, CPU), first)
+
+
+def test_the_hash_is_splitmix64s() -> None:
+    """Known answers: the first five numbers of the generator with seed 1234567."""
+    golden = 0x9E3779B97F4A7C15
+    steps = [(1234567 + k * golden) % 2**64 for k in range(1, 6)]
+    signed = torch.tensor([step - 2**64 if step >= 2**63 else step for step in steps])
+    assert [number % 2**64 for number in counter_rng._mix(signed).tolist()] == [
+        *(6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821),
+    ]
