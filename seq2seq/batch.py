@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seq2seq.errors import UserError
 
+# Ids and spelling of the special tokens, the same in every vocabulary.
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 
@@ -159,6 +160,7 @@ class Batch:
         shown = self.images
         images = None if shown is None else shown.on(move)
         source, target, segments = map(moved, (self.source, self.target, self.segments))
+        # Counts and words stay on the host.
         return Batch(source, move(self.index), target, self.target_tokens, segments, copies, self.oov, images)
 
     def words(self, row: int) -> tuple[str, ...]:

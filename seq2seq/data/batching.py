@@ -32,6 +32,7 @@ def fitting_tokens(source: Lengths, target: Lengths) -> int:
         target: Tokens of each target (N,).
     """
     tokens, size = int(np.maximum(source, target).sum()), LARGEST
+    # Halve the bound until an epoch has enough batches.
     while size > SMALLEST and tokens < BATCHES * size:
         size //= 2
     return size
@@ -110,4 +111,5 @@ def shard(batches: Sequence[Indices], rank: int, world_size: int) -> list[Indice
         world_size: Number of processes.
     """
     mine = list(batches[rank::world_size])
+    # Fill up to the number of batches of rank 0, which has the most.
     return mine + [FILLER] * (-(-len(batches) // world_size) - len(mine))

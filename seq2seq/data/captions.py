@@ -32,7 +32,7 @@ from seq2seq.errors import UserError
 
 
 class CaptionCorpus(Corpus):
-    """Dataset of images with one or several captions each; a record is an image.
+    """Dataset of images with one or several captions each; each record is one image.
 
     A table cell may hold several captions, as a list or one on each line. The target of a record is its first caption.
     Every file is opened once while its split is encoded; an image that cannot be read is a bad record. An image counts
@@ -44,14 +44,14 @@ class CaptionCorpus(Corpus):
         target: Column of its caption or list of captions.
         reader: Reader of the files.
         images: Options by which images are opened.
-        path: Folder or table of a local copy; None for a dataset that needs none.
+        path: Folder or table of a local copy; None if the dataset needs none.
         tokenizer: Options of the tokenizer; None for the defaults.
         captions: Captions that are trained on: ``all`` of an image in one batch, ``one`` drawn in each epoch, or only
             the ``first``.
         max_tokens: Bound on the tokens of a batch, with padding; None follows the size of the training split.
         max_sentences: Largest number of images of a batch.
         max_length: Largest number of tokens of a training caption.
-        max_target_tokens: Number of tokens that is kept of a training caption; None keeps all.
+        max_target_tokens: Largest number of tokens that a training caption keeps; None keeps all.
         on_bad: Action for records that cannot be used: ``drop`` or ``error``.
         on_long: Action for training captions over ``max_length``: ``drop``, ``truncate`` or ``error``.
         workers: Number of processes that prepare batches.

@@ -103,6 +103,7 @@ class Codec(ABC):
             other: Codec to compare with, of the same kind.
         """
         theirs = other.source_options
+        # Both codecs have the same option names, because they are of the same kind.
         return [
             f"{name}={own}, then {theirs[name]}" for name, own in self.source_options.items() if own != theirs[name]
         ]
@@ -110,8 +111,8 @@ class Codec(ABC):
     @property
     def sizes(self) -> tuple[int, int]:
         """Sizes of the source and target vocabularies; a source without tokens has size 0."""
-        there = self.tokenizers
-        return len(there["source"]) if "source" in there else 0, len(self.target)
+        tokenizers = self.tokenizers
+        return len(tokenizers["source"]) if "source" in tokenizers else 0, len(self.target)
 
     def text(self, ids: Iterable[int], oov: Sequence[str] = ()) -> str:
         """Return the text of target ids.
@@ -142,6 +143,7 @@ class TextCodec(Codec):
     copy: bool = False
     policy: Policy = field(default_factory=Policy)
 
+    @override
     def __call__(
         self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:
@@ -186,6 +188,7 @@ class TextCodec(Codec):
             i = self.target.id(word)
             if i == UNK and word != SPECIALS[UNK]:
                 i = oov.setdefault(word, len(self.target) + len(oov))
+            # Special tokens are not copied.
             ids.append(i if i > EOS else PAD)
         return [*ids, PAD], list(oov)
 
@@ -219,6 +222,7 @@ class ImageCodec(Codec):
     target: Tokenizer
     policy: Policy = field(default_factory=Policy)
 
+    @override
     def __call__(
         self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:

@@ -136,7 +136,7 @@ def _open(examples: Sequence[Example]) -> dict[ImageFile | None, Pixels]:
 
 
 def _stacked(shown: Mapping[ImageFile | None, Pixels], examples: Sequence[Example]) -> ImageBatch:
-    """Put images into one tensor in the order of ``shown``; padding makes them squares of the same size in every batch."""
+    """Put images into one tensor, in the order of ``shown``; padding makes all squares of one size in every batch."""
     # Pad the images.
     sizes = np.array([(len(p), *p.shape[2:]) for p in shown.values()], np.int64)
     side = max(image.images.size for image in shown if image is not None)

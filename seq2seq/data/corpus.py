@@ -123,6 +123,7 @@ class Corpus:
         """
         if self._batcher.max_tokens or self.streaming or not self.has("train"):
             return self._batcher
+        # The lengths of the encoded training split decide.
         return self._batcher.fitted(self._open("train").lengths(training=True))
 
     @property
@@ -145,6 +146,7 @@ class Corpus:
         """
         rate = self.options.sampling  # sampling follows this corpus, not the origin of the tokenizers
         self.codec = self.encoding.codec({side: Tokenizer(t.model, t.type, rate) for side, t in tokenizers.items()})
+        # The files of the old codec do not fit the new one.
         self._store.forget()
 
     def keep_first_targets(self) -> None:
@@ -191,6 +193,7 @@ class Corpus:
             world_size: Number of processes.
         """
         stored = self._open(split)
+        # Each rank takes its share of the same list.
         batches = shard(self.batcher.sorted(stored.lengths()), rank, world_size)
         return self.batcher.loader(Batches(stored.examples(), batches))
 

@@ -34,16 +34,18 @@ class Policy:
     on_mismatch: str = "error"  # for a file with more lines than the other: drop (the rest of it) | error
     on_long: str = "drop"  # for training records over ``max_length``: drop | truncate | error
     max_length: int = 256  # bound on the tokens of a training source or target, with </s>
-    max_source_tokens: int | None = None  # number of tokens that are kept, with </s>; None = all
-    max_source_sentences: int | None = None  # number of sentences that are kept of a document; None = all
-    max_target_tokens: int | None = None  # number of tokens that are kept in training, with </s>; None = all
+    max_source_tokens: int | None = None  # largest number of tokens kept, with </s>; None = all
+    max_source_sentences: int | None = None  # largest number of sentences kept of a document; None = all
+    max_target_tokens: int | None = None  # largest number of tokens kept in training, with </s>; None = all
 
     def __post_init__(self) -> None:
         """Check the limits and the actions."""
+        # Check the limits; a cut text keeps at least one token and </s>, or one sentence.
         for option, least in {"max_source_tokens": 2, "max_source_sentences": 1, "max_target_tokens": 2}.items():
             if (most := getattr(self, option)) is not None and most < least:
                 reason = "null (no limit) or at least " + ("2, a token and </s>" if least == 2 else "1")
                 raise UserError(f"{option}={most} must be {reason}")
+        # Check the actions.
         for option, choices in {
             "on_bad": "drop error",
             "on_mismatch": "drop error",
@@ -80,6 +82,7 @@ class Policy:
             place: Origin of the source for ``report``.
             report: Report that counts the source if it is cut.
         """
+        # Keep the first sentences, and </s>.
         if sizes is not None and (sentences := self.max_source_sentences) is not None and len(sizes) > sentences:
             length = int(sum(sizes[:sentences])) + 1
             _count_cut("sources", sentences, "sentence", place, report)
@@ -110,6 +113,7 @@ class Policy:
             report: Report that counts the example if it is too long.
         """
         assert example.target is not None
+        # The limit on targets cuts first, so that a cut target may fit.
         example = example.cut(target=self.target_limit(len(example.target) - 1, place, report))
         if self.fits(example):
             return example
@@ -146,10 +150,10 @@ class Report:
     unread: dict[str, list[int] | None] = field(default_factory=dict)  # unreadable image -> its size and time
 
     def add(self, problem: Problem, place: str, policy: Policy) -> None:
-        """Count a problem.
+        """Count a record with a problem.
 
         Args:
-            problem: Problem of a record.
+            problem: Problem of the record.
             place: Place of the record.
             policy: Policy that chooses the action.
 
@@ -180,6 +184,7 @@ class Report:
         """Forget the last cut of a kind."""
         place = self.last_cut.pop(what)
         self.counts[what] -= 1
+        # The place is absent if the list was full.
         if self.places[what][-1] == place:
             self.places[what].pop()
         if not self.counts[what]:
@@ -206,6 +211,7 @@ class Report:
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields for JSON."""
+        # The last cuts matter only while records are read.
         return {name: value for name, value in asdict(self).items() if name != "last_cut"}
 
 
@@ -226,6 +232,7 @@ def accepted(rows: Iterable[Row], policy: Policy, report: Report) -> Iterator[tu
             assert row.record is not None
             yield row.place, row.record
         else:
+            # A reason may quote a long text of the data.
             reason = f" ({' '.join(fault.reason.split())[:MAX_REASON]})" if fault.reason else ""
             report.add(fault.problem, row.place + reason, policy)
 

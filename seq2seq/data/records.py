@@ -19,7 +19,7 @@ class Record(TypedDict):
     """Source with its target; words are numbered from 0, in the order of ``split()``.
 
     A document has each sentence on a line of its own, and so does a target of several sentences. If the source is an
-    image, it is the path of the image's file.
+    image, ``source`` is the path of its file.
     """
 
     source: str

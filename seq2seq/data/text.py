@@ -35,7 +35,7 @@ class TextCorpus(Corpus):
         source: Language or column of the source.
         target: Language or column of the target.
         reader: Reader of the files.
-        path: Folder or table of a local copy; None for a dataset that needs none.
+        path: Folder or table of a local copy; None if the dataset needs none.
         tokenizer: Options of the tokenizers; None for the defaults.
         documents: Whether each line of a source is a sentence (``seq2seq.data.codec.TextCodec``).
         copy: Whether the decoder can copy source words (``seq2seq.data.codec.TextCodec``).
@@ -46,9 +46,9 @@ class TextCorpus(Corpus):
         on_bad: Action for records that cannot be used: ``drop`` or ``error``.
         on_mismatch: Action if one file has more lines than the other: ``drop`` or ``error``.
         on_long: Action for training records over ``max_length``: ``drop``, ``truncate`` or ``error``.
-        max_source_tokens: Number of tokens that is kept of a source; None keeps all.
-        max_source_sentences: Number of sentences that is kept of a source document; None keeps all.
-        max_target_tokens: Number of tokens that is kept of a training target; None keeps all.
+        max_source_tokens: Largest number of tokens that a source keeps; None keeps all.
+        max_source_sentences: Largest number of sentences that a source document keeps; None keeps all.
+        max_target_tokens: Largest number of tokens that a training target keeps; None keeps all.
         workers: Number of processes that prepare batches.
         pin_memory: Whether batches are put into page-locked memory, if there is a GPU.
         streaming: Whether training reads from the source directly and stores nothing of the training split.
@@ -221,7 +221,7 @@ class ResampledExamples(Examples):
 
     records: Records
     codec: Codec
-    draw: Draw  # seed and epoch
+    draw: Draw
 
     @override
     def of(self, index: int) -> Sequence[Example]:

@@ -49,9 +49,7 @@ class TokenizerOptions:
     vocab_size: Count | None = None  # upper bound; None follows the size of the text
     joint: bool = True  # one vocabulary for source and target
     normalization: str = "identity"  # or nfkc, nmt_nfkc, nfkc_cf (SentencePiece's names), which lose information
-    character_coverage: Share = (
-        1.0  # share of characters with a piece; 0.9995 suits scripts with thousands of characters
-    )
+    character_coverage: Share = 1.0  # share of characters with a piece; 0.9995 suits scripts of thousands of characters
     max_records: Count = 1_000_000  # number of training records to learn from, drawn from the whole split
     user_defined_symbols: Sequence[str] = ()  # symbols that always stay one piece
     byte_fallback: bool = False  # write unknown characters as UTF-8 bytes (256 pieces) instead of <unk>
@@ -136,6 +134,7 @@ class Tokenizer:
         options = user_defined_symbols, byte_fallback, split_digits
         model = train_model(texts, type, vocab_size, normalization, character_coverage, *options)
         tokenizer = cls(model, type, rate)
+        # A short text may have fewer different pieces.
         if len(tokenizer) < vocab_size:
             log.info("data.tokenizer.vocab_size=%d: the text has only %d %s pieces", vocab_size, len(tokenizer), type)
         return tokenizer
@@ -154,6 +153,7 @@ class Tokenizer:
         """
         if not path.is_file():
             raise UserError(f"{path}: no such SentencePiece model (data.tokenizer.source_model, target_model)")
+        # Put the file in front of the reason.
         try:
             return cls(path.read_bytes(), type, rate)
         except UserError as error:
@@ -236,11 +236,11 @@ class Tokenizer:
             ids: Token ids.
             oov: Out-of-vocabulary words; id ``len(self) + k`` stands for ``oov[k]``.
         """
-        said = self._pieces.said(list(map(int, ids)), oov)
+        texts = self._pieces.said(list(map(int, ids)), oov)
         words: list[int] = []
         word, inside, waiting = -1, False, 0  # last word; whether it continues; number of ids that wait for a letter
         # Give each id the word of its first letter.
-        for text in said:
+        for text in texts:
             if text is None:
                 words.append(-1)
                 continue
@@ -253,8 +253,8 @@ class Tokenizer:
                 first = word if first is None else first
             words.append(_WAITS if first is None else first)
             waiting = waiting + 1 if first is None else 0
-        following = word
         # Give each id without letters the word of the next id with letters.
+        following = word
         for place in range(len(words) - 1, -1, -1):
             if words[place] == _WAITS:
                 words[place] = following
@@ -281,6 +281,7 @@ class Tokenizer:
 
     def state(self) -> Tensor:
         """Return type and model as bytes (N,) uint8, for a checkpoint."""
+        # The first line holds the type.
         return torch.from_numpy(np.frombuffer(f"{self.type}\n".encode() + self.model, np.uint8).copy())
 
     @classmethod
