@@ -36,7 +36,7 @@ class Sampler(Protocol):
 class UnigramSampler:
     """Sampler of a segmentation x with P(x) ~ exp(rate * log P_unigram(x)) among the ``best`` likeliest of a word.
 
-    Kudo 2018, "Subword Regularization", section 3.1, where ``rate`` is alpha. User-defined symbols stay whole.
+    Kudo 2018, "Subword Regularization", section 3.1; ``rate`` is its alpha. User-defined symbols stay whole.
 
     Args:
         pieces: Vocabulary of a unigram model.

@@ -39,9 +39,9 @@ class RecordStream:
 class StreamedBatches(IterableDataset[list[Batch]]):
     """Dataset of lists of batches: item i holds this rank's batches of the i-th buffer of a stream.
 
-    Loader worker (i modulo the number of workers) makes item i. Therefore neither the number of workers nor the number
-    of ranks changes the order. Every worker and rank reads the whole stream, but tokenises only its own buffers;
-    tokenisation takes most of the time.
+    The loader worker with the number (i modulo the number of workers) makes item i. Therefore neither the number of
+    workers nor the number of ranks changes the order. Every worker and rank reads the whole stream, but tokenises only
+    its own buffers. Tokenisation takes most of the time.
 
     Args:
         stream: Training split.

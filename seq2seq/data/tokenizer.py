@@ -153,7 +153,7 @@ class Tokenizer:
         """
         if not path.is_file():
             raise UserError(f"{path}: no such SentencePiece model (data.tokenizer.source_model, target_model)")
-        # Put the file in front of the reason.
+        # Name the file in front of the reason.
         try:
             return cls(path.read_bytes(), type, rate)
         except UserError as error:

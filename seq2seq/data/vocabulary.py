@@ -48,9 +48,9 @@ def draw(items: Iterable[T], count: int) -> list[T]:
 def fitting_size(texts: Iterable[str], type: str) -> int:
     """Return the number of pieces of a tokenizer that suits some texts.
 
-    It is the largest of 8,000, 4,000 and 2,000 that leaves 300 characters of text to each piece. It is at least twice
-    the number of different characters, because these are pieces too. Vocabularies of words and characters (``word``,
-    ``char``) always have at most 8,000 pieces.
+    It is the largest of 8,000, 4,000 and 2,000 that leaves 300 characters of text to each piece, or 2,000 for a shorter
+    text. It is at least twice the number of different characters, because these are pieces too. Vocabularies of words
+    and characters (``word``, ``char``) have at most 8,000 pieces.
 
     Args:
         texts: Texts to learn from.
@@ -62,14 +62,14 @@ def fitting_size(texts: Iterable[str], type: str) -> int:
     characters: Counter[str] = Counter()
     for text in texts:
         characters.update(text)
-    # Choose the size.
+    # Choose the largest size with enough text for each piece.
     size = next((size for size in SIZES if characters.total() >= CHARACTERS * size), SIZES[-1])
     return max(size, 2 * len(characters))
 
 
 @dataclass
 class UnknownTokens:
-    """Counter of ``<unk>`` on one side of a split, and of the texts that are encoded so."""
+    """Counter of ``<unk>`` on one side of a split, and of the letters or words that become ``<unk>``."""
 
     tokens: int = 0
     unknown: int = 0
