@@ -321,14 +321,14 @@ def test_evaluation_on_other_images_and_sizes_but_not_on_text(captions: Path, tm
         out = [f"output={tmp_path / str(size)}", f"data.images.size={size}"]
         results[size] = evaluate.evaluate(composed("evaluate", *small, *out))["test"]
     assert results[64]["perplexity"].score != results[32]["perplexity"].score
-    with pytest.raises(seq2seq.errors.UserError, match="data=toy_translation is text, but the model reads images"):
+    with pytest.raises(seq2seq.errors.UserError, match="data=toy_translation has text, but the model reads images"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", "data=toy_translation"))
     with pytest.raises(seq2seq.errors.UserError, match="alignment= is of words in a source text"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", "alignment=gold.jsonl"))
 
 
 def test_a_text_model_on_images_is_refused(run: Path) -> None:
-    with pytest.raises(seq2seq.errors.UserError, match="data=toy_captioning is images, but the model reads text"):
+    with pytest.raises(seq2seq.errors.UserError, match="data=toy_captioning has images, but the model reads text"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
 
 

@@ -1,1 +1,1 @@
-"""Datasets: from files or the hub, through tokenizers, to batches."""
+"""Datasets: reading from files or the hub, tokenisation and batches."""

@@ -1,4 +1,4 @@
-"""Encoded records on disk: one Arrow file a split, written once, read by memory map."""
+"""Encoded records on disk: one Arrow file for each split, written once and read by memory map."""
 
 from __future__ import annotations
 
@@ -27,53 +27,76 @@ SCHEMA = pa.schema(
         "origins": pa.list_(pa.int32()),
         "source_ids": pa.list_(pa.int32()),  # x_1 .. </s>
         "target_ids": pa.list_(pa.int32()),  # <s> y_1 .. </s>
-        "sizes": pa.list_(pa.int32()),  # and what else an ``Example`` may have
+        "sizes": pa.list_(pa.int32()),  # this and the next two columns: fields of ``Example``
         "copies": pa.list_(pa.int32()),
         "oov": pa.list_(pa.string()),
         "regions": pa.list_(pa.list_(pa.list_(pa.float32()))),
-        "captions": pa.list_(pa.list_(pa.int32())),  # <s> y_1 .. </s> of each reference
+        "captions": pa.list_(pa.list_(pa.int32())),  # <s> y_1 .. </s> for each reference
     }
 )
-ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 10_000  # number of rows that are written at a time
 
 T = TypeVar("T")
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]], about: Callable[[], Mapping[str, Any]] = dict) -> None:
-    """Write ``rows`` of ``SCHEMA``; ``about`` returns, when they are written, what the file's seal says of them."""
+    """Write rows to a file.
+
+    Args:
+        path: Path of the file.
+        rows: Rows with columns of ``SCHEMA``.
+        about: Function that returns the summary for the file's seal; it is called after the rows are written.
+    """
     with (
         writing(path, about) as temporary,
         pa.OSFile(str(temporary), "wb") as file,
         pa.ipc.new_stream(file, SCHEMA) as stream,
     ):
+        # Write in chunks, so that the rows need not fit in memory.
         for chunk in chunks(rows, ROWS_AT_ONCE):
             stream.write_batch(pa.RecordBatch.from_pylist(chunk, SCHEMA))
 
 
 def read(path: Path) -> pa.Table:
-    """The table at ``path``, which stays on disk.
+    """Return the table in a file; the table stays on disk.
+
+    Args:
+        path: Path of the file.
 
     Raises:
-        UserError: the file is gone or damaged.
+        UserError: The file is gone or damaged.
     """
     if sealed.opened(path) is None:
-        raise UserError(f"{path} is gone, or damaged, while it is in use: start again, which makes it anew")
-    with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:  # ends before the seal
+        raise UserError(f"{path} is gone or damaged while it is in use; start again to make a new one")
+    with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:  # the stream ends before the seal
         return stream.read_all()
 
 
 def reopened(view: Callable[..., T], stamp: sealed.Stamp | None, path: Path, *column: str) -> T:
-    """A view of a file in another process, which need not verify what the first one did."""
+    """Return a view of a file in another process, without verifying the file again.
+
+    Args:
+        view: Class of the view.
+        stamp: Stamp of the file when the first process verified it.
+        path: Path of the file.
+        column: Name of the column, for a view of one column.
+    """
     sealed.trust(path, stamp)
     return view(path, *column)
 
 
 class TokenLists:
-    """A column of ids: row i is a view of the file."""
+    """Column of ids; row i is a view of the file.
+
+    Args:
+        path: Path of the file.
+        column: Name of the column.
+    """
 
     def __init__(self, path: Path, column: str) -> None:
         self.path, self.column = path, column
         parts = read(path).column(column).chunks
+        # Each part of the column has its own offsets and values.
         self._offsets = [part.offsets.to_numpy() for part in parts]
         self._values = [part.values.to_numpy() for part in parts]
         self._starts = np.cumsum([0, *map(len, parts)])
@@ -83,6 +106,7 @@ class TokenLists:
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> NDArray[np.int32]:
+        # Find the part that holds the row.
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
         offsets, place = self._offsets[part], index - self._starts[part]
         return self._values[part][offsets[place] : offsets[place + 1]]
@@ -92,7 +116,12 @@ class TokenLists:
 
 
 class Strings:
-    """A column of lists of strings."""
+    """Column of lists of strings.
+
+    Args:
+        path: Path of the file.
+        column: Name of the column.
+    """
 
     def __init__(self, path: Path, column: str) -> None:
         self.path, self.column = path, column
@@ -107,7 +136,11 @@ class Strings:
 
 
 class Records(Sequence[Record]):
-    """The records of an encoded split, as they were read; ``references`` is always there."""
+    """Records of an encoded split as they were read, each with ``references``.
+
+    Args:
+        path: Path of the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,6 +159,7 @@ class Records(Sequence[Record]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         (entry,) = self._table.slice(index % len(self), 1).to_pylist()
+        # An absent key of a record is null in the file.
         return cast(Record, {name: value for name, value in entry.items() if value is not None})
 
     def __iter__(self) -> Iterator[Record]:
@@ -136,7 +170,12 @@ class Records(Sequence[Record]):
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of ``size`` items, the last one shorter."""
+    """Yield lists of ``size`` items; the last one may be shorter.
+
+    Args:
+        items: Items to split into lists.
+        size: Number of items of a list.
+    """
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk

@@ -1,4 +1,4 @@
-"""The corpus of captioning: images, and what is said of them.
+"""Corpus of images with captions.
 
 Shapes: T target tokens with ``</s>``, S cells of an image's grid.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import override
 
 from seq2seq.batch import BOS, EOS
 from seq2seq.config.ranges import Count, CountOrZero
@@ -30,12 +32,34 @@ from seq2seq.errors import UserError
 
 
 class CaptionCorpus(Corpus):
-    """A dataset of images, each with one caption or several; a record is an image.
+    """Dataset of images with one or several captions each; each record is one image.
 
-    ``captions`` says which of them train: ``all`` of an image together, ``one`` an epoch, the ``first`` alone. An
-    image counts as its squares of 16 x 16 in ``max_tokens``, and every file is opened once while its split is
-    encoded: what can't be read is a bad record. A cell may hold several captions, as a list or a line each; the target
-    of a record is the first.
+    A table cell may hold several captions, as a list or one on each line. The target of a record is its first caption.
+    Every file is opened once while its split is encoded; an image that cannot be read is a bad record. An image counts
+    in ``max_tokens`` as one token for each of its squares of 16 x 16 pixels.
+
+    Args:
+        name: Name of the dataset.
+        source: Column of the image's path.
+        target: Column of its caption or list of captions.
+        reader: Reader of the files.
+        images: Options by which images are opened.
+        path: Folder or table of a local copy; None if the dataset needs none.
+        tokenizer: Options of the tokenizer; None for the defaults.
+        captions: Captions that are trained on: ``all`` of an image in one batch, ``one`` drawn in each epoch, or only
+            the ``first``.
+        max_tokens: Bound on the tokens of a batch, with padding; None follows the size of the training split.
+        max_sentences: Largest number of images of a batch.
+        max_length: Largest number of tokens of a training caption.
+        max_target_tokens: Largest number of tokens that a training caption keeps; None keeps all.
+        on_bad: Action for records that cannot be used: ``drop`` or ``error``.
+        on_long: Action for training captions over ``max_length``: ``drop``, ``truncate`` or ``error``.
+        workers: Number of processes that prepare batches.
+        pin_memory: Whether batches are put into page-locked memory, if there is a GPU.
+        cache: Directory of the tokenizer, the encoded splits and images without a file.
+
+    Raises:
+        UserError: The tokenizer samples, or an option has a value that does not exist.
     """
 
     def __init__(
@@ -72,12 +96,19 @@ class CaptionCorpus(Corpus):
         )
         if options.sampling:
             raise UserError(
-                f"tokenizer.sampling={options.sampling} is for text on both sides; captions=one draws captions"
+                f"tokenizer.sampling={options.sampling} needs text on both sides; captions=one draws captions at random"
             )
 
 
 class CaptionEncoding(Encoding):
-    """Records as the file of an image and the ids of its captions."""
+    """Encoding of records as the file of an image and the ids of its captions.
+
+    Args:
+        policy: Limits on the length of captions, and actions for bad records.
+        images: Options by which images are opened.
+        captions: Captions that are trained on: ``all``, ``one`` or ``first``.
+        image_records: Joiner of the rows of an image.
+    """
 
     sides: tuple[Side, ...] = ("target",)
 
@@ -88,30 +119,33 @@ class CaptionEncoding(Encoding):
         self.images: Images = images
 
     @property
+    @override
     def form(self) -> tuple[object, ...]:
-        """Return how images are opened, and where they lie."""
-        cropped = self.images.fit == "crop"  # which regions forbid
+        cropped = self.images.fit == "crop"  # not allowed with regions
         files = str(self.image_records.root), str(self.image_records.folder)
         return "captions", cropped, self.images.frames, self.images.max_pixels, *files
 
+    @override
     def codec(self, tokenizers: Mapping[str, Tokenizer]) -> ImageCodec:
-        """Make the codec of images and captions."""
         return ImageCodec(self.images, tokenizers["target"], self.policy)
 
+    @override
     def texts(self, record: Record, sides: Sequence[Side]) -> list[str]:
-        """Return all captions of an image."""
         return record.get("references") or [record["target"]]
 
+    @override
     def records(self, rows: Iterable[tuple[str, Record]], report: Report) -> Iterator[tuple[str, Record]]:
-        """Yield (place, record), a record an image."""
         return self.image_records.joined(rows, report)
 
+    @override
     def is_stale(self, report: Report, file: Path) -> bool:
-        """Whether an image that could not be read is another file now, or one in the cache is not what it was."""
+        # An image that could not be read may have been repaired.
         if any(state_of(Path(unread)) != state for unread, state in report.unread.items()):
             return True
+        # An image in the cache may be gone or damaged.
         return bool(self.image_records.damaged(map(Path, arrow.read(file).column("source").to_pylist())))
 
+    @override
     def columns(
         self,
         codec: Codec,
@@ -122,23 +156,22 @@ class CaptionEncoding(Encoding):
         *,
         training: bool,
     ) -> dict[str, Any] | None:
-        """Return the ids of all captions; an image that can't be read, or wrong regions, make a bad record."""
-        # Open the image once, so that an unreadable one is a bad record
+        # Open the image once, so that an unreadable one is a bad record.
         try:
             ImageFile(Path(record["source"]), self.images).pixels()
         except BadImage as error:
             report.add("unreadable image", f"{place} {record['source']} ({error})", self.policy)
             report.unread[record["source"]] = state_of(Path(record["source"]))
             return None
-        # Compare its regions with the words of its captions
+        # Compare the regions with the words of the captions.
         if any(record.get("regions", [])) and self.images.fit == "crop":
-            raise UserError(f"{place}: regions are shares of the whole image: set data.images.fit=pad or stretch")
+            raise UserError(f"{place}: regions need the whole image; set data.images.fit=pad or stretch")
         words = [len(text.split()) for text in record["references"]]
         boxes = [len(of) for of in record.get("regions", [])] or words
         if len(boxes) != len(words) or any(b not in (0, w) for b, w in zip(boxes, words, strict=True)):
-            report.add("malformed", f"{place} (regions of {boxes} words, references of {words})", self.policy)
+            report.add("malformed", f"{place} (words with regions: {boxes}, words of references: {words})", self.policy)
             return None
-        # Encode the captions, each of which may be too long
+        # Encode the captions; each may be too long.
         examples = [Example((), [BOS, *codec.target.encode(text), EOS]) for text in record["references"]]
         if training:
             fit = (self.policy.fit(example, place, report) for example in examples)
@@ -146,14 +179,15 @@ class CaptionEncoding(Encoding):
         captions = [list(example.target) for example in examples if example.target is not None]
         if not captions:
             return None
+        # Count unknown tokens.
         for text, ids in zip(record["references"], captions, strict=False):
             unknown["target"].add(codec.target, text, ids)
         return {"target_ids": captions[0], "captions": captions}
 
+    @override
     def open(self, file: Path, codec: Codec) -> StoredSplit:
-        """Open an encoded split with the captions of this choice."""
         return CaptionSplit(file, codec, self.images.tokens, self.captions)
 
+    @override
     def keep_first_targets(self) -> None:
-        """Train on the first caption of each image."""
         self.captions = "first"

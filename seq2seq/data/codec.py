@@ -1,4 +1,4 @@
-"""From texts to rows of ids with their specials, and back.
+"""Codecs: from texts to ids with special tokens, and back.
 
 Shapes: S source tokens with ``</s>``, T target tokens with ``</s>``, V words of the target vocabulary.
 """
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.example import Example, Sample
@@ -22,7 +24,7 @@ from seq2seq.errors import UserError
 
 
 class Codec(ABC):
-    """What turns a record into an ``Example``, and the ids of a target into text."""
+    """Converter of a record into an ``Example``, and of target ids into text."""
 
     target: Tokenizer
     policy: Policy
@@ -33,65 +35,106 @@ class Codec(ABC):
     def __call__(
         self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:
-        """Encode a record; ``sample`` draws what is random, and ``report`` counts a cut of the source at ``place``."""
+        """Return the ids of a record as an example.
+
+        Args:
+            record: Record to encode.
+            sample: Seeds of random choices; None makes no random choice.
+            place: Origin of the record for ``report``, such as ``FILE:LINE``.
+            report: Report that counts the record if its source is cut.
+        """
 
     @abstractmethod
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
-        """Encode a source alone, cut as the policy has it."""
+        """Encode a source alone; the policy may cut it.
+
+        Args:
+            text: Text of the source, or path of its image.
+            sample: Seeds of random choices; None makes no random choice.
+            place: Origin of the source for ``report``.
+            report: Report that counts the source if it is cut.
+        """
 
     @property
     @abstractmethod
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """Return the tokenizer of each side that has one: what a checkpoint keeps."""
+        """Tokenizer of each side that has one; a checkpoint keeps them."""
 
     @abstractmethod
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
-        """Return the first ``size`` pieces of a source, copied words spelt out, and each one's word, -1 for none."""
+        """Return the first pieces of a source, with the number of the word of each piece.
+
+        Args:
+            batch: Batch of the source.
+            row: Row of the source in the batch.
+            size: Number of pieces, S.
+
+        Returns:
+            Pieces (S), with the spelling of words that can be copied, and word numbers (S); -1 = no word.
+        """
 
     @property
     def reads(self) -> str:
-        """Return what the sources are, as encoders and tasks name it."""
+        """Kind of the sources as encoders and tasks name it: ``text``, ``image`` or ``video``."""
         return "text"
 
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
-        """Return the codec that opens sources as the ``data`` node of another config does.
+        """Return a codec that opens sources by the options of another config.
+
+        Args:
+            data: The ``data`` node of that config.
 
         Raises:
-            UserError: Its sources are of another kind.
+            UserError: The sources of that config are of another kind.
         """
         if data.get("images") is not None:
-            raise UserError(f"data={data.get('name')} is images, but the model reads text")
+            raise UserError(f"data={data.get('name')} has images, but the model reads text")
         return self
 
     @property
     def source_options(self) -> dict[str, Any]:
-        """Return the options by which sources are opened; text has none."""
+        """Options by which sources are opened; text has none."""
         return {}
 
     def changes(self, other: Codec) -> list[str]:
-        """Return the options by which sources are opened otherwise than by ``other``, a line each."""
+        """Return the options by which this codec opens sources differently from another one, one line each.
+
+        Args:
+            other: Codec to compare with, of the same kind.
+        """
         theirs = other.source_options
+        # Both codecs have the same option names, because they are of the same kind.
         return [
             f"{name}={own}, then {theirs[name]}" for name, own in self.source_options.items() if own != theirs[name]
         ]
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Return the vocabularies of source and target; a source of no tokens has none."""
-        there = self.tokenizers
-        return len(there["source"]) if "source" in there else 0, len(self.target)
+        """Sizes of the source and target vocabularies; a source without tokens has size 0."""
+        tokenizers = self.tokenizers
+        return len(tokenizers["source"]) if "source" in tokenizers else 0, len(self.target)
 
     def text(self, ids: Iterable[int], oov: Sequence[str] = ()) -> str:
-        """Return the text of target ids."""
+        """Return the text of target ids.
+
+        Args:
+            ids: Token ids.
+            oov: Out-of-vocabulary words; id V + k stands for ``oov[k]``.
+        """
         return self.target.decode(ids, oov)
 
 
 @dataclass(frozen=True)
 class TextCodec(Codec):
-    """A record's ids by the two tokenizers, and the text of ids.
+    """Codec of text by two tokenizers.
 
-    ``documents``: a line of the source is a sentence. ``copy``: source words can be said though the target vocabulary
-    lacks them; the two vocabularies are joined by how their pieces are spelt. Sources are cut as ``policy`` has it.
+    Args:
+        source: Tokenizer of the source.
+        target: Tokenizer of the target.
+        documents: Whether each line of the source is a sentence.
+        copy: Whether the decoder can copy source words that are not in the target vocabulary. A source piece and a
+            target piece are the same if they are spelled the same.
+        policy: Limits on the length of sources.
     """
 
     source: Tokenizer
@@ -100,71 +143,86 @@ class TextCodec(Codec):
     copy: bool = False
     policy: Policy = field(default_factory=Policy)
 
+    @override
     def __call__(
         self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:
-        """Encode both sides; ``sample`` segments at random, each side by draws of its own."""
+        """Encode both sides; ``sample`` draws the segmentations of the two sides independently."""
         example = self.input(record["source"], sample, place, report)
+        # Give source and target different seeds: even numbers for sources, odd ones for targets.
         seeds = None if sample is None else (*sample[:2], 2 * sample[2] + 1)
         ids = self.target.encode(record["target"], seeds)
+        # Replace <unk> by the id of the same out-of-vocabulary word of the source.
         if self.copy and example.oov:
-            spelt = self.target.spell(record["target"]) if sample is None else self.target.pieces(ids)
+            spelling = self.target.spell(record["target"]) if sample is None else self.target.pieces(ids)
             known = {word: len(self.target) + k for k, word in enumerate(example.oov)}
-            ids = [known.get(word, i) if i == UNK else i for i, word in zip(ids, spelt, strict=True)]
+            ids = [known.get(word, i) if i == UNK else i for i, word in zip(ids, spelling, strict=True)]
         return replace(example, target=[BOS, *ids, EOS])
 
+    @override
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
-        """Encode a source alone."""
+        # Encode the lines; a text that is not a document is one line.
         lines = [line for line in text.split("\n") if line.strip()] or [""] if self.documents else [text]
         seeds = None if sample is None else (*sample[:2], 2 * sample[2])
         rows = [self.source.encode(line, None if seeds is None else (*seeds, n)) for n, line in enumerate(lines)]
         ids = [*(i for row in rows for i in row), EOS]
         example = Example(ids)
+        # Count </s> in the last sentence.
         if self.documents:
             sizes = [len(row) for row in rows]
             example = replace(example, sizes=[*sizes[:-1], sizes[-1] + 1])
+        # Find the words that can be copied.
         if self.copy:
-            spelt = self.source.pieces(ids)
+            spelling = self.source.pieces(ids)
             if sample is None:
-                spelt = [piece for line in lines for piece in self.source.spell(line)]
-            copies, oov = self._copies(spelt[: len(ids) - 1])
+                spelling = [piece for line in lines for piece in self.source.spell(line)]
+            copies, oov = self._copies(spelling[: len(ids) - 1])
             example = replace(example, copies=copies, oov=oov)
         return self.policy.cut_source(example, place, report)
 
     def _copies(self, words: Iterable[str]) -> tuple[list[int], list[str]]:
-        """Return what each source word is to the target, and out-of-vocabulary words; specials are PAD."""
+        """Return the copy id of each source word (PAD for special tokens), and the out-of-vocabulary words."""
         oov: dict[str, int] = {}
         ids = []
         for word in words:
             i = self.target.id(word)
             if i == UNK and word != SPECIALS[UNK]:
                 i = oov.setdefault(word, len(self.target) + len(oov))
+            # Special tokens are not copied.
             ids.append(i if i > EOS else PAD)
         return [*ids, PAD], list(oov)
 
     @property
+    @override
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """Return the tokenizers of both sides."""
         return {"source": self.source, "target": self.target}
 
+    @override
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
-        """Return pieces as they were tokenised."""
         ids = batch.tokens[row, :size].tolist()
         pieces = self.source.pieces(ids)
+        # Show the spelling of unknown words that can be copied.
         if batch.copies is not None:
-            meant = self.target.pieces(batch.copies.ids[row, :size].tolist(), batch.words(row))
-            pieces = [there if i == UNK else piece for i, piece, there in zip(ids, pieces, meant, strict=True)]
+            copied = self.target.pieces(batch.copies.ids[row, :size].tolist(), batch.words(row))
+            pieces = [word if i == UNK else piece for i, piece, word in zip(ids, pieces, copied, strict=True)]
         return pieces, self.source.words(ids)
 
 
 @dataclass(frozen=True)
 class ImageCodec(Codec):
-    """A record's image, which is opened when its batch is made, and its caption's ids."""
+    """Codec of images with captions; an image is opened when its batch is made.
+
+    Args:
+        images: Options by which images are opened.
+        target: Tokenizer of captions.
+        policy: Limits on the length of captions.
+    """
 
     images: Images
     target: Tokenizer
     policy: Policy = field(default_factory=Policy)
 
+    @override
     def __call__(
         self, record: Record, sample: Sample | None = None, place: str = "", report: Report | None = None
     ) -> Example:
@@ -172,43 +230,44 @@ class ImageCodec(Codec):
         example = self.input(record["source"], sample, place, report)
         return replace(example, target=[BOS, *self.target.encode(record["target"]), EOS])
 
+    @override
     def input(self, text: str, sample: Sample | None = None, place: str = "", report: Report | None = None) -> Example:
-        """Return the image in the file that ``text`` names."""
         return Example((), image=ImageFile(Path(text), self.images, sample))
 
     @property
+    @override
     def reads(self) -> str:
-        """Return ``image``, or ``video`` where sources have frames."""
         return self.images.reads
 
+    @override
     def opening_as(self, data: Mapping[str, Any]) -> Codec:
-        """Return the codec that opens images by ``data.images``."""
         if data.get("images") is None:
-            raise UserError(f"data={data.get('name')} is text, but the model reads images")
+            raise UserError(f"data={data.get('name')} has text, but the model reads images")
         return replace(self, images=build_node(data["images"]))
 
     @property
+    @override
     def source_options(self) -> dict[str, Any]:
-        """Return the options by which images are opened."""
         return self.images.options
 
     @property
+    @override
     def tokenizers(self) -> Mapping[str, Tokenizer]:
-        """Return the tokenizer of the target."""
         return {"target": self.target}
 
+    @override
     def read(self, batch: Batch, row: int, size: int) -> tuple[list[str], list[int]]:
-        """Return empty pieces of no word: cells have no spelling."""
+        """Return empty pieces that belong to no word, because cells of an image have no spelling."""
         return [""] * size, [-1] * size
 
 
 def build_codec(data: Mapping[str, Any], tokenizers: Mapping[str, Tokenizer], policy: Policy) -> Codec:
-    """Build the codec of a stored model, by the ``data`` node of its config: of images where that has ``images``.
+    """Build the codec of a stored model from the ``data`` node of its config.
 
     Args:
-        data: The node.
-        tokenizers: One for each side that is text.
-        policy: How long sources may be.
+        data: The ``data`` node; with ``images``, the codec is one of images.
+        tokenizers: Tokenizer of each side that is text.
+        policy: Limits on the length of sources.
     """
     if data.get("images") is not None:
         return ImageCodec(build_node(data["images"]), tokenizers["target"], policy)

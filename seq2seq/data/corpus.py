@@ -1,4 +1,4 @@
-"""The splits of one dataset: read, tokenised, and handed out in batches."""
+"""Corpora: the splits of one dataset, read, tokenised and put into batches."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ log = logging.getLogger(__name__)
 
 
 class Corpus:
-    """A dataset as records, and as batches of token ids; each part is made when it is first asked for.
+    """Dataset as records and as batches of token ids.
 
-    ``TextCorpus`` and ``CaptionCorpus`` make one from the options of ``conf/data``.
+    Each part (tokenizers, encoded splits) is made at its first use. ``TextCorpus`` and ``CaptionCorpus`` build a corpus
+    from the options of ``conf/data``.
 
     Args:
-        name: What the dataset is called.
-        data: Where its records come from.
-        encoding: How records of its kind are encoded, stored and read back.
-        options: The options of its tokenizers.
-        batcher: How large its batches are; ``Corpus.batcher`` is the same with a bound that follows the data.
-        folder: The directory where tokenizers and encoded splits are kept.
-        buffer_size: How many records at a time are read from the source to train on. None stores the training split.
+        name: Name of the dataset.
+        data: Source of the records.
+        encoding: Rules by which records of this kind are encoded, stored and read back.
+        options: Options of the tokenizers.
+        batcher: Sizes of batches; ``Corpus.batcher`` fills in a bound that follows the data.
+        folder: Directory of the tokenizers and the encoded splits.
+        buffer_size: Number of records that streaming training reads at a time. None stores the training split instead.
     """
 
     def __init__(
@@ -58,129 +59,181 @@ class Corpus:
         self._store = SplitStore(data, encoding, folder)
 
     def setup(self, splits: Sequence[str] = ("train", "valid", "test")) -> None:
-        """Do the slow parts now: tokenizers, and the encoding of those of ``splits`` that there are."""
+        """Do the slow parts now: make the tokenizers and encode splits.
+
+        Args:
+            splits: Names of the splits to encode; a split that does not exist is skipped.
+        """
+        # The first use of the codec trains or loads the tokenizers.
         pieces = (f"{len(tokenizer)} {side}" for side, tokenizer in self.codec.tokenizers.items())
-        log.info("%s pieces", " and ".join(pieces))
+        log.info("tokenizer pieces: %s", " and ".join(pieces))
+        # A streamed training split is never stored.
         for split in splits:
             if not (split == "train" and self.streaming) and self.has(split):
                 self.file(split)
 
     def has(self, split: str) -> bool:
-        """Whether there is such a split."""
+        """Return whether the dataset has a split.
+
+        Args:
+            split: Name of the split, or an alias such as ``dev``.
+        """
         return self.data.has(split)
 
     @property
     def held_out(self) -> str:
-        """Return the split that figures are of unless another is asked for: test, or valid where there is none."""
+        """Default split of evaluation: test, or valid if there is no test split."""
         return "test" if self.has("test") else "valid"
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """Return the sides that are text."""
+        """Sides that are text."""
         return self.encoding.sides
 
     @property
     def images(self) -> Images | None:
-        """Return how source images are opened; None where sources are text."""
+        """Options by which source images are opened; None if the sources are text."""
         return self.encoding.images
 
     @property
     def reads(self) -> str:
-        """Return what the sources are, as encoders and tasks name it."""
+        """Kind of the sources as encoders and tasks name it: ``text``, ``image`` or ``video``."""
         return "text" if self.images is None else self.images.reads
 
     @property
     def documents(self) -> bool:
-        """Whether a line of a source is a sentence."""
+        """True if each line of a source is a sentence."""
         return self.encoding.documents
 
     @property
     def streaming(self) -> bool:
-        """Whether the training split is read from its source in each epoch, and never stored."""
+        """True if each epoch reads the training split from its source and never stores it."""
         return self.buffer_size is not None
 
     @property
     def max_tokens(self) -> int:
-        """Return the most tokens of a batch, padding counted."""
+        """Largest number of tokens of a batch, with padding."""
         return self.batcher.bound
 
     @cached_property
     def batcher(self) -> Batcher:
-        """Return how large batches are: as given, or by the training split where it is there and stored."""
+        """Sizes of batches, with a bound on their tokens.
+
+        If no bound is given, it follows the training split, provided that there is one and that it is stored.
+        """
         if self._batcher.max_tokens or self.streaming or not self.has("train"):
             return self._batcher
+        # The lengths of the encoded training split decide.
         return self._batcher.fitted(self._open("train").lengths(training=True))
 
     @property
     def report(self) -> dict[str, Report]:
-        """Return what was kept, cut and dropped of each split used so far."""
+        """Report of each split used so far: the records that were kept, cut and dropped."""
         return self._store.reports
 
     @cached_property
     def codec(self) -> Codec:
-        """Return the tokenizers of all sides, loaded from files, from the cache, or trained on the training split."""
+        """Codec with the tokenizers of all sides: from files, from the cache, or trained on the training split."""
         return self.encoding.codec(self._tokenizers.tokenizers())
 
     def use(self, tokenizers: Mapping[str, Tokenizer]) -> None:
-        """Take these tokenizers (a checkpoint's) instead of training any, so that no training split is needed."""
-        rate = self.options.sampling  # of this corpus, not of the one that the tokenizers come from
+        """Use given tokenizers, for example of a checkpoint, instead of training new ones.
+
+        No training split is needed then.
+
+        Args:
+            tokenizers: Tokenizer of each side.
+        """
+        rate = self.options.sampling  # sampling follows this corpus, not the origin of the tokenizers
         self.codec = self.encoding.codec({side: Tokenizer(t.model, t.type, rate) for side, t in tokenizers.items()})
+        # The files of the old codec do not fit the new one.
         self._store.forget()
 
     def keep_first_targets(self) -> None:
-        """Train each source with its first target alone, as it is where there is one of each."""
+        """Train each source with its first target only, as if it had only one."""
         self.encoding.keep_first_targets()
 
     @property
     def source_tokenizer(self) -> Tokenizer:
-        """Return the tokenizer of the source side, where it is text."""
+        """Tokenizer of the source side; the source must be text."""
         return self.codec.tokenizers["source"]
 
     @property
     def target_tokenizer(self) -> Tokenizer:
-        """Return the tokenizer of the target side; the same as the source's where ``tokenizer.joint``."""
+        """Tokenizer of the target side; with ``tokenizer.joint``, the same as that of the source."""
         return self.codec.target
 
     def file(self, split: str) -> Path:
-        """Return the file of an encoded split, which is made if it is not in the cache."""
+        """Return the file of an encoded split; encode the split first if it is not in the cache.
+
+        Args:
+            split: Name of the split.
+        """
         return self._store.file(split, self.codec)
 
     def records(self, split: str) -> arrow.Records:
-        """Return the records of a split in order, ``references`` always there; ``Batch.index`` counts in them."""
+        """Return the records of a split in order; ``Batch.index`` counts in this order.
+
+        Args:
+            split: Name of the split.
+
+        Returns:
+            The records, each with ``references``.
+        """
         return arrow.Records(self.file(split))
 
     def loader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
-        """Return all of a split in batches, longest first.
+        """Return all records of a split in batches, longest first.
 
-        Ranks get equal numbers of batches: the last may be a filler, whose ``index`` is -1.
+        All ranks get the same number of batches. The last batch of a rank may be a filler, with ``index`` -1.
+
+        Args:
+            split: Name of the split.
+            rank: Number of this process.
+            world_size: Number of processes.
         """
         stored = self._open(split)
+        # Each rank takes its share of the same list.
         batches = shard(self.batcher.sorted(stored.lengths()), rank, world_size)
         return self.batcher.loader(Batches(stored.examples(), batches))
 
     def epoch(self) -> tuple[int, int]:
-        """Return the number of batches and of target tokens of an epoch."""
+        """Return the number of batches and the number of target tokens of an epoch.
+
+        Raises:
+            UserError: The training split is streamed.
+        """
         if self.streaming:
-            raise UserError("data.streaming=true knows no epochs: budget.tokens needs data.streaming=false")
+            raise UserError("data.streaming=true: a stream has no epochs; budget.tokens needs data.streaming=false")
         stored = self._open("train")
         return len(self.batcher.random(stored.lengths(training=True), (0, 0))), stored.target_tokens()
 
     def train_loader(
         self, seed: int, epoch: int, start_batch: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterable[Batch]:
-        """Return the batches of an epoch from ``start_batch`` (of this rank) on; the same for the same arguments.
+        """Return the batches of an epoch; the same arguments give the same batches.
 
-        The i-th batches of all ranks together are batches ``i * world_size`` and following of a single process.
+        The i-th batches of all ranks together are the batches from ``i * world_size`` on of a single process.
+
+        Args:
+            seed: Seed of the run.
+            epoch: Number of the epoch.
+            start_batch: Number of the first batch to return, counted on this rank.
+            rank: Number of this process.
+            world_size: Number of processes.
         """
+        # Read from the source, one buffer at a time.
         if self.buffer_size is not None:
             sampling = bool(self.options.sampling)
             split = self.data.find("train")
             stream = RecordStream(self.data, split, self.codec, sampling, self.batcher, self.buffer_size)
             buffers = StreamedBatches(stream, seed, epoch, rank, world_size)
             return StreamedLoader(self.batcher.loader(buffers), start_batch)
+        # Read the stored split.
         stored = self._open("train")
         batches = shard(self.batcher.random(stored.lengths(training=True), (seed, epoch)), rank, world_size)
         return self.batcher.loader(Batches(stored.examples((seed, epoch)), batches[start_batch:]))
 
     def _open(self, split: str) -> StoredSplit:
+        """Open an encoded split."""
         return self.encoding.open(self.file(split), self.codec)

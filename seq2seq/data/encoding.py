@@ -1,4 +1,4 @@
-"""What differs between corpora of texts and of images: how a record is encoded, stored, and read back."""
+"""Interfaces of the kinds of records (texts or images): how records are encoded, stored and read back."""
 
 from __future__ import annotations
 
@@ -18,55 +18,79 @@ from seq2seq.data.vocabulary import UnknownTokens
 
 Side = Literal["source", "target"]
 Draw = tuple[int, int]
-"""(seed, epoch): what seeds all that is drawn for the training examples of an epoch."""
+"""(seed, epoch): seeds of all random choices for the training examples of an epoch."""
 
 
 class Examples(ABC):
-    """The examples of each record of a split, by the record's number."""
+    """Examples of each record of a split."""
 
-    has_images: bool = False  # whether their sources are images
+    has_images: bool = False  # whether the sources are images
 
     @abstractmethod
     def of(self, index: int) -> Sequence[Example]:
-        """Return what a record adds to a batch: one example, or several of one image."""
+        """Return the examples of a record: one, or several that share an image.
+
+        Args:
+            index: Number of the record in its split.
+        """
 
 
 class StoredSplit(ABC):
-    """An encoded split on disk."""
+    """Encoded split on disk."""
 
     @abstractmethod
     def lengths(self, *, training: bool = False) -> tuple[Lengths, Lengths]:
-        """Return what each record counts as in a batch: tokens of its source and target, with ``</s>``."""
+        """Return the lengths by which records are put into batches.
+
+        Args:
+            training: Whether the lengths are those of training, where a record may have several targets.
+
+        Returns:
+            Tokens of each source (N,) and of each target (N,), with ``</s>``.
+        """
 
     @abstractmethod
     def target_tokens(self) -> int:
-        """Return how many target tokens an epoch of training has."""
+        """Return the number of target tokens of an epoch of training."""
 
     @abstractmethod
     def examples(self, draw: Draw | None = None) -> Examples:
-        """Return the examples of an epoch of training; without ``draw``, those of evaluation."""
+        """Return the examples of an epoch of training or of evaluation.
+
+        Args:
+            draw: Seed and epoch of training; None for evaluation.
+        """
 
 
 class Encoding(ABC):
-    """How the records of a corpus become columns of a file, and the file becomes examples."""
+    """Rules by which records become columns of a file, and the file becomes examples."""
 
     policy: Policy
-    sides: tuple[Side, ...]  # that are text
-    documents: bool = False  # whether a line of the source is a sentence
-    images: Images | None = None  # how source images are opened
+    sides: tuple[Side, ...]  # sides that are text
+    documents: bool = False  # whether each line of a source is a sentence
+    images: Images | None = None  # options by which source images are opened
 
     @property
     @abstractmethod
     def form(self) -> tuple[object, ...]:
-        """Return the options that encoded files depend on."""
+        """Options that encoded files depend on."""
 
     @abstractmethod
     def codec(self, tokenizers: Mapping[str, Tokenizer]) -> Codec:
-        """Make the codec of ``tokenizers``, one for each of ``sides``."""
+        """Make the codec of some tokenizers.
+
+        Args:
+            tokenizers: Tokenizer of each of ``sides``.
+        """
 
     @abstractmethod
     def texts(self, record: Record, sides: Sequence[Side]) -> list[str]:
-        """Return what of a record the tokenizer of ``sides`` learns from."""
+        """Return the texts of a record from which a tokenizer learns.
+
+        Args:
+            record: Record of the training split.
+            sides: Sides that share the tokenizer.
+        """
 
     @abstractmethod
     def columns(
@@ -79,28 +103,43 @@ class Encoding(ABC):
         *,
         training: bool,
     ) -> dict[str, Any] | None:
-        """Return the ids of a record by their columns (``arrow.SCHEMA``), or None where it is dropped.
+        """Return the ids of a record as columns (``arrow.SCHEMA``), or None if the record is dropped.
 
         Args:
-            codec: What encodes the texts.
-            record: The record.
-            place: Where the record comes from, for ``report``.
-            report: What counts the records that are dropped or cut.
-            unknown: The count of ``<unk>`` for each side.
-            training: Whether the split is trained on, so that the policy for long targets holds.
+            codec: Codec that encodes the texts.
+            record: Record to encode.
+            place: Origin of the record for ``report``, such as ``FILE:LINE``.
+            report: Report that counts records that are dropped or cut.
+            unknown: Counter of ``<unk>`` for each side.
+            training: Whether the split is trained on. The policy for long targets applies only then.
         """
 
     @abstractmethod
     def open(self, file: Path, codec: Codec) -> StoredSplit:
-        """Open the file of an encoded split."""
+        """Open the file of an encoded split.
+
+        Args:
+            file: File of the split.
+            codec: Codec that encoded the split.
+        """
 
     def records(self, rows: Iterable[tuple[str, Record]], report: Report) -> Iterator[tuple[str, Record]]:
-        """Yield (place, record) of what is encoded; here the rows as they are read."""
+        """Yield (place, record) of the records to encode; by default, the rows as they are read.
+
+        Args:
+            rows: Places and records as they are read.
+            report: Report that counts records that are dropped.
+        """
         yield from rows
 
     def is_stale(self, report: Report, file: Path) -> bool:
-        """Whether the split in ``file`` has to be encoded anew, though what it was made from is the same."""
+        """Return whether a split must be encoded again although the files of its records are the same.
+
+        Args:
+            report: Report of the encoded split.
+            file: File of the split.
+        """
         return False
 
-    def keep_first_targets(self) -> None:  # noqa: B027  most kinds of records have one target only
-        """Train on the first target of each source alone."""
+    def keep_first_targets(self) -> None:  # noqa: B027  most kinds of records have only one target
+        """Train on the first target of each source only."""

@@ -1,4 +1,4 @@
-"""Images from files: opened whatever their kind, made one size, changed at random for training.
+"""Images from files of any kind: opened, fitted to one size, and changed at random for training.
 
 Letters: F frames, h rows and w columns of pixels.
 """
@@ -22,31 +22,24 @@ from seq2seq.errors import UserError
 Pixels = NDArray[np.uint8]
 FITS = ("pad", "crop", "stretch")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
-"""Files of a folder that are taken for images."""
+"""Suffixes of the files in a folder that count as images."""
 
 
 class BadImage(Exception):
-    """Why a file can't be used as an image."""
+    """Error of a file that cannot be used as an image; its text is the reason."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """How images are opened (``data.images``).
+    """Options by which images are opened (``data.images``)."""
 
-    ``fit``: ``pad`` keeps all of an image and its shape, its longer side being ``size``; ``crop`` keeps the middle
-    square; ``stretch`` makes it square. While training, an image is mirrored with probability ``flip``, cut to a
-    random part of at least the share ``crop`` of its area, and changed in brightness, contrast and saturation by
-    factors within 1 +- ``colour``. With ``frames``, so many of an animation, evenly spaced, are read; else the first
-    alone. An image of more than ``max_pixels`` is refused before it is unpacked.
-    """
-
-    size: int = 224
-    fit: str = "pad"
-    flip: float = 0.0
-    crop: float = 1.0
-    colour: float = 0.0
-    frames: int | None = None
-    max_pixels: int = 100_000_000
+    size: int = 224  # pixels of the longer side
+    fit: str = "pad"  # pad: keep the whole image and its shape | crop: keep the middle square | stretch: make it square
+    flip: float = 0.0  # probability of mirroring a training image
+    crop: float = 1.0  # a training image is cut to a random part of at least this share of its area
+    colour: float = 0.0  # random factors within 1 +- colour change brightness, contrast and saturation in training
+    frames: int | None = None  # number of evenly spaced frames of an animation; None = only the first frame
+    max_pixels: int = 100_000_000  # larger images are refused before they are unpacked
 
     def __post_init__(self) -> None:
         """Check the choices and ranges of the options."""
@@ -61,38 +54,50 @@ class Images:
 
     @property
     def reads(self) -> str:
-        """What a file is read as: an image, or with ``frames`` a video."""
+        """Kind of a source: ``image``, or ``video`` with ``frames``."""
         return "image" if self.frames is None else "video"
 
     @property
     def random_changes(self) -> list[str]:
-        """The options by which a training image is another one each time."""
+        """Names of the options that change a training image at random."""
         return [name for name in ("flip", "colour") if getattr(self, name)] + ["crop"] * (self.crop < 1)
 
     @property
     def tokens(self) -> int:
-        """What an image counts as, in tokens of a batch: its squares of 16 x 16."""
+        """Number of tokens that an image counts as in a batch: its squares of 16 x 16 pixels."""
         return max(1, self.size // 16) ** 2 * (self.frames or 1)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Return the options that decide what a model sees of an image, by the names that users type."""
+        """Options that decide what a model sees of an image, under the names that users type."""
         return {f"data.images.{name}": getattr(self, name) for name in ("size", "fit", "frames")}
 
     def open(self, file: Path, draw: tuple[int, ...] | None = None) -> Pixels:
-        """(F, 3, h, w), h and w at most ``size``, of which one is, and F = 1 without ``frames``.
+        """Return the pixels of a file, fitted to the size.
 
-        ``draw`` seeds what is changed at random; None changes nothing.
+        Args:
+            file: File of the image.
+            draw: Seeds of the random changes; None changes nothing.
+
+        Returns:
+            Pixels (F, 3, h, w) uint8. The larger of h and w is ``size``. F = 1 without ``frames``.
 
         Raises:
-            BadImage: the file can't be read, is no image, is cut off or is too large.
+            BadImage: The file cannot be read, is not an image, is cut off or is too large.
         """
         changed = _Changes.drawn(self, draw) if draw is not None else _Changes()
         frames = [np.asarray(self._fitted(changed(frame))) for frame in self.frames_of(file)]
         return np.stack(frames).transpose(0, 3, 1, 2)
 
     def shown(self, file: Path) -> Image.Image:
-        """What a model sees without random changes, frames side by side: for plots."""
+        """Return an image for plots as a model sees it without random changes; frames are side by side.
+
+        Args:
+            file: File of the image.
+
+        Raises:
+            BadImage: The file cannot be used, as in ``Images.open``.
+        """
         frames = [self._fitted(frame) for frame in self.frames_of(file)]
         strip = Image.new("RGB", (sum(frame.width for frame in frames), frames[0].height))
         for place, frame in enumerate(frames):
@@ -100,35 +105,47 @@ class Images:
         return strip
 
     def frames_of(self, file: Path) -> Iterator[Image.Image]:
-        """The frames that are wanted, upright and in RGB, at least ``size`` large if the file is."""
+        """Yield the requested frames, upright and in RGB, at least of the size ``size`` if the file is.
+
+        Args:
+            file: File of the image.
+
+        Raises:
+            BadImage: The file cannot be used, as in ``Images.open``.
+        """
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on odd metadata
+                warnings.simplefilter("ignore")  # warnings about unusual metadata
+                # Open any file, then refuse a large image with our own message.
                 with _pillows_limit(None):
                     opened = Image.open(file)
                 with opened as image, _pillows_limit(self.max_pixels):
                     self._check_size(image)
+                    # Read one image.
                     if self.frames is None:
                         if image.format == "JPEG":
-                            enough = round(self.size / self.crop**0.5)  # of which a random part still has ``size``
-                            image.draft(image.mode, (enough, enough))  # unpacked small, where that costs nothing
+                            enough = round(self.size / self.crop**0.5)  # a random part of it still has ``size`` pixels
+                            # A JPEG file can be unpacked into a smaller image, which is faster.
+                            image.draft(image.mode, (enough, enough))
                         yield _rgb(image)
                         return
-                    there, size = getattr(image, "n_frames", 1), None
+                    # Read evenly spaced frames; all must have the same size.
+                    total, size = getattr(image, "n_frames", 1), None
                     for place in range(self.frames):
-                        image.seek(place * there // self.frames)
+                        image.seek(place * total // self.frames)
                         self._check_size(image)
                         frame = _rgb(image)
                         if frame.size != (size := size or frame.size):
-                            raise BadImage(f"frames of {size[0]} x {size[1]} and {frame.width} x {frame.height} pixels")
+                            sizes = f"{size[0]} x {size[1]} and {frame.width} x {frame.height} pixels"
+                            raise BadImage(f"frames of different sizes: {sizes}")
                         yield frame
         except UnidentifiedImageError as error:
             raise BadImage("not an image") from error
         except BadImage:
             raise
-        except Image.DecompressionBombError as error:  # a later frame that makes the whole larger
+        except Image.DecompressionBombError as error:  # a later frame enlarges the image
             raise BadImage(f"a frame is over data.images.max_pixels={self.max_pixels}") from error
-        except Exception as error:  # Pillow's readers raise whatever they stumble over in broken files
+        except Exception as error:  # Pillow raises many kinds of errors for broken files
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise BadImage(reason.splitlines()[0]) from error
 
@@ -139,11 +156,13 @@ class Images:
             raise BadImage(f"{width} x {height} pixels, over data.images.max_pixels={self.max_pixels}")
 
     def _fitted(self, image: Image.Image) -> Image.Image:
+        """Return an image with the size of the options."""
         square = self.size, self.size
         if self.fit == "stretch":
             return image.resize(square, Image.Resampling.BILINEAR)
         if self.fit == "crop":
             return ImageOps.fit(image, square, Image.Resampling.BILINEAR)
+        # Scale the longer side; the batch pads the shorter one.
         scale = self.size / max(image.size)
         width, height = (max(1, round(side * scale)) for side in image.size)
         return image.resize((width, height), Image.Resampling.BILINEAR)
@@ -151,31 +170,31 @@ class Images:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file and how it is opened, which is when its batch is made."""
+    """File of an image with its options; it is opened when its batch is made."""
 
     file: Path
     images: Images
-    draw: tuple[int, ...] | None = None
+    draw: tuple[int, ...] | None = None  # seeds of random changes; None changes nothing
 
     @property
     def name(self) -> str:
-        """What its owner calls it; "" of one that came as bytes, whose file is named by its content."""
+        """Name of the file; empty for an image in the cache, whose file is named by its content."""
         return "" if re.fullmatch("[0-9a-f]{32}", self.file.stem) else self.file.name
 
     def pixels(self) -> Pixels:
-        """(F, 3, h, w).
+        """Return the pixels (F, 3, h, w) uint8.
 
         Raises:
-            BadImage: as ``Images.open``.
+            BadImage: The file cannot be used, as in ``Images.open``.
         """
         return self.images.open(self.file, self.draw)
 
 
 @dataclass(frozen=True)
 class _Changes:
-    """What is changed at random, in all frames alike."""
+    """Random changes of an image, the same for all its frames."""
 
-    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom, of what is kept
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom of the part that is kept
     mirrored: bool = False
     brightness: float = 1.0
     contrast: float = 1.0
@@ -183,8 +202,9 @@ class _Changes:
 
     @staticmethod
     def drawn(images: Images, seed: tuple[int, ...]) -> _Changes:
-        """A part of the same shape as the whole, anywhere in it."""
+        """Draw the changes: a part with the shape of the whole image, mirroring, and factors of colours."""
         random = np.random.default_rng(seed)
+        # The share of the area is the square of the share of a side.
         side = float(random.uniform(images.crop, 1.0)) ** 0.5
         left, top = (float(random.uniform(0.0, 1.0 - side)) for _ in range(2))
         mirrored = bool(random.random() < images.flip)
@@ -192,6 +212,7 @@ class _Changes:
         return _Changes((left, top, left + side, top + side), mirrored, *factors)
 
     def __call__(self, image: Image.Image) -> Image.Image:
+        # Keep a part of at least one pixel.
         if self.box != (0.0, 0.0, 1.0, 1.0):
             width, height = image.size
             left, top, right, bottom = (round(x * y) for x, y in zip(self.box, (width, height) * 2, strict=True))
@@ -210,7 +231,7 @@ class _Changes:
 
 @contextmanager
 def _pillows_limit(pixels: int | None) -> Iterator[None]:
-    """Pillow refuses what has more, whose own limit is half of that."""
+    """Let Pillow refuse images with more pixels; it refuses images over twice its own limit."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels and -(-pixels // 2)
     try:
         yield
@@ -227,11 +248,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How an image is put upright, by its EXIF orientation."""
+"""Turn that puts an image upright, for each EXIF orientation."""
 
 
 def _orientation(image: Image.Image) -> int:
-    """Of the camera; metadata that can't be read say nothing."""
+    """Return the EXIF orientation of an image; 1 (upright) if the metadata cannot be read."""
     try:
         return int(image.getexif().get(0x0112, 1))
     except Exception:
@@ -239,16 +260,19 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Upright, in RGB of 8 bits; what is transparent shows white."""
+    """Return an image upright and in RGB of 8 bits; transparent parts become white."""
     upright = image.copy()
     if (turn := _TURNS.get(_orientation(image))) is not None:
         upright = upright.transpose(turn)
-    if upright.mode.startswith(("I", "F")):  # 16 bits and more, which convert("RGB") would clip
+    # Scale images of 16 bits and more to 8 bits, because convert("RGB") would clip them.
+    if upright.mode.startswith(("I", "F")):
         levels = np.asarray(upright, np.float64)
-        most = levels.max(initial=0.0)  # of 32 bits, and of fractions, the file does not say what white is
+        # A file of 32 bits or of fractions does not tell which level is white.
+        most = levels.max(initial=0.0)
         tops = (1.0, 255.0, 65535.0) if not upright.mode.startswith("I;16") else (65535.0,)
         top = next((top for top in tops if most <= top), most)
         upright = Image.fromarray((levels.clip(0.0, top) * (255.0 / top)).round().astype(np.uint8))
+    # Put transparent images on white.
     if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
         colours = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")

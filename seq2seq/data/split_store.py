@@ -1,4 +1,4 @@
-"""The encoded splits of a corpus in ``data.cache``: each is made when it is first asked for."""
+"""Encoded splits of a corpus in ``data.cache``; each is made at its first use."""
 
 from __future__ import annotations
 
@@ -23,33 +23,39 @@ class SplitStore:
     """Files of encoded splits, named by all that they are made from.
 
     Args:
-        data: Where the records come from.
-        encoding: How they are encoded.
-        folder: The directory of the cache.
+        data: Source of the records.
+        encoding: Rules by which the records are encoded.
+        folder: Directory of the cache.
     """
 
     def __init__(self, data: DataSource, encoding: Encoding, folder: Path) -> None:
         self.data, self.encoding, self.folder = data, encoding, folder
-        self.reports: dict[str, Report] = {}  # of each split used so far
+        self.reports: dict[str, Report] = {}  # report of each split used so far
         self._files: dict[str, Path] = {}
 
     def forget(self) -> None:
-        """Look for the files anew, since the codec is another one."""
+        """Forget the files, because the codec has changed."""
         self._files.clear()
 
     def file(self, split: str, codec: Codec) -> Path:
-        """Return the file of an encoded split, which is made if it is not in the cache.
+        """Return the file of an encoded split; encode the split first if it is not in the cache.
+
+        Args:
+            split: Name of the split, or an alias of it.
+            codec: Codec that encodes the split.
 
         Raises:
             UserError: The split has no record that can be used.
         """
         split = canonical(split)
         if split not in self._files:
+            # Find the file in the cache, or write it.
             name = self.data.find(split)
             file = self.folder / f"{self._key(split, name, codec)}.arrow"
             summary = sealed.opened(file)
             if summary is None or self.encoding.is_stale(Report(**summary["report"]), file):
                 summary = self._write(split, name, file, codec)
+            # Report what happened to the records.
             report = self.reports[split] = Report(**summary["report"])
             log.info("%s: %d records", split, report.kept)
             for line in [*report.lines(), *vocabulary.warnings(split, summary["unknown"], codec.tokenizers)]:
@@ -60,16 +66,19 @@ class SplitStore:
         return self._files[split]
 
     def _key(self, split: str, name: str, codec: Codec) -> str:
+        """Return the file name of a split."""
+        # The split is part of the name, because the limits on targets apply only in training.
         tokenizers = [cache.key(t.type, t.model.hex()) for t in codec.tokenizers.values()]
         return cache.key(cache.form(), self.encoding.form, split, self.data.fingerprint(name), tokenizers)
 
     def _write(self, split: str, name: str, file: Path, codec: Codec) -> dict[str, Any]:
-        """Encode a split, and return what the seal of its file says: its report, and what was unknown."""
+        """Encode a split, and return the summary for the seal of its file: the report and the counts of <unk>."""
         log.info("encoding %s", name)
         report = Report(split)
         unknown: defaultdict[str, vocabulary.UnknownTokens] = defaultdict(vocabulary.UnknownTokens)
         training = split == "train"
 
+        # The rows fill the report while they are written.
         def rows() -> Iterator[dict[str, Any]]:
             for place, record in self.encoding.records(self.data.records(name, report), report):
                 if columns := self.encoding.columns(codec, record, place, report, unknown, training=training):

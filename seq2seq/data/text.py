@@ -1,4 +1,4 @@
-"""The corpus of text: translation and summarisation."""
+"""Corpus of text for translation and summarisation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import override
 
 from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data.arrow import Records, Strings, TokenLists
@@ -24,13 +26,34 @@ from seq2seq.data.vocabulary import UnknownTokens
 
 
 class TextCorpus(Corpus):
-    """A dataset whose sources and targets are text.
+    """Dataset whose sources and targets are text.
 
-    ``max_tokens`` bounds rows x max(S, T) of a batch, padding counted, None by the size of the training split
-    (``seq2seq.data.batching.fitting_tokens``); ``max_length`` the tokens of a training sentence. What happens to bad
-    and long records is said in ``seq2seq.data.record_policy``. ``streaming`` trains from the source directly,
-    ``buffer_size`` records at a time, and stores nothing of the training split. ``documents`` and ``copy`` as for
-    ``seq2seq.data.codec.TextCodec``.
+    ``seq2seq.data.record_policy`` describes what happens to bad and long records.
+
+    Args:
+        name: Name of the dataset.
+        source: Language or column of the source.
+        target: Language or column of the target.
+        reader: Reader of the files.
+        path: Folder or table of a local copy; None if the dataset needs none.
+        tokenizer: Options of the tokenizers; None for the defaults.
+        documents: Whether each line of a source is a sentence (``seq2seq.data.codec.TextCodec``).
+        copy: Whether the decoder can copy source words (``seq2seq.data.codec.TextCodec``).
+        max_tokens: Bound on rows x max(S, T) of a batch, with padding; None follows the size of the training split
+            (``seq2seq.data.batching.fitting_tokens``).
+        max_sentences: Largest number of records of a batch.
+        max_length: Largest number of tokens of a training sentence.
+        on_bad: Action for records that cannot be used: ``drop`` or ``error``.
+        on_mismatch: Action if one file has more lines than the other: ``drop`` or ``error``.
+        on_long: Action for training records over ``max_length``: ``drop``, ``truncate`` or ``error``.
+        max_source_tokens: Largest number of tokens that a source keeps; None keeps all.
+        max_source_sentences: Largest number of sentences that a source document keeps; None keeps all.
+        max_target_tokens: Largest number of tokens that a training target keeps; None keeps all.
+        workers: Number of processes that prepare batches.
+        pin_memory: Whether batches are put into page-locked memory, if there is a GPU.
+        streaming: Whether training reads from the source directly and stores nothing of the training split.
+        buffer_size: Number of records that streaming reads at a time.
+        cache: Directory of the tokenizers and the encoded splits.
     """
 
     def __init__(
@@ -73,7 +96,14 @@ class TextCorpus(Corpus):
 
 
 class TextEncoding(Encoding):
-    """Records as the ids of two texts."""
+    """Encoding of records as the ids of two texts.
+
+    Args:
+        policy: Limits on the length of records.
+        documents: Whether each line of a source is a sentence.
+        copy: Whether the decoder can copy source words.
+        sampling: Whether training records are segmented at random.
+    """
 
     sides: tuple[Side, ...] = ("source", "target")
 
@@ -81,20 +111,26 @@ class TextEncoding(Encoding):
         self.policy, self.documents, self.copy, self.sampling = policy, documents, copy, sampling
 
     @property
+    @override
     def form(self) -> tuple[object, ...]:
-        """Return which columns are written."""
         return "text", self.documents, self.copy
 
+    @override
     def codec(self, tokenizers: Mapping[str, Tokenizer]) -> TextCodec:
-        """Make the codec of two texts; tokenizers that it cannot use are refused."""
+        """Make the codec of two texts.
+
+        Raises:
+            UserError: A tokenizer cannot be used with these options.
+        """
         for tokenizer in tokenizers.values():
             tokenizer.check(sampling=self.sampling, documents=self.documents)
         return TextCodec(tokenizers["source"], tokenizers["target"], self.documents, self.copy, self.policy)
 
+    @override
     def texts(self, record: Record, sides: Sequence[Side]) -> list[str]:
-        """Return the texts of these sides."""
         return [record[side] for side in sides]
 
+    @override
     def columns(
         self,
         codec: Codec,
@@ -105,47 +141,61 @@ class TextEncoding(Encoding):
         *,
         training: bool,
     ) -> dict[str, Any] | None:
-        """Return the ids of both texts, with what a document and copying need beside them."""
+        # Encode the record; a training record may be too long.
         whole = codec(record, None, place, report)
         example = self.policy.fit(whole, place, report) if training else whole
         if example is None:
             return None
         assert example.target is not None
-        if not self.copy:  # what a source's words are is known to a model that copies them
+        # Count unknown tokens.
+        if not self.copy:  # a model that copies knows the spelling of unknown source words
             unknown["source"].add(codec.tokenizers["source"], record["source"], example.source)
         unknown["target"].add(codec.target, record["target"], example.target)
+        # Name the columns; a column that is None stays empty.
         ids = {"source_ids": example.source, "target_ids": example.target, "sizes": example.sizes}
         return {**ids, "copies": example.copies, "oov": example.oov}
 
+    @override
     def open(self, file: Path, codec: Codec) -> StoredSplit:
-        """Open an encoded split of texts."""
         return TextSplit(file, codec, self.sampling)
 
 
 class TextSplit(StoredSplit):
-    """An encoded split of texts; ``sampling`` segments its training records anew in each epoch."""
+    """Encoded split of texts.
+
+    Args:
+        file: File of the split.
+        codec: Codec that encoded the split.
+        sampling: Whether each epoch segments the training records anew.
+    """
 
     def __init__(self, file: Path, codec: Codec, sampling: bool) -> None:
         self.file, self.codec, self.sampling = file, codec, sampling
         self.stored = StoredExamples(file, codec)
 
+    @override
     def lengths(self, *, training: bool = False) -> tuple[Lengths, Lengths]:
-        """Return the tokens of each source and target, as they lie on disk."""
+        # A target starts with <s>, which the decoder only reads.
         return self.stored.source.lengths, self.stored.target.lengths - 1
 
+    @override
     def target_tokens(self) -> int:
-        """Return the target tokens of all records."""
         return int((self.stored.target.lengths - 1).sum())
 
+    @override
     def examples(self, draw: Draw | None = None) -> Examples:
-        """Return what is stored, or what ``draw`` segments at random."""
         if draw is None or not self.sampling:
             return self.stored
         return ResampledExamples(Records(self.file), self.codec, draw)
 
 
 class StoredExamples(Examples):
-    """The ids of a split as they lie on disk; what was not written is absent."""
+    """Examples with the ids of a split on disk.
+
+    Args:
+        file: File of the split.
+        codec: Codec that encoded the split; it tells which columns the file has.
+    """
 
     def __init__(self, file: Path, codec: Codec) -> None:
         self.source, self.target = TokenLists(file, "source_ids"), TokenLists(file, "target_ids")
@@ -153,8 +203,8 @@ class StoredExamples(Examples):
         self.copies = TokenLists(file, "copies") if codec.copy else None
         self.oov = Strings(file, "oov") if codec.copy else None
 
+    @override
     def of(self, index: int) -> Sequence[Example]:
-        """Return the one example of a record."""
         example = Example(
             self.source[index],
             self.target[index],
@@ -167,17 +217,19 @@ class StoredExamples(Examples):
 
 @dataclass(frozen=True)
 class ResampledExamples(Examples):
-    """Subword regularisation: the ids of a split's records, segmented anew in each epoch."""
+    """Examples that are segmented anew in each epoch (subword regularisation)."""
 
     records: Records
     codec: Codec
     draw: Draw
 
+    @override
     def of(self, index: int) -> Sequence[Example]:
-        """Return the one example of a record, in a segmentation that fits."""
         record, policy = self.records[index], self.codec.policy
-        for sample in ((*self.draw, index), None):  # a drawn segmentation may be too long: the likeliest fits better
+        # A random segmentation may be too long; then try the likeliest, which is shorter as a rule.
+        for sample in ((*self.draw, index), None):
             example = self.codec(record, sample).cut(target=policy.max_target_tokens)
             if policy.fits(example):
                 return (example,)
+        # Cut the likeliest segmentation if it is too long as well.
         return (policy.truncated(example),)

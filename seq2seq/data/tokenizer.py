@@ -1,7 +1,7 @@
-"""Text to token ids and back: a SentencePiece model whose specials are ``seq2seq.batch``'s.
+"""Tokenizers: from text to token ids and back, by a SentencePiece model with the special tokens of ``seq2seq.batch``.
 
-A word is what ``str.split()`` gives, whatever white space stands around it. Each word keeps its place: the k-th word of
-a text is the k-th word of its ids. Kudo & Richardson 2018, "SentencePiece".
+A word is an item of ``str.split()``; the kind of white space around it does not matter. The k-th word of a text is also
+the k-th word of its ids. Kudo & Richardson 2018, "SentencePiece".
 """
 
 from __future__ import annotations
@@ -38,40 +38,45 @@ _EFFECTIVE = {
     "byte_fallback": ("unigram", "bpe", "char"),
     "split_digits": ("unigram", "bpe"),
 }
-"""Options that some types alone heed."""
+"""Options that only some types use."""
 
 
 @dataclass(frozen=True)
 class TokenizerOptions:
-    """What a user may ask of the tokenizers of a corpus (``data.tokenizer``)."""
+    """Options of the tokenizers of a corpus (``data.tokenizer``)."""
 
-    type: str = "unigram"
-    vocab_size: Count | None = None  # at most: less where the text has too few different pieces; None follows the text
+    type: str = "unigram"  # unigram, bpe, word or char
+    vocab_size: Count | None = None  # upper bound; None follows the size of the text
     joint: bool = True  # one vocabulary for source and target
-    normalization: str = "identity"  # or nfkc, nmt_nfkc, nfkc_cf (SentencePiece's names): these lose what they fold
-    character_coverage: Share = 1.0  # 0.9995 for scripts with thousands of characters
-    max_records: Count = 1_000_000  # training records read, drawn from the whole split
-    user_defined_symbols: Sequence[str] = ()  # each stays one piece
-    byte_fallback: bool = False  # unknown characters as their UTF-8 bytes, of 256 pieces, instead of <unk>
-    split_digits: bool = False  # each digit a piece
-    sampling: Share = 0.0  # subword regularisation in training: unigram's alpha or BPE's dropout; 0 = off
-    source_model: str | None = None  # SentencePiece model files to use instead of training
-    target_model: str | None = None
+    normalization: str = "identity"  # or nfkc, nmt_nfkc, nfkc_cf (SentencePiece's names), which lose information
+    character_coverage: Share = 1.0  # share of characters with a piece; 0.9995 suits scripts of thousands of characters
+    max_records: Count = 1_000_000  # number of training records to learn from, drawn from the whole split
+    user_defined_symbols: Sequence[str] = ()  # symbols that always stay one piece
+    byte_fallback: bool = False  # write unknown characters as UTF-8 bytes (256 pieces) instead of <unk>
+    split_digits: bool = False  # make each digit one piece
+    sampling: Share = 0.0  # subword regularisation in training: alpha of unigram or dropout of BPE; 0 = off
+    source_model: str | None = None  # SentencePiece model file to use instead of training
+    target_model: str | None = None  # the same for the target
 
     def __post_init__(self) -> None:
-        """Refuse what no tokenizer can do."""
+        """Refuse options that no tokenizer can have."""
+        # Check type and sampling.
         if self.type not in TYPES:
             raise UserError(f"type={self.type} is none of {', '.join(TYPES)}")
         if self.sampling and self.type not in ("unigram", "bpe"):
-            raise UserError(f"sampling={self.sampling} needs type unigram or bpe: {self.type} segments in one way only")
+            raise UserError(
+                f"sampling={self.sampling} needs type=unigram or type=bpe; type={self.type} has only one segmentation"
+            )
         if self.max_records < 1:
             raise UserError(f"max_records={self.max_records} must be 1 or more")
+        # Refuse options without effect.
         for option, types in _EFFECTIVE.items():
             if getattr(self, option) and self.type not in types:
                 raise UserError(
                     f"{option}={getattr(self, option)} has no effect with type={self.type}; "
                     f"it needs {' or '.join(types)}"
                 )
+        # A symbol must be one word, because it becomes one piece.
         for symbol in self.user_defined_symbols:
             if not symbol or symbol.split() != [symbol] or SPACE in symbol or symbol in SPECIALS:
                 raise UserError(f"user_defined_symbols={symbol!r} must be one word, and none of {' '.join(SPECIALS)}")
@@ -80,16 +85,21 @@ class TokenizerOptions:
 
 
 class Tokenizer:
-    """A SentencePiece model of a ``type``; ids PAD, UNK, BOS, EOS = 0, 1, 2, 3.
+    """Tokenizer with a SentencePiece model; ids PAD, UNK, BOS, EOS = 0, 1, 2, 3.
+
+    Args:
+        model: Content of a SentencePiece model file.
+        type: Type of the model: unigram, bpe, word or char.
+        rate: Rate of subword regularisation: alpha of unigram or dropout of BPE.
 
     Raises:
-        UserError: the model is of another type, or can't be served (``seq2seq.data.piece_vocabulary``).
+        UserError: The model has another type, or cannot be used (``seq2seq.data.piece_vocabulary``).
     """
 
     def __init__(self, model: bytes, type: str, rate: float = 0.1) -> None:
         self.model, self.type, self.rate = model, type, rate
         if self._pieces.type != type:
-            raise UserError(f"it is a {self._pieces.type} model: set data.tokenizer.type={self._pieces.type}")
+            raise UserError(f"its type is {self._pieces.type}; set data.tokenizer.type={self._pieces.type}")
 
     @classmethod
     def train(
@@ -105,45 +115,81 @@ class Tokenizer:
         split_digits: bool = False,
         rate: float = 0.1,
     ) -> Tokenizer:
-        """Train on ``texts``, on one thread, so that the same texts give the same model.
+        """Train a tokenizer on one thread, so that the same texts give the same model.
+
+        Args:
+            texts: Texts to learn from.
+            type: Type of the model: unigram, bpe, word or char.
+            vocab_size: Largest number of pieces.
+            normalization: Name of SentencePiece's normalization rule.
+            character_coverage: Share of the characters of the texts that get a piece.
+            user_defined_symbols: Symbols that always stay one piece.
+            byte_fallback: Whether unknown characters are written as UTF-8 bytes.
+            split_digits: Whether each digit is one piece.
+            rate: Rate of subword regularisation.
 
         Raises:
-            UserError: no model can be made of the texts. What reading ``texts`` raises is passed on as it is.
+            UserError: No model can be made from the texts. An error of ``texts`` itself is passed on unchanged.
         """
         options = user_defined_symbols, byte_fallback, split_digits
         model = train_model(texts, type, vocab_size, normalization, character_coverage, *options)
         tokenizer = cls(model, type, rate)
+        # A short text may have fewer different pieces.
         if len(tokenizer) < vocab_size:
-            log.info("the text has only %d %s pieces (data.tokenizer.vocab_size=%d)", len(tokenizer), type, vocab_size)
+            log.info("data.tokenizer.vocab_size=%d: the text has only %d %s pieces", vocab_size, len(tokenizer), type)
         return tokenizer
 
     @classmethod
     def load(cls, path: Path, type: str, rate: float = 0.1) -> Tokenizer:
-        """Open a SentencePiece model file, which may be of the user's own making."""
+        """Open a SentencePiece model file; other programs may have trained it.
+
+        Args:
+            path: Path of the file.
+            type: Type of the model: unigram, bpe, word or char.
+            rate: Rate of subword regularisation.
+
+        Raises:
+            UserError: The file does not exist, or the model cannot be used.
+        """
         if not path.is_file():
             raise UserError(f"{path}: no such SentencePiece model (data.tokenizer.source_model, target_model)")
+        # Name the file in front of the reason.
         try:
             return cls(path.read_bytes(), type, rate)
         except UserError as error:
             raise UserError(f"{path} can't be used: {error}") from error
 
     def knows(self, word: str) -> bool:
-        """Tell whether ``word`` is encoded without ``<unk>``."""
+        """Return whether a word is encoded without ``<unk>``.
+
+        Args:
+            word: A word.
+        """
         return UNK not in self.encode(word)
 
     def encode(self, text: str, sample: tuple[int, ...] | None = None) -> list[int]:
-        """Token ids without specials; ``sample`` = (seed, epoch, record, ...) draws one segmentation of many."""
+        """Return the token ids of a text, without special tokens.
+
+        Args:
+            text: Text to encode.
+            sample: Seeds (seed, epoch, record, ...) that draw one of several segmentations. None takes the likeliest.
+        """
         if sample is not None:
             random = Random(str(sample))
             return [i for word in self._words(text) for i in self._sampler(word, random)]
-        if self.type == "word":  # the library would write neighbouring unknown words as one
+        # The library would join neighbouring unknown words.
+        if self.type == "word":
             pieces = self._pieces
             known = ((word, pieces.id(word)) for word in self._words(text))
             return [i for word, index in known for i in ([index] if index != UNK else pieces.unknown(word))]
         return self._pieces.encode(self._line(text))
 
     def spell(self, text: str) -> list[str]:
-        """The text of each of ``encode(text)``: an unknown one's own letters, too."""
+        """Return the spelling of each id of ``encode(text)``; an unknown piece keeps its own letters.
+
+        Args:
+            text: Text to encode.
+        """
         if self.type == "word" and not self._pieces.bytes:
             return self._words(text)
         if self.type == "word":
@@ -152,30 +198,49 @@ class Tokenizer:
         return pieces
 
     def decode(self, ids: Iterable[int], oov: Sequence[str] = ()) -> str:
-        """The text of ``ids`` up to the first ``</s>``, without specials (but <unk>); ``oov`` as for ``pieces``."""
+        """Return the text of ids up to the first ``</s>``; of the special tokens, only ``<unk>`` is shown.
+
+        Args:
+            ids: Token ids.
+            oov: Out-of-vocabulary words; id ``len(self) + k`` stands for ``oov[k]``.
+        """
         ids = list(map(int, ids))
         ids = ids[: ids.index(EOS)] if EOS in ids else ids
         return " ".join("".join(filter(None, self._pieces.said(ids, oov))).split())
 
     def id(self, piece: str) -> int:
-        """The id of what is spelt so; UNK where there is none."""
+        """Return the id of a piece, or UNK if it is not in the vocabulary.
+
+        Args:
+            piece: Spelling of the piece.
+        """
         return self._pieces.id(piece)
 
     def pieces(self, ids: Iterable[int], oov: Sequence[str] = ()) -> list[str]:
-        """How each id is written, specials included; id ``len(self) + k`` is ``oov[k]``."""
+        """Return the spelling of each id, special tokens included.
+
+        Args:
+            ids: Token ids.
+            oov: Out-of-vocabulary words; id ``len(self) + k`` stands for ``oov[k]``.
+        """
         known, spelling = len(self), self._pieces.spelling
         return [oov[i - known] if i >= known else spelling[i] for i in map(int, ids)]
 
     def words(self, ids: Iterable[int], oov: Sequence[str] = ()) -> list[int]:
-        """For each id the place of its word in ``decode(ids).split()``; -1 for specials.
+        """Return for each id the number of its word in ``decode(ids).split()``; -1 for special tokens.
 
-        An id without letters, such as a lone space or the first byte of a character, goes with the next letter, or
-        with the last one where none follows.
+        An id without letters, such as a lone space or the first byte of a character, belongs to the word of the next
+        letter. If no letter follows, it belongs to the word of the last one.
+
+        Args:
+            ids: Token ids.
+            oov: Out-of-vocabulary words; id ``len(self) + k`` stands for ``oov[k]``.
         """
-        said = self._pieces.said(list(map(int, ids)), oov)
+        texts = self._pieces.said(list(map(int, ids)), oov)
         words: list[int] = []
-        word, inside, waiting = -1, False, 0  # the last word; whether it goes on; ids that wait for the next letter
-        for text in said:
+        word, inside, waiting = -1, False, 0  # last word; whether it continues; number of ids that wait for a letter
+        # Give each id the word of its first letter.
+        for text in texts:
             if text is None:
                 words.append(-1)
                 continue
@@ -188,6 +253,7 @@ class Tokenizer:
                 first = word if first is None else first
             words.append(_WAITS if first is None else first)
             waiting = waiting + 1 if first is None else 0
+        # Give each id without letters the word of the next id with letters.
         following = word
         for place in range(len(words) - 1, -1, -1):
             if words[place] == _WAITS:
@@ -197,21 +263,34 @@ class Tokenizer:
         return words
 
     def check(self, *, sampling: bool, documents: bool) -> None:
-        """Refuse a model without a space mark before the first word, where a text is put together of parts."""
+        """Check that a text can be encoded in parts: the model must put a space mark before the first word.
+
+        Args:
+            sampling: Whether texts are segmented at random.
+            documents: Whether texts are documents, which are encoded line by line.
+
+        Raises:
+            UserError: The model does not set the mark, and an option needs it.
+        """
         needed = {"data.documents=true": documents, "data.tokenizer.sampling": sampling and self.type == "unigram"}
         for option in (option for option, needs in needed.items() if needs and not self._pieces.marks_first):
             raise UserError(
-                f"{option} needs a space mark before the first word, which the SentencePiece model does not set: "
+                f"{option} needs a space mark before the first word, which the SentencePiece model does not set; "
                 "train it with --add_dummy_prefix=true"
             )
 
     def state(self) -> Tensor:
-        """All of it as (N,) uint8, for a checkpoint."""
+        """Return type and model as bytes (N,) uint8, for a checkpoint."""
+        # The first line holds the type.
         return torch.from_numpy(np.frombuffer(f"{self.type}\n".encode() + self.model, np.uint8).copy())
 
     @classmethod
     def from_state(cls, state: Tensor) -> Tokenizer:
-        """The inverse of ``state``."""
+        """Return the tokenizer of a state.
+
+        Args:
+            state: Bytes (N,) uint8 of ``Tokenizer.state``.
+        """
         kind, _, model = state.numpy().tobytes().partition(b"\n")
         return cls(model, kind.decode(errors="replace"))
 
@@ -224,7 +303,7 @@ class Tokenizer:
     def __hash__(self) -> int:
         return hash(self.model)
 
-    def __getstate__(self) -> dict[str, object]:  # loader workers get the model, and build the rest
+    def __getstate__(self) -> dict[str, object]:  # loader workers get only the model, and build the rest
         return {"model": self.model, "type": self.type, "rate": self.rate}
 
     @cached_property
@@ -236,23 +315,25 @@ class Tokenizer:
         return sampler(self._pieces, self.rate)
 
     def _words(self, text: str) -> list[str]:
-        """The words of a text, normalised, each with its space mark."""
+        """Return the normalised words of a text, each with its space mark."""
         return _MARKED.findall(self._pieces.processor.normalize(self._line(text)))
 
     def _line(self, text: str) -> str:
-        """The words of a text as one line, of which SentencePiece makes as many words as there are."""
+        """Return a text as one line in which SentencePiece finds as many words as the text has."""
         line = one_line(text)
         if not self._pieces.normalizes:
             return line
         words = line.split()
         if len(self._normalized(line)) == len(words):
             return line
-        return " ".join("".join(self._normalized(word)) or STAND_IN for word in words)  # rules split words or drop them
+        # Normalise word by word, because a rule has split or dropped a word.
+        return " ".join("".join(self._normalized(word)) or STAND_IN for word in words)
 
     def _normalized(self, line: str) -> list[str]:
+        """Return the words of a line after normalisation."""
         normalized: str = self._pieces.processor.normalize(line)
         return normalized.replace(SPACE, " ").split()
 
 
-_WAITS = -2
+_WAITS = -2  # id without letters
 _MARKED = re.compile(f"{SPACE}?[^{SPACE}]+")

@@ -1,4 +1,4 @@
-"""The tokenizers of a corpus: loaded from the user's files, from ``data.cache``, or trained on the training split."""
+"""Tokenizers of a corpus: loaded from files of the user, from ``data.cache``, or trained on the training split."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenizerStore:
-    """What makes the tokenizers of a dataset by ``options``, and keeps trained ones in ``folder``."""
+    """Maker of the tokenizers of a dataset; it keeps trained ones in the cache."""
 
     options: TokenizerOptions
     data: DataSource
     encoding: Encoding
-    folder: Path
+    folder: Path  # directory of the cache
 
     def __post_init__(self) -> None:
-        """Check that there are model files for all sides, or for none."""
+        """Check that all sides have a model file, or none has."""
         named = [getattr(self.options, f"{side}_model") is not None for side in self.encoding.sides]
         if any(named) and not all(named):
             side = self.encoding.sides[named.index(False)]
-            raise UserError(f"tokenizer.{side}_model=null, but the other side has one: give both or neither")
+            raise UserError(f"tokenizer.{side}_model=null, but the other side has one; give both or neither")
 
     def tokenizers(self) -> dict[str, Tokenizer]:
         """Return the tokenizer of each side that is text."""
         options, sides = self.options, self.encoding.sides
         files = {"source": options.source_model, "target": options.target_model}
+        # Files of the user take precedence.
         if models := {side: Path(file) for side, file in files.items() if file and side in sides}:
             return {side: Tokenizer.load(models[side], options.type, options.sampling) for side in sides}
         if options.joint:
@@ -45,7 +46,9 @@ class TokenizerStore:
         return {side: self._trained((side,)) for side in sides}
 
     def _trained(self, sides: tuple[Side, ...]) -> Tokenizer:
+        """Return the tokenizer of some sides from the cache, or train it."""
         options, name = self.options, self.data.find("train")
+        # Look in the cache for a tokenizer with the same data and options.
         names = "type", "vocab_size", "normalization", "character_coverage", "byte_fallback", "split_digits"
         settings = {name: getattr(options, name) for name in names}
         settings["user_defined_symbols"] = list(options.user_defined_symbols)
@@ -55,7 +58,7 @@ class TokenizerStore:
         if (content := sealed.content(file)) is not None:
             return Tokenizer(content[0], options.type, options.sampling)
         log.info("training a %s tokenizer for %s", options.type, " and ".join(getattr(self.data.at, s) for s in sides))
-        # Train on records drawn from the whole split
+        # Train on records drawn from the whole split.
         report = Report("train")
         records = self.encoding.records(self.data.records(name, report), report)
         texts = vocabulary.draw((self.encoding.texts(record, sides) for _, record in records), options.max_records)

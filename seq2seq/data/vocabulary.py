@@ -1,4 +1,4 @@
-"""What the tokenizers of a corpus learn from, and how much of a split they do not know."""
+"""Sizes of vocabularies, texts for the training of tokenizers, and counts of unknown tokens."""
 
 from __future__ import annotations
 
@@ -13,62 +13,82 @@ from seq2seq.data.example import Ids
 from seq2seq.data.piece_vocabulary import SPACE
 from seq2seq.data.tokenizer import Tokenizer
 
-TOLERATED = 0.01  # share of a split's tokens that may be <unk> without a warning
-SHOWN = 8  # of the commonest unknown letters
-DISTINCT = 100_000  # unknown letters or words that are told apart
+TOLERATED = 0.01  # largest share of <unk> among the tokens of a split without a warning
+SHOWN = 8  # number of unknown letters or words in a warning
+DISTINCT = 100_000  # largest number of different unknown letters or words that are counted
 
 SIZES = (8000, 4000, 2000)
-"""Of a vocabulary that follows the text, in pieces."""
+"""Sizes of a vocabulary that follows the text, in pieces."""
 CHARACTERS = 300
-"""Of the text, for each of those pieces: rarer ones stand too seldom in it to be learnt."""
+"""Characters of text that each of these pieces needs; with less text, a piece occurs too rarely to be learnt."""
 
 T = TypeVar("T")
 
 
 def draw(items: Iterable[T], count: int) -> list[T]:
-    """All of ``items`` if there are at most ``count``, else ``count`` of them, each with the same probability.
+    """Return all items if there are at most ``count``, else a random sample of ``count`` of them.
 
-    One pass, and the same draw for the same items. Vitter 1985, "Random sampling with a reservoir", algorithm R.
+    The items are read once, and the same items give the same sample. Vitter 1985, "Random sampling with a reservoir",
+    algorithm R.
+
+    Args:
+        items: Items to draw from; each has the same probability.
+        count: Largest number of items to return.
     """
     random, drawn = Random(0), []
     for number, item in enumerate(items):
         if number < count:
             drawn.append(item)
+        # The new item replaces a random one with probability count / (number + 1).
         elif (place := random.randrange(number + 1)) < count:
             drawn[place] = item
     return drawn
 
 
 def fitting_size(texts: Iterable[str], type: str) -> int:
-    """Return the pieces of a tokenizer of this ``type`` that learns from ``texts``.
+    """Return the number of pieces of a tokenizer that suits some texts.
 
-    They are the largest of 8,000, 4,000 and 2,000 that leaves 300 characters of text to each, and at least twice the
-    different characters, which are pieces too. Words and characters (``word``, ``char``) are 8,000 at most.
+    It is the largest of 8,000, 4,000 and 2,000 that leaves 300 characters of text to each piece, or 2,000 for a shorter
+    text. It is at least twice the number of different characters, because these are pieces too. Vocabularies of words
+    and characters (``word``, ``char``) have at most 8,000 pieces.
+
+    Args:
+        texts: Texts to learn from.
+        type: Type of the tokenizer: unigram, bpe, word or char.
     """
     if type not in ("unigram", "bpe"):
         return SIZES[0]
+    # Count the characters.
     characters: Counter[str] = Counter()
     for text in texts:
         characters.update(text)
+    # Choose the largest size with enough text for each piece.
     size = next((size for size in SIZES if characters.total() >= CHARACTERS * size), SIZES[-1])
     return max(size, 2 * len(characters))
 
 
 @dataclass
 class UnknownTokens:
-    """How many of the tokens of one side of a split are ``<unk>``, and what stands there most often."""
+    """Counter of ``<unk>`` on one side of a split, and of the letters or words that become ``<unk>``."""
 
     tokens: int = 0
     unknown: int = 0
     _found: Counter[str] = field(default_factory=Counter)
 
     def add(self, tokenizer: Tokenizer, text: str, ids: Ids) -> None:
-        """Count ``ids``, which were made of ``text``."""
+        """Count the unknown tokens of a text.
+
+        Args:
+            tokenizer: Tokenizer of the text.
+            text: Text.
+            ids: Ids of the text.
+        """
         self.tokens += len(ids)
         count = list(ids).count(UNK)
         if not count:
             return
         self.unknown += count
+        # Encode again to see the spelling, which only few texts need.
         for index, piece in zip(tokenizer.encode(text), tokenizer.spell(text), strict=True):
             if index == UNK and (piece in self._found or len(self._found) < DISTINCT):
                 found = piece.replace(SPACE, "")
@@ -81,11 +101,18 @@ class UnknownTokens:
 
 
 def warnings(split: str, sides: Mapping[str, Mapping[str, Any]], tokenizers: Mapping[str, Tokenizer]) -> Sequence[str]:
-    """A line for each side of a split of which more is ``<unk>`` than ``TOLERATED``."""
+    """Return one line for each side of a split with too many ``<unk>``.
+
+    Args:
+        split: Name of the split.
+        sides: Counts of each side (``UnknownTokens.as_dict``).
+        tokenizers: Tokenizer of each side.
+    """
     lines = []
     for side, counted in sides.items():
         share = counted["unknown"] / max(counted["tokens"], 1)
         if share > TOLERATED:
+            # A larger vocabulary has more words; bytes can write any character.
             word = tokenizers[side].type == "word"
             remedy = "data.tokenizer.type=bpe or a larger vocab_size" if word else "data.tokenizer.byte_fallback=true"
             lines.append(

@@ -234,8 +234,8 @@ def test_regions_go_with_their_captions(make: Make, folder: Path) -> None:
     assert record["references"] == ["a red", "all of it", "red"]
     assert record["regions"] == [[none, box], [], [box]]
     assert corpus.report["train"].counts == {"malformed": 2}
-    assert "train.jsonl:5 (regions of 2 captions, of which there are 1)" in corpus.report["train"].places["malformed"]
-    with pytest.raises(UserError, match=r"train\.jsonl:1: regions are shares .*data\.images\.fit=pad"):
+    assert "train.jsonl:5 (lists of regions: 2, captions: 1)" in corpus.report["train"].places["malformed"]
+    with pytest.raises(UserError, match=r"train\.jsonl:1: regions need the whole image; .*data\.images\.fit=pad"):
         make(images=Images(size=32, fit="crop")).setup(("train",))
 
 

@@ -240,7 +240,7 @@ def test_what_a_stream_meets_is_told_in_one_line(make, folder, workers):
     write(folder, "train", a=["a", "", "c"], b=["x", "y", "z"])
     with pytest.raises(UserError) as error:
         list(corpus.train_loader(1, 0))
-    assert str(error.value) == "train.a:2: empty (train); mend the data or set data.on_bad=drop"
+    assert str(error.value) == "train.a:2: empty (train); repair the data or set data.on_bad=drop"
 
 
 def test_the_cache_is_used_and_follows_the_data(make, folder, tmp_path):

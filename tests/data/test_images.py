@@ -147,7 +147,7 @@ def test_frames_that_are_no_clip(tmp_path: Path) -> None:
     """Pages of several sizes, and a later one that is enormous."""
     pages = [Image.new("RGB", (100, 50)), Image.new("RGB", (50, 100))]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(BadImage, match="frames of 100 x 50 and 50 x 100 pixels"):
+    with pytest.raises(BadImage, match="frames of different sizes: 100 x 50 and 50 x 100 pixels"):
         Images(frames=2).open(tmp_path / "pages.tif")
     assert PLAIN.open(tmp_path / "pages.tif").shape == (1, 3, 16, 16)
     small, large = Image.new("RGB", (20, 20)), Image.new("RGB", (300, 200))

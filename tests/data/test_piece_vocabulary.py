@@ -133,7 +133,7 @@ def test_a_model_of_another_type_is_refused(type):
     content = foreign(type)
     for other in TYPES:
         if other != type:
-            with pytest.raises(UserError, match=f"it is a {type} model: set data.tokenizer.type={type}"):
+            with pytest.raises(UserError, match=f"its type is {type}; set data.tokenizer.type={type}"):
                 Tokenizer(content, other)
 
 

@@ -126,7 +126,7 @@ def test_model_files_are_checked(tmp_path: Path):
     with pytest.raises(UserError, match="not a SentencePiece model"):
         Tokenizer.load(tmp_path / "text.model", "unigram")
     (tmp_path / "bpe.model").write_bytes(Tokenizer.train(TEXTS, type="bpe", vocab_size=160).model)
-    with pytest.raises(UserError, match=r"bpe\.model can't be used: it is a bpe model: set data\.tokenizer\.type=bpe"):
+    with pytest.raises(UserError, match=r"bpe\.model can't be used: its type is bpe; set data\.tokenizer\.type=bpe"):
         Tokenizer.load(tmp_path / "bpe.model", "unigram")
 
 
