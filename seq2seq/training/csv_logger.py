@@ -14,6 +14,7 @@ from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from typing_extensions import override
 
 from seq2seq.errors import UserError
 from seq2seq.files.writing import write_text
@@ -30,11 +31,13 @@ class CSVLogger(Logger):
         self._columns: list[str] | None = None  # of the file; None before it is read
 
     @property
+    @override
     def name(self) -> str:
         """Return the name of this kind of logger."""
         return "csv"
 
     @property
+    @override
     def version(self) -> str:
         """Return the version, of which a run has one."""
         return ""
@@ -45,10 +48,12 @@ class CSVLogger(Logger):
         """Return the path of the file."""
         return self.path
 
+    @override
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The run directory has the config."""
 
+    @override
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Append one row to the file."""

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import lightning as L
 import torch
+from typing_extensions import override
 
 from seq2seq.batch import Batch
 from seq2seq.data.corpus import Corpus
@@ -25,6 +26,7 @@ class DataModule(L.LightningDataModule):
         self.corpus, self.seed, self.repeat_first = corpus, seed, repeat_first
         self.at = (0, 0)  # epoch, batches of it already trained on
 
+    @override
     def train_dataloader(self) -> Iterable[Batch]:
         """The rest of the trainer's epoch; asked for anew in each."""
         assert self.trainer is not None
@@ -35,19 +37,23 @@ class DataModule(L.LightningDataModule):
         loader = self.corpus.train_loader(self.seed, epoch, batches, rank, world_size)
         return Endless(loader) if self.repeat_first else Rest(loader, batches)
 
+    @override
     def val_dataloader(self) -> Iterable[Batch]:
         """This process' share of the validation split."""
         assert self.trainer is not None
         return Lazy(self.corpus.loader("valid", self.trainer.global_rank, self.trainer.world_size))
 
+    @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Copy a batch to the device without waiting for it."""
         return batch.to(device, non_blocking=True)
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch and its batches so far, for the checkpoint."""
         return {"epoch": self.at[0], "batches": self.at[1]}
 
+    @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from the epoch and batch of the checkpoint."""
         self.at = (state["epoch"], state["batches"])

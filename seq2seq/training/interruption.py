@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from typing_extensions import override
 
 from seq2seq.training import distributed
 from seq2seq.training.module import Training
@@ -42,6 +43,7 @@ class Interruption(Callback):
         self._module: Training | None = None
         self._process = os.getpid()
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over, until Lightning gives them back at the end.
 
@@ -53,6 +55,7 @@ class Interruption(Callback):
             for signum in SIGNALS:
                 signal.signal(signum, self._handle)
 
+    @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -62,6 +65,7 @@ class Interruption(Callback):
         if stop and self.resume_state.complete:
             raise Interrupted(max(distributed.all_gather(self.received)))
 
+    @override
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:

@@ -14,6 +14,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
+from typing_extensions import override
 
 from seq2seq.compat import lightning as loops
 from seq2seq.errors import UserError
@@ -60,6 +61,7 @@ class ResumeState(Callback):
         epoch, batches = self.datamodule.at
         return epoch + (batches > 0)
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Seeds a new run, each process by itself; a resumed one takes its generators at the first batch."""
         if self._restored is None:
@@ -70,10 +72,12 @@ class ResumeState(Callback):
             self.generators = generators(pl_module.device)
         loops.set_validation(trainer, is_due=self.validating)
 
+    @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A new epoch: nothing of it is trained on."""
         self.datamodule.at, self.ends_epoch = (trainer.current_epoch, 0), False
 
+    @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -82,6 +86,7 @@ class ResumeState(Callback):
             restore(self._restored, pl_module.device)
             self._restored = None
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -98,16 +103,19 @@ class ResumeState(Callback):
         due = due or step == trainer.max_steps or (self.ends_epoch and last_epoch)
         loops.set_validation(trainer, is_due=due)
 
+    @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """From here to the end the validation is pending."""
         self.validating = not trainer.sanity_checking
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Validation may draw numbers (a sampled decoding): training goes on as if it had not."""
         if not trainer.sanity_checking:
             self.validating = False
             restore(self.generators, pl_module.device)
 
+    @override
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: CallbackState) -> None:
         """Write the place into the checkpoint, and into Lightning's counters there."""
         checkpoint["position"] = {
@@ -127,6 +135,7 @@ class ResumeState(Callback):
             validating=self.validating,
         )
 
+    @override
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: CallbackState) -> None:
         """Take the place from the checkpoint."""
         position = checkpoint["position"]

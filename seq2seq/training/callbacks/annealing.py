@@ -9,6 +9,7 @@ from typing import Any, cast
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import nn
+from typing_extensions import override
 
 from seq2seq.attention.base import Attention
 from seq2seq.compat.lightning import time_limit
@@ -24,6 +25,7 @@ class Annealing(Callback):
     stays at 0; it is refused where something waits for more.
     """
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find out when training will end: by ``max_steps``, ``max_epochs`` or ``max_time``."""
         self.steps = float(trainer.estimated_stepping_batches)  # inf or -1 if unknown
@@ -36,6 +38,7 @@ class Annealing(Callback):
             if self.timer is None:
                 self._refuse(pl_module)
 
+    @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:

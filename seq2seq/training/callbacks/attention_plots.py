@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
+from typing_extensions import override
 
 from seq2seq.data.collate import batches_of
 from seq2seq.generation.attention_map import attention_maps
@@ -30,6 +31,7 @@ class AttentionPlots(Callback):
         self.sentences, self.every = options.num_plots, options.plots_every
         self.validations = 0
 
+    @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw if it is time, while the averaged weights are in the model."""
         if trainer.sanity_checking:
@@ -45,10 +47,12 @@ class AttentionPlots(Callback):
                 for path in (path for path in paths if path.suffix == ".png"):
                     logger.log_image(f"attention/{path.stem}", [str(path)], step=trainer.global_step)
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         """Return the number of validations."""
         return {"validations": self.validations}
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the number of validations."""
         self.validations = state_dict["validations"]

@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from typing_extensions import override
 
 from seq2seq.compat.lightning import ends_update
 from seq2seq.compat.torch import interpolate_
@@ -40,10 +41,12 @@ class Averaging(Callback):
     def refresh(self, weights: Weights, step: int) -> None:
         """Prepare the average for a validation; called again for a step whose validation was broken off."""
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Move the average to the device: a checkpoint's comes on the CPU."""
         self.average = [average.to(pl_module.device) for average in self.average]
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -52,6 +55,7 @@ class Averaging(Callback):
             with torch.no_grad():
                 self.update(list(pl_module.parameters()), trainer.global_step)
 
+    @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the average in."""
         if not trainer.sanity_checking:
@@ -59,11 +63,13 @@ class Averaging(Callback):
                 self.refresh(list(pl_module.parameters()), trainer.global_step)
             self._swap(pl_module)
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the trained weights back."""
         if self._swapped:
             self._swap(pl_module)
 
+    @override
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Put the trained weights back where a validation was broken off."""
         if self._swapped:
@@ -77,6 +83,7 @@ class Averaging(Callback):
             average.copy_(trained)
         self._swapped = bool(self.average) and not self._swapped
 
+    @override
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: AveragingState) -> None:
         """Write both sets of weights; only called outside validation."""
         if self.average:
@@ -85,6 +92,7 @@ class Averaging(Callback):
             checkpoint["trained_state_dict"] = checkpoint["state_dict"]
             checkpoint["state_dict"] = {**checkpoint["state_dict"], **averages}
 
+    @override
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: AveragingState) -> None:
         """Give the model its trained weights back."""
         if "trained_state_dict" in checkpoint:
@@ -105,12 +113,14 @@ class MovingAverage(Averaging):
         super().__init__()
         self.decay, self.trained = decay, trained
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start with the weights as they are, unless training goes on."""
         super().on_train_start(trainer, pl_module)
         if self.trained and not self.average:
             self.average = [weight.detach().clone() for weight in pl_module.parameters()]
 
+    @override
     def update(self, weights: Weights, step: int) -> None:
         """Take one step of the average."""
         if not self.average:
@@ -128,9 +138,11 @@ class LastAverage(Averaging):
         self.snapshots: deque[Weights] = deque(maxlen=count)
         self.latest = -1  # the step of the last one
 
+    @override
     def update(self, weights: Weights, step: int) -> None:
         """Do nothing: the average changes at validations only."""
 
+    @override
     def refresh(self, weights: Weights, step: int) -> None:
         """Take the weights in."""
         if step != self.latest:
@@ -139,10 +151,12 @@ class LastAverage(Averaging):
             self.average = [mean.to(weight.device) for mean, weight in zip(means, weights, strict=True)]
             self.latest = step
 
+    @override
     def state_dict(self) -> AveragingState:
         """Return the snapshots, and the step of the last one."""
         return {"snapshots": list(self.snapshots), "latest": self.latest}
 
+    @override
     def load_state_dict(self, state_dict: AveragingState) -> None:
         """Restore the snapshots that a checkpoint holds."""
         self.snapshots.extend(state_dict["snapshots"])

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
+from typing_extensions import override
 
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.files.writing import sync
@@ -43,6 +44,7 @@ class RunFiles(TorchCheckpointIO):
         self._resumed = False
         self._beside: dict[str, str] = {}
 
+    @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write all of ``checkpoint``, and its weights as the best model if they are."""
         if self.best is not None:
@@ -53,6 +55,7 @@ class RunFiles(TorchCheckpointIO):
             waiting.replace(self.model)
             sync(self.folder)
 
+    @override
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the verified content of a checkpoint."""
         content = resume_file.read(Path(path))
@@ -96,6 +99,7 @@ class Checkpoints(Checkpoint):
         self.best_step = 0
         self._saved_step, self._saved_at = -1, time.monotonic()
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save, and keep it as the best if it is."""
         if trainer.sanity_checking:
@@ -112,6 +116,7 @@ class Checkpoints(Checkpoint):
             text = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             log.info("step %d: validation %s%s", trainer.global_step, text, " (best)" if is_best else "")
 
+    @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -125,24 +130,29 @@ class Checkpoints(Checkpoint):
         if due:
             self._save(trainer)
 
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the last updates, which no validation saved."""
         if trainer.global_step != self._saved_step:
             self._save(trainer)
 
+    @override
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save after a signal or a non-finite loss, which leave a whole update; other errors may not."""
         if isinstance(exception, Interrupted | NonFiniteError):
             self._save(trainer)
 
+    @override
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note the step, so that nothing is saved again before the next update."""
         self._saved_step = checkpoint["global_step"]
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         """Return what is best so far."""
         return {"best_score": self.best_score, "best_step": self.best_step}
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what is best so far."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from typing_extensions import override
 
 from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.training.module import Training
@@ -21,6 +22,7 @@ class Onset(Callback):
         self.step: int | None = None  # updates by then; None: attention has not begun
         self.increase: float | None = None  # nll_increase_averaged of the last validation; None: not measured
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Read the figures of this validation."""
         assert isinstance(pl_module, Training)
@@ -32,10 +34,12 @@ class Onset(Callback):
             self.step = trainer.global_step
             log.info("attention begins: at step %d its averaged rows cost %.3g nats a token", self.step, increase)
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         """Return what is known so far."""
         return {"step": self.step, "increase": self.increase}
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what is known so far."""
         self.step, self.increase = state_dict["step"], state_dict["increase"]

@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import nn
+from typing_extensions import override
 
 from seq2seq.errors import UserError
 
@@ -21,6 +22,7 @@ class Overfit(Callback):
         self.target = target
         self.reached = float("inf")
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -29,6 +31,7 @@ class Overfit(Callback):
         if self.reached < self.target:
             trainer.should_stop = True
 
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Fail unless the loss came below the target."""
         steps = trainer.global_step

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import ProfilerActivity, profile
+from typing_extensions import override
 
 from seq2seq.compat.lightning import ends_update, phase_of
 from seq2seq.files.writing import write_text
@@ -39,10 +40,12 @@ class PhaseProfiler(Profiler):
         self.seconds: dict[str, float] = defaultdict(float)
         self._begun: dict[str, float] = {}
 
+    @override
     def start(self, action_name: str) -> None:
         """Note when an action begins."""
         self._begun[action_name] = self.now()
 
+    @override
     def stop(self, action_name: str) -> None:
         """Add the time of the action to its phase."""
         if action_name in self._begun:
@@ -57,6 +60,7 @@ class PhaseProfiler(Profiler):
             torch.cuda.synchronize()
         return time.perf_counter()
 
+    @override
     def summary(self) -> str:
         """Return nothing to print: ``Profile`` logs the table."""
         return ""
@@ -72,6 +76,7 @@ class Profile(Callback):
         self._operations: profile | None = None
         self._lines: list[str] = []
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -93,6 +98,7 @@ class Profile(Callback):
             self._lines += self._by_operation(self._operations)
             trainer.should_stop = True
 
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the table and write it into a file."""
         text = "\n".join(self._lines) or f"too few updates to measure: at least {WARM_UP + 2 * self.updates} are needed"

@@ -13,6 +13,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
+from typing_extensions import override
 
 from seq2seq.training.callbacks.throughput import Throughput
 
@@ -33,14 +34,17 @@ class Progress(ProgressBar):
         self._validation: tqdm[Any] | None = None
         self._first, self._began, self._told = 0, 0.0, 0.0
 
+    @override
     def disable(self) -> None:
         """Hide the bar; Lightning calls it on all ranks but the first."""
         self._shown = False
 
+    @override
     def enable(self) -> None:
         """Show the bar again; Lightning calls it."""
         self._shown = True
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the bar where the run stands."""
         self._first, self._began, self._told = trainer.global_step, time.monotonic(), time.monotonic()
@@ -56,6 +60,7 @@ class Progress(ProgressBar):
                 file=sys.stderr,
             )
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -70,6 +75,7 @@ class Progress(ProgressBar):
             self._told = time.monotonic()
             log.info("%s", self._line(trainer))
 
+    @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show a second bar during validation."""
         if self._bar is not None:
@@ -85,6 +91,7 @@ class Progress(ProgressBar):
                 file=sys.stderr,
             )
 
+    @override
     def on_validation_batch_end(
         self,
         trainer: L.Trainer,
@@ -98,16 +105,19 @@ class Progress(ProgressBar):
         if self._validation is not None:
             self._validation.update()
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the second bar away."""
         if self._validation is not None:
             self._validation.close()
             self._validation = None
 
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the bar on the screen."""
         self._close()
 
+    @override
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leave the bar on the screen."""
         self._close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from typing_extensions import override
 
 from seq2seq.compat.lightning import ends_update
 from seq2seq.training.csv_logger import CSVLogger
@@ -34,6 +35,7 @@ class Throughput(Callback):
         """Return target tokens per second, of the whole training."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock; what a broken-off run logged after its checkpoint is forgotten, as it comes again."""
         assert isinstance(pl_module, Training)
@@ -44,6 +46,7 @@ class Throughput(Callback):
             pl_module.update.sums.put(self._restored["sums"], pl_module.device)
         self._since = time.perf_counter()
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -51,11 +54,13 @@ class Throughput(Callback):
         if trainer.global_step % self.every == 0 and ends_update(trainer):
             self._report(trainer, pl_module)
 
+    @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the figures so far and stop the clock."""
         if not trainer.sanity_checking:
             self._report(trainer, pl_module)
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the scores and start the clock."""
         assert isinstance(pl_module, Training)
@@ -63,10 +68,12 @@ class Throughput(Callback):
             _send(trainer, {f"validation/{name}": value for name, value in pl_module.validation.scores.items()})
             self._since = time.perf_counter()
 
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the last figures."""
         self._report(trainer, pl_module)
 
+    @override
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write the counts of the run, and the sums of the next figures."""
         assert isinstance(pl_module, Training)
@@ -77,6 +84,7 @@ class Throughput(Callback):
             "sums": pl_module.update.sums.totals(),
         }
 
+    @override
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore the counts: of a run that was stopped after its last update they are what its results say."""
         assert isinstance(pl_module, Training)
