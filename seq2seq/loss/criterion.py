@@ -156,6 +156,7 @@ class Criterion(nn.Module):
         Args:
             costs: Sum of ``Losses.costs`` (2,) over all micro-batches and processes of the update.
         """
+        # Select on the device, so that the host does not wait for it.
         mean = (costs[0] / costs[1]).to(self.baseline.dtype)
         self.baseline.lerp_(mean.where(mean.isfinite(), self.baseline), 1.0 - self.baseline_decay)
 

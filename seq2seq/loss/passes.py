@@ -83,6 +83,7 @@ def estimator_of(model: Seq2Seq) -> Estimator:
             f"them; there are {', '.join(sorted(map(str, declared)))}"
         )
     estimator = declared.pop() if declared else Estimator()
+    # The samples of an encoder concern all target tokens.
     if estimator.credit == "token" and drawing(model.encoder):
         raise UserError("credit=token has no token for what an encoder draws; use selection.credit=to_go")
     return estimator
@@ -102,6 +103,7 @@ class RandomState:
     @contextmanager
     def replayed(self) -> Iterator[None]:
         """Use the saved state in the block; afterwards restore the state from before the block."""
+        # ``fork_rng`` restores the generators after the block.
         with torch.random.fork_rng(self.cuda):
             torch.set_rng_state(self.states[0])
             for device, state in zip(self.cuda, self.states[1:], strict=True):

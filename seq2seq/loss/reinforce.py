@@ -70,6 +70,7 @@ def credited(costs: Tensor, credit: Credit, mask: Tensor) -> Tensor:
         return costs
     if credit == "to_go":
         return costs.flip(1).cumsum(1).flip(1)
+    # Give every token of a sentence the same credit.
     total = costs.sum(1, keepdim=True)
     if credit == "mean":
         total = total / mask.sum(1, keepdim=True).clamp(min=1)
@@ -94,6 +95,7 @@ def baselines(costs: Sequence[Tensor], reference: Tensor | None, estimator: Esti
         return [(total - own) / (len(costs) - 1) for own in costs]
     if estimator.baseline in ("none", "moving"):
         return [None] * len(costs)
+    # Without a reference pass, the only pass was soft.
     return list(costs) if reference is None else [reference] * len(costs)
 
 

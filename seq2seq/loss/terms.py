@@ -47,6 +47,7 @@ def doubly_stochastic(decoded: Decoded, batch: Batch) -> Tensor:
     """
     assert decoded.alignment is not None and decoded.memory is not None
     mask = batch.target_mask
+    # Sum the attention that each source position receives.
     covered = (decoded.alignment * mask.unsqueeze(2)).sum(1)  # (B, S)
     real = decoded.memory.mask & mask.any(1, keepdim=True)
     return ((1 - covered).square() * real).sum()

@@ -74,6 +74,7 @@ class Schedule(LRScheduler):
     @override
     def get_lr(self) -> list[float | Tensor]:
         """Return the learning rate of each parameter group for the update after ``last_epoch`` updates."""
+        # ``last_epoch`` counts the updates so far, not epochs.
         step = self.last_epoch + 1
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
         return [float(peak) * warm * self.factor(step) for peak in self.base_lrs]
@@ -136,6 +137,7 @@ class CosineSchedule(Schedule):
     def factor(self, step: int) -> float:
         if step <= self.warmup_steps:
             return 1.0
+        # Take the share of time unless the number of steps is known.
         progress = self.progress
         if self.total_steps is not None:
             progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
@@ -205,6 +207,7 @@ class PlateauSchedule(Schedule):
 
     @override
     def observe(self, score: float) -> None:
+        # A new best restarts the count.
         if score > self.best:
             self.best, self.waited = score, 0
             return
