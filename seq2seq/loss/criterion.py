@@ -139,7 +139,7 @@ class Criterion(nn.Module):
         return (self.progress if start <= 1.0 else self.updates) >= start
 
     def set_progress(self, progress: float, updates: int) -> None:
-        """Set how far training is.
+        """Set the progress of training.
 
         Args:
             progress: Share of training that is done, 0 to 1.

@@ -82,7 +82,7 @@ def cross_entropy(decoded: Decoded, batch: Batch, smoothing: float = 0.0) -> Cro
     assert decoded.output is not None
     output, mask = decoded.output, batch.target_mask
     features, targets = decoded.features.flatten(0, 1), batch.target_out.flatten()
-    # Remove padding. Indexing needs the number of real tokens, which a GPU would have to wait for: it masks instead.
+    # Remove padding. A GPU would have to wait for the number of real tokens, so it masks padding, except for mixtures.
     rows: Tensor | slice = slice(None)
     if mask.device.type == "cpu" or decoded.mixture is not None:
         rows = mask.flatten().nonzero().squeeze(1)

@@ -85,7 +85,7 @@ def estimator_of(model: Seq2Seq) -> Estimator:
     estimator = declared.pop() if declared else Estimator()
     # The samples of an encoder concern all target tokens.
     if estimator.credit == "token" and drawing(model.encoder):
-        raise UserError("credit=token has no token for what an encoder draws; use selection.credit=to_go")
+        raise UserError("credit=token: the samples of an encoder belong to no target token; use selection.credit=to_go")
     return estimator
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 WIDTHS = ("dim", "embedding_dim", "ff_dim")
 """Widths of ``model`` that grow together."""
 NEAR = 0.1
-"""Largest relative difference between the asked and the actual number of parameters."""
+"""Largest relative difference between the requested and the actual number of parameters."""
 PARTS = ("encoder", "decoder")
 
 
@@ -36,7 +36,7 @@ class Budget:
 
     updates: Count | None = None  # number of updates
     tokens: Count | None = None  # number of target tokens, </s> included
-    seconds: Positive | None = None  # training time
+    seconds: Positive | None = None  # duration of training
     parameters: Count | None = None  # size of the model
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Budget:
         """
         node: Mapping[str, Any] = config.get("budget") or {}
         if not isinstance(node, Mapping | DictConfig):
-            raise UserError(f"budget={node} has no option names; use budget.NAME=VALUE")
+            raise UserError(f"budget={node} is not a set of options; use budget.NAME=VALUE")
         given = {str(name): value for name, value in node.items()}
         check_options("budget", given, Budget)
         with at_key("budget"):
@@ -111,15 +111,17 @@ class Budget:
                 found.model[name] = max(found.model[name] // 2, found.model[name] + by)
         # Check the result and log it.
         count = _count(found, sizes)
-        told = ", ".join(f"model.{name} {width} -> {found.model[name]}" for name, width in usual.items())
-        off = count / self.parameters - 1
-        if abs(off) > NEAR:
-            stay = [
+        changes = ", ".join(f"model.{name} {width} -> {found.model[name]}" for name, width in usual.items())
+        deviation = count / self.parameters - 1
+        if abs(deviation) > NEAR:
+            fixed = [
                 f"{part}.{key}={config[part][key]}" for part in PARTS for key in WIDTHS if _stays(config[part], key)
             ]
-            why = f"; {', '.join(stay)} stays fixed (null makes it follow model.dim)" if stay else ""
-            raise UserError(f"budget.parameters={self.parameters} can't be met: {told} has {count}, the nearest{why}")
-        log.info("budget.parameters=%d: %s; %d parameters (%+.1f %%)", self.parameters, told, count, 100 * off)
+            reason = f"; {', '.join(fixed)} stays fixed (null makes it follow model.dim)" if fixed else ""
+            raise UserError(
+                f"budget.parameters={self.parameters} can't be met: {changes} has {count}, the nearest{reason}"
+            )
+        log.info("budget.parameters=%d: %s; %d parameters (%+.1f %%)", self.parameters, changes, count, 100 * deviation)
         return found
 
     def ended(self, config: DictConfig, corpus: Corpus) -> DictConfig:

@@ -60,9 +60,7 @@ class FitResult:
     tokens: int  # number of target tokens trained on, including those before a resumption
     seconds: float  # time of training without validation, including the time before a resumption
     tokens_per_second: float  # ``tokens`` / ``seconds``
-    peak_memory: (
-        int | None
-    )  # bytes: of the GPU, or of the whole process, including what ran in it before; None: unknown
+    peak_memory: int | None  # bytes on the GPU, else of the process, with what ran in it before; None: unknown
     skipped: int  # number of updates that were skipped because they were not finite
     stopped_early: bool  # whether ``training.patience`` ended training
     onset: int | None = None  # updates before the first validation with onset of attention (``Onset``)
@@ -180,7 +178,7 @@ class _Session:
         """Train to the end, from the checkpoint ``resume`` if it is given, and return the result."""
         began = time.monotonic()
         reset_peak()
-        # After a kill, the file of the best model may need its name first.
+        # A killed run may have left the best model under its temporary name.
         if resume is not None and self.trainer.is_global_zero:
             settle(run_dir=self.run_dir, last=resume)
         # Train.
@@ -191,7 +189,7 @@ class _Session:
         except Interrupted:
             if self.trainer.is_global_zero:
                 step = self.trainer.global_step
-                log.warning("stopped at step %d; to go on: python train.py resume=%s", step, self.run_dir)
+                log.warning("stopped at step %d; to continue: python train.py resume=%s", step, self.run_dir)
             raise
         # Write the best model, and collect the result.
         c = self.checkpoints

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS")
 PATIENCE = 20.0  # seconds that the other processes have to end after this one
-USER_ERROR, INTERRUPTED, TERMINATED = 64, 130, 143  # exit codes of ends that rank 0 reports itself
+USER_ERROR, INTERRUPTED, TERMINATED = 64, 130, 143  # exit codes whose cause rank 0 reports itself
 
 
 def is_launched() -> bool:

@@ -109,7 +109,7 @@ class TrainingOptions:
     def monitored(self) -> str:
         """Metric that selects the best checkpoint: ``monitor``, else ``reward``, else ``nll``.
 
-        Training by a reward makes likelihoods worse, so ``nll`` would select a checkpoint from before.
+        A reward takes the place of ``nll``, because training by a reward makes likelihoods worse.
         """
         return self.monitor or self.reward or "nll"
 

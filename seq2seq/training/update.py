@@ -136,14 +136,13 @@ class Update:
             UserError: The gradient is not finite and ``training.nonfinite`` is stop, or a term has no coefficient.
         """
         # 1. Take the sums of this update, and count the tokens of all processes.
-        figures, mine, costs, records = self._figures, self._tokens, self._costs, self._records
+        figures, own_tokens, costs, records = self._figures, self._tokens, self._costs, self._records
         self._begin()
         bad_loss = ~torch.isfinite(figures["loss"])
-        shared = (
-            [] if costs is None or world_size == 1 else costs.tolist()
-        )  # waits for the device: several processes only
+        # Reading the costs waits for the device, so a single process does not read them.
+        shared = [] if costs is None or world_size == 1 else costs.tolist()
         tokens, bad_losses, stops, *shared = distributed.all_reduce_sum(
-            [mine, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted, *shared], bad_loss.device
+            [own_tokens, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted, *shared], bad_loss.device
         )
         self.stop_agreed = stops > 0
 
@@ -168,7 +167,7 @@ class Update:
         if costs is not None:
             self.criterion.update_baseline((costs.new_tensor(shared) if shared else costs).where(good, torch.nan))
         figures |= {"gradient_norm": norm, **terms}
-        self.sums.add(updates=good, tokens=good * mine, **{name: v.where(good, 0) for name, v in figures.items()})
+        self.sums.add(updates=good, tokens=good * own_tokens, **{name: v.where(good, 0) for name, v in figures.items()})
 
     def constrain(self) -> None:
         """Apply the constraints of the model after the optimiser step.

@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Onset(Callback):
-    """Callback that records the first validation at which averaged attention costs at least ``ONSET`` nats per token."""
+    """Callback that records the onset of attention.
+
+    It is the first validation at which averaged attention costs at least ``ONSET`` nats per token.
+    """
 
     def __init__(self) -> None:
         self.step: int | None = None  # number of updates at the onset; None: no onset yet

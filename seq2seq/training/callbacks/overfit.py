@@ -42,8 +42,8 @@ class Overfit(Callback):
         steps = trainer.global_step
         if not self.reached < self.target:
             raise UserError(
-                f"debug=overfit: after {steps} updates one batch still costs {self.reached:.4f} nats per token, not less "
-                f"than {self.target}; the model has a bug, or it needs more updates (trainer.max_steps=N)"
+                f"debug=overfit: after {steps} updates one batch still costs {self.reached:.4f} nats per token, not "
+                f"less than {self.target}; the model has a bug, or it needs more updates (trainer.max_steps=N)"
             )
         log.info("debug=overfit: one batch costs %.4f nats per token after %d updates", self.reached, steps)
 
