@@ -26,7 +26,7 @@ def avoid_wrong_ones() -> None:
 @functools.cache
 def bf16_has_lstm() -> bool:
     """Return True if this CPU runs an LSTM under autocast to bf16 (oneDNN needs AVX-512 for it)."""
-    # Try a small one: torch has no query for it.
+    # Run a small LSTM: a missing kernel raises an error.
     try:
         with torch.random.fork_rng(devices=()), torch.enable_grad():
             _update(nn.LSTM(8, 8, batch_first=True), torch.zeros(1, 1, 8), half=True)

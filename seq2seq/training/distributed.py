@@ -68,7 +68,7 @@ def all_reduce_mean(tensors: Sequence[Tensor]) -> None:
     """
     if not is_distributed() or not tensors:
         return
-    # One reduction of the concatenated tensors is faster than one for each.
+    # Concatenate the tensors, so that a single reduction is enough.
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
     for tensor, mean in zip(tensors, (flat / dist.get_world_size()).split([t.numel() for t in tensors]), strict=True):

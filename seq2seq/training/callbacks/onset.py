@@ -36,7 +36,9 @@ class Onset(Callback):
         # Only the first validation above the threshold counts.
         if self.step is None and increase >= ONSET:
             self.step = trainer.global_step
-            log.info("onset of attention: step %d, averaged attention costs %.3g nats per token", self.step, increase)
+            log.info(
+                "onset of attention at step %d: averaged attention costs %.3g more nats per token", self.step, increase
+            )
 
     @override
     def state_dict(self) -> dict[str, Any]:
