@@ -155,7 +155,7 @@ def test_doubly_stochastic_by_loops() -> None:
 def test_weights_without_a_gradient_are_not_regularised() -> None:
     criterion = Criterion(weights={"doubly_stochastic": 1.0, "reinforce": 0.1, "negative_entropy": 0.0})
     probe = model(attention="hard").train()
-    with pytest.raises(UserError, match=r"needs weights with a gradient, but attention=hard draws its weights"):
+    with pytest.raises(UserError, match=r"needs weights with a gradient, but attention=hard samples its weights"):
         criterion.check_model(probe)
     Criterion(weights={"doubly_stochastic": 0.0}).check_model(probe)
     always_soft = model("model=rnn", "attention=hard", "attention.selection.final_soft=1").train()
@@ -210,7 +210,7 @@ def test_word_prediction_by_hand() -> None:
     assert losses.terms["word_prediction"].item() == pytest.approx(expected)
     assert losses.total.item() == pytest.approx(losses.nll.item() + 0.5 * expected)
     wide = replace(decoded, memory=Memory.of(noise(2, 3, 5), mask))
-    with pytest.raises(UserError, match=r"word_prediction .* takes 4 numbers, but a place of the source has 5"):
+    with pytest.raises(UserError, match=r"word_prediction .* takes 4 numbers, but the encoder gives 5"):
         criterion(wide, data)
 
 

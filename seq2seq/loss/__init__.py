@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy, auxiliary terms and REINFORCE, weighed and summed by ``Criterion``."""
+"""Training loss: cross-entropy, auxiliary terms and REINFORCE, weighted and summed by ``Criterion``."""
 
 from seq2seq.loss.criterion import Criterion, Losses
 from seq2seq.loss.cross_entropy import Likelihood, likelihood, teacher_forced_nll

@@ -1,6 +1,6 @@
 """Cross-entropy of the target tokens, for training and for evaluation.
 
-Shapes: B batch, T target tokens, N = B T (or the real ones among them), J alternatives.
+Shapes: B batch, T target tokens, N = B T (or the number of real ones), J alternatives.
 """
 
 from __future__ import annotations
@@ -19,30 +19,47 @@ from seq2seq.model import Seq2Seq
 class Likelihood:
     """Negative log-likelihood of the targets, without smoothing."""
 
-    nll: Tensor  # summed over the batch's target tokens
-    tokens: int
-    per_token: Tensor  # (B, T), 0 where there is no target, without a gradient
-    correct: Tensor  # (B, T) bool, tokens whose argmax is right
+    nll: Tensor  # sum over the target tokens of the batch
+    tokens: int  # number of target tokens
+    per_token: Tensor  # (B, T), 0 at padding, without gradient
+    correct: Tensor  # (B, T) bool, True where the most probable token is the target
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Sums over the batch's target tokens."""
+    """Cross-entropy of one batch, as sums over its target tokens."""
 
-    smoothed: Tensor  # label-smoothed; of sampled alternatives with what completes their gradient
-    nll: Tensor
-    per_token: Tensor  # (B, T) of what ``smoothed`` sums, 0 where there is no target, without a gradient
-    correct: Tensor  # (B, T) bool, tokens whose argmax is right
+    smoothed: Tensor  # with label smoothing; with sampled alternatives also their surrogate loss
+    nll: Tensor  # without smoothing
+    per_token: Tensor  # (B, T) summands of ``smoothed`` without the surrogate, 0 at padding, without gradient
+    correct: Tensor  # (B, T) bool, True where the most probable token is the target
 
 
 def teacher_forced_nll(model: Seq2Seq, batch: Batch) -> Likelihood:
-    """Return how well ``model`` predicts the targets of ``batch``, each token from those before it."""
+    """Return the likelihood of the targets of ``batch`` under teacher forcing.
+
+    Args:
+        model: The model.
+        batch: The batch with its targets.
+
+    Returns:
+        The negative log-likelihood: each token is predicted from the target tokens before it.
+    """
     return likelihood(model(batch), batch)
 
 
 def likelihood(decoded: Decoded, batch: Batch) -> Likelihood:
-    """Return the likelihood of the targets of ``batch``, of which ``decoded`` is the teacher-forced pass."""
+    """Return the likelihood of the targets of ``batch``.
+
+    Args:
+        decoded: Teacher-forced pass over ``batch``.
+        batch: The batch with its targets.
+
+    Returns:
+        The negative log-likelihood without smoothing.
+    """
     if decoded.copying is not None:
+        # Generated and copied probabilities of one word have to be added before the words are compared.
         return _of_distributions(decoded, batch)
     loss = cross_entropy(decoded, batch)
     return Likelihood(loss.nll, batch.target_tokens, loss.per_token, loss.correct)
@@ -51,18 +68,28 @@ def likelihood(decoded: Decoded, batch: Batch) -> Likelihood:
 def cross_entropy(decoded: Decoded, batch: Batch, smoothing: float = 0.0) -> CrossEntropy:
     """Return the cross-entropy of the targets of ``batch`` (Szegedy 2016, section 7).
 
-    Padding is left out before the vocabulary projection. Sampled alternatives add
-    sum_t (C_tj - C_t) log q(z_tj), the baseline C_t being the cost under the expected context (Deng 2018, section 3).
+    Padding is removed before the projection to the vocabulary. Sampled alternatives add the surrogate
+    sum_t (C_tj - C_t) log q(z_tj). Its baseline C_t is the cost under the expected context (Deng 2018, section 3).
+
+    Args:
+        decoded: Teacher-forced pass over ``batch``.
+        batch: The batch with its targets.
+        smoothing: Share of the probability that is spread over the vocabulary, in [0, 1).
+
+    Returns:
+        The cross-entropy with and without smoothing.
     """
     assert decoded.output is not None
     output, mask = decoded.output, batch.target_mask
     features, targets = decoded.features.flatten(0, 1), batch.target_out.flatten()
+    # Remove padding. A GPU would have to wait for the number of real tokens, so it masks padding, except for mixtures.
     rows: Tensor | slice = slice(None)
     if mask.device.type == "cpu" or decoded.mixture is not None:
-        rows = mask.flatten().nonzero().squeeze(1)  # a GPU has to wait for the count: there padding is masked
+        rows = mask.flatten().nonzero().squeeze(1)
     copied: tuple[Tensor, ...] = ()
     if decoded.copying is not None:
         copied = decoded.copying.generated.flatten()[rows], decoded.copying.of(batch.target_out).flatten()[rows]
+    # Compute the loss of the real tokens.
     surrogate = features.new_zeros(())
     if decoded.mixture is None:
         loss = output.loss(features[rows], targets[rows], smoothing, *copied)
@@ -71,19 +98,22 @@ def cross_entropy(decoded: Decoded, batch: Batch, smoothing: float = 0.0) -> Cro
         mixture = decoded.mixture.flatten().rows(rows)
         loss = output.mixed_loss(mixture, targets[rows], smoothing, *copied)
         real_tokens = loss.per_token
+        # Add the surrogate, which gives the sampling distribution q its gradient.
         if mixture.kind == "sampled":
             with torch.no_grad():
                 expected = output.loss(features[rows], targets[rows], smoothing).per_token.unsqueeze(1)
             surrogate = ((loss.per_token - expected) * mixture.log_weights).mean(1).sum()
             real_tokens = loss.per_token.mean(1)
+    # Put the real tokens back into their places (B, T).
     per_token, correct = real_tokens.new_zeros(len(targets)), loss.correct.new_zeros(len(targets))
     per_token[rows], correct[rows] = real_tokens, loss.correct
     return CrossEntropy(loss.smoothed + surrogate, loss.nll, per_token.view_as(mask), correct.view_as(mask))
 
 
 def _of_distributions(decoded: Decoded, batch: Batch) -> Likelihood:
-    """Read the likelihood off whole distributions, a sentence at a time: vocabulary and copied words together decide
-    which word is the most probable.
+    """Compute the likelihood from whole distributions, one sentence at a time.
+
+    The most probable word is known only after the probabilities of vocabulary and copied words are added.
     """
     assert decoded.output is not None
     per_token = torch.zeros_like(batch.target_out, dtype=torch.float32)

@@ -1,1 +1,1 @@
-"""The process: memory, kernels, interrupts."""
+"""Runtime of the process: memory, kernels and interrupts."""

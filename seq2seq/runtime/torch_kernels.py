@@ -1,4 +1,4 @@
-"""Which of PyTorch's kernels this application does without, and how fast others are where it runs."""
+"""Kernels of PyTorch: avoid wrong ones, and measure how fast bf16 is on this machine."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from torch import Tensor, nn
 
 ROUNDS = 5
 SECONDS = 0.02
-"""A probe ends after so many rounds or so much time, whichever is first; it always runs one round."""
+"""Limits of a measurement: number of rounds and time, whichever is reached first; at least one round runs."""
 
 
 def avoid_wrong_ones() -> None:
-    """From now on this process computes attention on GPUs without cuDNN.
+    """Compute attention on GPUs without cuDNN from now on.
 
-    With a mask in bf16 or fp16 its backward pass gives NaN for queries that see next to nothing, at lengths of
-    64 (2 n + 1) (pytorch/pytorch#196678, torch 2.11 to 2.13); rows without anything to see are ordinary here.
+    Its backward pass with a mask in bf16 or fp16 returns NaN for queries that attend to almost nothing, at lengths
+    64 (2 n + 1) (pytorch/pytorch#196678, torch 2.11 to 2.13). Rows without any allowed position are normal here.
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 @functools.cache
 def bf16_has_lstm() -> bool:
-    """Tell whether this CPU runs an LSTM under autocast to bf16 (oneDNN has no such kernel without AVX-512)."""
+    """Return True if this CPU runs an LSTM under autocast to bf16 (oneDNN needs AVX-512 for it)."""
+    # Run a small LSTM: a missing kernel raises an error.
     try:
         with torch.random.fork_rng(devices=()), torch.enable_grad():
             _update(nn.LSTM(8, 8, batch_first=True), torch.zeros(1, 1, 8), half=True)
@@ -36,10 +37,12 @@ def bf16_has_lstm() -> bool:
 
 @functools.cache
 def bf16_time(*, lstm: bool) -> float:
-    """Measure how many times as long as in fp32 an update takes under autocast to bf16 on this CPU, in some 50 ms.
+    """Return the time of an update under autocast to bf16 on this CPU, divided by that in fp32.
+
+    The measurement takes about 50 ms.
 
     Args:
-        lstm: time an LSTM too, beside a matrix product; ``bf16_has_lstm`` must hold.
+        lstm: Whether to time an LSTM besides a matrix product; ``bf16_has_lstm`` must be true.
     """
     with torch.random.fork_rng(devices=()), torch.enable_grad():
         layers: list[tuple[nn.Module, Tensor]] = [(nn.Linear(256, 512), torch.ones(128, 256))]
@@ -49,14 +52,14 @@ def bf16_time(*, lstm: bool) -> float:
 
 
 def _update(layer: nn.Module, x: Tensor, *, half: bool) -> None:
-    """Run ``layer`` on ``x`` forwards and backwards."""
+    """Run ``layer`` forward and backward on ``x``."""
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
         output = layer(x.requires_grad_())
         (output[0] if isinstance(output, tuple) else output).float().sum().backward()
 
 
 def _best(layers: Iterable[tuple[nn.Module, Tensor]], *, half: bool) -> float:
-    """Return the seconds of the fastest round; the first one also pays for what kernels set up."""
+    """Return the seconds of the fastest round; the first round also includes the setup of kernels."""
     times: list[float] = []
     began = time.perf_counter()
     while not times or (len(times) < ROUNDS and time.perf_counter() - began < SECONDS):

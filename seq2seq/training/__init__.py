@@ -1,1 +1,1 @@
-"""Fitting a model: the update, the schedule, validation, checkpoints, and going on after a stop."""
+"""Training of a model: updates, schedules, validation, checkpoints, and resuming after a stop."""

@@ -1,7 +1,7 @@
-"""Equal budgets: as many updates, target tokens, seconds or parameters for every mechanism that is compared.
+"""Budgets for fair comparison: the same updates, target tokens, seconds or parameters for every mechanism.
 
-``budget.updates``, ``tokens`` and ``seconds`` say when training ends, in the place of ``trainer.max_epochs``;
-``budget.parameters`` how large the model is, by its widths.
+``budget.updates``, ``tokens`` and ``seconds`` end training instead of ``trainer.max_epochs``.
+``budget.parameters`` sets the size of the model by its widths.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from seq2seq.model import build
 
 log = logging.getLogger(__name__)
 WIDTHS = ("dim", "embedding_dim", "ff_dim")
-"""Keys of ``model`` that grow together."""
+"""Widths of ``model`` that grow together."""
 NEAR = 0.1
-"""A share of the parameters asked for; what is further off is refused."""
+"""Largest relative difference between the requested and the actual number of parameters."""
 PARTS = ("encoder", "decoder")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What is given; at most one of the first three."""
+    """Budget of one run; at most one of the first three fields is given."""
 
-    updates: Count | None = None
-    tokens: Count | None = None  # of targets, with </s>
-    seconds: Positive | None = None
-    parameters: Count | None = None
+    updates: Count | None = None  # number of updates
+    tokens: Count | None = None  # number of target tokens, </s> included
+    seconds: Positive | None = None  # duration of training
+    parameters: Count | None = None  # size of the model
 
     def __post_init__(self) -> None:
         if len(ends := [name for name in ("updates", "tokens", "seconds") if getattr(self, name) is not None]) > 1:
@@ -46,30 +46,51 @@ class Budget:
 
     @staticmethod
     def of(config: DictConfig) -> Budget:
-        """The ``budget`` node, if there is one."""
+        """Return the budget that the ``budget`` node describes; without a node, it is empty.
+
+        Args:
+            config: The composed config of the run.
+
+        Raises:
+            UserError: The node has an unknown option or a wrong value.
+        """
         node: Mapping[str, Any] = config.get("budget") or {}
         if not isinstance(node, Mapping | DictConfig):
-            raise UserError(f"budget={node}: must be budget.NAME=VALUE")
+            raise UserError(f"budget={node} is not a set of options; use budget.NAME=VALUE")
         given = {str(name): value for name, value in node.items()}
         check_options("budget", given, Budget)
         with at_key("budget"):
             return Budget(**given)
 
     def sized(self, config: DictConfig, sizes: tuple[int, int]) -> DictConfig:
-        """``config`` with the widths whose model, of these vocabularies, is nearest to ``parameters``."""
+        """Return ``config`` with the widths whose number of parameters is nearest to ``parameters``.
+
+        Args:
+            config: The composed config of the run.
+            sizes: Sizes of the source and the target vocabulary.
+
+        Returns:
+            The changed config, or ``config`` itself without ``budget.parameters``.
+
+        Raises:
+            UserError: No widths come near enough.
+        """
         if self.parameters is None:
             return config
+        # Find the step of widths: every number of heads divides ``dim`` into even parts.
         heads = (config[slot].get("heads") for slot in ("model", *SLOTS) if config.get(slot))
         step = 2 * math.lcm(*(int(number) for number in heads if number))
         usual = {name: int(config.model[name]) for name in WIDTHS if config.model.get(name)}
 
         def widened(times: int) -> DictConfig:
+            """Return the config with ``dim`` = ``times`` steps and the other widths in proportion."""
             changed = config.copy()
             dim = times * step
             for name, width in usual.items():
                 changed.model[name] = dim if name == "dim" else max(1, round(width * dim / usual["dim"]))
             return changed
 
+        # Bracket the target by doubling, then bisect.
         low, high = 1, 2
         while _count(widened(high), sizes) < self.parameters and high * step < 2**16:
             low, high = high, 2 * high
@@ -79,35 +100,49 @@ class Budget:
         target = self.parameters
         nearest = min((low, high), key=lambda times: abs(_count(widened(times), sizes) - target))
         found = widened(nearest)
-        for name in WIDTHS[1:]:  # in which the number of parameters is linear, and which heads don't divide
+        # Adjust the other widths. The number of parameters is linear in them, and heads do not divide them.
+        for name in WIDTHS[1:]:
             if name in usual:
                 count, more = _count(found, sizes), found.copy()
                 more.model[name] += 1
                 if not (gained := _count(more, sizes) - count):
-                    continue  # of a part that this model does not have
+                    continue  # this model has no such part
                 by = round((target - count) / gained)
                 found.model[name] = max(found.model[name] // 2, found.model[name] + by)
+        # Check the result and log it.
         count = _count(found, sizes)
-        told = ", ".join(f"model.{name} {width} -> {found.model[name]}" for name, width in usual.items())
-        off = count / self.parameters - 1
-        if abs(off) > NEAR:
-            stay = [
+        changes = ", ".join(f"model.{name} {width} -> {found.model[name]}" for name, width in usual.items())
+        deviation = count / self.parameters - 1
+        if abs(deviation) > NEAR:
+            fixed = [
                 f"{part}.{key}={config[part][key]}" for part in PARTS for key in WIDTHS if _stays(config[part], key)
             ]
-            why = f"; {', '.join(stay)} stays as it is (null follows model.dim)" if stay else ""
-            raise UserError(f"budget.parameters={self.parameters} can't be met: {told} has {count}, the nearest{why}")
-        log.info("budget.parameters=%d: %s; %d parameters (%+.1f %%)", self.parameters, told, count, 100 * off)
+            reason = f"; {', '.join(fixed)} stays fixed (null makes it follow model.dim)" if fixed else ""
+            raise UserError(
+                f"budget.parameters={self.parameters} can't be met: {changes} has {count}, the nearest{reason}"
+            )
+        log.info("budget.parameters=%d: %s; %d parameters (%+.1f %%)", self.parameters, changes, count, 100 * deviation)
         return found
 
     def ended(self, config: DictConfig, corpus: Corpus) -> DictConfig:
-        """``config`` with a trainer that stops when the budget is spent."""
+        """Return ``config`` with a trainer that stops at the end of the budget.
+
+        Args:
+            config: The composed config of the run.
+            corpus: The data, which tells the number of target tokens in an epoch.
+
+        Returns:
+            The changed config, or ``config`` itself if the budget does not end training.
+        """
         if self.updates is None and self.tokens is None and self.seconds is None:
             return config
+        # Remove the other limits of the trainer.
         changed = config.copy()
         changed.trainer.max_epochs, changed.trainer.max_steps, changed.trainer.max_time = -1, -1, None
         if self.seconds is not None:
             changed.trainer.max_time = {"seconds": self.seconds}
             return changed
+        # Convert tokens to updates, by the mean number of tokens in an update.
         changed.trainer.max_steps = self.updates
         if self.tokens is not None:
             batches, tokens = corpus.epoch()
@@ -118,20 +153,26 @@ class Budget:
 
 
 def processes(config: DictConfig) -> int:
-    """How many share an update."""
+    """Return the number of processes that share an update.
+
+    Args:
+        config: The composed config of the run.
+    """
     devices = config.trainer.get("devices", 1)
     here = torch.cuda.device_count() or 1
+    # ``devices`` is a number, "auto", or a list of devices.
     if not isinstance(devices, int):
         devices = int(devices) if str(devices).isdigit() else here if isinstance(devices, str) else len(devices)
     return max(1, here if devices == -1 else devices) * int(config.trainer.get("num_nodes") or 1)
 
 
 def _count(config: DictConfig, sizes: tuple[int, int]) -> int:
+    """Return the number of parameters of the model; the meta device holds no memory."""
     with torch.device("meta"):
         model = build(config, *sizes)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _stays(part: DictConfig, key: str) -> bool:
-    """Whether a width of its own does not follow the model's."""
+    """Return True if the width ``key`` of ``part`` has its own value instead of the model's."""
     return part.get(key) is not None and not OmegaConf.is_interpolation(part, key)

@@ -1,7 +1,7 @@
-"""``metrics.csv``: one row for each time that figures come, all columns in the order in which they first came.
+"""Logger that writes ``metrics.csv``: one row per call, with columns in the order of their first appearance.
 
-A row is appended at a cost that does not grow with the file. Only a column that was never there before (at the first
-figures of training and the first validation) makes the file anew, under its longer header.
+The cost of a new row does not grow with the file. The file is rewritten only when a new column appears: at the first
+values of training and at the first validation.
 """
 
 from __future__ import annotations
@@ -14,51 +14,66 @@ from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from typing_extensions import override
 
 from seq2seq.errors import UserError
 from seq2seq.files.writing import write_text
 
-REMEDY = "free some space, then go on with resume=RUN"
+REMEDY = "free some space, then continue with resume=RUN"
 
 
 class CSVLogger(Logger):
-    """Writes each row as it comes. A resumed run goes on in the same file (Lightning's own would delete it)."""
+    """Logger that writes each row at once. A resumed run appends to the file (Lightning's logger would delete it).
+
+    Args:
+        save_dir: Directory of the run.
+    """
 
     def __init__(self, save_dir: str | Path) -> None:
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
-        self._columns: list[str] | None = None  # of the file; None before it is read
+        self._columns: list[str] | None = None  # columns of the file; None before it is read
 
     @property
+    @override
     def name(self) -> str:
-        """Return the name of this kind of logger."""
+        """Name of this kind of logger."""
         return "csv"
 
     @property
+    @override
     def version(self) -> str:
-        """Return the version, of which a run has one."""
+        """Empty version: a run has a single one."""
         return ""
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Path:
-        """Return the path of the file."""
+        """Path of the file."""
         return self.path
 
+    @override
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The run directory has the config."""
+        """Do nothing: the run directory contains the config."""
 
+    @override
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one row to the file."""
+        """Append one row to the file.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
         row = {"step": step, **metrics}
         if self._columns is None:
             self._columns = self._read()[0]
+        # Rewrite the file if a column is new.
         if added := [name for name in row if name not in self._columns]:
             columns, rows = self._read()
             self._write([*columns, *added], [*rows, row])
             return
+        # Otherwise append the row.
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 file.write(_text([[row.get(name, "") for name in self._columns]]))
@@ -67,7 +82,11 @@ class CSVLogger(Logger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Forget what was logged after ``step``, and a row that was not written to its end."""
+        """Remove the rows after a step, and an incomplete last row.
+
+        Args:
+            step: Number of updates at which the run continues.
+        """
         columns, rows = self._read()
         self._columns = columns
         kept = [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]
@@ -75,21 +94,24 @@ class CSVLogger(Logger):
             self._write(columns, kept)
 
     def _read(self) -> tuple[list[str], list[dict[str, Any]]]:
-        """The header, and the rows that are whole."""
+        """Return the columns and the complete rows of the file."""
         if not self.path.exists():
             return [], []
+        # Text after the last line break is incomplete. A crash may also leave zero bytes.
         *lines, _ = self.path.read_bytes().decode("utf-8", errors="replace").split("\n")
         whole = [line for line in lines if "\0" not in line]
         columns, *rows = [*csv.reader(whole)] or [[]]
         return columns, [dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns)]
 
     def _write(self, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the file by the given columns and rows."""
         table = [columns, *([row.get(name, "") for name in columns] for row in rows)]
         write_text(self.path, _text(table), REMEDY)
         self._columns = columns
 
 
 def _text(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows in CSV format."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue()

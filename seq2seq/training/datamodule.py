@@ -1,4 +1,4 @@
-"""The batches that a trainer asks for, from the place in the data where it stands."""
+"""Batches for a trainer, from the position in the data that training has reached."""
 
 from __future__ import annotations
 
@@ -8,53 +8,70 @@ from typing import Any, cast
 
 import lightning as L
 import torch
+from typing_extensions import override
 
 from seq2seq.batch import Batch
 from seq2seq.data.corpus import Corpus
 
 
 class DataModule(L.LightningDataModule):
-    """Hands out a corpus. Its state is the number of batches of an epoch that a process has *trained on*.
+    """Lightning data module of a corpus. Its state is the number of batches *trained on* in the epoch, per process.
 
-    What a loader has fetched ahead does not count: ``at`` is set from the trainer's progress, not from an iterator's.
+    Batches that a loader has only fetched do not count: ``at`` follows the progress of the trainer, not an iterator.
+
+    Args:
+        corpus: The data.
+        seed: Seed of the run.
+        repeat_first: Whether to repeat the first batch for ever, to overfit it.
     """
 
     def __init__(self, corpus: Corpus, seed: int, *, repeat_first: bool = False) -> None:
-        """``repeat_first`` trains on the first batch for ever (to overfit it)."""
+        """Start at the first batch of the first epoch."""
         super().__init__()
         self.corpus, self.seed, self.repeat_first = corpus, seed, repeat_first
-        self.at = (0, 0)  # epoch, batches of it already trained on
+        self.at = (0, 0)  # epoch, number of its batches trained on
 
+    @override
     def train_dataloader(self) -> Iterable[Batch]:
-        """The rest of the trainer's epoch; asked for anew in each."""
+        """Return the remaining batches of the epoch; the trainer asks for them in each epoch."""
         assert self.trainer is not None
         epoch, batches = self.at
-        if self.trainer.current_epoch > epoch:  # a resumed trainer may ask before it knows its own epoch
+        # A resumed trainer may ask before it knows its epoch.
+        if self.trainer.current_epoch > epoch:
             epoch, batches = self.trainer.current_epoch, 0
+        # Load the share of this process.
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         loader = self.corpus.train_loader(self.seed, epoch, batches, rank, world_size)
         return Endless(loader) if self.repeat_first else Rest(loader, batches)
 
+    @override
     def val_dataloader(self) -> Iterable[Batch]:
-        """This process' share of the validation split."""
+        """Return the share of the validation split of this process."""
         assert self.trainer is not None
         return Lazy(self.corpus.loader("valid", self.trainer.global_rank, self.trainer.world_size))
 
+    @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Copy a batch to the device without waiting for it."""
+        """Copy a batch to the device without waiting for the copy."""
         return batch.to(device, non_blocking=True)
 
+    @override
     def state_dict(self) -> dict[str, Any]:
-        """Return the epoch and its batches so far, for the checkpoint."""
+        """Return the position: the epoch and the number of its batches trained on."""
         return {"epoch": self.at[0], "batches": self.at[1]}
 
+    @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the epoch and batch of the checkpoint."""
+        """Continue at the position of a checkpoint."""
         self.at = (state["epoch"], state["batches"])
 
 
 class Lazy:
-    """A loader whose workers start at the first batch: Lightning makes iterators that it then throws away."""
+    """Loader whose workers start at the first batch, since Lightning makes iterators that it does not use.
+
+    Args:
+        loader: The loader of batches.
+    """
 
     def __init__(self, loader: Iterable[Batch]) -> None:
         self.loader = loader
@@ -63,11 +80,16 @@ class Lazy:
         yield from self.loader
 
     def __len__(self) -> int:
-        return len(cast(Sized, self.loader))  # a TypeError where a stream has no length, as usual
+        return len(cast(Sized, self.loader))  # raises the usual TypeError for a stream without length
 
 
 class Rest(Lazy):
-    """The batches of an epoch after the first ``start``; as long as the whole, since trainers count from its start."""
+    """Remaining batches of an epoch; its length is that of the whole epoch, as trainers expect.
+
+    Args:
+        loader: The loader of the remaining batches.
+        start: Number of batches before them.
+    """
 
     def __init__(self, loader: Iterable[Batch], start: int) -> None:
         super().__init__(loader)
@@ -78,7 +100,11 @@ class Rest(Lazy):
 
 
 class Endless:
-    """The first batch of a loader, again and again."""
+    """Endless repetition of the first batch of a loader.
+
+    Args:
+        loader: The loader of batches.
+    """
 
     def __init__(self, loader: Iterable[Batch]) -> None:
         self.loader = loader

@@ -1,4 +1,4 @@
-"""Communication between the processes of a training; a single process communicates with nobody."""
+"""Communication between the processes of a training; a single process gets its own values back."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ T = TypeVar("T")
 
 
 def is_distributed() -> bool:
-    """Tell whether this process is one of a group of several."""
+    """Return True if this process belongs to a group of several."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def all_gather(item: T) -> list[T]:
-    """Return the objects of all processes, by rank. All must call."""
+    """Return the objects of all processes, by rank. Every process must call this.
+
+    Args:
+        item: Object of this process; it must be picklable.
+    """
     if not is_distributed():
         return [item]
     items: list[Any] = [None] * dist.get_world_size()
@@ -27,7 +31,11 @@ def all_gather(item: T) -> list[T]:
 
 
 def broadcast(value: T) -> T:
-    """Return the object of rank 0. All must call."""
+    """Return the object of rank 0. Every process must call this.
+
+    Args:
+        value: Object of this process; only that of rank 0 is used.
+    """
     if not is_distributed():
         return value
     holder: list[Any] = [value]
@@ -36,18 +44,31 @@ def broadcast(value: T) -> T:
 
 
 def all_reduce_sum(values: list[float], device: torch.device) -> list[float]:
-    """Return the elementwise sum over the processes. All must call, with as many values."""
+    """Return the elementwise sum over the processes. Every process must call this, with the same number of values.
+
+    Args:
+        values: Values of this process.
+        device: Device that the backend of the group communicates from.
+    """
     if not is_distributed():
         return values
+    # float64 keeps counts exact.
     sums: Tensor = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(sums)
     return sums.tolist()
 
 
 def all_reduce_mean(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor by its mean over the processes, in place. All must call, with as many tensors."""
+    """Replace each tensor by its mean over the processes, in place.
+
+    Every process must call this, with tensors of the same shapes.
+
+    Args:
+        tensors: Tensors of this process, all on one device.
+    """
     if not is_distributed() or not tensors:
         return
+    # Concatenate the tensors, so that a single reduction is enough.
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
     for tensor, mean in zip(tensors, (flat / dist.get_world_size()).split([t.numel() for t in tensors]), strict=True):

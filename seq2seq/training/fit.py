@@ -1,4 +1,4 @@
-"""Training, from a config and what it describes to checkpoints."""
+"""Entry point of training: ``fit`` trains a model from a config and writes checkpoints."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training came to; the ``best`` model is of the last weights where there was no validation."""
+    """Result of a training."""
 
-    best: Path
-    last: Path
-    monitor: str
-    best_score: float | None
-    best_step: int
-    steps: int  # updates, of all sittings together
-    epochs: int
-    tokens: int  # target tokens trained on, likewise
-    seconds: float  # spent training on them
-    tokens_per_second: float
-    peak_memory: int | None  # bytes: on the GPU, or of the process with what ran in it before
-    skipped: int  # updates left out because they were not finite
-    stopped_early: bool
-    onset: int | None = None  # updates by the first validation at which attention had begun (``Onset``)
-    nll_increase_averaged: float | None = None  # nats a token at the last validation; None where not measured
+    best: Path  # file of the best model; without validation it has the last weights
+    last: Path  # checkpoint from which training can be resumed
+    monitor: str  # validation metric that selects the best model
+    best_score: float | None  # its best value; None without validation
+    best_step: int  # updates before the best validation
+    steps: int  # number of updates, including those before a resumption
+    epochs: int  # number of epochs; the last one may be incomplete
+    tokens: int  # number of target tokens trained on, including those before a resumption
+    seconds: float  # time of training without validation, including the time before a resumption
+    tokens_per_second: float  # ``tokens`` / ``seconds``
+    peak_memory: int | None  # bytes on the GPU, else of the process, with what ran in it before; None: unknown
+    skipped: int  # number of updates that were skipped because they were not finite
+    stopped_early: bool  # whether ``training.patience`` ended training
+    onset: int | None = None  # updates before the first validation with onset of attention (``Onset``)
+    nll_increase_averaged: float | None = None  # nats per token at the last validation; None: not measured
 
 
 def fit(
@@ -77,29 +77,44 @@ def fit(
     parts: TrainingParts | None = None,
     score: Callable[[FitResult], Mapping[str, float]] | None = None,
 ) -> FitResult:
-    """Train ``model`` on ``corpus`` as ``config`` says, or go on from the checkpoint ``resume``.
+    """Train ``model`` on ``corpus``.
 
-    Every checkpoint also carries the config and the tokenizers. With several devices, the other processes are started
-    and ended in here. ``parts`` is what was built of ``config`` already. ``score`` is called once training is over and
-    before the run's trackers close, which show the figures that it returns by name.
+    Every checkpoint also contains the config and the tokenizers. If there are several devices, this function starts
+    and ends the other processes.
+
+    Args:
+        config: The composed config of the run.
+        corpus: The data.
+        model: The model to train.
+        run_dir: Directory of the run.
+        resume: Checkpoint from which to resume; None starts a new training.
+        parts: Parts that were already built from ``config``; None builds them.
+        score: Called after training, before the loggers close. The loggers show the scores that it returns by name.
+
+    Returns:
+        The files of the model and the statistics of training.
 
     Raises:
-        UserError: options that cannot be, or a loss that is not finite.
-        Interrupted: by Ctrl-C or SIGTERM, after last.ckpt was written; a SystemExit with the right code.
+        UserError: Options that do not fit together, or a loss that is not finite.
+        Interrupted: Ctrl-C or SIGTERM, after last.ckpt is written; a SystemExit with the right code.
     """
+    # Set up memory and kernels of this process.
     keep_freed()
     avoid_wrong_ones()
+    # Build the parts, and check that validation measures the monitored metric.
     parts = TrainingParts.build(config, model) if parts is None else parts
     validation = Validation(corpus, parts.options)
     if config.trainer.get("limit_val_batches") != 0:
         validation.check(parts.options.monitored)
     with quiet():
+        # Start the other processes, unless a launcher has started them.
         session = _Session(config, parts, corpus, model, validation, run_dir)
         devices = session.trainer.num_devices * session.trainer.num_nodes
         alone = devices == 1 or launch.is_launched()
         try:
             with nullcontext() if alone else launch.others(devices, fit, config, corpus, model, run_dir, resume):
                 result = session.run(resume)
+            # Show the final scores while the loggers are open.
             if score is not None and session.trainer.is_global_zero:
                 session.show(score(result))
         finally:
@@ -108,7 +123,7 @@ def fit(
 
 
 class _Session:
-    """The trainer and what it is made of."""
+    """One training run: the trainer with its data, module, callbacks and loggers."""
 
     def __init__(
         self,
@@ -121,9 +136,11 @@ class _Session:
     ) -> None:
         options = parts.options
         self.run_dir, self.options, self.trainer = run_dir, options, parts.trainer
+        # Prepare the model and the data to overfit one batch.
         if options.overfit is not None:
             without_dropout(model)
-            corpus.keep_first_targets()  # of one source several can't all be certain
+            corpus.keep_first_targets()  # a source with several targets cannot predict each with certainty
+        # Build the Lightning module and the data.
         tokenizers = corpus.codec.tokenizers
         kept = _kept(config, model)
         self.module = Training(
@@ -137,6 +154,7 @@ class _Session:
             SelfCritical(options, corpus, model, config.seed) if options.reward else None,
         )
         self.data = DataModule(corpus, config.seed, repeat_first=options.overfit is not None)
+        # Build the callbacks.
         self.resume_state = ResumeState(self.data, config.seed, options.validate_every)
         self.throughput = Throughput(config.trainer.get("log_every_n_steps") or 50)
         self.interruption = Interruption(self.resume_state)
@@ -146,21 +164,24 @@ class _Session:
             f"validation/{options.monitored}",
             mode=options.direction,
             patience=options.patience or NEVER,
-            check_finite=False,  # not-a-number is no new best; the run may come back from it
+            check_finite=False,  # a score that is not a number is no new best, but later scores may be finite again
             check_on_train_epoch_end=False,
         )
         self.onset = Onset()
         self.task: Task = build_node(config.task)
+        # Connect them to the trainer.
         self._attach(config, parts.profiler)
         if self.trainer.strategy.root_device.type == "cpu" and self.trainer.is_global_zero:
             tell_speed(self.trainer.precision, model)
 
     def run(self, resume: Path | None) -> FitResult:
-        """Train to the end."""
+        """Train to the end, from the checkpoint ``resume`` if it is given, and return the result."""
         began = time.monotonic()
         reset_peak()
+        # A killed run may have left the best model under its temporary name.
         if resume is not None and self.trainer.is_global_zero:
             settle(run_dir=self.run_dir, last=resume)
+        # Train.
         try:
             self.trainer.fit(self.module, datamodule=self.data, ckpt_path=resume, weights_only=True)
             if self.interruption.received:
@@ -168,8 +189,9 @@ class _Session:
         except Interrupted:
             if self.trainer.is_global_zero:
                 step = self.trainer.global_step
-                log.warning("stopped at step %d; to go on: python train.py resume=%s", step, self.run_dir)
+                log.warning("stopped at step %d; to continue: python train.py resume=%s", step, self.run_dir)
             raise
+        # Write the best model, and collect the result.
         c = self.checkpoints
         best = self.files.model
         if self.trainer.is_global_zero:
@@ -194,27 +216,28 @@ class _Session:
         )
 
     def show(self, scores: Mapping[str, float]) -> None:
-        """Hand the trackers what the finished run came to; the curves end where training did."""
+        """Send the final scores to the loggers; ``metrics.csv`` keeps only the scores of training."""
         for logger in self.trainer.loggers:
             if not isinstance(logger, CSVLogger):
                 logger.log_metrics(dict(scores), self.trainer.global_step)
                 logger.save()
 
     def close(self) -> None:
-        """End the run's page: the next run of a sweep begins its own."""
+        """Close the run of W&B: the next job of a sweep starts its own."""
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
                 logger.experiment.finish()
 
     def _attach(self, config: DictConfig, profiler: PhaseProfiler | None) -> None:
-        """Give the trainer what belongs to this run: its directory, checkpoints, callbacks and loggers."""
+        """Give the trainer its directory, checkpoints, callbacks and loggers."""
         *callbacks, checkpoints = self._callbacks(profiler, config.trainer.get("enable_progress_bar", True))
         attach(self.trainer, self.run_dir, self.files, callbacks, checkpoints)
         self.trainer.loggers = _loggers(config, self.run_dir)
 
     def _callbacks(self, phases: PhaseProfiler | None, is_shown: bool) -> list[Callback]:
-        """Return the callbacks in the order in which they act; ``Checkpoints`` is last, when all know of the update."""
+        """Return the callbacks in the order in which they run; ``Checkpoints`` is last and saves the others' state."""
         o, validation = self.options, self.module.validation
+        # Add the callbacks that options ask for.
         optional: list[Callback] = []
         if o.num_plots and o.decoding is not None:
             directory = self.run_dir / "attention" / "validation"
@@ -223,6 +246,7 @@ class _Session:
             optional.append(Overfit(o.overfit))
         if o.profile is not None and phases is not None:
             optional.append(Profile(o.profile, phases, self.run_dir / "profile.txt"))
+        # ``ResumeState`` is first: it decides whether a validation is due.
         return [
             self.resume_state,
             Annealing(),
@@ -238,20 +262,26 @@ class _Session:
 
 
 def settle(run_dir: Path, last: Path) -> None:
-    """Put the best model that ``last`` names into its place."""
+    """Give the file of the best model its final name, after a run that was killed while it saved.
+
+    Args:
+        run_dir: Directory of the run. Nothing happens if ``last`` is elsewhere.
+        last: Checkpoint that names the digest of the best model.
+    """
     content = resume_file.read(last)
     if "format" in content and last.parent == run_dir / "checkpoints":
         model_file.settle(last.parent, content.get("model"))
 
 
 def _kept(config: DictConfig, model: Seq2Seq) -> dict[str, Any]:
-    """Return the config as it is stored: resolved, and with what a network of another library is built of."""
+    """Return the config for checkpoints: resolved, and with the description of a pretrained encoder."""
     kept = plain(config)
     model.encoder.describe(kept["encoder"])
     return kept
 
 
 def _loggers(config: DictConfig, run_dir: Path) -> list[Logger]:
+    """Build the loggers that the config selects."""
     try:
         return [build_tool(node, save_dir=run_dir) for node in (config.get("logger") or {}).values()]
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""From the gradient of a sum over tokens to the gradient that an optimiser step takes."""
+"""Gradient of an optimiser step, from the gradient of a loss that is summed over tokens."""
 
 from __future__ import annotations
 
@@ -15,12 +15,22 @@ from seq2seq.errors import UserError
 def rescale(
     parameters: Iterable[nn.Parameter], scale: float, clip: float | None = None, algorithm: str | None = None
 ) -> Tensor:
-    """Multiply all gradients by ``scale``, clip them, and return their L2 norm in between.
+    """Multiply all gradients by ``scale``, then clip them.
 
-    ``algorithm`` norm (or None): g min(1, clip / ||g||) (Pascanu et al. 2013); value: each element to [-clip, clip].
-    One pass over the gradients, and none of it waits for the device.
+    Clipping by norm is g min(1, clip / ||g||) (Pascanu et al. 2013). Clipping by value limits each element to
+    [-clip, clip]. The function passes over the gradients once and does not wait for the device.
+
+    Args:
+        parameters: Parameters whose gradients change in place.
+        scale: Multiplier of the gradients.
+        clip: Largest norm or value; None or 0 does not clip.
+        algorithm: ``norm`` (also None) or ``value``: what ``clip`` limits.
+
+    Returns:
+        L2 norm of the gradients after scaling and before clipping.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
+    # Scale and clip by norm with one multiplication.
     norm = torch.nn.utils.get_total_norm(gradients) * scale
     factor = norm.new_tensor(scale) if not clip or algorithm == "value" else scale * (clip / (norm + 1e-6)).clamp(max=1)
     multiply_(gradients, factor)
@@ -35,11 +45,24 @@ def regularise(
     weights: Mapping[str, float | Tensor],
     scale: float,
 ) -> dict[str, Tensor]:
-    """Add the gradient of the mechanisms' terms in the parameters alone, and return these terms.
+    """Add the gradient of the mechanisms' regularisation terms, which depend on parameters alone.
 
-    They count once an update, not once a token: ``scale`` is what ``rescale`` will multiply with. The gradient is
-    taken apart from ``backward``, which in several processes would set off a reduction.
+    These terms count once per update, not once per token. The gradient is computed without ``backward``, which would
+    start a reduction over the processes.
+
+    Args:
+        parameters: Parameters of the model; their gradients change in place.
+        mechanisms: Attention mechanisms of the model.
+        weights: Coefficient of each term, by name.
+        scale: Multiplier that ``rescale`` will apply; the added gradient is divided by it.
+
+    Returns:
+        The terms by name, without coefficients, without gradient.
+
+    Raises:
+        UserError: A term has no coefficient.
     """
+    # Sum the terms of all mechanisms.
     terms: dict[str, Tensor] = {}
     for mechanism in mechanisms:
         for name, value in mechanism.regulariser().items():
@@ -50,6 +73,7 @@ def regularise(
         raise UserError(
             f"the attention mechanism reports a term {missing[0]}; give its coefficient as loss.weights.{missing[0]}"
         )
+    # Add the gradient of the weighted sum.
     chosen = [p for p in parameters if p.requires_grad]
     total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
     for parameter, gradient in zip(chosen, torch.autograd.grad(total, chosen, allow_unused=True), strict=True):

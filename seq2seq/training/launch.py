@@ -1,7 +1,8 @@
-"""Several processes on this machine, one for each device: the others get what the first one holds.
+"""Processes of distributed training on this machine, one for each device; the first one starts the others.
 
-Lightning would run the script again in each process, which under Hydra means to compose the config, make the run
-directory and read the data once more, and in a sweep to run the wrong job.
+Lightning would run the script again in each process. Under Hydra, each process would then compose the config, create
+the run directory and read the data again, and in a sweep it would run the wrong job. Here the other processes receive
+the objects of the first one instead.
 """
 
 from __future__ import annotations
@@ -27,26 +28,37 @@ from seq2seq.training.interruption import Interrupted
 log = logging.getLogger(__name__)
 
 PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS")
-PATIENCE = 20.0  # seconds for the others to end after this one
-USER_ERROR, INTERRUPTED, TERMINATED = 64, 130, 143  # exit codes of what rank 0 knows and tells
+PATIENCE = 20.0  # seconds that the other processes have to end after this one
+USER_ERROR, INTERRUPTED, TERMINATED = 64, 130, 143  # exit codes whose cause rank 0 reports itself
 
 
 def is_launched() -> bool:
-    """Whether somebody (this module, torchrun, Slurm) started this process as one of several."""
+    """Return True if a launcher (this module, torchrun, Slurm) started this process as one of several."""
     return "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
 
 
 @contextmanager
 def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
-    """Around the work of rank 0: ``count - 1`` processes that call ``run(*args)`` as the other ranks."""
+    """Run ``count - 1`` other processes while the block runs as rank 0.
+
+    Args:
+        count: Number of processes, including this one.
+        run: Function that each other process calls; it must be importable.
+        args: Its arguments.
+
+    Yields:
+        Nothing; the other processes are running.
+    """
+    # Remember the settings that change below.
     place = {"NODE_RANK": "0", "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     before, threads = {name: os.environ.get(name) for name in PLACE}, torch.get_num_threads()
     spawn = multiprocessing.get_context("spawn")
     patience = 0.0
-    # pickled here, not by multiprocessing, which would share the memory of the parameters between the processes
+    # Pickle here: multiprocessing would share the memory of the parameters between the processes.
     work = pickle.dumps((run, args))
     processes = []
     try:
+        # Start the processes. Each reads its rank from the environment.
         for rank in range(1, count):
             os.environ.update(place, LOCAL_RANK=str(rank))
             process = spawn.Process(target=_work, args=(work, os.getpid()), name=f"rank {rank}")
@@ -54,14 +66,16 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
             with _interrupts_are_ours():
                 process.start()
         os.environ.update(place, LOCAL_RANK="0")
+        # Run the work of rank 0.
         yield
         patience = PATIENCE
-    except (Interrupted, UserError):  # which they meet as well
+    except (Interrupted, UserError):  # the other processes end with the same error
         patience = PATIENCE
         raise
     finally:
         if patience and dist.is_initialized():
             dist.destroy_process_group()
+        # Wait for the other processes, and kill those that do not end.
         for process in processes:
             if process.pid is None:
                 continue
@@ -70,8 +84,9 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
                 process.kill()
                 process.join()
             elif process.exitcode not in (0, USER_ERROR, INTERRUPTED, TERMINATED):
-                log.error("the process of %s ended with %s", process.name, process.exitcode)
-        torch.set_num_threads(threads)  # Lightning shared the cores out
+                log.error("the process of %s ended with exit code %s", process.name, process.exitcode)
+        # Restore the settings; Lightning has divided the CPU cores between the processes.
+        torch.set_num_threads(threads)
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -80,8 +95,8 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
 
 @contextmanager
 def _interrupts_are_ours() -> Iterator[None]:
-    """Processes that start in the block never see Ctrl-C: this one does, and tells or ends them."""
-    start_resource_tracker()  # which would unblock the signal when the first process starts
+    """Block Ctrl-C in processes that start in the block: this process receives it, and tells or ends them."""
+    start_resource_tracker()  # if multiprocessing started it below, it would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -90,12 +105,13 @@ def _interrupts_are_ours() -> Iterator[None]:
 
 
 def _work(work: bytes, parent: int) -> None:
+    """Run the pickled function with its arguments in another process; end when ``parent`` ends."""
     end_with(parent)
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     run, args = pickle.loads(work)
     try:
         run(*args)
-    except UserError:  # rank 0 tells it
+    except UserError:  # rank 0 reports it
         raise SystemExit(USER_ERROR) from None
     finally:
         if dist.is_initialized():
@@ -103,6 +119,7 @@ def _work(work: bytes, parent: int) -> None:
 
 
 def _free_port() -> int:
+    """Return a free TCP port of this machine."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

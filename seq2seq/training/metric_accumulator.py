@@ -1,4 +1,4 @@
-"""Sums that stay on the device: reading them is the one moment at which the host waits for it."""
+"""Running sums on the device, which make the host wait only when it reads them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from seq2seq.training.distributed import all_gather
 
 
 class MetricAccumulator:
-    """Named running sums of scalars; what the host knows anyway stays with the host."""
+    """Named running sums of scalars: tensors stay on their device, and integers stay on the host."""
 
     def __init__(self) -> None:
         self._device: dict[str, Tensor] = {}
         self._host: dict[str, int] = {}
 
     def add(self, **values: Tensor | int) -> None:
-        """Add to each of the named sums, in float64 where the device has it."""
+        """Add values to the named sums, in float64 if the device supports it.
+
+        Args:
+            values: Scalars by the name of their sum. A name must always have the same type of value.
+        """
         for name, value in values.items():
             if isinstance(value, Tensor):
                 value = value.detach().to(_widest(value.device))
@@ -25,10 +29,12 @@ class MetricAccumulator:
                 self._host[name] = self._host.get(name, 0) + value
 
     def totals(self) -> dict[str, float]:
-        """The sums over all processes (each of which must call this)."""
+        """Return the sums over all processes; every process must call this."""
         mine: dict[str, float] = dict(self._host)
+        # One copy moves all sums to the host.
         if self._device:
             mine |= zip(self._device, torch.stack(list(self._device.values())).tolist(), strict=True)
+        # Add the sums of all processes.
         found: dict[str, float] = {}
         for sums in all_gather(mine):
             for name, value in sums.items():
@@ -36,17 +42,23 @@ class MetricAccumulator:
         return found
 
     def take(self) -> dict[str, float]:
-        """``totals``, after which they start again from nothing."""
+        """Return the sums as ``totals`` does, then reset them."""
         found = self.totals()
         self._device, self._host = {}, {}
         return found
 
     def put(self, totals: dict[str, float], device: torch.device) -> None:
-        """Go on from stored sums."""
+        """Replace the sums by stored ones.
+
+        Args:
+            totals: Sums by name.
+            device: Device of the sums that are not integers.
+        """
         self._host = {name: value for name, value in totals.items() if isinstance(value, int)}
         floats = {name: value for name, value in totals.items() if name not in self._host}
         self._device = {name: torch.tensor(v, dtype=_widest(device), device=device) for name, v in floats.items()}
 
 
 def _widest(device: torch.device) -> torch.dtype:
+    """Return the most precise float type of the device."""
     return torch.float32 if device.type == "mps" else torch.float64

@@ -1,4 +1,4 @@
-"""The update of a model as Lightning's hooks call it."""
+"""Lightning module of training: loss, optimiser, schedule and validation of a model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from seq2seq.batch import Batch
 from seq2seq.compat.lightning import time_limit
@@ -25,7 +26,18 @@ from seq2seq.training.validation import Validation
 
 
 class Training(L.LightningModule):
-    """The model with its loss and optimiser; ``extra`` is what checkpoints carry beside (config, tokenizers)."""
+    """Lightning module that trains a model.
+
+    Args:
+        model: The model to train.
+        criterion: The loss.
+        optimizer: Makes the optimiser from parameter groups.
+        schedule: Makes the learning-rate schedule from the optimiser.
+        options: Options of training.
+        validation: Computes the validation scores.
+        extra: Further content of checkpoints: the config and the tokenizers.
+        self_critical: Loss from rewards; None trains by likelihood alone.
+    """
 
     def __init__(
         self,
@@ -46,38 +58,45 @@ class Training(L.LightningModule):
 
     @property
     def schedule(self) -> Schedule:
-        """Return the learning-rate schedule of the run."""
+        """Learning-rate schedule of the run."""
         found = self.lr_schedulers()
         assert isinstance(found, Schedule)
         return found
 
+    @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build optimiser and schedule, when the parameters are on their device."""
+        """Build the optimiser and the schedule, once the parameters are on their device."""
         optimizer = self.make_optimizer(parameter_groups(self, self.options.weight_decay_on))
         schedule = self.make_schedule(optimizer)
         schedule.plan(self.trainer.estimated_stepping_batches, timed=time_limit(self.trainer) is not None)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    @override
     def on_train_start(self) -> None:
-        """Freeze the statistics of batch norms where rewards train: samples and likelihood are of one model."""
+        """Freeze batch-norm statistics if rewards train the model.
+
+        The model that samples outputs is then the model whose likelihoods are trained.
+        """
         if self.update.self_critical is not None:
             for norm in self.update.norms:
                 norm.eval()
 
+    @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the summed loss of one micro-batch."""
+        """Return the loss of one micro-batch, summed over its target tokens."""
         return self.update.loss(batch, self.global_step)
 
+    @override
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Prepare the gradients, after the last backward pass of an update and before its step.
+        """Prepare the gradients after the last backward pass of an update, before the optimiser step.
 
-        Lightning has divided the loss by the number of micro-batches, and several processes have averaged their
-        gradients; both are undone, since what counts is the number of tokens.
+        Lightning has divided the loss by the number of micro-batches, and DDP has averaged the gradients over the
+        processes. ``Update.prepare`` multiplies by both numbers again and divides by the number of tokens.
         """
         self.update.prepare(
             optimizer,
@@ -88,6 +107,7 @@ class Training(L.LightningModule):
             algorithm=gradient_clip_algorithm,
         )
 
+    @override
     def optimizer_step(
         self,
         epoch: int,
@@ -95,28 +115,35 @@ class Training(L.LightningModule):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Take the step, after which the parameters are constrained."""
+        """Take the optimiser step, then apply the constraints of the model."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.update.constrain()
 
+    @override
     def on_validation_start(self) -> None:
-        """Begin to collect the sums of a validation."""
+        """Start to collect the scores of a validation."""
+        # Return the memory that training has freed to the system.
         give_back()
         self.validation.start()
 
+    @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the teacher-forced and the generated figures of one batch."""
+        """Add the likelihood and the generated text of one batch to the validation."""
         self.validation.step(self.model, batch)
 
+    @override
     def on_validation_epoch_end(self) -> None:
-        """Compute the scores, for early stopping, the schedule and the loggers."""
+        """Compute the scores and pass them to early stopping and the schedule."""
         scores = self.validation.finish()
         give_back()
+        # ``Throughput`` writes the scores to the loggers; Lightning only needs them for early stopping.
         self.log_dict({f"validation/{name}": score for name, score in scores.items()}, logger=False)
         if not self.trainer.sanity_checking:
+            # The schedule expects that higher is better.
             score = scores[self.options.monitored]
             self.schedule.observe(score if self.options.direction == "max" else -score)
 
+    @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint self-contained."""
+        """Add what makes the checkpoint self-contained: the config and the tokenizers."""
         checkpoint.update(self.extra)

@@ -1,4 +1,4 @@
-"""What follows the data where the config leaves it open: the tokens of a batch, and when training ends."""
+"""Plan of a training: batch size and number of epochs, from the size of the data."""
 
 from __future__ import annotations
 
@@ -14,38 +14,54 @@ from seq2seq.training.budget import processes
 log = logging.getLogger(__name__)
 
 EPOCHS, MOST_EPOCHS = 30, 100
-"""Passes over the training split: the usual number, and that of sets which have few updates an epoch."""
+"""Epochs of a training: the default, and the largest number for small data."""
 FEWEST, MOST = 2_000, 100_000
-"""Updates: a training of fewer gets more epochs, one of more gets fewer."""
+"""Updates of a training: fewer than the first get more epochs, more than the second get fewer."""
 
 
 def planned_epochs(updates: int) -> int:
-    """Return the epochs of a training with so many ``updates`` an epoch.
+    """Return the number of epochs of a training.
 
-    They are 30; more where that is under 2,000 updates, up to 100; and fewer where it is over 100,000.
+    It is 30. If 30 epochs have fewer than 2,000 updates, there are more epochs, up to 100. If they have more than
+    100,000 updates, there are fewer epochs.
+
+    Args:
+        updates: Number of updates in an epoch.
     """
     wanted = min(max(EPOCHS, math.ceil(FEWEST / updates)), MOST_EPOCHS)
     return max(1, min(wanted, MOST // updates))
 
 
 def planned(config: DictConfig, corpus: Corpus) -> DictConfig:
-    """Return ``config`` with the batch size that ``corpus`` has and with an end of training, and log both in one line.
+    """Return ``config`` with the batch size of ``corpus`` and with an end of training, and log both in one line.
 
-    ``trainer.max_epochs`` is planned where it is null and ``trainer.max_steps``, which a budget sets, is -1.
-    ``trainer.max_time`` may end training before.
+    ``trainer.max_epochs`` is planned if it is null and ``trainer.max_steps`` is -1. A budget sets max_steps.
+    ``trainer.max_time`` may end training earlier.
+
+    Args:
+        config: The composed config of the run.
+        corpus: The data.
     """
+    # Plan the number of epochs, unless the config ends training.
     trainer, planned_config = config.trainer, config.copy()
     updates = None if corpus.streaming else updates_of(config, corpus)
     if trainer.get("max_epochs") is None and trainer.get("max_steps", -1) == -1:
         planned_config.trainer.max_epochs = EPOCHS if updates is None else planned_epochs(updates)
+    # Record the batch size.
     planned_config.data.max_tokens = corpus.max_tokens
     log.info("%s", summary(planned_config.trainer, corpus.max_tokens, updates))
     return config if planned_config == config else planned_config
 
 
 def updates_of(config: DictConfig, corpus: Corpus) -> int:
-    """Return the number of updates of an epoch; the training split must not be streamed."""
+    """Return the number of updates in an epoch.
+
+    Args:
+        config: The composed config of the run.
+        corpus: The data; it must not be streamed.
+    """
     batches = math.ceil(corpus.epoch()[0] / processes(config))
+    # Lightning may use a part of the batches only.
     limit = config.trainer.get("limit_train_batches")
     if limit is not None:
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
@@ -53,16 +69,17 @@ def updates_of(config: DictConfig, corpus: Corpus) -> int:
 
 
 def summary(trainer: DictConfig, max_tokens: int, updates: int | None) -> str:
-    """Return the line that says how large batches are and when training ends.
+    """Return the log line with the batch size and the end of training.
 
     Args:
-        trainer: The node of the config; each of its ends may be open.
-        max_tokens: Of a batch.
-        updates: Of an epoch; None where it is not known.
+        trainer: The ``trainer`` node of the config; each of its limits may be open.
+        max_tokens: Number of tokens in a batch.
+        updates: Number of updates in an epoch; None if unknown.
     """
     epochs, steps, time = trainer.get("max_epochs") or -1, trainer.get("max_steps", -1), trainer.get("max_time")
     line = f"batches of {max_tokens:,} tokens" + (f", {_counted(updates)} an epoch" if updates else "")
     total = epochs * updates if updates and epochs > 0 else math.inf
+    # Report the limit that training reaches first.
     if 0 < steps < total:
         line += f"; {_counted(steps)} in all"
     elif total < math.inf:
@@ -75,10 +92,10 @@ def summary(trainer: DictConfig, max_tokens: int, updates: int | None) -> str:
 
 
 def _counted(number: float, noun: str = "update") -> str:
-    """Return a number of things in words."""
+    """Return a number with its noun, in the plural if needed."""
     return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def _duration(time: str | Mapping[str, float]) -> str:
-    """Return ``trainer.max_time`` in words: DD:HH:MM:SS, or a number of each of several units."""
+    """Return ``trainer.max_time`` as text: DD:HH:MM:SS, or each number with its unit."""
     return time if isinstance(time, str) else " ".join(f"{number:g} {unit}" for unit, number in time.items())

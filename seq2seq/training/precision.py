@@ -1,4 +1,4 @@
-"""The precision that training computes in: what ``trainer.precision=auto`` is, and what a machine can't run."""
+"""Precision of training: the meaning of ``trainer.precision=auto``, and checks of what this machine can run."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ log = logging.getLogger(__name__)
 
 FP32, BF16, FP16 = "32-true", "bf16-mixed", "16-mixed"
 SAME = {"32": FP32, "bf16": BF16, "16": FP16, "None": FP32}
-"""Lightning's other names of the same."""
-BYTES = 4  # of a parameter
+"""Lightning's other names of the same precisions."""
+BYTES = 4  # bytes of a parameter
 NOTABLE = 1.1
-"""How many times as long as the other a precision takes where a message says so."""
+"""Ratio of the times of two precisions from which a message reports it."""
 
 
 def precision_of(trainer: Mapping[str, Any]) -> str:
-    """Return the precision that the ``trainer`` node stands for on this machine.
+    """Return the precision that the ``trainer`` node means on this machine.
 
-    ``auto`` is bf16 on a GPU that computes in it, and fp32 everywhere else.
+    ``auto`` is bf16 on a GPU with native bf16, and fp32 everywhere else.
+
+    Args:
+        trainer: The ``trainer`` node of the config.
 
     Raises:
-        UserError: training has no such precision, or none on this device.
+        UserError: The precision is unknown, or this device does not support it.
     """
     asked = str(trainer.get("precision", "auto"))
     precision, gpu = SAME.get(asked, asked), uses_gpu(trainer)
@@ -45,15 +48,22 @@ def precision_of(trainer: Mapping[str, Any]) -> str:
 
 
 def uses_gpu(trainer: Mapping[str, Any]) -> bool:
-    """Tell whether the ``trainer`` node trains on a GPU of this machine."""
+    """Return True if training uses a GPU of this machine.
+
+    Args:
+        trainer: The ``trainer`` node of the config.
+    """
     return trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def check_device(trainer: Mapping[str, Any]) -> None:
-    """Refuse an accelerator that this machine lacks.
+    """Check that this machine has the accelerator.
+
+    Args:
+        trainer: The ``trainer`` node of the config.
 
     Raises:
-        UserError: one line that names trainer.accelerator.
+        UserError: The accelerator is missing; one line that names trainer.accelerator.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     there = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}
@@ -62,11 +72,16 @@ def check_device(trainer: Mapping[str, Any]) -> None:
 
 
 def check_precision(trainer: Mapping[str, Any], model: nn.Module) -> None:
-    """Refuse a precision whose kernels this machine lacks for ``model``, which may be on the meta device.
+    """Check that this machine has the kernels of ``model`` in the chosen precision.
+
+    Args:
+        trainer: The ``trainer`` node of the config.
+        model: The model; it may be on the meta device.
 
     Raises:
-        UserError: one line that names trainer.precision.
+        UserError: A kernel is missing; one line that names trainer.precision.
     """
+    # oneDNN may lack the bf16 kernel of an LSTM.
     if precision_of(trainer) == BF16 and not uses_gpu(trainer) and _has_lstm(model) and not bf16_has_lstm():
         raise UserError(
             f"trainer.precision={trainer['precision']}: this CPU has no LSTM in bf16 (oneDNN needs AVX-512 for it); "
@@ -75,28 +90,34 @@ def check_precision(trainer: Mapping[str, Any], model: nn.Module) -> None:
 
 
 def check_size(trainer: Mapping[str, Any], model: nn.Module) -> None:
-    """Refuse a model that this machine can't hold while it is trained, and processes for which it has no processor.
+    """Check that this machine has enough memory for the model and enough CPUs for the processes.
+
+    Args:
+        trainer: The ``trainer`` node of the config.
+        model: The model; it may be on the meta device.
 
     Raises:
-        UserError: one line that names the options to change.
+        UserError: Something is missing; one line that names the options to change.
     """
+    # Check the processes. Two processes are always allowed, to try out DDP.
     gpu, devices = uses_gpu(trainer), trainer.get("devices", 1)
-    if not gpu and isinstance(devices, int) and devices > max(2, cpus := os.cpu_count() or 1):  # two to try it out
-        raise UserError(f"trainer.devices={devices}: this machine has {cpus} CPUs, one for each process")
+    if not gpu and isinstance(devices, int) and devices > max(2, cpus := os.cpu_count() or 1):
+        raise UserError(f"trainer.devices={devices}: each process needs a CPU, but this machine has {cpus}; use fewer")
     if int(trainer.get("num_nodes") or 1) > 1 and not is_launched():
-        raise UserError("trainer.num_nodes above 1 needs a launcher that starts the processes: torchrun or Slurm")
+        raise UserError("trainer.num_nodes above 1 needs a launcher that starts the processes; use torchrun or Slurm")
+    # Check the memory: a parameter has a gradient and two moments.
     parameters = sum(parameter.numel() for parameter in model.parameters())
     needed = 4 * BYTES * parameters / 1e9
     total = torch.cuda.get_device_properties(0).total_memory if gpu else _memory()
     if needed > total / 1e9:
         raise UserError(
             f"model.dim and layers make {parameters:,} parameters, which take {needed:,.0f} GB with gradients and the "
-            f"optimiser's moments; this machine has {total / 1e9:,.0f} GB"
+            f"moments of the optimiser, but this machine has {total / 1e9:,.0f} GB; choose a smaller model"
         )
 
 
 def _memory() -> float:
-    """Return the bytes of main memory, infinite where the system does not tell."""
+    """Return the bytes of main memory; infinite if the system does not report it."""
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):
@@ -104,10 +125,16 @@ def _memory() -> float:
 
 
 def tell_speed(precision: str, model: nn.Module) -> None:
-    """Say which of fp32 and bf16 is faster on this CPU, where the slower one was chosen."""
+    """Log which of fp32 and bf16 is faster on this CPU, if the slower one was chosen.
+
+    Args:
+        precision: The chosen precision.
+        model: The model to train.
+    """
     lstm = _has_lstm(model)
     if lstm and not bf16_has_lstm():
         return
+    # Compare the times of an update.
     ratio = bf16_time(lstm=lstm)
     if precision == BF16 and ratio > NOTABLE:
         log.warning("trainer.precision=%s takes %.1f times as long as %s on this CPU", BF16, ratio, FP32)
@@ -116,4 +143,5 @@ def tell_speed(precision: str, model: nn.Module) -> None:
 
 
 def _has_lstm(model: nn.Module) -> bool:
+    """Return True if ``model`` contains an LSTM."""
     return any(isinstance(module, nn.LSTM) for module in model.modules())

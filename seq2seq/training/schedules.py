@@ -1,7 +1,7 @@
-"""Learning rates by optimiser step t = 1, 2, ...: lr_t = peak * min(1, t / warmup) * factor(t).
+"""Learning-rate schedules by optimiser step t = 1, 2, ...: lr_t = peak * min(1, t / warmup) * factor(t).
 
-``optimizer.lr`` is the peak. All are pure functions of the step (``PlateauSchedule`` also of the validations), so a
-resumed run goes on with the same numbers.
+``optimizer.lr`` is the peak. Every schedule is a pure function of the step, so a resumed run continues with the same
+learning rates. ``PlateauSchedule`` also depends on the validations.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from abc import abstractmethod
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from typing_extensions import override
 
 from seq2seq.errors import UserError
 
@@ -20,9 +21,17 @@ log = logging.getLogger(__name__)
 
 
 class Schedule(LRScheduler):
-    """Base: linear warm-up to the peak, then ``factor``."""
+    """Base of schedules: linear warm-up to the peak, then the peak times ``factor``.
 
-    progress: float = 0.0  # of a training that time ends, 0 to 1
+    Args:
+        optimizer: The optimiser; its learning rate is the peak.
+        warmup_steps: Number of steps of the warm-up; 0 for none.
+
+    Raises:
+        UserError: An option is out of range.
+    """
+
+    progress: float = 0.0  # share of training that is done, 0 to 1, if time ends training
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
         if warmup_steps < 0:
@@ -32,11 +41,21 @@ class Schedule(LRScheduler):
 
     @abstractmethod
     def factor(self, step: int) -> float:
-        """What is left of the peak in the update ``step`` >= 1, warm-up aside."""
+        """Return the share of the peak at a step, without the warm-up.
+
+        Args:
+            step: The optimiser step, >= 1.
+        """
 
     def plan(self, total_steps: float, *, timed: bool = False) -> None:
-        """Told once, before training, how many updates there will be (inf or -1 if unknown), and whether time says when
-        it ends: then ``progress`` is told before each update.
+        """Receive the length of training, once, before training starts.
+
+        Args:
+            total_steps: Number of updates of the training; inf or -1 if unknown.
+            timed: Whether a time limit ends training. ``progress`` is then set before each update.
+
+        Raises:
+            UserError: The schedule needs an end of training, and there is none.
         """
         if 0 < total_steps < self.warmup_steps:
             log.warning(
@@ -46,36 +65,51 @@ class Schedule(LRScheduler):
             )
 
     def observe(self, score: float) -> None:
-        """Told after each validation the monitored score, signed so that higher is better."""
+        """Receive the score of a validation.
 
+        Args:
+            score: Value of the monitored metric, with a sign such that higher is better.
+        """
+
+    @override
     def get_lr(self) -> list[float | Tensor]:
-        """Rates of the update after ``last_epoch`` updates, a parameter group each."""
+        """Return the learning rate of each parameter group for the update after ``last_epoch`` updates."""
+        # ``last_epoch`` counts the updates so far, not epochs.
         step = self.last_epoch + 1
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
         return [float(peak) * warm * self.factor(step) for peak in self.base_lrs]
 
 
 class ConstantSchedule(Schedule):
-    """A constant learning rate: factor = 1."""
+    """Constant learning rate: factor = 1."""
 
+    @override
     def factor(self, step: int) -> float:
-        """Return 1 at every step."""
         return 1.0
 
 
 class InverseSquareRootSchedule(Schedule):
-    """factor = sqrt(warmup / t) after the warm-up (Vaswani et al. 2017, section 5.3, scaled to peak at ``lr``)."""
+    """Inverse square root of the step: factor = sqrt(w / max(t, w)), w = max(1, ``warmup_steps``).
 
+    It is sqrt(warmup / t) after the warm-up (Vaswani et al. 2017, section 5.3, scaled to peak at ``lr``).
+    """
+
+    @override
     def factor(self, step: int) -> float:
-        """sqrt(w / max(t, w)), w at least 1."""
         start = max(1, self.warmup_steps)
         return math.sqrt(start / max(step, start))
 
 
 class CosineSchedule(Schedule):
-    """factor falls from 1 to ``final`` along half a cosine (Loshchilov and Hutter 2017, one cycle).
+    """Half a cosine from 1 to ``final`` (Loshchilov and Hutter 2017, one cycle).
 
-    ``total_steps`` null means the whole training, as planned when it began.
+    factor = final + (1 - final) (1 + cos(pi progress)) / 2, with progress from 0 to 1 after the warm-up.
+
+    Args:
+        optimizer: The optimiser; its learning rate is the peak.
+        warmup_steps: Number of steps of the warm-up; 0 for none.
+        total_steps: Step at which the factor reaches ``final``; None = the planned end of training.
+        final: Last factor, 0 to 1.
     """
 
     def __init__(
@@ -87,8 +121,8 @@ class CosineSchedule(Schedule):
         self.final = final
         super().__init__(optimizer, warmup_steps)
 
+    @override
     def plan(self, total_steps: float, *, timed: bool = False) -> None:
-        """Take the length of training where none was given."""
         if self.total_steps is None and 0 < total_steps < math.inf:
             self.total_steps = int(total_steps)
         elif self.total_steps is None and not timed:
@@ -96,12 +130,14 @@ class CosineSchedule(Schedule):
                 "lr_scheduler=cosine needs an end: set trainer.max_steps or max_time, a budget, or "
                 "lr_scheduler.total_steps"
             )
+        # The base warns if training ends in the warm-up.
         super().plan(self.total_steps or total_steps)
 
+    @override
     def factor(self, step: int) -> float:
-        """final + (1 - final) (1 + cos(pi progress)) / 2."""
         if step <= self.warmup_steps:
             return 1.0
+        # Take the share of time unless the number of steps is known.
         progress = self.progress
         if self.total_steps is not None:
             progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
@@ -109,8 +145,16 @@ class CosineSchedule(Schedule):
 
 
 class HalvingSchedule(Schedule):
-    """factor = 1 for the first ``after`` of ``epochs`` equal parts of the training, then halved once a part (Luong et
-    al. 2015, section 4.1: 12 epochs, from the 8th on): 1/2 in the part that comes next, 1/4, ...
+    """Halving of the learning rate in the last parts of training (Luong et al. 2015, section 4.1).
+
+    Training has ``epochs`` equal parts. factor = 0.5^max(0, parts done - after + 1): it is 1 in the first ``after``
+    parts, then 1/2 in the next part, 1/4, ... The paper has 12 epochs and halves from the 8th on.
+
+    Args:
+        optimizer: The optimiser; its learning rate is the peak.
+        warmup_steps: Number of steps of the warm-up; 0 for none.
+        epochs: Number of parts.
+        after: Number of parts with the full learning rate.
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 0, epochs: int = 12, after: int = 8) -> None:
@@ -120,8 +164,8 @@ class HalvingSchedule(Schedule):
         self.total_steps = 0.0
         super().__init__(optimizer, warmup_steps)
 
+    @override
     def plan(self, total_steps: float, *, timed: bool = False) -> None:
-        """Take the length of training."""
         if 0 < total_steps < math.inf:
             self.total_steps = total_steps
         elif not timed:
@@ -130,14 +174,25 @@ class HalvingSchedule(Schedule):
             )
         super().plan(total_steps, timed=timed)
 
+    @override
     def factor(self, step: int) -> float:
-        """0.5^max(0, parts done - after + 1)."""
         progress = (step - 1) / self.total_steps if self.total_steps else self.progress
+        # The small number absorbs rounding errors of the division.
         return 0.5 ** max(0, math.floor(progress * self.epochs + 1e-9) - self.after + 1)
 
 
 class PlateauSchedule(Schedule):
-    """factor is multiplied by ``reduce`` after ``patience`` validations without a new best, down to ``final``."""
+    """Reduction of the learning rate when the validation score stops improving.
+
+    factor is multiplied by ``reduce`` after ``patience`` validations without a new best, down to ``final``.
+
+    Args:
+        optimizer: The optimiser; its learning rate is the peak.
+        warmup_steps: Number of steps of the warm-up; 0 for none.
+        reduce: Multiplier, between 0 and 1.
+        patience: Number of validations without a new best.
+        final: Smallest factor.
+    """
 
     def __init__(
         self, optimizer: Optimizer, warmup_steps: int = 0, reduce: float = 0.5, patience: int = 2, final: float = 0.01
@@ -150,8 +205,9 @@ class PlateauSchedule(Schedule):
         self.current, self.best, self.waited = 1.0, -math.inf, 0
         super().__init__(optimizer, warmup_steps)
 
+    @override
     def observe(self, score: float) -> None:
-        """Count validations without a new best."""
+        # A new best restarts the count.
         if score > self.best:
             self.best, self.waited = score, 0
             return
@@ -159,6 +215,6 @@ class PlateauSchedule(Schedule):
         if self.waited >= self.patience:
             self.current, self.waited = max(self.final, self.current * self.reduce), 0
 
+    @override
     def factor(self, step: int) -> float:
-        """As the validations so far have it."""
         return self.current

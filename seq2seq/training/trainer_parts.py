@@ -1,4 +1,4 @@
-"""What training is made of beside the model and the data, built from a config before any data is read."""
+"""Parts of a training besides model and data, built from a config before any data is read."""
 
 from __future__ import annotations
 
@@ -34,26 +34,30 @@ SET_HERE = {
     "use_distributed_sampler": "data.*",
     "val_check_interval": "training.validate_every",
 }
-"""Options of ``lightning.Trainer`` that are set here, and what a user sets instead."""
+"""Options of ``lightning.Trainer`` that the application sets, with the option that a user sets instead."""
 
 
 @dataclass(frozen=True)
 class TrainingParts:
-    """The parts of one run; the trainer has neither callbacks nor loggers yet, which need the run's directory."""
+    """Parts of one training run. The trainer gets callbacks and loggers later, since they need the run directory."""
 
-    options: TrainingOptions
-    criterion: Criterion
-    optimizer: OptimizerFactory
-    schedule: ScheduleFactory
-    profiler: PhaseProfiler | None
-    trainer: L.Trainer
+    options: TrainingOptions  # the ``training`` node
+    criterion: Criterion  # the ``loss`` node
+    optimizer: OptimizerFactory  # makes the optimiser
+    schedule: ScheduleFactory  # makes the learning-rate schedule
+    profiler: PhaseProfiler | None  # measures the phases of an update; None without ``training.profile``
+    trainer: L.Trainer  # without callbacks and loggers
 
     @staticmethod
     def build(config: DictConfig, model: Seq2Seq) -> TrainingParts:
-        """Build what ``config`` chooses for ``model``, which may be on the meta device.
+        """Build the parts that ``config`` selects.
+
+        Args:
+            config: The composed config of the run.
+            model: The model; it may be on the meta device.
 
         Raises:
-            UserError: A constructor refuses its options, or this machine lacks what they need.
+            UserError: A constructor rejects its options, or this machine lacks what they need.
         """
         profiler = PhaseProfiler() if config.training.get("profile") else None
         trainer = _trainer(config, model, profiler)
@@ -68,14 +72,17 @@ class TrainingParts:
 
 
 def _trainer(config: DictConfig, model: Seq2Seq, profiler: PhaseProfiler | None) -> L.Trainer:
+    """Build the trainer, and check its options."""
+    # Reject options that the application sets.
     options = plain(config.trainer)
     if taken := sorted(set(options) & set(SET_HERE)):
         raise UserError(f"trainer.{taken[0]} is set by the application; use {SET_HERE[taken[0]]}")
+    # Set up DDP. All processes compute the same buffers, from the number of the update or from gathered values.
+    # Broadcasting them in validation would require the same number of batches in each process.
     strategy = options.get("strategy", "auto")
     if strategy == "ddp":
-        # buffers are alike in all processes: they follow from the update's number, or from what all have gathered;
-        # sending them in validation would need equal batches
         strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=model.encoder.trains_later)
+    # Build the trainer without callbacks and loggers.
     with quiet():
         trainer: L.Trainer = build_tool(
             config.trainer,
@@ -88,7 +95,7 @@ def _trainer(config: DictConfig, model: Seq2Seq, profiler: PhaseProfiler | None)
             enable_model_summary=False,
             num_sanity_val_steps=0,
             check_val_every_n_epoch=None,
-            val_check_interval=NEVER,  # ``ResumeState`` says when
+            val_check_interval=NEVER,  # ``ResumeState`` decides when to validate
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
         )

@@ -1,4 +1,7 @@
-"""What one update is: a loss summed over tokens, divided by their number in all micro-batches and processes."""
+"""One update of a model, from the loss of its micro-batches to the constraints after its step.
+
+The loss is summed over tokens, then divided by the number of tokens in all micro-batches and processes.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,20 @@ from seq2seq.training.self_critical import SelfCritical
 
 
 class Update:
-    """The update of a model, whoever runs the loop over batches.
+    """Loss and gradients of one update, independent of the training loop.
 
-    A plain loop is: ``update.loss(batch, step).backward()`` for each micro-batch, then ``update.apply(optimizer,
-    step)`` and ``optimizer.zero_grad()``. Lightning, which steps the optimiser itself, calls ``prepare`` and
-    ``constrain`` around that.
+    A plain loop calls ``update.loss(batch, step).backward()`` for each micro-batch, then ``update.apply(optimizer,
+    step)`` and ``optimizer.zero_grad()``. Lightning steps the optimiser itself, so it calls ``prepare`` before the
+    step and ``constrain`` after it.
+
+    Args:
+        model: The model to train.
+        criterion: The loss.
+        options: Options of training.
+        self_critical: Loss from rewards; None trains by likelihood alone.
+
+    Raises:
+        UserError: A term of the loss cannot be computed for this model.
     """
 
     def __init__(
@@ -35,24 +47,33 @@ class Update:
         self.mechanisms = [module for module in model.modules() if isinstance(module, Attention)]
         self.norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         self.guard = NonFiniteGuard(options.nonfinite)
-        self.sums = MetricAccumulator()  # since the figures were last logged
-        self.learning_rate = 0.0  # of the last update
-        self.stop_wanted = False  # a signal reached this process
-        self.stop_agreed = False  # and all know of it
+        self.sums = MetricAccumulator()  # sums since values were last logged
+        self.learning_rate = 0.0  # learning rate of the last update
+        self.stop_wanted = False  # this process has received a signal
+        self.stop_agreed = False  # some process has received a signal, and all processes know it
         self._begin()
 
     def _begin(self) -> None:
-        """Forget the micro-batches of the last update."""
+        """Clear the sums over the micro-batches of the last update."""
         self._figures: dict[str, Tensor] = {}
         self._tokens = 0
         self._costs: Tensor | None = None
         self._records: list[Tensor] = []
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """Return the loss of one micro-batch, summed over its tokens; ``step`` is the number of updates before."""
+        """Return the loss of one micro-batch, summed over its tokens.
+
+        Args:
+            batch: The micro-batch.
+            step: Number of updates before this one.
+
+        Returns:
+            The loss, a scalar with gradient.
+        """
         self._records.append(batch.index)
         total = torch.zeros((), device=batch.index.device)
         figures: dict[str, Tensor] = {}
+        # Compute the loss of the likelihood, unless rewards alone train the model.
         if self.self_critical is None or self.reward_share < 1:
             passes = teacher_forced(self.model, batch, need_weights=self.criterion.needs_weights)
             losses = self.criterion(passes, batch)
@@ -60,13 +81,15 @@ class Update:
             figures = {"nll": losses.nll, **losses.terms, **losses.logged}
             if losses.costs is not None:
                 self._costs = losses.costs if self._costs is None else self._costs + losses.costs
+        # Add the loss of the rewards. The number below seeds its samples and differs for each micro-batch.
         if self.self_critical is not None:
             share, number = self.reward_share, len(self._records) + (step << 8)
             gain = self.self_critical(self.model, batch, number)
-            if share < 1:  # each counts by its mean
+            if share < 1:  # use the same number of tokens for both, so that the means are weighted by the share
                 gain = gain.over(tokens)
             total, tokens = share * gain.loss + (1 - share) * total, gain.tokens
             figures |= gain.figures
+        # Add the values to the sums of this update.
         for name, value in {"loss": total, **figures}.items():
             self._figures[name] = self._figures.get(name, 0) + value.detach()
         self._tokens += tokens
@@ -75,7 +98,14 @@ class Update:
     def apply(
         self, optimizer: Optimizer, step: int, *, clip: float | None = None, algorithm: str | None = None
     ) -> None:
-        """Update the parameters by the gradients of all micro-batches since the last update."""
+        """Update the parameters from the gradients of all micro-batches since the last update.
+
+        Args:
+            optimizer: The optimiser of the model.
+            step: Number of updates before this one.
+            clip: Largest norm or value of the gradient; None does not clip.
+            algorithm: ``norm`` (also None) or ``value``: what ``clip`` limits.
+        """
         self.prepare(optimizer, step, clip=clip, algorithm=algorithm)
         optimizer.step()
         self.constrain()
@@ -90,25 +120,29 @@ class Update:
         clip: float | None = None,
         algorithm: str | None = None,
     ) -> None:
-        """Turn the summed gradients into those of the mean over tokens, regularised and clipped.
+        """Turn the summed gradients into the gradient of the mean over tokens; regularise and clip it.
 
-        Gradients that are not finite are refused, or left out, as ``training.nonfinite`` says.
+        Gradients that are not finite raise an error or are skipped, see ``training.nonfinite``.
 
         Args:
-            optimizer: Its step comes next.
-            step: The number of updates before this one.
-            averaged_over: What the gradients were divided by already: micro-batches times processes.
-            world_size: The number of processes.
-            clip: The largest norm, or value, of the gradient.
-            algorithm: norm, or value.
+            optimizer: The optimiser that steps next.
+            step: Number of updates before this one.
+            averaged_over: Number that the gradients were already divided by: micro-batches times processes.
+            world_size: Number of processes.
+            clip: Largest norm or value of the gradient; None does not clip.
+            algorithm: ``norm`` (also None) or ``value``: what ``clip`` limits.
+
+        Raises:
+            UserError: The gradient is not finite and ``training.nonfinite`` is stop, or a term has no coefficient.
         """
-        # 1. Take the sums of this update, and count tokens over all processes.
-        figures, mine, costs, records = self._figures, self._tokens, self._costs, self._records
+        # 1. Take the sums of this update, and count the tokens of all processes.
+        figures, own_tokens, costs, records = self._figures, self._tokens, self._costs, self._records
         self._begin()
         bad_loss = ~torch.isfinite(figures["loss"])
-        shared = [] if costs is None or world_size == 1 else costs.tolist()  # one process does not wait for its device
+        # Reading the costs waits for the device, so a single process does not read them.
+        shared = [] if costs is None or world_size == 1 else costs.tolist()
         tokens, bad_losses, stops, *shared = distributed.all_reduce_sum(
-            [mine, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted, *shared], bad_loss.device
+            [own_tokens, bool(bad_loss) if world_size > 1 else 0, self.stop_wanted, *shared], bad_loss.device
         )
         self.stop_agreed = stops > 0
 
@@ -119,26 +153,26 @@ class Update:
         norm = rescale(self.model.parameters(), scale, clip, algorithm)
         self.learning_rate = optimizer.param_groups[0]["lr"]
 
-        # 3. Keep what is not finite from the weights.
+        # 3. Keep gradients that are not finite away from the weights.
         bad = bad_loss | ~torch.isfinite(norm)
         if world_size == 1 and self.guard.on_device(optimizer, norm.device):
             self.guard.mark(optimizer, bad, step + 1, records)
         elif bad_losses > 0 or bool(bad):
             self.guard.handle(step + 1, records)
-            optimizer.zero_grad()  # parameters without gradients stay as they are
+            optimizer.zero_grad()  # the optimiser does not change parameters without gradients
             return
 
-        # 4. Count the update.
+        # 4. Add the update to the logged sums and to the baseline.
         good = ~bad
         if costs is not None:
             self.criterion.update_baseline((costs.new_tensor(shared) if shared else costs).where(good, torch.nan))
         figures |= {"gradient_norm": norm, **terms}
-        self.sums.add(updates=good, tokens=good * mine, **{name: v.where(good, 0) for name, v in figures.items()})
+        self.sums.add(updates=good, tokens=good * own_tokens, **{name: v.where(good, 0) for name, v in figures.items()})
 
     def constrain(self) -> None:
-        """Constrain the model after the optimiser's step.
+        """Apply the constraints of the model after the optimiser step.
 
-        The statistics of batch norms are averaged over the processes, and mechanisms project their parameters.
+        Average the batch-norm statistics over the processes, and let the mechanisms project their parameters.
         """
         learning = [buffer for norm in self.norms if norm.training for buffer in norm.buffers()]
         distributed.all_reduce_mean([buffer for buffer in learning if buffer.is_floating_point()])

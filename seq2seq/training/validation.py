@@ -1,4 +1,4 @@
-"""What is measured on the validation split: teacher-forced likelihood, generated text, alignment, attention."""
+"""Validation scores: likelihood by teacher forcing, scores of generated text, alignment and attention."""
 
 from __future__ import annotations
 
@@ -27,61 +27,83 @@ T = TypeVar("T")
 
 
 def check_split(corpus: Corpus) -> None:
-    """Refuse data without a validation split.
+    """Check that the data have a validation split.
+
+    Args:
+        corpus: The data.
 
     Raises:
         UserError: One line that names the dataset and the remedies.
     """
     if not corpus.has("valid"):
         raise UserError(
-            f"data={corpus.name} has no validation split to choose the best checkpoint by: add one called valid "
-            "(or validation, val, dev), or train without by trainer.limit_val_batches=0"
+            f"data={corpus.name} has no validation split to select the best checkpoint; add a split named valid "
+            "(or validation, val, dev), or train without validation by trainer.limit_val_batches=0"
         )
 
 
 class Validation:
-    """Collects over the batches of one validation, in any number of processes."""
+    """Scores of one validation, collected batch by batch in any number of processes.
+
+    Args:
+        corpus: The data.
+        options: Options of training, which choose the metrics.
+    """
 
     def __init__(self, corpus: Corpus, options: TrainingOptions) -> None:
         self.corpus, self.metrics = corpus, list(options.metrics)
         self.search: Search | None = options.decoding if options.metrics else None
         self.attention = AttentionFigures(options.attention_examples)
-        self.scores: dict[str, float] = {}  # of the last whole validation
+        self.scores: dict[str, float] = {}  # scores of the last complete validation
         self.start()
 
     @cached_property
     def records(self) -> Sequence[Record]:
-        """Return the records of the validation split."""
+        """Records of the validation split."""
         return self.corpus.records("valid")
 
     @cached_property
     def has_gold(self) -> bool:
-        """Whether records know how their words correspond."""
+        """True if the records contain gold word alignments."""
         return len(self.records) > 0 and bool(self.records[0].get("alignment"))
 
     def check(self, monitor: str) -> None:
-        """Refuse to monitor what will not be measured."""
+        """Check that a validation measures the monitored metric.
+
+        Args:
+            monitor: Name of the metric that selects the best checkpoint.
+
+        Raises:
+            UserError: There is no validation split, or the metric cannot select a checkpoint.
+        """
         check_split(self.corpus)
         names = ["nll", "perplexity", "accuracy", *self.metrics, *(["aer"] if self.has_gold else [])]
         if monitor not in names:
             raise UserError(
-                f"training.monitor={monitor} is not among what chooses a checkpoint: {', '.join(names)}; "
-                "scores of generated text are added by training.metrics=[bleu]"
+                f"training.monitor={monitor} cannot select a checkpoint; use one of {', '.join(names)}, "
+                "or add scores of generated text, such as training.metrics=[bleu]"
             )
 
     def start(self) -> None:
-        """Forget the last validation."""
+        """Clear the sums of the last validation."""
         self.sums = MetricAccumulator()
         self.attention.start()
         self.hypotheses: dict[int, str] = {}
         self.links: dict[int, frozenset[Link]] = {}
 
     def step(self, model: Seq2Seq, batch: Batch) -> None:
-        """Take in one batch; rows whose index is negative only fill it up."""
+        """Add one batch to the scores.
+
+        Args:
+            model: The model to validate.
+            batch: A batch of the validation split. Rows with a negative index are padding.
+        """
+        # Measure the likelihood by teacher forcing.
         decoded = model(batch)
         found = likelihood(decoded, batch)
         terms = penalties(decoded, batch)
         self.sums.add(nll=found.nll, tokens=found.tokens, correct=found.correct.sum(), **terms)
+        # Generate text, attention statistics and alignments where options or data ask for them.
         places = batch.index.tolist()
         if self.search is not None:
             for row, hypotheses in enumerate(self.search(model, batch)):
@@ -91,11 +113,21 @@ class Validation:
             self._align(model, batch, places)
 
     def text(self, hypothesis: Hypothesis, oov: Sequence[str] = ()) -> str:
-        """What a hypothesis says, detokenised; ``oov`` are words that its vocabulary lacks."""
+        """Return the detokenised text of a hypothesis.
+
+        Args:
+            hypothesis: The hypothesis.
+            oov: Source words of this record that the vocabulary lacks.
+        """
         return self.corpus.codec.text(hypothesis.tokens, oov)
 
     def finish(self) -> dict[str, float]:
-        """The scores, the same in every process (each of which must call this)."""
+        """Return the scores; every process must call this and gets the same scores.
+
+        Raises:
+            UserError: The validation split has no target tokens.
+        """
+        # Divide the sums by the number of tokens.
         sums = self.sums.take()
         tokens = int(sums.pop("tokens", 0))
         if not tokens:
@@ -107,6 +139,7 @@ class Validation:
             "accuracy": token_accuracy(int(correct), tokens),
             **{name: value / tokens for name, value in sums.items()},
         }
+        # Collect texts and links of all processes, and score them.
         hypotheses = _merged(distributed.all_gather(self.hypotheses))
         links = _merged(distributed.all_gather(self.links))
         self.scores = {**scores, **self._text_scores(hypotheses), **self._alignment_scores(links)}
@@ -114,10 +147,11 @@ class Validation:
         return self.scores
 
     def _align(self, model: Seq2Seq, batch: Batch, places: list[int]) -> None:
-        """Links of the reference translation, from the attention while it is forced on the model."""
+        """Add the word alignment between source and reference, from attention under teacher forcing."""
         alignment = model(batch, need_weights=True).alignment
         assert alignment is not None
         weights = alignment.float().cpu().numpy()
+        # Convert the weights between real tokens to links between words.
         source, target = batch.tokens.tolist(), batch.target_out.tolist()
         for row, place in enumerate(places):
             if place < 0:
@@ -130,6 +164,7 @@ class Validation:
             )
 
     def _text_scores(self, hypotheses: dict[int, str]) -> dict[str, float]:
+        """Return the metrics of the generated text."""
         places = sorted(place for place in hypotheses if place >= 0)
         if not places:
             return {}
@@ -138,6 +173,7 @@ class Validation:
         return {name: value.score for name, value in scores.items()}
 
     def _alignment_scores(self, links: dict[int, frozenset[Link]]) -> dict[str, float]:
+        """Return the alignment error rate (AER) against the gold alignments."""
         if not links:
             return {}
         places = sorted(links)
@@ -146,8 +182,10 @@ class Validation:
 
 
 def _real(ids: list[int]) -> list[int]:
+    """Return the token ids without padding."""
     return [i for i in ids if i != PAD]
 
 
 def _merged(parts: list[dict[int, T]]) -> dict[int, T]:
+    """Merge the dictionaries of all processes, which are keyed by record number."""
     return {place: value for part in parts for place, value in part.items()}

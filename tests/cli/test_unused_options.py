@@ -94,7 +94,7 @@ def test_a_recipe_may_set_what_another_choice_leaves_without_effect() -> None:
             ("trainer.devices=99999", "trainer.devices=99999: this machine has"),
             ("trainer.num_nodes=2", "trainer.num_nodes above 1 needs a launcher"),
             ("trainer.fast_dev_run=true", "trainer.fast_dev_run is set by the application; use debug=batch"),
-            ("budget=3", "budget=3: must be budget.NAME=VALUE"),
+            ("budget=3", "budget=3 is not a set of options; use budget.NAME=VALUE"),
             ("attention.score=-1", "attention.score=-1: must be"),
             ("encoder._partial_=x", "encoder._partial_=x: must be bool"),
             ("encoder._target_=5", "encoder._target_=5: must be the name of a class"),

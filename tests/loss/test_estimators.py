@@ -265,7 +265,7 @@ def test_refusals() -> None:
             Hard(**options)
     probe, _ = hard("token", "soft")
     probe.encoder.drawing = Hard(credit="token", baseline="soft")
-    with pytest.raises(UserError, match=r"no token for what an encoder draws"):
+    with pytest.raises(UserError, match=r"samples of an encoder belong to no target token"):
         Criterion().check_model(probe)
     probe.encoder.drawing = Hard()
     with pytest.raises(UserError, match=r"must be the same in all of them; there are Estimator.*, Estimator"):

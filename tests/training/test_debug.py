@@ -29,7 +29,7 @@ def test_overfit_learns_one_batch_by_heart(prepare: Callable[..., Any], tmp_path
 
 
 def test_overfit_fails_loudly(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"debug=overfit: after 5 updates .* nats a token"):
+    with pytest.raises(UserError, match=r"debug=overfit: after 5 updates .* nats per token"):
         fit(*prepare(**OVERFIT, **{"trainer.max_steps": 5}), tmp_path)
 
 

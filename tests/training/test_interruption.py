@@ -34,7 +34,7 @@ def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
     with pytest.raises(Interrupted) as stopped:
         fit(config, corpus, model, tmp_path)
     assert stopped.value.code == 143
-    assert f"stopped at step 5; to go on: python train.py resume={tmp_path}" in caplog.text
+    assert f"stopped at step 5; to continue: python train.py resume={tmp_path}" in caplog.text
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
     assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
 

@@ -148,9 +148,9 @@ def test_rewards_of_outputs() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"reward": "sense"}, "^reward=sense is none of"), ({"reward_share": 0.0}, "above 0 and at most 1"),
-     ({"reward_samples": 1, "reward_baseline": "others"}, "2 with baseline others"),
-     *(({"reward_contrast": bad}, "reward_contrast=.* must be 0 or a number above it") for bad in (-1.0, inf, nan)),
-     ({"reward_contrast": 1.0}, "reward_contrast=1.0 has no reward: set reward")],
+     ({"reward_samples": 1, "reward_baseline": "others"}, "2 with reward_baseline=others"),
+     *(({"reward_contrast": bad}, "reward_contrast=.* must be a finite number") for bad in (-1.0, inf, nan)),
+     ({"reward_contrast": 1.0}, "reward_contrast=1.0 has no effect without a reward; set reward")],
 )  # fmt: skip
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -1,1 +1,1 @@
-"""Lightning callbacks of training."""
+"""Callbacks of Lightning for training."""

@@ -1,4 +1,4 @@
-"""Attention drawn as training goes: the same validation sentences again and again."""
+"""Plots of attention during training, always for the same validation sentences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
+from typing_extensions import override
 
 from seq2seq.data.collate import batches_of
 from seq2seq.generation.attention_map import attention_maps
@@ -21,7 +22,15 @@ from seq2seq.training.validation import Validation
 
 
 class AttentionPlots(Callback):
-    """Draws the first sentences of the validation split with what the model says of them, into DIRECTORY/step_N."""
+    """Callback that plots the first validation sentences with their generated outputs, into DIRECTORY/step_N.
+
+    Args:
+        directory: Parent directory of the plots.
+        validation: The validation, which holds the records.
+        search: Search that generates the outputs.
+        options: Options of training: number of sentences and how often to draw.
+        task: The task, which knows how to plot a record.
+    """
 
     def __init__(
         self, directory: Path, validation: Validation, search: Search, options: TrainingOptions, task: Task
@@ -30,33 +39,40 @@ class AttentionPlots(Callback):
         self.sentences, self.every = options.num_plots, options.plots_every
         self.validations = 0
 
+    @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw if it is time, while the averaged weights are in the model."""
+        """Draw the plots if they are due, while the averaged weights are in the model."""
         if trainer.sanity_checking:
             return
         self.validations += 1
+        # Without an interval, draw at validations 1, 2, 4, 8, ...: numbers with one bit set.
         due = self.validations % self.every == 0 if self.every else self.validations.bit_count() == 1
         if not (due and trainer.is_global_zero):
             return
         assert isinstance(pl_module, Training)
         paths = list(self._draw(pl_module, self.directory / f"step_{trainer.global_step:07d}"))
+        # Send the plots to W&B too.
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 for path in (path for path in paths if path.suffix == ".png"):
                     logger.log_image(f"attention/{path.stem}", [str(path)], step=trainer.global_step)
 
+    @override
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of validations."""
+        """Return the number of validations so far."""
         return {"validations": self.validations}
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the number of validations."""
+        """Restore the number of validations so far."""
         self.validations = state_dict["validations"]
 
     def _draw(self, module: Training, directory: Path) -> Iterator[Path]:
+        """Draw the attention of each sentence, and yield the paths of the plots."""
         corpus, records = self.validation.corpus, self.validation.records[: self.sentences]
         texts = [record["source"] for record in records]
         for batch in batches_of(texts, corpus.codec, corpus.max_tokens):
+            # Generate outputs, then compute their attention by teacher forcing.
             batch = batch.to(module.device)
             found = [hypotheses[0] for hypotheses in self.search(module.model, batch)]
             for row, seen in enumerate(attention_maps(module.model, corpus.codec, batch, found)):

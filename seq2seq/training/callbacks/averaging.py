@@ -1,7 +1,7 @@
-"""Averages of the weights, which are validated and kept instead of the weights that are trained.
+"""Averages of weights, which validation and the best model use instead of the trained weights.
 
-(Lightning's own ``WeightAveraging`` reads a counter back from the device in each step, and validates initial weights
-until its first update.)
+Lightning's own ``WeightAveraging`` reads a counter from the device in each step, and before its first update it
+validates the initial weights.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from typing_extensions import override
 
 from seq2seq.compat.lightning import ends_update
 from seq2seq.compat.torch import interpolate_
@@ -24,9 +25,9 @@ Weights = list[Tensor]
 
 
 class Averaging(Callback):
-    """Base: the average takes the model's place during validation and under ``state_dict`` in checkpoints.
+    """Base of averages, which replace the weights during validation and under ``state_dict`` in checkpoints.
 
-    The trained weights are in a checkpoint as ``trained_state_dict``. Buffers are not averaged.
+    A checkpoint contains the trained weights as ``trained_state_dict``. Buffers are not averaged.
     """
 
     def __init__(self) -> None:
@@ -35,58 +36,78 @@ class Averaging(Callback):
 
     @abstractmethod
     def update(self, weights: Weights, step: int) -> None:
-        """Follow the weights after an update."""
+        """Update the average after an update of the weights.
+
+        Args:
+            weights: The trained weights.
+            step: Number of updates so far.
+        """
 
     def refresh(self, weights: Weights, step: int) -> None:
-        """Prepare the average for a validation; called again for a step whose validation was broken off."""
+        """Prepare the average for a validation; after an interrupted validation, the same step comes again.
 
+        Args:
+            weights: The trained weights.
+            step: Number of updates so far.
+        """
+
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Move the average to the device: a checkpoint's comes on the CPU."""
+        """Move the average to the device; from a checkpoint it is on the CPU."""
         self.average = [average.to(pl_module.device) for average in self.average]
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the average after each update of the weights."""
+        """Update the average after each update."""
         if ends_update(trainer):
             with torch.no_grad():
                 self.update(list(pl_module.parameters()), trainer.global_step)
 
+    @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the average in."""
+        """Put the average into the model."""
         if not trainer.sanity_checking:
             with torch.no_grad():
                 self.refresh(list(pl_module.parameters()), trainer.global_step)
             self._swap(pl_module)
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the trained weights back."""
+        """Put the trained weights back into the model."""
         if self._swapped:
             self._swap(pl_module)
 
+    @override
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Put the trained weights back where a validation was broken off."""
+        """Put the trained weights back into the model after an interrupted validation."""
         if self._swapped:
             self._swap(pl_module)
 
     @torch.no_grad()
     def _swap(self, module: L.LightningModule) -> None:
+        """Exchange the weights of the model and the average, in place."""
+        # Before the first update there is no average, and nothing is exchanged.
         for parameter, average in zip(module.parameters(), self.average, strict=False):
             trained = parameter.clone()
             parameter.copy_(average)
             average.copy_(trained)
         self._swapped = bool(self.average) and not self._swapped
 
+    @override
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: AveragingState) -> None:
-        """Write both sets of weights; only called outside validation."""
+        """Save both the average and the trained weights; only called outside validation."""
         if self.average:
+            # A shared parameter has several names in ``state_dict``.
             of = {id(p): average for p, average in zip(pl_module.parameters(), self.average, strict=True)}
             averages = {name: of[id(p)] for name, p in pl_module.named_parameters(remove_duplicate=False)}
             checkpoint["trained_state_dict"] = checkpoint["state_dict"]
             checkpoint["state_dict"] = {**checkpoint["state_dict"], **averages}
 
+    @override
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: AveragingState) -> None:
-        """Give the model its trained weights back."""
+        """Load the average, and put the trained weights into the model."""
         if "trained_state_dict" in checkpoint:
             averages = checkpoint["state_dict"]
             self.average = [averages[name].clone() for name, _ in pl_module.named_parameters()]
@@ -94,25 +115,30 @@ class Averaging(Callback):
 
 
 class MovingAverage(Averaging):
-    """a <- d a + (1 - d) w after each update t, d = min(``decay``, (1 + t) / (10 + t)).
+    """Exponential moving average: a <- d a + (1 - d) w after each update t, d = min(``decay``, (1 + t) / (10 + t)).
 
-    The smaller d at the start keeps random weights from lingering. Weights that were ``trained`` before shall linger:
-    the average starts with them, and d is ``decay``. Between what was learnt first and what was learnt then lie weights
-    that do better than either (Wortsman 2022, arXiv:2109.01903).
+    The smaller d at the start makes the average forget the random weights soon. If the weights were trained before,
+    the average starts with them and d is ``decay``, so that it remembers them: weights between those of the first
+    training and those of the second do better than either (Wortsman 2022, arXiv:2109.01903).
+
+    Args:
+        decay: Decay d, between 0 and 1.
+        trained: Whether the initial weights were trained before.
     """
 
     def __init__(self, decay: float, trained: bool = False) -> None:
         super().__init__()
         self.decay, self.trained = decay, trained
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start with the weights as they are, unless training goes on."""
+        """Start with the trained weights of an earlier training, unless this run is resumed."""
         super().on_train_start(trainer, pl_module)
         if self.trained and not self.average:
             self.average = [weight.detach().clone() for weight in pl_module.parameters()]
 
+    @override
     def update(self, weights: Weights, step: int) -> None:
-        """Take one step of the average."""
         if not self.average:
             self.average = [weight.detach().clone() for weight in weights]
         else:
@@ -121,36 +147,50 @@ class MovingAverage(Averaging):
 
 
 class LastAverage(Averaging):
-    """The mean of the weights at the last ``count`` validations (Vaswani et al. 2017, section 6.1: of checkpoints)."""
+    """Mean of the weights at the last ``count`` validations (Vaswani et al. 2017, section 6.1: of checkpoints).
+
+    Args:
+        count: Number of validations.
+    """
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self.snapshots: deque[Weights] = deque(maxlen=count)
-        self.latest = -1  # the step of the last one
+        self.latest = -1  # step of the latest snapshot
 
+    @override
     def update(self, weights: Weights, step: int) -> None:
-        """Do nothing: the average changes at validations only."""
+        """Do nothing: the average changes only at validations."""
 
+    @override
     def refresh(self, weights: Weights, step: int) -> None:
-        """Take the weights in."""
+        """Add the weights as a snapshot, unless it exists already."""
         if step != self.latest:
+            # Keep the snapshots on the CPU to save memory of the device.
             self.snapshots.append([weight.detach().cpu().clone() for weight in weights])
             means = [torch.stack(several).mean(0) for several in zip(*self.snapshots, strict=True)]
             self.average = [mean.to(weight.device) for mean, weight in zip(means, weights, strict=True)]
             self.latest = step
 
+    @override
     def state_dict(self) -> AveragingState:
-        """Return the snapshots, and the step of the last one."""
+        """Return the snapshots, and the step of the latest one."""
         return {"snapshots": list(self.snapshots), "latest": self.latest}
 
+    @override
     def load_state_dict(self, state_dict: AveragingState) -> None:
-        """Restore the snapshots that a checkpoint holds."""
+        """Restore the snapshots from a checkpoint."""
         self.snapshots.extend(state_dict["snapshots"])
         self.latest = state_dict["latest"]
 
 
 def averaging(options: TrainingOptions) -> list[Callback]:
-    """Return the callbacks that ``training.averaging`` asks for."""
+    """Return the callbacks for ``training.averaging``; none for ``none``.
+
+    Args:
+        options: Options of training.
+    """
+    # Weights from ``init_from`` were trained before.
     if options.averaging == "ema":
         return [MovingAverage(options.ema_decay, trained=options.init_from is not None)]
     return [LastAverage(options.average_last)] if options.averaging == "last" else []

@@ -1,4 +1,4 @@
-"""``debug=overfit``: a model that cannot learn one batch by heart has a bug."""
+"""Check by ``debug=overfit``: a model that cannot learn a single batch by heart has a bug."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import nn
+from typing_extensions import override
 
 from seq2seq.errors import UserError
 
@@ -15,33 +16,44 @@ log = logging.getLogger(__name__)
 
 
 class Overfit(Callback):
-    """Trains on one batch until its loss is below ``target`` nats a token, and fails if that never happens."""
+    """Callback that trains on one batch until its loss is low, and fails if this does not happen.
+
+    Args:
+        target: Loss to reach, in nats per token.
+    """
 
     def __init__(self, target: float) -> None:
         self.target = target
-        self.reached = float("inf")
+        self.reached = float("inf")  # loss of the last micro-batch, in nats per token
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop once the loss before this update is below the target."""
+        """Stop training once the loss is below the target."""
+        # Lightning has divided the loss by the number of micro-batches.
         self.reached = float(outputs["loss"]) * trainer.accumulate_grad_batches / max(batch.target_tokens, 1)
         if self.reached < self.target:
             trainer.should_stop = True
 
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Fail unless the loss came below the target."""
+        """Raise an error unless the loss is below the target."""
         steps = trainer.global_step
         if not self.reached < self.target:
             raise UserError(
-                f"debug=overfit: after {steps} updates one batch still costs {self.reached:.4f} nats a token, not less "
-                f"than {self.target}: the model cannot learn it by heart (or give it more with trainer.max_steps=N)"
+                f"debug=overfit: after {steps} updates one batch still costs {self.reached:.4f} nats per token, not "
+                f"less than {self.target}; the model has a bug, or it needs more updates (trainer.max_steps=N)"
             )
-        log.info("debug=overfit: one batch at %.4f nats a token after %d updates", self.reached, steps)
+        log.info("debug=overfit: one batch costs %.4f nats per token after %d updates", self.reached, steps)
 
 
 def without_dropout(model: nn.Module) -> None:
-    """Turn every dropout off, whatever the config says: ``p`` of dropout modules, ``dropout`` of all others."""
+    """Turn off all dropout of a model.
+
+    Args:
+        model: The model. ``p`` of its dropout modules and ``dropout`` of all other modules become 0.
+    """
     for module in model.modules():
         for name in ("p", "dropout"):
             if isinstance(getattr(module, name, None), float):

@@ -1,4 +1,4 @@
-"""The figures of a run as it goes: losses, rates and speeds, read from the device at the logging interval only."""
+"""Logged values of training: losses, rates and speed, read from the device only when they are logged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from typing_extensions import override
 
 from seq2seq.compat.lightning import ends_update
 from seq2seq.training.csv_logger import CSVLogger
@@ -15,60 +16,70 @@ from seq2seq.training.module import Training
 
 
 class Throughput(Callback):
-    """Sends ``train/*`` every so many updates and ``validation/*`` to the loggers.
+    """Callback that sends ``train/*`` at regular updates and ``validation/*`` to the loggers.
 
-    ``tokens`` are real target tokens, ``seconds`` those of training; validation and what precedes training count in
-    neither. Both go on in a resumed run.
+    ``tokens`` counts real target tokens. ``seconds`` counts the time of training, without validation and without the
+    time before training. A resumed run continues both.
+
+    Args:
+        every: Number of updates between two logs.
     """
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self.latest: dict[str, float] = {}  # the last figures of training
+        self.latest: dict[str, float] = {}  # the last logged values of training
         self.tokens, self.seconds = 0.0, 0.0
-        self._since = 0.0  # when the clock was last looked at
-        self._window = 0.0  # seconds of training since the last figures
+        self._since = 0.0  # time of the last look at the clock
+        self._window = 0.0  # seconds of training since the last log
         self._restored: dict[str, Any] | None = None
 
     @property
     def speed(self) -> float:
-        """Return target tokens per second, of the whole training."""
+        """Target tokens per second, over the whole training."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock; what a broken-off run logged after its checkpoint is forgotten, as it comes again."""
+        """Start the clock, and remove log rows after the checkpoint: the resumed run logs them again."""
         assert isinstance(pl_module, Training)
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
                 logger.rewind(trainer.global_step)
+        # The stored sums include all processes, so only one of them restores the sums.
         if self._restored is not None and trainer.is_global_zero:
             pl_module.update.sums.put(self._restored["sums"], pl_module.device)
         self._since = time.perf_counter()
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log the figures, if it is time."""
+        """Log the values of training if they are due."""
         if trainer.global_step % self.every == 0 and ends_update(trainer):
             self._report(trainer, pl_module)
 
+    @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the figures so far and stop the clock."""
+        """Log the values so far, and stop the clock."""
         if not trainer.sanity_checking:
             self._report(trainer, pl_module)
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the scores and start the clock."""
+        """Log the scores, and start the clock."""
         assert isinstance(pl_module, Training)
         if not trainer.sanity_checking:
             _send(trainer, {f"validation/{name}": value for name, value in pl_module.validation.scores.items()})
             self._since = time.perf_counter()
 
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the last figures."""
+        """Log the last values."""
         self._report(trainer, pl_module)
 
+    @override
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Write the counts of the run, and the sums of the next figures."""
+        """Save the counts of the run and the sums that are not logged yet."""
         assert isinstance(pl_module, Training)
         checkpoint["curves"] = {
             "tokens": self.tokens,
@@ -77,20 +88,24 @@ class Throughput(Callback):
             "sums": pl_module.update.sums.totals(),
         }
 
+    @override
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Restore the counts: of a run that was stopped after its last update they are what its results say."""
+        """Restore the counts; a run that is resumed after its last update reports them."""
         assert isinstance(pl_module, Training)
         self._restored = checkpoint["curves"]
         self.tokens, self.seconds = self._restored["tokens"], self._restored["seconds"]
         pl_module.update.guard.skipped = self._restored["skipped"]
 
     def _report(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Log the values of training since the last log."""
+        # Read the sums from the device, and the clock.
         assert isinstance(module, Training)
         module.update.guard.look()
         sums = module.update.sums.take()
         now = time.perf_counter()
         self._window += now - self._since
         self._since = now
+        # Divide by the numbers of tokens and updates.
         updates, tokens = sums.pop("updates", 0), sums.pop("tokens", 0)
         figures = {"skipped": float(module.update.guard.skipped)}
         if tokens:
@@ -105,6 +120,7 @@ class Throughput(Callback):
                 **figures,
             }
             self.tokens, self.seconds, self._window = self.tokens + tokens, self.seconds + self._window, 0.0
+        # Without updates, log only a new number of skipped ones.
         elif figures["skipped"] == self.latest.get("skipped", 0):
             return
         self.latest |= figures
@@ -112,5 +128,6 @@ class Throughput(Callback):
 
 
 def _send(trainer: L.Trainer, figures: dict[str, float]) -> None:
+    """Send values to all loggers."""
     for logger in trainer.loggers:
         logger.log_metrics({"epoch": trainer.current_epoch, **figures}, step=trainer.global_step)
