@@ -102,13 +102,13 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
 
     # Average over the steps of all records.
     erased = f"one source word for each step that attends any|p at least 1e-8|{how}"
-    for name, rows, unit in (
+    for name, rows, quantity in (
         ("erased_attended", [(one.lost, one.count) for one in steps], "nats of log p(y_t) lost|the most attended"),
         ("erased_random", [(one.lost_random, one.count) for one in steps], "nats of log p(y_t) lost|any other"),
         ("flips_attended", [(one.flipped, one.count) for one in steps], "share of steps|the most attended"),
         ("flips_random", [(one.flipped_random, one.count) for one in steps], "share of steps|any other"),
     ):
-        shares[name] = MetricResult.share(rows, f"{unit}|{erased}")
+        shares[name] = MetricResult.share(rows, f"{quantity}|{erased}")
     rows = [(one.tau, one.compared) for one in steps]
     shares["gradient_tau"] = MetricResult.share(rows, f"Kendall tau-b|weights, gradient x input|{how}")
     return {name: score for name, score in shares.items() if score is not None}

@@ -143,7 +143,7 @@ def fragments(document: Sequence[str], summary: Sequence[str]) -> list[tuple[int
 
 
 def _common(document: Sequence[str], place: int, summary: Sequence[str], start: int) -> int:
-    """Return the number of equal words from ``place`` of the document and ``start`` of the summary on."""
+    """Return the length of the common run of words from ``place`` in the document and ``start`` in the summary."""
     length = 0
     while (
         place + length < len(document)

@@ -33,7 +33,7 @@ class Pointing(NamedTuple):
 def pointing(
     weights: ArrayLike, cells: ArrayLike, extent: Sequence[float], target: ArrayLike, regions: Sequence[Boxes]
 ) -> Pointing:
-    """Return the counts of the words of a caption that attend the object that they name, and those of baselines.
+    """Return the number of words of a caption that attend the object they name, and the numbers of baselines.
 
     Args:
         weights: Attention between pieces and cells (T, S).

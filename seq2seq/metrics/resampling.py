@@ -1,4 +1,4 @@
-"""Corpus metrics as functions of sums over records. They allow to resample records without scoring them again.
+"""Corpus metrics as functions of sums over records. Records can then be resampled without a new scoring.
 
 A metric has K numbers for each record (``MetricResult.per_record``), that is, a matrix (N, K) for N records. The score
 of any sample of records, with repetition, is a function of the sum of its rows (``Metric.from_sums``). A row of zeros

@@ -26,7 +26,7 @@ WORD = rf"(?V1)[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{UNSPACED}]]+"
 """Pattern of a word in any script, for the package ``regex``."""
 _SPACE = "▁"  # SentencePiece marks the start of a word with it
 _UNKNOWN = "\ufffd"  # stands for a piece that does not show its characters; no text contains it
-_BYTE = re.compile("<0x[0-9A-F]{2}>")  # SentencePiece writes one byte of a character so
+_BYTE = re.compile("<0x[0-9A-F]{2}>")  # SentencePiece's notation of one byte of a character
 
 
 def spoken(text: str) -> list[str]:
@@ -110,7 +110,7 @@ def merge(weights: ArrayLike, source: ArrayLike, target: ArrayLike) -> Array:
     a, p, q = np.asarray(weights, dtype=np.float64), np.asarray(source), np.asarray(target)
     if a.shape != (len(q), len(p)):
         raise ValueError(f"weights {a.shape} do not match {len(q)} target pieces and {len(p)} source pieces")
-    # Sum over the pieces of source words, then over the pieces of target words; divide by the number of the latter.
+    # Sum over the pieces of source words, then over the pieces of target words; divide by the number of target pieces.
     total, counts = _by_word(_by_word(a.T, p).T, q), _by_word(np.ones((len(q), 1)), q)
     return np.divide(total, counts, out=np.zeros_like(total), where=counts > 0)
 
@@ -149,7 +149,7 @@ def about_predicted(weights: ArrayLike, rows: str = "predicted") -> Array:
 
 def _surface(piece: str) -> str:
     """Return the characters of a piece; none for a special token, a placeholder for an unknown token or a byte."""
-    # The characters of such a piece are unknown; one placeholder allows to align it with a word.
+    # The characters of such a piece are unknown; the placeholder is aligned with a word instead.
     if piece == SPECIALS[UNK] or _BYTE.fullmatch(piece):
         return _UNKNOWN
     return "" if piece in SPECIALS else piece.replace(_SPACE, "")

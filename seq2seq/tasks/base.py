@@ -27,7 +27,7 @@ RecordChange = Callable[[Sequence[Record]], list[Record]]
 
 @dataclass(frozen=True)
 class ScoredRecords:
-    """Records with their outputs, for ``Task.scores``. Lists are of the same N records in the same order."""
+    """Records with their outputs, for ``Task.scores``. The first three lists are of the same N records in the same order."""
 
     records: Sequence[Record]
     outputs: Sequence[str]  # output for each record
