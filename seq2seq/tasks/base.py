@@ -27,7 +27,7 @@ RecordChange = Callable[[Sequence[Record]], list[Record]]
 
 @dataclass(frozen=True)
 class ScoredRecords:
-    """Records with their outputs, for ``Task.scores``. The first three lists are of the same N records in the same order."""
+    """N records with their outputs and references, in the same order, for ``Task.scores``."""
 
     records: Sequence[Record]
     outputs: Sequence[str]  # output for each record
