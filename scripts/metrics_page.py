@@ -1,9 +1,9 @@
 """Write the tables of docs/metrics.md from the table of metrics.
 
     python scripts/metrics_page.py           # write the page
-    python scripts/metrics_page.py --check   # exit with 1 where the page is not what the table says
+    python scripts/metrics_page.py --check   # exit with 1 if the page differs from the table
 
-What the page says above the first table is written by hand and stays.
+The text above the first table is written by hand and stays as it is.
 """
 
 from __future__ import annotations
@@ -30,23 +30,35 @@ BETTER = {True: "higher", False: "lower", None: ""}
 
 
 def tables() -> str:
-    """Return a table for each group of metrics, in Markdown."""
+    """Return a Markdown table for each group of metrics."""
     parts = []
     for group in get_args(Group):
         rows = [row(metric) for metric in METRICS if metric.group == group]
-        lines = ["| name | what it says | unit | better | needs |", "|---|---|---|---|---|", *rows]
+        lines = ["| name | description | unit | better | needs |", "|---|---|---|---|---|", *rows]
         parts.append(f"## {TITLES[group]}\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
 def row(metric: Metric) -> str:
-    """Return the line of one metric."""
+    """Return the line of one metric in its table.
+
+    Args:
+        metric: Metric, or a family of metrics.
+    """
     cells = (f"`{metric.name}`", metric.description, metric.unit, BETTER[metric.higher_is_better], metric.needs)
     return f"| {' | '.join(cells)} |"
 
 
 def page(text: str) -> str:
-    """Return the page ``text`` with today's tables."""
+    """Return a page with current tables.
+
+    Args:
+        text: Text of the page, whose part above the mark is kept.
+
+    Raises:
+        ValueError: The page has no mark.
+    """
+    # Replace all text below the mark.
     above, mark, _ = text.partition(MARK)
     if not mark:
         raise ValueError(f"{PAGE} has no line {MARK}")
@@ -54,10 +66,13 @@ def page(text: str) -> str:
 
 
 def main() -> int:
-    """Write the page, or compare it."""
+    """Write the page, or compare it with the table; return the exit code."""
+    # Read the options.
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare the page and write nothing")
     options = parser.parse_args()
+
+    # Compare or write the page.
     before = PAGE.read_text(encoding="utf-8")
     if options.check:
         return int(page(before) != before)

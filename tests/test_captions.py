@@ -292,8 +292,8 @@ def test_text_has_no_images_to_shuffle(run: Path) -> None:
     ("lines", "message"),
     mostly_slow(
         [
-            (["data=toy_captioning", "encoder=rnn"], "RNNEncoder can't read data=toy_captioning, which is images"),
-            (["encoder=cnn"], "CNNEncoder can't read data=toy_translation, which is text"),
+            (["data=toy_captioning", "encoder=rnn"], "RNNEncoder cannot read data=toy_captioning, which is images"),
+            (["encoder=cnn"], "CNNEncoder cannot read data=toy_translation, which is text"),
             (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=video"),
             (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=video"),
             (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* images have none"),

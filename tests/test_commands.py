@@ -86,7 +86,7 @@ def test_right_command_lines_pass(typed: list[str]) -> None:
             ("trainer.precision=bf17", "must be one of .*bf16-mixed"),
             ("trainer.accelerator=tpuu", "tpuu"),
             ("trainer.logger=true", "trainer.logger is set by the application"),
-            ("task.metrics=[bleuu]", "no metric bleuu; there are bleu"),
+            ("task.metrics=[bleuu]", "bleuu is not a metric of outputs; choose from bleu"),
             ("task.metrics=[spice]", r"task\.metrics: spice: .*"),
             ("data=parallel_text", r"required, but not given: .*data\.source"),
             ("loss._target_=os.system", "os.system is refused"),

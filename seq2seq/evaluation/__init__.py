@@ -1,1 +1,1 @@
-"""Scoring a trained model: metrics over a split, gold links, faithfulness, controls, efficiency."""
+"""Evaluation of a trained model: metrics of a split, gold annotations, faithfulness, controls and efficiency."""

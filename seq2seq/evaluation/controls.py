@@ -1,4 +1,4 @@
-"""What a score owes to the source, or to attention: the same records or the same model with something taken away."""
+"""Controls of an evaluation: they change the records or the attention, to measure how much a score depends on them."""
 
 from __future__ import annotations
 
@@ -18,29 +18,47 @@ OF_ATTENTION = {f"{name}_attention": intervention for name, intervention in INTE
 
 
 class Control:
-    """What is changed before records are scored (``evaluation.control``): the records, or where attention looks.
+    """Change of the records or of the attention before records are scored (``evaluation.control``).
 
     Args:
-        task: Which controls of records there are (``Task.controls``).
-        control: The name of one of them, or of a change of attention; None changes nothing.
+        task: Task, which defines the controls of records (``Task.controls``).
+        control: Name of a control of records or of attention (``OF_ATTENTION``); None for no change.
+
+    Raises:
+        UserError: The control is unknown.
     """
 
     def __init__(self, task: Task, /, control: str | None = None) -> None:
         known = [*task.controls, *OF_ATTENTION]
         if control is not None and control not in known:
             name = type(task).__name__
-            raise UserError(f"evaluation.control={control} is none of: {', '.join(known)} (of task {name})")
+            raise UserError(f"evaluation.control={control} is none of: {', '.join(known)} (for task {name})")
         self.change_records = task.controls.get(control or "")
         self.change_attention = OF_ATTENTION.get(control or "")
 
     def __call__(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Return the records to score."""
+        """Return the records to score.
+
+        Args:
+            records: Records of the split.
+        """
         return records if self.change_records is None else self.change_records(records)
 
     def around(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Let ``model`` attend as the control has it, within the block."""
+        """Return a context in which the attention of a model is changed.
+
+        Args:
+            model: Model, changed in place for the time of the context.
+        """
         return nullcontext() if self.change_attention is None else self.change_attention(model)
 
     def search(self, search: Search) -> Search:
-        """Return ``search`` under the control. Averaged rows are those of the output that is found without it."""
+        """Return the search that finds the outputs under the control.
+
+        Averaged attention needs the attention of a whole output. It is that of the output found without the control.
+
+        Args:
+            search: Search without the control.
+        """
+        # Decode once without the control, and once with the mean attention of the first output.
         return SecondPass(plain=search, change=averaged_over) if self.change_attention is averaged else search

@@ -1,4 +1,7 @@
-"""What a model takes: arithmetic and memory of its passes, and how fast it decodes. Training's time is ``fit``'s."""
+"""Efficiency of a model: operations and memory of its passes, and speed of decoding.
+
+``seq2seq.training.fit`` measures the time of training.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +22,45 @@ from seq2seq.loss import Criterion, teacher_forced
 from seq2seq.runtime.memory import allocated, allocated_on_gpu
 from seq2seq.search.base import evaluating
 
-MAX_RECORDS = 32  # records
+MAX_RECORDS = 32  # records whose operations are counted
 
 
 def cost(trained: TrainedModel, records: Sequence[Record], scored: EvaluationResult) -> dict[str, Any]:
-    """Return ``flops_per_token`` of a forward pass, and ``decoding``: sentences and seconds, attention included."""
-    said = sum(1 for one in scored.generations if one.outputs)
-    rate = said / scored.search_seconds if scored.search_seconds else None
-    found: dict[str, Any] = {
-        "decoding": {"sentences": said, "seconds": scored.search_seconds, "sentences_per_second": rate}
+    """Return the costs of decoding and of a forward pass.
+
+    Args:
+        trained: Trained model.
+        records: Records of a split; the first ``MAX_RECORDS`` are used for ``flops_per_token``.
+        scored: Result of the evaluation of the split.
+
+    Returns:
+        ``decoding``, with the number of decoded sentences, the seconds (computation of attention included) and the
+        rate; and ``flops_per_token``, if it can be measured.
+    """
+    decoded = sum(1 for generation in scored.generations if generation.outputs)
+    rate = decoded / scored.search_seconds if scored.search_seconds else None
+    costs: dict[str, Any] = {
+        "decoding": {"sentences": decoded, "seconds": scored.search_seconds, "sentences_per_second": rate}
     }
     if (flops := flops_per_token(trained, records[:MAX_RECORDS])) is not None:
-        found["flops_per_token"] = flops
-    return found
+        costs["flops_per_token"] = flops
+    return costs
 
 
 def flops_per_token(trained: TrainedModel, records: Sequence[Record]) -> float | None:
-    """Return the floating-point operations per target token of the teacher-forced forward pass, output layer included.
+    """Return the floating-point operations per target token of the teacher-forced forward pass.
 
-    One record at a time is passed. Those of matrix products and convolutions count, a multiplication and an addition as
-    two; those that go number by number (tanh, softmax) do not. None without a record that can be read.
+    The output layer is included. Operations of matrix products and convolutions count, where a multiplication and an
+    addition are two operations. Elementwise operations (tanh, softmax) do not count.
+
+    Args:
+        trained: Trained model.
+        records: Records to pass, one at a time.
+
+    Returns:
+        Operations per token; None if no record can be read.
     """
+    # max_tokens=1 puts each record into a batch of its own, so that there is no padding.
     counter, tokens = FlopCounterMode(display=False), 0
     with torch.no_grad(), evaluating(trained.model), _countable(), counter:
         for record in records:
@@ -52,15 +73,26 @@ def flops_per_token(trained: TrainedModel, records: Sequence[Record]) -> float |
 def update_memory(
     trained: TrainedModel, criterion: Criterion, records: Sequence[Record], max_tokens: int
 ) -> int | None:
-    """Return the most bytes that the forward and backward pass of one batch of the longest ``records`` hold at once.
+    """Return the peak memory of the forward and backward pass of one batch of the longest records, in bytes.
 
-    These are activations and gradients in fp32, neither weights nor the optimiser's state. None without a batch, or
-    without room for it beside what training still holds.
+    It consists of activations and gradients in fp32, without weights and the state of the optimiser.
+
+    Args:
+        trained: Trained model.
+        criterion: Training loss.
+        records: Records of a split.
+        max_tokens: Maximum number of tokens of a batch.
+
+    Returns:
+        Bytes; None if there is no batch, or if it does not fit in memory beside the data that training still holds.
     """
+    # Batches start with the longest records.
     batch = next(batches(trained, records, max_tokens), None)
     if batch is None:
         return None
     measure = allocated if trained.device.type == "cpu" else allocated_on_gpu
+
+    # A copy of the model and forked generators keep the run as it is.
     try:
         model = copy.deepcopy(trained.model).train()
         with torch.random.fork_rng():
@@ -69,14 +101,16 @@ def update_memory(
                     teacher_forced(model, batch, need_weights=criterion.needs_weights), batch
                 ).total.backward()
             )
-    except torch.OutOfMemoryError:  # no reason to lose a run's results
+    except torch.OutOfMemoryError:
+        # The results of the run matter more than this measurement.
         return None
 
 
 @contextmanager
 def _countable() -> Iterator[None]:
-    """Compute an LSTM and fused attention from the products that are counted."""
+    """Compute LSTMs and fused attention by matrix products, which the counter sees."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of TF32 on Intel's GPUs
+        # Ignore a warning about TF32 on GPUs of Intel.
+        warnings.simplefilter("ignore")
         with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
             yield

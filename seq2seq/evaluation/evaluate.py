@@ -1,7 +1,4 @@
-"""What a trained model makes of a list of records: its outputs, and how good they and their alignments are.
-
-Letters: T target pieces, S source pieces, I source words, J target words.
-"""
+"""Evaluation of a trained model on a list of records: outputs, metrics, attention and links."""
 
 from __future__ import annotations
 
@@ -41,22 +38,27 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class EvaluationResult:
-    """Of N records, in their order."""
+    """Results of N records, in their order."""
 
-    generations: list[Generation]  # attention is kept for the first ``plots`` alone
-    attention_statistics: list[dict[str, float]]  # of attention, a sentence each
-    links: list[frozenset[Link]]  # between the words of source and output
-    record_sums: list[dict[str, Sequence[float]]]  # what each record adds to each figure (``metrics.resampling``)
-    metrics: dict[str, MetricResult] = field(default_factory=dict)
-    attention_records: list[AttentionRecord] = field(default_factory=list)  # of the first ``examples``
-    search_seconds: float = 0.0  # that search took, attention included
+    generations: list[Generation]  # outputs; only the first ``plots`` keep their attention
+    attention_statistics: list[dict[str, float]]  # statistics of the attention of each output
+    links: list[frozenset[Link]]  # links between the words of source and output
+    record_sums: list[dict[str, Sequence[float]]]  # numbers that each record adds to metrics (``metrics.resampling``)
+    metrics: dict[str, MetricResult] = field(default_factory=dict)  # results by name of the metric
+    attention_records: list[AttentionRecord] = field(default_factory=list)  # attention of the first ``examples``
+    search_seconds: float = 0.0  # duration of search, computation of attention included
 
     def add(self, metrics: Mapping[str, MetricResult], places: Sequence[int] | None = None) -> None:
-        """Add figures of all records, or of those at ``places``."""
+        """Add metrics of all records, or of some of them.
+
+        Args:
+            metrics: Results by name of the metric.
+            places: Indices of the records that the metrics are of; None for all records.
+        """
         self.metrics |= metrics
         places = range(len(self.record_sums)) if places is None else places
-        for place, mine in zip(places, by_record(metrics, len(places)), strict=True):
-            self.record_sums[place] |= mine
+        for place, sums in zip(places, by_record(metrics, len(places)), strict=True):
+            self.record_sums[place] |= sums
 
 
 def score_records(
@@ -69,28 +71,46 @@ def score_records(
     plots: int,
     examples: int = 0,
 ) -> EvaluationResult:
-    """Return the outputs of ``records`` and all figures of them.
+    """Return the outputs of records and all their metrics.
 
-    The likelihood of the references, and the agreement of attention with gold annotations where there are any, are
-    measured with the references forced on the model. ``task`` names the ``metrics`` of the outputs and adds figures of
-    its own. The attention of the first ``examples`` is kept.
+    The likelihood of the references, and the agreement of attention with gold annotations, are measured with the
+    references forced on the model (teacher forcing).
+
+    Args:
+        trained: Trained model.
+        records: Records to score.
+        search: Search that finds the outputs.
+        task: Task, which names the metrics of outputs (``Task.metrics``) and adds its own (``Task.scores``).
+        max_tokens: Maximum number of tokens of a batch.
+        plots: Number of first records whose attention is kept for plots.
+        examples: Number of first records whose cross-attention is kept for comparisons.
+
+    Raises:
+        UserError: No record can be scored.
     """
+    # Search outputs and score them.
     sources = [record["source"] for record in records]
     result, maps = translate(trained, sources, search, max_tokens=max_tokens, plots=plots, examples=examples)
     references = [list(record.get("references") or [record["target"]]) for record in records]
-    outputs = [one.text for one in result.generations]
+    outputs = [generation.text for generation in result.generations]
     result.add(score(task.metrics, outputs, references))
     result.add(likelihood(trained, records, max_tokens))
+
+    # Compare the attention of references with gold annotations.
     places = [n for n, record in enumerate(records) if n in maps or has_gold(record)]
-    maps_of_references = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
-    references_seen = {n: one for n, one in maps_of_references.items() if one is not None}
-    for those, figures in gold_metrics(references_seen, records):
-        result.add(figures, those)
-    for place, one in sorted(maps.items()):
-        reference = references_seen.get(place)
+    forced_maps = dict(zip(places, forced(trained, [records[n] for n in places], max_tokens), strict=True))
+    reference_maps = {n: reference_map for n, reference_map in forced_maps.items() if reference_map is not None}
+    for record_indices, metrics in gold_metrics(reference_maps, records):
+        result.add(metrics, record_indices)
+
+    # Keep the attention of the first records.
+    for place, output_map in sorted(maps.items()):
+        reference = reference_maps.get(place)
         words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
-        result.attention_records.append(one.to_record(place, words))
-    readable = [records[n] for n in references_seen]
+        result.attention_records.append(output_map.to_record(place, words))
+
+    # Add the metrics of the task and the mean statistics of attention.
+    readable = [records[n] for n in reference_maps]
     result.add(task.scores(ScoredRecords(records, outputs, references, readable, trained.codec)))
     for name, value in behaviour.average(row for row in result.attention_statistics if row).items():
         result.metrics[f"attention_{name}"] = MetricResult(value, behaviour.HOW)
@@ -100,7 +120,19 @@ def score_records(
 def translate(
     trained: TrainedModel, sources: Sequence[str], search: Search, *, max_tokens: int, plots: int, examples: int = 0
 ) -> tuple[EvaluationResult, dict[int, AttentionMap]]:
-    """Return outputs, attention statistics and word links of each source; the attention of the first ``examples``."""
+    """Return the outputs of sources, with attention statistics and word links.
+
+    Args:
+        trained: Trained model.
+        sources: Sources of N records.
+        search: Search that finds the outputs.
+        max_tokens: Maximum number of tokens of a batch.
+        plots: Number of first records whose attention is kept for plots.
+        examples: Number of first records whose cross-attention is returned.
+
+    Returns:
+        The results, without metrics; and the cross-attention of the first records by index.
+    """
     result = EvaluationResult(
         [Generation(source, []) for source in sources],
         [{} for _ in sources],
@@ -108,24 +140,38 @@ def translate(
         [{} for _ in sources],
     )
     maps: dict[int, AttentionMap] = {}
-    began = time.monotonic()
+    start = time.monotonic()
     stream = trained.stream(sources, search, return_attention=True, max_tokens=max_tokens)
-    for place, one in tqdm(stream, total=len(sources), desc="translating", unit=" sentences", disable=None):
-        assert one.attention is not None
-        result.attention_statistics[place], result.links[place] = one.attention.statistics(), one.attention.links()
-        result.generations[place] = one if place < plots else replace(one, attention=None)
+    for place, generation in tqdm(stream, total=len(sources), desc="generating", unit=" outputs", disable=None):
+        attention = generation.attention
+        assert attention is not None
+        result.attention_statistics[place], result.links[place] = attention.statistics(), attention.links()
+        # The attention of all records would fill the memory.
+        result.generations[place] = generation if place < plots else replace(generation, attention=None)
         if place < examples:
-            maps[place] = one.attention.crossing()
-    result.search_seconds = time.monotonic() - began
+            maps[place] = attention.crossing()
+    result.search_seconds = time.monotonic() - start
     return result, maps
 
 
 def likelihood(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> dict[str, MetricResult]:
-    """Return how well the references are predicted, teacher-forced and without smoothing."""
+    """Return perplexity and accuracy of the references, with teacher forcing and without label smoothing.
+
+    Args:
+        trained: Trained model.
+        records: Records to score.
+        max_tokens: Maximum number of tokens of a batch.
+
+    Returns:
+        Results by name of the metric.
+
+    Raises:
+        UserError: No record can be scored.
+    """
     rows = predicted(trained, records, max_tokens)
     nll, tokens, correct = rows.sum(0).tolist()
     if not tokens:
-        raise UserError("there is nothing to score: no record has a target that can be read with its source")
+        raise UserError("records: nothing to score, because no record has a source and a target that can be read")
     signature = f"teacher-forced|{tokens:.0f} tokens with </s>|{spelling(trained)}"
     return {
         "perplexity": MetricResult(perplexity(nll, tokens), signature, rows[:, :2].tolist()),
@@ -134,16 +180,27 @@ def likelihood(trained: TrainedModel, records: Sequence[Record], max_tokens: int
 
 
 def spelling(trained: TrainedModel) -> str:
-    """Return what figures per token depend on: the vocabulary (its size and digest), and whether words are copied."""
+    """Return the part of a signature for metrics per token: size and digest of the vocabulary, and copying.
+
+    Args:
+        trained: Trained model.
+    """
     target = trained.codec.target
     copying = "|copying" if trained.model.decoder.pointer is not None else ""
     return f"vocabulary {len(target)} {hashlib.sha256(target.model).hexdigest()[:8]}{copying}"
 
 
 def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> NDArray[np.float64]:
-    """Return (N, 3) of the references: -log p in nats, tokens, and how many of them the model ranks first.
+    """Return the likelihood of each reference, with teacher forcing.
 
-    A record that can't be read has zeros.
+    Args:
+        trained: Trained model.
+        records: N records.
+        max_tokens: Maximum number of tokens of a batch.
+
+    Returns:
+        Array (N, 3): -log p in nats, number of tokens, and number of tokens that the model ranks first. A record that
+        cannot be read has zeros.
     """
     result = np.zeros((len(records), 3))
     with torch.inference_mode(), evaluating(trained.model):
@@ -151,6 +208,7 @@ def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int)
             predictions = teacher_forced_nll(trained.model, batch)
             columns = (predictions.per_token, batch.target_mask, predictions.correct)
             sums = torch.stack([column.double().sum(1) for column in columns], 1)
+            # Batches are sorted by length; ``index`` holds the place of each row among the records.
             result[batch.index.cpu()] = sums.cpu()
     return result
 
@@ -158,13 +216,22 @@ def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int)
 def forced(
     trained: TrainedModel, records: Sequence[Record], max_tokens: int, *, plots: int = 0
 ) -> list[AttentionMap | None]:
-    """Return the attention of each record's target, forced on the model; None where an image can't be read any more.
+    """Return the attention of each record while its target is forced on the model (teacher forcing).
 
-    All weights, of which there are many, are kept for the first ``plots`` alone, the alignment for all.
+    Args:
+        trained: Trained model.
+        records: N records.
+        max_tokens: Maximum number of tokens of a batch.
+        plots: Number of first records that keep the weights of all heads and layers, which take much memory. All other
+            records keep the alignment only.
+
+    Returns:
+        N attention maps; None for a record whose image cannot be read any more.
     """
     maps: dict[int, AttentionMap] = {}
     for batch in batches(trained, records, max_tokens):
         assert batch.target is not None
+        # Treat targets, without <s> and </s>, as hypotheses of a search.
         targets = [ids[1 : ids.index(EOS)] for ids in batch.target.tolist()]
         chosen = [Hypothesis(tokens, score=0.0, log_prob=0.0, finished=True) for tokens in targets]
         for place, reference_map in zip(batch.index.tolist(), trained.attention(batch, chosen), strict=True):
@@ -173,9 +240,16 @@ def forced(
 
 
 def batches(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> Iterator[Batch]:
-    """Yield the records as tensors on the model's device, longest first."""
+    """Yield batches of records on the device of the model, longest records first.
+
+    Args:
+        trained: Trained model.
+        records: Records to batch.
+        max_tokens: Maximum number of tokens of a batch.
+    """
     examples = [trained.codec(record) for record in records]
     for places in sorted_batches(*lengths(examples), max_tokens):
         batch = collate([examples[place] for place in places], places.tolist())
+        # A batch without readable records has a negative index.
         if batch.index[0] >= 0:
             yield batch.to(trained.device)

@@ -1,17 +1,19 @@
 """Faithfulness of attention: ablation, erasure and agreement with gradients.
 
-References are forced on the model. For each step t, the word y_t that it predicts is measured:
+References are forced on the model (teacher forcing). Three groups of metrics measure how the prediction of y_t at each
+step t depends on attention:
 
-interventions  increase of the loss of references, in nats per token, with uniform attention, with permuted weights,
-               with the weights of the first step or with the mean of all steps (``attention/interventions.py``; Jain &
-               Wallace 2019, arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626)
-erasing        what log p(y_t) loses, in nats, and how often the likeliest word changes, if the source word that step t
-               attends most is replaced by <unk> (a cell or a frame of an image by grey), beside any other word, drawn;
-               of several attended alike one is drawn, and steps that attend no source word are left out (Serrano &
-               Smith 2019, arXiv:1906.03731, who erase weights; DeYoung 2020, arXiv:1911.03429, section 4); of a record
-               over some 500 pieces the first steps (``MAX_WORK``)
-gradients      Kendall's tau-b between a step's weights and |x . d log p(y_t) / dx| over source words, x the embedding
-               of a word or what the encoder made of a cell (Jain & Wallace 2019, section 4.1)
+interventions  Increase of the loss of references, in nats per token, with uniform attention, with permuted weights,
+               with the weights of the first step, or with the mean of all steps (``attention/interventions.py``; Jain &
+               Wallace 2019, arXiv:1902.10186; Wiegreffe & Pinter 2019, arXiv:1908.04626).
+erasure        Decrease of log p(y_t), in nats, and share of steps whose most likely word changes, if the source word
+               that step t attends most is replaced by <unk> (a cell or a frame of an image by grey). The same is
+               measured for another source word, drawn at random. Of several equally attended words, one is drawn.
+               Steps that attend no source word are left out. Of a record of more than about 500 pieces, only the first
+               steps are measured (``MAX_WORK``). (Serrano & Smith 2019, arXiv:1906.03731, who erase weights; DeYoung
+               2020, arXiv:1911.03429, section 4.)
+gradients      Kendall's tau-b between the weights of a step and |x . d log p(y_t) / dx| over source words. x is the
+               embedding of a word, or the output of the encoder for a cell (Jain & Wallace 2019, section 4.1).
 
 Letters: T target pieces, S source pieces, I source words (or cells), R rows of a batch, each for one step.
 """
@@ -42,14 +44,15 @@ from seq2seq.metrics.faithfulness import kendall
 from seq2seq.metrics.words import summed
 from seq2seq.search.base import differentiable, evaluating
 
-ERASED_PIXEL = 128
-MIN_LOG_PROB = log(1e-8)  # of log p: a word that could only be copied has none left once its source is gone
-TIE_TOLERANCE = 1e-6  # weights that differ by less, relatively, are alike
-MAX_LOG_PROBS = 2**25  # log-probabilities at a time
+ERASED_PIXEL = 128  # grey
+MIN_LOG_PROB = log(1e-8)  # least log p: a word that can only be copied has probability 0 without its source word
+TIE_TOLERANCE = 1e-6  # weights with a smaller relative difference count as equal
+MAX_LOG_PROBS = 2**25  # log-probabilities in memory at once
 MAX_WORK = 2**18
-"""Steps of a record times its longer side, source or steps: of a longer record the first steps alone are looked at.
+"""Maximum of the number of steps times the longer side of a record (source or steps).
 
-Each step is a pass over the whole record, so that their cost grows with the third power of its length.
+Of a longer record, only the first steps are measured. Each step is a pass over the whole record, so that the cost grows
+with the third power of its length.
 """
 
 
@@ -58,90 +61,123 @@ class DecodingSteps:
     """Sums over the decoding steps of a record."""
 
     count: int = 0  # steps that attend a source word
-    lost: float = 0.0
-    lost_random: float = 0.0
-    flipped: int = 0
-    flipped_random: int = 0
-    tau: float = 0.0
-    compared: int = 0  # steps that have a tau
+    lost: float = 0.0  # decrease of log p(y_t) without the most attended word, in nats
+    lost_random: float = 0.0  # the same without another word
+    flipped: int = 0  # steps whose most likely word changes without the most attended word
+    flipped_random: int = 0  # the same without another word
+    tau: float = 0.0  # Kendall's tau-b
+    compared: int = 0  # steps for which tau is defined
 
 
 def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> dict[str, MetricResult]:
-    """Return the figures of these records; {} where there are none that can be read."""
+    """Return the metrics of the faithfulness of attention.
+
+    Args:
+        trained: Trained model.
+        records: Records to measure.
+        max_tokens: Maximum number of tokens of a batch.
+
+    Returns:
+        Results by name of the metric; empty if no record can be read.
+    """
     if not records:
         return {}
     how = f"references forced|{len(records)} records|{spelling(trained)}"
+
+    # Measure the loss under each intervention.
     nll, tokens = predicted(trained, records, max_tokens).T[:2]
     shares = {}
     for name, intervention in INTERVENTIONS.items():
         with intervention(trained.model):
-            dearer = predicted(trained, records, max_tokens).T[0] - nll
-        rows = list(zip(dearer.tolist(), tokens.tolist(), strict=True))
+            increase = predicted(trained, records, max_tokens).T[0] - nll
+        rows = list(zip(increase.tolist(), tokens.tolist(), strict=True))
         shares[f"nll_increase_{name}"] = MetricResult.share(rows, f"nats a token more|attention {name}|{how}")
+
+    # Measure erasure and gradients at each step. The seed of the draws is the index of the record.
     steps = [DecodingSteps() for _ in records]
     maps = forced(trained, records, max_tokens)
-    for place, (record, seen) in enumerate(zip(records, maps, strict=True)):
-        if seen is not None:
-            _look(trained, record, seen, Random(place), max_tokens, steps[place])
+    for place, (record, attention_map) in enumerate(zip(records, maps, strict=True)):
+        if attention_map is not None:
+            _measure_steps(trained, record, attention_map, Random(place), max_tokens, steps[place])
+
+    # Average over the steps of all records.
     erased = f"one source word for each step that attends any|p at least 1e-8|{how}"
-    for name, rows, what in (
+    for name, rows, quantity in (
         ("erased_attended", [(one.lost, one.count) for one in steps], "nats of log p(y_t) lost|the most attended"),
         ("erased_random", [(one.lost_random, one.count) for one in steps], "nats of log p(y_t) lost|any other"),
         ("flips_attended", [(one.flipped, one.count) for one in steps], "share of steps|the most attended"),
         ("flips_random", [(one.flipped_random, one.count) for one in steps], "share of steps|any other"),
     ):
-        shares[name] = MetricResult.share(rows, f"{what}|{erased}")
+        shares[name] = MetricResult.share(rows, f"{quantity}|{erased}")
     rows = [(one.tau, one.compared) for one in steps]
     shares["gradient_tau"] = MetricResult.share(rows, f"Kendall tau-b|weights, gradient x input|{how}")
     return {name: score for name, score in shares.items() if score is not None}
 
 
-def _look(
-    trained: TrainedModel, record: Record, seen: AttentionMap, draw: Random, max_tokens: int, steps: DecodingSteps
+def _measure_steps(
+    trained: TrainedModel,
+    record: Record,
+    attention_map: AttentionMap,
+    draw: Random,
+    max_tokens: int,
+    steps: DecodingSteps,
 ) -> None:
-    """Add the figures of one record to ``steps``: its batch has a row for each step."""
-    words = np.arange(len(seen.source)) if seen.cells is not None else np.asarray(seen.source_words)
+    """Measure erasure and gradients at each step of one record, and add them to ``steps``."""
+    # Sum the attention to the pieces of each source word.
+    image = attention_map.cells is not None
+    words = np.arange(len(attention_map.source)) if image else np.asarray(attention_map.source_words)
     count = int(words.max(initial=-1)) + 1
     if count < 2:
         return
-    weights = summed(seen.alignment.T, words, count).T  # (T, I)
+    weights = summed(attention_map.alignment.T, words, count).T  # (T, I)
     attending = torch.from_numpy(weights.sum(1) > 0)
+
+    # Choose the most attended word of each step, and another word at random.
     top = np.array([_one_of(np.flatnonzero(row >= row.max() * (1 - TIE_TOLERANCE)), draw) for row in weights])
     other = np.array([draw.choice([word for word in range(count) if word != chosen]) for chosen in top])
-    base = _first_words_of_source(collate([trained.codec(record)], [0]), len(words)).to(trained.device)
+
+    # Repeat the record in a batch with a row for each step; limit the rows by memory.
+    base = _first_steps(collate([trained.codec(record)], [0]), len(words)).to(trained.device)
     length = base.target_out.shape[1]
-    wide = max(length, len(words))
-    rows = max(1, min(max_tokens // wide, MAX_LOG_PROBS // (length * trained.codec.sizes[1])))
+    longer_side = max(length, len(words))
+    rows = max(1, min(max_tokens // longer_side, MAX_LOG_PROBS // (length * trained.codec.sizes[1])))
     for first in range(0, length, rows):
         place = torch.arange(first, min(first + rows, length), device=trained.device)
         batch = base.select(torch.zeros_like(place))
+
+        # Predict with the whole source, then without the chosen words.
         with evaluating(trained.model):
-            said, likeliest, gradient = _gradients(trained, batch, place)
-            chosen = place.tolist()
+            log_p, likeliest, gradient = _gradients(trained, batch, place)
+            row_steps = place.tolist()
             results = []
-            for erased in (top[chosen], other[chosen]):
+            for erased in (top[row_steps], other[row_steps]):
                 hidden = torch.from_numpy(words[None] == erased[:, None]).to(trained.device)
                 with torch.no_grad():
-                    results.append(_at(trained, trained.model(_without(trained, batch, seen, hidden)), batch, place))
-        counted = attending[chosen].to(trained.device)
+                    decoded = trained.model(_without(trained, batch, attention_map, hidden))
+                    results.append(_at(trained, decoded, batch, place))
+
+        # Add the effects of erasure at the steps that attend a source word.
+        counted = attending[row_steps].to(trained.device)
         (lost, changed), (lost_random, changed_random) = (
             (
-                float((said.clamp(min=MIN_LOG_PROB) - log_p.clamp(min=MIN_LOG_PROB))[counted].sum()),
-                int((best != likeliest)[counted].sum()),
+                float((log_p.clamp(min=MIN_LOG_PROB) - erased_log_p.clamp(min=MIN_LOG_PROB))[counted].sum()),
+                int((erased_likeliest != likeliest)[counted].sum()),
             )
-            for log_p, best in results
+            for erased_log_p, erased_likeliest in results
         )
         steps.count += int(counted.sum())
         steps.lost, steps.lost_random = steps.lost + lost, steps.lost_random + lost_random
         steps.flipped, steps.flipped_random = steps.flipped + changed, steps.flipped_random + changed_random
+
+        # Add the agreement of weights and gradients.
         importance = summed(gradient.T, words, count).T
-        for t, row in zip(chosen, importance, strict=True):
+        for t, row in zip(row_steps, importance, strict=True):
             if (tau := kendall(weights[t], np.abs(row))) is not None:
                 steps.tau, steps.compared = steps.tau + tau, steps.compared + 1
 
 
-def _first_words_of_source(batch: Batch, source: int) -> Batch:
-    """Return a record with as much of its target as ``MAX_WORK`` allows beside ``source`` pieces or cells."""
+def _first_steps(batch: Batch, source: int) -> Batch:
+    """Return the record with as many first steps as ``MAX_WORK`` allows for ``source`` pieces or cells."""
     assert batch.target is not None
     steps = max(1, min(isqrt(MAX_WORK), MAX_WORK // source))
     if batch.target.shape[1] - 1 <= steps:
@@ -150,32 +186,37 @@ def _first_words_of_source(batch: Batch, source: int) -> Batch:
 
 
 def _one_of(places: NDArray[np.intp], draw: Random) -> int:
+    """Return one of the indices; the generator is used only if there are several."""
     return int(places[0] if len(places) == 1 else draw.choice(places.tolist()))
 
 
 def _at(trained: TrainedModel, decoded: Decoded, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log p(y_t) (R,) and the likeliest word of row r's own step t."""
+    """Return log p(y_t) (R,) and the most likely word (R,), of each row at its own step t."""
     row = torch.arange(len(place), device=place.device)
     log_probs = trained.model.decoder.log_probs(decoded)[row, place]  # (R, V)
     return log_probs.gather(1, batch.target_out[row, place].unsqueeze(1)).squeeze(1), log_probs.argmax(1)
 
 
 def _gradients(trained: TrainedModel, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-    """Return ``_at`` of the rows as they are, and x . d log p(y_t) / dx (R, S)."""
+    """Return log p(y_t) (R,) and the most likely word (R,) with the whole source, and x . d log p(y_t) / dx (R, S)."""
     with torch.enable_grad(), differentiable(trained.model):
         encoder = trained.model.encoder
         with _first_output(encoder.embedding.table if encoder.reads == "text" else None) as embedded:
             decoded = trained.model(batch)
         assert decoded.memory is not None
         x = embedded[0] if embedded else decoded.memory.values  # (R, S, E)
-        said, likeliest = _at(trained, decoded, batch, place)
-        (gradient,) = torch.autograd.grad(said.sum(), x)
-    return said.detach(), likeliest, (x * gradient).sum(-1).detach().double().cpu().numpy()
+        log_p, likeliest = _at(trained, decoded, batch, place)
+        # Each row only depends on its own x, so that the gradient of the sum has all rows.
+        (gradient,) = torch.autograd.grad(log_p.sum(), x)
+    return log_p.detach(), likeliest, (x * gradient).sum(-1).detach().double().cpu().numpy()
 
 
 @contextmanager
 def _first_output(module: nn.Module | None) -> Iterator[list[Tensor]]:
-    """Keep what ``module`` returns when it is called next: the source's, also where tables are shared."""
+    """Yield a list that receives the output of the next call of ``module``.
+
+    The first call of an embedding is that of the source, also if source and target share the table.
+    """
     found: list[Tensor] = []
     if module is None:
         yield found
@@ -192,24 +233,23 @@ def _first_output(module: nn.Module | None) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def _without(trained: TrainedModel, batch: Batch, seen: AttentionMap, hidden: Tensor) -> Batch:
-    """Return each row without the places ``hidden`` (R, S) of its source."""
+def _without(trained: TrainedModel, batch: Batch, attention_map: AttentionMap, hidden: Tensor) -> Batch:
+    """Return the batch without the positions ``hidden`` (R, S) of the sources."""
     if batch.images is not None:
-        return replace(batch, images=_greyed(trained, batch.images, seen, hidden))
+        return replace(batch, images=_greyed(trained, batch.images, attention_map, hidden))
+    # An erased word must not be copied either.
     copies = None
     if batch.copies is not None:
         copies = Copies(batch.copies.ids.masked_fill(hidden, PAD), batch.copies.num_oov)
     return replace(batch, source=batch.tokens.masked_fill(hidden, UNK), copies=copies)
 
 
-def _greyed(trained: TrainedModel, images: ImageBatch, seen: AttentionMap, hidden: Tensor) -> ImageBatch:
-    """Return an image a row, with its hidden cells (of a clip, frames) grey.
-
-    It names no ``files``: for a file a backbone may return the features of the unchanged image, which it caches.
-    """
-    assert seen.cells is not None
+def _greyed(trained: TrainedModel, images: ImageBatch, attention_map: AttentionMap, hidden: Tensor) -> ImageBatch:
+    """Return one image for each row, whose hidden cells (or frames of a clip) are grey."""
+    assert attention_map.cells is not None
     pixels = images.pixels[images.rows].clone()
     encoder = trained.model.encoder
     for row, place in hidden.nonzero().tolist():
-        encoder.pixels_at(pixels[row], *seen.cells[place].tolist()).fill_(ERASED_PIXEL)
+        encoder.pixels_at(pixels[row], *attention_map.cells[place].tolist()).fill_(ERASED_PIXEL)
+    # Leave ``files`` out: for a file, a backbone may return cached features of the unchanged image.
     return ImageBatch(pixels, images.sizes[images.rows], torch.arange(len(hidden), device=hidden.device))

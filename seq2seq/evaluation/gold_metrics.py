@@ -1,4 +1,4 @@
-"""Agreement of attention with gold links, gold sentences and gold regions, with the references forced on the model."""
+"""Agreement of attention with gold links, sentences and regions, while references are forced on the model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from seq2seq.tasks.annotations import gold_of
 
 
 def has_gold(record: Record) -> bool:
-    """Return whether the record has gold annotations of attention."""
+    """Return whether a record has gold annotations of attention.
+
+    Args:
+        record: Record of a split.
+    """
     return any(record.get(key) for key in GOLD_METRICS)
 
 
@@ -31,11 +35,11 @@ def gold_metrics(
     """Measure attention against each kind of gold annotation.
 
     Args:
-        maps: Attention of records whose targets were forced on the model, by the records' index.
+        maps: Attention of records whose targets were forced on the model, by index of the record.
         records: All records.
 
     Yields:
-        The indices of the records that have the annotation, and their figures.
+        The indices of the records that have the annotation, and their metrics by name.
     """
     for key, measure in GOLD_METRICS.items():
         record_indices = [record_index for record_index in maps if records[record_index].get(key)]
@@ -50,25 +54,39 @@ def gold_metrics(
 
 
 def link_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
-    """Return ``alignment_error`` by the records' own links."""
+    """Return the metrics of ``alignment_error`` with the gold links of the records.
+
+    Args:
+        maps: Attention of N references.
+        records: N records with gold links.
+    """
     return alignment_error(maps, [gold_of(record) for record in records])[0]
 
 
 def alignment_error(
     maps: Sequence[AttentionMap], gold: Sequence[GoldLinks]
 ) -> tuple[dict[str, MetricResult], list[frozenset[Link]]]:
-    """Return AER of the attention while targets are forced on the model, beside baselines, and the links of ``aer``.
+    """Return the alignment error rate (AER) of attention and of baselines, and the links of ``aer``.
 
-    ``aer`` takes the weights of step t as those of the word it predicts, ``aer_input`` as those of the word it reads:
-    mechanisms differ in that (Luong et al. 2015, footnote 14). Both are of the last layer; of a decoder with several
-    there are also ``aer_layer1``, ... and ``aer_layers``, of their mean.
+    For ``aer``, the weights of step t belong to the word that it predicts; for ``aer_input``, to the word that it
+    reads. Mechanisms differ in this (Luong et al. 2015, footnote 14). Both use the last layer. A decoder with several
+    layers also has ``aer_layer1``, ... for each layer, and ``aer_layers`` for the mean of the layers.
+
+    Args:
+        maps: Attention of N references.
+        gold: Gold links of N references.
+
+    Returns:
+        Results by name of the metric, and the links of each record from which ``aer`` is computed.
     """
+    # Map pieces to the words of the gold links.
     sides = [(overlap(m.source, g.source), overlap(m.target, g.target)) for m, g in zip(maps, gold, strict=True)]
     scores: dict[str, MetricResult] = {}
 
     def add(
         name: str, alignments: Iterable[NDArray[Any]], layer: str, rows: str = "predicted"
     ) -> list[frozenset[Link]]:
+        """Add the result of one choice of layer and rows, and return its links."""
         links = [align(one, *side, rows=rows) for one, side in zip(alignments, sides, strict=True)]
         how = f"rows:{rows}|links:target_to_source|layer:{layer}|heads:mean"
         sums = [
@@ -77,6 +95,7 @@ def alignment_error(
         scores[name] = _agreed(agreement(links, gold), how, sums)
         return links
 
+    # Score the last layer, then each layer and their mean, then baselines.
     chosen = add("aer", [m.alignment for m in maps], "last")
     add("aer_input", [m.alignment for m in maps], "last", "input")
     layers = len(maps[0].layers) if maps else 1
@@ -90,54 +109,81 @@ def alignment_error(
 
 
 def sentence_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
-    """Return the recall of the sentences that the words of the references come from, beside that of uniform attention.
+    """Return the recall of gold sentences by attention, and that of uniform attention.
 
-    It is the share of the words that come from a sentence whose most attended sentence that is.
+    Recall is the share of target words whose most attended sentence is the one that they come from. Words that come
+    from no sentence do not count.
+
+    Args:
+        maps: Attention of N references.
+        records: N records with the sentence of each target word.
+
+    Returns:
+        Results by name of the metric; empty if no word comes from a sentence.
     """
     rows = []
-    for one, record in zip(maps, records, strict=True):
-        real = [n if word >= 0 else -1 for n, word in zip(one.sentences, one.source_words, strict=True)]
-        attended = attended_sentences(one.alignment, real, overlap(one.target, record["target"].split()))
-        rows.append(recalled(attended, record["origins"]))
-    gold_figures = MetricResult.share(rows, "share of target words|most attended sentence|last cross layer, heads:mean")
+    for reference_map, record in zip(maps, records, strict=True):
+        # Leave out special tokens, which belong to no word.
+        pieces = zip(reference_map.sentences, reference_map.source_words, strict=True)
+        sentences = [sentence if word >= 0 else -1 for sentence, word in pieces]
+        target = overlap(reference_map.target, record["target"].split())
+        rows.append(recalled(attended_sentences(reference_map.alignment, sentences, target), record["origins"]))
+    recall = MetricResult.share(rows, "share of target words|most attended sentence|last cross layer, heads:mean")
     expected = uniform_recall([record["source"] for record in records], [record["origins"] for record in records])
-    if gold_figures is None or expected is None:
+    if recall is None or expected is None:
         return {}
     baseline = MetricResult(expected, "baseline: any source word, expected")
-    return {"sentence_recall": gold_figures, "sentence_recall_uniform": baseline}
+    return {"sentence_recall": recall, "sentence_recall_uniform": baseline}
 
 
 def region_metrics(maps: Sequence[AttentionMap], records: Sequence[Record]) -> dict[str, MetricResult]:
-    """Return pointing accuracy while references are forced on the model, beside baselines without attention."""
-    gold_figures = []
-    for one, record in zip(maps, records, strict=True):
+    """Return the accuracy of pointing by attention, and that of baselines without attention.
+
+    Args:
+        maps: Attention of N references.
+        records: N records with the regions of words.
+
+    Returns:
+        Results by name of the metric; empty if no word names a region.
+    """
+    # Count the hits of each record.
+    counts_of_records = []
+    for reference_map, record in zip(maps, records, strict=True):
         regions = regions_of(record, record["target"])
-        if one.cells is None or regions is None:
-            gold_figures.append(Pointing(0, 0, 0.0, 0))
+        if reference_map.cells is None or regions is None:
+            counts_of_records.append(Pointing(0, 0, 0.0, 0))
             continue
-        target = overlap(one.target, record["target"].split())
-        gold_figures.append(pointing(one.alignment, one.cells, one.extent, target, regions))
-    words, _, uniformly, in_centre = (sum(column) for column in zip(*gold_figures, strict=True))
+        target = overlap(reference_map.target, record["target"].split())
+        cells, extent = reference_map.cells, reference_map.extent
+        counts_of_records.append(pointing(reference_map.alignment, cells, extent, target, regions))
+
+    # Divide by the number of words that name a region.
+    words, _, uniform_hits, centre_hits = (sum(column) for column in zip(*counts_of_records, strict=True))
     how = f"words that name a region: {words}"
-    hits = [(one.hits, one.words) for one in gold_figures]
+    hits = [(record_counts.hits, record_counts.words) for record_counts in counts_of_records]
     score = MetricResult.share(hits, f"most attended cell overlaps|last cross layer, heads:mean|{how}")
     if score is None:
         return {}
     return {
         "pointing": score,
-        "pointing_uniform": MetricResult(uniformly / words, f"baseline: any cell, expected|{how}"),
-        "pointing_centre": MetricResult(in_centre / words, f"baseline: the cell in the middle|{how}"),
+        "pointing_uniform": MetricResult(uniform_hits / words, f"baseline: any cell, expected|{how}"),
+        "pointing_centre": MetricResult(centre_hits / words, f"baseline: the cell in the middle|{how}"),
     }
 
 
 GOLD_METRICS = {"alignment": link_metrics, "origins": sentence_metrics, "regions": region_metrics}
-"""Gold annotations that a record may have, and the function that measures attention against each."""
+"""Function that compares attention with gold annotations, by the key of the annotations in a record."""
 
 
 def record_of(gold: GoldLinks) -> Record:
-    """Return a pair of a gold file as a record."""
+    """Return the sentence pair of a gold file as a record.
+
+    Args:
+        gold: Sentence pair with gold links.
+    """
     return Record(source=" ".join(gold.source), target=" ".join(gold.target))
 
 
 def _agreed(figures: LinkCounts, how: str, rows: RecordRows | None = None) -> MetricResult:
+    """Return AER as a result, with precision and recall in its signature."""
     return MetricResult(figures.aer, f"AER|{how}|precision:{figures.precision:.4f}|recall:{figures.recall:.4f}", rows)

@@ -1,12 +1,12 @@
-"""The files that a scored split leaves, and the table that a person reads.
+"""Files of an evaluation, and the table of results for the terminal.
 
-frequencies.json          {word of training targets: how often it stands there}
+frequencies.json          {word of training targets: its number of occurrences}
 results.json              {SPLIT: {METRIC: {"score": 34.1, "signature": "..."}}, "run": {...}}
-outputs/SPLIT.jsonl       one object a record: source, references, hypothesis, score, attention statistics, and under
-                          "sums" what it adds to each figure (``seq2seq.metrics.resampling``)
-outputs/SPLIT.pharaoh     word links i-j of each output, a line a record
+outputs/SPLIT.jsonl       one object for each record: source, references, hypothesis, score, attention statistics, and
+                          under "sums" the numbers that it adds to each metric (``seq2seq.metrics.resampling``)
+outputs/SPLIT.pharaoh     word links i-j of each output, one line for each record
 attention/SPLIT.npz       all cross-attention of the first outputs, for comparison (``seq2seq.attention_store``)
-attention/SPLIT/*.png     with the arrays beside them as *.npz; of documents also a page, *.html
+attention/SPLIT/*.png     plots, with their arrays in *.npz; for documents also a page, *.html
 """
 
 from __future__ import annotations
@@ -49,13 +49,22 @@ PACKAGES = ("torch", "lightning", "datasets", "sentencepiece", "sacrebleu", "num
 
 
 def save_split(directory: Path, split: str, records: Sequence[Record], scored: EvaluationResult, task: Task) -> None:
-    """Write outputs, links and images of a split."""
+    """Write the outputs, links and plots of a split.
+
+    Args:
+        directory: Directory of the run.
+        split: Name of the split.
+        records: Records of the split.
+        scored: Result of the evaluation.
+        task: Task, which draws attention.
+    """
     stem = directory / "outputs" / split
     with OutputWriter(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh") as writer:
         for record_index, (record, scored_output) in enumerate(zip(records, scored.generations, strict=True)):
             references = list(record.get("references") or [record["target"]])
             more = {"references": references, "sums": scored.record_sums[record_index]}
             writer.write(scored_output, scored.attention_statistics[record_index], scored.links[record_index], **more)
+            # Only the first outputs keep their attention.
             if scored_output.attention is None:
                 continue
             plots = directory / "attention" / split
@@ -76,13 +85,30 @@ def save_gold(
     plots: int,
     examples: int,
 ) -> None:
-    """Write links and attention of pairs whose target was forced on the model."""
+    """Write the links and the attention of the sentence pairs of a gold file.
+
+    Args:
+        directory: Directory of the run.
+        name: Name of the gold file in the run, instead of a split.
+        gold: Sentence pairs with gold links.
+        maps: Attention of each pair while its target was forced on the model.
+        links: Predicted links of each pair.
+        metrics: Results by name of the metric.
+        task: Task, which draws attention.
+        plots: Number of first pairs to draw.
+        examples: Number of first pairs whose cross-attention is stored.
+    """
+    # Write one line for each pair.
     with growing(directory / "outputs" / f"{name}.jsonl") as file:
         for pair, scored_output, sums in zip(gold, links, by_record(metrics, len(gold)), strict=True):
             entry = {**record_of(pair), "alignment": to_pharaoh(scored_output), "sums": sums}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+    # Draw the attention of the first pairs.
     for record_index, (pair, scored_map) in enumerate(zip(gold[:plots], maps, strict=False)):
         task.plot(scored_map, directory / "attention" / name, record_index, Annotations(pair))
+
+    # Store the cross-attention of the first pairs.
     kept = [
         scored_map.crossing().to_record(
             record_index, scored_map.between_words(*map(" ".join, (pair.source, pair.target)))
@@ -93,7 +119,13 @@ def save_gold(
 
 
 def save_results(path: Path, splits: Mapping[str, Mapping[str, MetricResult]], run: Mapping[str, Any]) -> None:
-    """Write results.json, the last file of a run, with the digests of those that were written before."""
+    """Write results.json, the last file of a run, with the digests of the files written before.
+
+    Args:
+        path: Path of results.json in the directory of the run.
+        splits: Results by name of the metric, for each split.
+        run: Metadata of the run (``run_metadata``).
+    """
     scores = {split: {name: score.to_dict() for name, score in metrics.items()} for split, metrics in splits.items()}
     content: dict[str, Any] = {**scores, "run": dict(run)}
     content["run"]["digests"] = digests(path.parent, content)
@@ -101,11 +133,16 @@ def save_results(path: Path, splits: Mapping[str, Mapping[str, MetricResult]], r
 
 
 def save_frequencies(directory: Path, corpus: Corpus) -> None:
-    """Write frequencies.json: how often each word stands in the targets of the training split.
+    """Write frequencies.json: the number of occurrences of each word in the targets of the training split.
 
-    Of a large split the first million records are counted.
+    Of a large split, the first million records are counted.
+
+    Args:
+        directory: Directory of the run.
+        corpus: Corpus; one that streams its training records gets no file.
     """
-    if corpus.streaming:  # which holds no training records
+    # A streaming corpus does not hold its training records.
+    if corpus.streaming:
         return
     counts: Counter[str] = Counter()
     for record in islice(corpus.records("train"), MAX_COUNTED_RECORDS):
@@ -116,7 +153,13 @@ def save_frequencies(directory: Path, corpus: Corpus) -> None:
 
 
 def run_metadata(trained: TrainedModel, seconds: float, **costs: Any) -> dict[str, Any]:
-    """Return the "run" entry of results.json: command, versions, hardware, model and costs."""
+    """Return the entry "run" of results.json: command, versions, hardware, model and costs.
+
+    Args:
+        trained: Trained model.
+        seconds: Duration of the command.
+        costs: Further entries, such as the costs of training and decoding.
+    """
     gpu = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return {
         "command": shlex.join(sys.argv),
@@ -125,14 +168,15 @@ def run_metadata(trained: TrainedModel, seconds: float, **costs: Any) -> dict[st
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "hardware": {"machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count(), "gpu": gpu},
         "seconds": round(seconds, 1),
-        "model": OmegaConf.to_container(trained.config.model),  # widths that a budget chose among them
+        "model": OmegaConf.to_container(trained.config.model),  # with widths that a parameter budget chose
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         **costs,
     }
 
 
 def _cpu() -> str:
-    """Return the processor's name, where the system tells it."""
+    """Return the name of the processor, if the system knows it."""
+    # Only Linux has this file.
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -141,7 +185,12 @@ def _cpu() -> str:
 
 
 def format_table(metrics: Mapping[str, MetricResult]) -> str:
-    """Return names and figures in two columns, with their signatures."""
+    """Return a table of names, values and signatures of metrics.
+
+    Args:
+        metrics: Results by name of the metric.
+    """
+    # Large values have fewer digits after the point.
     rows = [
         (name, f"{score.score:.{2 if score.score >= 10 else 4}f}", score.signature) for name, score in metrics.items()
     ]

@@ -1,4 +1,4 @@
-"""How good outputs are, how well attention aligns, and how it behaves: numpy and standard scorers, no model."""
+"""Metrics of outputs and of attention. They need numpy and standard scorers, but no model."""
 
 from seq2seq.metrics.metric import MetricResult
 from seq2seq.metrics.text import score

@@ -1,8 +1,8 @@
-"""Scores of captions on one tokenisation: CIDEr-D, BLEU-1 to 4, ROUGE-L as COCO counts it, METEOR, SPICE, diversity.
+"""Metrics of captions: CIDEr-D, BLEU-1 to 4, ROUGE-L of COCO, METEOR, SPICE and diversity.
 
-Hypotheses are N strings; references are N lists of strings. Words are those of COCO's evaluation (Chen 2015,
-arXiv:1504.00325): Penn Treebank's, in lower case, marks dropped (brackets too; abbreviations such as "mr." lose their
-point). METEOR and SPICE are ``pycocoevalcap``'s, in Java.
+Hypotheses are N strings; references are N lists of strings. All metrics use the same words, those of COCO's evaluation
+(Chen 2015, arXiv:1504.00325): words of the Penn Treebank in lower case, without punctuation (brackets are dropped too,
+and abbreviations such as "mr." lose their point). METEOR and SPICE are the Java programs of ``pycocoevalcap``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from seq2seq.metrics.metric import Metric, MetricResult
 from seq2seq.metrics.translation import bleu_from_sums, check, counted
 
 ORDERS = (1, 2, 3, 4)
-SIGMA = 6.0  # of CIDEr-D's penalty for lengths
-BETA = 1.2  # of COCO's ROUGE-L: recall counts more
+SIGMA = 6.0  # width of the length penalty of CIDEr-D
+BETA = 1.2  # of ROUGE-L of COCO: recall counts more than precision
 TOKENS = "case:lc|tok:ptb-like"
 IN_JAVA = ("meteor", "spice")
 
@@ -41,43 +41,63 @@ _WORD = re.compile(
 
 
 def words(caption: str) -> list[str]:
-    """``A man's T-shirt isn't red.`` -> a man 's t-shirt is n't red."""
+    """Return the words of a caption in lower case.
+
+    Args:
+        caption: Text, such as ``A man's T-shirt isn't red.``, whose words are a man 's t-shirt is n't red.
+    """
+    # Split "cannot" and the like, then contractions, then take the words and drop all other characters.
     text = caption.lower().replace("\u2019", "'")
     return _WORD.findall(_CONTRACTION.sub(r" \1 ", _TOGETHER.sub(r"\1 ", text)))
 
 
 class CiderD:
-    """CIDEr-D against the references of N images (Vedantam 2015, arXiv:1411.5726, sections 3 and 5).
+    """Scorer of CIDEr-D against the references of N images (Vedantam 2015, arXiv:1411.5726, sections 3 and 5).
 
-    For n = 1..4, g(c) = tf-idf of the n-grams of a caption, idf over images by all references of each;
-    CIDEr-D_n(c, R) = 10 / |R| sum_r exp(-(l(c) - l(r))^2 / (2 sigma^2)) min(g(c), g(r)) . g(r) / (|g(c)| |g(r)|),
-    and their mean over n. As the released code has it, l counts the bigrams of a caption. ``end`` is one more word of
-    every reference.
+    For n = 1..4, g(c) is the tf-idf vector of the n-grams of a caption. An n-gram counts once for each image whose
+    references contain it (idf).
+
+    CIDEr-D_n(c, R) = 10 / |R| sum_r exp(-(l(c) - l(r))^2 / (2 sigma^2)) min(g(c), g(r)) . g(r) / (|g(c)| |g(r)|)
+
+    CIDEr-D is the mean over n. l is the number of bigrams of a caption, as in the released code.
+
+    Args:
+        references: References of each image.
+        end: Word to add at the end of every reference; None for no word.
     """
 
     def __init__(self, references: Sequence[Sequence[str]], end: str | None = None) -> None:
         self.references = [
             [[*words(text), *([end] if end else [])] for text in reference_texts] for reference_texts in references
         ]
+        # Count the images whose references contain an n-gram.
         documents: Counter[tuple[str, ...]] = Counter()
         for reference_texts in self.references:
             documents.update({ngram for one in reference_texts for ngram in _ngrams(one)})
-        self.images = math.log(max(1.0, float(len(references))))
-        self.frequency: Mapping[tuple[str, ...], int] = documents
+        self.images = math.log(max(1.0, float(len(references))))  # log of the number of images
+        self.frequency: Mapping[tuple[str, ...], int] = documents  # images by n-gram
 
     def scores(self, image_indices: Sequence[int], captions: Sequence[Sequence[str]]) -> list[float]:
-        """Of a caption, in words, for each of the images ``image_indices``."""
-        reference_words: dict[int, list[_Vector]] = {}  # all at once they would not fit in memory
+        """Return the scores of captions.
+
+        Args:
+            image_indices: Index of the image of each caption.
+            captions: Words of each caption.
+        """
+        # Compute the vectors of references for these images only: those of all images do not fit in memory.
+        reference_vectors: dict[int, list[_Vector]] = {}
         cider_scores = []
         for image_index, caption in zip(image_indices, captions, strict=True):
-            if image_index not in reference_words:
-                reference_words[image_index] = [self._vector(_ngrams(one)) for one in self.references[image_index]]
-            cider_scores.append(self._score(self._vector(_ngrams(caption)), reference_words[image_index]))
+            if image_index not in reference_vectors:
+                reference_vectors[image_index] = [self._vector(_ngrams(one)) for one in self.references[image_index]]
+            cider_scores.append(self._score(self._vector(_ngrams(caption)), reference_vectors[image_index]))
         return cider_scores
 
     def _vector(self, counts: NGrams) -> _Vector:
+        """Return the tf-idf vectors of a caption from the counts of its n-grams."""
         weights: list[dict[tuple[str, ...], float]] = [{} for _ in ORDERS]
         for ngram, count in counts.items():
+            # An n-gram that no reference contains counts as if one image had it.
             idf = self.images - math.log(max(1.0, self.frequency.get(ngram, 0)))
             weights[len(ngram) - 1][ngram] = count * idf
         norms = [math.sqrt(math.fsum(w * w for w in order.values())) for order in weights]
@@ -85,53 +105,82 @@ class CiderD:
 
     @staticmethod
     def _score(caption: _Vector, references: Sequence[_Vector]) -> float:
+        """Return CIDEr-D of a caption against the references of its image."""
         if not references:
             return 0.0
         total = 0.0
         for reference in references:
-            close = math.exp(-((caption.length - reference.length) ** 2) / (2 * SIGMA**2))
-            for mine, theirs, norm, other in zip(
+            length_factor = math.exp(-((caption.length - reference.length) ** 2) / (2 * SIGMA**2))
+            for weights, reference_weights, norm, reference_norm in zip(
                 caption.weights, reference.weights, caption.norms, reference.norms, strict=True
             ):
-                if norm and other:
-                    shared = math.fsum(min(w, theirs[n]) * theirs[n] for n, w in mine.items() if n in theirs)
-                    total += close * shared / (norm * other)
+                # An order without n-grams adds 0 to the mean.
+                if norm and reference_norm:
+                    product = math.fsum(
+                        min(weight, reference_weights[ngram]) * reference_weights[ngram]
+                        for ngram, weight in weights.items()
+                        if ngram in reference_weights
+                    )
+                    total += length_factor * product / (norm * reference_norm)
         return 10.0 * total / len(ORDERS) / len(references)
 
 
 class _Vector:
-    """Tf-idf of the n-grams of each order, their norms, and the length."""
+    """Tf-idf vectors of a caption for each order, their norms, and the number of bigrams."""
 
     def __init__(self, weights: list[dict[tuple[str, ...], float]], norms: list[float], length: int) -> None:
         self.weights, self.norms, self.length = weights, norms, length
 
 
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """The mean of CIDEr-D over images."""
+    """Return the mean of CIDEr-D over images.
+
+    Args:
+        hypotheses: N captions.
+        references: References of each caption.
+    """
     references = check("CIDEr-D", hypotheses, references)
     scores = CiderD(references).scores(range(len(hypotheses)), [words(text) for text in hypotheses])
     return MetricResult.mean(scores, f"CIDEr-D|{TOKENS}|sigma:6")
 
 
 def bleu_n(order: int, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """BLEU of n-grams up to ``order`` of the whole corpus, by the reference of the closest length."""
+    """Return BLEU of the corpus for n-grams up to ``order``, with the reference of the closest length.
+
+    Args:
+        order: Longest n-grams, 1 to 4.
+        hypotheses: N captions.
+        references: References of each caption.
+    """
     name = f"BLEU-{order}"
     references = check(name, hypotheses, references)
     spaced = [[" ".join(words(text)) for text in reference_texts] for reference_texts in references]
-    coco_scores, rows = counted(counter(order), [" ".join(words(text)) for text in hypotheses], spaced)
-    return MetricResult(coco_scores, f"{name}|{TOKENS}|smooth:none", rows)
+    corpus_score, rows = counted(counter(order), [" ".join(words(text)) for text in hypotheses], spaced)
+    return MetricResult(corpus_score, f"{name}|{TOKENS}|smooth:none", rows)
 
 
 def counter(order: int) -> BLEU:
-    """What counts the n-grams of words that are split already."""
+    """Return a BLEU scorer for texts whose words are already split.
+
+    Args:
+        order: Longest n-grams, 1 to 4.
+    """
     return BLEU(max_ngram_order=order, tokenize="none", smooth_method="none", force=True)
 
 
 def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """F = (1 + beta^2) P R / (R + beta^2 P), P and R the best of the longest common subsequence with any reference."""
+    """Return ROUGE-L of COCO: F = (1 + beta^2) P R / (R + beta^2 P).
+
+    P and R are precision and recall of the longest common subsequence. Each is the best over the references.
+
+    Args:
+        hypotheses: N captions.
+        references: References of each caption.
+    """
     references = check("ROUGE-L of COCO", hypotheses, references)
     scores = []
     for text, reference_texts in zip(hypotheses, references, strict=True):
+        # Precision and recall may come from different references.
         caption_words, reference_words = words(text), [words(reference) for reference in reference_texts]
         common = [_subsequence(caption_words, reference) for reference in reference_words]
         precision = max(common) / max(1, len(caption_words))
@@ -142,7 +191,15 @@ def rouge_l_coco(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """METEOR 1.5 (Denkowski & Lavie 2014, W14-3348), by the program that ``pycocoevalcap`` brings."""
+    """Return METEOR 1.5 (Denkowski & Lavie 2014, W14-3348), computed by the program in ``pycocoevalcap``.
+
+    Args:
+        hypotheses: N captions.
+        references: References of each caption.
+
+    Raises:
+        UserError: Java or ``pycocoevalcap`` is not installed.
+    """
     references = check("METEOR", hypotheses, references)
     if missing := missing_for("meteor"):
         raise UserError(f"metric meteor: {missing}")
@@ -152,7 +209,15 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Me
 
 
 def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """F1 of the tuples of scene graphs (Anderson 2016, arXiv:1607.08822), by ``pycocoevalcap``'s program."""
+    """Return SPICE: F1 of scene graph tuples (Anderson 2016, arXiv:1607.08822), computed by ``pycocoevalcap``.
+
+    Args:
+        hypotheses: N captions.
+        references: References of each caption.
+
+    Raises:
+        UserError: Java, ``pycocoevalcap`` or the models of SPICE are not installed.
+    """
     references = check("SPICE", hypotheses, references)
     if missing := missing_for("spice"):
         raise UserError(f"metric spice: {missing}")
@@ -162,21 +227,27 @@ def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Met
 
 
 def missing_for(metric: str) -> str | None:
-    """What METEOR or SPICE needs that is not there."""
+    """Return a message about a program that METEOR or SPICE needs and that is missing; None if nothing is missing.
+
+    Args:
+        metric: ``meteor`` or ``spice``.
+    """
     try:
         package = distribution("pycocoevalcap")
     except PackageNotFoundError:
-        return "pycocoevalcap is not installed: pip install 'seq2seq-attention[meteor]'"
+        return "pycocoevalcap is not installed; run: pip install 'seq2seq-attention[meteor]'"
     if not shutil.which("java"):
-        return f"there is no java on the path, which {metric.upper()} is written in"
+        return f"java is not on the PATH, and {metric.upper()} needs it; install Java"
+    # SPICE needs models that are downloaded separately.
     parser = Path(str(package.locate_file("pycocoevalcap"))) / "spice" / "lib" / "stanford-corenlp-3.6.0.jar"
     if metric == "spice" and not parser.exists():
-        return f"{parser} is missing: python -m pycocoevalcap.spice.get_stanford_models downloads it"
+        return f"{parser} is missing; run: python -m pycocoevalcap.spice.get_stanford_models"
     return None
 
 
 def _of_coco(name: str, scorer: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """A score of ``pycocoevalcap`` on our words."""
+    """Return the result of a scorer of ``pycocoevalcap`` on the words of this module."""
+    # The programs read dictionaries of lists of texts, whose words are separated by spaces.
     reference_words = {
         image_index: [" ".join(words(text)) for text in reference_texts]
         for image_index, reference_texts in enumerate(references)
@@ -187,12 +258,23 @@ def _of_coco(name: str, scorer: Any, hypotheses: Sequence[str], references: Sequ
 
 
 def diversity(hypotheses: Sequence[str]) -> dict[str, MetricResult]:
-    """How much captions differ: distinct words and pairs as shares of all (Li 2016, N16-1014), and captions; length."""
+    """Return the diversity of captions, and their mean length.
+
+    ``unique_captions`` is the share of distinct captions. ``distinct_1`` and ``distinct_2`` are the distinct words and
+    word pairs as shares of all (Li 2016, N16-1014).
+
+    Args:
+        hypotheses: N captions.
+
+    Returns:
+        Results by name of the metric.
+    """
     caption_words = [words(text) for text in hypotheses]
     figures = {"unique_captions": len({tuple(text) for text in caption_words}) / max(1, len(caption_words))}
+    # Count distinct n-grams over all captions together.
     for order in (1, 2):
-        all_of = [ngram for text in caption_words for ngram in zip(*(text[k:] for k in range(order)), strict=False)]
-        figures[f"distinct_{order}"] = len(set(all_of)) / max(1, len(all_of))
+        ngrams = [ngram for text in caption_words for ngram in zip(*(text[k:] for k in range(order)), strict=False)]
+        figures[f"distinct_{order}"] = len(set(ngrams)) / max(1, len(ngrams))
     figures["caption_words"] = fmean(map(len, caption_words)) if caption_words else 0.0
     return {
         name: MetricResult(value, f"{name}|{TOKENS}|{len(caption_words)} captions") for name, value in figures.items()
@@ -200,11 +282,13 @@ def diversity(hypotheses: Sequence[str]) -> dict[str, MetricResult]:
 
 
 def _ngrams(tokens: Sequence[str]) -> NGrams:
+    """Return the counts of the n-grams of all orders."""
     return Counter(tuple(tokens[i : i + n]) for n in ORDERS for i in range(len(tokens) - n + 1))
 
 
 def _subsequence(one: Sequence[str], other: Sequence[str]) -> int:
-    """The length of the longest common subsequence."""
+    """Return the length of the longest common subsequence."""
+    # row[k] is the length for the tokens of ``one`` so far and the first k tokens of ``other``.
     row = [0] * (len(other) + 1)
     for token in one:
         before = 0
@@ -230,11 +314,11 @@ METRICS = (
         )
         for order in ORDERS
     ),
-    Metric("rougeL_coco", "outputs", "ROUGE-L as COCO counts it", digits=1, unit="%", scorer=rouge_l_coco),
+    Metric("rougeL_coco", "outputs", "ROUGE-L as in COCO's evaluation", digits=1, unit="%", scorer=rouge_l_coco),
     Metric(
         "meteor",
         "outputs",
-        "METEOR: words matched with stems and synonyms",
+        "METEOR: matches of words, stems and synonyms",
         digits=1,
         unit="%",
         needs="Java",
@@ -251,12 +335,12 @@ METRICS = (
         from_sums=None,
         scorer=spice,
     ),
-    Metric("unique_captions", "outputs", "share of captions that differ", needs="images", from_sums=None),
+    Metric("unique_captions", "outputs", "distinct captions as a share of all", needs="images", from_sums=None),
     *(
         Metric(
             f"distinct_{order}",
             "outputs",
-            f"share of distinct {order}-grams in all captions (Li 2016)",
+            f"distinct {order}-grams as a share of all {order}-grams of the captions (Li 2016)",
             needs="images",
             from_sums=None,
         )

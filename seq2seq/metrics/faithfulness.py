@@ -1,4 +1,4 @@
-"""Faithfulness of attention: whether the model's words depend on what it attends (``seq2seq.evaluation``)."""
+"""Metrics of faithfulness: they say whether predictions depend on attention (``seq2seq.evaluation.faithfulness``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from seq2seq.metrics.metric import Metric
 
 ONSET = 0.1
-"""``nll_increase_averaged``, in nats per token, from which on attention counts as begun."""
+"""Least ``nll_increase_averaged``, in nats per token, at which the model counts as using attention."""
 _faithfulness = partial(Metric, group="faithfulness")
 METRICS = (
     _faithfulness(
@@ -33,18 +33,18 @@ METRICS = (
     ),
     _faithfulness(
         "nll_increase_averaged",
-        description="loss increase with the mean of a sentence's attention at every step",
+        description="loss increase with the sentence's mean attention at every step",
         unit="nats per token",
         higher_is_better=None,
     ),
     _faithfulness(
         "erased_attended",
-        description="loss of log-probability without the most attended source word",
+        description="decrease of log-probability without the most attended source word",
         unit="nats",
     ),
     _faithfulness(
         "erased_random",
-        description="loss of log-probability without another source word",
+        description="decrease of log-probability without another, random source word",
         unit="nats",
         higher_is_better=None,
     ),
@@ -54,7 +54,7 @@ METRICS = (
     ),
     _faithfulness(
         "flips_random",
-        description="share of predictions that change without another source word",
+        description="share of predictions that change without another, random source word",
         higher_is_better=None,
     ),
     _faithfulness("gradient_tau", description="Kendall's tau-b between attention weights and gradient x input"),
@@ -62,10 +62,15 @@ METRICS = (
 
 
 def kendall(a: ArrayLike, b: ArrayLike) -> float | None:
-    """Return Kendall's tau-b of two rows of numbers (Kendall 1945); None where all of a row are equal.
+    """Return Kendall's tau-b of two rows of numbers (Kendall 1945); None if all numbers of a row are equal.
 
     Pairs that are tied in a row count neither as agreement nor as disagreement.
+
+    Args:
+        a: Numbers (X,).
+        b: Numbers (X,).
     """
+    # The sign of each difference says how a row orders a pair of numbers; 0 is a tie.
     x, y = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(a, np.float64), np.asarray(b, np.float64)))
     both = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / both if both else None

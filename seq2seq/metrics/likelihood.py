@@ -1,4 +1,4 @@
-"""What a teacher-forced pass says: how surprised the model is, and how often its first choice is right."""
+"""Metrics of a teacher-forced pass: likelihood of the references, and accuracy of the most likely token."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from seq2seq.metrics.metric import Array, Metric, share
 
 
 def perplexity(nll: float, tokens: int) -> float:
-    """exp(nll / tokens): ``nll`` in nats, summed over ``tokens`` target tokens (``</s>`` among them); inf if too large.
+    """Return exp(nll / tokens); infinity if it is too large for a float.
 
-    A figure of one vocabulary: models of different tokenizers don't compare by it.
+    Models with different vocabularies cannot be compared by their perplexities.
+
+    Args:
+        nll: Negative log-likelihood in nats, summed over the target tokens.
+        tokens: Number of target tokens, ``</s>`` included.
     """
+    # An untrained model may have a perplexity that is too large for a float.
     try:
         return math.exp(nll / tokens)
     except OverflowError:
@@ -21,12 +26,18 @@ def perplexity(nll: float, tokens: int) -> float:
 
 
 def token_accuracy(correct: int, tokens: int) -> float:
-    """correct / tokens, 0-1: the share of target tokens that the model, given those before, ranks first."""
+    """Return the share of target tokens that the model ranks first, correct / tokens, 0-1.
+
+    Args:
+        correct: Number of target tokens that the model ranks first, given the tokens before.
+        tokens: Number of target tokens.
+    """
     return correct / tokens
 
 
 def _exp_share(sums: Array) -> Array:
-    """Return exp(part / whole) of sums (..., 2)."""
+    """Return exp(part / whole) (...) from sums (..., 2)."""
+    # An overflow gives infinity, as in ``perplexity``.
     with np.errstate(over="ignore"):
         return np.asarray(np.exp(share(sums)))
 
@@ -35,7 +46,7 @@ METRICS = (
     Metric(
         "loss",
         "likelihood",
-        "training loss per target token, with all its terms",
+        "training loss per target token, the sum of all its terms",
         higher_is_better=False,
         unit="nats per token",
         from_sums=None,
@@ -55,5 +66,5 @@ METRICS = (
         digits=1,
         from_sums=_exp_share,
     ),
-    Metric("accuracy", "likelihood", "share of the references' tokens that the model ranks first"),
+    Metric("accuracy", "likelihood", "share of the tokens of references that the model ranks first"),
 )

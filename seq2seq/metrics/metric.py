@@ -1,4 +1,4 @@
-"""A metric: its name, which way it is better, how it is shown, and how it follows from sums over records."""
+"""Metric: name, direction, display, and computation from sums over records."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ Group = Literal["outputs", "likelihood", "gold", "attention", "faithfulness"]
 
 @dataclass(frozen=True)
 class MetricResult:
-    """A figure and the signature that says how to get it again.
+    """Value of a metric, with the signature that says how to reproduce it.
 
-    ``per_record`` holds what each record adds to the sums that the figure follows from (``Metric.from_sums``).
+    Attributes:
+        score: Value of the metric.
+        signature: Settings on which the value depends, as one line.
+        per_record: Numbers of each record, N rows of K. ``Metric.from_sums`` computes the value from their sum over
+            the records. None if the value does not follow from sums.
     """
 
     score: float
@@ -29,45 +33,64 @@ class MetricResult:
 
     @staticmethod
     def mean(values: Sequence[float], signature: str) -> MetricResult:
-        """Return the mean of one value a record."""
+        """Return the mean of the values of the records.
+
+        Args:
+            values: One value for each record.
+            signature: Signature of the result.
+        """
         return MetricResult(fmean(values), signature, [(value, 1.0) for value in values])
 
     @staticmethod
     def share(rows: RecordRows, signature: str) -> MetricResult | None:
-        """Return the share of (part, whole) summed over records; None where the whole is 0."""
+        """Return the sum of the parts over the sum of the wholes; None if the sum of the wholes is 0.
+
+        Args:
+            rows: Pair (part, whole) of each record.
+            signature: Signature of the result.
+        """
         part, whole = map(sum, zip(*rows, strict=True))
         return MetricResult(part / whole, signature, rows) if whole else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entry of results.json."""
+        """Return the entry of the metric in results.json."""
         return {"score": self.score, "signature": self.signature}
 
 
 Scorer = Callable[[Sequence[str], Sequence[Sequence[str]]], MetricResult]
-"""N hypotheses and the references of each -> a score."""
+"""Function that takes N hypotheses and the N lists of their references, and returns the value of a metric."""
 
 
 def share(sums: Array) -> Array:
-    """Return part / whole of sums (..., 2); not-a-number where the whole is 0."""
+    """Return part / whole; not-a-number where the whole is 0.
+
+    Args:
+        sums: Summed pairs (part, whole), (..., 2).
+
+    Returns:
+        Shares (...).
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of results.json, or a family of figures that differ in one number of their name.
+    """Metric of results.json, or a family of metrics whose names differ in one number.
 
     Args:
         name: Name in results.json. ``{n}`` in it stands for a whole number from 1: ``aer_layer{n}``.
-        group: What the figure is about: outputs, the likelihood of references, attention held against gold
-            annotations, the behaviour of attention, or its faithfulness.
-        description: What the figure says, in a few words.
-        higher_is_better: Whether more is better; None where neither more nor less is better.
-        digits: Digits after the point in tables.
+        group: Subject of the metric: outputs, likelihood of references, attention compared with gold annotations
+            (``gold``), behaviour of attention, or faithfulness of attention.
+        description: Description in a few words, for tables.
+        higher_is_better: Whether a higher value is better; None if neither direction is better.
+        digits: Number of digits after the point in tables.
         unit: Unit, such as ``%`` or ``nats``; empty for a plain number.
-        needs: What is needed beside sources, outputs and references, such as gold links.
-        from_sums: Sums over records (..., K) -> the figure (...); None where it follows from no sums.
-        scorer: Function that ``training.metrics`` and ``metrics`` of a task name; None of what they can't choose.
+        needs: Data that the metric needs beside sources, outputs and references, such as gold links.
+        from_sums: Function that takes sums over records (..., K) and returns values (...); None if the value does not
+            follow from sums.
+        scorer: Function that scores outputs. The options ``training.metrics`` and ``task.metrics`` choose it by the
+            name of the metric. None if they cannot choose the metric.
     """
 
     name: str
@@ -82,10 +105,15 @@ class Metric:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether less is better."""
+        """True if a lower value is better."""
         return self.higher_is_better is False
 
     def matches(self, name: str) -> bool:
-        """Return whether ``name`` is this metric, or one of this family."""
+        """Return whether ``name`` is the name of this metric or of a member of this family.
+
+        Args:
+            name: Name in results.json, such as ``aer_layer2``.
+        """
+        # Only {n} is a pattern; all other characters of the name stand for themselves.
         pattern = r"[1-9]\d*".join(map(re.escape, self.name.split("{n}")))
         return re.fullmatch(pattern, name) is not None

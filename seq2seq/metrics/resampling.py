@@ -1,7 +1,8 @@
-"""Corpus metrics as functions of sums over records, so that records can be drawn anew without scoring them again.
+"""Corpus metrics as functions of sums over records. Records can then be resampled without a new scoring.
 
-A metric has K numbers a record (``MetricResult.per_record``), N records make (N, K), and the score of any set of them,
-with repetition, is a function of the sum of its rows (``Metric.from_sums``). A row of zeros adds nothing.
+A metric has K numbers for each record (``MetricResult.per_record``), that is, a matrix (N, K) for N records. The score
+of any sample of records, with repetition, is a function of the sum of its rows (``Metric.from_sums``). A row of zeros
+adds nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from seq2seq.metrics.table import get_metric
 
 
 def score(name: str, sums: ArrayLike) -> Array:
-    """Return the scores (...) of the metric ``name`` from sums (..., K); not-a-number where nothing was counted."""
+    """Return the scores of a metric from sums over records.
+
+    Args:
+        name: Name of the metric.
+        sums: Sums over records (..., K).
+
+    Returns:
+        Scores (...); not-a-number where nothing was counted.
+
+    Raises:
+        ValueError: The metric does not follow from sums.
+    """
     from_sums = get_metric(name).from_sums
     if from_sums is None:
         raise ValueError(f"{name} does not follow from sums over records")
@@ -24,10 +36,20 @@ def score(name: str, sums: ArrayLike) -> Array:
 
 
 def by_record(metrics: Mapping[str, MetricResult], records: int) -> list[dict[str, Sequence[float]]]:
-    """Return what each of ``records`` records adds to the figures; those that have fewer rows are of the first."""
-    found: list[dict[str, Sequence[float]]] = [{} for _ in range(records)]
-    for name, figure in metrics.items():
-        for mine, row in zip(found, figure.per_record or (), strict=False):
+    """Group the per-record numbers of several metrics by record.
+
+    Args:
+        metrics: Results by name of the metric. The rows of a result belong to the first records, so that a result may
+            have fewer rows than there are records.
+        records: Number of records.
+
+    Returns:
+        Rows by name of the metric, for each record. Rows of zeros are left out.
+    """
+    record_rows: list[dict[str, Sequence[float]]] = [{} for _ in range(records)]
+    for name, result in metrics.items():
+        for rows, row in zip(record_rows, result.per_record or (), strict=False):
+            # A row of zeros adds nothing, so that it need not be stored.
             if any(row):
-                mine[name] = row
-    return found
+                rows[name] = row
+    return record_rows

@@ -1,12 +1,12 @@
 """ROUGE of summaries (Lin 2004, W04-1013), as Google's ``rouge-score`` computes it.
 
-Hypotheses are N strings; references are N lists of strings, one or more a document. A score is the mean over
-documents of F1 = 2PR / (P + R), times 100; words are lower-cased and Porter-stemmed. Of several references the
-one with the best F1 counts, for each kind of ROUGE by itself (the library's ``score_multi``).
+Hypotheses are N strings. References are N lists of one or more strings. A score is the mean over documents of
+F1 = 2PR / (P + R), times 100. Words are lower-cased and Porter-stemmed. Of several references, the one with the best F1
+counts, for each kind of ROUGE by itself (``score_multi`` of the library).
 
-The library knows words of a-z and 0-9 alone and drops all else: "Cristóbal" is "crist" and "bal", and a text in
-Devanagari or Chinese is empty. ``tokenize="unicode"`` takes the words of any script, unstemmed, and single
-characters in the scripts that don't space their words.
+The library only knows words of a-z and 0-9 and drops all other characters: "Cristóbal" becomes "crist" and "bal", and a
+text in Devanagari or Chinese becomes empty. ``tokenize="unicode"`` takes the words of any script, without stemming, and
+single characters in scripts without spaces between words.
 """
 
 from __future__ import annotations
@@ -30,29 +30,56 @@ TOKENIZERS = ("rouge", "unicode")
 
 
 class RougeTokenizer(Protocol):
-    """What ``rouge-score`` asks of one."""
+    """Interface of a tokenizer for ``rouge-score``."""
 
     def tokenize(self, text: str) -> list[str]:
-        """The words that count."""
+        """Return the words of a text that count.
+
+        Args:
+            text: Hypothesis or reference.
+        """
 
 
 def rouge1(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """Words in common, each as often as both have it (section 2, n = 1)."""
+    """Return ROUGE-1: common words, each counted as often as both texts have it (section 2, n = 1).
+
+    Args:
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+    """
     return rouge(["rouge1"], hypotheses, references)["rouge1"]
 
 
 def rouge2(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """Pairs of neighbouring words in common (section 2, n = 2)."""
+    """Return ROUGE-2: common pairs of adjacent words (section 2, n = 2).
+
+    Args:
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+    """
     return rouge(["rouge2"], hypotheses, references)["rouge2"]
 
 
 def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """The longest common subsequence, the texts taken as one sentence each (section 3.1)."""
+    """Return ROUGE-L: the longest common subsequence, with each text as one sentence (section 3.1).
+
+    Args:
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+    """
     return rouge(["rougeL"], hypotheses, references)["rougeL"]
 
 
 def rouge_lsum(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """For each reference sentence the union of its longest common subsequences with all of the summary's (3.2)."""
+    """Return ROUGE-Lsum: the longest common subsequences of sentences (section 3.2).
+
+    For each sentence of the reference, it takes the union of its longest common subsequences with all sentences of the
+    summary.
+
+    Args:
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+    """
     return rouge(["rougeLsum"], hypotheses, references)["rougeLsum"]
 
 
@@ -64,9 +91,24 @@ def rouge(
     tokenize: str = "rouge",
     language: str = "en",
 ) -> dict[str, MetricResult]:
-    """{name: Score} of several kinds of ROUGE in one pass; options as for ``rouge_values``."""
+    """Return several kinds of ROUGE, computed in one pass.
+
+    Args:
+        names: Kinds of ROUGE (``ROUGE``).
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+        tokenize: Tokenizer, ``rouge`` or ``unicode`` (``tokenizer``).
+        language: Language whose rules split texts into sentences (``rouge_values``).
+
+    Returns:
+        Results by kind of ROUGE.
+
+    Raises:
+        UserError: A kind of ROUGE or the tokenizer is unknown, or a hypothesis has no reference.
+    """
     if not names:
         return {}
+    # Write the signatures.
     counts = {len(present(reference_texts)) for reference_texts in references}
     words = "case:lc|tok:rouge-score|stem:porter" if tokenize == "rouge" else f"case:lc|tok:{tokenize}|stem:no"
     about = f"f1|mean:documents|nrefs:{counts.pop() if len(counts) == 1 else 'var'}|refs:best|{words}"
@@ -74,6 +116,8 @@ def rouge(
     signatures = {name: f"{name}|{about}" for name in names}
     if "rougeLsum" in signatures:
         signatures["rougeLsum"] += f"|sents:lines or sentencex.{language}.{version('sentencex')}"
+
+    # Average the scores of documents.
     values = rouge_values(names, hypotheses, references, tokenize=tokenize, language=language)
     return {name: MetricResult.mean(values[name], signatures[name]) for name in names}
 
@@ -86,52 +130,87 @@ def rouge_values(
     tokenize: str = "rouge",
     language: str = "en",
 ) -> dict[str, list[float]]:
-    """{name: the F1 of each document, times 100}.
+    """Return the F1 of each document, times 100, for several kinds of ROUGE.
 
-    ``rougeLsum`` needs sentences: a text's lines, where it has several, else those that ``sentencex`` finds by
-    the rules of ``language``.
+    ``rougeLsum`` needs sentences. They are the lines of a text if it has several, else the sentences that ``sentencex``
+    finds.
+
+    Args:
+        names: Kinds of ROUGE (``ROUGE``).
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+        tokenize: Tokenizer, ``rouge`` or ``unicode`` (``tokenizer``).
+        language: Language whose rules ``sentencex`` uses.
+
+    Returns:
+        N scores by kind of ROUGE.
+
+    Raises:
+        UserError: A kind of ROUGE or the tokenizer is unknown, or a hypothesis has no reference.
     """
     if unknown := [name for name in names if name not in ROUGE]:
-        raise UserError(f"no ROUGE called {unknown[0]!r}; choose from {', '.join(ROUGE)}")
+        raise UserError(f"{unknown[0]!r} is not a kind of ROUGE; choose from {', '.join(ROUGE)}")
     references = check("ROUGE", hypotheses, references)
     words = tokenizer(tokenize)
     if tokenize == "rouge":
         _warn_of_other_scripts(references)
-    together = [name for name in names if name != "rougeLsum"]
-    rouge_scores = _values(together, hypotheses, references, words) if together else {}
+
+    # Score whole texts.
+    whole_text_names = [name for name in names if name != "rougeLsum"]
+    rouge_scores = _values(whole_text_names, hypotheses, references, words) if whole_text_names else {}
+
+    # Score texts that are split into sentences.
     if "rougeLsum" in names:
-        texts = [as_lines(text, language) for text in hypotheses]
-        reference_texts = [[as_lines(text, language) for text in own] for own in references]
-        rouge_scores |= _values(["rougeLsum"], texts, reference_texts, words)
+        split_hypotheses = [as_lines(text, language) for text in hypotheses]
+        split_references = [[as_lines(text, language) for text in reference_texts] for reference_texts in references]
+        rouge_scores |= _values(["rougeLsum"], split_hypotheses, split_references, words)
     return rouge_scores
 
 
 def as_lines(text: str, language: str = "en") -> str:
-    """``text`` with a sentence a line; one that has lines already stays as it is."""
+    """Return a text with one sentence on each line. A text that has several lines is returned as it is.
+
+    Args:
+        text: Text of one or several sentences.
+        language: Language whose rules ``sentencex`` uses.
+    """
     return text if "\n" in text else "\n".join(part.strip() for part in sentencex.segment(language, text))
 
 
 def tokenizer(name: str = "rouge") -> RougeTokenizer:
-    """The library's own with Porter's stemmer (``rouge``), or that of any script (``unicode``)."""
+    """Return a tokenizer for ROUGE.
+
+    Args:
+        name: ``rouge`` for the library's own tokenizer with Porter's stemmer; ``unicode`` for words of any script.
+
+    Raises:
+        UserError: The tokenizer is unknown.
+    """
     if name not in TOKENIZERS:
-        raise UserError(f"ROUGE knows no tokenizer {name!r}; choose one of {', '.join(TOKENIZERS)}")
+        raise UserError(f"ROUGE: tokenizer {name!r} is unknown; choose one of {', '.join(TOKENIZERS)}")
     if name == "unicode":
         return _Unicode()
-    from rouge_score.tokenizers import DefaultTokenizer  # here and below: it loads all of NLTK
+    # Import rouge-score only where it is used, because it loads all of NLTK.
+    from rouge_score.tokenizers import DefaultTokenizer
 
     return DefaultTokenizer(use_stemmer=True)
 
 
 class _Unicode:
+    """Tokenizer for words of any script (``words.spoken``)."""
+
     def tokenize(self, text: str) -> list[str]:
+        """Return the words of a text in lower case."""
         return spoken(text)
 
 
 def _values(
     names: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]], words: RougeTokenizer
 ) -> dict[str, list[float]]:
+    """Return the best F1 over the references of each hypothesis, times 100, by kind of ROUGE."""
     from rouge_score.rouge_scorer import RougeScorer
 
+    # Score against all references of a text at once; the library keeps the best F1.
     scorer = RougeScorer(list(names), tokenizer=words)
     rows = [
         scorer.score_multi(reference_texts, text) for text, reference_texts in zip(hypotheses, references, strict=True)
@@ -140,11 +219,14 @@ def _values(
 
 
 def _warn_of_other_scripts(references: Sequence[Sequence[str]]) -> None:
+    """Warn if references have words, but none that the tokenizer of rouge-score reads."""
+    # Count the references in which the tokenizer finds nothing.
     texts = [text.lower() for reference_texts in references for text in reference_texts]
     if lost := sum(not regex.search("[a-z0-9]", text) and bool(regex.search(WORD, text)) for text in texts):
         log.warning(
-            "ROUGE: %d of %d references have words but no letter of a-z and no digit, which is all that rouge-score "
-            "reads: they score 0; seq2seq.metrics.summarisation.rouge(..., tokenize='unicode') reads any script",
+            "ROUGE: %d of %d references have words but no letter of a-z and no digit. They score 0, because "
+            "rouge-score reads only these characters; "
+            "use seq2seq.metrics.summarisation.rouge(..., tokenize='unicode') for other scripts",
             lost,
             len(texts),
         )

@@ -1,4 +1,4 @@
-"""Table of all metrics. Whoever shows, compares or monitors a figure asks it."""
+"""Table of all metrics. All code that shows, compares or monitors a metric looks it up here."""
 
 from __future__ import annotations
 
@@ -41,21 +41,32 @@ METRICS: tuple[Metric, ...] = (
 
 @cache
 def find_metric(name: str) -> Metric | None:
-    """Return the metric called ``name``, or the family that it belongs to; None if there is none."""
+    """Return the metric called ``name``, or its family; None if there is none.
+
+    Args:
+        name: Name in results.json, such as ``bleu`` or ``aer_layer2``.
+    """
     return next((metric for metric in METRICS if metric.matches(name)), None)
 
 
 def get_metric(name: str) -> Metric:
-    """Return the metric called ``name``.
+    """Return the metric called ``name``, or its family.
+
+    Args:
+        name: Name in results.json, such as ``bleu`` or ``aer_layer2``.
 
     Raises:
         UserError: There is no such metric.
     """
     if (metric := find_metric(name)) is None:
-        raise UserError(f"there is no metric {name!r}; docs/metrics.md lists all")
+        raise UserError(f"metric {name!r} does not exist; docs/metrics.md lists all metrics")
     return metric
 
 
 def names_of(group: str) -> tuple[str, ...]:
-    """Return the names of a group's metrics, in the order of the table."""
+    """Return the names of the metrics of a group, in the order of the table.
+
+    Args:
+        group: Group of metrics, one of ``metric.Group``.
+    """
     return tuple(metric.name for metric in METRICS if metric.group == group)

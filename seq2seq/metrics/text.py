@@ -1,4 +1,4 @@
-"""Scores of generated text against references, by name."""
+"""Scores of generated text against references, chosen by name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ SCORERS: dict[str, Scorer] = {metric.name: metric.scorer for metric in METRICS i
 
 
 def check_metrics(names: Iterable[str], option: str) -> None:
-    """Refuse what ``score`` does not know, or can't compute here."""
+    """Refuse metrics that ``score`` does not know or that cannot be computed on this machine.
+
+    Args:
+        names: Names of metrics.
+        option: Option that holds the names, for the message.
+
+    Raises:
+        UserError: A metric is unknown, or its program is not installed.
+    """
     for name in names:
         if name not in SCORERS:
-            raise UserError(f"{option}: no metric {name}; there are {', '.join(SCORERS)}")
+            raise UserError(f"{option}: {name} is not a metric of outputs; choose from {', '.join(SCORERS)}")
         if name in captions.IN_JAVA and (missing := captions.missing_for(name)):
             raise UserError(f"{option}: {name}: {missing}")
 
@@ -25,9 +33,19 @@ def check_metrics(names: Iterable[str], option: str) -> None:
 def score(
     names: Iterable[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> dict[str, MetricResult]:
-    """{name: Score} of N detokenised hypotheses, each with its own list of references."""
+    """Return the values of metrics by name.
+
+    Args:
+        names: Names of metrics, each with a scorer (``SCORERS``).
+        hypotheses: N detokenised hypotheses.
+        references: References of each hypothesis.
+
+    Raises:
+        UserError: A metric is unknown, or it cannot score these texts.
+    """
     names = list(names)
     if unknown := [name for name in names if name not in SCORERS]:
-        raise UserError(f"no metric {unknown[0]!r}; choose from {', '.join(SCORERS)}")
-    together = rouge([name for name in names if name in ROUGE], hypotheses, references)  # one pass for all its kinds
-    return {name: together.get(name) or SCORERS[name](hypotheses, references) for name in names}
+        raise UserError(f"{unknown[0]!r} is not a metric of outputs; choose from {', '.join(SCORERS)}")
+    # Compute all kinds of ROUGE in one pass.
+    rouge_results = rouge([name for name in names if name in ROUGE], hypotheses, references)
+    return {name: rouge_results.get(name) or SCORERS[name](hypotheses, references) for name in names}

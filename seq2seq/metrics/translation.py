@@ -1,8 +1,7 @@
 """BLEU, chrF and TER of detokenised text, as sacreBLEU computes them (Post 2018, 1804.08771).
 
-Hypotheses are N strings; references are N lists of strings, one or more a sentence and not
-necessarily equally many: an empty one among several is a missing one. Scores are percentages; TER, a
-rate of errors, can exceed 100 and is better when lower.
+Hypotheses are N strings. References are N lists of one or more strings; their lengths may differ. An empty reference
+among several counts as missing. Scores are percentages. TER is an error rate: it can exceed 100, and lower is better.
 """
 
 from __future__ import annotations
@@ -29,33 +28,52 @@ def bleu(
     tokenize: str = "13a",
     lowercase: bool = False,
 ) -> MetricResult:
-    """BP · exp(Σ_n ln p_n / 4), n = 1..4 (Papineni et al. 2002, P02-1040).
+    """Return BLEU: BP · exp(Σ_n ln p_n / 4), n = 1..4 (Papineni et al. 2002, P02-1040).
 
-    ``tokenize`` is sacreBLEU's: ``13a`` where words are spaced, ``zh``, ``char`` and others where they aren't.
-    ``lowercase`` folds the case of both sides, as papers on lower-cased data report it.
+    Args:
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+        tokenize: Tokenizer of sacreBLEU: ``13a`` for languages with spaces between words; ``zh``, ``char`` and others
+            for languages without.
+        lowercase: Whether to lower-case both sides, as in papers on lower-cased data.
+
+    Raises:
+        UserError: The tokenizer is unknown or not installed, or a hypothesis has no reference.
     """
     if tokenize not in BLEU.TOKENIZERS:
-        raise UserError(f"BLEU knows no tokenizer {tokenize!r}; choose one of {', '.join(sorted(BLEU.TOKENIZERS))}")
+        raise UserError(f"BLEU: tokenizer {tokenize!r} is unknown; choose one of {', '.join(sorted(BLEU.TOKENIZERS))}")
+    # The tokenizer may need an optional package of sacreBLEU; the error names it.
     try:
         scorer = BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
-    except RuntimeError as error:  # an optional package of sacreBLEU's is missing; it says which
-        raise UserError(f"BLEU's tokenizer {tokenize!r} can't be used: {' '.join(str(error).split())}") from error
+    except RuntimeError as error:
+        raise UserError(f"BLEU: tokenizer {tokenize!r} cannot be used: {' '.join(str(error).split())}") from error
     return _score("BLEU", scorer, hypotheses, references)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """chrF2: F-score, β = 2, of character 1- to 6-grams (Popović 2015, W15-3049)."""
+    """Return chrF2: F-score, β = 2, of character 1- to 6-grams (Popović 2015, W15-3049).
+
+    Args:
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+    """
     return _score("chrF2", CHRF(), hypotheses, references)
 
 
 def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
-    """Word edits and shifts over the mean length of the references (Snover et al. 2006, 2006.amta-papers.25)."""
+    """Return TER: word edits and shifts over the mean reference length (Snover et al. 2006, 2006.amta-papers.25).
+
+    Args:
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+    """
     return _score("TER", TER(), hypotheses, references)
 
 
 def _score(
     name: str, scorer: SacreMetric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> MetricResult:
+    """Return the result of a sacreBLEU scorer, with its signature."""
     found, rows = counted(scorer, hypotheses, check(name, hypotheses, references))
     return MetricResult(found, f"{name}|{scorer.get_signature()}", rows)
 
@@ -63,51 +81,88 @@ def _score(
 def counted(
     scorer: SacreMetric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, list[list[float]]]:
-    """The score of a corpus, and the counts of each sentence that it is made of, in one pass."""
-    streams = list(zip_longest(*references))  # the k-th reference of every sentence, None where there are fewer
+    """Return the score of a corpus and the counts of each sentence from which it follows, in one pass.
+
+    Args:
+        scorer: Scorer of sacreBLEU.
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+
+    Returns:
+        The score, and N rows of counts.
+    """
+    # Collect the k-th references of all sentences, None for sentences that have fewer.
+    streams = list(zip_longest(*references))
     rows = sentence_statistics(scorer, hypotheses, streams)
     return corpus_score(scorer, rows), [[float(x) for x in row] for row in rows]
 
 
 def check(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return the references that count, or refuse what no metric called ``name`` could score."""
+    """Return the references that count (``present``) after a check of both lists.
+
+    Args:
+        name: Name of the metric, for messages.
+        hypotheses: N hypotheses.
+        references: References of each hypothesis.
+
+    Raises:
+        UserError: The numbers differ, there are no sentences, or a sentence has no reference.
+    """
     if len(hypotheses) != len(references):
         raise UserError(f"{name}: {len(hypotheses)} hypotheses but references for {len(references)} sentences")
     if not hypotheses:
         raise UserError(f"{name}: no sentences to score")
     if empty := [place for place, reference_texts in enumerate(references, 1) if not reference_texts]:
-        raise UserError(f"{name}: sentence {empty[0]} has no reference ({len(empty)} in all have none)")
+        raise UserError(f"{name}: sentence {empty[0]} has no reference ({len(empty)} sentences have none)")
     return [present(reference_texts) for reference_texts in references]
 
 
 def present(references: Sequence[str]) -> list[str]:
-    """Return the references of one sentence without empty ones, which stand for those that are missing where sentences
-    have different numbers of them. Where all are empty one stays: then the right output is an empty one.
+    """Return the references of one sentence without empty ones.
+
+    An empty reference marks a missing one, where sentences have different numbers of references. If all references are
+    empty, one of them is kept: the correct output is then empty.
+
+    Args:
+        references: References of one sentence.
     """
     return [text for text in references if text.strip()] or list(references[:1])
 
 
 def bleu_from_sums(scorer: BLEU, sums: Array) -> Array:
-    """Return BP exp(mean_n ln p_n) of sums (..., 2 + 2 orders): lengths of system and reference, matches, totals.
+    """Return BP exp(mean_n ln p_n) from summed counts.
 
-    As sacreBLEU smooths: with ``exp``, the k-th order without a match counts as 1 / 2^k of one; without smoothing there
-    is then no score. Orders longer than all texts are left out of the mean only where it says so, which is never here.
+    Smoothing is that of sacreBLEU: with ``exp``, the k-th order without a match counts as 1 / 2^k of a match; without
+    smoothing, the score is then 0. The score is also 0 if an order is longer than all texts (sacreBLEU can leave out
+    such orders, but this project never asks for it).
+
+    Args:
+        scorer: Scorer, which holds the number of orders and the smoothing method.
+        sums: Summed counts (..., 2 + 2 orders): length of the system, length of the reference, matches, totals.
+
+    Returns:
+        Scores (...).
     """
+    # Split the counts as sacreBLEU orders them.
     orders = scorer.max_ngram_order
     length, reference = sums[..., 0], sums[..., 1]
     matches, totals = sums[..., 2 : 2 + orders], sums[..., 2 + orders :]
+    # Compute precisions and brevity penalty; divisions by 0 are masked below.
     with np.errstate(divide="ignore", invalid="ignore"):
         empty = (matches == 0) & (totals > 0)
         smooth = 0.5 ** np.cumsum(empty, -1) if scorer.smooth_method == "exp" else np.zeros_like(matches)
         precision = np.where(empty, smooth, matches) / totals
         mean = np.exp(np.log(precision).mean(-1))
         brevity = np.where(length < reference, np.exp(1 - reference / length), 1.0)
+
+    # Without any match, or without n-grams of an order, the score is 0.
     scored = (matches.any(-1)) & (totals > 0).all(-1) & (length > 0)
     return np.where(scored, 100 * brevity * mean, 0.0)
 
 
 def _from_counts(scorer: SacreMetric, sums: Array) -> Array:
-    """Return sacreBLEU's scores (...) of summed counts (..., K)."""
+    """Return the scores (...) of sacreBLEU from summed counts (..., K)."""
+    # sacreBLEU scores one row of counts at a time.
     flat = sums.reshape(-1, sums.shape[-1])
     return np.array([score_of_sums(scorer, row.tolist()) for row in flat]).reshape(sums.shape[:-1])
 

@@ -1,1 +1,1 @@
-"""Tasks: what goes in and what comes out, one file a task; ``base`` is the contract."""
+"""Tasks: kinds of sources and targets. Each task has a file; ``base`` holds the interface."""

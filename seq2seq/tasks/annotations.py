@@ -1,4 +1,4 @@
-"""Gold annotations of a record, as they hold for one output."""
+"""Gold annotations that are valid for one output of a record."""
 
 from __future__ import annotations
 
@@ -11,25 +11,37 @@ from seq2seq.metrics.gold import GoldLinks
 
 @dataclass(frozen=True)
 class Annotations:
-    """What is known of the words of an output."""
+    """Gold annotations of the words of an output. None stands for unknown annotations."""
 
-    gold: GoldLinks | None = None  # right links to source words
-    origins: Sequence[int] | None = None  # the source sentence of each word; -1 is none
-    regions: Sequence[Sequence[float]] | None = None  # the boxes that each word names
+    gold: GoldLinks | None = None  # links to source words
+    origins: Sequence[int] | None = None  # source sentence of each word, -1 for none
+    regions: Sequence[Sequence[float]] | None = None  # boxes of the objects that each word names
 
 
 NO_ANNOTATIONS = Annotations()
 
 
 def gold_of(record: Record) -> GoldLinks:
-    """Return a record's own links, between its words."""
+    """Return the gold links between the words of a record.
+
+    Args:
+        record: Record with or without annotations.
+    """
     source, target = record["source"].split(), record["target"].split()
     return GoldLinks.of(source, target, record.get("alignment", ()), record.get("possible", ()))
 
 
 def annotations_of(record: Record, output: str) -> Annotations:
-    """Return the annotations that hold for ``output``: they are of the reference's words, so it has to say the same."""
+    """Return the annotations that are valid for an output.
+
+    Links and origins belong to the words of the target. They are valid only for an output with the same words.
+
+    Args:
+        record: Record with or without annotations.
+        output: Output for the record.
+    """
+    # Regions may also come from another reference that equals the output.
     regions = regions_of(record, output)
     if output.split() != record["target"].split():
-        return Annotations(regions=regions)  # of another reference
+        return Annotations(regions=regions)
     return Annotations(gold_of(record) if record.get("alignment") else None, record.get("origins"), regions)

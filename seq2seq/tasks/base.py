@@ -1,4 +1,4 @@
-"""A task: all that depends on what the sources and the targets are, in one place."""
+"""Interface of a task: the code that depends on the kind of sources and targets."""
 
 from __future__ import annotations
 
@@ -22,97 +22,116 @@ from seq2seq.metrics import MetricResult
 from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations
 
 RecordChange = Callable[[Sequence[Record]], list[Record]]
-"""What a control makes of the records that are scored."""
+"""Function that changes the records before they are scored, for a control."""
 
 
 @dataclass(frozen=True)
 class ScoredRecords:
-    """Records with their outputs, as ``Task.scores`` reads them. All lists are of N records, in one order."""
+    """N records with their outputs and references, in the same order, for ``Task.scores``."""
 
     records: Sequence[Record]
-    outputs: Sequence[str]
-    references: Sequence[Sequence[str]]
-    readable: Sequence[Record]  # those of the records whose source could be read when references were forced
-    codec: Codec
+    outputs: Sequence[str]  # output for each record
+    references: Sequence[Sequence[str]]  # references of each record
+    readable: Sequence[Record]  # those records whose attention was measured with their target forced on the model
+    codec: Codec  # codec of the model
 
     @property
     def sources(self) -> list[str]:
-        """Return the source of each record."""
+        """Source of each record."""
         return [record["source"] for record in self.records]
 
 
 class Task(ABC):
-    """How sources of one kind are read, how outputs are scored, and how attention is drawn.
+    """Base class of tasks. A task reads inputs, adds metrics of outputs and draws attention.
 
-    A task is a node of the config (``conf/task/NAME.yaml``). Its YAML may also hold defaults of other groups, which
-    read them by interpolation (``${oc.select:task.max_length,1024}``); the task takes them and ignores them.
+    A task is a node of the config (``conf/task/NAME.yaml``). Its YAML file may also hold defaults of other groups. They
+    read the defaults by interpolation (``${oc.select:task.max_length,1024}``), and the task ignores them.
 
     Args:
-        metrics: Names of the metrics of outputs (``seq2seq.metrics.score``), for the scores of a finished run.
-        defaults: Options of the YAML that other groups read.
+        metrics: Names of the metrics of outputs (``seq2seq.metrics.score``) in the results of a finished run.
+        defaults: Options of the YAML file that other groups read.
     """
 
     reads: ClassVar[Collection[str]] = ("text",)
-    """What the sources may be: ``text``, ``image``, ``video``. Corpora, codecs and encoders declare theirs likewise."""
+    """Kinds of sources: ``text``, ``image``, ``video``. Corpora, codecs and encoders also have a field ``reads``."""
     source_name: ClassVar[str] = "text"
-    """What messages call the sources."""
+    """Name of the sources in messages."""
     encoders: ClassVar[str] = "rnn or transformer"
-    """Choices of ``encoder=`` that read the sources, as messages name them."""
+    """Choices of ``encoder=`` that read the sources, for messages."""
     documents: ClassVar[bool] = False
-    """Whether a source is a document, with a sentence a line."""
+    """True if a source is a document with one sentence on each line."""
     has_source_words: ClassVar[bool] = True
-    """Whether there are source words that links between words can name."""
+    """True if sources have words, so that word links are possible."""
     suffixes: ClassVar[Collection[str]] = frozenset({".txt"})
-    """Suffixes of the files of a folder that generation reads."""
+    """Suffixes of the files that generation reads from a folder."""
     group_size: ClassVar[int] = 1024
-    """Inputs that are generated together: enough to batch by length, few enough to watch."""
+    """Number of inputs that are generated together. Larger groups give better batches, smaller ones earlier outputs."""
     controls: ClassVar[Mapping[str, RecordChange]] = {}
-    """``evaluation.control``: {name: what it makes of the records}."""
+    """Controls of records by their name in ``evaluation.control``."""
 
     def __init__(self, metrics: Sequence[str] = (), **defaults: Any) -> None:
         self.metrics = metrics
 
     def check(self, corpus: Corpus, config: DictConfig) -> None:
-        """Refuse data and an encoder that the task cannot use, before any data is read.
+        """Refuse data or an encoder that the task cannot use, before any data is read.
+
+        Args:
+            corpus: Corpus of the run.
+            config: Config of the run.
 
         Raises:
-            UserError: One line that names the option and the remedy.
+            UserError: The data, the encoder or an option does not fit the task. The message names the option and the
+                remedy.
         """
         name = type(self).__name__
         encoder = cast(type[Encoder], locate(config.encoder._target_))
+        # Check the data first: the right encoder depends on it.
         if corpus.reads not in self.reads:
             raise UserError(
-                f"task: {name} reads {self.source_name}, but data={corpus.name} is {corpus.reads}: leave task= out, "
-                "each data= has its own"
+                f"task: {name} reads {self.source_name}, but data={corpus.name} is {corpus.reads}; leave task= out, "
+                "because each data= chooses its task"
             )
         if encoder.reads not in self.reads:
             raise UserError(
-                f"encoder: {encoder.__name__} can't read data={corpus.name}, which is {self.source_name}: "
+                f"encoder: {encoder.__name__} cannot read data={corpus.name}, which is {self.source_name}; "
                 f"choose encoder={self.encoders}"
             )
         if corpus.documents != self.documents:
             kind = "documents" if self.documents else "single texts"
             needed = f"data.documents={str(self.documents).lower()}"
             raise UserError(
-                f"task: {name} reads {kind}, but data={corpus.name} has none: leave task= out, or set {needed}"
+                f"task: {name} reads {kind}, but data={corpus.name} has none; leave task= out, or set {needed}"
             )
 
     def inputs(self, path: str | None, data: DictConfig, *, interactive: bool = False) -> Iterator[NamedInput]:
-        """Yield (name, source) of the new inputs in ``path``; None is stdin.
+        """Return an iterator over pairs (name, source) of new inputs.
 
         Args:
-            path: The option ``input`` of ``generate.py``.
-            data: The ``data`` node of the run's config.
-            interactive: Whether a person types the inputs, after a prompt.
+            path: File or folder, the option ``input`` of ``generate.py``; None for standard input.
+            data: Node ``data`` of the config of the run.
+            interactive: Whether a person types the inputs after a prompt.
         """
         return read_sentences(path, interactive=interactive)
 
     def input_files(self, path: str | None) -> Iterator[str | Path]:
-        """Yield the files that ``inputs`` opens, so that no output is written over one of them."""
+        """Return an iterator over the paths that an output must not overwrite: those that ``inputs`` reads.
+
+        Args:
+            path: File or folder, the option ``input`` of ``generate.py``; None for standard input.
+        """
         return files_read(path, self.suffixes)
 
     def scores(self, scored: ScoredRecords) -> dict[str, MetricResult]:
-        """Return figures of the outputs beside ``metrics``: baselines, and what no reference tells."""
+        """Return metrics of the task, in addition to ``self.metrics``.
+
+        These are baselines, and metrics that do not follow from outputs and references alone.
+
+        Args:
+            scored: Records with their outputs.
+
+        Returns:
+            Results by name of the metric.
+        """
         return {}
 
     @abstractmethod
@@ -123,11 +142,14 @@ class Task(ABC):
         record: int,
         known: Annotations = NO_ANNOTATIONS,
     ) -> list[Path]:
-        """Draw the attention of one output and return the paths of the drawings.
+        """Draw the attention of one output.
 
         Args:
-            seen: The attention of the output.
-            directory: Where the drawings go.
-            record: The number of the record, which their names begin with.
-            known: The gold annotations that hold for the output.
+            seen: Attention of the output.
+            directory: Directory of the plots.
+            record: Index of the record, with which the names of the plots begin.
+            known: Gold annotations that are valid for the output.
+
+        Returns:
+            Paths of the plots.
         """

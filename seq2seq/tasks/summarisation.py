@@ -1,4 +1,4 @@
-"""Summarisation: documents to summaries, with baselines that copy whole sentences, and drawings in two levels."""
+"""Summarisation of documents, with baselines that copy sentences, and plots of attention to sentences and words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from omegaconf import DictConfig
+from typing_extensions import override
 
 from seq2seq.config.ranges import Count
 from seq2seq.generation.attention_map import AttentionMap
@@ -21,14 +22,14 @@ from seq2seq.tasks.base import ScoredRecords, Task
 
 
 class Summarisation(Task):
-    """A document to a summary.
+    """Task that maps a document to a summary.
 
     Args:
-        metrics: As for every task.
-        lead_sentences: Sentences of the baselines that copy the first, or random ones; None is as many as a reference
-            has.
-        lead_words: Words of the baseline that copies the first; None is as many as a reference has.
-        defaults: As for every task.
+        metrics: Names of the metrics of outputs (``Task``).
+        lead_sentences: Number of sentences of the baselines that copy the first or random sentences; None for the
+            median of the references.
+        lead_words: Number of words of the baseline that copies the first words; None for the median of the references.
+        defaults: Options of the YAML file that other groups read (``Task``).
     """
 
     documents = True
@@ -44,18 +45,20 @@ class Summarisation(Task):
         super().__init__(metrics, **defaults)
         self.lead_sentences, self.lead_words = lead_sentences, lead_words
 
+    @override
     def inputs(self, path: str | None, data: DictConfig, *, interactive: bool = False) -> Iterator[NamedInput]:
-        """Yield the documents of text files, or of rows of jsonl."""
+        # A document is a text file or a row of a jsonl file.
         return read_documents(path, columns_of(data), interactive=interactive)
 
+    @override
     def scores(self, scored: ScoredRecords) -> dict[str, MetricResult]:
-        """Return what outputs take from their documents, copied words that were right, and the baselines."""
         return {
             **extraction(scored.sources, scored.outputs, scored.references),
             **self._copied_words(scored),
             **self._copied_sentences(scored),
         }
 
+    @override
     def plot(
         self,
         seen: AttentionMap,
@@ -63,7 +66,7 @@ class Summarisation(Task):
         record: int,
         known: Annotations = NO_ANNOTATIONS,
     ) -> list[Path]:
-        """Draw one image of sentences and words, and a page."""
+        # Draw one image of sentences and words, and write a page.
         return save_document(
             directory,
             record,
@@ -79,14 +82,14 @@ class Summarisation(Task):
         )
 
     def _copied_words(self, scored: ScoredRecords) -> dict[str, MetricResult]:
-        """Return the share that was said of the words that only copying can say."""
+        """Return the share of correct words among those that only copying can produce."""
         targets = [record["target"] for record in scored.records]
         rows = copied_words(scored.sources, targets, scored.outputs, scored.codec.target.knows)
         share = MetricResult.share(rows, "source words that the target vocabulary lacks")
         return {} if share is None else {"copy_accuracy": share}
 
     def _copied_sentences(self, scored: ScoredRecords) -> dict[str, MetricResult]:
-        """Return ROUGE of summaries that copy whole sentences, by the code that scores the model's."""
+        """Return ROUGE of the baselines that copy sentences, computed by the same code as that of outputs."""
         metrics = [name for name in self.metrics if name.startswith("rouge")]
         if not metrics:
             return {}

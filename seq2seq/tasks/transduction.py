@@ -1,4 +1,4 @@
-"""Transduction: strings to strings, character by character; a heat-map of characters for each attention slot."""
+"""Transduction of strings, character by character. A plot shows a heat map for each attention slot."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from seq2seq.tasks.translation import Translation
 
 
 class Transduction(Translation):
-    """A string to a string: a form of a word, its pronunciation, its spelling in another script."""
+    """Task that maps a string to a string, such as a word form, a pronunciation or a spelling in another script."""

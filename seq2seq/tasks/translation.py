@@ -1,8 +1,10 @@
-"""Translation: sentences to sentences, a heat-map for each attention slot."""
+"""Translation of sentences. A plot shows a heat map for each attention slot."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from typing_extensions import override
 
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.plots.sentence import save_sentence
@@ -11,8 +13,9 @@ from seq2seq.tasks.base import Task
 
 
 class Translation(Task):
-    """A sentence to a sentence of another language."""
+    """Task that maps a sentence to a sentence of another language."""
 
+    @override
     def plot(
         self,
         seen: AttentionMap,
@@ -20,5 +23,5 @@ class Translation(Task):
         record: int,
         known: Annotations = NO_ANNOTATIONS,
     ) -> list[Path]:
-        """Draw a heat-map for each slot, with the gold links in it."""
+        # Draw a heat map for each slot, and mark the gold links.
         return save_sentence(directory, record, seen.weights, seen.source, seen.target, gold=known.gold)

@@ -98,5 +98,5 @@ def test_pharaoh_round_trip():
     assert from_pharaoh("0-0 0-1 10-2\n") == {(10, 2), (0, 1), (0, 0)}
     assert from_pharaoh("") == frozenset()
     for line in ("0-0 1:2", "-1-2", "1-", "a-b"):
-        with pytest.raises(UserError, match="is no link"):
+        with pytest.raises(UserError, match="is not a link"):
             from_pharaoh(line)

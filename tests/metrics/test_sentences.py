@@ -30,7 +30,7 @@ def test_recall_counts_words_with_an_origin():
     assert recalled([0, 1, 0], [0, 0, -1]) == (1, 2)
     assert recalled([1], [1]) == (1, 1)
     assert recalled([0], [-1]) == (0, 0)
-    with pytest.raises(ValueError, match="1 target words, origins of 2"):
+    with pytest.raises(ValueError, match="1 target words, but origins of 2"):
         recalled([0], [0, 0])
 
 

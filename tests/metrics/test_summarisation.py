@@ -111,12 +111,15 @@ def test_words_of_any_script():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: rouge(["rouge3"], ["a"], [["a"]]), "'rouge3'; choose from rouge1, rouge2"),
+        (lambda: rouge(["rouge3"], ["a"], [["a"]]), "'rouge3' is not a kind of ROUGE; choose from rouge1, rouge2"),
         (lambda: rouge1(["a"], [["a"], ["b"]]), "1 hypotheses but references for 2 sentences"),
         (lambda: rouge1([], []), "no sentences to score"),
         (lambda: rouge1(["a", "b"], [["a"], []]), "sentence 2 has no reference"),
-        (lambda: rouge(["rouge1"], ["a"], [["a"]], tokenize="bert"), "'bert'; choose one of rouge, unicode"),
-        (lambda: score(["rougel"], ["a"], [["a"]]), "'rougel'; choose from .*rougeLsum"),
+        (
+            lambda: rouge(["rouge1"], ["a"], [["a"]], tokenize="bert"),
+            "tokenizer 'bert' is unknown; choose one of rouge, unicode",
+        ),
+        (lambda: score(["rougel"], ["a"], [["a"]]), "'rougel' is not a metric of outputs; choose from .*rougeLsum"),
     ],
 )
 def test_mistakes_are_named(call, said):

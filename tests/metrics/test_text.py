@@ -18,9 +18,11 @@ def test_metrics_in_java_need_java(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_metrics_are_refused() -> None:
-    with pytest.raises(UserError, match=r"task\.metrics: no metric blue; there are bleu, bleu_lc, chrf, ter, "):
+    with pytest.raises(
+        UserError, match=r"task\.metrics: blue is not a metric of outputs; choose from bleu, bleu_lc, chrf, ter, "
+    ):
         check_metrics(["bleu", "blue"], "task.metrics")
-    with pytest.raises(UserError, match="no metric 'blue'; choose from bleu, bleu_lc, chrf, ter, "):
+    with pytest.raises(UserError, match="'blue' is not a metric of outputs; choose from bleu, bleu_lc, chrf, ter, "):
         score(["bleu", "blue"], ["a"], [["a"]])
 
 

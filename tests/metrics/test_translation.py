@@ -67,11 +67,14 @@ def test_bleu_of_unspaced_text_needs_its_tokenizer():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: score(["bleu", "rogue"], ["a"], [["a"]]), "'rogue'; choose from bleu, bleu_lc, chrf, ter"),
+        (
+            lambda: score(["bleu", "rogue"], ["a"], [["a"]]),
+            "'rogue' is not a metric of outputs; choose from bleu, bleu_lc, chrf, ter",
+        ),
         (lambda: bleu(["a"], [["a"], ["b"]]), "1 hypotheses but references for 2 sentences"),
         (lambda: chrf([], []), "no sentences"),
         (lambda: ter(["a", "b"], [["a"], []]), "sentence 2 has no reference"),
-        (lambda: bleu(["a"], [["a"]], tokenize="14a"), "'14a'; choose one of"),
+        (lambda: bleu(["a"], [["a"]], tokenize="14a"), "tokenizer '14a' is unknown; choose one of"),
     ],
 )
 def test_mistakes_are_named(call, said):

@@ -43,7 +43,7 @@ def test_merge_of_a_word_without_pieces_is_zero():
 
 
 def test_merge_refuses_other_shapes():
-    with pytest.raises(ValueError, match="don't fit 2 target pieces and 3 source pieces"):
+    with pytest.raises(ValueError, match="do not match 2 target pieces and 3 source pieces"):
         merge(np.ones((3, 2)), [0, 1, 2], [0, 1])
 
 
