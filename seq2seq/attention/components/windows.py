@@ -215,6 +215,25 @@ class AdaptiveSpan(Window):
             self.fraction.clamp_(0.0, 1.0)
 
 
+def keep_ends(memory: Memory, first: int, last: int) -> Memory:
+    """Keep the ``first`` and the ``last`` positions of a memory; its extent still counts all positions."""
+    size = memory.mask.shape[1]
+    if size <= first + last:
+        return memory
+
+    def ends(x: Tensor, dim: int) -> Tensor:
+        tail = x.narrow(dim, size - last, last)
+        return torch.cat((x.narrow(dim, 0, first), tail), dim) if first else tail
+
+    return Memory(
+        ends(memory.values, 1),
+        ends(memory.mask, 1),
+        ends(memory.positions, 1),
+        memory.extent,
+        prepared={name: ends(tensor, 2) for name, tensor in memory.prepared.items()},
+    )
+
+
 def _distance(centre: Tensor, memory: Memory) -> Tensor:
     """centre (B, T) -> s - p_t (B, 1, T, S)."""
     return memory.positions[:, None, None, :, 0] - centre[:, None, :, None]
