@@ -142,7 +142,7 @@ class Attention(nn.Module, ABC):
         return None
 
     def apply_weights(self, weights: Tensor, query: Query) -> Tensor:
-        """Apply ``query.weights_transform``, and dropout in training, to the weights from which the context is computed.
+        """Apply ``query.weights_transform``, and dropout in training, to the weights that make the context.
 
         Where ``need_weights`` is true, the weights of every context must pass through this method: interventions
         (``interventions.py``) rely on it.

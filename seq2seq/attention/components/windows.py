@@ -32,7 +32,8 @@ AttendPart = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 FastPath = Callable[[Tensor, Tensor, Tensor, AttendPart], tuple[Tensor, Tensor]]
 """Function (queries, keys, values, attend) -> (contexts, seen).
 
-``attend`` attends within one part of the sequence. The contexts have shape (B, H, T, D); ``seen`` (B, T) marks the queries that see anything.
+``attend`` attends within one part of the sequence. The contexts have shape (B, H, T, D); ``seen`` (B, T)
+marks the queries that see anything.
 """
 
 
