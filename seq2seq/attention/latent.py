@@ -191,9 +191,7 @@ class LatentAttention(Attention):
             shared = memory.prepared["rope"].unsqueeze(1).expand(-1, self.heads, -1, -1)
             keys = torch.cat((keys, shared.to(keys.dtype)), -1)
             values = F.pad(values, (0, self.rope_dim))  # fused kernels need keys and values of one width
-        context, weights = self._attend(
-            _concatenate(content, rotary), keys, values, query, visible, bias, need_weights
-        )
+        context, weights = self._attend(_concatenate(content, rotary), keys, values, query, visible, bias, need_weights)
         return context[..., : self.head_dim], weights
 
     def _absorbed(
