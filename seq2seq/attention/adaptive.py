@@ -47,6 +47,7 @@ class AdaptiveAttention(ComposedAttention):
 
     def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
         super().__init__(query_dim, source, **options)
+        # Check the source and the score.
         refuse_self(
             source,
             "adaptive attention chooses between a source and the decoder's own knowledge, and self-attention has "
@@ -58,6 +59,7 @@ class AdaptiveAttention(ComposedAttention):
             raise UserError(
                 "the location score indexes source positions, and the sentinel has none; use the additive score"
             )
+        # Build the sentinel, its key and its value.
         self.gate_input = nn.Linear(source.input_dim, query_dim, bias=False)
         self.gate_state = nn.Linear(query_dim, query_dim, bias=False)
         self.sentinel_key = nn.Linear(query_dim, source.width, bias=False)
@@ -80,6 +82,7 @@ class AdaptiveAttention(ComposedAttention):
         mask: Tensor | None = None,
         need_weights: bool = False,
     ) -> AttentionOutput:
+        # Prepare queries, keys and values.
         queries = _with_sentinel(self.head_queries(query, memory, mask))
         values = self._expand_groups(memory.prepared["values"])
         keys = self._expand_groups(memory.prepared.get("keys", memory.prepared["values"]))
@@ -113,6 +116,7 @@ class AdaptiveAttention(ComposedAttention):
             state: State with the query before the first of these.
         """
         assert query.input is not None
+        # Gate the cell by the input and the previous query.
         before = torch.cat((state["previous"].unsqueeze(1), query.vector[:, :-1]), 1)
         gate = torch.sigmoid(self.gate_input(query.input) + self.gate_state(before))
         return gate * torch.tanh(query.vector if query.cell is None else query.cell())
@@ -128,6 +132,7 @@ class AdaptiveAttention(ComposedAttention):
         """Return e(h_t, s_t), (B, H, T, D) both -> (B, H, T, 1), as the scores of B T memories of one position."""
         batch, _, length, _ = queries.shape
         one = Memory.of(queries.new_zeros(batch * length, 1, 0), queries.new_ones(batch * length, 1, dtype=torch.bool))
+        # Let each query see only its own sentinel, as a batch of B T queries.
         keys = _as_single_queries(self.score.keys(keys))
         scores = self.score(_as_single_queries(queries), keys, one)  # (B T, H, 1, 1)
         return scores.squeeze(-1).unflatten(0, (batch, length)).transpose(1, 2)
@@ -140,6 +145,7 @@ def _as_single_queries(x: Tensor) -> Tensor:
 
 def _with_sentinel(queries: HeadQueries) -> HeadQueries:
     """Append one position that is always visible, with factor 1 and no bias."""
+    # The sentinel is never masked.
     visible = torch.cat((queries.visible, torch.ones_like(queries.visible[..., :1])), -1)
     factor = None if queries.factor is None else F.pad(queries.factor, (0, 1), value=1.0)
     return replace(queries, visible=visible, factor=factor)

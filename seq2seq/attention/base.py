@@ -87,6 +87,7 @@ class Attention(nn.Module, ABC):
         """
         if past is None:
             return new
+        # Concatenate both along S.
         return Memory(
             torch.cat((past.values, new.values), 1),
             torch.cat((past.mask, new.mask), 1),

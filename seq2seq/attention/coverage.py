@@ -69,6 +69,7 @@ class CoverageAttention(RecurrentAttention):
         project: bool | None = None,
         **options: Any,
     ) -> None:
+        # Build the attention, whose score may read the cell too.
         project = heads > 1 if project is None else project
         scorer = _doubled(score) if read_cell and not project else score
         super().__init__(query_dim, source, score=scorer, heads=heads, project=project, **options)
@@ -106,6 +107,7 @@ class CoverageAttention(RecurrentAttention):
     def prepare(self, memory: Memory) -> Memory:
         """Also prepare 1/Phi of each position (B, H, S, 1), or the memory's part of the gates (B, 1, S, 3N)."""
         prepared = super().prepare(memory)
+        # Prepare what each kind needs of the source.
         more = {}
         if self.kind == "linguistic":
             logit = self.fertility(memory.values).masked_fill(~memory.mask.unsqueeze(-1), 0.0)
@@ -134,6 +136,7 @@ class CoverageAttention(RecurrentAttention):
     @override
     def step(self, queries: HeadQueries, keys: Tensor, memory: Memory, state: AttentionState) -> StepOutput:
         before = state["coverage"]
+        # Score the keys with the coverage of earlier steps.
         scores = self.score(queries.vectors, keys + self.added(before, keys.dtype), memory)
         selected = self.select(scores, queries, memory, state)
         weights = selected.weights.to(before.dtype).transpose(2, 3)  # (B, H, S, 1)
@@ -171,12 +174,14 @@ class CoverageAttention(RecurrentAttention):
             memory: Prepared memory.
             query: The query of the step, T = 1.
         """
+        # Compute the gates from source, state, weight and earlier coverage.
         gates = memory.prepared["gates"] + self.from_state(query.vector).unsqueeze(1)
         gates = gates + self.from_weight(weights.to(query.vector.dtype))
         recurrent_gates = self.from_coverage(before.to(query.vector.dtype))
         (reset, update, new), (r, z, n) = gates.chunk(3, -1), recurrent_gates.chunk(3, -1)
         update = torch.sigmoid(update + z)
         new = torch.tanh(new + torch.sigmoid(reset + r) * n)
+        # Combine old and new coverage.
         after = (1 - update) * new + update * before
         return after * memory.mask[:, None, :, None]  # the coverage of padding is 0
 

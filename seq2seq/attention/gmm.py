@@ -59,6 +59,7 @@ class GMMAttention(Attention):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(query_dim, source, dropout=dropout)
+        # Check the source and the options.
         refuse_self(source)
         refuse_regions(source)
         at_least_1(mixtures=mixtures)
@@ -67,6 +68,7 @@ class GMMAttention(Attention):
         self.mixtures, self.normalize = mixtures, normalize
         if normalize:
             self.mass = "one"
+        # Build the bumps, with biases that set their start.
         self.bumps = nn.Linear(query_dim, 3 * mixtures)
         starts = torch.tensor([-math.log(mixtures), 0.0, math.log(advance)])
         with torch.no_grad():

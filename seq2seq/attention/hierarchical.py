@@ -66,6 +66,7 @@ class HierarchicalAttention(Attention):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(query_dim, source, dropout=dropout)
+        # Check the source and the options.
         if source.axes != 1:
             raise UserError("hierarchical attention needs words in sentences; image regions have none")
         if source.causal:
@@ -77,6 +78,7 @@ class HierarchicalAttention(Attention):
         if kind not in KINDS:
             raise UserError(f"kind={kind} is unknown; choose one of {', '.join(KINDS)}")
         at_least_1(segment_length=segment_length, max_sections=max_sections)
+        # Build the scores of words and sentences.
         self.kind, self.segment_length = kind, segment_length
         self.place = nn.Parameter(torch.empty(max_sections, source.width)) if positions else None
         if self.place is not None:
@@ -118,6 +120,7 @@ class HierarchicalAttention(Attention):
     ) -> AttentionOutput:
         assert memory.sections is not None
         assert memory.segments is not None
+        # Score words and sentences.
         queries = query.vector.unsqueeze(1)
         words = self.word(queries, memory.prepared["word"], memory)  # (B, 1, T, S)
         sentences = self.sentence(queries, memory.prepared["sentence"], memory.sections)  # (B, 1, T, N)
@@ -147,6 +150,7 @@ class HierarchicalAttention(Attention):
             -1, segments, hidden.detach(), "amax"
         )
         raised = (hidden - largest.gather(-1, segments)).exp().masked_fill(~visible, 0.0)
+        # Divide by the sum of each sentence's words, and multiply by the sentence's share.
         total = torch.zeros_like(sentences, dtype=raised.dtype).scatter_add(-1, segments, raised)  # >= 1, or 0
         share = self.normalizer(sentences, total > 0) / torch.where(total > 0, total, 1.0)
         return raised * share.gather(-1, segments)

@@ -41,6 +41,7 @@ def uniform(weights: Tensor, query: Query, memory: Memory, first: Tensor | None)
     """
     size = memory.mask.shape[1]
     real = memory.mask[:, None, None, :].to(weights.dtype)
+    # A sentinel keeps its weight.
     spread = weights[..., :size].sum(-1, keepdim=True) * real / real.sum(-1, keepdim=True).clamp(min=1)
     return torch.cat((spread, weights[..., size:]), -1)
 
@@ -153,6 +154,7 @@ class RecordedWeights:
         share = real / real.sum(1, keepdim=True).clamp(min=1)
         found: dict[nn.Module, dict[str, Tensor]] = {}
         for mechanism, calls in self.calls.items():
+            # Concatenate the calls along T, and average each hop over the real target positions.
             hops = [torch.cat(parts, 2) for parts in zip(*calls, strict=True)]  # (B, H, T, S or more) each
             found[mechanism] = {
                 f"{FIRST_WEIGHTS}{n}": (widen(rows) * share[:, None, :, None]).sum(2, keepdim=True).to(rows.dtype)
@@ -185,6 +187,7 @@ def averaged_over(model: nn.Module, batch: Any) -> Iterator[None]:
         model: ``Seq2Seq`` without dropout.
         batch: ``Batch`` with targets.
     """
+    # Record the rows of one pass, then use their means.
     with torch.no_grad(), recorded(model) as weights:
         model.forward(batch)
     with intervened(model, frozen, weights.means(batch.target_mask)):
@@ -206,6 +209,7 @@ def averaged(model: nn.Module) -> Iterator[None]:
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             during.close()
 
+        # Wrap each pass of the model, and end it even after an error.
         with model.register_forward_pre_hook(before), model.register_forward_hook(after, always_call=True):
             yield
 

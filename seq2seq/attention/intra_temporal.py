@@ -59,6 +59,7 @@ class IntraTemporalAttention(ComposedAttention):
         mask: Tensor | None = None,
         need_weights: bool = False,
     ) -> AttentionOutput:
+        # Compute the scores.
         queries = self.head_queries(query, memory, mask)
         values, earlier = memory.prepared["values"], state["earlier"]
         scores = self.compare(queries, memory.prepared.get("keys", values), memory)

@@ -67,6 +67,7 @@ class LatentAttention(Attention):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(query_dim, source, dropout=dropout)
+        # Check the options.
         at_least_1(dim=dim, latent_dim=latent_dim, query_latent_dim=query_latent_dim)
         dim = dim or query_dim
         if heads < 1 or dim % heads:
@@ -102,8 +103,10 @@ class LatentAttention(Attention):
     def _rope_dim(self, given: int | None) -> int:
         """Return R, after a check that the source supports it."""
         source = self.source
+        # Choose the default.
         if given is None:
             return -(-self.head_dim // 4) * 2 if source.position == "rotary" else 0
+        # Check the given width.
         if given < 0 or given % 2:
             raise UserError(f"rope_dim={given} must be an even number, because rotary positions rotate pairs")
         if given and not source.is_self:
@@ -120,6 +123,7 @@ class LatentAttention(Attention):
     @override
     def prepare(self, memory: Memory) -> Memory:
         """Replace the values by ``latent`` c (B, S, L) and ``rope`` k^R (B, S, R)."""
+        # Project to the latent and the rotary key.
         latent, rotary = self.down(memory.values).split((self.latent_dim, self.rope_dim), -1)
         prepared = {"latent": _apply_norm(self.norm, latent)}
         if self.rope_dim:
@@ -186,6 +190,7 @@ class LatentAttention(Attention):
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend with separate keys and values for each head: contexts (B, H, T, D) and weights."""
+        # Compute keys and values of each head from the latent.
         keys, values = (split_heads(x, self.heads) for x in self.up(memory.prepared["latent"]).chunk(2, -1))
         if self.rope_dim:
             shared = memory.prepared["rope"].unsqueeze(1).expand(-1, self.heads, -1, -1)

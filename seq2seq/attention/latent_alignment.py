@@ -43,6 +43,7 @@ class HardMarginalAttention(ComposedAttention):
 
     def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
         super().__init__(query_dim, source, **options)
+        # Check the source and the options.
         refuse_self(
             source,
             "latent alignment needs an output layer that sums over alignments; self-attention has none. "
@@ -149,6 +150,7 @@ class VariationalAttention(HardMarginalAttention):
         **options: Any,
     ) -> None:
         super().__init__(query_dim, source, **options)
+        # Check the source and the options.
         if mode not in ("elbo", "sample"):
             raise UserError(f"mode={mode} is unknown; choose elbo (enumerate q) or sample (draw from q)")
         if samples is not None and mode == "elbo":
@@ -183,6 +185,7 @@ class VariationalAttention(HardMarginalAttention):
         ``embedded`` has the decoder's inputs, which is y_{t-1} at step t. It is therefore read from the next position
         on, with a zero vector for its last word, </s>.
         """
+        # Move each word to the step that predicts it.
         last = mask.sum(1, keepdim=True) - 1  # (B, 1)
         place = torch.arange(mask.shape[1], device=mask.device)
         words = embedded.roll(-1, 1) * (place < last).unsqueeze(-1)

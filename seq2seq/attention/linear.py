@@ -41,6 +41,7 @@ class KernelSums(NamedTuple):
             values: Values (B, H, S, D).
             real: Mask (B, S), True = real.
         """
+        # Divide by the largest exponent, so that no feature overflows.
         exponent = _max_exponent(powers, 2)
         features = (powers - exponent).exp().masked_fill(~real[:, None, :, None], 0.0)
         return KernelSums(features.transpose(-1, -2) @ values, features.sum(2).unsqueeze(-1), exponent)
@@ -60,6 +61,7 @@ class KernelSums(NamedTuple):
         Args:
             other: Sums over other keys.
         """
+        # Bring both sums to the same exponent.
         exponent = torch.maximum(self.exponent, other.exponent)
         ours, theirs = self.at(exponent), other.at(exponent)
         return KernelSums(ours.matrix + theirs.matrix, ours.total + theirs.total, exponent)
@@ -107,6 +109,7 @@ class LinearAttention(Attention):
         dim: int | None = None,
     ) -> None:
         super().__init__(query_dim, source)
+        # Check the options and the positions.
         at_least_1(dim=dim)
         dim = dim or query_dim
         if heads < 1 or dim % heads:
@@ -149,9 +152,11 @@ class LinearAttention(Attention):
         """Replace the keys of the past by sums and keep those of ``new``; with ``need_weights``, keep all keys."""
         if past is None:
             return new
+        # Sum up the past.
         if not need_weights:
             sums = self._sums(past)._asdict()
             return replace(new, extent=past.extent + new.extent, prepared={**new.prepared, **sums})
+        # Keep all keys.
         both = {name: torch.cat((past.prepared[name], new.prepared[name]), 2) for name in new.prepared}
         joined = super().extend(replace(past, prepared={}), replace(new, prepared={}))
         return replace(joined, prepared={**past.prepared, **both})
@@ -166,6 +171,7 @@ class LinearAttention(Attention):
         mask: Tensor | None = None,
         need_weights: bool = False,
     ) -> AttentionOutput:
+        # Project the queries.
         queries = split_heads(self.query(query.vector), self.heads)
         if self.source.position == "rotary":
             queries = rotate(queries, query.position)
@@ -211,10 +217,12 @@ class LinearAttention(Attention):
 
     def _in_blocks(self, query_powers: Tensor, memory: Memory, past: KernelSums | None) -> LinearOutput:
         """Attend from query i to keys 0..i: pairwise within a block, and to the sums of the blocks before it."""
+        # Split queries, keys and values into blocks.
         lower = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=query_powers.device).tril()
         outputs = []
         parts = (query_powers, self._powers(memory), widen(memory.prepared["values"]))
         blocks = (*(x.split(BLOCK, 2) for x in parts), memory.mask.split(BLOCK, 1))
+        # Attend within each block, then add its keys to the sums.
         for q, k, v, real in zip(*blocks, strict=True):
             visible = lower[: q.shape[2], : q.shape[2]] & real[:, None, None, :]
             outputs.append(_compare(q, k, v, visible, past))

@@ -57,12 +57,14 @@ class LocationAwareAttention(RecurrentAttention):
         **options: Any,
     ) -> None:
         super().__init__(query_dim, source, **options)
+        # Check the source and the options.
         refuse_regions(source)
         at_least_1(filters=filters)
         if width < 1 or width % 2 == 0:
             raise UserError(f"width={width} must be odd, so that a filter sees as far to the left as to the right")
         if reach is not None and reach < 1:
             raise UserError(f"reach={reach}, half the width of the window, must be at least 1")
+        # Build the filters and their projection.
         self.detach, self.radius = detach, reach
         self.filters = nn.Parameter(torch.empty(self.heads, filters, width))
         self.weight = nn.Parameter(torch.empty(self.heads, filters, self.compared_dim))
@@ -112,6 +114,7 @@ class LocationAwareAttention(RecurrentAttention):
             memory: Prepared memory.
             keys: Keys whose data type the features get.
         """
+        # Convolve the weights in the order of positions.
         ordered = take_along(previous, memory.prepared["order"]).to(keys.dtype)
         rows = self.filters.flatten(0, 1).unsqueeze(1)  # (H k, 1, r)
         seen = F.conv1d(ordered, rows, padding=rows.shape[-1] // 2, groups=self.heads)  # (B, H k, S)
@@ -125,6 +128,7 @@ def median(weights: Tensor, memory: Memory) -> Tensor:
         weights: Weights (B, H, S).
         memory: Memory with the order of its positions prepared.
     """
+    # Sum the weights up to each rank.
     reached = take_along(weights.detach(), memory.prepared["order"]).cumsum(-1)
     total = reached[..., -1:]
     return torch.where(total.squeeze(-1) > 0, (reached < 0.5 * total).sum(-1), -1)

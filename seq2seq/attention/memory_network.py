@@ -74,6 +74,7 @@ class MemoryNetworkAttention(Attention):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(query_dim, source, dropout=dropout)
+        # Check the source and the options.
         if source.causal:
             raise UserError(
                 "a memory network counts from the most recent position, which changes in a memory that grows; "
@@ -100,9 +101,11 @@ class MemoryNetworkAttention(Attention):
         self.time = nn.Parameter(torch.empty(count, max_length, dim)) if temporal else None
         self.embed_query = nn.Linear(query_dim, dim, bias=False)
         self.between_hops = nn.Identity() if adjacent else nn.Linear(dim, dim, bias=False)
+        # Choose the scales.
         own_scale = dim**-0.5 if source.states == "normalised" else 1.0
         self.scale = own_scale if scale is None else scale
         self.input_scales = [width**-0.5 if input_scale is None else input_scale for width in (source.width, query_dim)]
+        # Initialise the parameters.
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.1)
         # Give vectors of unit variance embeddings of unit variance.
@@ -118,6 +121,7 @@ class MemoryNetworkAttention(Attention):
     @override
     def prepare(self, memory: Memory) -> Memory:
         """Prepare all embeddings of the memory (B, K + 1 or 2, S, D), and hide positions that are too old."""
+        # Embed the memory once for each hop.
         memories = torch.einsum("bsv,kvd->bksd", memory.values * self.input_scales[0], self.embed)
         mask = memory.mask
         if self.time is not None:
@@ -141,6 +145,7 @@ class MemoryNetworkAttention(Attention):
         visible = memory.mask.unsqueeze(1)
         if mask is not None:
             visible = visible & mask
+        # Read the memory once for each hop.
         embedded = memory.prepared["memories"].unbind(1)
         u, hops = self.embedded_query(query.vector), []
         for a, c in self.pairs:

@@ -73,6 +73,7 @@ class MonotonicAttention(ComposedAttention):
         **options: Any,
     ) -> None:
         super().__init__(query_dim, source, score=score, window=window, normalizer=Softmax, selection=Soft, **options)
+        # Check the source and the options.
         refuse_self(source)
         refuse_regions(source)
         if noise_std < 0:
@@ -92,6 +93,7 @@ class MonotonicAttention(ComposedAttention):
     def initial_state(self, memory: Memory) -> AttentionState:
         """Return ``alignment`` (B, H, S), all on the first position, and in training one seed for each sequence."""
         values = memory.prepared["values"]
+        # Start the first scan at the first position.
         start = values.new_zeros(len(values), self.heads, memory.mask.shape[1], dtype=wide_dtype(values.dtype))
         start[..., 0] = memory.mask.any(1, keepdim=True).to(start.dtype)
         state = {"alignment": start}
@@ -144,10 +146,13 @@ class MonotonicAttention(ComposedAttention):
             memory: Prepared memory.
             state: State with the seed of the noise.
         """
+        # Compute the energies.
         keys = memory.prepared.get("keys", memory.prepared["values"])
         energy = self.compare(queries, keys, memory).to(state["alignment"].dtype) + self.offset
+        # In hard evaluation, stop or pass with certainty.
         if self.hard and not self.training:
             return (energy > 0).to(energy.dtype)
+        # Add noise in training.
         if "seed" in state:
             u = counter_rng.uniform(state["seed"], queries.query.position, self.heads, memory.positions)
             energy = energy + self.noise_std * torch.special.ndtri(u).to(energy.dtype)

@@ -94,6 +94,7 @@ class RecurrentAttention(ComposedAttention):
         mask: Tensor | None = None,
         need_weights: bool = False,
     ) -> AttentionOutput:
+        # Prepare queries, keys and values.
         queries = self.head_queries(query, memory, mask)
         values = memory.prepared["values"]
         keys = self._expand_groups(memory.prepared.get("keys", values))
@@ -122,6 +123,7 @@ class RecurrentAttention(ComposedAttention):
                 "what this attention remembers is added to the keys, but this score ignores keys; "
                 "use the additive or the general score"
             )
+        # Ask the score itself, by keys of zeros.
         with torch.no_grad():
             return self.score.keys(torch.zeros(1, self.heads, 1, self.score.key_dim)).shape[-1]
 
@@ -136,6 +138,7 @@ def with_position_order(memory: Memory) -> Memory:
         memory: Memory with positions (B, S, P).
     """
     place = memory.positions[..., 0]
+    # Sort the positions, with padding at the end.
     order = place.masked_fill(~memory.mask, torch.iinfo(place.dtype).max).argsort(stable=True, dim=1)
     return replace(memory, prepared={**memory.prepared, "order": order, "rank": order.argsort(1)})
 

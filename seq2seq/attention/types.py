@@ -95,6 +95,7 @@ class Memory:
         Returns:
             A memory with N rows.
         """
+        # Select the rows of each tensor, and of the sentences.
         return Memory(
             self.values.index_select(0, index),
             self.mask.index_select(0, index),
@@ -117,9 +118,11 @@ def sentence_means(values: Tensor, segments: Tensor, mask: Tensor) -> Memory:
     Returns:
         A memory of N sentences with values (B, N, V). A sentence without a real word is masked.
     """
+    # Mark the sentence of each real word.
     count = int(segments.max()) + 1 if segments.numel() else 1
     member = F.one_hot(segments, count).to(values.dtype) * mask.unsqueeze(-1)  # (B, S, N)
     size = member.sum(1)  # (B, N)
+    # An empty sentence has the mean 0 and is masked.
     return Memory.of(member.mT @ values / size.clamp(min=1.0).unsqueeze(-1), size > 0)
 
 
@@ -218,6 +221,7 @@ def sum_terms(outputs: Iterable[AttentionOutput]) -> tuple[dict[str, Tensor], Te
     penalties: dict[str, Tensor] = {}
     log_prob: Tensor | None = None
     for output in outputs:
+        # Add each term to that of the earlier slots.
         for name, value in output.penalties.items():
             penalties[name] = penalties[name] + value if name in penalties else value
         if output.log_prob is not None:

@@ -48,6 +48,7 @@ class _AdditiveScores(torch.autograd.Function):
     def forward(ctx: Any, queries: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
         scores = keys.new_empty(*queries.shape[:3], keys.shape[2])
         inner, column = torch.empty_like(keys), vector.unsqueeze(-1)
+        # Compute one query at a time.
         for t, query in enumerate(queries.unbind(2)):
             torch.add(keys, query.unsqueeze(2), out=inner).tanh_()
             scores[:, :, t] = (inner @ column).squeeze(-1)
@@ -62,6 +63,7 @@ class _AdditiveScores(torch.autograd.Function):
         exact = wide_dtype(keys.dtype)
         d_queries, inner = torch.empty_like(queries), torch.empty_like(keys)
         d_keys, d_vector = torch.zeros_like(keys, dtype=exact), torch.zeros_like(vector, dtype=exact)
+        # Add the gradients of one query at a time.
         for t, (query, row) in enumerate(zip(queries.unbind(2), grad.to(keys.dtype).split(1, 2), strict=True)):
             torch.add(keys, query.unsqueeze(2), out=inner).tanh_()
             d_vector += (row @ inner).squeeze(2).sum(0)

@@ -83,6 +83,7 @@ def banded(
         )
         seen = mask[:, None, None, :tokens].expand(-1, parts, size, -1).flatten(0, 1)
         keep = torch.cat((seen, keep), -1)
+    # Attend within all parts at once.
     context, sees = _attend_parts(query, key, value, attend, keep, mask)
     # Let the global tokens attend to the whole sequence.
     if tokens:
@@ -112,6 +113,7 @@ def blocked(
     Returns:
         Contexts (B, H, S, D), and the mask (B, S) of queries that see anything.
     """
+    # Mask padding, and later keys where the attention is causal.
     keep = _split_parts(mask, 1, size).flatten(0, 1)[:, None]  # (B N, 1, L)
     if causal:
         keep = keep & torch.ones(size, size, dtype=torch.bool, device=mask.device).tril()
@@ -153,6 +155,7 @@ def dilated(
         """Split (B, ., S, .) into r = dilation sequences (B r, ., S/r, .); sequence k has the positions r n + k."""
         return _pad_to_multiple(x, dim, dilation).unflatten(dim, (-1, dilation)).movedim(dim + 1, 1).flatten(0, 1)
 
+    # Attend within a band of each sequence.
     query, key, value = (every_rth(x, 2) for x in (queries, keys, values))
     context, seen = banded(query, key, value, attend, mask=every_rth(mask, 1), radius=radius, size=size, causal=causal)
     # Put the positions of the r sequences back in order.
@@ -170,8 +173,10 @@ def _attend_parts(
     """
     batch, length = mask.shape
     size = queries.shape[2]
+    # Make the parts a dimension of the batch.
     query, key, value = (x.flatten(0, 1).transpose(1, 2) for x in (queries, keys, values))
     context = attend(query, key, value, keep.unsqueeze(1))
+    # Join the parts, without the padding at the end.
     context = context.transpose(1, 2).unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
     seen = keep.any(-1).expand(-1, size).reshape(batch, -1)[:, :length]
     return context.transpose(1, 2), seen

@@ -36,10 +36,12 @@ def uniform(seed: Tensor, position: Tensor, heads: int, places: Tensor) -> Tenso
     Returns:
         Numbers (B, H, T, S), fp32.
     """
+    # Mix the seed, the query, the head and the memory position into one hash.
     state = _mix(seed)[:, None, None, None]
     head = torch.arange(heads, device=seed.device)[None, :, None, None]
     for number in (position[:, None, :, None], head, *(axis[:, None, None, :] for axis in places.unbind(-1))):
         state = _mix(state + (number + 1) * -0x61C8864680B583EB)  # 2^64 / golden ratio, as a signed number
+    # Turn the upper bits into a number in (0, 1).
     return ((_shifted(state, 64 - BITS)).to(torch.float32) + 0.5) * 2.0**-BITS
 
 
@@ -52,4 +54,5 @@ def _mix(x: Tensor) -> Tensor:
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
     """Return x >> bits for x as an unsigned number."""
+    # The shift copies the sign bit, and the mask removes the copies.
     return (x >> bits) & (2 ** (64 - bits) - 1)

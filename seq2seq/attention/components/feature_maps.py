@@ -93,6 +93,7 @@ class Favor(FeatureMap):
     @override
     def powers(self, x: Tensor) -> Tensor:
         """Return w x' - |x'|^2 / 2 - log(M) / 2."""
+        # The log of phi is a projection minus a term that depends on the length of x.
         offset = 0.5 * (x.square().sum(-1, keepdim=True) * self.width**-0.5 + math.log(len(self.directions)))
         return x @ (self.directions.to(x.dtype) * self.width**-0.25).T - offset
 
@@ -104,7 +105,9 @@ def orthogonal(count: int, width: int) -> Tensor:
         count: Number of rows.
         width: Width of a row.
     """
+    # Draw groups of ``width`` orthonormal rows.
     q, r = torch.linalg.qr(torch.randn(-(-count // width), width, width))
     # The signs make q uniform over all rotations, as an unbiased estimate needs; LAPACK's own q is not uniform.
     rows = (q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)).flatten(0, 1)[:count]
+    # Give each row the length of a normal vector.
     return rows * torch.linalg.vector_norm(torch.randn(count, width), dim=1, keepdim=True)

@@ -165,6 +165,7 @@ def _softmax(scores: Tensor, visible: Tensor) -> Tensor:
     Hidden scores are the smallest number and not -inf: a row that sees nothing would otherwise produce NaN, and its
     gradient too.
     """
+    # Hide positions before the softmax, and set them to exactly 0 after it.
     weights = torch.softmax(scores.masked_fill(~visible, torch.finfo(scores.dtype).min), -1)
     return weights.masked_fill(~visible, 0.0)
 
@@ -191,6 +192,7 @@ class _Entmax(torch.autograd.Function):
         x = (alpha - 1.0) * (scores - scores.amax(-1, keepdim=True))
         # tau is at least -1, so that every x below -1 has weight 0.
         weights = solve(x.clamp_(min=-2.0), 1.0 / (alpha - 1.0))
+        # Remove the rounding error of the solver.
         weights /= weights.sum(-1, keepdim=True)
         ctx.fixed = None if isinstance(alpha, Tensor) else alpha
         ctx.save_for_backward(weights, *([alpha] if isinstance(alpha, Tensor) else []))
@@ -238,6 +240,7 @@ def _by_newton(x: Tensor, power: Tensor | float) -> Tensor:
     Newton's steps solve |[x - tau]_+|_power = 1. The norm is convex in tau, so that the steps rise from tau = -1 to the
     root and do not pass it. Twelve steps do the work of fifty steps of Correia's bisection.
     """
+    # Start below the root.
     tau = torch.full_like(x[..., :1], -1.0)
     for _ in range(NEWTON_STEPS):
         gap = (x - tau).clamp_(min=0.0)

@@ -26,9 +26,11 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10000.0) -> Tensor:
         Rotated vectors (B, H, L, D).
     """
     exact = wide_dtype(x.dtype)
+    # Compute the angle of each pair.
     pair = torch.arange(0, x.shape[-1], 2, device=x.device, dtype=exact)
     angle = positions.to(exact)[:, None, :, None] * base ** (-pair / x.shape[-1])  # (B, 1, L, D/2)
     cos, sin = angle.cos(), angle.sin()
+    # Rotate each pair.
     even, odd = x[..., 0::2].to(exact), x[..., 1::2].to(exact)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2).to(x.dtype)
 
@@ -44,6 +46,7 @@ def alibi(query_position: Tensor, memory_position: Tensor, heads: int) -> Tensor
         heads: H, number of heads.
     """
     head = torch.arange(1, heads + 1, device=query_position.device)
+    # Give each head its own slope.
     slope = torch.exp2(-8.0 * head / heads)[None, :, None, None]
     distance = (query_position[:, None, :, None] - memory_position[:, None, None, :]).abs()
     return -slope * distance

@@ -40,6 +40,7 @@ class Pattern(Window):
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, **sizes: int) -> None:
         super().__init__(query_dim, heads, source)
         name = type(self).__name__
+        # Check the source.
         if not source.is_self:
             raise UserError(
                 f"the window {name} compares positions in one sequence, but source and target are two sequences; "
@@ -67,6 +68,7 @@ class Pattern(Window):
 
     def _uses_bands(self, query: Query, memory: Memory, size: int) -> bool:
         """Return whether to split the sequence into parts of ``size`` positions."""
+        # A part must be much shorter than the sequence, and the whole sequence must be here.
         is_long = memory.mask.shape[1] >= max(MIN_BANDED_LENGTH, MIN_PARTS * size)
         return is_long and banded.is_whole_sequence(query, memory)
 
@@ -151,6 +153,7 @@ class BlockLocal(Pattern):
 
     @override
     def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
+        # Each part is a block that sees itself.
         if not self._uses_bands(query, memory, self.size):
             return None
         return partial(banded.blocked, mask=memory.mask, size=self.size, causal=self.causal)
@@ -193,6 +196,7 @@ class Random(Pattern):
             i: Positions of the queries (B, T, 1).
             extent: Lengths of the sequences without padding (B, 1, 1).
         """
+        # Scale the draws to 0..n-1 in integers, which are exact in every precision.
         draws = self.draws[i.squeeze(-1) % len(self.draws)]
         return (draws * (i + 1 if self.causal else extent)) >> 31
 

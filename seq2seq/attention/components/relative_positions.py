@@ -39,6 +39,7 @@ class RelativeAttention(ComposedAttention):
         self, query_dim: int, source: SourceSpec, *, clip: int = 16, values: bool = True, **options: Any
     ) -> None:
         super().__init__(query_dim, source, **options)
+        # Check the source and the options.
         if not source.is_self:
             raise UserError(
                 "relative attention learns distances in one sequence, but source and target are two sequences; "
@@ -56,6 +57,7 @@ class RelativeAttention(ComposedAttention):
         if clip < 1:
             raise UserError(f"clip={clip}, the largest distance with its own vector, must be at least 1")
         self.clip = clip
+        # Build one row of each table for each distance.
         width = self.query.out_features // self.heads if self.project else None
         self.key_table = nn.Parameter(torch.empty(2 * clip + 1, width or query_dim))
         self.value_table = nn.Parameter(torch.empty(2 * clip + 1, width or source.width)) if values else None

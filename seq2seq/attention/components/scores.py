@@ -365,6 +365,7 @@ class Location(Score):
     @override
     def forward(self, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
         scores = self.scale * torch.einsum("bhtq,hql->bhtl", queries, self.weight)  # (B, H, T, max_length)
+        # Read the score of each position from its row.
         place = memory.positions[..., 0].clamp(max=self.max_length - 1)  # (B, S)
         return scores.gather(-1, place[:, None, None, :].expand(*scores.shape[:-1], -1))
 

@@ -76,6 +76,7 @@ class Estimator:
     draws: int = 1
 
     def __post_init__(self) -> None:
+        # Check the options.
         for name, known in (("credit", get_args(Credit)), ("baseline", get_args(Baseline))):
             if getattr(self, name) not in known:
                 raise UserError(f"{name}={getattr(self, name)} is unknown; choose {', '.join(known)}")
@@ -208,6 +209,7 @@ class Hard(_Sampled):
         draws: int = 1,
     ) -> None:
         super().__init__()
+        # Check the options.
         final_soft = soft if final_soft is None else final_soft
         for name, value in (("soft", soft), ("final_soft", final_soft)):
             if not 0.0 <= value <= 1.0:
@@ -219,12 +221,14 @@ class Hard(_Sampled):
             )
         if temperature <= 0:
             raise UserError(f"temperature={temperature} must be above 0")
+        # Store the schedule and the estimator.
         self.ends, self.anneal = (soft, final_soft), (anneal_from, anneal_to)
         self.temperature = temperature
         self.estimator = Estimator(credit, baseline, draws)
         self.gradient = "surrogate" if credit in ("sentence", "to_go") else "biased"
         self.reading: Reading = "sample"  # the context manager ``reading`` changes it
         self.draw_index = 0  # index of one of several samples under the same random state
+        # A probability that changes is a buffer, so that checkpoints store it.
         if soft == final_soft:
             self.soft = soft
         else:
@@ -251,6 +255,7 @@ class Hard(_Sampled):
             return state
         # Draw in every reading mode, so that the random numbers of later dropout stay the same.
         soft = torch.rand(()) < self.soft
+        # Follow the reading mode of the context manager.
         if self.reading == "likeliest":
             return {}
         if self.reading == "soft":
@@ -267,6 +272,7 @@ class Hard(_Sampled):
     def drawn(
         self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: AttentionState
     ) -> SelectedWeights:
+        # Use the weights themselves in a soft pass, where nothing is sampled.
         chosen = _one_hot(perturbed, possible).to(weights.dtype)
         soft = state["soft"][:, None, None]
         return SelectedWeights(
@@ -341,6 +347,7 @@ class Gumbel(_Sampled):
     def drawn(
         self, weights: Tensor, log_p: Tensor, perturbed: Tensor, possible: Tensor, state: AttentionState
     ) -> SelectedWeights:
+        # Compute the soft weights over the possible positions.
         y = perturbed / self.temperature.to(perturbed.dtype)
         y = torch.softmax(y.masked_fill(~possible, torch.finfo(y.dtype).min), -1).masked_fill(~possible, 0.0)
         # Compute y - y first: one-hot plus an exact 0 is exactly one-hot.
@@ -365,11 +372,13 @@ def _tempered(weights: Tensor, temperature: float) -> Tensor:
     """Return weights (B, H, T, S) in proportion to weights^(1/temperature), with the same sum."""
     possible, total = weights > 0, weights.sum(-1, keepdim=True)
     log = _log_where(weights, possible) / temperature
+    # Keep the sum of the weights, which may be below one.
     shares = torch.softmax(log.masked_fill(~possible, torch.finfo(log.dtype).min), -1)
     return (total * shares.masked_fill(~possible, 0.0)).to(weights.dtype)
 
 
 def _one_hot(scores: Tensor, possible: Tensor) -> Tensor:
     """Return 1 at the largest score among the possible positions, else 0; rows without a possible position are zero."""
+    # Take the first of several largest scores.
     index = scores.masked_fill(~possible, -torch.inf).argmax(-1, keepdim=True)
     return torch.zeros_like(scores).scatter(-1, index, possible.any(-1, keepdim=True).to(scores.dtype))

@@ -182,6 +182,7 @@ class LocalP(_Centred):
             raise UserError(
                 "the local_p window needs the length of the whole source, which a memory that grows does not have yet"
             )
+        # Declare the mass, and build the network of the centre.
         self.mass = "one" if renormalise else "at_most_one"
         self.renormalise = renormalise
         self.hidden = nn.Linear(query_dim, dim or query_dim, bias=False)
@@ -189,6 +190,7 @@ class LocalP(_Centred):
 
     @override
     def forward(self, query: Query, memory: Memory) -> WindowMask:
+        # Measure the distance from the predicted centre on each axis.
         centre = _predict_centre(self.hidden, self.centre, query, memory)  # (B, T, P)
         distance = memory.positions[:, None, None] - centre[:, None, :, None]  # (B, 1, T, S, P)
         # Shape the window with a Gaussian, where sigma = D/2.
@@ -232,6 +234,7 @@ class AdaptiveSpan(Window):
         centre: str = "local_m",
     ) -> None:
         super().__init__(query_dim, heads, source)
+        # Check the source and the options.
         if source.axes != 1:
             raise UserError("a span needs positions in time; image regions have none")
         at_least_1(max_span=max_span, ramp=ramp)
@@ -244,6 +247,7 @@ class AdaptiveSpan(Window):
                 f"centre={centre} predicts a centre, but in self-attention a span begins at the query's own "
                 "position; use centre=local_m"
             )
+        # Build the span, and the predicted centre if there is one.
         self.max_span, self.ramp = max_span, ramp
         self.cache_window = 0, max_span + ramp
         self.fraction = nn.Parameter(torch.full((heads, 1, 1), float(init)))
@@ -253,6 +257,7 @@ class AdaptiveSpan(Window):
 
     @override
     def forward(self, query: Query, memory: Memory) -> WindowMask:
+        # Measure the span from the centre.
         centre = query.position
         if self.hidden is not None and self.centre is not None:
             centre = _predict_centre(self.hidden, self.centre, query, memory).squeeze(-1)
@@ -289,6 +294,7 @@ def keep_ends(memory: Memory, first: int, last: int) -> Memory:
         tail = x.narrow(dim, size - last, last)
         return torch.cat((x.narrow(dim, 0, first), tail), dim) if first else tail
 
+    # Cut all tensors, but not the extent.
     return Memory(
         ends(memory.values, 1),
         ends(memory.mask, 1),
