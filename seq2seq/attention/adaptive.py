@@ -28,9 +28,9 @@ class AdaptiveAttention(ComposedAttention):
 
     s_t = sigmoid(W_x x_t + W_h h_{t-1}) * tanh(m_t) is the paper's visual sentinel. x_t is the decoder's input
     (``Query.input``), h the query (zero before the first), and m_t an LSTM's cell (h_t itself in a decoder without
-    cells). The sentinel's key W_k s_t has its own matrix: with the additive score, e(h_t, s_t) is the paper's w^T
-    tanh(W_s s_t + W_g h_t), W_s = U W_k. The sentinel's value is s_t, mapped to the memory's width where the query's
-    width differs.
+    cells). The sentinel's key W_k s_t has its own matrix: with the additive score, e(h_t, s_t) is the paper's
+    w^T tanh(W_s s_t + W_g h_t), W_s = U W_k. The sentinel's value is s_t, mapped to the memory's width where the
+    query's width differs.
 
     One softmax over S + 1 slots is the paper's c^ = beta s + (1 - beta) c. Where nothing is visible, beta is 1 and the
     context is that of the sentinel. The output returns beta as ``sentinel``; weights and sentinel together sum to the

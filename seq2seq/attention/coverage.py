@@ -27,9 +27,9 @@ KINDS = ("see", "linguistic", "neural")
 class CoverageAttention(RecurrentAttention):
     """Attention with coverage, the history of the attention that each position received.
 
-    e_tj = v^T tanh(W_h h_j + W_s s_t + w_c c_tj + b), where c_tj is the coverage from earlier steps (See 2017, section
-    2.3, equation 11; Tu 2016, section 3). All c_tj start at 0 and do not include the current step. w_c c_tj is added to
-    the score's keys, so that other scores can use it too: (k_j + w_c c_tj) . q. ``kind`` selects the coverage:
+    e_tj = v^T tanh(W_h h_j + W_s s_t + w_c c_tj + b), where c_tj is the coverage from earlier steps (See 2017,
+    section 2.3, equation 11; Tu 2016, section 3). All c_tj start at 0 and do not include the current step. w_c c_tj is
+    added to the score's keys, so that other scores can use it too: (k_j + w_c c_tj) . q. ``kind`` selects the coverage:
 
     - ``see``: c_tj = sum_{t' < t} a_t'j, with the penalty ``coverage`` = sum_j min(a_tj, c_tj) (equation 12), in 0..1
       (of several heads the mean). The paper uses it only at the end of training: ``loss.start_at.coverage``.

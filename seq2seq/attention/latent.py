@@ -33,9 +33,9 @@ class LatentAttention(Attention):
     ``query_latent_dim``; RoPE also rotates q^R. There are no biases. Of a memory only c_j (after the norm) and k^R_j
     (after RoPE) are stored, L + R numbers for each position. ALiBi is added to the scores.
 
-    There are two equal forms. Expanded: keys and values of each head are computed from c. Absorbed: q^C . W^UK c =
-    (W^UK^T q^C) . c, so that all heads share one key [c; k^R] and one value c, and W^UV is applied after the weighted
-    mean.
+    There are two equal forms. Expanded: keys and values of each head are computed from c. Absorbed:
+    q^C . W^UK c = (W^UK^T q^C) . c, so that all heads share one key [c; k^R] and one value c, and W^UV is applied after
+    the weighted mean.
 
     Args:
         query_dim: Q, width of the queries.
@@ -240,7 +240,7 @@ class LatentAttention(Attention):
     ) -> tuple[Tensor, Tensor | None]:
         """Return softmax(scale q . k + bias) v, and the weights if requested."""
         p = self.dropout if self.training else 0.0
-        # Use SDPA, except with dropout on the CPU, where its own dropout is slower.
+        # Without requested weights use SDPA, except with dropout on the CPU, where its own dropout is slower.
         if not need_weights and not (p and values.device.type == "cpu"):
             keep = visible if bias is None else bias.masked_fill(~visible, -torch.inf)
             given = queries, keys, values, keep, p

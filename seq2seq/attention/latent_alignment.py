@@ -92,7 +92,7 @@ class HardMarginalAttention(ComposedAttention):
         # Add the alternatives in the last layer.
         if not self.source.last:
             return output
-        # In training, use the weights before dropout, because dropped weights are no distribution.
+        # In training, use the weights before dropout, because weights after dropout do not sum to one.
         prior = selected.weights if self.training else used
         return self.latent(output, _log_weights(prior.squeeze(1)), queries, query, memory)
 

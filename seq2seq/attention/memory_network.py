@@ -121,7 +121,7 @@ class MemoryNetworkAttention(Attention):
     @override
     def prepare(self, memory: Memory) -> Memory:
         """Prepare all embeddings of the memory (B, K + 1 or 2, S, D), and hide positions that are too old."""
-        # Embed the memory once for each hop.
+        # Embed the memory with each matrix.
         memories = torch.einsum("bsv,kvd->bksd", memory.values * self.input_scales[0], self.embed)
         mask = memory.mask
         if self.time is not None:

@@ -261,8 +261,8 @@ class Additive(Score):
         query_dim, key_dim, heads, source, scale: As in ``Score``.
         dim: A, the hidden width; None = Q.
         bias: Add a learned b inside the tanh.
-        init_std: Start as in the paper with W, U ~ N(0, init_std^2) and v = 0, so that attention begins uniform. None =
-            all three start Xavier-uniform.
+        init_std: Start as in the paper with W, U ~ N(0, init_std^2) and v = 0, so that attention begins uniform;
+            None = all three start Xavier-uniform.
         normalize: Use Salimans & Kingma's weight norm of v: g v / |v|, where g starts at sqrt(1/A).
 
     Raises:

@@ -170,8 +170,8 @@ class Hard(_Sampled):
     """Stochastic hard attention, trained by REINFORCE.
 
     s_t ~ Multinoulli(a_t), c_t = v_{s_t} (Xu 2015, section 4.1). The gradient reaches a through log a_{t,s_t}
-    (``log_prob``), which REINFORCE uses (``seq2seq.loss``), and through the penalty ``negative_entropy`` =
-    sum_j a_tj log a_tj. Evaluation reads the likeliest position.
+    (``log_prob``), which REINFORCE uses (``seq2seq.loss``), and through the penalty
+    ``negative_entropy`` = sum_j a_tj log a_tj. Evaluation reads the likeliest position.
 
     With a probability that changes from ``soft`` to ``final_soft``, a training pass uses a itself, the "expected value"
     of the sample (the paper's section 4.1). One draw decides for the whole batch, as in the released code. Each
@@ -179,8 +179,8 @@ class Hard(_Sampled):
 
     Args:
         soft: Probability that a training pass is soft, until ``anneal_from``.
-        final_soft: The same from ``anneal_to`` on, linear between, as Bengio 2015 anneals scheduled
-            sampling (arXiv:1506.03099, section 2.4); None = ``soft``.
+        final_soft: The same probability from ``anneal_to`` on, with a linear change in between, as Bengio 2015 anneals
+            scheduled sampling (arXiv:1506.03099, section 2.4); None = ``soft``.
         anneal_from: Share of training where the change begins, 0..1.
         anneal_to: Share of training where the change ends, 0..1.
         temperature: tau; in training a is proportional to the weights^(1/tau). Above 1, samples explore more (Sutton &
