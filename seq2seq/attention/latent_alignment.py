@@ -51,7 +51,7 @@ class HardMarginalAttention(ComposedAttention):
         )
         if self.heads != 1:
             raise UserError(
-                f"heads={self.heads}: latent alignment chooses one position for each target word; use heads=1"
+                f"heads={self.heads} must be 1, because latent alignment chooses one position for each target word"
             )
         if self.gradient != "exact":
             raise UserError("latent alignment sums over all positions and cannot sample one; use the soft selection")
@@ -154,7 +154,7 @@ class VariationalAttention(HardMarginalAttention):
         if mode not in ("elbo", "sample"):
             raise UserError(f"mode={mode} is unknown; choose elbo (enumerate q) or sample (draw from q)")
         if samples is not None and mode == "elbo":
-            raise UserError(f"samples={samples} belongs to mode=sample; mode=elbo enumerates all positions")
+            raise UserError(f"samples={samples} is for mode=sample only; mode=elbo enumerates all positions")
         at_least_1(samples=samples, inference_dim=inference_dim)
         if not source.input_dim:
             raise UserError("variational attention reads the embedded target, but this decoder provides none")
