@@ -109,7 +109,7 @@ TRANSFORMER, ITSELF = "model=transformer", "self_attention@encoder_self"
 @pytest.mark.parametrize(
     ("typed", "message"),
     mostly_slow([
-        (["attention=local", "attention.window.reach=-1"], r"^attention\.window\.reach=-1, the half width D"),
+        (["attention=local", "attention.window.reach=-1"], r"^attention\.window\.reach=-1, half the width"),
         (["attention=hierarchical", "attention.word.dim=0"], r"^attention\.word\.dim=0 must be at least 1"),
         ([TRANSFORMER, "self_attention=sliding_window", "self_attention.window.reach=0"],
          r"^self_attention\.window\.reach=0 must be at least 1"),

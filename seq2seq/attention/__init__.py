@@ -1,1 +1,1 @@
-"""Attention mechanisms: a contract (`base.py`), and those composed of score, window, normalizer and heads."""
+"""Attention mechanisms: their contract (`base.py`), and mechanisms composed of score, window, normalizer and heads."""

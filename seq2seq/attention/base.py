@@ -1,14 +1,15 @@
-"""The contract that every attention mechanism keeps. Its letters (B, T, S, H ...) are those of ``types.py``.
+"""Contract of every attention mechanism. The letters (B, T, S, H ...) are those of ``types.py``.
 
-The laws (``tests/attention/test_laws.py`` holds them over every file of ``conf/attention``):
+Every mechanism obeys these laws, which ``tests/attention/test_laws.py`` checks for every file of ``conf/attention``:
 
-1. one call over T queries equals any split of them chained through ``state``;
-2. a query with nothing to attend gets zero context, zero weights and finite gradients;
-3. weights are those really used: exactly 0 where masked, >= 0 unless ``mass`` is free, always (B, H, T, S);
-4. outputs do not depend on padding, on neighbours in the batch, or on their order;
-5. nothing lives on ``self`` between calls but parameters and named buffers;
-6. decoders pass the same arguments to every mechanism;
-7. every parameter that can matter receives a gradient.
+1. One call with T queries gives the same as several calls with parts of them, chained through ``state``.
+2. A query that can see nothing gets a zero context, zero weights and finite gradients.
+3. The returned weights are those that the context is made of: exactly 0 where masked, >= 0 unless ``mass`` is
+   ``free``, always of shape (B, H, T, S).
+4. Outputs do not depend on padding, on the other rows of the batch, or on the order of the rows.
+5. Between calls, ``self`` holds only parameters and named buffers.
+6. Decoders pass the same arguments to every mechanism.
+7. Every parameter that can influence the output receives a gradient.
 """
 
 from __future__ import annotations
@@ -26,23 +27,32 @@ from seq2seq.layers.dropout import dropout
 
 
 class Attention(nn.Module, ABC):
-    """Base of all mechanisms: ``prepare`` once a source, then ``forward`` for any number of queries.
+    """Base of all mechanisms: call ``prepare`` once for a source, then ``forward`` for any number of queries.
 
-    ``mass`` declares what a row of weights sums to; ``gradient`` how the training loss teaches the weights:
+    ``mass`` declares the sum of a row of weights. ``gradient`` declares how the training loss trains the weights:
 
-    - exact: by back-propagation through them;
-    - surrogate: by what was drawn, whose gradient is right on average, or by weights that evaluation does not use;
-    - biased: by what was drawn, whose gradient is not that of the expected loss even on average.
+    - exact: by back-propagation through the weights;
+    - surrogate: by sampled positions, with a gradient that is right on average, or by weights that evaluation
+      does not use;
+    - biased: by sampled positions, with a gradient that differs from that of the expected loss even on average.
+
+    Args:
+        query_dim: Q, width of the queries.
+        source: Properties of the memory that the mechanism attends to.
+        dropout: Probability that ``apply_weights`` drops a weight in training, 0..1.
+
+    Raises:
+        UserError: ``dropout`` lies outside 0..1.
     """
 
     mass: str = "one"  # one | at_most_one | free
     gradient: str = "exact"  # exact | surrogate | biased
-    has_choice: bool = True  # False where every query reads one fixed position: there is no attention to measure
-    context_dim: int
-    terms: tuple[str, ...] = ()  # names of the loss terms that it can add; those of its parts stand there
+    has_choice: bool = True  # False where every query reads one fixed position, so that attention is not measured
+    context_dim: int  # C
+    terms: tuple[str, ...] = ()  # loss terms that the mechanism itself can add; its parts declare their own
 
     def __init__(self, query_dim: int, source: SourceSpec, *, dropout: float = 0.0) -> None:
-        """Store what all mechanisms have; ``dropout`` acts on the weights, in ``apply_weights``."""
+        """Store the settings that all mechanisms share."""
         super().__init__()
         if not 0.0 <= dropout <= 1.0:
             raise UserError(f"dropout={dropout} must lie in 0..1")
@@ -52,28 +62,32 @@ class Attention(nn.Module, ABC):
         self.context_dim = source.width
 
     def prepare(self, memory: Memory) -> Memory:
-        """Do the work that is needed once a source, such as projecting keys.
+        """Compute what is needed once for each source, such as projected keys.
 
         Args:
-            memory: values (B, S, V).
+            memory: Memory with values (B, S, V).
 
         Returns:
-            The memory with ``prepared``, tensors whose first dimension is B.
+            The memory with its results in ``prepared``, tensors whose first dimension is B.
         """
         return memory
 
     def extend(self, past: Memory | None, new: Memory, *, need_weights: bool = False) -> Memory:
         """Append ``new`` to the key-value cache of self-attention.
 
-        What no query of ``new`` or later can reach may be folded or dropped.
+        A mechanism may sum up or drop positions that no query of ``new`` or later can reach.
 
         Args:
-            past: the cache so far; None at the start.
-            new: a prepared memory.
-            need_weights: weights will be asked for, so nothing may be folded or dropped.
+            past: Cache so far; None at the start.
+            new: Prepared memory to append.
+            need_weights: Weights will be requested, so no position may be summed up or dropped.
+
+        Returns:
+            The cache with ``new`` at its end.
         """
         if past is None:
             return new
+        # Concatenate both along S.
         return Memory(
             torch.cat((past.values, new.values), 1),
             torch.cat((past.mask, new.mask), 1),
@@ -83,7 +97,14 @@ class Attention(nn.Module, ABC):
         )
 
     def initial_state(self, memory: Memory) -> AttentionState:
-        """Return the state before the first query of a prepared memory; {} where nothing is carried."""
+        """Return the state before the first query.
+
+        Args:
+            memory: Prepared memory.
+
+        Returns:
+            Tensors by name, whose first dimension is B; {} where nothing is carried from query to query.
+        """
         return {}
 
     @abstractmethod
@@ -99,40 +120,58 @@ class Attention(nn.Module, ABC):
         """Attend from T queries, one or many, to a prepared memory.
 
         Args:
-            query: vectors (B, T, Q) with their positions.
-            memory: what ``prepare``, or ``extend``, returned.
-            state: what ``initial_state`` or the last call returned.
-            mask: (B, T, S), narrows further which positions each query may see.
-            need_weights: return the weights too, and make every context of weights from ``apply_weights``.
+            query: Query vectors (B, T, Q) with their positions.
+            memory: Result of ``prepare`` or ``extend``.
+            state: Result of ``initial_state``, or the state in the output of the last call.
+            mask: Mask (B, T, S) that hides further positions from each query; None hides none.
+            need_weights: Return the weights too, and pass the weights of every context through ``apply_weights``.
 
         Returns:
-            Contexts (B, T, C), weights (B, H, T, S) if asked for, and the new state.
+            Contexts (B, T, C), weights (B, H, T, S) if requested, and the new state.
         """
 
     def read_target(self, embedded: Tensor, mask: Tensor) -> Tensor | None:
-        """Return ``Query.target`` for a whole target, in training: embedded (B, T, E), mask (B, T)."""
+        """Encode the whole target in training, for mechanisms that infer their alignment from it.
+
+        Args:
+            embedded: Decoder inputs (B, T, E).
+            mask: Mask (B, T), True = real.
+
+        Returns:
+            ``Query.target`` (B, T, .); None where the mechanism does not read the target.
+        """
         return None
 
     def apply_weights(self, weights: Tensor, query: Query) -> Tensor:
-        """Return the weights to make the context of: those of ``query.weights_transform``, then dropout in training.
+        """Apply ``query.weights_transform``, and dropout in training, to the weights that make the context.
 
-        Where ``need_weights`` is true, every context must be made of weights that went through here: interventions
+        Where ``need_weights`` is true, the weights of every context must pass through this method: interventions
         (``interventions.py``) rely on it.
 
         Args:
-            weights: (B, T, S), (B, H, T, S) or (B, 1, H T, S); a sentinel's column may follow the S.
-            query: the queries that the weights belong to.
+            weights: Weights (B, T, S), (B, H, T, S) or (B, 1, H T, S); a sentinel's column may follow the S columns.
+            query: Queries that the weights belong to.
+
+        Returns:
+            Weights of the same shape.
         """
         if query.weights_transform is not None:
             weights = query.weights_transform(weights)
         return dropout(weights, self.dropout, self.training)
 
     def alignment(self, weights: Tensor) -> Tensor:
-        """Reduce weights (B, H, T, S) to (B, T, S), for copying, AER and Pharaoh output: the mean over heads."""
+        """Reduce the weights of all heads to one alignment, for copying, AER and Pharaoh output: the mean over heads.
+
+        Args:
+            weights: Weights (B, H, T, S).
+
+        Returns:
+            Alignment (B, T, S).
+        """
         return weights.mean(1)
 
     def regulariser(self) -> dict[str, Tensor]:
-        """Return loss terms of the parameters alone, {name: scalar}, added once an update: those of the parts."""
+        """Return loss terms of the parameters alone, {name: scalar}, added once for each update: those of the parts."""
         return {name: term for part in self.parts() for name, term in part.regulariser().items()}
 
     def constrain(self) -> None:
@@ -141,14 +180,18 @@ class Attention(nn.Module, ABC):
             part.constrain()
 
     def set_progress(self, progress: float) -> None:
-        """Update the buffers that depend on the progress of training, 0 to 1. Called before each update."""
+        """Update the buffers that depend on the progress of training. Called before each update.
+
+        Args:
+            progress: Share of training that is over, 0..1.
+        """
         for part in self.parts():
             part.set_progress(progress)
 
     def parts(self) -> Iterator[AttentionComponent]:
-        """Return the scores, windows, normalisers, selections that this mechanism is composed of."""
+        """Return the scores, windows, normalisers and selections of which this mechanism is composed."""
         return (module for module in self.modules() if isinstance(module, AttentionComponent))
 
 
 AttentionFactory = Callable[[int, SourceSpec], Attention]
-"""What ``conf/attention/NAME.yaml`` builds: (query_dim, source) -> mechanism."""
+"""Function that ``conf/attention/NAME.yaml`` builds: (query_dim, source) -> mechanism."""

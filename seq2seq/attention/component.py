@@ -1,4 +1,4 @@
-"""The base of the parts that mechanisms are composed of."""
+"""Base of the parts of which attention mechanisms are composed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AttentionComponent(nn.Module):
 
     @property
     def passes_gradient(self) -> bool:
-        """Whether the gradient of a loss on the weights reaches the scores in every forward pass."""
+        """True if the gradient of a loss on the weights reaches the scores in every forward pass."""
         return True
 
     def regulariser(self) -> dict[str, Tensor]:
@@ -26,4 +26,8 @@ class AttentionComponent(nn.Module):
         """Project parameters onto their allowed set. Called after each optimiser step."""
 
     def set_progress(self, progress: float) -> None:
-        """Update the buffers that depend on the progress of training, 0 to 1. Called before each update."""
+        """Update the buffers that depend on the progress of training. Called before each update.
+
+        Args:
+            progress: Share of training that is over, 0..1.
+        """

@@ -1,6 +1,7 @@
-"""Interventions: a trained model's contexts are made of other weights than its own, to measure what those contribute.
+"""Interventions: replace the attention weights of a trained model, to measure what its own weights contribute.
 
-Letters as in ``types.py``. A mechanism computes its weights, and what follows from them in its state, as usual.
+Letters as in ``types.py``. A mechanism still computes its own weights, and its state follows from these. Only the
+contexts use the replaced weights.
 """
 
 from __future__ import annotations
@@ -20,19 +21,27 @@ from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Que
 from seq2seq.layers.tensors import widen
 
 Change = Callable[[Tensor, Query, Memory, Tensor | None], Tensor]
-"""(weights (B, H, T, S or more), query, memory, first) -> other weights of the same shape.
+"""Function (weights, query, memory, first) -> other weights of the same shape (B, H, T, S or more).
 
 ``first`` is the weights (B, H, 1, S or more) of the first query, or None if it is among these queries. A sentinel's
-column, behind the S, is no position of the memory.
+column, after the S columns, is not a position of the memory.
 """
 
 
 def uniform(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) -> Tensor:
-    """Spread the mass of each row evenly over the real positions (Jain & Wallace 2019, arXiv:1902.10186,
-    section 4.2.1; Wiegreffe & Pinter 2019, arXiv:1908.04626, section 3.2).
+    """Spread the mass of each row evenly over the real positions.
+
+    (Jain & Wallace 2019, arXiv:1902.10186, section 4.2.1; Wiegreffe & Pinter 2019, arXiv:1908.04626, section 3.2.)
+
+    Args:
+        weights: Weights (B, H, T, S or more).
+        query: Queries that the weights belong to.
+        memory: Memory of S positions.
+        first: Weights of the first query; not used.
     """
     size = memory.mask.shape[1]
     real = memory.mask[:, None, None, :].to(weights.dtype)
+    # A sentinel keeps its weight.
     spread = weights[..., :size].sum(-1, keepdim=True) * real / real.sum(-1, keepdim=True).clamp(min=1)
     return torch.cat((spread, weights[..., size:]), -1)
 
@@ -41,22 +50,37 @@ def permuted(weights: Tensor, query: Query, memory: Memory, first: Tensor | None
     """Permute the weights of each row among the real positions (Jain & Wallace 2019, section 4.2.1).
 
     One permutation is drawn for each step, the same for all sentences and heads.
+
+    Args:
+        weights: Weights (B, H, T, S or more).
+        query: Queries whose positions select the permutations.
+        memory: Memory of S positions.
+        first: Weights of the first query; not used.
     """
     size = memory.mask.shape[1]
+    # Draw an order of the real positions for each step.
     seed = torch.zeros(len(weights), dtype=torch.int64, device=weights.device)
     u = counter_rng.uniform(seed, query.position, 1, memory.positions)  # (B, 1, T, S)
     hidden = ~memory.mask[:, None, None, :]
-    source = hidden.expand_as(u).to(u.dtype).argsort(stable=True, dim=-1)  # real positions in order, then the others,
-    target = u.masked_fill(hidden, 2.0).argsort(-1)  # and shuffled
+    source = hidden.expand_as(u).to(u.dtype).argsort(stable=True, dim=-1)  # real positions in order, then the others
+    target = u.masked_fill(hidden, 2.0).argsort(-1)  # real positions in random order, then the others
+    # Move each weight from its position in the first order to that in the second.
     shape = weights[..., :size].shape
-    dealt = torch.zeros_like(weights[..., :size]).scatter(
+    moved = torch.zeros_like(weights[..., :size]).scatter(
         -1, target.expand(shape), weights[..., :size].gather(-1, source.expand(shape))
     )
-    return torch.cat((dealt, weights[..., size:]), -1)
+    return torch.cat((moved, weights[..., size:]), -1)
 
 
 def frozen(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) -> Tensor:
-    """Use the weights of the first step at every step."""
+    """Use the weights of the first step at every step.
+
+    Args:
+        weights: Weights (B, H, T, S or more).
+        query: Queries that the weights belong to; not used.
+        memory: Memory of S positions; not used.
+        first: Weights of the first query (B, H, 1, S or more); None if it is among these queries.
+    """
     if first is None:
         first = weights[:, :, :1]
     return first.expand_as(weights)
@@ -65,30 +89,35 @@ def frozen(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) 
 CHANGES: dict[str, Change] = {"uniform": uniform, "permuted": permuted, "frozen": frozen}
 
 FIRST_WEIGHTS = "transform.first."
-"""Prefix of names in a state: the weights (B, H, 1, S or more) of the first query, one for each time that a call
-applies weights (a memory network does so once a hop).
+"""Prefix of state names for the weights (B, H, 1, S or more) of the first query.
+
+There is one such name for each time that a call applies weights (a memory network does so once for each hop).
 """
 
 FirstWeights = Mapping[nn.Module, Mapping[str, Tensor]]
-"""For each mechanism, {``FIRST_WEIGHTS`` and the number of the hop: weights (B, H, 1, S or more)}."""
+"""First weights of each mechanism: {``FIRST_WEIGHTS`` and the number of the hop: weights (B, H, 1, S or more)}."""
 
 
 def source_attentions(model: nn.Module) -> list[Attention]:
-    """Return every attention of ``model`` to a source, that is, all but self-attention."""
+    """Return every attention of ``model`` to a source, that is, all except self-attention.
+
+    Args:
+        model: Model, or a part of one.
+    """
     mechanisms = (module for module in model.modules() if isinstance(module, Attention))
     return [mechanism for mechanism in mechanisms if not (mechanism.source.is_self or mechanism.source.causal)]
 
 
 @contextmanager
 def intervened(model: nn.Module, change: Change, first: FirstWeights | None = None) -> Iterator[None]:
-    """Within it, every attention to a source in ``model`` uses, and reports, changed weights.
+    """Change the weights of every attention to a source in ``model`` within the context; the model also returns them.
 
-    Forward hooks hand each query ``change`` as its ``weights_transform``, which ``Attention.apply_weights`` applies.
+    Forward hooks give each query ``change`` as its ``weights_transform``, which ``Attention.apply_weights`` applies.
 
     Args:
-        model: A model, or a mechanism.
-        change: What becomes of the weights.
-        first: What ``change`` gets as the first weights of each sentence, in the place of those of its first query.
+        model: Model, or a mechanism.
+        change: Function that changes the weights.
+        first: First weights of each sentence for ``change``, instead of those of its first query.
     """
     with ExitStack() as stack:
         for mechanism in source_attentions(model):
@@ -99,13 +128,19 @@ def intervened(model: nn.Module, change: Change, first: FirstWeights | None = No
 
 
 class RecordedWeights:
-    """The weights that each attention to a source used, call by call and hop by hop."""
+    """Weights that each attention to a source used, for each call and hop."""
 
     def __init__(self) -> None:
         self.calls: dict[nn.Module, list[list[Tensor]]] = {}
 
     def keep(self, mechanism: nn.Module, args: tuple[Query, Memory, AttentionState], output: AttentionOutput) -> None:
-        """Keep what one call used; a forward hook."""
+        """Keep the weights that one call used, as a forward hook.
+
+        Args:
+            mechanism: Attention that was called.
+            args: Its arguments.
+            output: Its output; not used.
+        """
         transform = args[0].weights_transform
         assert isinstance(transform, _Intervention)
         self.calls.setdefault(mechanism, []).append(transform.used)
@@ -114,11 +149,12 @@ class RecordedWeights:
         """Return the mean row of each sentence, abar_s = sum_t m_t a_ts / sum_t m_t, for each hop and head.
 
         Args:
-            real: (B, T) bool, m: the target positions that are no padding.
+            real: m, mask of the target positions that are not padding (B, T).
         """
         share = real / real.sum(1, keepdim=True).clamp(min=1)
         found: dict[nn.Module, dict[str, Tensor]] = {}
         for mechanism, calls in self.calls.items():
+            # Concatenate the calls along T, and average each hop over the real target positions.
             hops = [torch.cat(parts, 2) for parts in zip(*calls, strict=True)]  # (B, H, T, S or more) each
             found[mechanism] = {
                 f"{FIRST_WEIGHTS}{n}": (widen(rows) * share[:, None, :, None]).sum(2, keepdim=True).to(rows.dtype)
@@ -129,7 +165,11 @@ class RecordedWeights:
 
 @contextmanager
 def recorded(model: nn.Module) -> Iterator[RecordedWeights]:
-    """Within it, keep the weights of every attention to a source in ``model``; nothing is changed."""
+    """Keep the weights of every attention to a source in ``model`` within the context; nothing is changed.
+
+    Args:
+        model: Model, or a mechanism.
+    """
     weights = RecordedWeights()
     with intervened(model, _unchanged), ExitStack() as stack:
         for mechanism in source_attentions(model):
@@ -139,12 +179,15 @@ def recorded(model: nn.Module) -> Iterator[RecordedWeights]:
 
 @contextmanager
 def averaged_over(model: nn.Module, batch: Any) -> Iterator[None]:
-    """Within it, every row is the mean of the rows of its sentence, taken over the target positions of ``batch``.
+    """Replace every row of weights by the mean row of its sentence within the context.
+
+    The mean is taken over the target positions of ``batch``, in one teacher-forced pass.
 
     Args:
-        model: A ``Seq2Seq``, without dropout.
-        batch: A ``Batch`` with targets, over which one teacher-forced pass records the rows.
+        model: ``Seq2Seq`` without dropout.
+        batch: ``Batch`` with targets.
     """
+    # Record the rows of one pass, then use their means.
     with torch.no_grad(), recorded(model) as weights:
         model.forward(batch)
     with intervened(model, frozen, weights.means(batch.target_mask)):
@@ -153,7 +196,11 @@ def averaged_over(model: nn.Module, batch: Any) -> Iterator[None]:
 
 @contextmanager
 def averaged(model: nn.Module) -> Iterator[None]:
-    """Within it, each teacher-forced pass of ``model`` uses averaged rows, for which it runs twice."""
+    """Use averaged rows in each teacher-forced pass of ``model`` within the context; each pass then runs twice.
+
+    Args:
+        model: ``Seq2Seq`` without dropout.
+    """
     with ExitStack() as during:
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -162,6 +209,7 @@ def averaged(model: nn.Module) -> Iterator[None]:
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             during.close()
 
+        # Wrap each pass of the model, and end it even after an error.
         with model.register_forward_pre_hook(before), model.register_forward_hook(after, always_call=True):
             yield
 
@@ -170,28 +218,30 @@ INTERVENTIONS: dict[str, Callable[[nn.Module], AbstractContextManager[None]]] = 
     **{name: partial(intervened, change=change) for name, change in CHANGES.items()},
     "averaged": averaged,
 }
-"""By name, what changes the attention of a whole model within a ``with`` block."""
+"""Interventions by name: context managers that change the attention of a whole model."""
 
 
 def _unchanged(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) -> Tensor:
+    """Return the weights as they are."""
     return weights
 
 
 @dataclass
 class _Intervention:
-    """The weights transform of one call of a mechanism, which keeps what it returned."""
+    """Weights transform of one call of a mechanism, which keeps the weights that it returned."""
 
     change: Change
     query: Query
     memory: Memory
     first: dict[str, Tensor]
-    report: bool  # whether the caller asked for weights
+    report: bool  # True where the caller requested weights
     used: list[Tensor] = field(default_factory=list)
 
     def __call__(self, weights: Tensor) -> Tensor:
         name = f"{FIRST_WEIGHTS}{len(self.used)}"
         batch, length = self.query.position.shape
-        rows = weights.reshape(batch, -1, length, weights.shape[-1])  # heads may be missing, or be rows
+        # Some mechanisms have no dimension of heads, or have their heads in the rows.
+        rows = weights.reshape(batch, -1, length, weights.shape[-1])
         changed = self.change(rows, self.query, self.memory, self.first.get(name))
         self.first.setdefault(name, rows[:, :, :1])
         self.used.append(changed)
@@ -205,10 +255,11 @@ def _before(
     args: tuple[Query, Memory, AttentionState],
     kwargs: dict[str, Any],
 ) -> tuple[tuple[Query, Memory, AttentionState], dict[str, Any]]:
-    """Give the query a weights transform, and ask for weights, so that no fused kernel hides them."""
+    """Give the query a weights transform, and request weights, so that no fused kernel hides them."""
     query, memory, state = args
     carried = {name: value for name, value in state.items() if name.startswith(FIRST_WEIGHTS)}
-    if not carried:  # before the first query, where search has the hypotheses of a sentence side by side
+    # Before the first query, repeat the given first weights for all hypotheses of a sentence.
+    if not carried:
         count = len(query.position)
         carried = {name: value.repeat_interleave(count // len(value), 0) for name, value in first.items()}
     transform = _Intervention(change, query, memory, carried, kwargs.get("need_weights", False))
@@ -218,7 +269,7 @@ def _before(
 def _after(
     mechanism: nn.Module, args: tuple[Query, Memory, AttentionState], output: AttentionOutput
 ) -> AttentionOutput:
-    """Report the weights that were used, and keep those of the first query in the state."""
+    """Return the weights that were used, and keep those of the first query in the state."""
     query, memory, _ = args
     call = query.weights_transform
     assert isinstance(call, _Intervention)

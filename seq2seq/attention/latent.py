@@ -1,6 +1,6 @@
-"""Multi-head latent attention: one low-rank latent a position, of which all heads make their keys and values.
+"""Multi-head latent attention: all heads compute keys and values from one low-rank latent vector of each position.
 
-Letters as in ``types.py``; D the width of a head, L of a latent, R of the part that rotary positions turn.
+Letters as in ``types.py``; D width of a head, L width of a latent, R width of the part with rotary positions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from seq2seq.attention.base import Attention
 from seq2seq.attention.components.normalizers import Softmax
@@ -25,19 +26,31 @@ EPSILON = 1e-6  # of the norms, as released
 
 
 class LatentAttention(Attention):
-    """c_j = RMSNorm(W^DKV h_j); for each head e_tj = (q^C_t . W^UK c_j + q^R_t . k^R_j) / sqrt(D + R), v_j = W^UV c_j.
+    """Multi-head latent attention (DeepSeek-V2, 2024, section 2.1; the norms are those of the released code).
 
-    (DeepSeek-V2, 2024, section 2.1; the norms are those of the released code.) Of a memory only c_j and k^R_j are kept,
-    L + R numbers a position: after the norm, and after RoPE. k^R_j = RoPE(W^KR h_j) is one key for all heads;
-    [q^C; q^R] = W^UQ RMSNorm(W^DQ h), or W^UQ h with ``query_latent_dim: null``; q^R is turned too. No biases.
+    c_j = RMSNorm(W^DKV h_j); for each head e_tj = (q^C_t . W^UK c_j + q^R_t . k^R_j) / sqrt(D + R), v_j = W^UV c_j.
+    k^R_j = RoPE(W^KR h_j) is one key for all heads. [q^C; q^R] = W^UQ RMSNorm(W^DQ h), or W^UQ h without
+    ``query_latent_dim``; RoPE also rotates q^R. There are no biases. Of a memory only c_j (after the norm) and k^R_j
+    (after RoPE) are stored, L + R numbers for each position. ALiBi is added to the scores.
 
-    Expanded, keys and values of each head are made of c. Absorbed, q^C . W^UK c = (W^UK^T q^C) . c, so that all heads
-    share one key [c; k^R] and one value c, which W^UV meets after the mean. ``absorb: auto`` takes the form of fewer
-    multiplications: expanded where queries are many, absorbed where they are few.
+    There are two equal forms. Expanded: keys and values of each head are computed from c. Absorbed:
+    q^C . W^UK c = (W^UK^T q^C) . c, so that all heads share one key [c; k^R] and one value c, and W^UV is applied after
+    the weighted mean.
 
-    ``dim`` is the width of all heads together, by default the query's, ``latent_dim`` L, by default a quarter of that
-    (V2-Lite's ratio), ``rope_dim`` R, by default half a head's width (V2's ratio) where positions are rotary, else 0.
-    ALiBi is added to the scores. ``dropout`` acts on the weights that make the context; those returned are without it.
+    Args:
+        query_dim: Q, width of the queries.
+        source: Properties of the memory.
+        heads: H, number of heads.
+        dim: Width of all heads together; None = the width of the queries.
+        latent_dim: L; None = ``dim``/4, the ratio of V2-Lite.
+        query_latent_dim: Width of the latent of queries; None = queries have no latent.
+        rope_dim: R, even; None = D/2, the ratio of V2, where positions are rotary, else 0.
+        absorb: ``always`` or ``never`` use the absorbed form; ``auto`` uses the form with fewer multiplications:
+            expanded for many queries, absorbed for few.
+        dropout: Probability of dropping a weight from the context; the returned weights are without dropout.
+
+    Raises:
+        UserError: An option is out of range, or the source does not support ``rope_dim``.
     """
 
     def __init__(
@@ -54,6 +67,7 @@ class LatentAttention(Attention):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(query_dim, source, dropout=dropout)
+        # Check the options.
         at_least_1(dim=dim, latent_dim=latent_dim, query_latent_dim=query_latent_dim)
         dim = dim or query_dim
         if heads < 1 or dim % heads:
@@ -61,10 +75,12 @@ class LatentAttention(Attention):
         if absorb not in ABSORB:
             raise UserError(f"absorb={absorb} is unknown; choose one of {', '.join(ABSORB)}")
         latent_dim = max(1, dim // 4) if latent_dim is None else latent_dim
+        # Set the sizes.
         self.heads, self.head_dim, self.latent_dim = heads, dim // heads, latent_dim
         self.rope_dim = self._rope_dim(rope_dim)
         self.absorb = absorb
-        self.scale = 1.0 / math.sqrt(self.head_dim + self.rope_dim)  # in both forms, whatever the width of the latent
+        self.scale = 1.0 / math.sqrt(self.head_dim + self.rope_dim)  # the same in both forms
+        # Build the projections.
         self.down = nn.Linear(source.width, latent_dim + self.rope_dim, bias=False)  # W^DKV and W^KR
         self.norm = nn.RMSNorm(latent_dim, EPSILON)
         self.up = nn.Linear(latent_dim, 2 * dim, bias=False)  # W^UK and W^UV
@@ -76,6 +92,7 @@ class LatentAttention(Attention):
         self.output = nn.Linear(dim, query_dim, bias=False)
         self.context_dim = query_dim
         self.normalizer = Softmax(heads)
+        # Initialise each matrix of a joint projection by itself.
         for weight in (*self.down.weight.split((latent_dim, self.rope_dim)), *self.up.weight.chunk(2)):
             if len(weight):
                 nn.init.xavier_uniform_(weight)
@@ -84,31 +101,36 @@ class LatentAttention(Attention):
                 nn.init.xavier_uniform_(layer.weight)
 
     def _rope_dim(self, given: int | None) -> int:
-        """R, where it can be served."""
+        """Return R, after a check that the source supports it."""
         source = self.source
+        # Choose the default.
         if given is None:
             return -(-self.head_dim // 4) * 2 if source.position == "rotary" else 0
+        # Check the given width.
         if given < 0 or given % 2:
-            raise UserError(f"rope_dim={given} must be an even number: rotary positions turn pairs")
+            raise UserError(f"rope_dim={given} must be an even number, because rotary positions rotate pairs")
         if given and not source.is_self:
             raise UserError(
-                f"rope_dim={given} compares positions of query and key, which only self-attention has "
-                "on one axis; use rope_dim=null"
+                f"rope_dim={given} compares the positions of query and key, which only self-attention has "
+                "in one sequence; use rope_dim=null"
             )
         if given and source.axes != 1:
-            raise UserError(f"rope_dim={given} turns by positions in time; image regions have no such order")
+            raise UserError(f"rope_dim={given} needs positions in time; image regions have none")
         if not given and source.position == "rotary":
-            raise UserError("rope_dim=0 leaves rotary positions no part of queries and keys to turn")
+            raise UserError("rope_dim=0 leaves no part of queries and keys for rotary positions; use rope_dim=null")
         return given
 
+    @override
     def prepare(self, memory: Memory) -> Memory:
-        """``latent`` c (B, S, L) and ``rope`` k^R (B, S, R): all that is kept."""
-        latent, turning = self.down(memory.values).split((self.latent_dim, self.rope_dim), -1)
+        """Replace the values by ``latent`` c (B, S, L) and ``rope`` k^R (B, S, R)."""
+        # Project to the latent and the rotary key.
+        latent, rotary = self.down(memory.values).split((self.latent_dim, self.rope_dim), -1)
         prepared = {"latent": _apply_norm(self.norm, latent)}
         if self.rope_dim:
-            prepared["rope"] = rotate(turning.unsqueeze(1), memory.positions[..., 0]).squeeze(1)
+            prepared["rope"] = rotate(rotary.unsqueeze(1), memory.positions[..., 0]).squeeze(1)
         return replace(memory, values=memory.values[..., :0], prepared=prepared)
 
+    @override
     def forward(
         self,
         query: Query,
@@ -118,8 +140,8 @@ class LatentAttention(Attention):
         mask: Tensor | None = None,
         need_weights: bool = False,
     ) -> AttentionOutput:
-        """Contexts (B, T, C) of T queries, from any memory that ``prepare`` has seen."""
-        content, turning = self._queries(query)
+        content, rotary = self._queries(query)
+        # Combine all masks.
         visible = memory.mask[:, None, None, :]
         if self.source.causal:
             visible = visible & (memory.positions[:, None, :, 0] <= query.position[:, :, None]).unsqueeze(1)
@@ -128,70 +150,80 @@ class LatentAttention(Attention):
         bias = None
         if self.source.position == "alibi":
             bias = alibi(query.position, memory.positions[..., 0], self.heads).to(content.dtype)
+        # Choose the cheaper form.
         length, size = query.vector.shape[1], memory.mask.shape[1]
         form = self._absorbed if self.absorbs(length, size) else self._expanded
-        context, weights = form(content, turning, query, memory, visible, bias, need_weights)
+        context, weights = form(content, rotary, query, memory, visible, bias, need_weights)
         return AttentionOutput(self.output(context.transpose(1, 2).flatten(2)), weights, state)
 
     def absorbs(self, queries: int, keys: int) -> bool:
-        """Whether absorbing takes fewer multiplications: T L (D + S) < S D (L + T), both over 2 H."""
+        """Return whether to use the absorbed form.
+
+        With ``auto``: whether it takes fewer multiplications, T L (D + S) < S D (L + T), both over 2 H.
+
+        Args:
+            queries: T, number of queries.
+            keys: S, number of keys.
+        """
         if self.absorb != "auto":
             return self.absorb == "always"
         latent, head = self.latent_dim, self.head_dim
         return queries * latent * (head + keys) < keys * head * (latent + queries)
 
     def _queries(self, query: Query) -> tuple[Tensor, Tensor]:
-        """q^C (B, H, T, D) and q^R (B, H, T, R)."""
+        """Return q^C (B, H, T, D) and q^R (B, H, T, R)."""
         x = query.vector
         if self.query_down is not None:
             assert self.query_norm is not None
             x = _apply_norm(self.query_norm, self.query_down(x))
-        content, turning = split_heads(self.query(x), self.heads).split((self.head_dim, self.rope_dim), -1)
-        return content, rotate(turning, query.position) if self.rope_dim else turning
+        content, rotary = split_heads(self.query(x), self.heads).split((self.head_dim, self.rope_dim), -1)
+        return content, rotate(rotary, query.position) if self.rope_dim else rotary
 
     def _expanded(
         self,
         content: Tensor,
-        turning: Tensor,
+        rotary: Tensor,
         query: Query,
         memory: Memory,
         visible: Tensor,
         bias: Tensor | None,
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """Each head with keys and values of its own: contexts (B, H, T, D) and weights."""
+        """Attend with separate keys and values for each head: contexts (B, H, T, D) and weights."""
+        # Compute keys and values of each head from the latent.
         keys, values = (split_heads(x, self.heads) for x in self.up(memory.prepared["latent"]).chunk(2, -1))
         if self.rope_dim:
             shared = memory.prepared["rope"].unsqueeze(1).expand(-1, self.heads, -1, -1)
             keys = torch.cat((keys, shared.to(keys.dtype)), -1)
-            values = F.pad(values, (0, self.rope_dim))  # fused kernels want one width
-        context, weights = self._attend(
-            _concatenate(content, turning), keys, values, query, visible, bias, need_weights
-        )
+            values = F.pad(values, (0, self.rope_dim))  # fused kernels need keys and values of one width
+        context, weights = self._attend(_concatenate(content, rotary), keys, values, query, visible, bias, need_weights)
         return context[..., : self.head_dim], weights
 
     def _absorbed(
         self,
         content: Tensor,
-        turning: Tensor,
+        rotary: Tensor,
         query: Query,
         memory: Memory,
         visible: Tensor,
         bias: Tensor | None,
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """Multi-query attention: one key and value for all heads, whose queries are rows of one head."""
+        """Attend with one key and value for all heads (multi-query attention): contexts (B, H, T, D) and weights."""
+        # Multiply W^UK into the queries.
         key_up, value_up = self.up.weight.view(2, self.heads, self.head_dim, self.latent_dim)
-        queries = _concatenate(torch.einsum("bhtd,hdl->bhtl", content, key_up), turning)
+        queries = _concatenate(torch.einsum("bhtd,hdl->bhtl", content, key_up), rotary)
         latent = memory.prepared["latent"]
         keys = _concatenate(latent, memory.prepared["rope"]) if self.rope_dim else latent
         keys = keys.to(queries.dtype).unsqueeze(1)  # (B, 1, S, L + R), and the value is its first part
+        # Stack the queries of all heads as rows of one head.
         rows = queries.shape[1:3]
         if visible.shape[2] > 1:
             visible = visible.expand(-1, self.heads, -1, -1).flatten(1, 2).unsqueeze(1)
         bias = None if bias is None else bias.flatten(1, 2).unsqueeze(1)
         stacked = queries.flatten(1, 2).unsqueeze(1)  # (B, 1, H T, L + R)
         context, weights = self._attend(stacked, keys, keys, query, visible, bias, need_weights)
+        # Separate the heads again, and apply W^UV.
         context = context[..., : self.latent_dim].squeeze(1).unflatten(1, rows)
         weights = None if weights is None else weights.squeeze(1).unflatten(1, rows)
         return torch.einsum("bhtl,hdl->bhtd", context, value_up), weights
@@ -206,9 +238,10 @@ class LatentAttention(Attention):
         bias: Tensor | None,
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """softmax(scale q . k + bias) v, and the weights where they are asked for."""
+        """Return softmax(scale q . k + bias) v, and the weights if requested."""
         p = self.dropout if self.training else 0.0
-        if not need_weights and not (p and values.device.type == "cpu"):  # where SDPA's own dropout is slower
+        # Without requested weights use SDPA, except with dropout on the CPU, where its own dropout is slower.
+        if not need_weights and not (p and values.device.type == "cpu"):
             keep = visible if bias is None else bias.masked_fill(~visible, -torch.inf)
             given = queries, keys, values, keep, p
             return F.scaled_dot_product_attention(*given, scale=self.scale), None
@@ -218,10 +251,10 @@ class LatentAttention(Attention):
 
 
 def _apply_norm(norm: nn.RMSNorm, x: Tensor) -> Tensor:
-    """In the parameters' precision, kept in that of x: under autocast they differ."""
+    """Apply the norm in the precision of its parameters, and return that of x; under autocast they differ."""
     return norm(x.to(norm.weight.dtype)).to(x.dtype)
 
 
-def _concatenate(content: Tensor, turning: Tensor) -> Tensor:
-    """[content; turning], in the dtype of the first."""
-    return torch.cat((content, turning.to(content.dtype)), -1)
+def _concatenate(content: Tensor, rotary: Tensor) -> Tensor:
+    """Return [content; rotary] in the data type of ``content``."""
+    return torch.cat((content, rotary.to(content.dtype)), -1)

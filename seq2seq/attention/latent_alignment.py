@@ -1,6 +1,6 @@
-"""Alignment as a latent variable: the likelihood is expected, not the context.
+"""Alignment as a latent variable: the expectation is over the likelihood and not over the context.
 
-Letters as in ``composed.py``; J alternative contexts, E the width of what the decoder reads.
+Letters as in ``composed.py``; J alternative contexts, E width of the decoder's input.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.selections import gumbel
@@ -22,42 +23,54 @@ from seq2seq.layers.tensors import wide_dtype
 
 
 class HardMarginalAttention(ComposedAttention):
-    """p(y_t) = sum_j a_tj p(y_t | v_j): one position is read, and the sum over which is exact (Wu, Shapiro &
-    Cotterell 2018; their score is ``general``).
+    """Exact hard attention: each prediction reads one position, and the likelihood sums over the positions.
 
-    a is what soft attention would weigh by. The sum factorises over t because, given the decoder's state, alignments
-    are independent: Wu's decoder feeds nothing back (``decoder.input_feeding=false``). Where it does, it gets
-    ``context``, the expectation sum_j a_tj v_j, so that the state stays a function of the words alone (Deng 2018). So
-    does what stands above a layer that is not the last: there it is soft attention.
+    p(y_t) = sum_j a_tj p(y_t | v_j), computed exactly (Wu, Shapiro & Cotterell 2018; their score is ``general``). a is
+    what the weights of soft attention would be. The sum factorises over t because, given the decoder's state,
+    alignments are independent: Wu's decoder has no input feeding (``decoder.input_feeding=false``).
+
+    With input feeding, the decoder reads ``context``, the expectation sum_j a_tj v_j, so that its state depends only on
+    the words (Deng 2018). In a layer that is not the last, the layers above read the same: there it is soft attention.
+
+    Args:
+        query_dim: Q, width of the queries.
+        source: Properties of the memory.
+        **options: Options of ``ComposedAttention``, with one head, the soft selection and weights that sum to one.
+
+    Raises:
+        UserError: The source is self-attention, or an option is not supported.
     """
 
     def __init__(self, query_dim: int, source: SourceSpec, **options: Any) -> None:
         super().__init__(query_dim, source, **options)
+        # Check the source and the options.
         refuse_self(
             source,
-            "latent alignment is summed over by the output layer; self-attention has none behind it: use it over the "
-            "source",
+            "latent alignment needs an output layer that sums over alignments; self-attention has none. "
+            "Use it over the source",
         )
         if self.heads != 1:
             raise UserError(
-                f"heads={self.heads} has no meaning: latent alignment chooses one position a target word; use heads=1"
+                f"heads={self.heads} must be 1, because latent alignment chooses one position for each target word"
             )
         if self.gradient != "exact":
-            raise UserError("latent alignment sums over all positions, so none is drawn; use the soft selection")
+            raise UserError("latent alignment sums over all positions and cannot sample one; use the soft selection")
         if self.mass != "one":
             raise UserError(
                 "latent alignment needs weights that are probabilities, but this window lets them sum to less than "
                 "one; use window.renormalise=true"
             )
 
+    @override
     def prepare(self, memory: Memory) -> Memory:
-        """Also ``alone`` (B, S, C): the context that each position would be by itself."""
+        """Also prepare ``alone`` (B, S, C), the context that each position gives by itself."""
         memory = super().prepare(memory)
         if not self.source.last:
             return memory
         values = memory.prepared["values"].squeeze(1)
         return replace(memory, prepared={**memory.prepared, "alone": self.output(values) if self.project else values})
 
+    @override
     def forward(
         self,
         query: Query,
@@ -67,39 +80,61 @@ class HardMarginalAttention(ComposedAttention):
         mask: Tensor | None = None,
         need_weights: bool = False,
     ) -> AttentionOutput:
-        """Contexts (B, T, C) of T queries, and the alternatives that they are the mean of."""
+        """Attend, and also return the alternatives, of which the context is the mean."""
         queries = self.head_queries(query, memory, mask)
         values = memory.prepared["values"]
         scores = self.compare(queries, memory.prepared.get("keys", values), memory)
         selected = self.select(scores, queries, memory, state)
+        # Compute the expected context.
         used = self.apply_weights(selected.weights, query)
         context = self.finish(self.read(used, self._expand_groups(values), queries), queries)
-        answer = AttentionOutput(context, selected.weights if need_weights else None, state)
+        output = AttentionOutput(context, selected.weights if need_weights else None, state)
+        # Add the alternatives in the last layer.
         if not self.source.last:
-            return answer
-        prior = selected.weights if self.training else used  # with some dropped it would be none
-        return self.latent(answer, _log_weights(prior.squeeze(1)), queries, query, memory)
+            return output
+        # In training, use the weights before dropout, because weights after dropout do not sum to one.
+        prior = selected.weights if self.training else used
+        return self.latent(output, _log_weights(prior.squeeze(1)), queries, query, memory)
 
     def latent(
-        self, answer: AttentionOutput, log_prior: Tensor, queries: HeadQueries, query: Query, memory: Memory
+        self, output: AttentionOutput, log_prior: Tensor, queries: HeadQueries, query: Query, memory: Memory
     ) -> AttentionOutput:
-        """``answer`` with its alternatives; log_prior (B, T, S) is log a."""
+        """Return ``output`` with its alternatives.
+
+        Args:
+            output: Output without alternatives.
+            log_prior: log a (B, T, S).
+            queries: Queries as the head compares them.
+            query: Queries (B, T, Q), with the encoded target in training.
+            memory: Prepared memory.
+        """
         return replace(
-            answer, alternatives=Alternatives(_single_contexts(queries, memory, log_prior.shape[1]), log_prior)
+            output, alternatives=Alternatives(_single_contexts(queries, memory, log_prior.shape[1]), log_prior)
         )
 
 
 class VariationalAttention(HardMarginalAttention):
-    """log p(y_t) >= E_q log p(y_t | v_z) - KL(q || a), q(z_t) = q(z_t | x, y) (Deng 2018, section 3).
+    """Variational attention: a lower bound of the likelihood and an inference network (Deng 2018, section 3).
 
-    q_tj = softmax_j(g_t^T U v_j), g a biLSTM over the whole target y of width ``inference_dim``; v is the decoder's own
-    source, which Deng reads with a second encoder. q looks only where a does. With a target to read (in training),
-    ``mode: elbo`` gives the bound's expectation by enumeration and ``mode: sample`` by ``samples`` draws z ~ q
-    (while training), whose score-function gradient is the loss's business; the penalty ``kl`` is KL(q || a). Without
-    one, as in ``HardMarginalAttention``, the prior's exact mixture.
+    log p(y_t) >= E_q log p(y_t | v_z) - KL(q || a), where q(z_t) = q(z_t | x, y) and q_tj = softmax_j(g_t^T U v_j). g
+    is a biLSTM over the whole target y. v is the decoder's own source, which Deng reads with a second encoder. q is
+    zero where a is zero. The penalty ``kl`` is KL(q || a). Without a target, as in evaluation, the output is the exact
+    mixture of the prior, as in ``HardMarginalAttention``.
 
-    ``context`` and ``weights`` are the prior's in both, as in the authors' code: a state fed by q would know the words
-    to come, and the bound would be none.
+    ``context`` and ``weights`` are those of the prior in both modes, as in the authors' code: a state that reads q
+    would know the words to come, and the bound would not hold.
+
+    Args:
+        query_dim: Q, width of the queries.
+        source: Properties of the memory, with ``input_dim``.
+        mode: ``elbo`` computes the bound's expectation by enumeration; ``sample`` estimates it in training from
+            samples z ~ q, whose score-function gradient the loss adds.
+        samples: Number of samples, for ``sample``; None = 1.
+        inference_dim: Width of g, even; None = the width of the queries.
+        **options: Options of ``HardMarginalAttention``.
+
+    Raises:
+        UserError: The decoder provides no input, or an option is out of range.
     """
 
     terms = ("kl",)
@@ -115,16 +150,18 @@ class VariationalAttention(HardMarginalAttention):
         **options: Any,
     ) -> None:
         super().__init__(query_dim, source, **options)
+        # Check the source and the options.
         if mode not in ("elbo", "sample"):
             raise UserError(f"mode={mode} is unknown; choose elbo (enumerate q) or sample (draw from q)")
         if samples is not None and mode == "elbo":
-            raise UserError(f"samples={samples} are drawn in mode=sample only; elbo enumerates")
+            raise UserError(f"samples={samples} is for mode=sample only; mode=elbo enumerates all positions")
         at_least_1(samples=samples, inference_dim=inference_dim)
         if not source.input_dim:
-            raise UserError("variational attention reads the embedded target, but this decoder has none to show it")
+            raise UserError("variational attention reads the embedded target, but this decoder provides none")
         width = inference_dim or query_dim
         if width < 2 or width % 2:
-            raise UserError(f"inference_dim={width} is shared by two directions and must be even")
+            raise UserError(f"inference_dim={width} must be even, because two directions share it")
+        # Build the inference network, which only the last layer has.
         self.samples = None if mode == "elbo" else samples or 1
         self.gradient = "exact" if mode == "elbo" else "surrogate"
         if not source.last:
@@ -134,68 +171,77 @@ class VariationalAttention(HardMarginalAttention):
         self.infer = nn.Linear(width, self.score.key_dim, bias=False)
         nn.init.xavier_uniform_(self.infer.weight)
 
+    @override
     def initial_state(self, memory: Memory) -> AttentionState:
-        """A seed each sequence, where alignments are drawn."""
+        """Return one seed for each sequence where alignments are sampled, else {}."""
         if self.samples is None or not self.training or not self.source.last:
             return {}
         return {"seed": counter_rng.seeds(len(memory.mask), memory.mask.device)}
 
+    @override
     def read_target(self, embedded: Tensor, mask: Tensor) -> Tensor:
-        """U^T g_t (B, T, D), t aligned with the word to come.
+        """Return U^T g_t (B, T, D), where t is aligned with the word that step t predicts.
 
-        ``embedded`` (B, T, E) is what the decoder reads, y_{t-1} at t; so it is read from the next place on, its last
-        word, </s>, as a zero vector.
+        ``embedded`` has the decoder's inputs, which is y_{t-1} at step t. It is therefore read from the next position
+        on, with a zero vector for its last word, </s>.
         """
+        # Move each word to the step that predicts it.
         last = mask.sum(1, keepdim=True) - 1  # (B, 1)
         place = torch.arange(mask.shape[1], device=mask.device)
         words = embedded.roll(-1, 1) * (place < last).unsqueeze(-1)
-        turned = ((last - place) % mask.shape[1]).unsqueeze(-1)  # (B, T, 1); each sentence turned round in place
+        # Read each sentence backward, reversed within its own length.
+        turned = ((last - place) % mask.shape[1]).unsqueeze(-1)  # (B, T, 1)
         backward = self.leftward(words.gather(1, turned.expand_as(words)))[0]
         backward = backward.gather(1, turned.expand_as(backward))
         return self.infer(torch.cat((self.rightward(words)[0], backward), -1)) * mask.unsqueeze(-1)
 
+    @override
     def latent(
-        self, answer: AttentionOutput, log_prior: Tensor, queries: HeadQueries, query: Query, memory: Memory
+        self, output: AttentionOutput, log_prior: Tensor, queries: HeadQueries, query: Query, memory: Memory
     ) -> AttentionOutput:
-        """The bound's alternatives and its ``kl`` (B, T) where there is a target, else the prior's."""
+        """Add the bound's alternatives and its ``kl`` (B, T) where there is a target, else the prior's alternatives."""
         if query.target is None:
-            return super().latent(answer, log_prior, queries, query, memory)
+            return super().latent(output, log_prior, queries, query, memory)
+        # Compute log q over the positions that the prior allows.
         within = log_prior > -torch.inf
         scores = (query.target @ memory.prepared["values"].squeeze(1).mT).to(log_prior.dtype)  # (B, T, S)
         log_q = torch.log_softmax(scores.masked_fill(~within, -torch.inf), -1)
-        finite = log_q.masked_fill(~within, 0.0)  # 0 x inf has no gradient
+        # Compute the KL divergence, with finite numbers only: 0 x inf would make NaN.
+        finite = log_q.masked_fill(~within, 0.0)
         kl = (finite.exp() * within * (finite - log_prior.masked_fill(~within, 0.0))).sum(-1)
+        # Enumerate the positions, or sample some.
         length = log_q.shape[1]
-        if self.samples is None or "seed" not in answer.state:
+        if self.samples is None or "seed" not in output.state:
             alternatives = Alternatives(_single_contexts(queries, memory, length), log_q, "bound")
         else:
             u = counter_rng.uniform(
-                answer.state["seed"], query.position, self.samples, memory.positions
+                output.state["seed"], query.position, self.samples, memory.positions
             )  # (B, J, T, S)
             z = (log_q.detach().unsqueeze(1) + gumbel(u)).argmax(-1).transpose(1, 2)  # (B, T, J)
             alone = memory.prepared["alone"]
             contexts = alone.gather(1, z.flatten(1).unsqueeze(-1).expand(-1, -1, alone.shape[-1]))
             seen = queries.visible.squeeze(1).any(-1)[..., None, None]
             alternatives = Alternatives(contexts.unflatten(1, z.shape[1:]) * seen, log_q.gather(-1, z), "sampled")
-        return replace(answer, alternatives=alternatives, penalties={**answer.penalties, "kl": kl})
+        return replace(output, alternatives=alternatives, penalties={**output.penalties, "kl": kl})
 
 
 def _log_weights(weights: Tensor) -> Tensor:
-    """log a (B, T, S) in at least fp32, -inf where a is 0; of a row that sees nothing the first is certain.
+    """Return log a (B, T, S) in at least fp32, -inf where a is 0.
 
-    What is below the root of the smallest number counts as 0: 1/a must stay finite, times anything. In fp16 so does
-    what is below 4 over the largest: 1/a is its gradient, which comes back in the dtype of a.
+    A row that sees nothing gets all its mass at the first position. Weights below the square root of the smallest
+    number count as 0, so that 1/a stays finite, multiplied by anything. In fp16, so do weights below 4 divided by the
+    largest number, because the gradient 1/a has the data type of a.
     """
     exact = wide_dtype(weights.dtype)
     min_weight = max(torch.finfo(exact).tiny ** 0.5, 4.0 / torch.finfo(weights.dtype).max)
     weights = weights.to(exact)
-    some = weights > min_weight
-    log = torch.where(some, weights, 1.0).log().masked_fill(~some, -torch.inf)
-    empty = ~some.any(-1, keepdim=True) & (torch.arange(weights.shape[-1], device=weights.device) == 0)
+    positive = weights > min_weight
+    log = torch.where(positive, weights, 1.0).log().masked_fill(~positive, -torch.inf)
+    empty = ~positive.any(-1, keepdim=True) & (torch.arange(weights.shape[-1], device=weights.device) == 0)
     return log.masked_fill(empty, 0.0)
 
 
 def _single_contexts(queries: HeadQueries, memory: Memory, length: int) -> Tensor:
-    """Each position's context (B, T, S, C), a view where all queries see something or nothing alike; 0 if nothing."""
+    """Return each position's context (B, T, S, C), 0 for queries that see nothing; a view where possible."""
     seen = queries.visible.squeeze(1).any(-1)  # (B, T or 1)
     return (memory.prepared["alone"].unsqueeze(1) * seen[..., None, None]).expand(-1, length, -1, -1)

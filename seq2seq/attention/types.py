@@ -1,8 +1,8 @@
-"""What passes between encoders, decoders and attention mechanisms.
+"""Types that encoders, decoders and attention mechanisms pass to each other.
 
 Letters, used everywhere: B batch, T target positions (queries), S memory positions, H heads,
 Q query width, V value width, C context width, P axes of position (1 in time, 2 on a grid).
-Masks are boolean, True = may be attended to, and are only ever combined with ``&``.
+Masks are boolean: True means that a position may be attended to. Masks are combined only with ``&``.
 """
 
 from __future__ import annotations
@@ -16,68 +16,86 @@ from torch import Tensor
 from torch.nn import functional as F
 
 AttentionState = dict[str, Tensor]
-"""What a mechanism carries from one query to the next, by name: tensors whose first dimension is B.
+"""State that a mechanism passes from one query to the next: tensors by name, whose first dimension is B.
 
 Names that begin with ``transform.`` belong to a weights transform; mechanisms neither read nor write them.
 """
 
 States = Literal["bounded", "normalised"]
-"""What queries and memory are: states of an LSTM or GRU, bounded by tanh, or vectors of about unit variance on either
-side, as layer norms and convolutions make them."""
+"""Kind of the vectors in queries and memory.
+
+``bounded``: states of an LSTM or GRU, which tanh bounds. ``normalised``: queries or memory are vectors of about unit
+variance, as layer norms and convolutions make them.
+"""
 
 WeightsTransform = Callable[[Tensor], Tensor]
-"""Weights (B, T, S), (B, H, T, S) or (B, 1, H T, S) -> other weights of the same shape, to make the context of.
+"""Function from attention weights to other weights of the same shape, from which the context is computed.
 
-A sentinel's column may follow the S columns of the memory.
+The weights have shape (B, T, S), (B, H, T, S) or (B, 1, H T, S). A sentinel's column may follow the S columns of the
+memory.
 """
 
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """What a mechanism attends over, known before any data, so that a mechanism can refuse what it can't serve."""
+    """Properties of the source that are known before any data, so that a mechanism can refuse an unsupported source."""
 
     width: int  # V
     axes: int = 1  # P
-    segments: bool = False  # whether ``Memory.segments`` is given
-    is_self: bool = False  # self-attention: queries and memory are one sequence, so their positions can be compared
-    causal: bool = False  # decoder self-attention: the memory grows with the queries, and none may look ahead
-    position: Literal["none", "rotary", "alibi"] = "none"  # relative positions that the slot wants inside the scores
-    input_dim: int = 0  # E, the width of ``Query.input``; 0 where a decoder gives none
+    segments: bool = False  # True where ``Memory.segments`` is given
+    is_self: bool = False  # self-attention: queries and memory are one sequence, so their positions are comparable
+    causal: bool = False  # decoder self-attention: the memory grows, and no query sees later positions
+    position: Literal["none", "rotary", "alibi"] = "none"  # relative positions that the scores must include
+    input_dim: int = 0  # E, the width of ``Query.input``; 0 where the decoder provides no input
     states: States = "bounded"
-    last: bool = True  # whether alternatives are read, as the last layer's are, and the target is known in training
+    last: bool = True  # True in the last layer: alternatives are read, and the target is known in training
 
     @property
     def slot(self) -> str:
-        """Return the config key of this slot; ``self_attention`` sets both self slots."""
+        """Config key of this slot; the config key ``self_attention`` sets both self-attention slots."""
         return "decoder_self" if self.causal else "encoder_self" if self.is_self else "attention"
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What is attended over. Padding may stand anywhere: mechanisms read ``positions``, never ``arange(S)``."""
+    """Values that queries attend to, with masks and positions.
+
+    Padding may stand anywhere: mechanisms read ``positions`` and never assume ``arange(S)``.
+    """
 
     values: Tensor  # (B, S, V)
     mask: Tensor  # (B, S) bool, True = real
-    positions: Tensor  # (B, S, P) where each value stands
-    extent: Tensor  # (B, P) the true size of the source along each axis
-    segments: Tensor | None = None  # (B, S) sentence ids
-    sections: Memory | None = None  # sentence states
-    prepared: Mapping[str, Tensor] = field(default_factory=dict)  # what prepare() stored, leading dimension B
+    positions: Tensor  # (B, S, P) position of each value in the source
+    extent: Tensor  # (B, P) size of the source along each axis, without padding
+    segments: Tensor | None = None  # (B, S) index of each value's sentence
+    sections: Memory | None = None  # states of the sentences
+    prepared: Mapping[str, Tensor] = field(default_factory=dict)  # results of prepare(), first dimension B
 
     @staticmethod
     def of(values: Tensor, mask: Tensor) -> Memory:
-        """Build a memory along time: positions 0..S-1, extent the number of real values.
+        """Build a memory along time.
 
         Args:
-            values: (B, S, V).
-            mask: (B, S), True = real.
+            values: Values (B, S, V).
+            mask: Mask (B, S), True = real.
+
+        Returns:
+            A memory with positions 0..S-1, whose extent is the number of real values.
         """
         batch, length = mask.shape
         positions = torch.arange(length, device=mask.device).expand(batch, length).unsqueeze(-1)
         return Memory(values, mask, positions, mask.sum(1, keepdim=True))
 
     def select(self, index: Tensor) -> Memory:
-        """Return the rows ``index`` of the batch, in that order."""
+        """Return the rows ``index`` of the batch, in that order.
+
+        Args:
+            index: Row numbers (N,); a row may occur more than once.
+
+        Returns:
+            A memory with N rows.
+        """
+        # Select the rows of each tensor, and of the sentences.
         return Memory(
             self.values.index_select(0, index),
             self.mask.index_select(0, index),
@@ -90,21 +108,34 @@ class Memory:
 
 
 def sentence_means(values: Tensor, segments: Tensor, mask: Tensor) -> Memory:
-    """Return the mean of each sentence's real words, as a memory of sentences.
+    """Return a memory of sentences, in which each value is the mean of the sentence's real words.
 
     Args:
-        values: (B, S, V).
-        segments: (B, S) the number of the sentence that each word belongs to.
-        mask: (B, S), True = real.
+        values: Values of words (B, S, V).
+        segments: Index of each word's sentence (B, S).
+        mask: Mask of words (B, S), True = real.
+
+    Returns:
+        A memory of N sentences with values (B, N, V). A sentence without a real word is masked.
     """
+    # Mark the sentence of each real word.
     count = int(segments.max()) + 1 if segments.numel() else 1
     member = F.one_hot(segments, count).to(values.dtype) * mask.unsqueeze(-1)  # (B, S, N)
     size = member.sum(1)  # (B, N)
+    # An empty sentence has the mean 0 and is masked.
     return Memory.of(member.mT @ values / size.clamp(min=1.0).unsqueeze(-1), size > 0)
 
 
 def select_rows(state: AttentionState, index: Tensor) -> AttentionState:
-    """Return the rows ``index`` of the batch from each tensor of ``state``."""
+    """Return the rows ``index`` of the batch from each tensor of ``state``.
+
+    Args:
+        state: Tensors whose first dimension is B.
+        index: Row numbers (N,); a row may occur more than once.
+
+    Returns:
+        A state whose tensors have N rows.
+    """
     return {name: tensor.index_select(0, index) for name, tensor in state.items()}
 
 
@@ -114,13 +145,17 @@ class Query:
 
     vector: Tensor  # (B, T, Q)
     position: Tensor  # (B, T) long, 0 for the first target token
-    input: Tensor | None = None  # (B, T, E) what the decoder read at this step
-    cell: Callable[[], Tensor] | None = None  # () -> (B, T, Q) an LSTM's cells, made only if called for
-    target: Tensor | None = None  # (B, T, .) what ``read_target`` made of the whole target, in training only
-    weights_transform: WeightsTransform | None = None  # an intervention, given only where ``need_weights`` is true
+    input: Tensor | None = None  # (B, T, E) input of the decoder at each step
+    cell: Callable[[], Tensor] | None = None  # () -> (B, T, Q) LSTM cells, computed only when called
+    target: Tensor | None = None  # (B, T, .) result of ``read_target``, in training only
+    weights_transform: WeightsTransform | None = None  # an intervention, only where ``need_weights`` is true
 
     def at(self, t: int) -> Query:
-        """Return query t alone: T = 1."""
+        """Return query t alone, with T = 1.
+
+        Args:
+            t: Index of the query, 0..T-1.
+        """
         step = slice(t, t + 1)
         cell = self.cell
         return Query(
@@ -135,10 +170,14 @@ class Query:
 
 @dataclass(frozen=True)
 class Alternatives:
-    """J alternative contexts of a query: the output layer reads each one and combines the predictions p_j.
+    """J alternative contexts of each query.
 
-    ``mixture``: p = sum_j w_j p_j, the exact marginal. ``bound``: log p >= sum_j w_j log p_j, a lower bound to train
-    with. ``sampled``: contexts drawn with log-probability ``log_weights``; their mean estimates the bound.
+    The output layer reads each context and combines the predictions p_j by ``kind``:
+
+    - ``mixture``: p = sum_j w_j p_j, the exact marginal;
+    - ``bound``: log p >= sum_j w_j log p_j, a lower bound for training;
+    - ``sampled``: the contexts are drawn with log-probability ``log_weights``, and the mean of their log-probabilities
+      estimates the bound.
     """
 
     contexts: Tensor  # (B, T, J, C)
@@ -150,16 +189,20 @@ class Alternatives:
 class AttentionOutput:
     """Output of an attention mechanism."""
 
-    context: Tensor  # (B, T, C) the expectation, which input feeding reads
-    weights: Tensor | None  # (B, H, T, S) before dropout; None unless asked for
+    context: Tensor  # (B, T, C) expected context, which input feeding reads
+    weights: Tensor | None  # (B, H, T, S) before dropout; None unless requested
     state: AttentionState
-    sentinel: Tensor | None = None  # (B, H, T) mass outside the memory
-    log_prob: Tensor | None = None  # (B, T) of sampled choices, summed over heads
-    penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted
-    alternatives: Alternatives | None = None  # read in the last layer only; earlier ones go on with ``context``
+    sentinel: Tensor | None = None  # (B, H, T) weight on the sentinel, outside the memory
+    log_prob: Tensor | None = None  # (B, T) log-probability of sampled positions, summed over heads
+    penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, before loss weights
+    alternatives: Alternatives | None = None  # read in the last layer only; earlier layers use ``context``
 
     def gated(self, share: Tensor) -> AttentionOutput:
-        """Return the output with its contexts, alternatives included, multiplied by ``share`` (B, T, 1)."""
+        """Return the output with its contexts, alternatives included, multiplied by ``share``.
+
+        Args:
+            share: Factor of each query's contexts (B, T, 1).
+        """
         alternatives = self.alternatives
         if alternatives is not None:
             alternatives = replace(alternatives, contexts=alternatives.contexts * share.unsqueeze(2))
@@ -167,10 +210,18 @@ class AttentionOutput:
 
 
 def sum_terms(outputs: Iterable[AttentionOutput]) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Return the penalties and the log-probability of several slots, each summed over the slots."""
+    """Return the penalties and the log-probability, each summed over several attention slots.
+
+    Args:
+        outputs: Output of each slot.
+
+    Returns:
+        Penalties {name: (B, T)} and the log-probability (B, T); None where no slot sampled.
+    """
     penalties: dict[str, Tensor] = {}
     log_prob: Tensor | None = None
     for output in outputs:
+        # Add each term to that of the earlier slots.
         for name, value in output.penalties.items():
             penalties[name] = penalties[name] + value if name in penalties else value
         if output.log_prob is not None:

@@ -168,7 +168,7 @@ def test_drawn_the_sentinel_is_one_of_the_places() -> None:
 
 def test_refusals() -> None:
     for source, message in [
-        (SourceSpec(Q), "shows none"),
+        (SourceSpec(Q), "provides none"),
         (SourceSpec(Q, is_self=True, input_dim=E), "self-attention"),
         (SourceSpec(Q, causal=True, input_dim=E), "self-attention"),
     ]:

@@ -249,7 +249,7 @@ def test_hugging_face(query_latent_dim: int | None, absorb: str) -> None:
         ({"rope_dim": 2}, CROSS, "only self-attention"),
         ({"rope_dim": 3}, ENCODER, "even"),
         ({"rope_dim": -2}, ENCODER, "even"),
-        ({"rope_dim": 0}, SourceSpec(WIDTH, is_self=True, position="rotary"), "leaves rotary positions no part"),
+        ({"rope_dim": 0}, SourceSpec(WIDTH, is_self=True, position="rotary"), "leaves no part of queries and keys"),
         ({"rope_dim": 2}, SourceSpec(WIDTH, axes=2, is_self=True), "time"),
         ({"absorb": "often"}, CROSS, "absorb=often.*auto, always, never"),
         ({"dropout": 1.5}, CROSS, "dropout=1.5 must lie in 0..1"),

@@ -130,7 +130,7 @@ def test_weights_too_small_for_a_logarithm_have_finite_gradients() -> None:
 def test_refusals() -> None:
     refused = [
         ({"heads": 2}, "one position"),
-        ({"selection": Gumbel}, "none is drawn"),
+        ({"selection": Gumbel}, "cannot sample one"),
         ({"window": LocalP}, "renormalise=true"),
     ]
     for cls in (HardMarginalAttention, VariationalAttention):

@@ -1,1 +1,1 @@
-"""Parts that attention mechanisms are composed of: scores, windows, patterns, normalizers, selections ..."""
+"""Parts of attention mechanisms: scores, windows, patterns, normalizers, selections and others."""

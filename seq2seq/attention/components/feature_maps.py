@@ -1,6 +1,6 @@
-"""Feature maps: what takes the softmax's place in linear attention.
+"""Feature maps: functions that replace the softmax in linear attention.
 
-Letters as in ``types.py``; D the width of a head, M the number of its features, L any number of vectors.
+Letters as in ``types.py``; D width of a head, M number of its features, L any number of vectors.
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from typing_extensions import override
 
 from seq2seq.attention.component import AttentionComponent
 from seq2seq.attention.requirements import at_least_1
 
 
 class FeatureMap(AttentionComponent, ABC):
-    """phi(x) >= 0; the similarity of q and k is phi(q) . phi(k).
+    """Base of feature maps phi(x) >= 0; the similarity of q and k is phi(q) . phi(k).
 
-    Features can leave the range of floats, so they are given as exponents. Of keys, each feature is taken as
-    phi(k) e^-r, r the largest exponent it has among them; of a query as phi(q) e^(r - c), c the largest of its own:
-    what no result depends on, for dividing by the sum of weights cancels it.
+    Features can be too large or too small for floats, so ``powers`` returns their logarithms. Linear attention uses
+    phi(k) e^-r, where r is the largest exponent of each feature among the keys, and phi(q) e^(r - c), where c is the
+    largest exponent of the query. No result depends on r or c, because the division by the sum of weights cancels them.
+
+    Args:
+        width: D, width of a head.
     """
 
-    of_product = False  # whether phi(q) . phi(k) is a function of q . k, which rotary positions act on
+    of_product = False  # True where phi(q) . phi(k) estimates a function of q . k, as rotary positions need
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -33,19 +37,26 @@ class FeatureMap(AttentionComponent, ABC):
 
     @abstractmethod
     def powers(self, x: Tensor) -> Tensor:
-        """log phi(x): (B, H, L, D) -> (B, H, L, M)."""
+        """Return log phi(x), of shape (B, H, L, M).
+
+        Args:
+            x: Queries or keys (B, H, L, D).
+        """
 
 
 class Elu(FeatureMap):
-    """phi(x) = elu(x) + 1 (Katharopoulos 2020, equation 7): e^x below 0, x + 1 above; M = D."""
+    """Feature map elu(x) + 1 (Katharopoulos 2020, equation 7): e^x below 0, x + 1 above; M = D."""
 
+    @override
     def powers(self, x: Tensor) -> Tensor:
-        """x below 0, log(1 + x) above."""
         return _LogEluPlusOne.apply(x)
 
 
 class _LogEluPlusOne(torch.autograd.Function):
-    """y with y' = 1 / (1 + [x]_+). As ``F.elu(x) + 1`` it would be log 0 from x = -17 on."""
+    """log(elu(x) + 1): x below 0 and log(1 + x) above, with the gradient 1 / (1 + [x]_+).
+
+    Computed from ``F.elu(x) + 1``, it would be log 0 for x below -17.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -60,10 +71,15 @@ class _LogEluPlusOne(torch.autograd.Function):
 
 
 class Favor(FeatureMap):
-    """phi(x) = exp(w x' - |x'|^2 / 2) / sqrt(M), x' = x / D^(1/4): E[phi(q) . phi(k)] = exp(q . k / sqrt(D)).
+    """Positive random features of the Performer (Choromanski 2021, lemma 1).
 
-    (Performer's positive random features, Choromanski 2021, lemma 1.) The M rows of w, drawn once and kept in the state
-    dict, are normal, and orthogonal within each D of them (section 2.4).
+    phi(x) = exp(w x' - |x'|^2 / 2) / sqrt(M), x' = x / D^(1/4): E[phi(q) . phi(k)] = exp(q . k / sqrt(D)). The M rows
+    of w are drawn once and stored in the state dict. They are normal, and orthogonal within each group of D rows
+    (section 2.4).
+
+    Args:
+        width: D, width of a head.
+        features: M, number of features.
     """
 
     of_product = True
@@ -74,15 +90,24 @@ class Favor(FeatureMap):
         at_least_1(features=features)
         self.register_buffer("directions", orthogonal(features, width))
 
+    @override
     def powers(self, x: Tensor) -> Tensor:
-        """w x' - |x'|^2 / 2 - log(M) / 2."""
+        """Return w x' - |x'|^2 / 2 - log(M) / 2."""
+        # The log of phi is a projection minus a term that depends on the length of x.
         offset = 0.5 * (x.square().sum(-1, keepdim=True) * self.width**-0.5 + math.log(len(self.directions)))
         return x @ (self.directions.to(x.dtype) * self.width**-0.25).T - offset
 
 
 def orthogonal(count: int, width: int) -> Tensor:
-    """(count, width) standard normal rows, those of each ``width`` neighbours orthogonal to each other."""
+    """Return standard normal rows (count, width); each group of ``width`` neighbouring rows is orthogonal.
+
+    Args:
+        count: Number of rows.
+        width: Width of a row.
+    """
+    # Draw groups of ``width`` orthonormal rows.
     q, r = torch.linalg.qr(torch.randn(-(-count // width), width, width))
-    # the signs make q uniform over all rotations, as the estimate's mean needs; LAPACK's own are not
+    # The signs make q uniform over all rotations, as an unbiased estimate needs; LAPACK's own q is not uniform.
     rows = (q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)).flatten(0, 1)[:count]
+    # Give each row the length of a normal vector.
     return rows * torch.linalg.vector_norm(torch.randn(count, width), dim=1, keepdim=True)

@@ -1,7 +1,8 @@
-"""Patterns: windows fixed in advance, over a sequence that attends to itself.
+"""Patterns: fixed windows over a sequence that attends to itself.
 
-They compare where query i and value j of one sequence stand; a union of patterns is the OR of their masks. Every query
-may see itself. In a causal slot all are narrowed to j <= i. Shapes: B batch, T queries, S memory positions, K keys.
+A pattern compares the positions of query i and value j in one sequence. A union of patterns is the OR of their masks.
+Every query can see itself. In decoder self-attention all patterns also require j <= i.
+Shapes: B batch, T queries, S memory positions, K keys.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from seq2seq.attention.components import banded
 from seq2seq.attention.components.windows import FastPath, Window, WindowMask
@@ -18,55 +20,81 @@ from seq2seq.attention.requirements import at_least_1
 from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 
-MIN_BANDED_LENGTH, MIN_PARTS = 256, 4  # of a sequence that is cut: below, masks are faster on a CPU
-MIN_PART_SIZE = 16  # positions: with fewer, a matrix product has nothing to do
+MIN_BANDED_LENGTH, MIN_PARTS = 256, 4  # shorter sequences are not split: there, masks are faster on a CPU
+MIN_PART_SIZE = 16  # positions; smaller matrix products are inefficient
 
 
 class Pattern(Window):
-    """A rule on pairs of places."""
+    """Base of patterns: a rule on pairs of positions.
+
+    Args:
+        query_dim: Q, width of the queries.
+        heads: H, number of heads.
+        source: Properties of the memory.
+        **sizes: Options of the subclass that must be at least 1.
+
+    Raises:
+        UserError: The source is not that of self-attention, or has more than one axis; or a size is below 1.
+    """
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, **sizes: int) -> None:
         super().__init__(query_dim, heads, source)
         name = type(self).__name__
+        # Check the source.
         if not source.is_self:
             raise UserError(
-                f"the window {name} compares places in one sequence, but source and target are not on one axis; "
-                "choose it for self-attention, or the window local_m here"
+                f"the window {name} compares positions in one sequence, but source and target are two sequences; "
+                "use it for self-attention, or use the window local_m"
             )
         if source.axes != 1:
-            raise UserError(f"the window {name} runs along time; image regions have no such order")
+            raise UserError(f"the window {name} needs positions in time; image regions have none")
         at_least_1(**sizes)
         self.causal = source.causal
 
     @abstractmethod
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """Places i (B, T, 1), j (B, 1, S), true lengths (B, 1, 1) -> bool (B, T, S)."""
+        """Return the mask (B, T, S) of the pattern.
 
+        Args:
+            i: Positions of the queries (B, T, 1).
+            j: Positions of the memory (B, 1, S).
+            extent: Lengths of the sequences without padding (B, 1, 1).
+        """
+
+    @override
     def forward(self, query: Query, memory: Memory) -> WindowMask:
-        """The same for all heads."""
         places = memory.positions[:, None, :, 0]
         return WindowMask(self.sees(query.position[:, :, None], places, memory.extent[:, :, None]).unsqueeze(1))
 
     def _uses_bands(self, query: Query, memory: Memory, size: int) -> bool:
-        """Whether to go by parts of ``size`` places."""
+        """Return whether to split the sequence into parts of ``size`` positions."""
+        # A part must be much shorter than the sequence, and the whole sequence must be here.
         is_long = memory.mask.shape[1] >= max(MIN_BANDED_LENGTH, MIN_PARTS * size)
         return is_long and banded.is_whole_sequence(query, memory)
 
 
 class SlidingWindow(Pattern):
-    """|i - j| <= ``reach`` (Beltagy 2020, section 3.1)."""
+    """Window of the ``reach`` positions on each side of the query.
+
+    |i - j| <= ``reach`` (Beltagy 2020, section 3.1).
+
+    Args:
+        query_dim, heads, source: As in ``Pattern``.
+        reach: Largest distance, in positions.
+    """
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int = 8) -> None:
         super().__init__(query_dim, heads, source, reach=reach)
         self.radius = reach
         self.cache_window = 0, reach
 
+    @override
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """Return whether ``j`` lies in the band around ``i``."""
         return (i - j).abs() <= self.radius
 
+    @override
     def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
-        """Parts as long as the window reaches, each with its neighbours."""
+        # Each part, of the length of the reach, sees itself and its neighbours.
         size = max(self.radius, MIN_PART_SIZE)
         if not self._uses_bands(query, memory, size):
             return None
@@ -74,20 +102,29 @@ class SlidingWindow(Pattern):
 
 
 class Dilated(Pattern):
-    """|i - j| <= ``reach`` r and (i - j) mod r = 0, r = ``dilation`` (Beltagy 2020, section 3.1)."""
+    """Window with gaps: every r-th position on each side of the query.
+
+    |i - j| <= ``reach`` r and (i - j) mod r = 0, r = ``dilation`` (Beltagy 2020, section 3.1).
+
+    Args:
+        query_dim, heads, source: As in ``Pattern``.
+        reach: Number of positions on each side.
+        dilation: r, distance between these positions.
+    """
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, reach: int = 4, dilation: int = 2) -> None:
         super().__init__(query_dim, heads, source, reach=reach, dilation=dilation)
         self.radius, self.dilation = reach, dilation
         self.cache_window = 0, reach * dilation
 
+    @override
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """A band with gaps."""
         apart = i - j
         return (apart.abs() <= self.radius * self.dilation) & (apart % self.dilation == 0)
 
+    @override
     def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
-        """A sliding window over every r-th place."""
+        # It is a sliding window over every r-th position.
         size = max(self.radius, MIN_PART_SIZE)
         if not self._uses_bands(query, memory, size * self.dilation):
             return None
@@ -96,8 +133,13 @@ class Dilated(Pattern):
 
 
 class BlockLocal(Pattern):
-    """floor(i / b) = floor(j / b), b = ``size``: blocks that see nothing but themselves (Liu 2018, arXiv:1801.10198,
-    section 4.2.4).
+    """Blocks of positions that see only their own block.
+
+    floor(i / b) = floor(j / b), b = ``size`` (Liu 2018, arXiv:1801.10198, section 4.2.4).
+
+    Args:
+        query_dim, heads, source: As in ``Pattern``.
+        size: b, positions in a block.
     """
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, size: int = 8) -> None:
@@ -105,23 +147,31 @@ class BlockLocal(Pattern):
         self.size = size
         self.cache_window = 0, size - 1
 
+    @override
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """Squares along the diagonal."""
         return i // self.size == j // self.size
 
+    @override
     def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
-        """Each block by itself."""
+        # Each part is a block that sees itself.
         if not self._uses_bands(query, memory, self.size):
             return None
         return partial(banded.blocked, mask=memory.mask, size=self.size, causal=self.causal)
 
 
 class Random(Pattern):
-    """j = i, or one of ``keys`` places drawn for i: floor(u_ik n), n = i + 1 if causal, else the sequence's true length
-    (Zaheer 2020, arXiv:2007.14062, section 2; theirs is a draw of blocks).
+    """The query's own position and K random positions (Zaheer 2020, arXiv:2007.14062, section 2).
 
-    u (``max_length``, ``keys``) in [0, 1) is drawn once and stored, as whole numbers ``draws`` of 2^-31, which are the
-    same in every precision; places past its last row begin with the first again.
+    The paper draws blocks instead of positions.
+
+    The k-th position of query i is floor(u_ik n), where n = i + 1 in decoder self-attention, else the sequence's true
+    length. u (``max_length``, ``keys``) in [0, 1) is drawn once and stored as integers ``draws`` of unit 2^-31, which
+    are the same in every precision. Positions after the last row of u use its rows again from the first.
+
+    Args:
+        query_dim, heads, source: As in ``Pattern``.
+        keys: K, random positions of each query.
+        max_length: Number of rows of u.
     """
 
     draws: Tensor
@@ -132,42 +182,52 @@ class Random(Pattern):
         super().__init__(query_dim, heads, source, keys=keys, max_length=max_length)
         self.register_buffer("draws", torch.randint(2**31, (max_length, keys)))
 
+    @override
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """The diagonal, and K places a row."""
         seen = i == j
         for place in self.chosen(i, extent).unbind(-1):
             seen = seen | (place.unsqueeze(-1) == j)
         return seen
 
     def chosen(self, i: Tensor, extent: Tensor) -> Tensor:
-        """i (B, T, 1), true lengths (B, 1, 1) -> places (B, T, K)."""
+        """Return the random positions (B, T, K) of each query.
+
+        Args:
+            i: Positions of the queries (B, T, 1).
+            extent: Lengths of the sequences without padding (B, 1, 1).
+        """
+        # Scale the draws to 0..n-1 in integers, which are exact in every precision.
         draws = self.draws[i.squeeze(-1) % len(self.draws)]
         return (draws * (i + 1 if self.causal else extent)) >> 31
 
 
 class _GlobalTokens(Pattern):
-    """The first ``tokens`` places see all and are seen by all, ANDed with causal; others as ``local`` has it."""
+    """Base of patterns whose first ``tokens`` positions see all positions and are seen by all."""
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, tokens: int, **sizes: int) -> None:
         super().__init__(query_dim, heads, source, tokens=tokens, **sizes)
         self.tokens = tokens
 
+    @override
     def sees(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """Rows, columns, and the rest."""
         return (i < self.tokens) | (j < self.tokens) | self.local(i, j, extent)
 
     @abstractmethod
     def local(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """What a place that is not global sees of others that are not."""
+        """Return which other positions (B, T, S) are visible to a position that is not global; Args as in ``sees``."""
 
 
 class Longformer(_GlobalTokens):
-    """A sliding window and global tokens: i < g or j < g or |i - j| <= ``reach``, g = ``tokens`` (Beltagy 2020,
-    section 3.1).
+    """Sliding window with global tokens (Beltagy 2020, section 3.1).
 
-    The paper puts global tokens where the task has them (a question, a [CLS]); here they are the first of a sentence.
-    Its second projections for the rows of global tokens, which start as copies of the first, are left out: one set
-    serves all, as in BigBird.
+    i < g or j < g or |i - j| <= ``reach``, g = ``tokens``. The paper chooses the global tokens by task (a question, a
+    [CLS]); here they are the first tokens of a sentence. The paper's second projections for the rows of global tokens,
+    which start as copies of the first ones, are left out: one set of projections serves all rows, as in BigBird.
+
+    Args:
+        query_dim, heads, source: As in ``Pattern``.
+        tokens: g, number of global tokens.
+        reach: Largest distance of the window, in positions.
     """
 
     def __init__(self, query_dim: int, heads: int, source: SourceSpec, *, tokens: int = 1, reach: int = 4) -> None:
@@ -175,12 +235,13 @@ class Longformer(_GlobalTokens):
         self.radius = reach
         self.cache_window = tokens, reach
 
+    @override
     def local(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """Return whether ``j`` lies in the band around ``i``."""
         return (i - j).abs() <= self.radius
 
+    @override
     def fast_path(self, query: Query, memory: Memory) -> FastPath | None:
-        """A sliding window whose parts see the global tokens too."""
+        # Each part sees itself, its neighbours and the global tokens.
         size = max(self.radius, MIN_PART_SIZE)
         if not self._uses_bands(query, memory, size + self.tokens):
             return None
@@ -189,10 +250,17 @@ class Longformer(_GlobalTokens):
 
 
 class BigBird(_GlobalTokens):
-    """Global tokens, a window and random keys: the union of ``Longformer`` and ``Random`` (Zaheer 2020,
-    arXiv:2007.14062, section 2: BigBird-ITC, whose global tokens are of the sequence).
+    """Global tokens, a sliding window and random keys (Zaheer 2020, arXiv:2007.14062, section 2).
 
-    A token at a time, where the paper goes by blocks.
+    The union of ``Longformer`` and ``Random``. It is BigBird-ITC, whose global tokens belong to the sequence. It works
+    on single tokens, where the paper works on blocks.
+
+    Args:
+        query_dim, heads, source: As in ``Pattern``.
+        tokens: Number of global tokens.
+        reach: Largest distance of the window, in positions.
+        keys: Random positions of each query.
+        max_length: Number of rows of random positions, as in ``Random``.
     """
 
     def __init__(
@@ -210,6 +278,6 @@ class BigBird(_GlobalTokens):
         self.radius = reach
         self.random = Random(query_dim, heads, source, keys=keys, max_length=max_length)
 
+    @override
     def local(self, i: Tensor, j: Tensor, extent: Tensor) -> Tensor:
-        """A band and what was drawn."""
         return ((i - j).abs() <= self.radius) | self.random.sees(i, j, extent)

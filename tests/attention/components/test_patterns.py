@@ -252,7 +252,7 @@ def test_local_m_forgets_too() -> None:
 
 @pytest.mark.parametrize("window", [SlidingWindow, Dilated, BlockLocal, Random, Longformer, BigBird])
 def test_one_axis_only(window: type[Window]) -> None:
-    with pytest.raises(UserError, match=f"{window.__name__}.*not on one axis.*self-attention"):
+    with pytest.raises(UserError, match=f"{window.__name__}.*two sequences.*self-attention"):
         window(WIDTH, 1, SourceSpec(WIDTH))
     with pytest.raises(UserError, match="time"):
         window(WIDTH, 1, SourceSpec(WIDTH, axes=2, is_self=True))

@@ -137,7 +137,7 @@ def test_dropout_acts_on_distances_too() -> None:
 @pytest.mark.parametrize(
     ("overrides", "source", "reason"),
     [
-        ([], SourceSpec(WIDTH), r"not on one axis"),
+        ([], SourceSpec(WIDTH), r"two sequences"),
         ([], replace(ENCODER, axes=2), r"time"),
         ([], replace(ENCODER, position="rotary"), r"both encode distance"),
         (["attention/score@self_attention.score=additive"], ENCODER, r"dot product"),

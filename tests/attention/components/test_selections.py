@@ -341,7 +341,7 @@ def test_refusals() -> None:
     for options, message in (
         ({"soft": 1.5}, r"soft=1.5 is a probability"),
         ({"final_soft": -0.5}, r"final_soft=-0.5 is a probability"),
-        ({"anneal_from": 0.5, "anneal_to": 0.5}, r"anneal_from=0.5 and anneal_to=0.5 are shares of training"),
+        ({"anneal_from": 0.5, "anneal_to": 0.5}, r"anneal_from=0.5 and anneal_to=0.5 must be shares of training"),
         ({"temperature": 0.0}, r"temperature=0.0 must be above 0"),
     ):
         with pytest.raises(UserError, match=message):

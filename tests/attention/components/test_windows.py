@@ -275,5 +275,5 @@ def test_refusals() -> None:
     ):
         with pytest.raises(UserError, match=reason):
             spans(**options)
-    with pytest.raises(UserError, match="own place"):
+    with pytest.raises(UserError, match="own position"):
         AdaptiveSpan(Q, 1, SELF, centre="local_p")
