@@ -41,7 +41,7 @@ UNPACKED = ("command", "checkpoint", "digests")
 
 @dataclass(frozen=True)
 class Pack:
-    """A packed run."""
+    """One run in packed form."""
 
     name: str  # file name
     content: bytes  # content of the file

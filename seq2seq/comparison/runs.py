@@ -54,7 +54,7 @@ class Run:
 
     @property
     def has_text(self) -> bool:
-        """Whether sources, references, outputs and stored attention can be read."""
+        """True if sources, references, outputs and stored attention can be read."""
         return True
 
     @property
@@ -105,7 +105,7 @@ class Run:
 
     @property
     def has_frequencies(self) -> bool:
-        """Whether the words of the training targets were counted."""
+        """True if the words of the training targets were counted."""
         return bool(self.frequencies)
 
     def source(self, place: int) -> str:
@@ -348,7 +348,7 @@ def _renamed_sums(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(text: str | None) -> bool:
-    """Whether a text is a number."""
+    """Return whether a text is a number."""
     try:
         float(text or "")
     except ValueError:

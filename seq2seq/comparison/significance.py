@@ -58,7 +58,7 @@ def _words(metric: str) -> tuple[str, str]:
 
 
 def _p(value: float) -> str:
-    """Format a p-value."""
+    """Format a p-value with three digits."""
     return f"p {value:.3g}" if value >= MIN_P else f"p < {MIN_P}"
 
 

@@ -121,7 +121,7 @@ class RunGroup:
 
     @property
     def runs(self) -> int:
-        """S, the number of runs."""
+        """The number of runs, S."""
         return len(self.scores)
 
     def drawn(self, random: np.random.Generator) -> Array:
@@ -141,12 +141,12 @@ class RunGroup:
 
     @property
     def seed_variance(self) -> float:
-        """s^2, the variance between runs; 0 for one run."""
+        """The variance between runs, s^2; 0 for one run."""
         return float(self.scores.var(ddof=1)) if self.runs > 1 else 0.0
 
     @property
     def interaction_variance(self) -> float:
-        """Var(ab) of the mean over runs: the part of the variance that depends on seed and sentence together."""
+        """The part of the variance that depends on seed and sentence together, Var(ab) of the mean over runs."""
         if self.runs == 1:
             return 0.0
         apart = self.resampled - self.resampled.mean(0)

@@ -26,7 +26,7 @@ WIDTHS = (1, 2, 4, 8)
 
 
 def encode(table: Array, bits: Sequence[int]) -> tuple[list[list[Any]], bytes]:
-    """Encode a table.
+    """Encode a table of numbers.
 
     Args:
         table: Numbers (N, C).
