@@ -102,6 +102,7 @@ def load(path: Path) -> list[AttentionRecord]:
 
 def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Array) -> list[AttentionRecord]:
     """Cut the two long arrays into those of the records."""
+    # Count the steps and the rows that were read.
     attention_records, at, row = [], 0, 0
     for entry in index:
         arrays = {}
@@ -110,6 +111,7 @@ def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Ar
             flat = steps[at : at + rows * shape[-1]].reshape(rows, shape[-1])
             arrays[name] = (flat * (largest[row : row + rows, None] / 255)).astype(np.float32).reshape(shape)
             at, row = at + rows * shape[-1], row + rows
+        # Only the weights of heads and layers stay in the mapping.
         alignment, reference = arrays.pop("alignment"), arrays.pop("reference", None)
         attention_records.append(AttentionRecord(**entry, alignment=alignment, weights=arrays, reference=reference))
     return attention_records
@@ -125,6 +127,7 @@ def quantised(rows: ArrayLike, bits: int = 8) -> tuple[NDArray[Any], Array]:
     Returns:
         Steps (N, X), and the largest weight of each row (N,).
     """
+    # Rows without weights keep steps of zero.
     w = np.clip(np.asarray(rows, np.float64), 0, None)
     largest = w.max(1, initial=0)
     scaled = np.divide(w, largest[:, None], out=np.zeros_like(w), where=largest[:, None] > 0)

@@ -109,6 +109,7 @@ def find(path: str | Path) -> Path:
         for file in (folder / model_file.NAME, *(folder / name for name in OLD)):
             if file.is_file() and (file.suffix != ".ckpt" or resume_file.is_old(file)):
                 return file
+        # A stopped run may have a checkpoint for resuming but no model.
         if (folder / resume_file.NAME).is_file():
             raise UserError(
                 f"{path} has no model yet: it was stopped before its first validation; continue with "
@@ -188,6 +189,7 @@ def check_resumed(config: dict[str, Any], content: Mapping[str, Any], path: Path
     Raises:
         UserError: The weights do not fit the config.
     """
+    # The check changes a config, so it gets a copy.
     old, weights = "format" not in content, weights_of(content["state_dict"])
     shapes = _shapes(weights, path)
     _described(copy.deepcopy(config), tokenizers_of(content, path), shapes, path, old=old)
@@ -217,6 +219,7 @@ def tokenizers_of(content: Mapping[str, Any], path: Path) -> dict[str, Tokenizer
 
 def _load(path: Path) -> Checkpoint:
     """Open a model file with the config and the tokenizers beside it."""
+    # Read the config and the tokenizers; each file is verified by its digest.
     about = model_file.about(path)
     name = str(path.parent / model_file.CONFIG)
     config = stored.opened(model_file.config_of(path, about), name)
@@ -228,17 +231,20 @@ def _load(path: Path) -> Checkpoint:
         side: stored.with_name(str(path.parent / model_file.side_file(side)), Tokenizer, models[side], kind)
         for side, kind in about.tokenizers.items()
     }
+    # Warn of a newer model that was not completed.
     if (path.parent / model_file.NEXT).exists():
         log.warning(
             "%s: the run was stopped while it saved a newer model; python train.py resume=%s completes it",
             *(path, run_of(path)),
         )
+    # The weights are read last, after the config was checked with their shapes.
     opened, codec = _described(config, tokenizers, about.shapes, path, old=False)
     return Checkpoint(path, opened, codec, model_file.weights(path))
 
 
 def _load_old(path: Path) -> Checkpoint:
     """Open a checkpoint from the time before format numbers."""
+    # Refuse current checkpoints, which are not verified as models.
     if path.name == resume_file.NAME and not resume_file.is_old(path):
         raise UserError(
             f"{path} is only for resume=; give its run directory or {path.parent / model_file.NAME}, the best model"
@@ -246,6 +252,7 @@ def _load_old(path: Path) -> Checkpoint:
     content = resume_file.read(path)
     if "format" in content:
         raise UserError(f"{path} is only for resume=; give a run directory or its checkpoints/{model_file.NAME}")
+    # Check that all parts exist.
     for key in ("config", "tokenizers", "state_dict"):
         if not isinstance(content.get(key), Mapping):
             raise UserError(f"{path} is not a checkpoint of this application: it lacks '{key}'")
@@ -337,6 +344,7 @@ def _check_fits(config: DictConfig, sizes: tuple[int, int], shapes: Shapes, name
 
 def _shared(model: nn.Module) -> dict[str, str]:
     """Return {name of a weight: another name of the same weight}; a file stores such a weight once."""
+    # Group the names of each tensor.
     names: dict[int, list[str]] = {}
     for name, tensor in [
         *model.named_parameters(remove_duplicate=False),
@@ -349,9 +357,12 @@ def _shared(model: nn.Module) -> dict[str, str]:
 @contextmanager
 def _bounded(parameters: int, modules: int) -> Iterator[None]:
     """Refuse to build a model that is larger than the weights of its file, such as ten million layers."""
+    # Other threads may build models at the same time; count only this thread.
     counts, me = {"parameters": 0, "modules": 0}, threading.get_ident()
 
     def counted(what: str, most: int) -> Any:
+        """Return a hook that counts what is registered, and refuses more than ``most``."""
+
         def count(*_: Any) -> None:
             counts[what] += threading.get_ident() == me
             if counts[what] > most:

@@ -37,6 +37,7 @@ class Seq2Seq(nn.Module):
         self.decoder = decoder
         if share_embeddings and encoder.reads != "text":
             raise UserError("share_embeddings=true: this encoder reads no tokens and has no embeddings to share")
+        # Replace the table of the encoder.
         if share_embeddings:
             ours, theirs = encoder.embedding.table, decoder.embedding.table
             if ours.weight.shape != theirs.weight.shape:
@@ -70,6 +71,7 @@ class Seq2Seq(nn.Module):
         Returns:
             Features (B, T, D) of each target token, with penalties, log probabilities and weights of both parts.
         """
+        # Encode and decode.
         if encoded is None:
             encoded = self.encode(batch, need_weights=need_weights)
         decoded, _ = self.decoder(batch.target_in, self.decoder.start(encoded), need_weights=need_weights)

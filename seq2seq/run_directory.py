@@ -69,7 +69,7 @@ def claimed(folder: Path, config: DictConfig, *, composed: DictConfig | None = N
     Raises:
         DirectoryTaken: The directory holds results, checkpoints, or files that belong to no run.
         RunInProgress: Another process works in it.
-        UserError: It cannot be written.
+        UserError: It can't be written.
     """
     if not is_first():
         yield
@@ -150,6 +150,7 @@ def changed(folder: Path) -> list[Path]:
         return []
     if (content := results(folder)) is None:
         return [folder / RESULTS]
+    # The digests themselves are not part of what they cover.
     kept = content["run"].pop("digests", None)
     if kept is None:
         return []
@@ -177,6 +178,7 @@ def check_links(folder: Path) -> None:
     Raises:
         DirectoryTaken: A link below ``folder`` leads out of it.
     """
+    # Compare the target of each link with the directory.
     home = folder.resolve()
     for root, folders, files in os.walk(folder):
         for path in (Path(root, name) for name in (*folders, *files)):
@@ -247,6 +249,7 @@ def _is_temporary(name: str) -> bool:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock of ``folder``."""
+    # The lock file needs the directory.
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -255,7 +258,7 @@ def _locked(folder: Path) -> Iterator[None]:
         raise RunInProgress(f"{folder} is in use by another process; wait until it ends, or stop it") from None
     except (OSError, NotImplementedError) as error:  # no permission, no space, or no locks on this file system
         raise UserError(
-            f"{folder} cannot be written and locked ({getattr(error, 'strerror', None) or error}); "
+            f"{folder} can't be written and locked ({getattr(error, 'strerror', None) or error}); "
             "choose a directory on another disk"
         ) from error
     try:
@@ -279,6 +282,7 @@ def _clear(folder: Path) -> None:
 
 def _tidy(folder: Path) -> None:
     """Remove temporary files of a killed process. Evaluations below the run may belong to other processes."""
+    # Search only the directories that a run writes to itself.
     below = [folder, *(folder / name for name in (HYDRA, CHECKPOINTS, "outputs"))]
     found = [path for place in below if place.is_dir() for path in place.iterdir()]
     for path in [*found, *(folder / "attention").rglob("*")]:
@@ -291,10 +295,11 @@ class _LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Stop the log file and warn once."""
+        # Remove the handler first: the warning itself must not reach it again.
         logging.getLogger().removeHandler(self)
         error = sys.exc_info()[1]
         reason = getattr(error, "strerror", error)
-        log.warning("%s cannot be written (%s); the log file ends here", self.baseFilename, reason)
+        log.warning("%s can't be written (%s); the log file ends here", self.baseFilename, reason)
 
 
 @contextmanager
@@ -303,7 +308,7 @@ def _logged(file: Path) -> Iterator[None]:
     try:
         handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror or error})") from error
+        raise UserError(f"{file} can't be written ({error.strerror or error})") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -28,7 +28,9 @@ def agreement(entries: Sequence[System]) -> Array | None:
         Agreement (E, E), in [0, 1]. Reference words without any attention in one of the systems are skipped; a pair
         without other words has nan. None where all pairs are nan.
     """
+    # Index the attention of each system by record.
     rows = [{one.place: _distributions(one.reference) for one in entry.runs[0].attention_records} for entry in entries]
+    # Agreement is symmetric: compute one half and copy it.
     found = np.full((len(entries), len(entries)), np.nan)
     for a in range(len(entries)):
         for b in range(a + 1):
@@ -51,5 +53,6 @@ def _common(p: Array | None, q: Array | None) -> Array | None:
     """Return the agreement at each reference word to which both give weights, at most (J,)."""
     if p is None or q is None or p.shape != q.shape:
         return None
+    # Words without attention would count as a disagreement.
     both = (p.sum(1) > 0) & (q.sum(1) > 0)
     return 1 - np.abs(p[both] - q[both]).sum(1) / 2

@@ -142,6 +142,7 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
         known = {name: [row for row in several if row is not None] for name, several in rows.items()}
         systems = [RunGroup.of(name, metric, several, resampler) for name, several in known.items()]
         estimates[metric] = {system.name: estimate(system, options.level) for system in systems}
+        # Scores with different signatures are never tested.
         if same and (metric == options.metric or metric in TESTED):
             differences[metric] = _tested(metric, systems, known, options)
     # Slice the scores by source length and by words.
@@ -209,6 +210,7 @@ def _tested(
     single = {name: several[0] for name, several in rows.items() if len(several) == 1}
     if not single or not found:
         return found
+    # Sum the records of each system once for all of its pairs.
     randomiser = Randomiser.of(len(next(iter(single.values()))), options.samples, options.seed)
     sums = {name: (one.sum(0), randomiser.kept_sums(one)) for name, one in single.items()}
     return [
@@ -247,6 +249,7 @@ def _costs(entry: System, quality: tuple[str, float] | None) -> dict[str, float]
         for name, value in known.items():
             if value is not None:
                 found.setdefault(name, []).append(float(value))
+    # A mean over some of the runs would not be comparable.
     whole = {name: values for name, values in found.items() if len(values) == len(entry.runs)}
     return {name: fmean(values) for name, values in whole.items()}
 
@@ -257,6 +260,7 @@ def onset_of(entry: System) -> MeanOnset | None:
     Args:
         entry: Runs of one configuration.
     """
+    # A run without ``nll_increase_averaged`` did not measure its onset.
     training = [run.about.get("training") or {} for run in entry.runs]
     begun = [known.get("onset") for known in training if known.get("nll_increase_averaged") is not None]
     steps = [step for step in begun if step is not None]
@@ -272,6 +276,7 @@ def mean_curve(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, 
     Returns:
         Rows for the steps at which all runs were validated, with the means of the values that all runs have.
     """
+    # Keep the rows with a validation.
     by_step = [
         {row["step"]: row for row in rows if "step" in row and any(key.startswith("validation/") for key in row)}
         for rows in runs
@@ -293,6 +298,7 @@ def _quality(entries: Sequence[System], asked: float | None) -> tuple[str, float
         return None
     if asked is not None:
         return str(monitor), asked
+    # The worst of the best values is reached by all runs.
     best = [_best(run, str(monitor)) for run in ours]
     known = [value for value in best if value is not None]
     if len(known) < len(best) or not known:

@@ -53,26 +53,31 @@ def lines(
     known = {name: points for name, points in known.items() if points}
     if not known:
         return ""
+    # Draw the axes around all points.
     frame = _Frame.around([p for points in known.values() for p in points], log=log)
     parts = frame.axes(x, y, ticks)
     names = list(known)
     # Draw the named series last, on top of the others.
     for place in reversed(range(len(names))):
         name, points = names[place], known[names[place]]
+        # Draw the line in its colour and its dashes.
         path = "M" + "L".join(f"{frame.x(p.x):.1f} {frame.y(p.y):.1f}" for p in points)
         kind = f"s{place}" if place < MAX_NAMED else "rest"
         dash = f' stroke-dasharray="{DASHES[place]}"' if place < MAX_NAMED and DASHES[place] else ""
         band = ""
+        # Draw the intervals of a named series.
         ranges = [(p.x, p.low, p.high) for p in points if p.low is not None and p.high is not None]
         if place < MAX_NAMED and len(ranges) == len(points):
             bars = (f"M{frame.x(x):.1f} {frame.y(low):.1f}V{frame.y(high):.1f}" for x, low, high in ranges)
             band = f'<path class="bar {kind}" d="{"".join(bars)}"/>'
         title = f"<title>{escape(name)}</title>"
         drawn = f'<path class="line {kind}"{dash} d="{path}">{title}</path>'
+        # A line through one point is invisible: draw a dot.
         if len(points) == 1:
             x_at, y_at = frame.x(points[0].x), frame.y(points[0].y)
             drawn = f'<circle class="dot {kind}" cx="{x_at:.1f}" cy="{y_at:.1f}" r="4">{title}</circle>'
         parts.append(f"<g>{band}{drawn}</g>")
+    # Write each name at the end of its line.
     ends = {name: frame.y(known[name][-1].y) for name in names[:MAX_NAMED]}
     parts.append(_names(ends))
     return frame.svg(parts, f"{y} over {x}: {', '.join(names[:MAX_NAMED])}")
@@ -104,6 +109,7 @@ def scatter(points: Mapping[str, Point], x: str, y: str, *, log: bool = True) ->
             bar = f'<path class="bar {kind}" d="M{at[0]} {frame.y(p.low):.1f}V{frame.y(p.high):.1f}"/>'
         title = f"<title>{escape(name)}: {escape(p.label)}</title>"
         parts.append(f'<g>{bar}<circle class="dot {kind}" cx="{at[0]}" cy="{at[1]}" r="4">{title}</circle></g>')
+    # Write each name at the height of its point.
     first = list(known)[:MAX_NAMED]
     parts.append(_names({name: frame.y(known[name].y) for name in first}))
     return frame.svg(parts, f"{y} against {x}: {', '.join(first)}")
@@ -119,10 +125,12 @@ def critical_difference(ranking: Ranking) -> str:
         The SVG text.
     """
     names = list(ranking.ranks)
+    # Compute the size of the chart.
     wide, row = WIDTH - 40, 18
     high = 60 + row * ((len(names) + 1) // 2) + 12 * len(ranking.groups())
 
     def at(rank: float) -> float:
+        """Return the horizontal pixel of a rank."""
         return 20 + (rank - 1) / max(1, len(names) - 1) * wide
 
     # Draw the axis of ranks.
@@ -171,8 +179,10 @@ class _Frame:
         left, right = min(xs), max(xs)
         low, high = min(ys), max(ys)
         if log:
+            # Zeros and tiny values would stretch a logarithmic axis.
             low = max(low, high / 1e6)
         edge = 0.04 * (high - low) or 0.5
+        # Leave a margin, and give a single value a range.
         if log_x:
             left, right = (left / 1.15, right * 1.15)
         elif left == right:
@@ -258,6 +268,7 @@ def _share(value: float, low: float, high: float, log: bool) -> float:
 def _ticks(low: float, high: float, log: bool, count: int = 5) -> list[float]:
     """Return round numbers between ``low`` and ``high``, about ``count`` on a linear axis."""
     if log:
+        # Prefer powers of ten; add their double and fivefold if there are few.
         powers = range(floor(log10(low)), ceil(log10(high)) + 1)
         for steps in ((1,), (1, 2, 5)):
             if len(found := [v for p in powers for m in steps if low <= (v := 10.0**p * m) <= high]) > 2:

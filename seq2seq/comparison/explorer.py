@@ -155,6 +155,7 @@ def _example(
 ) -> dict[str, Any]:
     """Pack one record: the output and the attention of each entry, with all layers and heads if ``full``."""
     items, packed = [], io.BytesIO()
+    # Find the configurations that kept this record.
     shown = {name: kept_records[record_index] for name, kept_records in kept.items() if record_index in kept_records}
     images = any(one.cells for one in shown.values())
     for entry, name in enumerate(order):
@@ -166,6 +167,7 @@ def _example(
         slots = []
         arrays = {"": one.alignment[None]} | (dict(one.weights) if full else {})
         for slot, weights in arrays.items():
+            # A longer source is too large for the page.
             if weights.shape[-1] > MAX_PIECES:
                 continue
             steps, (largest,) = quantised(weights.reshape(1, -1))

@@ -54,6 +54,7 @@ def external_run(
     # Score the outputs.
     scores = score(metrics, hypotheses, references)
     rows = {name: found.per_record for name, found in scores.items() if found.per_record is not None}
+    # Make records as output files have them.
     records: list[dict[str, Any]] = [
         {"source": source, "references": list(several), "hypothesis": text, "sums": {m: rows[m][n] for m in rows}}
         for n, (source, several, text) in enumerate(zip(sources, references, hypotheses, strict=True))
@@ -62,9 +63,11 @@ def external_run(
     kept = [] if attention is None else _attention(attention, records)
     for one in kept:
         records[one.place]["attention"] = behaviour.statistics(one.weights.get("cross.0", one.alignment))
+    # Average the statistics over the records that have them.
     known = behaviour.average(record["attention"] for record in records if "attention" in record)
     scores |= {f"attention_{name}": MetricResult(value, behaviour.HOW) for name, value in known.items()}
     results = {name: found.to_dict() for name, found in scores.items()}
+    # Without runs of this application, the data have no name.
     split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
     run = Run(
         Path(f"outputs.{name}"),
@@ -111,6 +114,7 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Attenti
             raise UserError(
                 f"{path}: array {place} has a row with sum {most:.3g}; the weights of an output word must sum to 1"
             )
+        # Compare the shape with the words of both sides.
         target, source = (str(records[place][side]).split() for side in ("hypothesis", "source"))
         fits = weights.ndim == 3
         fits = fits and weights.shape[1] - len(target) in (0, 1) and weights.shape[2] - len(source) in (0, 1)
@@ -122,6 +126,7 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Attenti
             )
         if not weights.size:
             continue  # an empty source or an empty output
+        # Convert words to pieces, and average over heads.
         (rows, row_words), (columns, column_words) = (
             _pieces(words, size) for words, size in ((target, weights.shape[1]), (source, weights.shape[2]))
         )

@@ -72,6 +72,7 @@ def pack(path: Path, limit: int) -> Pack:
     tables = {split: _tables(item) for split, item in of_split.items()}
     # Encode with fewer and fewer bits until the pack fits.
     for bits in PRECISIONS:
+        # Encode the tables of each split with these bits.
         blocks = []
         for split, item in of_split.items():
             widths = [table.shape[1] for table in tables[split].values()]
@@ -86,6 +87,7 @@ def pack(path: Path, limit: int) -> Pack:
                 "tables": dict(zip(tables[split], widths, strict=True)),
                 **{"columns": layouts, "bytes": len(block)},
             }
+        # Compress the first line and the tables together.
         text = json.dumps(head, separators=(",", ":"))
         content = lzma.compress(text.encode() + b"\n" + b"".join(blocks), preset=9 | lzma.PRESET_EXTREME)
         if len(content) <= limit:
@@ -99,6 +101,7 @@ def pack(path: Path, limit: int) -> Pack:
 def _head(path: Path, run: Run) -> dict[str, Any]:
     """Return the description in a pack's first line, without the splits."""
     assert run.origin is not None
+    # Leave out all paths: a pack must not depend on the machine.
     about = {name: value for name, value in run.about.items() if name not in UNPACKED}
     if isinstance(training := about.get("training"), Mapping):
         about["training"] = {name: value for name, value in training.items() if name not in ("best", "last")}
@@ -135,6 +138,7 @@ def _tables(run: Run) -> dict[str, Array]:
     if run.word_hits is not None:
         for name, hits in zip((PLACE_HITS, FREQUENCY_HITS), run.word_hits, strict=True):
             found[name] = hits.reshape(run.size, -1)
+    # Digests show where two test sets differ.
     for name, side in ((SOURCE_DIGESTS, "source"), (REFERENCE_DIGESTS, "reference")):
         found[name] = np.frombuffer(run.digests[side].each, np.uint8).astype(np.float64)[:, None]
     return found

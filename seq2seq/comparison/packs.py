@@ -178,6 +178,7 @@ def load(file: Path, split: str) -> PackedRun:
             head,
             {str(moved_names.METRICS.get(name, name)): table for name, table in tables.items()},
         )
+    # Warn of files that were changed before packing.
     for name in head["changed"]:
         log.warning(
             "%s: the run's %s was changed after it was written; the comparison may differ from the run", file, name
@@ -193,6 +194,7 @@ def find(paths: Sequence[Path], split: str) -> list[Run]:
         split: Name of the split, or ``auto`` (see ``runs.read``).
     """
     files = {path: pack_files(path) for path in paths}
+    # A directory may hold packs, runs, or both.
     folders = [path for path in paths if not files[path] or next(path.rglob(RESULTS), None) is not None]
     packed = {file.resolve(): file for several in files.values() for file in several}
     return [*runs.find(folders, split), *(load(file, split) for file in packed.values())]
@@ -265,6 +267,7 @@ def _opened(file: Path) -> tuple[dict[str, Any], bytes]:
 @lru_cache(512)
 def _decompressed(name: str, packed: bytes) -> tuple[dict[str, Any], bytes]:
     """Decompress a pack. The result is cached because a sweep reads all packs once for each job."""
+    # Limit the size: a small file may decompress to a huge one.
     opened = lzma.LZMADecompressor(lzma.FORMAT_XZ)
     line, _, content = opened.decompress(packed, MAX_BYTES).partition(b"\n")
     if not opened.eof:
@@ -272,6 +275,7 @@ def _decompressed(name: str, packed: bytes) -> tuple[dict[str, Any], bytes]:
     head = parse_json(line.decode(), name)
     if not isinstance(head, dict) or not isinstance(head.get("splits"), dict):
         raise ValueError("its first line describes no run")
+    # A later version may store other tables.
     if head["format"] > FORMAT:
         raise UserError(f"{name} is a pack of a later version, which this version cannot read")
     return head, content

@@ -41,14 +41,17 @@ def page(
         notes: Notes on the whole comparison.
         command: Command that made the report.
     """
+    # Write the section of each dataset.
     sections = [
         _section(n, analysis, found) for n, (analysis, found) in enumerate(zip(analyses, examples, strict=True))
     ]
     links = "".join(f'<a href="#d{n}">{escape(a.dataset)}</a>' for n, a in enumerate(analyses))
+    # Collect the data for the script.
     data = [
         {"entries": a.names, "pools": found.pools, "examples": found.examples}
         for a, found in zip(analyses, examples, strict=True)
     ]
+    # Fill the placeholders of the template in one pass, so that no text is expanded twice.
     parts = {
         "title": escape(title),
         "style": (FOLDER / "report.css").read_text(encoding="utf-8"),
@@ -66,6 +69,7 @@ def page(
 
 def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
     """Return the section of one dataset."""
+    # Describe the data and the intervals.
     one_each = all(len(entry.runs) == 1 for entry in a.entries)
     runs = tables.plural(sum(len(entry.runs) for entry in a.entries), "run")
     records = f"{tables.plural(a.records, 'record')} of the {escape(a.split)} split"
@@ -101,6 +105,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]], name: str) -> st
     titles = "".join(
         f'<th scope="col"><button type="button">{escape(t) or "configuration"}</button></th>' for t in head
     )
+    # Write the rows, with sort keys in attributes.
     body = []
     for row in rows:
         cells = [f'<th scope="row">{escape(row[0].text)}</th>']
@@ -125,6 +130,7 @@ def _charts(a: Analysis) -> str:
     """Return all charts of a dataset."""
     scores = a.estimates[a.metric]
     found = []
+    # Draw the main metric over each cost that differs between entries.
     for which in COSTS:
         label = tables.cost_title(a, which)
         points = {
@@ -134,6 +140,7 @@ def _charts(a: Analysis) -> str:
         }
         if len(points) > 1 and len({p.x for p in points.values()}) > 1:
             found.append((f"{a.metric} versus {label}", charts.scatter(points, label, a.metric)))
+    # Draw all other charts.
     images = [*_curves(a), *_attention_curves(a), *_sliced(a)]
     cost = _choices("Quality and cost", found)
     return cost + "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in images if svg)

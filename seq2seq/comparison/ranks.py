@@ -57,6 +57,7 @@ def ranking(names: Sequence[str], scores: ArrayLike, *, lower: bool = False, alp
     datasets, systems = values.shape
     if systems < 2 or datasets < 2:
         raise ValueError(f"a ranking needs two systems and two datasets, not {systems} and {datasets}")
+    # Rank the systems on each dataset.
     ranks = stats.rankdata(values if lower else -values, axis=1)
     mean = ranks.mean(0)
     # Compute Friedman's chi square, corrected for ties (Conover 1999, section 5.8). SciPy's test needs three systems.

@@ -105,6 +105,7 @@ def choices(path: Path) -> dict[str, str]:
     folder = path / ".hydra"
     if not folder.exists():
         return {}
+    # Read Hydra's record of the choices and of the typed options.
     kept, lines = read_yaml(folder / "hydra.yaml"), read_yaml(folder / "overrides.yaml")
     for key in ("hydra", "runtime", "choices"):
         kept = kept.get(key) if isinstance(kept, Mapping) else None
@@ -143,6 +144,7 @@ def eval_diff(
         found |= {
             key: str(mine[key]) for key in changed if IGNORED_DATA_KEYS.isdisjoint((key, ".".join(key.split(".")[:2])))
         }
+    # An evaluation of another checkpoint is another configuration.
     scored, best = (Path(str(one.get("checkpoint", ""))).name for one in (about, run_about))
     if best and scored != best:
         found["checkpoint"] = scored
@@ -199,6 +201,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in config.items():
         if key in IGNORED_KEYS or key in ("task", "experiment"):
             continue
+        # Drop ignored keys at the top and one level below.
         below = {name.partition(".")[2] for name in IGNORED_KEYS if name.startswith(f"{key}.")}
         if isinstance(value, Mapping) and below:
             value = {name: one for name, one in value.items() if name not in below}

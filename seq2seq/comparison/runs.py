@@ -206,7 +206,7 @@ def finished(paths: Iterable[Path]) -> list[Path]:
         below = [path / RESULTS] if (path / RESULTS).exists() else sorted(path.rglob(RESULTS))
         below = [file for file in below if "evaluations" not in file.relative_to(path).parts]
         if not below:
-            raise UserError(f"runs: {path} has no {RESULTS} at or below it; wait until a run is finished")
+            raise UserError(f"runs: {path} has no {RESULTS} at or below it; give finished runs or a sweep")
         for file in below:
             found.setdefault(file.parent.resolve(), file.parent)
     return list(found.values())

@@ -29,6 +29,7 @@ def significance(a: Analysis) -> str:
     for metric, pairs in a.differences.items():
         if not pairs:
             continue
+        # Show the tested configurations only.
         names = [n for n in a.names if any(n in (d.a, d.b) for d in pairs)]
         known = {(d.a, d.b): d for d in pairs}
         # Explain the tests.
@@ -69,10 +70,12 @@ def _cell(metric: str, known: Mapping[tuple[str, str], Difference], row: str, co
     d = known.get((row, column), known.get((column, row)))
     if d is None:
         return "<td></td>"
+    # Choose the mark and the colour.
     value = sign * d.difference
     better = value < 0 if get_metric(metric).lower_is_better else value > 0
     marks = "▲▼" if d.seeds else "▴▾"
     mark, kind = ("·", "") if d.adjusted >= ALPHA else (marks[0], "up") if better else (marks[1], "down")
+    # Describe the test.
     low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
     details = f"{value:+.3g} [{low:.3g}, {high:.3g}], {_p(d.p)}, corrected {_p(d.adjusted)}"
     details += "" if d.seeds else ", for these runs only"

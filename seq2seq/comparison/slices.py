@@ -50,6 +50,7 @@ def by_length(lengths: Sequence[int]) -> list[tuple[Group, NDArray[np.int64]]]:
     counts = np.asarray(lengths, np.int64)
     if not counts.size:
         return []
+    # Quantiles of the lengths are the edges; equal edges make one group.
     edges = np.unique(np.quantile(counts, np.linspace(0, 1, LENGTHS + 1)[1:], method="higher"))
     found, below = [], -1
     for edge in edges.astype(int).tolist():
@@ -92,10 +93,12 @@ def by_word(runs: Sequence[Run], level: float) -> tuple[list[tuple[Group, Sliced
         The recall by position in the reference (fifths), and by number of occurrences in the training targets; the
         latter is empty where a run has no counts, both are empty where a run has no outputs.
     """
+    # Runs with forced references have no outputs.
     hits = [found for run in runs if (found := run.word_hits) is not None]
     if len(hits) < len(runs):
         return [], []
     places, counts = zip(*hits, strict=True)
+    # Name the groups.
     names = [f"{100 * n // PLACES}-{100 * (n + 1) // PLACES} %" for n in range(PLACES)]
     often = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(FREQUENCIES)]
     often.append(f"{FREQUENCIES[-1]} or more")

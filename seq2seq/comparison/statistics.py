@@ -149,6 +149,7 @@ class RunGroup:
         """The part of the variance that depends on seed and sentence together, Var(ab) of the mean over runs."""
         if self.runs == 1:
             return 0.0
+        # Subtract the effect of the sentences on all runs; the rest is the interaction.
         apart = self.resampled - self.resampled.mean(0)
         return float(np.nanvar(apart, 1, ddof=1).mean() / (self.runs - 1))
 
@@ -169,6 +170,7 @@ def estimate(system: RunGroup, level: float = 0.95, seed: int = 12345) -> Estima
     if system.runs == 1:
         low, high = np.nanquantile(system.resampled[0], [(1 - level) / 2, (1 + level) / 2])
         return Estimate(mean, float(low), float(high), None, 1)
+    # Compute t's interval over seeds and sentences.
     variance, freedom = _variance([system], system.drawn(np.random.default_rng(seed)))
     half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
     return Estimate(mean, mean - half, mean + half, float(system.scores.std(ddof=1)), system.runs)
@@ -194,6 +196,7 @@ def difference(a: RunGroup, b: RunGroup, level: float = 0.95, seed: int = 12345)
     random = np.random.default_rng(seed)
     d = float(a.scores.mean() - b.scores.mean())
     seeds = min(a.runs, b.runs) > 1 or max(a.runs, b.runs) > 2
+    # Resample the difference.
     drawn = a.drawn(random) - b.drawn(random) if seeds else a.resampled.mean(0) - b.resampled.mean(0)
     # Test these runs only, with z.
     if not seeds:
@@ -268,6 +271,7 @@ def randomised_p(metric: str, a: tuple[Array, Array], b: tuple[Array, Array]) ->
     """
     (all_a, stays_a), (all_b, stays_b) = a, b
     real = abs(float(resampling.score(metric, all_a) - resampling.score(metric, all_b)))
+    # Score both systems after the exchange.
     one = resampling.score(metric, stays_a + (all_b - stays_b))
     other = resampling.score(metric, (all_a - stays_a) + stays_b)
     return (1 + int((np.abs(one - other) >= real - 1e-9).sum())) / (1 + len(one))
@@ -293,6 +297,7 @@ def compare(
     Returns:
         The differences; in pairs with ``baseline`` it is the second system.
     """
+    # Put the baseline second in its pairs.
     pairs = [(a, b) for a, b in combinations(systems, 2) if baseline in (None, a.name, b.name)]
     if baseline is not None:
         pairs = [(b, a) if a.name == baseline else (a, b) for a, b in pairs]
@@ -316,6 +321,7 @@ def corrected(p: Sequence[float], how: Correction = "holm") -> list[float]:
         return values.tolist()
     if how == "bonferroni":
         return np.minimum(values * m, 1).tolist()
+    # Holm: correct in ascending order, and keep p monotonic.
     order = values.argsort(kind="stable")
     steps = np.minimum(np.maximum.accumulate(values[order] * (m - np.arange(m))), 1)
     found = np.empty(m)

@@ -51,6 +51,7 @@ def group_systems(runs: Sequence[Run], names: Mapping[str, str] | None = None) -
     Returns:
         Systems, sorted by name.
     """
+    # Later runs replace earlier ones. Runs without a seed are all kept.
     together: dict[str, dict[object, Run]] = {}
     for run in sorted(runs, key=_written):
         together.setdefault(run.key, {})[run.seed if run.seed is not None else run.path] = run
@@ -112,6 +113,7 @@ def named(runs: Sequence[Run]) -> dict[str, str]:
         paths = {run.key: run.path for run in reversed(some)}
         for name in {plain[key] for key in paths}:
             same = [key for key in paths if plain[key] == name]
+            # Lengthen the ends of the directories until they differ.
             depth, most = 1, max(len(paths[key].parts) for key in same)
             while len({paths[key].parts[-depth:] for key in same}) < len(same) and depth < most:
                 depth += 1
@@ -143,6 +145,7 @@ def check(runs: Sequence[Run], metric: str) -> None:
                 f"metric={metric} has no sums for each record, so it cannot be resampled; choose from those of "
                 f"{run.path}: {', '.join(_drawable(run))}"
             )
+    # Compare all runs with the first one.
     for other in runs[1:]:
         if (reason := _apart(runs[0], other, metric)) is not None:
             raise UserError(f"{runs[0].path} and {other.path} cannot be compared: {reason}")
@@ -172,6 +175,7 @@ def _apart(one: Run, other: Run, metric: str) -> str | None:
 
 def _parting(one: Run, other: Run, side: str) -> str:
     """Describe the first record whose source or reference differs, with both texts where both runs have texts."""
+    # Digests locate a difference without texts.
     each = zip(one.digests[side].each, other.digests[side].each, strict=True)
     if not (one.has_text and other.has_text):
         record = next((f" of record {place}" for place, (a, b) in enumerate(each, 1) if a != b), "")

@@ -77,10 +77,12 @@ def decode(layouts: Sequence[Sequence[Any]], content: bytes, records: int) -> Ar
     table = np.zeros((records, len(layouts)))
     start = 0
     for index, (width, base, offset) in enumerate(layouts):
+        # Join the bytes of each number.
         kind = np.dtype(f">u{width}" if width else ">f8")
         block = np.frombuffer(content, np.uint8, records * kind.itemsize, start)
         column = np.ascontiguousarray(block.reshape(kind.itemsize, records).T).view(kind).reshape(records)
         start += block.size
+        # Undo the difference or the rounding.
         if width:
             table[:, index] = column.astype(np.int64) + offset + (table[:, base] if 0 <= base < index else 0)
         else:
@@ -106,6 +108,7 @@ def _rounded(column: Array, bits: int) -> Array:
     spare = np.uint64(MANTISSA - bits)
     if not spare:
         return column
+    # Round half up at the last kept bit of the binary representation.
     half = np.uint64(1) << (spare - np.uint64(1))
     rounded = ((np.ascontiguousarray(column).view(np.uint64) + half) >> spare << spare).view(np.float64)
     return np.where(np.isfinite(column), rounded, column)

@@ -114,6 +114,7 @@ def figure(analysis: Analysis, metric: str, name: str, interval: str = "[{low}, 
         name: Name of the entry.
         interval: Format of a confidence interval.
     """
+    # Prefer a score with an interval.
     if (found := analysis.estimates.get(metric, {}).get(name)) is not None:
         return estimated(metric, found, interval)
     if (known := analysis.plain.get(metric, {}).get(name)) is None:
@@ -203,9 +204,11 @@ def markdown(analyses: Sequence[Analysis]) -> str:
     parts = []
     for analysis in analyses:
         title = f"{_marked(analysis.dataset)}, {_marked(analysis.split)}: {plural(analysis.records, 'record')}"
+        # Write the title with the conclusion.
         lower = [m for m in (*analysis.estimates, *analysis.plain) if get_metric(m).lower_is_better]
         smaller = f" Lower is better: {', '.join(lower)}." if lower else ""
         parts.append(f"### {title}\n\n{_marked(conclusion(analysis))}{smaller}\n")
+        # Write each table that has columns.
         for titles, lines in ((headings(analysis), rows(analysis)), attention_table(analysis), other_figures(analysis)):
             if len(titles) > 1:
                 ruler = ["---", *["---:"] * (len(titles) - 1)]
@@ -377,5 +380,6 @@ def terminal_table(analysis: Analysis) -> str:
     for row, name in zip(rows(analysis), analysis.names, strict=True):
         cells = [figure(analysis, m, name).text for m in wanted]
         lines.append([row[0].text, row[1].text, *cells])
+    # Pad each column to its longest cell.
     wide = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines)

@@ -49,12 +49,14 @@ def word_hits(pairs: Sequence[tuple[str, str]], frequencies: Mapping[str, int]) 
     Returns:
         (hits, words) of each record and group (N, G, 2), by position and by frequency.
     """
+    # The last axis is (hits, words).
     places = np.zeros((len(pairs), PLACES, 2))
     counts = np.zeros((len(pairs), len(FREQUENCIES), 2))
     edges = np.array(FREQUENCIES)
     for n, pair in enumerate(pairs):
         words, hits = words_found(*pair)
         for place, (word, hit) in enumerate(zip(words, hits, strict=True)):
+            # Count the word in its fifth and in its group of frequencies.
             places[n, place * PLACES // len(words)] += (hit, 1)
             group = int(np.searchsorted(edges, frequencies.get(word, 0), "right")) - 1
             counts[n, group] += (hit, 1)

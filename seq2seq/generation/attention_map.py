@@ -112,6 +112,7 @@ class AttentionMap:
             place: Index of the record in its split.
             reference: ``between_words`` of the reference (J, I).
         """
+        # An image has cells in place of source pieces.
         image = self.cells is not None
         return AttentionRecord(
             place,
@@ -137,6 +138,7 @@ class AttentionMap:
         Returns:
             Weights (J, I), or (J, S) for an image.
         """
+        # The cells of an image are not merged.
         places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
         return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
 

@@ -103,6 +103,7 @@ class TrainedModel:
         Returns:
             One generation for each input, in their order.
         """
+        # Inputs that are skipped keep an empty generation.
         texts = [str(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
         found = [Generation(text, []) for text in texts]
         search = self.search(**decoding) if search is None else search
@@ -145,11 +146,14 @@ class TrainedModel:
             (index in ``texts``, generation); empty texts and texts with errors are skipped.
         """
         for batch in batches_of(texts, self.codec, max_tokens, first=first, report=Report("input")):
+            # Search for the best outputs; sampling needs the index among all inputs.
             input_indices = batch.index.tolist()
             batch = replace(batch, index=batch.index + first).to(self.device)
             found = search(self.model, batch)
+            # Run the model over the best outputs again, to get their attention.
             best = [hypotheses[0] for hypotheses in found]
             maps = self.attention(batch, best) if return_attention else repeat(None, len(best))
+            # Convert the hypotheses to texts.
             for row, (input_index, hypotheses, map_of_input) in enumerate(zip(input_indices, found, maps, strict=True)):
                 oov = batch.words(row)
                 copied = map_of_input.copied_words() if map_of_input else []

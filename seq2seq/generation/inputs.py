@@ -117,6 +117,7 @@ def columns_of(data: DictConfig) -> Columns:
     for key in ("source", "target"):
         if not isinstance(data.get(key), str):
             raise UserError(f"data.{key}={data.get(key)}: must be the name of a column")
+    # Only readers of tables have rules for columns and sentences.
     kind = locate(reader.get("_target_", ""))
     if not (isinstance(kind, type) and issubclass(kind, Tabular)):
         return Columns([data.source], [data.target])
@@ -140,6 +141,7 @@ def _documents(path: str | None, columns: Columns) -> Iterator[NamedInput]:
     files = sorted(place.glob("*.txt"))
     if not files:
         raise UserError(f"{path} has no .txt files; put each document in one")
+    # An invalid file must not stop the others.
     for file in files:
         try:
             text = _document(file, columns)

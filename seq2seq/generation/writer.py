@@ -66,6 +66,7 @@ class OutputWriter:
         Raises:
             UserError: The disk is full.
         """
+        # Format the line.
         if self.format == "jsonl":
             line = json_line(generation, statistics, links, **more)
         else:
@@ -75,6 +76,7 @@ class OutputWriter:
                 pairs = zip(words, generation.copied, strict=True)
                 text = " ".join(f"[{word}]" if share > 0.5 else word for word, share in pairs)
             line = " ".join(text.splitlines()) + "\n"
+        # Write the line and the links, where there are files for them.
         for place, text in enumerate((line, to_pharaoh(links) + "\n")):
             if (file := self._files[place]) is not None:
                 with self._told(place):
@@ -110,7 +112,7 @@ class OutputWriter:
         except OSError as error:
             if self._paths[place] is None or error.errno not in FULL:
                 raise
-            raise UserError(f"{self._paths[place]} cannot be written ({error.strerror})") from error
+            raise UserError(f"{self._paths[place]} can't be written ({error.strerror})") from error
 
 
 def check_outputs(outputs: Mapping[str, str | Path], inputs: Iterable[tuple[str, str | Path]]) -> None:
@@ -123,6 +125,7 @@ def check_outputs(outputs: Mapping[str, str | Path], inputs: Iterable[tuple[str,
     Raises:
         UserError: Two of them are the same file. No file has been opened.
     """
+    # Compare the outputs with each other, and then with the inputs.
     for (option, path), (other, beside) in combinations(outputs.items(), 2):
         if is_same(path, beside) and not _is_device(path):
             raise UserError(f"{option}={path} is also {other}={beside}; choose another file for one of them")
