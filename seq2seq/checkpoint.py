@@ -189,9 +189,9 @@ def check_resumed(config: dict[str, Any], content: Mapping[str, Any], path: Path
     Raises:
         UserError: The weights do not fit the config.
     """
-    # The check changes a config, so it gets a copy.
     old, weights = "format" not in content, weights_of(content["state_dict"])
     shapes = _shapes(weights, path)
+    # The check changes its config, so it gets a copy.
     _described(copy.deepcopy(config), tokenizers_of(content, path), shapes, path, old=old)
     _keep_to_itself(config, str(path), old=old, cache=str(Path(str(config["data"]["cache"])) / "encoder"))
 

@@ -266,8 +266,8 @@ def _explorer(number: int, examples: ExampleStore) -> str:
     if not examples.examples:
         return ""
     return (
-        f'<h3 id="explorer{number}">Examples</h3><div class="explorer" data-set="{number}">'
-        "<noscript>The examples need JavaScript.</noscript></div>"
+        f'<h3 id="explorer{number}">Example explorer</h3><div class="explorer" data-set="{number}">'
+        "<noscript>The explorer needs JavaScript.</noscript></div>"
     )
 
 
