@@ -175,7 +175,8 @@ def _attention_curves(a: Analysis) -> list[tuple[str, str]]:
     return [
         ("Entropy of attention during training (1 = uniform weights)", entropy),
         (
-            f"Loss increase with averaged attention: attention begins at {ONSET} nats per token",
+            "Loss increase with averaged attention (each row is replaced by the mean row of its sentence): attention "
+            f"begins at {ONSET} nats per token",
             increase,
         ),
     ]
@@ -226,7 +227,10 @@ def _attention(a: Analysis, number: int) -> str:
     known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain or m in a.estimates]
     meanings = {m.removeprefix("attention_"): _meaning(m) for m in known}
     if a.onsets:
-        onset = f"updates until averaged attention increases the validation loss by at least {ONSET} nats per token"
+        onset = (
+            "updates until averaged attention (each row is replaced by the mean row of its sentence) increases the "
+            f"validation loss by at least {ONSET} nats per token"
+        )
         meanings = {"onset": onset, **meanings}
     meaning = "; ".join(f"<b>{escape(name)}</b> {escape(text)}" for name, text in meanings.items())
     parts = [

@@ -213,7 +213,7 @@ def finished(paths: Iterable[Path]) -> list[Path]:
 
 
 def unfinished(paths: Iterable[Path]) -> list[str]:
-    """Return a note for each run without results at or below ``paths``: it failed, was stopped, or still works.
+    """Return a note for each run without results at or below ``paths``: it failed, was stopped, or still runs.
 
     Args:
         paths: Directories.
@@ -279,8 +279,7 @@ def _read(path: Path, split: str) -> Run:
     # Find the run of an evaluation, and how the evaluation differs from it.
     is_evaluation = "training" not in about
     trained = _run_of(path, about) if is_evaluation else path
-    config, own_config = config_of(trained), config_of(path)
-    run_about = about if trained == path else _about(trained)
+    config, own_config, run_about = config_of(trained), config_of(path), about if trained == path else _about(trained)
     otherwise = eval_diff(own_config, config, about, run_about) if is_evaluation else {}
     origin = origin_of(trained, config)
     data, control = own_config.get("data"), otherwise.get(CONTROL)
@@ -314,7 +313,8 @@ def chosen_split(path: Path, split: str, names: Sequence[str]) -> str:
     if split == "auto":
         split = next((name for name in ("test", "valid", "validation") if name in names), "test")
     if split not in names:
-        raise UserError(f"{path} has no results of split {split!r}; choose split= from: {', '.join(names) or 'none'}")
+        have = ", ".join(names) or "none"
+        raise UserError(f"{path} has no results of split {split!r}; it has: {have}; choose one with split=...")
     return split
 
 

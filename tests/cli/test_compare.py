@@ -313,7 +313,7 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
         ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
         ("reference", [], "a reference of record 1 is .* and 'another'"),
         ("broken", [], r"test\.jsonl, line 2: no JSON"),
-        ("", ["split=valid"], r"has no results of split 'valid'; choose split= from: test"),
+        ("", ["split=valid"], r"has no results of split 'valid'; it has: test; choose one"),
         ("", ["metric=meteor"], r"has no meteor"),
         ("", ["baseline=nobody"], "there are rnn additive, rnn dot, transformer multi_head"),
         ("", ["baseline='rnn aditive'"], "did you mean rnn additive"),

@@ -280,7 +280,7 @@ def test_what_is_refused(run: Path, packed: Path, tmp_path: Path) -> None:
         (f"runs={packed}", f"pack={tmp_path / 'a'}"): "holds packs only, which need not be packed again",
         (f"pack={tmp_path / 'a'}",): "runs: name the runs or sweeps to keep",
         (f"runs={tmp_path}", f"pack={tmp_path / 'a'}"): "has no results.json at or below it",
-        (f"runs={packed}", "split=valid", f"output={tmp_path / 'r'}"): "has no results of split 'valid'; choose split= from: test",
+        (f"runs={packed}", "split=valid", f"output={tmp_path / 'r'}"): "has no results of split 'valid'; it has: test",
         (f"runs={packed}", f"outputs.x={tmp_path / 'file'}", f"output={tmp_path / 'r'}"): "references=FILE is needed",
     }.items():
         with pytest.raises(UserError) as refused:
