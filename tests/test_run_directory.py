@@ -67,8 +67,8 @@ def worker(folder: Path) -> Iterator[subprocess.Popen[str]]:
     ("names", "message"),
     [
         (["results.json"], "already holds a finished run; choose another directory$"),
-        ([".lock", "checkpoints/last.ckpt"], "a run that was stopped; go on with resume=.*, or choose another"),
-        ([".lock", "checkpoints/best.ckpt"], "a run that was stopped; go on with resume="),
+        ([".lock", "checkpoints/last.ckpt"], "a stopped run; continue it with resume=.*, or choose another"),
+        ([".lock", "checkpoints/best.ckpt"], "a stopped run; continue it with resume="),
         (["thesis.tex"], r"already holds thesis\.tex, which does not belong to a new run"),
         ([".lock", "config.yaml", "notes/a.txt"], "already holds notes,"),
         (["config.yaml", "outputs/mine.txt"], r"already holds config\.yaml,"),  # not ours: there is no lock

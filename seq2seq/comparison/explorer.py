@@ -24,7 +24,7 @@ from seq2seq.comparison.runs import references
 from seq2seq.comparison.systems import System
 
 THUMBNAIL_SIDE = 240  # largest side of a shown image, in pixels
-MAX_PIECES = 4000  # longest source that is shown
+MAX_PIECES = 4000  # longest source that is shown, in pieces
 
 
 @dataclass
