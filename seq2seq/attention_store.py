@@ -1,8 +1,10 @@
-"""Outputs with the attention that they were made by, kept beside them for comparison: ``attention/SPLIT.npz``.
+"""Storage of outputs with their attention, for comparisons: ``attention/SPLIT.npz``.
 
-All cross-attention of the first outputs of a split, in 8 bits: each row in steps of its largest / 255.
-Letters: T target pieces, S source pieces (or cells of an image), J words of the reference, I source words (or cells),
-H heads.
+A file has the cross-attention of the first outputs of a split. Weights have 8 bits: each row is stored in steps of its
+largest weight / 255.
+
+Letters: N rows, X columns, T target pieces, S source pieces (or cells of an image), J words of the reference, I source
+words (or cells), H heads.
 """
 
 from __future__ import annotations
@@ -23,32 +25,39 @@ from seq2seq.errors import UserError
 from seq2seq.files.writing import writing
 
 Array = NDArray[np.float32]
-READ_ERRORS = (BadZipFile, zlib.error, struct.error, EOFError, RuntimeError)  # what an archive with wrong bytes raises
-MAX_WEIGHTS = 2**25  # weights of a file; what is over is kept as the mean over heads and layers alone
+READ_ERRORS = (BadZipFile, zlib.error, struct.error, EOFError, RuntimeError)  # errors of a damaged archive
+MAX_WEIGHTS = 2**25  # most weights of heads and layers in a file; records beyond it keep their alignment only
 
 
 @dataclass(frozen=True)
 class AttentionRecord:
-    """One output and where its model looked."""
+    """One output with its attention."""
 
-    place: int  # of the record in its split
-    source: Sequence[str]  # S pieces; of an image none
+    place: int  # index of the record in its split
+    source: Sequence[str]  # S pieces; none for an image
     target: Sequence[str]  # T pieces
-    source_words: Sequence[int]  # the word of each piece, -1 for specials
-    target_words: Sequence[int]
-    alignment: Array  # (T, S) the last layer's, summed up over heads
+    source_words: Sequence[int]  # index of the word of each source piece, -1 for special tokens
+    target_words: Sequence[int]  # the same for each target piece
+    alignment: Array  # (T, S) of the last layer, combined over heads
     weights: Mapping[str, Array] = field(default_factory=dict)  # {"cross.L": (H, T, S), "sentinel.cross.L": (H, T, 1)}
-    reference: Array | None = None  # (J, I) between words, with the reference forced
-    cells: Sequence[Sequence[int]] = ()  # (S, 2) row and column of each cell,
-    extent: Sequence[float] = ()  # and how many rows and columns there are room for
-    sentences: Sequence[int] = ()  # of a document: the sentence of each source piece
+    reference: Array | None = None  # (J, I) alignment between words in teacher forcing of the reference
+    cells: Sequence[Sequence[int]] = ()  # (S, 2) row and column of each cell of an image
+    extent: Sequence[float] = ()  # height and width of an image in cells
+    sentences: Sequence[int] = ()  # sentence of each source piece of a document
 
 
 TEXT = ("place", "source", "target", "source_words", "target_words", "cells", "extent", "sentences")
+"""Fields that are stored as JSON."""
 
 
 def save(path: Path, records: Iterable[AttentionRecord]) -> None:
-    """Write them in one file."""
+    """Write records to a file.
+
+    Args:
+        path: The npz file.
+        records: Records in the order of the split.
+    """
+    # Quantise the arrays. The first records keep all heads and layers, until the room is used up.
     index: list[dict[str, Any]] = []
     steps: list[NDArray[np.uint8]] = []
     largest: list[Array] = []
@@ -67,6 +76,7 @@ def save(path: Path, records: Iterable[AttentionRecord]) -> None:
             rounded, tops = quantised(array.reshape(int(np.prod(array.shape[:-1])), array.shape[-1]))
             steps.append(rounded.reshape(-1))
             largest.append(tops)
+    # Write the texts and shapes as JSON, and all arrays as two long ones.
     text = np.frombuffer(json.dumps(index, ensure_ascii=False).encode(), np.uint8)
     nothing = [np.zeros(0, np.uint8)], [np.zeros(0, np.float32)]
     every_step, every_largest = np.concatenate(steps or nothing[0]), np.concatenate(largest or nothing[1])
@@ -75,15 +85,24 @@ def save(path: Path, records: Iterable[AttentionRecord]) -> None:
 
 
 def load(path: Path) -> list[AttentionRecord]:
-    """Read the records that ``save`` wrote to ``path``."""
+    """Read the records that ``save`` wrote.
+
+    Args:
+        path: The npz file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as stored:
             return _unpacked(json.loads(bytes(stored["index"])), stored["steps"], stored["largest"])
     except (*READ_ERRORS, OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path} can't be read as attention ({error}); evaluate.py makes it anew") from error
+        raise UserError(f"{path} cannot be read as attention ({error}); evaluate.py writes it again") from error
 
 
 def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Array) -> list[AttentionRecord]:
+    """Cut the two long arrays into those of the records."""
+    # Count the steps and the rows that were read.
     attention_records, at, row = [], 0, 0
     for entry in index:
         arrays = {}
@@ -92,15 +111,23 @@ def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Ar
             flat = steps[at : at + rows * shape[-1]].reshape(rows, shape[-1])
             arrays[name] = (flat * (largest[row : row + rows, None] / 255)).astype(np.float32).reshape(shape)
             at, row = at + rows * shape[-1], row + rows
+        # Only the weights of heads and layers stay in the mapping.
         alignment, reference = arrays.pop("alignment"), arrays.pop("reference", None)
         attention_records.append(AttentionRecord(**entry, alignment=alignment, weights=arrays, reference=reference))
     return attention_records
 
 
 def quantised(rows: ArrayLike, bits: int = 8) -> tuple[NDArray[Any], Array]:
-    """(N, X) -> steps (N, X) of ``bits`` (8 or 16) bits and the largest of each row (N,): of b bits,
-    row = steps largest / (2^b - 1). Weights below 0 become 0.
+    """Quantise each row of weights: row = steps largest / (2^b - 1).
+
+    Args:
+        rows: Weights (N, X); those below 0 become 0.
+        bits: b, 8 or 16.
+
+    Returns:
+        Steps (N, X), and the largest weight of each row (N,).
     """
+    # Rows without weights keep steps of zero.
     w = np.clip(np.asarray(rows, np.float64), 0, None)
     largest = w.max(1, initial=0)
     scaled = np.divide(w, largest[:, None], out=np.zeros_like(w), where=largest[:, None] > 0)

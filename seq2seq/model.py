@@ -1,4 +1,4 @@
-"""One encoder and one decoder; what training and search both hold."""
+"""The sequence-to-sequence model: an encoder and a decoder."""
 
 from __future__ import annotations
 
@@ -17,37 +17,65 @@ from seq2seq.errors import UserError
 
 
 class Seq2Seq(nn.Module):
-    """p(y | x) = prod_t p(y_t | y_<t, x), from any encoder and any decoder."""
+    """Encoder-decoder model, p(y | x) = prod_t p(y_t | y_<t, x).
+
+    Letters: B batch size, T target tokens, S source positions, D features.
+
+    Args:
+        encoder: Any encoder.
+        decoder: Any decoder.
+        share_embeddings: Whether the encoder uses the embedding table of the decoder; needs a joint vocabulary.
+
+    Raises:
+        UserError: The embeddings cannot be shared.
+    """
 
     def __init__(self, encoder: Encoder, decoder: Decoder, *, share_embeddings: bool = False) -> None:
-        """``share_embeddings`` gives the encoder the decoder's table (one joint vocabulary)."""
+        """Store both parts, and share their embeddings if asked."""
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         if share_embeddings and encoder.reads != "text":
-            raise UserError("share_embeddings=true has no effect: this encoder reads no tokens")
+            raise UserError("share_embeddings=true: this encoder reads no tokens and has no embeddings to share")
+        # Replace the table of the encoder.
         if share_embeddings:
             ours, theirs = encoder.embedding.table, decoder.embedding.table
             if ours.weight.shape != theirs.weight.shape:
                 raise UserError(
-                    "share_embeddings=true needs one vocabulary and one width, but the source has "
-                    f"{tuple(ours.weight.shape)} and the target {tuple(theirs.weight.shape)}; "
-                    "use a joint vocabulary and equal widths"
+                    "share_embeddings=true needs tables of equal shape, but the source table is "
+                    f"{tuple(ours.weight.shape)} and the target table {tuple(theirs.weight.shape)}; "
+                    "use a joint vocabulary and equal embedding sizes"
                 )
             encoder.embedding.table = theirs
 
     def encode(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
-        """The source as decoders start from it."""
+        """Encode the source of a batch.
+
+        Args:
+            batch: B records.
+            need_weights: Whether to return the weights of self-attention.
+
+        Returns:
+            The encoder's output with the copy information of the batch, as decoders need it.
+        """
         return replace(self.encoder(batch, need_weights=need_weights), copies=batch.copies)
 
     def forward(self, batch: Batch, *, encoded: EncoderOutput | None = None, need_weights: bool = False) -> Decoded:
-        """One teacher-forced pass: features (B, T, D) for every target token, weights of all slots if asked for.
+        """Run one teacher-forced pass.
 
-        ``encoded`` is what ``encode`` returned for ``batch``, where it is known.
+        Args:
+            batch: B records with targets.
+            encoded: Output of ``encode`` for ``batch``; None encodes it now.
+            need_weights: Whether to return the weights of all attention and the alignment.
+
+        Returns:
+            Features (B, T, D) of each target token, with penalties, log probabilities and weights of both parts.
         """
+        # Encode and decode.
         if encoded is None:
             encoded = self.encode(batch, need_weights=need_weights)
         decoded, _ = self.decoder(batch.target_in, self.decoder.start(encoded), need_weights=need_weights)
+        # Add what the encoder reports of a sentence.
         penalties, log_prob = dict(decoded.penalties), decoded.log_prob
         for name, value in encoded.penalties.items():
             penalties[name] = _at_first(penalties.get(name), value, batch)
@@ -64,28 +92,52 @@ class Seq2Seq(nn.Module):
         )
 
     def alignments(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
-        """(B, T, S) of each cross layer, from ``Decoded.weights``: its heads, as its mechanism sums them up."""
+        """Return the alignment (B, T, S) of each cross layer; its mechanism combines the heads.
+
+        Args:
+            weights: ``Decoded.weights``.
+        """
         layers = sorted(int(name.removeprefix("cross.")) for name in weights if name.startswith("cross."))
         return [self.decoder.cross_attention(layer).alignment(weights[f"cross.{layer}"]) for layer in layers]
 
     def alignment(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """(B, T, S) of the last of them."""
+        """Return the alignment (B, T, S) of the last cross layer.
+
+        Args:
+            weights: ``Decoded.weights``.
+        """
         last = max(int(name.removeprefix("cross.")) for name in weights if name.startswith("cross."))
         return self.decoder.cross_attention(last).alignment(weights[f"cross.{last}"])
 
     def log_probs(self, batch: Batch) -> Tensor:
-        """(B, T, vocabulary) log p(. | y_<t, x), teacher-forced."""
+        """Return log p(. | y_<t, x) of a teacher-forced pass.
+
+        Args:
+            batch: B records with targets.
+
+        Returns:
+            Log probabilities (B, T, vocabulary).
+        """
         return self.decoder.log_probs(self(batch))
 
 
 def _at_first(of_tokens: Tensor | None, of_sentences: Tensor, batch: Batch) -> Tensor:
-    """What the encoder reports of a sentence (B,) counts at its first target token: (B, T)."""
+    """Add values of sentences (B,) to values of tokens (B, T), at the first token."""
     first = F.pad(of_sentences.unsqueeze(1), (0, batch.target_in.shape[1] - 1))
     return first if of_tokens is None else of_tokens + first
 
 
 def build(config: DictConfig, source_vocabulary: int, target_vocabulary: int) -> Seq2Seq:
-    """The model that a run's config describes: its ``encoder`` and ``decoder`` nodes, sized to the vocabularies."""
+    """Build the model that a run's config describes.
+
+    Args:
+        config: Config with the nodes ``model``, ``encoder``, ``decoder`` and ``data``.
+        source_vocabulary: Number of source tokens.
+        target_vocabulary: Number of target tokens.
+
+    Raises:
+        UserError: The config is invalid.
+    """
     if config.model.share_embeddings and not config.data.tokenizer.joint:
         raise UserError("model.share_embeddings=true needs one vocabulary: set data.tokenizer.joint=true")
     encoder = build_node(config.encoder, source_vocabulary)

@@ -1,11 +1,11 @@
-"""The directory of a run: one process at a time works in it, and nothing that matters is ever written over.
+"""The directory of a run. One process at a time works in it, and results and checkpoints are never overwritten.
 
-.lock            held by the process that works in the directory; the system frees it when that process ends
-.hydra/*.yaml    how the config came about: the config as composed, Hydra's own, and what was typed
+.lock            lock of the process that works in the directory; the system releases it when the process ends
+.hydra/*.yaml    the config as composed, Hydra's own config, and the options that the user typed
 config.yaml      the config, with its references resolved
-train.log        what the run logged
-failed.txt       why the last attempt failed
-results.json     the scores; a run that has them is finished
+train.log        log of the run
+failed.txt       reason why the last attempt failed
+results.json     scores; a run with scores is finished
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ log = logging.getLogger(__name__)
 LOCK, HYDRA, CONFIG, LOG, FAILED, RESULTS = ".lock", ".hydra", "config.yaml", "train.log", "failed.txt", "results.json"
 CHECKPOINTS = "checkpoints"
 REMADE = ("attention", "outputs", "metrics.csv", "frequencies.json", "profile.txt", RESULTS, FAILED)
-"""What a run makes before it has a checkpoint, and after that what it can make again."""
+"""Files that a run without a checkpoint may leave, and that a run can write again."""
 COMPARED = (CONFIG, "metrics.csv", "frequencies.json", f"{HYDRA}/*.yaml", "outputs/*", "attention/*.npz")
-"""What ``compare.py`` reads beside results.json."""
+"""Files that ``compare.py`` reads besides results.json."""
 GOES_ON = ("last.ckpt", "best.ckpt")
-"""The checkpoints that a run goes on from: today's, and that of a run of before there were model files."""
+"""Checkpoints that a run can be resumed from: the current one, and that of runs before there were model files."""
 BESIDE = ("config.yaml", "source.model", "target.model", "model.next.safetensors")
-"""What stands in ``checkpoints`` before the first ``last.ckpt`` does."""
+"""Files that may be in ``checkpoints`` before the first ``last.ckpt``."""
 TRACKERS = ("wandb", "tensorboard")
-"""Directories of trackers, which have links of their own in them and write under new names."""
+"""Directories of trackers. They contain links of their own, and new runs get new names there."""
 KEPT = (LOCK, HYDRA, CONFIG, LOG, CHECKPOINTS, *TRACKERS)
-"""What a run that had no checkpoint may have left beside those."""
+"""Other files and directories that a run without a checkpoint may leave."""
 
 
 class DirectoryTaken(UserError):
-    """The directory holds something that must not be written over."""
+    """Error: the directory holds files that must not be overwritten."""
 
 
 class RunInProgress(DirectoryTaken):
-    """Another process works in the directory."""
+    """Error: another process works in the directory."""
 
 
 @contextmanager
 def claimed(folder: Path, config: DictConfig, *, composed: DictConfig | None = None) -> Iterator[None]:
-    """Make ``folder`` a new run's, and hold it while the block runs. A refusal changes nothing in it.
+    """Create the directory of a new run, and lock it while the block runs. A refusal changes nothing in it.
 
     Args:
-        folder: A new or an empty directory, or one of a run that was stopped before its first checkpoint.
-        config: What config.yaml keeps, resolved.
-        composed: The config as it was composed, of training: it is kept in .hydra, which tells a sweep's jobs apart,
-            with what was typed; and a log is kept.
+        folder: A new or empty directory, or the directory of a run that was stopped before its first checkpoint.
+        config: The config for config.yaml; its references are resolved.
+        composed: The config of a training as it was composed. It is stored in .hydra with the typed options, which
+            identify the jobs of a sweep, and train.log is written. None for an evaluation.
 
     Raises:
-        DirectoryTaken: The directory holds results, checkpoints, or files that are not a run's.
+        DirectoryTaken: The directory holds results, checkpoints, or files that belong to no run.
         RunInProgress: Another process works in it.
         UserError: It can't be written.
     """
@@ -76,7 +76,8 @@ def claimed(folder: Path, config: DictConfig, *, composed: DictConfig | None = N
         return
     _check_free(folder)
     with _locked(folder):
-        _check_free(folder)  # another process may have finished a run meanwhile
+        # Another process may have finished a run before the lock was acquired.
+        _check_free(folder)
         _clear(folder)
         if composed is not None and HydraConfig.initialized():
             hydra, typed = HydraConfig.instance().cfg, HydraConfig.get().overrides.task
@@ -89,9 +90,13 @@ def claimed(folder: Path, config: DictConfig, *, composed: DictConfig | None = N
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold the directory of a run that goes on while the block runs.
+    """Lock the directory of a resumed run while the block runs.
+
+    Args:
+        folder: Directory of the run.
 
     Raises:
+        DirectoryTaken: The directory has a link to a place outside it.
         RunInProgress: Another process works in it.
     """
     if not is_first():
@@ -106,7 +111,11 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def results(folder: Path) -> dict[str, Any] | None:
-    """The content of results.json; None where there is none, or only a damaged one."""
+    """Return the content of results.json, None where it is missing or damaged.
+
+    Args:
+        folder: Directory of the run.
+    """
     try:
         content = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -116,7 +125,15 @@ def results(folder: Path) -> dict[str, Any] | None:
 
 
 def digests(folder: Path, content: Mapping[str, Any]) -> dict[str, str]:
-    """The SHA-256 of what is compared of a finished run: its files, and ``content``, the rest of results.json."""
+    """Return the SHA-256 of all that ``compare.py`` reads of a finished run.
+
+    Args:
+        folder: Directory of the run.
+        content: Content of results.json without the digests.
+
+    Returns:
+        {path in the directory: digest}.
+    """
     plain = json.loads(json.dumps(content, default=str))
     found = {RESULTS: hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
     files = (path for pattern in COMPARED for path in folder.glob(pattern))
@@ -124,11 +141,16 @@ def digests(folder: Path, content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def changed(folder: Path) -> list[Path]:
-    """The files of a finished run that are not as it left them; none of an older run, which has no digests."""
+    """Return the files of a finished run that were changed after it; none for an old run without digests.
+
+    Args:
+        folder: Directory of the run.
+    """
     if not (folder / RESULTS).exists():
         return []
     if (content := results(folder)) is None:
         return [folder / RESULTS]
+    # The digests themselves are not part of what they cover.
     kept = content["run"].pop("digests", None)
     if kept is None:
         return []
@@ -139,53 +161,66 @@ def changed(folder: Path) -> list[Path]:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run can go on from what ``folder`` holds."""
+    """Return whether a run can be resumed.
+
+    Args:
+        folder: Directory of the run.
+    """
     return any((folder / CHECKPOINTS / name).is_file() for name in GOES_ON)
 
 
 def check_links(folder: Path) -> None:
-    """Refuse a run, perhaps a stranger's, in which a link would lead what is written to somewhere else.
+    """Refuse a directory, perhaps from a stranger, with a link that would redirect written files to other places.
+
+    Args:
+        folder: Directory of the run.
 
     Raises:
         DirectoryTaken: A link below ``folder`` leads out of it.
     """
+    # Compare the target of each link with the directory.
     home = folder.resolve()
     for root, folders, files in os.walk(folder):
         for path in (Path(root, name) for name in (*folders, *files)):
             if path.is_symlink() and not path.resolve().is_relative_to(home):
-                raise DirectoryTaken(
-                    f"{path} is a link out of the run, which is not written through; copy what it leads to"
-                )
+                raise DirectoryTaken(f"{path} is a link that leads out of the run; replace it by a copy of its target")
+        # Trackers make such links themselves.
         if Path(root) == folder:
             folders[:] = [name for name in folders if name not in TRACKERS]
 
 
 def composed_config(folder: Path) -> str:
-    """The config of the run in ``folder`` as it was composed, in YAML; empty where it has none."""
-    for file in (folder / HYDRA / "config.yaml", folder / CONFIG):  # the second one in older runs
+    """Return the config of a run as it was composed, in YAML; empty where there is none.
+
+    Args:
+        folder: Directory of the run.
+    """
+    for file in (folder / HYDRA / "config.yaml", folder / CONFIG):  # old runs have only the second one
         with suppress(OSError, ValueError):
             return file.read_text(encoding="utf-8")
     return ""
 
 
 def is_first() -> bool:
-    """Whether this process is the first of those that a launcher started for one run, which holds it for all."""
+    """Return whether this is the first process of a run; it holds the directory for all processes of the run."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def _check_free(folder: Path) -> None:
-    """Refuse a directory that holds more than what a run leaves that had no checkpoint."""
+    """Refuse a directory that holds more than a run without a checkpoint leaves."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise DirectoryTaken(f"{folder} is a file; choose another directory")
+    # Refuse results and checkpoints.
     choose = "choose another directory"
     if results(folder) is not None:
-        raise DirectoryTaken(f"{folder} already holds a run, which is not written over; {choose}")
+        raise DirectoryTaken(f"{folder} already holds a finished run; {choose}")
     if has_checkpoint(folder):
-        raise DirectoryTaken(f"{folder} already holds a run that was stopped; go on with resume={folder}, or {choose}")
+        raise DirectoryTaken(f"{folder} already holds a stopped run; continue it with resume={folder}, or {choose}")
     if (folder / RESULTS).exists():
         raise DirectoryTaken(f"{folder / RESULTS} is damaged; move it away to use the directory again, or {choose}")
+    # Refuse files that belong to no run.
     check_links(folder)
     names = sorted(path.name for path in folder.iterdir())
     usual = (*KEPT, *REMADE) if _is_ours(folder) else (FAILED,)
@@ -194,11 +229,11 @@ def _check_free(folder: Path) -> None:
         below = sorted(path.name for path in checkpoints.iterdir())
         others += [f"{CHECKPOINTS}/{name}" for name in below if name not in BESIDE and not _is_temporary(name)]
     if others:
-        raise DirectoryTaken(f"{folder} already holds {others[0]}, which is not a new run's; {choose}")
+        raise DirectoryTaken(f"{folder} already holds {others[0]}, which does not belong to a new run; {choose}")
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a run began here: it has our lock or, before there were locks, Hydra's notes of our command."""
+    """Return whether a run began here: there is our lock or, before there were locks, a Hydra config of train.py."""
     if (folder / LOCK).exists():
         return True
     with suppress(OSError, YAMLError, OmegaConfBaseException):
@@ -207,19 +242,20 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _is_temporary(name: str) -> bool:
-    """Whether a file was being written when its process was killed."""
+    """Return whether a file is a temporary file of a process that was killed."""
     return name.startswith(PREFIX) or name.endswith(PARTIAL)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock of ``folder``."""
+    # The lock file needs the directory.
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
-        raise RunInProgress(f"{folder} is at work in another process; wait until that ends, or stop it") from None
+        raise RunInProgress(f"{folder} is in use by another process; wait until it ends, or stop it") from None
     except (OSError, NotImplementedError) as error:  # no permission, no space, or no locks on this file system
         raise UserError(
             f"{folder} can't be written and locked ({getattr(error, 'strerror', None) or error}); "
@@ -232,7 +268,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a run left that had no checkpoint. Trackers and the log keep what they have."""
+    """Remove the files of a run without a checkpoint, except the log and the files of trackers."""
     _tidy(folder)
     for name in BESIDE:
         (folder / CHECKPOINTS / name).unlink(missing_ok=True)
@@ -245,7 +281,8 @@ def _clear(folder: Path) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove temporary files of a process that was killed; evaluations below belong to others."""
+    """Remove temporary files of a killed process. Evaluations below the run may belong to other processes."""
+    # Search only the directories that a run writes to itself.
     below = [folder, *(folder / name for name in (HYDRA, CHECKPOINTS, "outputs"))]
     found = [path for place in below if place.is_dir() for path in place.iterdir()]
     for path in [*found, *(folder / "attention").rglob("*")]:
@@ -254,18 +291,20 @@ def _tidy(folder: Path) -> None:
 
 
 class _LogFile(logging.FileHandler):
-    """A log that may end, where the disk is full, and does not end the run."""
+    """Log file that stops on a full disk, without stopping the run."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say once that the log ends."""
+        """Stop the log file and warn once."""
+        # Remove the handler first: the warning itself must not reach it again.
         logging.getLogger().removeHandler(self)
         error = sys.exc_info()[1]
-        log.warning("%s can't be written (%s) and ends here", self.baseFilename, getattr(error, "strerror", error))
+        reason = getattr(error, "strerror", error)
+        log.warning("%s can't be written (%s); the log file ends here", self.baseFilename, reason)
 
 
 @contextmanager
 def _logged(file: Path) -> Iterator[None]:
-    """Copy what is logged into ``file`` while the block runs."""
+    """Write the log also to a file while the block runs."""
     try:
         handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:

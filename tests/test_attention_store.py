@@ -58,7 +58,7 @@ def test_empty_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "nothing.npz").write_bytes(b"")
     np.savez(tmp_path / "other.npz", weights=np.ones(3))
     for name in ("broken", "cut", "nothing", "other"):
-        with pytest.raises(UserError, match=rf"{name}\.npz can't be read as attention"):
+        with pytest.raises(UserError, match=rf"{name}\.npz cannot be read as attention"):
             load(tmp_path / f"{name}.npz")
     blank = AttentionRecord(
         0, ["▁a", "</s>"], ["</s>"], [0, -1], [-1], np.ones((1, 2), np.float32), {}, np.zeros((0, 1))

@@ -24,6 +24,7 @@ HELD_BY = {
     "comparison/packing.py": "comparison/test_packs.py",
     "comparison/page.py": "comparison/test_report_in_browser.py",
     "comparison/ranks.py": "comparison/test_statistics.py",
+    "comparison/record_digests.py": "comparison/test_packs.py",
     "comparison/run_config.py": "cli/test_compare.py",
     "comparison/significance.py": "comparison/test_statistics.py",
     "comparison/slices.py": "cli/test_compare.py",

@@ -43,7 +43,7 @@ def test_sharing_needs_one_vocabulary() -> None:
     with pytest.raises(UserError, match=r"set data\.tokenizer\.joint=true"):
         model("model=transformer", "model.share_embeddings=true")
     probe = model("model=transformer")
-    with pytest.raises(UserError, match=r"the source has \(14, 8\) and the target \(12, 8\)"):
+    with pytest.raises(UserError, match=r"the source table is \(14, 8\) and the target table \(12, 8\)"):
         Seq2Seq(probe.encoder, probe.decoder, share_embeddings=True)
 
 

@@ -66,10 +66,10 @@ def worker(folder: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["results.json"], "already holds a run, which is not written over; choose another directory$"),
-        ([".lock", "checkpoints/last.ckpt"], "a run that was stopped; go on with resume=.*, or choose another"),
-        ([".lock", "checkpoints/best.ckpt"], "a run that was stopped; go on with resume="),
-        (["thesis.tex"], r"already holds thesis\.tex, which is not a new run's"),
+        (["results.json"], "already holds a finished run; choose another directory$"),
+        ([".lock", "checkpoints/last.ckpt"], "a stopped run; continue it with resume=.*, or choose another"),
+        ([".lock", "checkpoints/best.ckpt"], "a stopped run; continue it with resume="),
+        (["thesis.tex"], r"already holds thesis\.tex, which does not belong to a new run"),
         ([".lock", "config.yaml", "notes/a.txt"], "already holds notes,"),
         (["config.yaml", "outputs/mine.txt"], r"already holds config\.yaml,"),  # not ours: there is no lock
         ([".hydra/hydra.yaml", "multirun.yaml"], r"already holds \.hydra,"),
@@ -97,7 +97,7 @@ def test_a_directory_at_work_is_left_alone(tmp_path: Path) -> None:
     with worker(folder) as process:
         before = snapshot(folder)
         for start in (lambda: claimed(folder, CONFIG), lambda: held(folder)):
-            with pytest.raises(RunInProgress, match="run is at work in another process; wait until that ends"), start():
+            with pytest.raises(RunInProgress, match="run is in use by another process; wait until it ends"), start():
                 pass
         assert snapshot(folder) == before
         process.kill()  # the system gives the lock back
@@ -274,6 +274,6 @@ def test_links_out_of_a_run_are_not_followed(tmp_path: Path, name: str) -> None:
         (run / "wandb" / "offline-run" / "debug-core.log").symlink_to(mine / "core.log")
     check_links(run)
     (run / name).symlink_to(mine)
-    with pytest.raises(DirectoryTaken, match="is a link out of the run"), held(run):
+    with pytest.raises(DirectoryTaken, match="is a link that leads out of the run"), held(run):
         pass
     assert list(mine.iterdir()) == []

@@ -1,1 +1,1 @@
-"""Many runs side by side: figures with their certainty, what attention does, one page."""
+"""Comparison of runs: scores with confidence intervals, significance tests, attention statistics, an HTML report."""

@@ -1,4 +1,7 @@
-"""Do mechanisms look at the same words of the same sentence? With the reference forced on each of them."""
+"""Agreement of attention: the share of their weights that two systems give to the same source words.
+
+The attention is that of teacher forcing: every system is forced to produce the same references.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,21 @@ Array = NDArray[np.float64]
 
 
 def agreement(entries: Sequence[System]) -> Array | None:
-    """(E, E) the share of attention that two entries have in common, 1 - |p - q|_1 / 2 for each word of the references,
-    p and q what it gives the source words; the mean over words and over the examples that both kept, of the first run
-    of each. Words that either gives nothing are left out; not-a-number where nothing is left. None without examples.
+    """Return the mean agreement of attention for each pair of systems.
+
+    The agreement at one reference word is 1 - |p - q|_1 / 2, where p and q are the weights that two systems give to the
+    source words. The mean is over reference words and over the examples that both systems kept.
+
+    Args:
+        entries: E systems; the first run of each is used.
+
+    Returns:
+        Agreement (E, E), in [0, 1]. Reference words without any attention in one of the systems are skipped; a pair
+        without other words has nan. None where all pairs are nan.
     """
+    # Index the attention of each system by record.
     rows = [{one.place: _distributions(one.reference) for one in entry.runs[0].attention_records} for entry in entries]
+    # Agreement is symmetric: compute one half and copy it.
     found = np.full((len(entries), len(entries)), np.nan)
     for a in range(len(entries)):
         for b in range(a + 1):
@@ -29,7 +42,7 @@ def agreement(entries: Sequence[System]) -> Array | None:
 
 
 def _distributions(weights: NDArray[np.float32] | None) -> Array | None:
-    """(J, I) with rows that sum to one, or to nothing."""
+    """Normalise the rows of weights (J, I) to a sum of one; a row without weights stays zero."""
     if weights is None or not weights.size:
         return None
     total = weights.sum(1, keepdims=True, dtype=np.float64)
@@ -37,8 +50,9 @@ def _distributions(weights: NDArray[np.float32] | None) -> Array | None:
 
 
 def _common(p: Array | None, q: Array | None) -> Array | None:
-    """(J,) of the words that both give something to."""
+    """Return the agreement at each reference word to which both give weights, at most (J,)."""
     if p is None or q is None or p.shape != q.shape:
         return None
+    # Words without attention would count as a disagreement.
     both = (p.sum(1) > 0) & (q.sum(1) > 0)
     return 1 - np.abs(p[both] - q[both]).sum(1) / 2

@@ -1,6 +1,6 @@
-"""The whole comparison of one dataset, as plain figures: what tables, charts and the report are made of.
+"""Analysis of one dataset: all figures that the tables, the charts and the report show.
 
-Letters: E entries.
+An entry is a system: the runs of one configuration. Letters: E entries.
 """
 
 from __future__ import annotations
@@ -33,80 +33,91 @@ from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.metrics.table import find_metric, get_metric
 
 TESTED = ("aer", "sentence_recall", "pointing")
-"""Metrics of attention that are tested beside the main one."""
+"""Metrics of attention that are tested for significance, besides the main metric."""
 COSTS = {
     "parameters": "parameters",
-    "flops_per_token": "FLOPs a token",
+    "flops_per_token": "FLOPs per token",
     "tokens_per_second": "training tokens/s",
-    "update_memory": "memory of an update, MiB",
+    "update_memory": "memory of an update (MiB)",
     "sentences_per_second": "decoded sentences/s",
-    "seconds": "training s",
-    "seconds_to_quality": "s to quality",
+    "seconds": "training time (s)",
+    "seconds_to_quality": "time to quality (s)",
 }
+"""Columns of costs: {name: heading}."""
 
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """What was asked for."""
+    """Options of a comparison."""
 
-    metric: str
-    samples: int = 1000
-    level: float = 0.95
-    correction: Correction = "holm"
-    baseline: str | None = None
-    quality: float | None = None
-    seed: int = 12345
+    metric: str  # the main metric
+    samples: int = 1000  # resamples
+    level: float = 0.95  # of the confidence intervals
+    correction: Correction = "holm"  # of p for the number of pairs
+    baseline: str | None = None  # the entry that the others are tested against; None tests all pairs
+    quality: float | None = None  # value of the validation metric for ``seconds_to_quality``; None chooses one
+    seed: int = 12345  # of the resamples
 
 
 @dataclass(frozen=True)
 class MeanOnset:
-    """When attention began in the runs of one entry that measured it (``training/callbacks/onset.py``)."""
+    """Mean onset of attention over the runs of one entry (``training/callbacks/onset.py``)."""
 
-    updates: float | None  # mean over the runs in which it began
-    never: int  # runs in which it did not
-    runs: int
+    updates: float | None  # mean over the runs in which attention began
+    never: int  # number of runs in which attention did not begin
+    runs: int  # number of runs that measured the onset
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Of one dataset. What an entry does not have is missing from the mapping, not from others' figures."""
+    """All figures of one dataset. An entry without a figure is missing from the mapping of this figure only."""
 
     dataset: str
     split: str
     records: int
     entries: Sequence[System]
     options: AnalysisOptions
-    signatures: Mapping[str, str]
+    signatures: Mapping[str, str]  # {metric: signature}
     estimates: Mapping[str, Mapping[str, Estimate]]  # {metric: {entry: ...}}
     plain: Mapping[str, Mapping[str, tuple[float, float | None]]]  # {metric without sums: {entry: mean, sd over runs}}
     differences: Mapping[str, Sequence[Difference]]  # {metric: pairs}
     costs: Mapping[str, Mapping[str, float]]  # {entry: {cost: mean over runs}}
-    onsets: Mapping[str, MeanOnset]
+    onsets: Mapping[str, MeanOnset]  # {entry: ...}
     curves: Mapping[str, Sequence[Mapping[str, float]]]  # {entry: rows with a step, means over runs}
-    quality: tuple[str, float] | None  # validation metric and value that seconds_to_quality is of
-    lengths: Sequence[Group]
-    by_length: Mapping[str, Sequence[Sliced]]
-    by_place: Mapping[str, Sequence[tuple[Group, Sliced]]]
-    by_frequency: Mapping[str, Sequence[tuple[Group, Sliced]]]
-    common: NDArray[np.float64] | None  # (E, E) of attention
-    notes: Sequence[str] = field(default_factory=list)
+    quality: tuple[str, float] | None  # validation metric and its value for seconds_to_quality
+    lengths: Sequence[Group]  # groups of records by source length
+    by_length: Mapping[str, Sequence[Sliced]]  # {entry: main metric of each group in ``lengths``}
+    by_place: Mapping[str, Sequence[tuple[Group, Sliced]]]  # {entry: recall of words by place in the reference}
+    by_frequency: Mapping[str, Sequence[tuple[Group, Sliced]]]  # {entry: recall of words by training frequency}
+    common: NDArray[np.float64] | None  # (E, E) agreement of attention
+    notes: Sequence[str] = field(default_factory=list)  # warnings for the reader
 
     @property
     def metric(self) -> str:
-        """The one that counts."""
+        """The name of the main metric."""
         return self.options.metric
 
     @property
     def names(self) -> list[str]:
-        """Of the entries, best first on the main metric."""
+        """The names of the entries, from best to worst on the main metric."""
         lower = get_metric(self.metric).lower_is_better
         scores = self.estimates[self.metric]
         return sorted(scores, key=lambda name: scores[name].score if lower else -scores[name].score)
 
 
 def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -> Analysis:
-    """All figures; what can't be compared was refused before (``entries.check``)."""
+    """Compute all figures of the comparison.
+
+    Args:
+        dataset: Name of the dataset.
+        entries: Systems that passed ``systems.check``.
+        options: Options of the comparison.
+
+    Returns:
+        The analysis, with the entries in their given order.
+    """
     first = entries[0].runs[0]
+    # Estimate and test each metric.
     metrics = list(dict.fromkeys(m for entry in entries for run in entry.runs for m in run.results))
     resampler = Resampler.of(first.size, options.samples, options.seed)
     signatures: dict[str, str] = {}
@@ -115,46 +126,53 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
     differences: dict[str, list[Difference]] = {}
     notes = []
     for metric in metrics:
-        having = [entry for entry in entries if all(metric in run.results for run in entry.runs)]
-        if not having:
+        measured = [entry for entry in entries if all(metric in run.results for run in entry.runs)]
+        if not measured:
             continue
-        meanings = dict.fromkeys(meaning(metric, run) for entry in having for run in entry.runs)
+        meanings = dict.fromkeys(meaning(metric, run) for entry in measured for run in entry.runs)
         signatures[metric], same = " or ".join(meanings), len(meanings) == 1
         if not same:
-            notes.append(f"{metric} has several signatures: its figures stand beside each other and are not tested.")
-        rows = {entry.name: [run.rows(metric) for run in entry.runs] for entry in having}
+            notes.append(f"{metric} has several signatures: its scores are not comparable and are not tested.")
+        rows = {entry.name: [run.rows(metric) for run in entry.runs] for entry in measured}
         if any(row is None for several in rows.values() for row in several):
-            scores = {e.name: [float(run.results[metric]["score"]) for run in e.runs] for e in having}
+            # Without sums there is nothing to resample: the score has no interval.
+            scores = {e.name: [float(run.results[metric]["score"]) for run in e.runs] for e in measured}
             plain[metric] = {n: (fmean(of), stdev(of) if len(of) > 1 else None) for n, of in scores.items()}
             continue
         known = {name: [row for row in several if row is not None] for name, several in rows.items()}
         systems = [RunGroup.of(name, metric, several, resampler) for name, several in known.items()]
         estimates[metric] = {system.name: estimate(system, options.level) for system in systems}
+        # Scores with different signatures are never tested.
         if same and (metric == options.metric or metric in TESTED):
             differences[metric] = _tested(metric, systems, known, options)
-    machines = {_machine(run) for entry in entries for run in entry.runs if run.about.get("hardware")}
-    if len(machines) > 1:
-        notes.append(f"Speeds were measured on different machines, and don't compare: {'; '.join(sorted(machines))}.")
+    # Slice the scores by source length and by words.
     counted = slices.by_length(first.source_lengths)
     lengths = [group for group, _ in counted] if len(counted) > 1 else []
-    worded = {
+    words = {
         entry.name: slices.by_word(entry.runs, options.level)
         for entry in entries
         if entry.runs[0].word_hits is not None
     }
+    # Average the costs, and note figures that mislead.
     quality = _quality(entries, options.quality)
     costs = {entry.name: _costs(entry, quality) for entry in entries}
-    if options.quality is not None and not any("seconds_to_quality" in known for known in costs.values()):
-        what = (
-            "runs were chosen by several metrics" if quality is None else f"none has a validation {quality[0]} so good"
-        )
-        notes.append(f"quality={options.quality:g} says nothing: {what}.")
-    notes += filter(None, map(_partly, entries))
     onsets = {entry.name: onset for entry in entries if (onset := onset_of(entry)) is not None}
+    machines = {_machine(run) for entry in entries for run in entry.runs if run.about.get("hardware")}
+    if len(machines) > 1:
+        notes.append(f"Speeds are not comparable: they were measured on {'; '.join(sorted(machines))}.")
+    if options.quality is not None and not any("seconds_to_quality" in known for known in costs.values()):
+        reason = (
+            "the runs do not share one known validation metric"
+            if quality is None
+            else f"no run reaches this validation {quality[0]}"
+        )
+        notes.append(f"quality={options.quality:g} has no effect: {reason}.")
+    notes += filter(None, map(_partly, entries))
     if never := [f"{name} ({onset.never} of {onset.runs})" for name, onset in onsets.items() if onset.never]:
         notes.append(
-            f"Attention never began in some runs: {', '.join(never)}. Their mean rows cost less than {ONSET} nats "
-            "a token, so they say nothing about where their mechanism looks."
+            f"Attention never began in some runs: {', '.join(never)}. In these runs, replacing each row of attention "
+            f"by the sentence's mean row increases the loss by less than {ONSET} nats per token; "
+            "do not interpret where they attend."
         )
     return Analysis(
         dataset=dataset,
@@ -174,8 +192,8 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
         by_length={
             e.name: slices.of_length(e.runs, options.metric, counted, options.level) for e in entries if lengths
         },
-        by_place={name: places for name, (places, _) in worded.items()},
-        by_frequency={name: often for name, (_, often) in worded.items() if often},
+        by_place={name: by_place for name, (by_place, _) in words.items()},
+        by_frequency={name: by_frequency for name, (_, by_frequency) in words.items() if by_frequency},
         common=agreement(entries),
         notes=notes,
     )
@@ -187,13 +205,14 @@ def _tested(
     rows: Mapping[str, Sequence[NDArray[np.float64]]],
     options: AnalysisOptions,
 ) -> list[Difference]:
-    """Pairs, those of one run each also by approximate randomisation."""
+    """Test the pairs; pairs of single runs are also tested by approximate randomisation."""
     found = compare(systems, options.baseline, level=options.level, correction=options.correction, seed=options.seed)
-    alone = {name: several[0] for name, several in rows.items() if len(several) == 1}
-    if not alone or not found:
+    single = {name: several[0] for name, several in rows.items() if len(several) == 1}
+    if not single or not found:
         return found
-    randomiser = Randomiser.of(len(next(iter(alone.values()))), options.samples, options.seed)
-    sums = {name: (one.sum(0), randomiser.kept_sums(one)) for name, one in alone.items()}
+    # Sum the records of each system once for all of its pairs.
+    randomiser = Randomiser.of(len(next(iter(single.values()))), options.samples, options.seed)
+    sums = {name: (one.sum(0), randomiser.kept_sums(one)) for name, one in single.items()}
     return [
         one
         if one.seeds or not sums.keys() >= {one.a, one.b}
@@ -203,25 +222,23 @@ def _tested(
 
 
 def _partly(entry: System) -> str | None:
-    """What to say where attention was kept of some records alone."""
-    having = [run.attended for run in entry.runs]
+    """Return a note where only some records have statistics of attention."""
+    attended = sum(run.attended for run in entry.runs)
     total = sum(run.size for run in entry.runs)
-    if not 0 < sum(having) < total:
+    if not 0 < attended < total:
         return None
-    return (
-        f"How attention of {entry.name} behaves is told by {sum(having):,} of {total:,} outputs, of which there is any."
-    )
+    return f"{entry.name}: only {attended:,} of {total:,} outputs have statistics of attention."
 
 
 def _machine(run: Run) -> str:
-    """Return what a run's speeds depend on."""
+    """Describe the hardware of a run."""
     about = run.about["hardware"]
     parts = [about.get("cpu"), f"{about.get('cores')} cores", *dict.fromkeys(about.get("gpu") or [])]
     return ", ".join(str(part) for part in parts if part)
 
 
 def _costs(entry: System, quality: tuple[str, float] | None) -> dict[str, float]:
-    """Means over the runs that know them."""
+    """Return the mean of each cost that all runs of an entry have."""
     found: dict[str, list[float]] = {}
     for run in entry.runs:
         training, decoding = run.about.get("training") or {}, run.about.get("decoding") or {}
@@ -232,12 +249,18 @@ def _costs(entry: System, quality: tuple[str, float] | None) -> dict[str, float]
         for name, value in known.items():
             if value is not None:
                 found.setdefault(name, []).append(float(value))
+    # A mean over some of the runs would not be comparable.
     whole = {name: values for name, values in found.items() if len(values) == len(entry.runs)}
     return {name: fmean(values) for name, values in whole.items()}
 
 
 def onset_of(entry: System) -> MeanOnset | None:
-    """Return the onset of attention, None where no run measured it."""
+    """Return the mean onset of attention, None where no run measured it.
+
+    Args:
+        entry: Runs of one configuration.
+    """
+    # A run without ``nll_increase_averaged`` did not measure its onset.
     training = [run.about.get("training") or {} for run in entry.runs]
     begun = [known.get("onset") for known in training if known.get("nll_increase_averaged") is not None]
     steps = [step for step in begun if step is not None]
@@ -245,7 +268,15 @@ def onset_of(entry: System) -> MeanOnset | None:
 
 
 def mean_curve(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
-    """The steps at which all runs were validated, and what all have of them."""
+    """Return the mean of the validation curves of several runs.
+
+    Args:
+        runs: Learning curves of each run: rows of values by name.
+
+    Returns:
+        Rows for the steps at which all runs were validated, with the means of the values that all runs have.
+    """
+    # Keep the rows with a validation.
     by_step = [
         {row["step"]: row for row in rows if "step" in row and any(key.startswith("validation/") for key in row)}
         for rows in runs
@@ -259,15 +290,15 @@ def mean_curve(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, 
 
 
 def _quality(entries: Sequence[System], asked: float | None) -> tuple[str, float] | None:
-    """The validation metric that runs were chosen by, and a value of it: what all that were trained here reach, unless
-    asked.
-    """
+    """Return the validation metric that chose the checkpoints, with ``asked`` or the best value that all runs reach."""
+    # Outputs of other toolkits have no training.
     ours = [run for entry in entries for run in entry.runs if run.about.get("training")]
     monitors = {run.about["training"].get("monitor") for run in ours}
     if len(monitors) != 1 or (monitor := monitors.pop()) is None or find_metric(str(monitor)) is None:
         return None
     if asked is not None:
         return str(monitor), asked
+    # The worst of the best values is reached by all runs.
     best = [_best(run, str(monitor)) for run in ours]
     known = [value for value in best if value is not None]
     if len(known) < len(best) or not known:
@@ -276,7 +307,16 @@ def _quality(entries: Sequence[System], asked: float | None) -> tuple[str, float
 
 
 def seconds_to(run: Run, monitor: str, value: float) -> float | None:
-    """Seconds of training until a validation reached the value; None if none did. Updates take equally long."""
+    """Return the training time until a validation reached a value.
+
+    Args:
+        run: A run with validation curves.
+        monitor: Name of the validation metric.
+        value: Value to reach.
+
+    Returns:
+        Seconds, computed as if all updates took equally long; None where no validation reached ``value``.
+    """
     training: Mapping[str, Any] = run.about.get("training") or {}
     if not training.get("steps"):
         return None
@@ -288,5 +328,6 @@ def seconds_to(run: Run, monitor: str, value: float) -> float | None:
 
 
 def _best(run: Run, monitor: str) -> float | None:
+    """Return the best validation value of a run."""
     values = [row[f"validation/{monitor}"] for row in run.curves if f"validation/{monitor}" in row]
     return (min(values) if get_metric(monitor).lower_is_better else max(values)) if values else None

@@ -1,7 +1,8 @@
-"""The examples of the report: what each entry said and where it looked, packed for the page.
+"""Examples of the report: the outputs of each entry with their attention, packed for the page.
 
-Weights are in 8 bits, in steps of a slot's largest / 255, all of an example compressed together, so that a page decodes
-one example when it is looked at. All layers and heads for as many examples as fit, the last layer's mean for others.
+Weights have 8 bits, in steps of (largest weight of the slot) / 255. The weights of one example are compressed together,
+so that the page decodes an example only when it is shown. As many examples as fit have all layers and heads; the others
+have the mean over heads of the last layer.
 """
 
 from __future__ import annotations
@@ -22,91 +23,106 @@ from seq2seq.attention_store import AttentionRecord, quantised
 from seq2seq.comparison.runs import references
 from seq2seq.comparison.systems import System
 
-THUMBNAIL_SIDE = 240  # pixels of an image
-MAX_PIECES = 4000  # pieces of a source that is shown
+THUMBNAIL_SIDE = 240  # largest side of a shown image, in pixels
+MAX_PIECES = 4000  # longest source that is shown, in pieces
 
 
 @dataclass
 class ExampleStore:
-    """``examples`` as the page reads them; pieces are in ``pools``, once each list."""
+    """Examples in the format that the page reads."""
 
     examples: list[dict[str, Any]] = field(default_factory=list)
-    pools: list[list[str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    pools: list[list[str]] = field(default_factory=list)  # lists of pieces, each list once; examples have their numbers
+    notes: list[str] = field(default_factory=list)  # what is not shown, and why
 
 
 def written(value: object) -> str:
-    """As it stands in the page, where no ``<`` may end its element."""
+    """Return a value as JSON for the page, with ``<`` escaped so that no text can end the script element.
+
+    Args:
+        value: Plain data.
+    """
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def gather(entries: Sequence[System], count: int, order: Sequence[str], room: int) -> ExampleStore:
-    """``count`` records, those first of which most entries kept attention; the first run of each entry. What they take
-    in the page, in bytes, is ``room`` at most.
+    """Choose and pack the examples of one dataset.
+
+    Args:
+        entries: Systems; the first run with texts of each is shown.
+        count: Largest number of examples. Records for which most entries kept attention are chosen first.
+        order: Names of the entries as the page numbers them.
+        room: Largest size of all examples in the page, in bytes.
+
+    Returns:
+        The examples in the order of their records, with notes about what is missing.
     """
+    # Choose the run of each entry.
     with_text = {entry.name: [run for run in entry.runs if run.has_text] for entry in entries}
     chosen = {name: runs[0] for name, runs in with_text.items() if runs}
     kept = {name: {one.place: one for one in run.attention_records} for name, run in chosen.items()}
-    some = {name: maps for name, maps in kept.items() if maps}
+    attended = {name: maps for name, maps in kept.items() if maps}
     found = ExampleStore()
     if packed := sorted(set(with_text) - set(chosen)):
+        found.notes.append(f"No examples of {', '.join(packed)}: a pack holds no texts and no attention maps.")
+    if missing := sorted(set(chosen) - set(attended)):
         found.notes.append(
-            f"There are no examples of {', '.join(packed)}: a pack holds no texts and no attention maps."
+            f"No attention was kept for {', '.join(missing)}. Run evaluate.py checkpoint=RUN and add its directory to "
+            "runs=...; for other toolkits set attention.NAME=FILE.npz."
         )
-    if missing := sorted(set(chosen) - set(some)):
-        found.notes.append(
-            f"No attention was kept of {', '.join(missing)}: evaluate.py checkpoint=RUN keeps it, and its directory "
-            "can stand in runs=; of other toolkits attention.NAME=FILE.npz brings it."
-        )
-    if not some:
+    if not attended:
         return found
-    having = Counter(record_index for maps in some.values() for record_index in maps)
-    record_indices = sorted(sorted(having, key=lambda record_index: (-having[record_index], record_index))[:count])
-    if partly := sum(having[record_index] < len(some) for record_index in record_indices):
-        found.notes.append(f"Of {partly} examples some configurations kept no attention; they are not shown there.")
+    # Choose the records.
+    counts = Counter(record_index for maps in attended.values() for record_index in maps)
+    record_indices = sorted(sorted(counts, key=lambda record_index: (-counts[record_index], record_index))[:count])
+    if incomplete := sum(counts[record_index] < len(attended) for record_index in record_indices):
+        found.notes.append(
+            f"{incomplete} examples do not show all configurations: some kept no attention for these records."
+        )
+    # Pack each example with all layers and heads, or else with the mean over heads of the last layer.
     pool = _Pool(found.pools)
-    left, whole, bare, short = room, 0, 0, 0
-    means = room // 4  # kept for examples whose heads don't fit
+    left, whole, means, too_long = room, 0, 0, 0
+    reserved = room // 4  # for examples whose heads do not fit
     for record_index in record_indices:
         record = next(iter(chosen.values())).records[record_index]
         encoded = None
         for full in (True, False):
             before = pool.mark()
-            attempt = _example(record_index, record, some, chosen, order, pool, full)
+            attempt = _example(record_index, record, attended, chosen, order, pool, full)
             size = _size(attempt) + pool.since(before)
-            if size <= (left - means if full else left):
+            if size <= (left - reserved if full else left):
                 encoded, left = attempt, left - size
-                complete = all(
-                    kept_records[record_index].weights for kept_records in some.values() if record_index in kept_records
+                complete = full and all(
+                    maps[record_index].weights for maps in attended.values() if record_index in maps
                 )
-                whole, bare = whole + (full and complete), bare + (not (full and complete))
+                whole, means = whole + complete, means + (not complete)
                 break
             pool.forget(before)
         if encoded is None:
             break
-        short += any(not item["slots"] for item in encoded["items"])
+        too_long += any(not item["slots"] for item in encoded["items"])
         found.examples.append(encoded)
-    if bare:
+    # Note what is not shown.
+    if means:
         found.notes.append(
-            f"{whole} examples have all layers and heads of all, {bare} only the mean over heads of the last layer of "
-            "some or all: what else there is of them would not fit."
+            f"{whole} examples show all layers and heads. {means} examples show only the mean over heads of the last "
+            "layer, at least for some configurations: more does not fit."
         )
-    if short:
-        found.notes.append(f"Of {short} examples the source is over {MAX_PIECES} pieces, which are not shown.")
+    if too_long:
+        found.notes.append(f"{too_long} examples have a source of more than {MAX_PIECES} pieces, which is not shown.")
     if len(found.examples) < len(record_indices):
-        found.notes.append(
-            f"{len(record_indices) - len(found.examples)} further examples would not fit and are left out."
-        )
+        found.notes.append(f"{len(record_indices) - len(found.examples)} more examples do not fit and are left out.")
     return found
 
 
 class _Pool:
-    """Lists of pieces by number, each once."""
+    """Numbered lists of pieces; equal lists are stored once."""
 
     def __init__(self, pools: list[list[str]]) -> None:
         self.pools, self.known = pools, dict[tuple[str, ...], int]()
 
     def __call__(self, pieces: Sequence[str]) -> int:
+        """Return the number of a list of pieces; store it if it is new."""
         key = tuple(pieces)
         if key not in self.known:
             self.known[key] = len(self.pools)
@@ -114,15 +130,15 @@ class _Pool:
         return self.known[key]
 
     def mark(self) -> int:
-        """How many there are."""
+        """Return the number of stored lists."""
         return len(self.pools)
 
     def since(self, mark: int) -> int:
-        """The bytes of those that came after."""
+        """Return the size in bytes of the lists that were stored after ``mark``."""
         return sum(_size(pieces) for pieces in self.pools[mark:])
 
     def forget(self, mark: int) -> None:
-        """Take away the pieces that came after ``mark``."""
+        """Remove the lists that were stored after ``mark``."""
         for pieces in self.pools[mark:]:
             del self.known[tuple(pieces)]
         del self.pools[mark:]
@@ -137,7 +153,9 @@ def _example(
     pool: _Pool,
     full: bool,
 ) -> dict[str, Any]:
+    """Pack one record: the output and the attention of each entry, with all layers and heads if ``full``."""
     items, packed = [], io.BytesIO()
+    # Find the configurations that kept this record.
     shown = {name: kept_records[record_index] for name, kept_records in kept.items() if record_index in kept_records}
     images = any(one.cells for one in shown.values())
     for entry, name in enumerate(order):
@@ -145,14 +163,17 @@ def _example(
             continue
         one = shown[name]
         output_words = chosen[name].records[record_index]
+        # Quantise the weights; "" is the mean over heads of the last layer.
         slots = []
         arrays = {"": one.alignment[None]} | (dict(one.weights) if full else {})
         for slot, weights in arrays.items():
+            # A longer source is too large for the page.
             if weights.shape[-1] > MAX_PIECES:
                 continue
             steps, (largest,) = quantised(weights.reshape(1, -1))
             slots.append([slot, *weights.shape, packed.tell(), float(f"{largest:.4g}")])
             packed.write(steps.tobytes())
+        # Add text, pieces, and cells or sentences.
         item = {
             "entry": entry,
             "text": output_words.get("hypothesis", references(output_words)[0]),
@@ -176,12 +197,12 @@ def _example(
 
 
 def _size(value: object) -> int:
-    """Bytes, with a comma."""
+    """Return the size of a value in the page, in bytes, with a comma."""
     return len(written(value).encode()) + 1
 
 
 def _image(record: Mapping[str, Any]) -> str:
-    """The record's image, small, as a data URI; empty where it is none or has gone."""
+    """Return a thumbnail of the record's image as a data URI; empty where the file is missing or is no image."""
     path = Path(str(record["source"]))
     if not path.exists():
         return ""

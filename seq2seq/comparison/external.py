@@ -1,4 +1,4 @@
-"""Outputs of other toolkits, as runs."""
+"""Runs made of the outputs of other toolkits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from seq2seq.metrics import attention as behaviour
 from seq2seq.metrics.text import score
 
 SYSTEM = "system"
-"""The facet that names them."""
+"""Facet with the name of another toolkit's system."""
 ROW_SUM_TOLERANCE = 0.02
-"""By which rounded weights may sum to more than 1."""
+"""Largest excess over 1 of a row of rounded weights."""
 
 
 def external_run(
@@ -33,24 +33,41 @@ def external_run(
     like: Run | None = None,
     attention: Path | None = None,
 ) -> Run:
-    """Outputs of another toolkit, scored here; ``like`` is a run on the same data. ``attention`` is an npz file with an
-    array (T, S) or (H, T, S) for each line that has one, named by its number from 0: rows are the words of the output,
-    columns those of the source, each perhaps with an end-of-sentence behind.
+    """Score the outputs of another toolkit, and return them as a run.
+
+    Args:
+        name: Name of the system.
+        hypotheses: Outputs, one for each record.
+        sources: Source of each record.
+        references: References of each record.
+        metrics: Names of the metrics of outputs.
+        like: A run of this application on the same data.
+        attention: An npz file with one array (T, S) or (H, T, S) for each record that has attention. Its name is the
+            index of the record, from 0. The rows are words of the output, the columns words of the source; ``</s>``
+            may follow on both sides.
+
+    Raises:
+        UserError: The number of hypotheses is wrong, or the attention does not fit the texts.
     """
     if len(hypotheses) != len(references):
         raise UserError(f"outputs.{name} has {len(hypotheses)} lines, but there are references for {len(references)}")
+    # Score the outputs.
     scores = score(metrics, hypotheses, references)
     rows = {name: found.per_record for name, found in scores.items() if found.per_record is not None}
+    # Make records as output files have them.
     records: list[dict[str, Any]] = [
         {"source": source, "references": list(several), "hypothesis": text, "sums": {m: rows[m][n] for m in rows}}
         for n, (source, several, text) in enumerate(zip(sources, references, hypotheses, strict=True))
     ]
+    # Read the attention and compute its statistics.
     kept = [] if attention is None else _attention(attention, records)
     for one in kept:
         records[one.place]["attention"] = behaviour.statistics(one.weights.get("cross.0", one.alignment))
+    # Average the statistics over the records that have them.
     known = behaviour.average(record["attention"] for record in records if "attention" in record)
     scores |= {f"attention_{name}": MetricResult(value, behaviour.HOW) for name, value in known.items()}
     results = {name: found.to_dict() for name, found in scores.items()}
+    # Without runs of this application, the data have no name.
     split, dataset = ("test", "outputs") if like is None else (like.split, like.dataset)
     run = Run(
         Path(f"outputs.{name}"),
@@ -62,6 +79,7 @@ def external_run(
         results,
         images=bool(like and like.images),
     )
+    # Fill the cached properties, which would read files of a run directory.
     run.__dict__["records"] = records
     run.__dict__["curves"], run.__dict__["frequencies"] = [], {}
     run.__dict__["attention_records"] = kept
@@ -69,39 +87,46 @@ def external_run(
 
 
 def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[AttentionRecord]:
-    """Attention of another toolkit, between words."""
+    """Read the attention of another toolkit, and check that it fits the words of ``records``."""
+    # Read the arrays.
     try:
         opened = np.load(path, allow_pickle=False)
         if not isinstance(opened, NpzFile):
-            raise ValueError("one array, no .npz file")
+            raise ValueError("it is a single array and not an .npz file")
         with opened as stored:
             arrays = {int(name.removeprefix("arr_")): stored[name].astype(np.float32) for name in stored.files}
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
-        raise UserError(f"{path} can't be read ({error}); its arrays are numbers, named 0, 1, ... by line") from error
+        raise UserError(
+            f"{path} cannot be read ({error}); give an .npz file whose arrays hold numbers and are named 0, 1, ... "
+            "by line"
+        ) from error
     if not arrays:
         raise UserError(f"{path} holds no arrays")
+    # Check each array.
     found = []
     for place, stored_weights in sorted(arrays.items()):
         if not 0 <= place < len(records):
-            raise UserError(f"{path} has attention of line {place}, but there are {len(records)} from 0")
+            raise UserError(f"{path}: array {place} belongs to no line; there are {len(records)} lines, counted from 0")
         weights = stored_weights[None] if stored_weights.ndim == 2 else stored_weights
         if not np.isfinite(weights).all() or (weights < 0).any():
-            raise UserError(f"{path}: array {place} has weights that are negative or no numbers")
+            raise UserError(f"{path}: array {place} has weights that are negative or not finite")
         if weights.size and (most := float(weights.sum(-1).max())) > 1 + ROW_SUM_TOLERANCE:
             raise UserError(
-                f"{path}: array {place} has a row that sums to {most:.3g}; an output word's weights sum to 1"
+                f"{path}: array {place} has a row with sum {most:.3g}; the weights of an output word must sum to 1"
             )
+        # Compare the shape with the words of both sides.
         target, source = (str(records[place][side]).split() for side in ("hypothesis", "source"))
         fits = weights.ndim == 3
         fits = fits and weights.shape[1] - len(target) in (0, 1) and weights.shape[2] - len(source) in (0, 1)
         if not fits:
             raise UserError(
-                f"{path}: array {place} is {' x '.join(map(str, stored_weights.shape))}, but the output has "
-                f"{len(target)} words and the source {len(source)}; rows are output words, columns source words, each "
-                "perhaps with </s>"
+                f"{path}: array {place} has shape {' x '.join(map(str, stored_weights.shape))}, but the output has "
+                f"{len(target)} words and the source has {len(source)}; rows must be output words and columns source "
+                "words, with or without </s>"
             )
         if not weights.size:
-            continue  # nothing was said, or there was nothing to say it of
+            continue  # an empty source or an empty output
+        # Convert words to pieces, and average over heads.
         (rows, row_words), (columns, column_words) = (
             _pieces(words, size) for words, size in ((target, weights.shape[1]), (source, weights.shape[2]))
         )
@@ -111,6 +136,6 @@ def _attention(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Attenti
 
 
 def _pieces(words: Sequence[str], size: int) -> tuple[list[str], list[int]]:
-    """Words as pieces, with ``</s>`` if there is one more, and the word of each."""
+    """Return words as pieces, with ``</s>`` if ``size`` has room for it, and the word index of each piece."""
     more = size - len(words)
     return [*(f"\u2581{word}" for word in words), *["</s>"] * more], [*range(len(words)), *[-1] * more]

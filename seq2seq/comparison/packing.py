@@ -1,4 +1,4 @@
-"""Packing: a run or an evaluation as the bytes of a pack (``packs``)."""
+"""Conversion of a run or an evaluation to the bytes of a pack (``packs``)."""
 
 from __future__ import annotations
 
@@ -33,40 +33,46 @@ from seq2seq.run_directory import changed, composed_config
 
 Array = NDArray[np.float64]
 PRECISIONS = ((52, 52), (52, 40), (52, 32), (52, 24), (52, 16), (52, 12), (24, 12), (16, 8))
-"""Bits of the mantissas of sums and of attention statistics, from exact to what still shows three digits."""
-MAX_ROWS = 100  # rows of a learning curve with a validation, and as many without
+"""Mantissa bits of (sums, attention statistics), from exact to three digits; the first that fit are used."""
+MAX_ROWS = 100  # rows of a learning curve with a validation; the same number of rows without one
 UNPACKED = ("command", "checkpoint", "digests")
-"""What of a run's description names paths."""
+"""Keys of a run's description that contain paths."""
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A run in its packed form."""
+    """One run in packed form."""
 
-    name: str  # of the file
-    content: bytes
-    run: Run
-    bits: tuple[int, int]  # of the mantissas of sums and of attention statistics
+    name: str  # file name
+    content: bytes  # content of the file
+    run: Run  # the run on its first split
+    bits: tuple[int, int]  # mantissa bits of sums and of attention statistics
 
 
 def pack(path: Path, limit: int) -> Pack:
-    """Return the run or the evaluation in ``path`` in its packed form: the same bytes each time.
+    """Pack a run or an evaluation; the same run always gives the same bytes.
 
     Args:
-        path: Its directory.
-        limit: The most bytes. Floats are rounded as far as is needed for it; whole numbers and sums over all records
+        path: Directory of the run or the evaluation.
+        limit: Largest size in bytes. Floats are rounded until the pack fits; whole numbers and sums over all records
             stay exact.
 
+    Returns:
+        The pack with all splits.
+
     Raises:
-        UserError: It does not fit.
+        UserError: The run has no results, or its pack is larger than ``limit``.
     """
+    # Read all splits.
     of_split = {split: runs.read(path, split) for split in runs.splits_of(path)}
     if not of_split:
-        raise UserError(f"{path} has results of no split: there is nothing to pack")
+        raise UserError(f"{path} has no results for any split: there is nothing to pack")
     run = next(iter(of_split.values()))
     head = _head(path, run) | {"splits": {}}
     tables = {split: _tables(item) for split, item in of_split.items()}
+    # Encode with fewer and fewer bits until the pack fits.
     for bits in PRECISIONS:
+        # Encode the tables of each split with these bits.
         blocks = []
         for split, item in of_split.items():
             widths = [table.shape[1] for table in tables[split].values()]
@@ -81,24 +87,26 @@ def pack(path: Path, limit: int) -> Pack:
                 "tables": dict(zip(tables[split], widths, strict=True)),
                 **{"columns": layouts, "bytes": len(block)},
             }
+        # Compress the first line and the tables together.
         text = json.dumps(head, separators=(",", ":"))
         content = lzma.compress(text.encode() + b"\n" + b"".join(blocks), preset=9 | lzma.PRESET_EXTREME)
         if len(content) <= limit:
             return Pack(_name(run, of_split), content, run, bits)
     raise UserError(
-        f"{path} takes {len(content) / 1000:.0f} kB packed, over pack_size={limit / 1000:g}: its test set has "
-        f"{run.size:,} records; set pack_size={len(content) // 1000 + 1}"
+        f"{path}: the pack needs {len(content) / 1000:.0f} kB for {run.size:,} records, more than "
+        f"pack_size={limit / 1000:g}; set pack_size={len(content) // 1000 + 1}"
     )
 
 
 def _head(path: Path, run: Run) -> dict[str, Any]:
-    """Return all of a pack but its splits."""
+    """Return the description in a pack's first line, without the splits."""
     assert run.origin is not None
+    # Leave out all paths: a pack must not depend on the machine.
     about = {name: value for name, value in run.about.items() if name not in UNPACKED}
     if isinstance(training := about.get("training"), Mapping):
         about["training"] = {name: value for name, value in training.items() if name not in ("best", "last")}
     trained = run.trained or path
-    is_job = not run.otherwise  # an evaluation that does what its run did stands for it
+    is_job = not run.otherwise  # an evaluation with the options of its run replaces the run's own results
     return {
         "format": FORMAT,
         "seed": run.seed,
@@ -117,29 +125,32 @@ def _head(path: Path, run: Run) -> dict[str, Any]:
 
 
 def _origin_node(origin: Origin) -> dict[str, Any]:
-    """Return an origin as plain data, without paths."""
+    """Convert an origin to plain data without paths."""
     start = _origin_node(origin.start) if isinstance(origin.start, Origin) else origin.start
     return {"config": portable(without(origin.config, MACHINE)), "data": origin.data, "start": start}
 
 
 def _tables(run: Run) -> dict[str, Array]:
-    """Return the tables of a split, (N, K) each."""
+    """Return the tables of a split by name, each (N, K)."""
     found = {metric: rows for metric in run.results if (rows := run.rows(metric)) is not None}
     if not run.images:
         found[LENGTHS] = np.array(run.source_lengths, np.float64)[:, None]
     if run.word_hits is not None:
         for name, hits in zip((PLACE_HITS, FREQUENCY_HITS), run.word_hits, strict=True):
             found[name] = hits.reshape(run.size, -1)
+    # Digests show where two test sets differ.
     for name, side in ((SOURCE_DIGESTS, "source"), (REFERENCE_DIGESTS, "reference")):
         found[name] = np.frombuffer(run.digests[side].each, np.uint8).astype(np.float64)[:, None]
     return found
 
 
 def _curves(run: Run) -> dict[str, list[float | None]]:
-    """Return the learning curves by name; of long ones rows at equal distances, and the best validation."""
+    """Return the learning curves by name; long curves keep evenly spaced rows and the best validation."""
+    # Separate the rows with a validation from the others.
     monitor = f"validation/{(run.about.get('training') or {}).get('monitor')}"
     is_validation = [any(name.startswith("validation/") for name in row) for row in run.curves]
     validations, others = ([n for n, kind in enumerate(is_validation) if kind == wanted] for wanted in (True, False))
+    # Keep the best validations: ``seconds_to_quality`` needs them.
     scored = [n for n in validations if monitor in run.curves[n]]
     best = {choose(scored, key=lambda n: run.curves[n][monitor]) for choose in (min, max)} if scored else set()
     rows = [run.curves[n] for n in sorted({*_spread(validations), *_spread(others), *best})]
@@ -148,14 +159,14 @@ def _curves(run: Run) -> dict[str, list[float | None]]:
 
 
 def _spread(places: Sequence[int]) -> list[int]:
-    """Return ``MAX_ROWS`` of ``places`` at equal distances, the first and the last among them."""
+    """Choose at most ``MAX_ROWS`` evenly spaced places, with the first and the last one."""
     if len(places) <= MAX_ROWS:
         return list(places)
     return [places[n] for n in np.linspace(0, len(places) - 1, MAX_ROWS).astype(int)]
 
 
 def _name(run: Run, of_split: Mapping[str, Run]) -> str:
-    """Return the name of a pack's file: the same for runs of one configuration, seed and data."""
+    """Return the file name of a pack, the same for all runs of one configuration, seed and data."""
     own = digest(json.dumps([run.key, run.seed, {split: item.dataset for split, item in of_split.items()}]))[:8]
     parts = [run.facets.get("model"), run.facets.get("attention"), f"seed{run.seed}", own]
     return re.sub(r"[^\w.+-]", "_", "-".join(part for part in parts if part)) + SUFFIX

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else."""
+"""The HTML report, a single file without external resources."""
 
 from __future__ import annotations
 
@@ -31,15 +31,27 @@ def page(
     notes: Sequence[str],
     command: str,
 ) -> str:
-    """Return the whole page as HTML."""
+    """Return the report as HTML.
+
+    Args:
+        title: Title of the page.
+        analyses: Analysis of each dataset.
+        examples: Examples of each dataset, in the same order.
+        ranking: Ranking over the datasets; None without one.
+        notes: Notes on the whole comparison.
+        command: Command that made the report.
+    """
+    # Write the section of each dataset.
     sections = [
         _section(n, analysis, found) for n, (analysis, found) in enumerate(zip(analyses, examples, strict=True))
     ]
     links = "".join(f'<a href="#d{n}">{escape(a.dataset)}</a>' for n, a in enumerate(analyses))
+    # Collect the data for the script.
     data = [
         {"entries": a.names, "pools": found.pools, "examples": found.examples}
         for a, found in zip(analyses, examples, strict=True)
     ]
+    # Fill the placeholders of the template in one pass, so that no text is expanded twice.
     parts = {
         "title": escape(title),
         "style": (FOLDER / "report.css").read_text(encoding="utf-8"),
@@ -57,24 +69,25 @@ def page(
 
 def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
     """Return the section of one dataset."""
+    # Describe the data and the intervals.
     one_each = all(len(entry.runs) == 1 for entry in a.entries)
     runs = tables.plural(sum(len(entry.runs) for entry in a.entries), "run")
-    of = f"{tables.plural(a.records, 'record')} of {escape(a.split)}"
-    facts = f"{of}; {runs} of {tables.plural(len(a.entries), 'configuration')}"
+    records = f"{tables.plural(a.records, 'record')} of the {escape(a.split)} split"
+    facts = f"{records}; {runs} of {tables.plural(len(a.entries), 'configuration')}"
     order = "Lowest" if get_metric(a.metric).lower_is_better else "Highest"
     parts = [
         f'<section id="d{number}"><h2>{escape(a.dataset)}</h2><p class="facts">{facts}. '
         f"{escape(a.metric)}: <code>{escape(a.signatures[a.metric])}</code></p>",
         f'<p class="said">{escape(tables.conclusion(a))}</p>',
         "<h3>Scores and costs</h3>",
-        f"<p>In brackets {100 * a.options.level:g} % intervals: "
+        f"<p>Brackets are {100 * a.options.level:g} % confidence intervals "
         + (
-            "over sentences, of one run each."
+            "over sentences; each configuration has one run."
             if one_each
-            else "over seeds and sentences together, or over sentences where there is one run. ± is the standard "
-            "deviation between seeds."
+            else "over seeds and sentences; with a single run, over sentences only. ± is the standard deviation "
+            "between seeds."
         )
-        + f" {order} {escape(a.metric)} first; a heading sorts.</p>",
+        + f" {order} {escape(a.metric)} first; click a heading to sort.</p>",
         _table(tables.headings(a), tables.rows(a), f"scores{number}"),
         _others(a, number),
         _charts(a),
@@ -88,10 +101,11 @@ def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]], name: str) -> str:
-    """Sorted by its headings; names are row headings."""
+    """Return a table that the page sorts by a click on a heading; the first cell of a row is its heading."""
     titles = "".join(
         f'<th scope="col"><button type="button">{escape(t) or "configuration"}</button></th>' for t in head
     )
+    # Write the rows, with sort keys in attributes.
     body = []
     for row in rows:
         cells = [f'<th scope="row">{escape(row[0].text)}</th>']
@@ -104,16 +118,19 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Cell]], name: str) -> st
 
 
 def _others(a: Analysis, number: int) -> str:
+    """Return the folded table of the figures that are in no other table."""
     head, rows = tables.other_figures(a)
     if len(head) < 2:
         return ""
-    told = _table(head, rows, f"others{number}")
-    return f"<details><summary>Other figures</summary>{told}</details>"
+    table = _table(head, rows, f"others{number}")
+    return f"<details><summary>Other metrics</summary>{table}</details>"
 
 
 def _charts(a: Analysis) -> str:
+    """Return all charts of a dataset."""
     scores = a.estimates[a.metric]
     found = []
+    # Draw the main metric over each cost that differs between entries.
     for which in COSTS:
         label = tables.cost_title(a, which)
         points = {
@@ -122,46 +139,51 @@ def _charts(a: Analysis) -> str:
             if a.costs[name].get(which)
         }
         if len(points) > 1 and len({p.x for p in points.values()}) > 1:
-            found.append((f"{a.metric} against {label}", charts.scatter(points, label, a.metric)))
+            found.append((f"{a.metric} versus {label}", charts.scatter(points, label, a.metric)))
+    # Draw all other charts.
     images = [*_curves(a), *_attention_curves(a), *_sliced(a)]
-    cost = _choices("Quality against cost", found)
+    cost = _choices("Quality and cost", found)
     return cost + "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in images if svg)
 
 
 def _choices(title: str, found: Sequence[tuple[str, str]]) -> str:
-    """Charts of which one is shown; on paper all."""
+    """Return charts of which the first is shown and the others are folded; the printed page shows all."""
     if not found:
         return ""
     first, *others = found
     parts = [f"<h3>{title}</h3><figure><figcaption>{escape(first[0])}</figcaption>{first[1]}</figure>"]
     if others:
         inside = "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in others)
-        parts.append(f"<details><summary>Against other costs</summary>{inside}</details>")
+        parts.append(f"<details><summary>Other costs</summary>{inside}</details>")
     return "".join(parts)
 
 
 def _curves(a: Analysis) -> list[tuple[str, str]]:
-    """Validation, by likelihood and by the main metric."""
+    """Return the learning curves of likelihood and of the main metric, as (title, SVG)."""
     found = []
     for metric in sorted({"nll", a.metric}, reverse=True):
-        label = "nats a token" if metric == "nll" else metric
+        label = "loss (nats per token)" if metric == "nll" else metric
         svg = charts.lines(_curve(a, metric), "updates", f"validation {label}", log=metric == "nll")
-        found.append((f"Learning curves: validation/{metric}", svg))
+        found.append((f"Learning curve: validation {label}", svg))
     return found
 
 
 def _attention_curves(a: Analysis) -> list[tuple[str, str]]:
-    """How attention sharpens, and when it begins."""
-    sharp = charts.lines(_curve(a, "attention_normalized_entropy"), "updates", "entropy, 1 is uniform")
-    gain = charts.lines(_curve(a, "nll_increase_averaged"), "updates", "nats a token")
+    """Return the curves of the entropy and of the onset of attention, as (title, SVG)."""
+    entropy = charts.lines(_curve(a, "attention_normalized_entropy"), "updates", "normalised entropy")
+    increase = charts.lines(_curve(a, "nll_increase_averaged"), "updates", "loss increase (nats per token)")
     return [
-        ("Entropy of attention, as a share of that of uniform weights", sharp),
-        (f"What the mean row of each sentence costs: attention has begun once this is {ONSET} nats a token", gain),
+        ("Entropy of attention during training (1 = uniform weights)", entropy),
+        (
+            "Loss increase with averaged attention (each row is replaced by the mean row of its sentence): attention "
+            f"begins at {ONSET} nats per token",
+            increase,
+        ),
     ]
 
 
 def _curve(a: Analysis, metric: str) -> dict[str, list[Point]]:
-    """Return what validations measured of a metric, for each entry."""
+    """Return the validation curve of a metric for each entry."""
     key = f"validation/{metric}"
     return {
         name: [Point(row["step"], row[key]) for row in a.curves[name] if {"step", key} <= row.keys()]
@@ -170,15 +192,18 @@ def _curve(a: Analysis, metric: str) -> dict[str, list[Point]]:
 
 
 def _sliced(a: Analysis) -> list[tuple[str, str]]:
+    """Return the charts by source length, place and frequency, as (title, SVG)."""
     found = []
+    # Main metric by source length.
     if a.lengths:
         series = {name: [Point(n, s.score, s.low, s.high) for n, s in enumerate(a.by_length[name])] for name in a.names}
         ticks = [group.name for group in a.lengths]
-        svg = charts.lines(series, "words of the source", a.metric, ticks=ticks)
-        found.append((f"{a.metric} by length of the source", svg))
+        svg = charts.lines(series, "source length (words)", a.metric, ticks=ticks)
+        found.append((f"{a.metric} by source length", svg))
+    # Recall of reference words by place and by frequency.
     kinds: list[tuple[str, str, Mapping[str, Sequence[tuple[Group, Sliced]]]]] = [
-        ("place in the reference", "Recall of words by place in the reference", a.by_place),
-        ("times in the training targets", "Recall of words by frequency in training", a.by_frequency),
+        ("position in the reference", "Recall of reference words by their position", a.by_place),
+        ("occurrences in the training targets", "Recall of reference words by training frequency", a.by_frequency),
     ]
     for label, title, groups in kinds:
         known = {name: groups[name] for name in a.names if name in groups}
@@ -194,20 +219,27 @@ def _sliced(a: Analysis) -> list[tuple[str, str]]:
 
 
 def _attention(a: Analysis, number: int) -> str:
+    """Return the table of attention statistics and the matrix of agreement."""
     head, rows = tables.attention_table(a)
     if len(head) < 2:
         return ""
+    # Explain the columns.
     known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain or m in a.estimates]
     meanings = {m.removeprefix("attention_"): _meaning(m) for m in known}
     if a.onsets:
-        onset = f"updates until a validation at which the mean row of each sentence costs {ONSET} nats a token or more"
+        onset = (
+            "updates until averaged attention (each row is replaced by the mean row of its sentence) increases the "
+            f"validation loss by at least {ONSET} nats per token"
+        )
         meanings = {"onset": onset, **meanings}
     meaning = "; ".join(f"<b>{escape(name)}</b> {escape(text)}" for name, text in meanings.items())
     parts = [
-        "<h3>Attention itself</h3><p>Last cross layer, of outputs; what is lost or erased, of references.</p>",
+        "<h3>Attention statistics</h3><p>Cross-attention of the last layer on the model's outputs. Faithfulness (loss "
+        "increases, erasure) is measured on the references.</p>",
         _table(head, rows, f"attention{number}"),
         f'<p class="fine">{meaning}</p>',
     ]
+    # Show the agreement of each pair.
     if a.common is not None:
         place = {entry.name: n for n, entry in enumerate(a.entries)}
         common = a.common
@@ -218,36 +250,40 @@ def _attention(a: Analysis, number: int) -> str:
 
         empty = ""
         if np.isnan(common).any():
-            empty = " Empty: nothing to compare (other toolkits keep attention of their outputs)."
+            empty = " Empty cells: no attention on the same references (other toolkits give attention on outputs)."
         parts.append(
-            "<h3>Do they look at the same words?</h3><p>Share of attention, in percent, that two have in common on the "
-            f"same references, word by word.{empty}</p>" + matrix(a.names, cell, "agreement", "shared")
+            "<h3>Agreement of attention</h3><p>Percentage of attention that two configurations give to the same source "
+            f"words, averaged over the words of the references.{empty}</p>"
+            + matrix(a.names, cell, "agreement", "shared")
         )
     return "".join(parts)
 
 
 def _meaning(name: str) -> str:
-    """Return what a metric says, with its unit."""
+    """Return the description of a metric with its unit."""
     metric = get_metric(name)
     return f"{metric.description} ({metric.unit})" if metric.unit else metric.description
 
 
 def _explorer(number: int, examples: ExampleStore) -> str:
+    """Return the placeholder that the script fills with the examples."""
     if not examples.examples:
         return ""
     return (
-        f'<h3 id="explorer{number}">Explorer</h3><div class="explorer" data-set="{number}">'
-        "<noscript>The explorer needs a browser that runs scripts.</noscript></div>"
+        f'<h3 id="explorer{number}">Example explorer</h3><div class="explorer" data-set="{number}">'
+        "<noscript>The explorer needs JavaScript.</noscript></div>"
     )
 
 
 def _ranking(ranking: Ranking) -> str:
+    """Return the section with the ranking over all datasets."""
     return (
-        f"<section><h2>Over {ranking.datasets} datasets</h2><p>Mean ranks; a bar joins systems "
-        f"without a significant difference (Nemenyi, 0.05). Friedman: p = {ranking.p:.3g}.</p>"
+        f"<section><h2>Ranking over {ranking.datasets} datasets</h2><p>Mean ranks. A bar joins configurations without "
+        f"a significant difference (Nemenyi, 0.05). Friedman test: p = {ranking.p:.3g}.</p>"
         f"<figure>{charts.critical_difference(ranking)}</figure></section>"
     )
 
 
 def _list(notes: Sequence[str]) -> str:
+    """Return notes as a list; empty without notes."""
     return f"<ul class=notes>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>" if notes else ""

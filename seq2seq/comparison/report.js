@@ -7,7 +7,7 @@
     return element;
   };
 
-  // --- tables sort by their headings ---
+  // --- Sort tables by a click on a heading. ---
 
   for (const table of all("table.sortable")) {
     const heads = all("thead th", table), body = table.tBodies[0];
@@ -31,11 +31,11 @@
   }
 
   for (const cell of all(".significance td")) {
-    const told = cell.querySelector(".hidden");
-    if (told) cell.title = told.textContent;
+    const description = cell.querySelector(".hidden");
+    if (description) cell.title = description.textContent;
   }
 
-  // --- the explorer ---
+  // --- Show the examples. ---
 
   const data = JSON.parse(document.getElementById("data").textContent);
   const percent = x => (100 * x).toFixed(x >= .0995 || x === 0 ? 0 : 1) + "\u00a0%";
@@ -45,7 +45,7 @@
     return new Uint8Array(await new Response(stream).arrayBuffer());
   };
   const plain = piece => piece.replaceAll("\u2581", " ");
-  const apart = piece => piece.startsWith("\u2581") || /^<.*>$/.test(piece);  // from the piece before it
+  const apart = piece => piece.startsWith("\u2581") || /^<.*>$/.test(piece);  // a space separates it from the piece before
 
   for (const root of all(".explorer")) explorer(root, data[+root.dataset.set]);
 
@@ -53,7 +53,7 @@
     const {entries, pools, examples} = set;
     root.replaceChildren();
     let shown = 0, loaded = 0;
-    const together = [];  // panels on show: those that say the same are stepped through together
+    const together = [];  // shown panels; a step in one panel moves all panels with the same output
     const layers = new Set(), counts = new Map();
     for (const example of examples) for (const item of example.items) for (const [name, heads] of item.slots) {
       if (name.startsWith("cross.")) { layers.add(+name.slice(6)); counts.set(name, Math.max(heads, counts.get(name) || 0)); }
@@ -76,10 +76,11 @@
       return box;
     });
     boxes.filter(box => !box.disabled).slice(0, 3).forEach(box => { box.checked = true; });
-    const legend = make("legend", {textContent: "side by side"});
+    const legend = make("legend", {textContent: "configurations"});
     root.append(make("fieldset", {}, legend, ...boxes.map((box, n) => make("label", {}, box, " " + entries[n]))));
     root.append(make("p", {className: "keys", textContent:
-      "Point at a word of an output, or choose it and step with ← →; Esc shows the mean. Page Up and Page Down change the example."}));
+      "Hover over an output word to see its attention, or click it and use ← →. Esc shows the mean over all steps. " +
+      "Page Up and Page Down change the example."}));
     const reference = make("div", {className: "reference"}), panels = make("div", {className: "panels"});
     const live = make("p", {className: "hidden", role: "status"});
     root.append(reference, panels, live);
@@ -108,7 +109,7 @@
         const n = (shown + k) % examples.length, {source, references} = examples[n];
         if ([source, ...references].some(text => text.toLowerCase().includes(wanted))) { go(n); return; }
       }
-      live.textContent = `no example has ${wanted}`;
+      live.textContent = `no example contains ${wanted}`;
     });
     root.addEventListener("keydown", event => {
       if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, select")) return;
@@ -121,7 +122,7 @@
     async function show() {
       const example = examples[shown], turn = ++loaded;
       const bytes = await unpack(example.data);
-      if (turn !== loaded) return;  // another was asked for meanwhile
+      if (turn !== loaded) return;  // the user asked for another example in the meantime
       before.disabled = shown === 0;
       after.disabled = shown === examples.length - 1;
       reference.replaceChildren(
@@ -149,7 +150,7 @@
       };
       const sentinels = item.slots.filter(([slot]) => slot.startsWith("sentinel."));
       const beside = layer.value ? sentinels.find(([slot]) => slot === "sentinel." + layer.value) : sentinels.at(-1);
-      const outside = t => {  // what a sentinel takes, of the heads that are shown
+      const outside = t => {  // attention on the sentinel, mean over the shown heads
         const [, count, steps, , start, most] = beside, heads = one.length === 1 && count > 1 ? one : [...Array(count).keys()];
         const from = t < 0 ? [...Array(steps).keys()] : [t];
         return heads.reduce((sum, h) => sum + from.reduce((all, n) => all + bytes[start + h * steps + n], 0), 0) / 255 * most / heads.length / from.length;
@@ -161,7 +162,7 @@
       const target = pools[item.target], source = pools[item.source], weights = weightsOf(item, bytes);
       const title = make("h4", {textContent: entries[item.entry]});
       const status = make("p", {className: "status", ariaLive: "polite"});
-      if (!weights) return make("div", {className: "panel"}, title, make("p", {dir: "auto", textContent: item.text}), "its source is too long to show");
+      if (!weights) return make("div", {className: "panel"}, title, make("p", {dir: "auto", textContent: item.text}), "The source is too long to show.");
       const rows = [...Array(weights.rows).keys()].map(weights.row);
       const mean = rows[0].map((_, s) => rows.reduce((sum, row) => sum + row[s], 0) / rows.length);
       const group = make("div", {className: "tokens", dir: "auto"});
@@ -230,7 +231,7 @@
       together.push({target: item.target, choose});
       const part = text => make("p", {className: "label", textContent: text});
       return make("div", {className: "panel"}, title, part("output"), group, status,
-        ...(picture ? [picture.element] : [part("source"), words]), part("all steps, from top to bottom"), map);
+        ...(picture ? [picture.element] : [part("source"), words]), part("attention of all steps, one row for each step"), map);
     }
 
     function strip(source, sentences) {
@@ -274,7 +275,7 @@
         context.clearRect(0, 0, canvas.width, canvas.height);
         context.imageSmoothingEnabled = true;
         context.imageSmoothingQuality = "high";
-        const [rows, columns] = item.extent;  // the last cells may be part padding, which the picture does not show
+        const [rows, columns] = item.extent;  // the last cells may be partly padding, which the image does not show
         context.drawImage(small, 0, 0, columns, rows, 0, 0, canvas.width, canvas.height);
       }};
     }

@@ -1,4 +1,4 @@
-"""What a run was made by, from its config: what tells configurations apart, and what names them."""
+"""Configurations of runs: the parts of a config that distinguish runs and that name them."""
 
 from __future__ import annotations
 
@@ -16,47 +16,56 @@ from seq2seq.stored import moved_names
 from seq2seq.stored.plain import read_yaml, resolved
 
 PRIMARY = ("model", "attention")
-"""Groups that name a system wherever they differ; of others, what was typed."""
+"""Config groups that name a system if they differ; other options do so only if a user typed them."""
 MAX_ANCESTORS = 8
-"""How many runs, each of which started from another, are told apart by all that they learnt from."""
+"""Length of a chain of runs, each started from the one before, whose origins are all compared."""
 CONTROL = "control"
-"""What an evaluation was under, which its name always says."""
+"""Facet with the control of an evaluation, which is always part of the name."""
 IGNORED_KEYS = {
     *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "num_plots", "plots_every", "metrics")),
     *(f"training.{name}" for name in ("save_attention", "faithfulness_examples", "attention_examples", "init_from")),
 }
-"""Keys that change nothing in what is learnt."""
+"""Keys that do not change what a model learns."""
 IGNORED_DATA_KEYS = {
     f"data.{name}"
     for name in ("path", "cache", "workers", "pin_memory", "max_tokens", "max_sentences", "reader", "tokenizer")
 }
-"""Keys of data that change nothing in what is scored."""
+"""Keys of the data that do not change what is scored."""
 ABSOLUTE_PATH = re.compile(r"(?:^|(?<=[\[\]{},:='\"]))(?:~|[A-Za-z]:|\.\.)?[\\/][^\[\]{},'\"]*")
-"""A path from the root, the home or the folder above: a whole text, or an item of a list or a mapping in one."""
+"""A path that starts at the root, at the home or with ``..``: a whole text, or an item of a list or mapping in it."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What made a model: its config, what it was trained on (a digest), and likewise what it started from."""
+    """The origin of a model: its config, its training data, and the origin of the model that it started from."""
 
     config: Mapping[str, Any]
-    data: str
-    start: Origin | str | None = None
+    data: str  # digest of the training data
+    start: Origin | str | None = None  # origin of the start, or a digest of its path; None without one
 
     def recipe(self) -> list[Any]:
-        """Return what is the same of models that differ in their seed alone, as plain data."""
+        """Return the parts of the origin that are equal for models that differ only in their seed, as plain data."""
         return [_recipe(self.config), self.data, self.start.recipe() if isinstance(self.start, Origin) else self.start]
 
 
 def key(origin: Origin, otherwise: Mapping[str, str]) -> str:
-    """Return a digest of a model's recipe, and of what an evaluation did otherwise: alike where only seeds differ."""
+    """Return a digest that is equal for runs that differ only in their seed.
+
+    Args:
+        origin: Origin of the model.
+        otherwise: Options of an evaluation that differ from its run (``eval_diff``).
+    """
     return digest(json.dumps(portable([origin.recipe(), dict(otherwise)]), sort_keys=True, default=str))
 
 
 def portable(value: Any) -> Any:
-    """Return plain data in which each path of this machine is the file's name and a digest of the path."""
+    """Replace each path in plain data by the file's name and a digest of the path.
+
+    Args:
+        value: Plain data: mappings, lists and scalars.
+    """
     if isinstance(value, Mapping):
         return {name: portable(below) for name, below in value.items()}
     if isinstance(value, list | tuple):
@@ -65,27 +74,44 @@ def portable(value: Any) -> Any:
 
 
 def _named_by_digest(path: re.Match[str]) -> str:
+    """Return the name of a file with a digest of its path."""
     name = re.split(r"[\\/]", path[0].rstrip("/"))[-1]
     return f"{name}#{digest(path[0])[:8]}"
 
 
 def digest(text: str) -> str:
-    """Return the SHA-256 of a text."""
+    """Return the SHA-256 of a text in hexadecimal.
+
+    Args:
+        text: Any text.
+    """
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def choices(path: Path) -> dict[str, str]:
-    """How a run's config came about, as Hydra keeps it: the groups that name a system, and what was typed of the
-    recipe. A synonym goes by the name of what it is, so that one configuration has one name.
+    """Return the choices that name a run: the groups in ``PRIMARY`` and the options that the user typed.
+
+    A synonym is replaced by the name of its target, so that a configuration has one name.
+
+    Args:
+        path: Directory of the run.
+
+    Returns:
+        {key: value}; empty without Hydra's files.
+
+    Raises:
+        UserError: Hydra's files are damaged.
     """
     folder = path / ".hydra"
     if not folder.exists():
         return {}
+    # Read Hydra's record of the choices and of the typed options.
     kept, lines = read_yaml(folder / "hydra.yaml"), read_yaml(folder / "overrides.yaml")
     for key in ("hydra", "runtime", "choices"):
         kept = kept.get(key) if isinstance(kept, Mapping) else None
     if not isinstance(kept, Mapping) or not isinstance(lines, list | None):
-        raise UserError(f"{folder} does not say how its run was started: hydra.yaml or overrides.yaml is damaged")
+        raise UserError(f"{folder}: hydra.yaml or overrides.yaml is damaged, so the options of the run are unknown")
+    # Replace synonyms, and drop options that do not change what a model learns.
     names = {group: str(kept[group]) for group in PRIMARY if kept.get(group)}
     groups = {group: _synonym(group, name) or name for group, name in names.items()}
     typed = [str(line).lstrip("+").partition("=") for line in lines or []]
@@ -97,17 +123,29 @@ def choices(path: Path) -> dict[str, str]:
 
 
 def eval_diff(
-    config: Mapping[str, Any], trained: Mapping[str, Any], about: Mapping[str, Any], told: Mapping[str, Any]
+    config: Mapping[str, Any], trained: Mapping[str, Any], about: Mapping[str, Any], run_about: Mapping[str, Any]
 ) -> dict[str, str]:
-    """What an evaluation did otherwise than the run."""
+    """Return the options of an evaluation that differ from its run.
+
+    Args:
+        config: Config of the evaluation.
+        trained: Config of the run.
+        about: Description of the evaluation in its results.json.
+        run_about: Description of the run in its results.json.
+
+    Returns:
+        {key: value of the evaluation} of decoding, data, checkpoint and control.
+    """
     found: dict[str, str] = {}
+    # Data options are comparable only on the same dataset.
     for node in ("decoding", *(["data"] if _name(config) == _name(trained) else [])):
         mine, usual = (_flat(node, one.get(node)) for one in (config, trained))
         changed = (key for key in mine if mine[key] != usual.get(key))
         found |= {
             key: str(mine[key]) for key in changed if IGNORED_DATA_KEYS.isdisjoint((key, ".".join(key.split(".")[:2])))
         }
-    scored, best = (Path(str(one.get("checkpoint", ""))).name for one in (about, told))
+    # An evaluation of another checkpoint is another configuration.
+    scored, best = (Path(str(one.get("checkpoint", ""))).name for one in (about, run_about))
     if best and scored != best:
         found["checkpoint"] = scored
     control = _below(config, "evaluation").get("control")
@@ -115,7 +153,14 @@ def eval_diff(
 
 
 def origin_of(path: Path, config: Mapping[str, Any], depth: int = 0) -> Origin:
-    """Return what made the model of the run in ``path``, which has ``config``."""
+    """Return the origin of a run's model.
+
+    Args:
+        path: Directory of the run.
+        config: Config of the run.
+        depth: Number of runs between this run and the first one asked for.
+    """
+    # Follow ``init_from`` to the run that it started from, if this run is still there.
     start = _below(config, "training").get("init_from")
     folders = (Path(str(start)), Path(str(start)).parent.parent) if start and depth < MAX_ANCESTORS else ()
     before = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
@@ -125,7 +170,7 @@ def origin_of(path: Path, config: Mapping[str, Any], depth: int = 0) -> Origin:
 
 
 def _below(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A node of a config that may lack it."""
+    """Return a node of a config; empty where there is none."""
     node = config.get(key)
     return node if isinstance(node, Mapping) else {}
 
@@ -143,9 +188,7 @@ def _name(config: Mapping[str, Any]) -> object:
 
 
 def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
-    """What tells training data apart, wherever they lie: a digest of how often each word stands in their targets, or
-    without that of the path.
-    """
+    """Return a digest of the training data: of the word frequencies of the targets or, without them, of the path."""
     counted = path / "frequencies.json"
     if counted.exists():
         return hashlib.sha256(counted.read_bytes()).hexdigest()
@@ -153,11 +196,12 @@ def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what changes nothing in what is learnt. Of the data, what is trained on stays."""
+    """Return a config without the keys that do not change what a model learns."""
     kept: dict[str, Any] = {}
     for key, value in config.items():
         if key in IGNORED_KEYS or key in ("task", "experiment"):
             continue
+        # Drop ignored keys at the top and one level below.
         below = {name.partition(".")[2] for name in IGNORED_KEYS if name.startswith(f"{key}.")}
         if isinstance(value, Mapping) and below:
             value = {name: one for name, one in value.items() if name not in below}
@@ -166,15 +210,25 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_of(path: Path) -> dict[str, Any]:
-    """The config of a run or an evaluation, resolved and in today's names; {} without one."""
+    """Read the config of a run or an evaluation.
+
+    Args:
+        path: Directory of the run or the evaluation.
+
+    Returns:
+        The config, resolved and with the current names of options; empty without a config file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     file = path / "config.yaml"
     if not file.exists():
         return {}
     if not isinstance(content := read_yaml(file), Mapping):
-        raise UserError(f"{file} is no config: it must be a mapping")
+        raise UserError(f"{file} is not a config: it must be a mapping")
     return moved_names.renamed(resolved(content, str(file)))
 
 
 def _synonym(group: str, name: str) -> str | None:
-    """The choice that ``name``, as a file says, is just another name of."""
+    """Return the choice for which ``name`` is a synonym, None if it is no synonym."""
     return synonym_of(CONF / group / f"{name}.yaml") if re.fullmatch(r"[\w-]+", name) else None

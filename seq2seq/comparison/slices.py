@@ -1,6 +1,6 @@
-"""Where systems are good and where not: by length of the source, by place in the reference, by frequency of the word.
+"""Scores by source length, and recall of reference words by position and by frequency.
 
-Letters: N records, G groups, K numbers a record adds to a metric.
+Letters: N records, G groups, K sums of a record for a metric.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from seq2seq.comparison.statistics import Resampler, RunGroup, estimate
 from seq2seq.comparison.word_hits import FREQUENCIES, PLACES
 
 Array = NDArray[np.float64]
-LENGTHS = 5  # groups of records
-SAMPLES = 300
+LENGTHS = 5  # number of groups by source length
+SAMPLES = 300  # resamples for an interval
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some of the records, or words."""
+    """A group of records or words."""
 
-    name: str
-    size: int
+    name: str  # the range of lengths, positions or frequencies
+    size: int  # number of records or words
 
 
 @dataclass(frozen=True)
 class Sliced:
-    """A score of each group, the mean over runs, with an interval as ``statistics.estimate`` has it."""
+    """The score of one group, the mean over runs, with the interval of ``statistics.estimate``."""
 
     score: float
     low: float
@@ -39,10 +39,18 @@ class Sliced:
 
 
 def by_length(lengths: Sequence[int]) -> list[tuple[Group, NDArray[np.int64]]]:
-    """Records in groups of like size by the length of their source: (group, places)."""
+    """Divide records by source length into groups of about equal size.
+
+    Args:
+        lengths: Number of source words of each record (N,).
+
+    Returns:
+        (group, indices of its records), from short to long.
+    """
     counts = np.asarray(lengths, np.int64)
     if not counts.size:
         return []
+    # Quantiles of the lengths are the edges; equal edges make one group.
     edges = np.unique(np.quantile(counts, np.linspace(0, 1, LENGTHS + 1)[1:], method="higher"))
     found, below = [], -1
     for edge in edges.astype(int).tolist():
@@ -57,7 +65,17 @@ def by_length(lengths: Sequence[int]) -> list[tuple[Group, NDArray[np.int64]]]:
 def of_length(
     runs: Sequence[Run], metric: str, groups: Sequence[tuple[Group, NDArray[np.int64]]], level: float
 ) -> list[Sliced]:
-    """The metric of each group of records."""
+    """Score each group of records.
+
+    Args:
+        runs: Runs of one system.
+        metric: Name of the metric.
+        groups: Groups of ``by_length``.
+        level: Confidence level of the intervals.
+
+    Returns:
+        One score for each group; empty where a run has no sums for the metric.
+    """
     several = [rows for run in runs if (rows := run.rows(metric)) is not None]
     if len(several) < len(runs):
         return []
@@ -65,13 +83,22 @@ def of_length(
 
 
 def by_word(runs: Sequence[Run], level: float) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
-    """Recall of reference words by their place in the reference, first to last fifth, and by how often they stand in
-    the training targets; the latter empty where nobody counted.
+    """Return the recall of reference words by position and by training frequency.
+
+    Args:
+        runs: Runs of one system.
+        level: Confidence level of the intervals.
+
+    Returns:
+        The recall by position in the reference (fifths), and by number of occurrences in the training targets; the
+        latter is empty where a run has no counts, both are empty where a run has no outputs.
     """
+    # Runs with forced references have no outputs.
     hits = [found for run in runs if (found := run.word_hits) is not None]
     if len(hits) < len(runs):
         return [], []
     places, counts = zip(*hits, strict=True)
+    # Name the groups.
     names = [f"{100 * n // PLACES}-{100 * (n + 1) // PLACES} %" for n in range(PLACES)]
     often = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(FREQUENCIES)]
     often.append(f"{FREQUENCIES[-1]} or more")
@@ -80,7 +107,7 @@ def by_word(runs: Sequence[Run], level: float) -> tuple[list[tuple[Group, Sliced
 
 
 def _shares(names: Sequence[str], counted: Sequence[Array], level: float) -> list[tuple[Group, Sliced]]:
-    """Of each run (N, G, 2) hits and words."""
+    """Return the recall in each group with words, from hits and words (N, G, 2) of each run."""
     found = []
     for place, name in enumerate(names):
         rows = [one[:, place] for one in counted]
@@ -91,5 +118,6 @@ def _shares(names: Sequence[str], counted: Sequence[Array], level: float) -> lis
 
 
 def _interval(metric: str, runs: Sequence[Array], level: float) -> Sliced:
+    """Score the sums (N, K) of each run, with an interval."""
     found = estimate(RunGroup.of("", metric, runs, Resampler.of(len(runs[0]), SAMPLES)), level)
     return Sliced(found.score, found.low, found.high)

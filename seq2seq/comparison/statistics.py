@@ -1,18 +1,19 @@
-"""How sure a score is, and whether two systems differ: by drawing sentences and seeds anew.
+"""Confidence intervals of scores and significance tests, by resampling of sentences and seeds.
 
-A system is the runs of one configuration that differ in their seed. Letters: S runs of a system, N records, K numbers a
-record adds to a metric (``seq2seq.metrics.resampling``), R resamples.
+A system is the runs of one configuration that differ only in their seed. Letters: S runs of a system, N records, K sums
+of a record for a metric (``seq2seq.metrics.resampling``), R resamples.
 
-The score of a system has two sources of chance: which seeds were run, and which sentences are in the test set. A score
-is theta + a_seed + b_sentence + ab; between the mean scores of two systems on the same sentences
+The score of a system is random in two ways: by the seeds of its runs, and by the sentences of the test set. The model
+of a score is theta + a_seed + b_sentence + ab. For the difference of the mean scores of two systems on the same
+sentences
 
     V = Var(seeds) + Var(sentences) - Var(ab),    t = (difference of means) / sqrt(V)
 
-Seeds and sentences are drawn together (the pigeonhole bootstrap; Owen 2007, arXiv:0712.1111), S - 1 seeds of S each
-time, so that their variance is not too small (McCarthy & Snowden 1985), and what this counts of ab twice over is taken
-off. t has the degrees of freedom of Welch and Satterthwaite. A system of one run beside one of several is taken to vary
-as much between seeds. With one run each there is nothing to tell of seeds: sentences alone are drawn, and the answer is
-about these two runs.
+Seeds and sentences are resampled together (the pigeonhole bootstrap; Owen 2007, arXiv:0712.1111). Each resample draws
+S - 1 of S seeds, so that their variance is not too small (McCarthy & Snowden 1985). This counts Var(ab) too often; the
+excess is subtracted. t has the degrees of freedom of Welch and Satterthwaite. A system with one run that is compared
+with a system of several runs is assumed to have the same variance between seeds. Two single runs say nothing about
+seeds: only sentences are resampled, and the result holds for these two runs only.
 """
 
 from __future__ import annotations
@@ -36,73 +37,102 @@ CORRECTIONS = ("holm", "bonferroni", "none")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A system's score on a metric; ``low`` to ``high`` is a confidence interval."""
+    """The score of a system on a metric, with the confidence interval ``low`` to ``high``."""
 
-    score: float  # the mean over runs
+    score: float  # mean over runs
     low: float
     high: float
-    sd: float | None  # between runs, n - 1; None of one run
-    runs: int
+    sd: float | None  # standard deviation between runs, divisor S - 1; None for one run
+    runs: int  # S
 
 
 @dataclass(frozen=True)
 class Difference:
-    """System ``a`` less system ``b``."""
+    """The difference between two systems, with the confidence interval ``low`` to ``high``."""
 
-    a: str
-    b: str
-    difference: float
+    a: str  # name of the first system
+    b: str  # name of the second system
+    difference: float  # score of ``a`` minus score of ``b``
     low: float
     high: float
     p: float  # two-sided
     adjusted: float  # p corrected for the number of pairs
-    seeds: bool  # whether chance between seeds is in it
-    randomised: float | None = None  # p of approximate randomisation; of one run each
+    seeds: bool  # whether the test includes the variance between seeds
+    randomised: float | None = None  # p of approximate randomisation, for two single runs
 
 
 @dataclass(frozen=True)
 class Resampler:
-    """The same draws of N records for every run."""
+    """Resamples of N records, the same for every run."""
 
     counts: Array  # (R, N) how often each record is in each resample
 
     @staticmethod
     def of(records: int, samples: int = 1000, seed: int = 12345) -> Resampler:
-        """As sacreBLEU draws; the same again for the same numbers."""
+        """Draw resamples as sacreBLEU does; equal arguments give equal resamples.
+
+        Args:
+            records: N.
+            samples: R.
+            seed: Seed of the random generator.
+        """
         return _resampler(records, samples, seed)
 
     def scores(self, metric: str, rows: Array) -> Array:
-        """(N, K) -> (R,) scores of the resamples; nan of one without any record that counts, which tells nothing."""
+        """Compute the score of each resample.
+
+        Args:
+            metric: Name of the metric.
+            rows: Sums of each record (N, K).
+
+        Returns:
+            Scores (R,); nan for a resample without any record that counts.
+        """
         return resampling.score(metric, self.counts @ rows)
 
 
 @lru_cache(16)
 def _resampler(records: int, samples: int, seed: int) -> Resampler:
+    """Draw and count the records of each resample."""
     index = np.random.default_rng(seed).choice(records, size=(samples, records), replace=True)
     return Resampler(np.stack([np.bincount(row, minlength=records) for row in index]).astype(np.float64))
 
 
 @dataclass(frozen=True)
 class RunGroup:
-    """The runs of one configuration on one metric."""
+    """The scores of a system's runs on one metric."""
 
     name: str
-    scores: Array  # (S,)
-    resampled: Array  # (S, R)
+    scores: Array  # (S,) score of each run
+    resampled: Array  # (S, R) score of each run on each resample
 
     @staticmethod
     def of(name: str, metric: str, runs: Sequence[Array], resampler: Resampler) -> RunGroup:
-        """From each run's (N, K)."""
+        """Score the runs of a system on all records and on each resample.
+
+        Args:
+            name: Name of the system.
+            metric: Name of the metric.
+            runs: Sums of each record (N, K), for each of the S runs.
+            resampler: Resamples of the N records.
+        """
         whole = np.array([resampling.score(metric, rows.sum(0)) for rows in runs])
         return RunGroup(name, whole, np.stack([resampler.scores(metric, rows) for rows in runs]))
 
     @property
     def runs(self) -> int:
-        """Return S, the number of runs."""
+        """The number of runs, S."""
         return len(self.scores)
 
     def drawn(self, random: np.random.Generator) -> Array:
-        """(R,) means over S - 1 runs drawn for each resample; of one run, that."""
+        """Draw S - 1 runs for each resample.
+
+        Args:
+            random: Random generator.
+
+        Returns:
+            Mean score of the drawn runs (R,); the scores of the only run where S is 1.
+        """
         if self.runs == 1:
             return self.resampled[0]
         samples = self.resampled.shape[1]
@@ -111,45 +141,70 @@ class RunGroup:
 
     @property
     def seed_variance(self) -> float:
-        """s^2, the variance between runs; 0 of one run."""
+        """The variance between runs, s^2; 0 for one run."""
         return float(self.scores.var(ddof=1)) if self.runs > 1 else 0.0
 
     @property
     def interaction_variance(self) -> float:
-        """Var(ab) of the mean: how much sentences move runs apart from each other."""
+        """The part of the variance that depends on seed and sentence together, Var(ab) of the mean over runs."""
         if self.runs == 1:
             return 0.0
+        # Subtract the effect of the sentences on all runs; the rest is the interaction.
         apart = self.resampled - self.resampled.mean(0)
         return float(np.nanvar(apart, 1, ddof=1).mean() / (self.runs - 1))
 
 
 def estimate(system: RunGroup, level: float = 0.95, seed: int = 12345) -> Estimate:
-    """The mean, with a percentile interval over sentences for one run and one over seeds and sentences for several."""
+    """Estimate the score of a system with a confidence interval.
+
+    Args:
+        system: Scores of the system's runs.
+        level: Confidence level.
+        seed: Seed of the draws of runs.
+
+    Returns:
+        The mean over runs. The interval of a single run is the percentile interval over sentences. The interval of
+        several runs is t's over seeds and sentences.
+    """
     mean = float(system.scores.mean())
     if system.runs == 1:
         low, high = np.nanquantile(system.resampled[0], [(1 - level) / 2, (1 + level) / 2])
         return Estimate(mean, float(low), float(high), None, 1)
+    # Compute t's interval over seeds and sentences.
     variance, freedom = _variance([system], system.drawn(np.random.default_rng(seed)))
     half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
     return Estimate(mean, mean - half, mean + half, float(system.scores.std(ddof=1)), system.runs)
 
 
 def difference(a: RunGroup, b: RunGroup, level: float = 0.95, seed: int = 12345) -> Difference:
-    """``a`` less ``b`` on the same resamples of sentences; p is two-sided (``sacrebleu_p`` is sacreBLEU's own).
+    """Test the difference between two systems on the same resamples of sentences.
 
-    Of one run each z = difference / sd of the resampled difference is held against the normal distribution, so that p
-    is not bounded by the number of resamples, as a share of them would be, and can be corrected for many pairs. So it
-    is of one run beside two, which tell too little of seeds: what is said then is said of these runs.
+    Two single runs: z = difference / sd of the resampled difference, compared with the normal distribution. This p is
+    not bounded by the number of resamples, as a share of resamples is, and can be corrected for many pairs.
+    (``sacrebleu_p`` is the test of sacreBLEU.) One run and two runs are tested in the same way, because two runs say
+    too little about seeds; the result holds for these runs only. All other pairs: t, as the module describes.
+
+    Args:
+        a: First system.
+        b: Second system.
+        level: Confidence level of the interval.
+        seed: Seed of the draws of runs.
+
+    Returns:
+        ``a`` minus ``b``; p is two-sided and not corrected.
     """
     random = np.random.default_rng(seed)
     d = float(a.scores.mean() - b.scores.mean())
     seeds = min(a.runs, b.runs) > 1 or max(a.runs, b.runs) > 2
+    # Resample the difference.
     drawn = a.drawn(random) - b.drawn(random) if seeds else a.resampled.mean(0) - b.resampled.mean(0)
+    # Test these runs only, with z.
     if not seeds:
         low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
         sd = float(np.nanstd(drawn, ddof=1))
         p = float(2 * stats.norm.sf(abs(d) / sd)) if sd > 0 else float(d == 0)
         return Difference(a.name, b.name, d, float(low), float(high), p, p, False)
+    # Test the configurations, with t.
     variance, freedom = _variance([a, b], drawn)
     half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
     t = abs(d) / np.sqrt(variance) if variance > 0 else np.inf if d else 0.0
@@ -158,8 +213,14 @@ def difference(a: RunGroup, b: RunGroup, level: float = 0.95, seed: int = 12345)
 
 
 def sacrebleu_p(a: RunGroup, b: RunGroup) -> float:
-    """sacreBLEU's paired bootstrap of one run each: the share of resamples whose absolute difference exceeds its mean
-    by more than the true one. For differences that are not small its p is one-sided.
+    """Return p of sacreBLEU's paired bootstrap for two single runs.
+
+    p is the share of resamples whose absolute difference exceeds the mean absolute difference by more than the absolute
+    difference on all records. Unless the difference is small, this p is one-sided.
+
+    Args:
+        a: First system, of one run.
+        b: Second system, of one run.
     """
     apart = np.abs(a.resampled[0] - b.resampled[0])
     real = abs(float(a.scores[0] - b.scores[0]))
@@ -168,28 +229,49 @@ def sacrebleu_p(a: RunGroup, b: RunGroup) -> float:
 
 @dataclass(frozen=True)
 class Randomiser:
-    """Approximate randomisation (Riezler & Maxwell 2005, W05-0908): in each trial the outputs of each record change
-    sides between two systems by chance; the same sides for every pair.
+    """Approximate randomisation (Riezler & Maxwell 2005, W05-0908).
+
+    In each trial the two systems exchange their outputs of randomly chosen records. All pairs use the same trials.
     """
 
-    sides: Array  # (R, N) 1 where a record's outputs stay
+    sides: Array  # (R, N) 1 where the outputs of a record are not exchanged
 
     @staticmethod
     def of(records: int, trials: int = 1000, seed: int = 12345) -> Randomiser:
-        """Draw the sides as sacreBLEU does."""
+        """Draw the exchanged records as sacreBLEU does.
+
+        Args:
+            records: N.
+            trials: R.
+            seed: Seed of the random generator.
+        """
         return Randomiser(
             np.random.default_rng(seed).integers(2, size=(trials, records), dtype=bool).astype(np.float64)
         )
 
     def kept_sums(self, rows: Array) -> Array:
-        """(N, K) -> (R, K) sums over what stays, for ``p``."""
+        """Sum over the records that are not exchanged, for ``randomised_p``.
+
+        Args:
+            rows: Sums of each record (N, K).
+
+        Returns:
+            Sums in each trial (R, K).
+        """
         return self.sides @ rows
 
 
 def randomised_p(metric: str, a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
-    """The share of trials that differ as much as the two systems do; of each its sums (K,) and ``kept_sums`` (R, K)."""
+    """Return p of approximate randomisation: the share of trials whose difference is at least the real one.
+
+    Args:
+        metric: Name of the metric.
+        a: Sums of the first system over all records (K,), and its ``kept_sums`` (R, K).
+        b: The same for the second system.
+    """
     (all_a, stays_a), (all_b, stays_b) = a, b
     real = abs(float(resampling.score(metric, all_a) - resampling.score(metric, all_b)))
+    # Score both systems after the exchange.
     one = resampling.score(metric, stays_a + (all_b - stays_b))
     other = resampling.score(metric, (all_a - stays_a) + stays_b)
     return (1 + int((np.abs(one - other) >= real - 1e-9).sum())) / (1 + len(one))
@@ -203,7 +285,19 @@ def compare(
     correction: Correction = "holm",
     seed: int = 12345,
 ) -> list[Difference]:
-    """All pairs, or each system against ``baseline``; p corrected for their number."""
+    """Test all pairs of systems, or each system against ``baseline``.
+
+    Args:
+        systems: Systems on the same metric and the same resamples.
+        baseline: Name of the system that the others are tested against; None tests all pairs.
+        level: Confidence level of the intervals.
+        correction: Correction of p for the number of pairs.
+        seed: Seed of the draws of runs.
+
+    Returns:
+        The differences; in pairs with ``baseline`` it is the second system.
+    """
+    # Put the baseline second in its pairs.
     pairs = [(a, b) for a, b in combinations(systems, 2) if baseline in (None, a.name, b.name)]
     if baseline is not None:
         pairs = [(b, a) if a.name == baseline else (a, b) for a, b in pairs]
@@ -213,14 +307,21 @@ def compare(
 
 
 def corrected(p: Sequence[float], how: Correction = "holm") -> list[float]:
-    """p-values of m tests made together: ``bonferroni`` m p, ``holm`` max_{j <= i} (m - j) p_(j) in ascending order
-    from j = 0 (Holm 1979), both at most 1.
+    """Correct the p-values of m tests for multiple testing.
+
+    ``bonferroni``: m p. ``holm``: max_{j <= i} (m - j) p_(j) in ascending order from j = 0 (Holm 1979). Both are at
+    most 1.
+
+    Args:
+        p: The m p-values.
+        how: The correction; ``none`` returns ``p``.
     """
     values, m = np.asarray(p, np.float64), len(p)
     if how == "none":
         return values.tolist()
     if how == "bonferroni":
         return np.minimum(values * m, 1).tolist()
+    # Holm: correct in ascending order, and keep p monotonic.
     order = values.argsort(kind="stable")
     steps = np.minimum(np.maximum.accumulate(values[order] * (m - np.arange(m))), 1)
     found = np.empty(m)
@@ -229,10 +330,10 @@ def corrected(p: Sequence[float], how: Correction = "holm") -> list[float]:
 
 
 def _variance(systems: Sequence[RunGroup], drawn: Array) -> tuple[float, float]:
-    """V, and its degrees of freedom (Welch and Satterthwaite; sentences are many).
+    """Return V and its degrees of freedom (Welch and Satterthwaite; the number of sentences counts as infinite).
 
-    That of the joint resamples, less what they count of Var(ab) twice, and not less than that of the seeds. Where one
-    of two systems has one run, its seeds are taken to vary as the other's do; its own Var(ab) is in the resamples.
+    V is the variance of the joint resamples minus 2 Var(ab), and at least the variance of the seeds. A system with one
+    run is assumed to vary between seeds like the other system; its own Var(ab) is in the resamples.
     """
     several = [system for system in systems if system.runs > 1]
     of_seeds = [system.seed_variance / system.runs for system in several]
@@ -240,7 +341,7 @@ def _variance(systems: Sequence[RunGroup], drawn: Array) -> tuple[float, float]:
     if several and len(several) < len(systems):
         (other,) = several
         variance += max(0.0, other.seed_variance - other.interaction_variance * other.runs)
-        of_seeds = [other.seed_variance * (1 + 1 / other.runs)]  # one estimate tells of both
+        of_seeds = [other.seed_variance * (1 + 1 / other.runs)]  # one estimate serves both systems
     variance = max(variance, sum(system.seed_variance / system.runs for system in several))
     below = sum(part**2 / (system.runs - 1) for part, system in zip(of_seeds, several, strict=True))
     return variance, variance**2 / below if below > 0 else np.inf

@@ -1,1 +1,1 @@
-"""Outputs of a trained model: its inputs, the generator, attention maps, and the files of outputs."""
+"""Generation with a trained model: inputs, the generator, attention maps, and output files."""

@@ -1,6 +1,7 @@
-"""Where a model looked while it said something: for alignments, statistics and images.
+"""Attention maps of outputs, for alignments, statistics and plots.
 
-Shapes: T target pieces with ``</s>``, S source pieces with ``</s>``, H heads.
+Letters: T target pieces with ``</s>``, S source pieces with ``</s>`` (or cells of an image), H heads, J target words,
+I source words.
 """
 
 from __future__ import annotations
@@ -24,35 +25,49 @@ from seq2seq.metrics.words import merge, overlap
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, force
 
-MOST_WEIGHTS = 1 << 22  # of one head and layer, in one pass
+MOST_WEIGHTS = 1 << 22  # most attention weights of one head and layer in one pass
 
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """Where a model looked, piece by piece, while it said ``target``: as it was used, from one forced pass."""
+    """The attention of a model for one output, from one teacher-forced pass.
 
-    source: list[str]  # S pieces
-    target: list[str]  # T pieces; row t belongs to the step that predicts target[t]
-    source_words: list[int]  # the word each piece belongs to, -1 for specials
+    Attributes:
+        source: The S source pieces.
+        target: The T target pieces; row t of the weights belongs to the step that predicts ``target[t]``.
+        source_words: Index of the word of each source piece, -1 for special tokens.
+        target_words: Index of the word of each target piece, -1 for special tokens.
+        weights: {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": (H, T, T),
+            "sentinel.cross.L": (H, T, 1)} for each layer L.
+        layers: Cross-attention (T, S) of each layer, combined over heads.
+        sentences: Sentence of each source piece of a document.
+        copied: Probability that each target piece was copied, given that it is the output (T,).
+        image: The image of a caption.
+        cells: Row and column of each cell in the grid of an image (S, 2).
+        extent: Height and width of the image in cells; the last cells may be partly padding. A clip has one row.
+        words: Words of the output, which ``target_words`` counts.
+    """
+
+    source: list[str]
+    target: list[str]
+    source_words: list[int]
     target_words: list[int]
-    weights: dict[
-        str, NDArray[np.float32]
-    ]  # {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": ..., "sentinel.cross.L": (H, T, 1)}
-    layers: list[NDArray[np.float32]]  # (T, S) the cross-attention of each layer, summed up over heads
-    sentences: list[int] = field(default_factory=list)  # of a document: the sentence of each source piece
-    copied: NDArray[np.float32] | None = None  # (T,) the probability that a piece was copied, given that it was said
-    image: ImageFile | None = None  # of a caption
-    cells: NDArray[np.int64] | None = None  # (S, 2) the row and column of each cell of the image's grid,
-    extent: tuple[float, ...] = ()  # and how many there are room for: the last may be part padding; a clip is one row
-    words: list[str] = field(default_factory=list)  # what was said; ``target_words`` counts in them
+    weights: dict[str, NDArray[np.float32]]
+    layers: list[NDArray[np.float32]]
+    sentences: list[int] = field(default_factory=list)
+    copied: NDArray[np.float32] | None = None
+    image: ImageFile | None = None
+    cells: NDArray[np.int64] | None = None
+    extent: tuple[float, ...] = ()
+    words: list[str] = field(default_factory=list)
 
     @property
     def alignment(self) -> NDArray[np.float32]:
-        """Return the alignment of the last layer, (T, S)."""
+        """The alignment (T, S) of the last layer."""
         return self.layers[-1]
 
     def copied_words(self) -> list[float]:
-        """Return the mean of ``copied`` over the pieces of each target word; empty where the model does not copy."""
+        """Return the mean copy probability of each target word; empty where the model does not copy."""
         if self.copied is None:
             return []
         shares = merge(self.copied[:, None], [0], self.target_words)  # (J, 1)
@@ -60,23 +75,30 @@ class AttentionMap:
 
     @property
     def sentinels(self) -> dict[str, NDArray[np.float32]]:
-        """Return {"cross.L": (H, T)}: the mass that did not go to the source, of a mechanism with a sentinel."""
+        """The attention on the sentinel, {"cross.L": (H, T)}; empty for mechanisms without one."""
         return {n.removeprefix(SENTINEL): w[..., 0] for n, w in self.weights.items() if n.startswith(SENTINEL)}
 
     def links(self, rows: str = "predicted") -> frozenset[Link]:
-        """Return (source word, target word) for each target word: ``seq2seq.metrics.alignment.align``."""
+        """Link each target word with a source word (``seq2seq.metrics.alignment.align``).
+
+        Args:
+            rows: The word that a row is about, ``predicted`` or ``input`` (see ``align``).
+
+        Returns:
+            Pairs (source word, target word).
+        """
         return align(self.alignment, self.source_words, self.target_words, rows=rows)
 
     def statistics(self) -> dict[str, float]:
-        """Return entropy, coverage, ... of the last cross layer: ``seq2seq.metrics.attention.statistics``."""
+        """Return entropy, coverage and so on of the last cross layer (``seq2seq.metrics.attention.statistics``)."""
         found = statistics(self.weights[self.last], self.sentinels.get(self.last))
         if self.image is not None and self.image.images.frames is None:
-            del found["monotonicity"]  # cells of a grid follow each other in no order
+            del found["monotonicity"]  # the cells of a grid have no order
         return found
 
     @property
     def last(self) -> str:
-        """Return the name of the last cross layer."""
+        """The name of the last cross layer."""
         return max((name for name in self.weights if name.startswith("cross.")), key=lambda name: int(name[6:]))
 
     def crossing(self) -> AttentionMap:
@@ -84,12 +106,13 @@ class AttentionMap:
         return replace(self, weights={name: weights for name, weights in self.weights.items() if "cross." in name})
 
     def to_record(self, place: int, reference: Array | None = None) -> AttentionRecord:
-        """Return what is kept for comparison.
+        """Return the record that is stored for comparisons.
 
         Args:
-            place: The index of the record.
-            reference: ``between_words`` of its reference.
+            place: Index of the record in its split.
+            reference: ``between_words`` of the reference (J, I).
         """
+        # An image has cells in place of source pieces.
         image = self.cells is not None
         return AttentionRecord(
             place,
@@ -106,21 +129,38 @@ class AttentionMap:
         )
 
     def between_words(self, source: str, target: str) -> Array:
-        """Return the alignment (J, I) between words split at spaces, or (J, S) where the source is an image."""
+        """Return the alignment between words, which are split at spaces.
+
+        Args:
+            source: Text of the source; an image ignores it.
+            target: Text of the target.
+
+        Returns:
+            Weights (J, I), or (J, S) for an image.
+        """
+        # The cells of an image are not merged.
         places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
         return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
 
 
 def _words(text: str) -> list[str]:
-    """Return words as ``target_words`` counts them: between spaces, whatever else is white."""
+    """Split a text at spaces, but not at other white space, as ``target_words`` counts words."""
     return text.split(" ") if text else []
 
 
 def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
-    """Yield the attention of teacher-forced passes over a chosen output for each sentence of ``batch``.
+    """Yield the attention of teacher-forced passes over one output for each sentence of a batch.
 
-    Where sentences are long, few go into one pass: what all layers attended to would not fit in memory.
+    Args:
+        model: The model.
+        codec: Tokenizers of the model.
+        batch: B sentences.
+        chosen: The output of each sentence.
+
+    Yields:
+        One map for each sentence, in their order.
     """
+    # Limit the sentences of a pass: the weights of all layers must fit in memory.
     target = 1 + max((len(one.tokens) for one in chosen), default=0)
     source = 1 if batch.source is None else batch.source.shape[1]
     size = max(1, MOST_WEIGHTS // (target * (target + source)))
@@ -131,10 +171,13 @@ def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[
 
 
 def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
+    """Yield the attention of one teacher-forced pass."""
     for row, forced in enumerate(force(model, batch, chosen)):
+        # Read the pieces and the words.
         oov, size = batch.words(row), len(forced.positions)
         pieces, words = codec.read(batch, row, size)
         target = [*chosen[row].tokens, EOS]
+        # Read the grid of an image; a clip becomes a grid of one row.
         shown = batch.images
         image = None if shown is None else codec.input(shown.files[int(shown.rows[row])]).image
         cells, extent = forced.positions.cpu().numpy(), forced.extent.tolist()
@@ -143,6 +186,7 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
         elif shown is not None:
             pixels = shown.sizes[shown.rows[row], 1:].tolist()
             extent = list(model.encoder.grid_extent(*pixels))
+        # Convert the weights to arrays.
         cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
         yield AttentionMap(
             pieces,

@@ -1,4 +1,4 @@
-"""A trained model at work: ``seq2seq.load(RUN).generate(inputs, return_attention=True)``."""
+"""Generation with a trained model: ``seq2seq.load(RUN).generate(inputs, return_attention=True)``."""
 
 from __future__ import annotations
 
@@ -27,49 +27,57 @@ from seq2seq.search import Hypothesis, Search
 
 @dataclass(frozen=True)
 class Output:
-    """One of the texts that search found for an input; ``score`` ranks it, ``log_prob`` is log p(text | input)."""
+    """One hypothesis of the search for an input, as text."""
 
     text: str
-    score: float
-    log_prob: float
-    finished: bool  # False where the length limit ended it
+    score: float  # the score that ranks hypotheses
+    log_prob: float  # log p(text | input)
+    finished: bool  # False where the length limit stopped it
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What became of one input: ``outputs``, best first, and the attention of the best one where asked for."""
+    """The outputs for one input."""
 
-    source: str
-    outputs: list[Output]
-    attention: AttentionMap | None = None
-    copied: list[float] = field(default_factory=list)  # for each word of the best, if asked for: how surely copied
+    source: str  # the input
+    outputs: list[Output]  # best first; none for an empty input
+    attention: AttentionMap | None = None  # of the best output, if requested
+    copied: list[float] = field(default_factory=list)  # copy probability of each word of the best output, if requested
 
     @property
     def text(self) -> str:
-        """Return the best output; empty for an empty input."""
+        """The best output; empty for an empty input."""
         return self.outputs[0].text if self.outputs else ""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with its tokenizers and the config it was trained by."""
+    """A trained model with its tokenizers and its config."""
 
     model: Seq2Seq
-    codec: Codec
-    config: DictConfig
+    codec: Codec  # its tokenizers
+    config: DictConfig  # config of the run
     path: Path  # the checkpoint
     device: torch.device
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> TrainedModel:
-        """Open a run directory, a model's folder or its model.safetensors."""
+        """Load a trained model.
+
+        Args:
+            path: A run directory, the directory of a model, or its model.safetensors.
+            device: Name of the device; ``auto`` is a GPU where there is one.
+
+        Raises:
+            UserError: There is no valid model, or the device cannot be used.
+        """
         where = choose(device)
         opened = checkpoint.load(path)
         return cls(opened.model().to(where), opened.codec, opened.config, opened.path, where)
 
     @cached_property
     def run(self) -> Path:
-        """Return the directory of the run."""
+        """The directory of the run."""
         return checkpoint.run_of(self.path)
 
     def generate(
@@ -82,11 +90,20 @@ class TrainedModel:
         first: int = 0,
         **decoding: Any,
     ) -> list[Generation]:
-        """Return one ``Generation`` for each input (a text, or the file of an image), in their order.
+        """Generate outputs for inputs.
 
-        ``max_tokens`` and ``first`` as for ``stream``. ``search`` is how; without it, the run's own way with
-        ``decoding`` changed (``beam_size=5``, ``n_best=3``).
+        Args:
+            inputs: One input or several: texts, or files of images.
+            return_attention: Whether to return the attention of the best outputs.
+            search: The search to use; None is the search of the run.
+            max_tokens: Most source tokens in a batch, with padding.
+            first: Index of the first input among all inputs of a job; sampling depends on it.
+            **decoding: Options that replace those of the run if ``search`` is None (``beam_size=5``, ``n_best=3``).
+
+        Returns:
+            One generation for each input, in their order.
         """
+        # Inputs that are skipped keep an empty generation.
         texts = [str(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
         found = [Generation(text, []) for text in texts]
         search = self.search(**decoding) if search is None else search
@@ -96,7 +113,11 @@ class TrainedModel:
         return found
 
     def search(self, **decoding: Any) -> Search:
-        """Return the run's way to decode, with some options changed."""
+        """Build the search of the run, with some options replaced.
+
+        Args:
+            **decoding: Options of ``decoding`` and their values.
+        """
         node = {**plain(self.config.decoding), **decoding}
         check_nodes("decoding", node)
         search = build_node(OmegaConf.create({"decoding": node}).decoding)
@@ -112,16 +133,27 @@ class TrainedModel:
         max_tokens: int = 4096,
         first: int = 0,
     ) -> Iterator[tuple[int, Generation]]:
-        """Yield (index in ``texts``, generation), batch by batch, longest first; empty texts are passed over.
+        """Generate outputs batch by batch, with the longest inputs first.
 
-        ``first`` is the place of ``texts[0]`` among all inputs: sampling draws by it.
+        Args:
+            texts: Inputs: texts, or files of images.
+            search: The search.
+            return_attention: Whether to return the attention of the best outputs.
+            max_tokens: Most source tokens in a batch, with padding.
+            first: Index of ``texts[0]`` among all inputs of a job; sampling depends on it.
+
+        Yields:
+            (index in ``texts``, generation); empty texts and texts with errors are skipped.
         """
         for batch in batches_of(texts, self.codec, max_tokens, first=first, report=Report("input")):
+            # Search for the best outputs; sampling needs the index among all inputs.
             input_indices = batch.index.tolist()
             batch = replace(batch, index=batch.index + first).to(self.device)
             found = search(self.model, batch)
+            # Run the model over the best outputs again, to get their attention.
             best = [hypotheses[0] for hypotheses in found]
             maps = self.attention(batch, best) if return_attention else repeat(None, len(best))
+            # Convert the hypotheses to texts.
             for row, (input_index, hypotheses, map_of_input) in enumerate(zip(input_indices, found, maps, strict=True)):
                 oov = batch.words(row)
                 copied = map_of_input.copied_words() if map_of_input else []
@@ -133,19 +165,32 @@ class TrainedModel:
                 )
 
     def attention(self, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
-        """Return the attention of one teacher-forced pass over a chosen output for each sentence of ``batch``."""
+        """Return the attention maps of one output for each sentence (``attention_maps``).
+
+        Args:
+            batch: The sentences.
+            chosen: The output of each sentence.
+        """
         return attention_maps(self.model, self.codec, batch, chosen)
 
     def _output(self, found: Hypothesis, oov: Sequence[str]) -> Output:
+        """Convert a hypothesis to text; ``oov`` are the source words outside the vocabulary."""
         return Output(self.codec.text(found.tokens, oov), found.score, found.log_prob, found.finished)
 
 
 def choose(device: str) -> torch.device:
-    """Return the device by its name; ``auto`` is a GPU where there is one."""
+    """Return the device with a name.
+
+    Args:
+        device: Name such as ``cpu`` or ``cuda:0``; ``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: The device cannot be used.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={device} can't be used here: {str(error).splitlines()[0]}") from error
+        raise UserError(f"device={device} cannot be used: {str(error).splitlines()[0]}") from error
     return torch.device(device)

@@ -1,4 +1,4 @@
-"""New inputs of a trained model: lines of text, documents, or images, from stdin, files and folders."""
+"""Inputs for generation: lines of text, documents or images, from stdin, files and directories."""
 
 from __future__ import annotations
 
@@ -24,27 +24,33 @@ from seq2seq.files.text import prompted, read_lines, stdin_lines, usable
 log = logging.getLogger(__name__)
 
 NamedInput = tuple[str, str]
-"""(name, source): the file or the row that the source is of, empty for a line, and what the model reads."""
+"""(name, source): the file or the row of the source, empty for a line of text; and the source as the model reads it."""
 LISTS = (".txt", ".list")
+"""Suffixes of files with one path of an image per line."""
 
 
 def read_sentences(path: str | None, *, interactive: bool = False) -> Iterator[NamedInput]:
-    """Yield the lines of a text file; None is stdin."""
+    """Return the lines of a text file.
+
+    Args:
+        path: The file; None is stdin.
+        interactive: Whether a person types the lines.
+    """
     lines = prompted() if interactive else stdin_lines() if path is None else read_lines(path)
     return (("", usable(line, f"{path or 'stdin'}:{number}")) for number, line in enumerate(lines, 1))
 
 
 def read_documents(path: str | None, columns: Columns, *, interactive: bool = False) -> Iterator[NamedInput]:
-    """Yield documents with a sentence a line, one at a time: only what is asked for is in memory.
+    """Return documents with one sentence per line. They are read one at a time, so that only one is in memory.
 
-    A row, or a file of several, that cannot be used gives an empty document, so that outputs keep to the order of their
-    inputs, and a warning.
+    An invalid row, or an invalid file of a directory, gives a warning and an empty document, so that the outputs keep
+    the order of the inputs.
 
     Args:
-        path: A text file, which is one document, a folder of ``.txt`` files, or a ``.jsonl`` file whose rows have a
-            source; None is stdin, one document.
-        columns: Where a row has its source, and how sentences are told apart (``columns_of``).
-        interactive: Whether a person types a document a line.
+        path: A text file with one document, a directory of ``.txt`` files, or a ``.jsonl`` file with one document per
+            row; None is stdin with one document.
+        columns: Columns of the source and rules to split sentences (``columns_of``).
+        interactive: Whether a person types the documents, one per line.
     """
     if interactive:
         return (("", columns.document(line)) for line in prompted())
@@ -52,12 +58,15 @@ def read_documents(path: str | None, columns: Columns, *, interactive: bool = Fa
 
 
 def read_images(path: str | None, *, interactive: bool = False) -> Iterator[str]:
-    """Return the paths of images, in the order of their names.
+    """Return the paths of images. Those of a directory or a pattern are sorted by name.
 
     Args:
-        path: An image, a folder of them, a pattern (``photos/*.jpg``), or a ``.txt`` file with a path a line; None is
-            stdin, a path a line.
+        path: An image, a directory of images, a pattern (``photos/*.jpg``), or a ``.txt`` file with one path per line;
+            None is stdin with one path per line.
         interactive: Whether a person types the paths.
+
+    Raises:
+        UserError: There is no such file or no image.
     """
     if interactive:
         return prompted()
@@ -75,12 +84,17 @@ def read_images(path: str | None, *, interactive: bool = False) -> Iterator[str]
     else:
         raise UserError(f"{path}: no such file")
     if not found:
-        raise UserError(f"{path} has no images ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"{path} has no images; their names must end in {', '.join(sorted(SUFFIXES))}")
     return iter(found)
 
 
 def files_read(path: str | None, suffixes: Collection[str]) -> Iterator[str | Path]:
-    """Yield the files that are opened for ``path``: itself, those of a folder, or stdin where it is a file."""
+    """Yield the files that are read for a path: itself, the files of a directory, or stdin where it is a file.
+
+    Args:
+        path: A file or a directory; None is stdin.
+        suffixes: Suffixes of the files that are read in a directory.
+    """
     if path is None:
         if os.path.isfile("/dev/stdin"):
             yield "/dev/stdin"
@@ -91,11 +105,19 @@ def files_read(path: str | None, suffixes: Collection[str]) -> Iterator[str | Pa
 
 
 def columns_of(data: DictConfig) -> Columns:
-    """Return where a run's data have their sources, and how sentences are told apart."""
-    reader = plain(data.reader)  # described by a stored config, and never built
+    """Return the columns of a run's sources, and its rules to split sentences.
+
+    Args:
+        data: The ``data`` node of the run's config.
+
+    Raises:
+        UserError: An option of the node is invalid.
+    """
+    reader = plain(data.reader)  # a node of a stored config; the reader itself is not built
     for key in ("source", "target"):
         if not isinstance(data.get(key), str):
             raise UserError(f"data.{key}={data.get(key)}: must be the name of a column")
+    # Only readers of tables have rules for columns and sentences.
     kind = locate(reader.get("_target_", ""))
     if not (isinstance(kind, type) and issubclass(kind, Tabular)):
         return Columns([data.source], [data.target])
@@ -105,6 +127,7 @@ def columns_of(data: DictConfig) -> Columns:
 
 
 def _documents(path: str | None, columns: Columns) -> Iterator[NamedInput]:
+    """Yield the documents of stdin, a file or a directory."""
     if path is None:
         yield "stdin", columns.document(usable("\n".join(stdin_lines()), "stdin"))
         return
@@ -117,7 +140,8 @@ def _documents(path: str | None, columns: Columns) -> Iterator[NamedInput]:
         return
     files = sorted(place.glob("*.txt"))
     if not files:
-        raise UserError(f"{path} has no .txt files to summarise")
+        raise UserError(f"{path} has no .txt files; put each document in one")
+    # An invalid file must not stop the others.
     for file in files:
         try:
             text = _document(file, columns)
@@ -128,10 +152,12 @@ def _documents(path: str | None, columns: Columns) -> Iterator[NamedInput]:
 
 
 def _document(file: Path, columns: Columns) -> str:
+    """Read the document in a text file."""
     return columns.document(usable("\n".join(read_lines(file)), str(file)))
 
 
 def _rows(path: Path, columns: Columns) -> Iterator[NamedInput]:
+    """Yield the documents in the rows of a ``.jsonl`` file."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     entries = ((f"{path.name}:{number}", entry) for number, entry in jsonl(path))

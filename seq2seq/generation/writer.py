@@ -1,4 +1,4 @@
-"""What generation leaves: lines of text or JSON, and word links; in the order of the inputs."""
+"""Output files of generation: texts or JSON, and word links, in the order of the inputs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,23 @@ from seq2seq.metrics.links import Link, to_pharaoh
 
 
 def format_of(output: str | Path | None, format: str | None) -> str:
-    """Return the ``format`` that was chosen, or that of ``output``'s name: text or jsonl."""
+    """Return the format of the outputs, text or jsonl.
+
+    Args:
+        output: The output file; None is stdout.
+        format: The chosen format; None chooses by the name of ``output``.
+    """
     return format or ("jsonl" if output is not None and Path(output).suffix == ".jsonl" else "text")
 
 
 class OutputWriter:
-    """Writes each generation to ``output`` (stdout if None), and its links to ``alignments``.
+    """Writer of generations and of their word links; a context manager that opens the files.
 
-    ``format`` is text (the best output, a line an input) or jsonl (see ``json_line``); None goes by ``output``'s name.
-    ``mark_copied`` puts the words of a text that were copied in [brackets].
+    Args:
+        output: File for the generations; None is stdout.
+        format: text (the best output, one line per input) or jsonl (``json_line``); None chooses by ``output``.
+        alignments: File for the word links; None writes none.
+        mark_copied: Whether to put copied words in [brackets]; for text only.
     """
 
     def __init__(
@@ -47,7 +55,18 @@ class OutputWriter:
     def write(
         self, generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any
     ) -> None:
-        """Write one; they come in the inputs' order. ``more`` goes into the JSON."""
+        """Write one generation and its word links.
+
+        Args:
+            generation: The next generation, in the order of the inputs.
+            statistics: Statistics of its attention.
+            links: Its word links.
+            **more: More fields of the JSON object.
+
+        Raises:
+            UserError: The disk is full.
+        """
+        # Format the line.
         if self.format == "jsonl":
             line = json_line(generation, statistics, links, **more)
         else:
@@ -57,20 +76,22 @@ class OutputWriter:
                 pairs = zip(words, generation.copied, strict=True)
                 text = " ".join(f"[{word}]" if share > 0.5 else word for word, share in pairs)
             line = " ".join(text.splitlines()) + "\n"
+        # Write the line and the links, where there are files for them.
         for place, text in enumerate((line, to_pharaoh(links) + "\n")):
             if (file := self._files[place]) is not None:
                 with self._told(place):
                     file.write(text)
 
     def flush(self) -> None:
-        """Hand over what was written so far."""
+        """Flush all open files."""
         for place, file in enumerate(self._files):
             if file is not None:
                 with self._told(place):
                     file.flush()
 
     def __enter__(self) -> OutputWriter:
-        with ExitStack() as stack:  # of two files that open both or none
+        """Open the files: both or none."""
+        with ExitStack() as stack:
             self._files = [None if path is None else stack.enter_context(growing(path)) for path in self._paths]
             self._stack = stack.pop_all()
         if self._paths[0] is None:
@@ -80,11 +101,12 @@ class OutputWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close all open files."""
         self._stack.__exit__(kind, error, trace)
 
     @contextmanager
     def _told(self, place: int) -> Iterator[None]:
-        """Name the file that a full disk did not take."""
+        """Name the file in the error of a full disk."""
         try:
             yield
         except OSError as error:
@@ -94,15 +116,16 @@ class OutputWriter:
 
 
 def check_outputs(outputs: Mapping[str, str | Path], inputs: Iterable[tuple[str, str | Path]]) -> None:
-    """Refuse to write over what is read, or two outputs into one file, whatever names they go by.
+    """Refuse to overwrite an input, or to write two outputs to one file, also under different names of a file.
 
     Args:
         outputs: {option: the file or the directory that it names}.
-        inputs: (option, file) of everything that is read.
+        inputs: (option, file) for each input.
 
     Raises:
-        UserError: Nothing has been opened.
+        UserError: Two of them are the same file. No file has been opened.
     """
+    # Compare the outputs with each other, and then with the inputs.
     for (option, path), (other, beside) in combinations(outputs.items(), 2):
         if is_same(path, beside) and not _is_device(path):
             raise UserError(f"{option}={path} is also {other}={beside}; choose another file for one of them")
@@ -113,12 +136,19 @@ def check_outputs(outputs: Mapping[str, str | Path], inputs: Iterable[tuple[str,
 
 
 def _is_device(path: str | Path) -> bool:
-    """Whether it is a terminal, a pipe or the like, which can be read and written at once."""
+    """Return whether a path is a terminal, a pipe or the like, which can be an input and an output at the same time."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def json_line(generation: Generation, statistics: Mapping[str, float], links: Collection[Link], **more: Any) -> str:
-    """Return a generation as a JSON object: the best hypothesis, all of them, word links, how attention behaved."""
+    """Return a generation as a line with a JSON object.
+
+    Args:
+        generation: The outputs for one input.
+        statistics: Statistics of the attention.
+        links: Word links of the best output.
+        **more: More fields.
+    """
     best = generation.outputs[0] if generation.outputs else None
     copied = {"copied": generation.copied} if generation.copied else {}
     entry = {

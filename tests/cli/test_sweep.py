@@ -87,7 +87,7 @@ def test_a_job_that_is_at_work_already_is_skipped(base: Path, first: subprocess.
     with held(base / "sweep" / "0"):
         done = swept(base, "attention=multi_head", "attention.heads=1,2")
     assert done.returncode == 0, done.stderr
-    assert f"skipped: {base / 'sweep' / '0'} is at work" in done.stderr
+    assert f"skipped: {base / 'sweep' / '0'} is in use" in done.stderr
     assert not results.exists() and not (base / "sweep" / "0" / "failed.txt").exists()
     results.write_text(kept)
 

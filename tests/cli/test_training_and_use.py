@@ -165,7 +165,7 @@ def test_every_experiment_could_be_trained(name: str) -> None:
 
 
 def test_results_are_never_written_over(run: Path) -> None:
-    with pytest.raises(UserError, match="already holds a run"):
+    with pytest.raises(UserError, match="already holds a finished run"):
         train.train(composed("train", "logger=csv"), run)
     with pytest.raises(UserError, match=r"is finished .*: training\.init_from=.* trains on"):
         train.check(composed("resume", f"resume={run}", "trainer.max_steps=5"))
@@ -214,9 +214,9 @@ def test_checkpoints_open_from_run_file_and_elsewhere(run: Path, tmp_path: Path)
 
 
 def test_what_serves_to_go_on_is_no_model(run: Path) -> None:
-    with pytest.raises(UserError, match=r"last\.ckpt serves resume= alone"):
+    with pytest.raises(UserError, match=r"last\.ckpt is only for resume="):
         seq2seq.load(run / "checkpoints" / "last.ckpt")
-    with pytest.raises(UserError, match="holds weights alone: resume=RUN"):
+    with pytest.raises(UserError, match="holds only weights; give the run directory"):
         train.check(composed("resume", f"resume={run / 'checkpoints' / 'model.safetensors'}"))
 
 
@@ -354,7 +354,7 @@ FILES = {"source_file": "new.en", "target_file": "new.toy", "alignment": "gold.j
         (["source_file=x"], "source_file and target_file go together"),
         (["alignment=/nowhere", "split=null"], "/nowhere"),
         (["split=holdout"], "holdout"),
-        (["device=tpu9"], "device=tpu9 can't be used here"),
+        (["device=tpu9"], "device=tpu9 cannot be used"),
     ],
 )
 def test_evaluation_refuses_in_one_line_and_leaves_nothing(copy: Path, options: list[str], message: str) -> None:

@@ -79,7 +79,7 @@ def test_packs_stand_beside_runs(sweep: Path, packed: Path, original: dict[str, 
     other.unlink()
     assert_close(original, compared(f"[{mixed},{sweep / '3'},{sweep / '4'}]", tmp_path / "report"))
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert "There are no examples of rnn additive: a pack holds no texts and no attention maps." in page
+    assert "No examples of rnn additive: a pack holds no texts and no attention maps." in page
 
 
 def test_slices_and_curves_are_those_of_the_runs(sweep: Path, packed: Path) -> None:
@@ -119,14 +119,14 @@ def test_a_run_that_was_changed_stays_known_as_such(
     folder = compare(f"runs={changed}", f"pack={tmp_path / 'packs'}")
     caplog.clear()
     packs.find([folder], "test")
-    assert "metrics.csv of its run was changed after it was written" in caplog.text
+    assert "the run's metrics.csv was changed after it was written" in caplog.text
 
 
 def test_a_run_and_its_pack_are_one(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = compare(f"runs={run}", f"pack={tmp_path / 'packs'}")
     found = compared(f"[{run},{folder}]", tmp_path / "report")
     assert list(found["datasets"]["toy_translation"]["runs"].values()) == [1]
-    assert "is the same configuration and seed" in capsys.readouterr().out
+    assert "is a later run of the same configuration and seed" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_other_test_sets_are_refused_without_their_texts(run: Path, tmp_path: Pa
         (tmp_path / f"{number}{packs.SUFFIX}").write_bytes(item.content)
         loaded.append(packs.load(tmp_path / f"{number}{packs.SUFFIX}", "test"))
     for runs in (loaded, [read(run, "test"), loaded[1]]):
-        with pytest.raises(UserError, match=r"a reference of record 4 is another \(texts are not in a pack\)"):
+        with pytest.raises(UserError, match=r"a reference of record 4 differs \(a pack holds no texts\)"):
             check(runs, "bleu")
     with pytest.raises(UserError, match="a reference of record 4 is '"):
         check([read(run, "test"), read(other, "test")], "bleu")
@@ -220,7 +220,7 @@ def test_a_limit_rounds_floats_and_keeps_figures(run: Path, tmp_path: Path) -> N
         if ours is not None and theirs is not None:
             assert theirs.sum(0) == pytest.approx(ours.sum(0), rel=1e-12, abs=1e-12), metric
             assert theirs == pytest.approx(ours, rel=1e-2, abs=1e-3), metric
-    with pytest.raises(UserError, match=r"over pack_size=1: its test set has 6 records; set pack_size=\d"):
+    with pytest.raises(UserError, match=r"needs \d kB for 6 records, more than pack_size=1; set pack_size=\d"):
         packing.pack(run, 1000)
 
 
@@ -279,7 +279,7 @@ def test_what_is_refused(run: Path, packed: Path, tmp_path: Path) -> None:
         (f"runs={run}", f"pack={tmp_path / 'file'}"): "is a file; packs are files in a folder",
         (f"runs={packed}", f"pack={tmp_path / 'a'}"): "holds packs only, which need not be packed again",
         (f"pack={tmp_path / 'a'}",): "runs: name the runs or sweeps to keep",
-        (f"runs={tmp_path}", f"pack={tmp_path / 'a'}"): "no results.json in or below",
+        (f"runs={tmp_path}", f"pack={tmp_path / 'a'}"): "has no results.json at or below it",
         (f"runs={packed}", "split=valid", f"output={tmp_path / 'r'}"): "has no results of split 'valid'; it has: test",
         (f"runs={packed}", f"outputs.x={tmp_path / 'file'}", f"output={tmp_path / 'r'}"): "references=FILE is needed",
     }.items():

@@ -193,6 +193,6 @@ def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share:
 def test_weights_of_another_size_are_refused_in_one_line(run: Path, tmp_path: Path) -> None:
     lines = [f"training.init_from={run}", "model.dim=12", "logger=csv", f"data.cache={tmp_path}"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
-    with pytest.raises(UserError, match="the weights don't fit the config: size mismatch") as refused:
+    with pytest.raises(UserError, match="the weights do not fit the config: size mismatch") as refused:
         train.train(config, tmp_path / "second")
     assert "\n" not in str(refused.value)
