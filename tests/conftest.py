@@ -6,12 +6,14 @@ import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="offline", OMP_NUM_THREADS="1")
 
+import copy
 import gc
 import logging
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,6 +76,28 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "cache", lambda: str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def conf_parsed_once() -> Iterator[None]:
+    """Parse each file of ``conf`` once, not anew for each config that is composed of it."""
+    from omegaconf import OmegaConf
+
+    from seq2seq.config.instantiate import CONF
+
+    load, parsed = OmegaConf.load, {}
+
+    def load_once(file: Any) -> Any:
+        name = str(getattr(file, "name", file))
+        if not name.startswith(f"{CONF}{os.sep}"):
+            return load(file)
+        if name not in parsed:
+            parsed[name] = load(file)
+        return copy.deepcopy(parsed[name])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", load_once)
+        yield
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
