@@ -151,14 +151,23 @@ def train_five(base: Path) -> None:
         OmegaConf.save(OmegaConf.create(typed), run / ".hydra" / "overrides.yaml")
 
 
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
+@contextmanager
+def logging_kept() -> Iterator[None]:
     """Put the logging of this process back, which a command that runs in it configures."""
     root = logging.getLogger()
     level, handlers, filters = root.level, list(root.handlers), list(root.filters)
     levels = {name: logging.getLogger(name).level for name in ("hydra", "lightning.pytorch", "seq2seq")}
-    yield
-    root.setLevel(level)
-    root.handlers[:], root.filters[:] = handlers, filters
-    for name, former in levels.items():
-        logging.getLogger(name).setLevel(former)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:], root.filters[:] = handlers, filters
+        for name, former in levels.items():
+            logging.getLogger(name).setLevel(former)
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """``logging_kept`` around a test."""
+    with logging_kept():
+        yield

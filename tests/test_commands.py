@@ -174,8 +174,7 @@ def test_help_needs_no_torch(name: str, word: str) -> None:
 
 
 def test_a_mistake_is_one_line_on_stderr_and_leaves_no_directory(tmp_path: Path) -> None:
-    line = [sys.executable, "train.py", "encoder.dropot=0.1", f"hydra.run.dir={tmp_path / 'run'}"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = commands.run("train.py", "encoder.dropot=0.1", f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("train.py: encoder.dropot") and done.stderr.count("\n") == 1
