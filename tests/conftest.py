@@ -139,7 +139,7 @@ def train_five(base: Path) -> None:
     for number, (model, attention, seed) in enumerate([*jobs, ("transformer", "multi_head", 1)]):
         own = [option for option in TINY if model == "rnn" or not option.startswith("model.embedding_dim")]
         chosen = [f"model={model}", f"attention={attention}", f"seed={seed}"]
-        beside = ["training.faithfulness_examples=2", f"data.cache={base / 'cache'}"]
+        beside = ["training.num_plots=0", "training.faithfulness_examples=2", f"data.cache={base / 'cache'}"]
         options = [hydra_app.as_override(option) for option in [*chosen, *own, *beside]]
         (config,) = hydra_app.compose("train", options)
         run = base / "multirun" / str(number)
