@@ -1,8 +1,9 @@
-"""The commands in processes of their own, as a shell starts them, without the seconds that their imports take."""
+"""The commands as a shell starts them, without the seconds that their imports take: in other processes or here."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import os
 import runpy
@@ -26,6 +27,29 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         process.join()
         code = process.exitcode if process.exitcode is not None else -1
         return subprocess.CompletedProcess([script, *arguments], code, out.read_text(), err.read_text())
+
+
+def train_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Do what ``python train.py ARGUMENTS`` does, in this process and its directory: nothing is forked."""
+    import pytest  # here, so that a fork does not import them
+    from hydra.core.global_hydra import GlobalHydra
+
+    import train
+    from seq2seq.cli import hydra_app
+    from tests.conftest import logging_kept
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    GlobalHydra.instance().clear()
+    with pytest.MonkeyPatch.context() as patch, logging_kept():
+        patch.setattr(sys, "argv", ["train.py", *arguments])
+        patch.setenv("HYDRA_FULL_ERROR", "0")
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                hydra_app.run(train.train, "train", train.check)
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else 1
+                print(ended.code, file=sys.stderr)  # as the interpreter does in the end
+    return subprocess.CompletedProcess(["train.py", *arguments], code, out.getvalue(), err.getvalue())
 
 
 def _main(line: list[str], out: Path, err: Path) -> None:

@@ -6,12 +6,14 @@ import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="offline", OMP_NUM_THREADS="1")
 
+import copy
 import gc
 import logging
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,6 +78,28 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def conf_parsed_once() -> Iterator[None]:
+    """Parse each file of ``conf`` once, not anew for each config that is composed of it."""
+    from omegaconf import OmegaConf
+
+    from seq2seq.config.instantiate import CONF
+
+    load, parsed = OmegaConf.load, {}
+
+    def load_once(file: Any) -> Any:
+        name = str(getattr(file, "name", file))
+        if not name.startswith(f"{CONF}{os.sep}"):
+            return load(file)
+        if name not in parsed:
+            parsed[name] = load(file)
+        return copy.deepcopy(parsed[name])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", load_once)
+        yield
+
+
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """The folder that ``make`` fills: once, whichever of the workers needs it first."""
     base = tmp_path_factory.getbasetemp()
@@ -115,7 +139,7 @@ def train_five(base: Path) -> None:
     for number, (model, attention, seed) in enumerate([*jobs, ("transformer", "multi_head", 1)]):
         own = [option for option in TINY if model == "rnn" or not option.startswith("model.embedding_dim")]
         chosen = [f"model={model}", f"attention={attention}", f"seed={seed}"]
-        beside = ["training.faithfulness_examples=2", f"data.cache={base / 'cache'}"]
+        beside = ["training.num_plots=0", "training.faithfulness_examples=2", f"data.cache={base / 'cache'}"]
         options = [hydra_app.as_override(option) for option in [*chosen, *own, *beside]]
         (config,) = hydra_app.compose("train", options)
         run = base / "multirun" / str(number)
@@ -127,14 +151,23 @@ def train_five(base: Path) -> None:
         OmegaConf.save(OmegaConf.create(typed), run / ".hydra" / "overrides.yaml")
 
 
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
+@contextmanager
+def logging_kept() -> Iterator[None]:
     """Put the logging of this process back, which a command that runs in it configures."""
     root = logging.getLogger()
     level, handlers, filters = root.level, list(root.handlers), list(root.filters)
     levels = {name: logging.getLogger(name).level for name in ("hydra", "lightning.pytorch", "seq2seq")}
-    yield
-    root.setLevel(level)
-    root.handlers[:], root.filters[:] = handlers, filters
-    for name, former in levels.items():
-        logging.getLogger(name).setLevel(former)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:], root.filters[:] = handlers, filters
+        for name, former in levels.items():
+            logging.getLogger(name).setLevel(former)
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """``logging_kept`` around a test."""
+    with logging_kept():
+        yield

@@ -102,7 +102,7 @@ def test_new_images(captions: Path) -> None:
     ),
 )
 def test_other_ways(tmp_path: Path, overrides: str) -> None:
-    run = train(tmp_path, *overrides.split())
+    run = train(tmp_path, "training.num_plots=0", "training.faithfulness_examples=2", *overrides.split())
     assert np.isfinite(json.loads((run / "results.json").read_text())["test"]["perplexity"]["score"])
 
 
@@ -217,6 +217,7 @@ def test_control_by_other_images(captions: Path, tmp_path: Path) -> None:
     out = tmp_path / "control"
     cache = captions.parent / "cache"  # where the run's images are: a stored config doesn't say where caches go
     asked = [f"checkpoint={captions}", f"output={out}", f"data.cache={cache}", "evaluation.control=shuffled_images"]
+    asked += ["num_plots=0", "faithfulness_examples=0"]
     evaluate.evaluate(composed("evaluate", *asked))
     rows, mine = (
         [json.loads(line) for line in (folder / "outputs" / "test.jsonl").read_text().splitlines()]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
@@ -174,8 +176,7 @@ def test_help_needs_no_torch(name: str, word: str) -> None:
 
 
 def test_a_mistake_is_one_line_on_stderr_and_leaves_no_directory(tmp_path: Path) -> None:
-    line = [sys.executable, "train.py", "encoder.dropot=0.1", f"hydra.run.dir={tmp_path / 'run'}"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = commands.run("train.py", "encoder.dropot=0.1", f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("train.py: encoder.dropot") and done.stderr.count("\n") == 1
@@ -223,16 +224,20 @@ def test_a_paper_s_table_is_one_sweep() -> None:
     assert [(job.lr_scheduler.epochs, job.lr_scheduler.after) for job in ladder] == [(10, 5), *[(12, 8)] * 4]
 
 
+@cache
+def see_s_ladder() -> list[DictConfig]:
+    return list(hydra_app.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"]))
+
+
 def test_see_s_model_has_the_widths_that_the_paper_counts() -> None:
     """256 a direction: coverage adds 512 parameters (w_c), copying 1153 (w_h*, w_s, w_x and b; section 5), of which 256
     are of the decoder's cell, which is not read here.
     """
-    jobs = hydra_app.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"])
-    plain, pointer, coverage = (build(job, 50, 50) for job in jobs)
+    plain, pointer, coverage = (build(job, 50, 50) for job in see_s_ladder())
     sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (plain, pointer, coverage)]
     assert (sizes[1] - sizes[0], sizes[2] - sizes[1]) == (1153 - 256, 512)
 
 
 def test_see_s_ladder_may_repeat_itself() -> None:
-    for job in hydra_app.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"]):
+    for job in see_s_ladder():
         assert (job.decoding.no_repeat_ngram_size, job.decoding.max_length) == (0, 120)

@@ -25,7 +25,7 @@ from seq2seq import checkpoint
 from seq2seq.cli import evaluate, generate, hydra_app, train
 from seq2seq.config.instantiate import CONF
 from seq2seq.errors import UserError
-from seq2seq.stored import machine, model_file, resume_file
+from seq2seq.stored import machine, model_file, plain, resume_file
 from tests.sampling import mostly_slow
 
 SECRET = "a-secret-of-this-machine"
@@ -251,6 +251,10 @@ YAMLS = {
 }
 
 
+MANY = pytest.mark.slow
+"""Its 100,000 values take a second to read; another test counts as many that are read already."""
+
+
 def put(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """``config`` with ``value`` at ``key``, whatever stood there."""
     found = copy.deepcopy(config)
@@ -365,7 +369,7 @@ def identity(case: tuple[str, Any, tuple[str, ...]]) -> str:
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=identity(case), marks=[pytest.mark.slow] if index % 5 else [])
+        pytest.param(case, id=identity(case), marks=[pytest.mark.slow] if index % 7 else [])
         for index, case in enumerate([*CODE, *PLACES, *SIZES])
     ],
 )
@@ -382,7 +386,7 @@ def test_no_stored_config_does_anything(
         assert SECRET not in caplog.text
 
 
-@pytest.mark.parametrize("text", mostly_slow(REFERENCES, every=4))
+@pytest.mark.parametrize("text", mostly_slow(REFERENCES, every=6))
 def test_no_resolver_is_asked(text: str, door: Door) -> None:
     """In a config of today, and in one of before configs were stored resolved."""
     door.forge(lambda config: put(config, "data.name", text))
@@ -450,7 +454,7 @@ def test_references_that_grow_without_end_are_refused(door: Door) -> None:
             assert "is refused" in (refused(door, name) or "")
 
 
-@pytest.mark.parametrize("kind", YAMLS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=MANY if kind == "many" else []) for kind in YAMLS])
 def test_only_plain_yaml_within_bounds_is_read(kind: str, door: Door, tmp_path: Path) -> None:
     door.forge(lambda config: config)
     weights = model_file.weights(door.folder / "model.safetensors")
@@ -462,6 +466,11 @@ def test_only_plain_yaml_within_bounds_is_read(kind: str, door: Door, tmp_path: 
     for name in ALL[:3]:
         assert "config.yaml" in (refused(door, name) or "")
     assert not (tmp_path / "canary").exists()
+
+
+def test_more_values_than_any_config_has_are_refused() -> None:
+    with pytest.raises(UserError, match="config of more than 100000 values"):
+        plain.check({"a": [1] * 100_000}, "config.yaml")
 
 
 def test_loggers_are_this_installation_s_by_their_names(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -212,12 +212,15 @@ def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(node, DictConfig):
         return dict(node)
     try:
-        if missing := sorted(OmegaConf.missing_keys(node)):
-            prefix = full_key(node)
-            names = ", ".join(f"{prefix}.{key}" if prefix else key for key in missing)
-            raise UserError(f"required, but not given: {names}")
-        return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+        return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
+        missing: set[str] = set()
+        with suppress(OmegaConfBaseException):
+            missing = OmegaConf.missing_keys(node)
+        if missing:
+            prefix = full_key(node)
+            names = ", ".join(f"{prefix}.{key}" if prefix else key for key in sorted(missing))
+            raise UserError(f"required, but not given: {names}") from error
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
 
 

@@ -106,4 +106,9 @@ def loader_error(error: UserError) -> UserError:
         error: Error that the loader raised; its message may hold the traceback.
     """
     message = worker_error(str(error))
-    return error if message is None else UserError(message)
+    if message is None:
+        return error
+    # Its traceback holds the loader in a cycle: the garbage collector would close the queues before the loader could
+    # tell the workers to end, and would wait 5 s for each.
+    error.__traceback__ = None
+    return UserError(message)

@@ -24,6 +24,7 @@ from seq2seq.comparison.slices import by_length, by_word, of_length
 from seq2seq.comparison.systems import check, group_systems, named
 from seq2seq.comparison.word_hits import words_found
 from seq2seq.errors import UserError
+from tests.sampling import mostly_slow
 
 NAMES = {"rnn additive", "rnn dot", "transformer multi_head"}
 
@@ -33,8 +34,11 @@ def composed(*overrides: str) -> DictConfig:
     return config
 
 
+CHEAP = ["num_plots=0", "faithfulness_examples=0"]
+
+
 def evaluation(run: Path, output: Path, *options: str) -> DictConfig:
-    asked = [f"checkpoint={run}", f"output={output}", *options]
+    asked = [f"checkpoint={run}", f"output={output}", *CHEAP, *options]
     (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in asked])
     return config
 
@@ -306,28 +310,31 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
 
 @pytest.mark.parametrize(
     ("what", "options", "message"),
-    [
-        ("signature", [], r"cannot be compared: their bleu has different signatures: .*tok:zh"),
-        ("metric", ["metric=bleu"], r"has no bleu; choose metric= from: chrf"),
-        ("", ["metric=aer_uniform"], "has no sums for each record, so it cannot be resampled"),
-        ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
-        ("reference", [], "a reference of record 1 is .* and 'another'"),
-        ("broken", [], r"test\.jsonl, line 2: no JSON"),
-        ("", ["split=valid"], r"has no results of split 'valid'; it has: test; choose one"),
-        ("", ["metric=meteor"], r"has no meteor"),
-        ("", ["baseline=nobody"], "there are rnn additive, rnn dot, transformer multi_head"),
-        ("", ["baseline='rnn aditive'"], "did you mean rnn additive"),
-        ("", ["outputs=file.txt"], r"outputs=file\.txt: must be outputs\.NAME=VALUE"),
-        ("", ["references=file.txt"], r"references is for outputs\.NAME=FILE, of which there is none"),
-        ("split", [], r"the first has split test and the second split valid; choose one with split="),
-        ("", ["correction=holms"], "must be one of holm, bonferroni, none"),
-        ("", ["samples=10"], "fewer than 100"),
-        ("", ["attention.x=y.npz"], r"attention\.x belongs to outputs\.x=FILE"),
-        ("", ["outputs.x=nowhere.txt"], r"outputs\.x: nowhere\.txt does not exist"),
-        ("", ["examples=-1"], "examples=-1 must be 0"),
-        ("", ["level=2"], "level=2 must lie between 0 and 1"),
-        ("", ["sample=3"], "sample"),
-    ],
+    mostly_slow(
+        [
+            ("signature", [], r"cannot be compared: their bleu has different signatures: .*tok:zh"),
+            ("metric", ["metric=bleu"], r"has no bleu; choose metric= from: chrf"),
+            ("", ["metric=aer_uniform"], "has no sums for each record, so it cannot be resampled"),
+            ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
+            ("reference", [], "a reference of record 1 is .* and 'another'"),
+            ("broken", [], r"test\.jsonl, line 2: no JSON"),
+            ("", ["split=valid"], r"has no results of split 'valid'; it has: test; choose one"),
+            ("", ["metric=meteor"], r"has no meteor"),
+            ("", ["baseline=nobody"], "there are rnn additive, rnn dot, transformer multi_head"),
+            ("", ["baseline='rnn aditive'"], "did you mean rnn additive"),
+            ("", ["outputs=file.txt"], r"outputs=file\.txt: must be outputs\.NAME=VALUE"),
+            ("", ["references=file.txt"], r"references is for outputs\.NAME=FILE, of which there is none"),
+            ("split", [], r"the first has split test and the second split valid; choose one with split="),
+            ("", ["correction=holms"], "must be one of holm, bonferroni, none"),
+            ("", ["samples=10"], "fewer than 100"),
+            ("", ["attention.x=y.npz"], r"attention\.x belongs to outputs\.x=FILE"),
+            ("", ["outputs.x=nowhere.txt"], r"outputs\.x: nowhere\.txt does not exist"),
+            ("", ["examples=-1"], "examples=-1 must be 0"),
+            ("", ["level=2"], "level=2 must lie between 0 and 1"),
+            ("", ["sample=3"], "sample"),
+        ],
+        every=2,
+    ),
 )
 def test_what_is_refused(sweep: Path, tmp_path: Path, what: str, options: list[str], message: str) -> None:
     runs = changed(sweep, tmp_path, what) if what else sweep
@@ -416,9 +423,7 @@ def test_other_machines_and_other_pictures_are_told(sweep: Path, tmp_path: Path)
     (runs / "1" / "results.json").write_text(json.dumps(results))
     compare.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
     assert "Speeds are not comparable: they were measured on " in (tmp_path / "out" / "index.html").read_text()
-    asked = [f"checkpoint={sweep / '0'}", f"output={tmp_path / 'cut'}", "data.max_source_tokens=5"]
-    (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in asked])
-    evaluate.evaluate(config)
+    evaluate.evaluate(evaluation(sweep / "0", tmp_path / "cut", "data.max_source_tokens=5"))
     names = {entry.name for entry in group_systems(find([sweep / "0", tmp_path / "cut"], "test"))}
     assert names == {"rnn additive", "rnn additive data.max_source_tokens=5"}
 

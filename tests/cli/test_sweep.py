@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,18 @@ from tests import commands
 from tests.conftest import TINY
 from tests.test_run_directory import snapshot
 
+NAMES = ("results.json", "failed.txt")
+SHORT = ["trainer.max_steps=1", "training.num_plots=0", "training.faithfulness_examples=0"]
+
 
 def swept(folder: Path, *axes: str, sweep: Path | None = None) -> subprocess.CompletedProcess[str]:
     options = [
         *TINY,
         f"data.cache={folder / 'cache'}",
-        "training.faithfulness_examples=0",
+        *SHORT,
         f"hydra.sweep.dir={sweep or folder / 'sweep'}",
     ]
-    return commands.run("train.py", "-m", *axes, *options)
+    return commands.train_here("-m", *axes, *options)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,15 @@ def test_a_run_tells_how_its_config_came_about(base: Path, first: subprocess.Com
     assert {facet["attention.heads"] for facet in facets} == {"1", "2"}
     (note,) = unfinished([base / "sweep"])
     assert note.endswith("failed: attention.heads=3 must divide the width 8")
+
+
+@pytest.mark.slow
+def test_a_process_ends_as_the_command_does_here(base: Path, first: subprocess.CompletedProcess[str]) -> None:
+    options = [*TINY, *SHORT, f"data.cache={base / 'cache'}", f"hydra.sweep.dir={base / 'process'}"]
+    done = commands.run("train.py", "-m", "attention=multi_head", "attention.heads=1,3,2", *options)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (first.returncode, first.stderr.splitlines()[-1])
+    kept = [sorted(file.parent.name for file in (base / "process").glob(f"*/{name}")) for name in NAMES]
+    assert kept == [["0", "2"], ["1"]]
 
 
 def test_finished_jobs_are_found_by_their_config(base: Path, first: subprocess.CompletedProcess[str]) -> None:
@@ -121,15 +132,9 @@ def test_a_packed_job_is_finished(base: Path, first: subprocess.CompletedProcess
     """On another machine, where the runs are gone and caches lie elsewhere; a job that is not packed is run."""
     (config,) = hydra_app.compose("compare", [f"runs={base / 'sweep' / '2'}", f"pack={tmp_path / 'results' / 'toy'}"])
     (file,) = compare.compare(config).iterdir()
-    options = ["-m", "attention=multi_head", "attention.heads=2,4", *TINY, f"data.cache={tmp_path / 'elsewhere'}"]
-    options += ["training.faithfulness_examples=0", "hydra.sweep.dir=multirun/toy"]
-    done = subprocess.run(
-        [sys.executable, commands.ROOT / "train.py", *options],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(commands.ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    options = ["-m", "attention=multi_head", "attention.heads=2,4", *TINY, *SHORT]
+    with contextlib.chdir(tmp_path):
+        done = commands.train_here(*options, f"data.cache={tmp_path / 'elsewhere'}", "hydra.sweep.dir=multirun/toy")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("finished before: ") == 1
     assert f"finished before: results/toy/{file.name}" in done.stderr

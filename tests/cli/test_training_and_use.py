@@ -154,7 +154,7 @@ def test_a_model_agrees_with_its_own_greedy_outputs(run: Path) -> None:
 EXPERIMENTS = hydra_app.CONF / "experiment"
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in EXPERIMENTS.glob("*.yaml")))
+@pytest.mark.parametrize("name", mostly_slow(sorted(file.stem for file in EXPERIMENTS.glob("*.yaml")), every=3))
 def test_every_experiment_could_be_trained(name: str) -> None:
     (config,) = hydra_app.compose("train", [f"experiment={name}", "logger=csv"])
     if config.training.reward:
@@ -303,12 +303,14 @@ def test_a_wrong_decoding_option_names_the_right_ones(run: Path) -> None:
 
 # --- evaluate.py ---
 
+UNPROBED = ["faithfulness_examples=0"]
+
 
 def test_evaluation_starts_from_the_run_and_changes_what_is_typed(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = evaluate.evaluate(
-        composed("evaluate", f"checkpoint={copy}", "split=val", "decoding=greedy", "num_plots=1")
+        composed("evaluate", f"checkpoint={copy}", "split=val", "decoding=greedy", "num_plots=1", *UNPROBED)
     )
     (directory,) = (copy / "evaluations").iterdir()
     assert set(results) == {"val"}
@@ -332,7 +334,7 @@ def test_new_files_and_gold_alignments_are_scored(run: Path, tmp_path: Path) -> 
     (tmp_path / "new.en").write_text("the bird\n\n")
     (tmp_path / "new.toy").write_text("kio ka\nkio\n")
     options = [f"{name}={tmp_path / file}" for name, file in FILES.items()]
-    results = evaluate.evaluate(composed("evaluate", f"checkpoint={run}", *options))
+    results = evaluate.evaluate(composed("evaluate", f"checkpoint={run}", *options, *UNPROBED))
     assert set(results) == {"new", "gold"}
     # two target words, one link each, I = 2: E|A∩S| = 1/2, E|A∩P| = 3/2, |A| + |S| = 3
     assert results["gold"]["aer_uniform"].score == pytest.approx(1 - (1 / 2 + 3 / 2) / 3)
@@ -464,9 +466,8 @@ def test_generation_refuses_in_one_line(run: Path, option: str, message: str) ->
 @pytest.mark.parametrize("name", mostly_slow(["uniform", "permuted", "averaged", "frozen"], every=2))
 def test_controls_change_where_attention_looks(run: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / name
-    evaluate.evaluate(
-        composed("evaluate", f"checkpoint={run}", f"output={out}", f"evaluation.control={name}_attention")
-    )
+    asked = [f"checkpoint={run}", f"output={out}", f"evaluation.control={name}_attention", "num_plots=0"]
+    evaluate.evaluate(composed("evaluate", *asked))
     found = json.loads((out / "results.json").read_text())["test"]
     plain = json.loads((run / "results.json").read_text())["test"]
     entropy = found["attention_normalized_entropy"]["score"]
@@ -492,7 +493,7 @@ def test_gold_pairs_leave_what_their_figures_are_made_of(run: Path, tmp_path: Pa
     gold = tmp_path / "gold.jsonl"
     gold.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     out = tmp_path / "out"
-    asked = [f"checkpoint={run}", f"output={out}", "split=null", f"alignment={gold}"]
+    asked = [f"checkpoint={run}", f"output={out}", "split=null", f"alignment={gold}", "num_plots=0"]
     evaluate.evaluate(composed("evaluate", *asked))
     rows = [json.loads(line) for line in (out / "outputs" / "gold.jsonl").read_text().splitlines()]
     assert [row["source"].split() for row in rows] == [pair["src"] for pair in pairs]

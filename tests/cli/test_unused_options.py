@@ -46,7 +46,7 @@ def told(line: str) -> None:
             "task.max_epochs=3 trainer.max_epochs=5",
             "logger.other.name=x",
         ],
-        every=2,
+        every=3,
     ),
 )
 def test_what_does_nothing_is_named(line: str) -> None:
@@ -70,7 +70,7 @@ def test_what_does_nothing_is_named(line: str) -> None:
             "encoder.chunk=8 encoder.overlap=3 task.max_length=20 task.metrics=[bleu]",
             "training.num_plots=0 trainer.limit_val_batches=0",  # turns off what a default asked for
         ],
-        every=2,
+        every=3,
     ),
 )
 def test_what_does_something_passes(line: str) -> None:
@@ -99,7 +99,7 @@ def test_a_recipe_may_set_what_another_choice_leaves_without_effect() -> None:
             ("encoder._partial_=x", "encoder._partial_=x: must be bool"),
             ("encoder._target_=5", "encoder._target_=5: must be the name of a class"),
         ],
-        every=2,
+        every=3,
     ),
 )
 def test_what_can_t_be_is_refused_at_once(line: str, message: str) -> None:

@@ -75,6 +75,7 @@ class Watched:
 def test_one_command_builds_each_thing_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = [
         *TINY,
+        "training.num_plots=0",
         "training.faithfulness_examples=2",
         f"data.cache={tmp_path / 'cache'}",
         f"hydra.run.dir={tmp_path / 'run'}",

@@ -22,6 +22,7 @@ from seq2seq.comparison.runs import Run, read
 from seq2seq.comparison.systems import check, group_systems
 from seq2seq.errors import UserError
 from tests.conftest import TINY
+from tests.sampling import mostly_slow
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 30_000
@@ -147,10 +148,12 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str], s
         "data.target=de",
         f"data.cache={base / 'cache'}",
     ]
-    options = [*data, "data.tokenizer.type=word", "data.tokenizer.vocab_size=80", "training.faithfulness_examples=2"]
-    (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in [*options, *own]])
+    options = [*data, "data.tokenizer.type=word", "data.tokenizer.vocab_size=80", *own]
+    options += ["training.faithfulness_examples=2", "training.num_plots=0"]
+    (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in options])
     train.train(config, base / "run")
     asked = [f"checkpoint={base / 'run'}", f"output={base / 'evaluation'}", f"data.path={base}", "decoding=greedy"]
+    asked += ["num_plots=0", "faithfulness_examples=2"]
     (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in asked])
     evaluate.evaluate(config)
     return base, set(words), str(base)
@@ -224,7 +227,7 @@ def test_a_limit_rounds_floats_and_keeps_figures(run: Path, tmp_path: Path) -> N
         packing.pack(run, 1000)
 
 
-@pytest.mark.parametrize("place", range(0, 100, 9))
+@pytest.mark.parametrize("place", mostly_slow(range(0, 100, 9), every=2))
 def test_damage_is_one_line(run: Path, tmp_path: Path, place: int) -> None:
     content = bytearray(packing.pack(run, LIMIT).content)
     content[len(content) * place // 100] ^= 16
@@ -239,7 +242,7 @@ def test_damage_is_one_line(run: Path, tmp_path: Path, place: int) -> None:
 def test_an_evaluation_that_does_what_its_run_did_is_the_job_too(run: Path, tmp_path: Path) -> None:
     base = Path(shutil.copytree(run, tmp_path / "run"))
     for name, options in {"same": [], "greedy": ["decoding=greedy"], "valid": ["split=valid"]}.items():
-        asked = [f"checkpoint={base}", f"output={tmp_path / name}", *options]
+        asked = [f"checkpoint={base}", f"output={tmp_path / name}", "num_plots=0", *options]
         (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in asked])
         evaluate.evaluate(config)
     own, same, greedy, valid = (

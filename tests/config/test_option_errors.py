@@ -40,8 +40,8 @@ def leaves(node: DictConfig) -> Iterator[str]:
 def refusals(whole: DictConfig, key: str, *args: Any, tool: bool = False) -> Iterator[tuple[str, str]]:
     """(option, message) of each wrong value of an option below ``key`` that a constructor refuses."""
     for option in list(leaves(OmegaConf.select(whole, key))):
+        changed = whole.copy()
         for value in WRONG:
-            changed = whole.copy()
             OmegaConf.update(changed, f"{key}.{option}", value)
             try:
                 (build_tool if tool else build_node)(OmegaConf.select(changed, key), *args)
@@ -65,12 +65,12 @@ def check(whole: DictConfig, key: str, *args: Any, tool: bool = False) -> int:
     return count
 
 
-@pytest.mark.parametrize(("group", "name"), mostly_slow(MECHANISMS, every=4))
+@pytest.mark.parametrize(("group", "name"), mostly_slow(MECHANISMS, every=8))
 def test_mechanisms_and_their_parts(group: str, name: str) -> None:
     assert check(config(f"{group}={name}"), group, WIDTH, SOURCES[group]) > 0
 
 
-@pytest.mark.parametrize("name", mostly_slow(choices("attention/window"), every=3))
+@pytest.mark.parametrize("name", mostly_slow(choices("attention/window"), every=6))
 def test_windows(name: str) -> None:
     whole = config("self_attention=multi_head", f"attention/window@self_attention.window={name}")
     check(whole, "self_attention", WIDTH, SOURCES["self_attention"])
@@ -123,7 +123,7 @@ def test_what_training_is_told(key: str) -> None:
         (["model=rnn", "attention=mocha", "attention.chunk_score.dim=0"], "attention.chunk_score.dim=0"),
         (["model=rnn", "attention=hierarchical", "attention.word.dim=0"], "attention.word.dim=0"),
         (["model=rnn", "attention/window=last", "encoder=cnn"], "attention.window: the last window"),
-    ], every=2),
+    ], every=4),
 )  # fmt: skip
 def test_a_model_s_options_are_named_where_they_were_typed(lines: list[str], key: str) -> None:
     with pytest.raises(OptionError) as caught:

@@ -74,7 +74,7 @@ def in_a_process(target: Callable[..., None], *arguments: Any) -> None:
     assert process.exitcode == 0
 
 
-MANY = pytest.mark.parametrize("damages", [40, pytest.param(200, marks=pytest.mark.slow)])
+MANY = pytest.mark.parametrize("damages", [20, pytest.param(200, marks=pytest.mark.slow)])
 
 
 @MANY

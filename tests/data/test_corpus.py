@@ -117,10 +117,10 @@ def test_records_come_in_the_files_order(make, folder):
 
 def test_a_bound_follows_the_training_split_unless_it_is_given(make, folder):
     assert make(max_tokens=None).max_tokens == 512  # 200 pairs
-    write(folder, "train", a=["n n n n n n n n n"] * 40_960, b=["n"] * 40_960)  # of 10 tokens, with </s>
+    write(folder, "train", a=["n " * 99] * 2048, b=["n"] * 2048)  # of 100 tokens, with </s>
     corpus = make(max_tokens=None)
-    assert corpus.max_tokens == 2048
-    assert corpus.epoch()[0] == len(list(corpus.train_loader(1, 0))) == -(-40_960 // 204)  # rows of 10 tokens
+    assert corpus.max_tokens == 1024
+    assert corpus.epoch()[0] == len(list(corpus.train_loader(1, 0))) == -(-2048 // 10)  # rows of 100 tokens
     assert make(max_tokens=300).max_tokens == 300
 
 

@@ -40,7 +40,7 @@ def home(tmp_path, script, monkeypatch):
     (served / "train.en.gz").write_bytes(gzip.compress(contents["train.en"]))
     (served / "train.de").write_bytes(contents["train.de"])
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(served)))
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     files = {"train.en": ("train.en.gz", sums["train.en"]), "train.de": ("train.de", sums["train.de"])}
     source = script.Source(f"http://127.0.0.1:{server.server_port}", files, "free")

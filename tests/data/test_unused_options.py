@@ -69,6 +69,7 @@ def test_a_run_is_recorded_with_the_tokenizers_that_it_has(run: Path, tmp_path: 
     from tests.conftest import TINY
 
     overrides = [*TINY, f"training.init_from={run}", f"data.cache={tmp_path}", "training.faithfulness_examples=0"]
+    overrides += ["training.num_plots=0", "trainer.max_steps=1"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(override) for override in overrides])
     config.data.tokenizer.vocab_size = 17  # as another recipe's
     train.train(config, tmp_path / "run")

@@ -23,7 +23,7 @@ TASKS = sorted(file.stem for file in (CONF / "task").glob("*.yaml"))
 TOYS = {task: f"toy_{task}" for task in TASKS}
 SMALL = [
     *("logger=csv", "data.reader.train=40", "data.reader.valid=4", "data.reader.test=4", "model.dim=16"),
-    *("trainer.max_steps=2", "training.num_plots=2", "training.faithfulness_examples=2", "decoding.max_length=8"),
+    *("trainer.max_steps=2", "training.num_plots=1", "training.faithfulness_examples=2", "decoding.max_length=8"),
 ]
 
 

@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
+from seq2seq.data.records import Record
+from seq2seq.data.toy.generated import Generated
 from seq2seq.model import Seq2Seq, build
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -53,9 +55,16 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("encoded")
 
 
+@cache
+def drawn(reader: Generated) -> dict[str, list[Record]]:
+    """The records of a reader, drawn once for all readers that are equal."""
+    return reader.generate()
+
+
 @pytest.fixture
-def prepare(encoded: Path) -> Prepare:
+def prepare(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
     """Config, corpus and fresh model, of groups such as ``lr_scheduler=cosine`` and keys as ``trainer.max_epochs``."""
+    monkeypatch.setattr(Generated, "_records", property(drawn))
 
     def made(*groups: str, **keys: Any) -> Run:
         config = copy.deepcopy(composed("logger=csv", "lr_scheduler=inverse_sqrt", *groups))

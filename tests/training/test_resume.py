@@ -32,7 +32,6 @@ CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
         {
             "data.workers": 2,
             "trainer.accumulate_grad_batches": 2,
-            "trainer.max_epochs": 3,
             "training.averaging": "ema",
             "training.validate_every": 2,
         },

@@ -89,7 +89,7 @@ def test_a_fitted_run_was_annealed_to_its_end(prepare: Callable[..., Any], tmp_p
 
 def test_a_run_that_time_ends(prepare: Callable[..., Any], tmp_path: Path) -> None:
     result = fit(
-        *prepare("attention=gumbel", **{"trainer.max_epochs": -1, "trainer.max_time": "00:00:00:02"}), tmp_path
+        *prepare("attention=gumbel", **{"trainer.max_epochs": -1, "trainer.max_time": "00:00:00:01"}), tmp_path
     )
     assert 0 < torch.load(result.last, weights_only=True)["state_dict"]["criterion.progress"] <= 1
 
