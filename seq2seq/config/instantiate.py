@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seq2seq.compat.omegaconf import full_key, root
 from seq2seq.errors import OptionError, UserError
@@ -212,11 +212,13 @@ def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(node, DictConfig):
         return dict(node)
     try:
-        if missing := sorted(OmegaConf.missing_keys(node)):
+        try:
+            return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
+        except MissingMandatoryValue as error:  # of one: all are named
             prefix = full_key(node)
+            missing = sorted(OmegaConf.missing_keys(node))
             names = ", ".join(f"{prefix}.{key}" if prefix else key for key in missing)
-            raise UserError(f"required, but not given: {names}")
-        return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+            raise UserError(f"required, but not given: {names}") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
 

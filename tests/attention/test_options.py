@@ -49,7 +49,10 @@ def changed(node: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[
     return {**node, head: changed(node[head], tuple(rest), value) if rest else value}
 
 
-def behaviour(node: Mapping[str, Any], source: SourceSpec) -> tuple[dict[str, Tensor], list[Tensor], list[Estimator]]:
+Behaviour = tuple[dict[str, Tensor], list[Tensor], list[Estimator]]
+
+
+def behaviour(node: Mapping[str, Any], source: SourceSpec) -> Behaviour:
     """Start, the answers as training goes and in evaluation with their gradients, under fixed seeds, and what the loss
     is told of draws (tests/loss/test_estimators.py holds what it makes of it).
     """
@@ -75,9 +78,9 @@ def differ(one: list[Tensor], another: list[Tensor]) -> bool:
     return len(one) != len(another) or not all(map(torch.equal, one, another))
 
 
-def is_alive(node: Mapping[str, Any], source: SourceSpec, path: tuple[str, ...], value: Any) -> bool:
-    """Whether another value makes a difference, or is refused."""
-    start, answers, estimators = behaviour(node, source)
+def is_alive(usual: Behaviour, node: Mapping[str, Any], source: SourceSpec, path: tuple[str, ...], value: Any) -> bool:
+    """Whether another value makes a difference to the ``usual`` behaviour, or is refused."""
+    start, answers, estimators = usual
     shapes = {name: tensor.shape for name, tensor in start.items()}
     for candidate in other(value):
         try:
@@ -94,7 +97,8 @@ def is_alive(node: Mapping[str, Any], source: SourceSpec, path: tuple[str, ...],
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in choices(group)])
 def test_every_option_of_a_mechanism(group: str, name: str) -> None:
     node = plain(config(f"{group}={name}")[group])
-    dead = [path for path, value in options(node) if not is_alive(node, GROUPS[group], path, value)]
+    usual = behaviour(node, GROUPS[group])
+    dead = [path for path, value in options(node) if not is_alive(usual, node, GROUPS[group], path, value)]
     assert [path for path in dead if (name, *path) not in UNUSED] == []
 
 
@@ -106,4 +110,7 @@ def test_every_option_of_a_part(part: str, name: str) -> None:
         build_node(node, WIDTH, source := CROSS)
     except UserError:
         source = SELF
-    assert [path for path, value in options(node[part], (part,)) if not is_alive(node, source, path, value)] == []
+    usual = behaviour(node, source)
+    assert [
+        path for path, value in options(node[part], (part,)) if not is_alive(usual, node, source, path, value)
+    ] == []
