@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from seq2seq.attention.base import Attention
 from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.batch import BOS, EOS, PAD, Batch
-from seq2seq.config.instantiate import build_node
+from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq, build
 
@@ -49,8 +49,8 @@ def config(*overrides: str) -> DictConfig:
     Where only mechanisms are overridden there is nothing but them and the sizes that they read: a tenth of the time.
     A single mechanism as its file has it takes less again: all of a group are composed at once.
     """
-    if len(overrides) == 1 and (plain := PLAIN.fullmatch(overrides[0])) and plain[2] in choices(plain[1]):
-        return OmegaConf.create({plain[1]: _mechanisms(plain[1])[plain[2]], **_sizes()}, flags={"struct": True})
+    if len(overrides) == 1 and (one := PLAIN.fullmatch(overrides[0])) and one[2] in choices(one[1]):
+        return OmegaConf.create({one[1]: _mechanisms(one[1])[one[2]], **_sizes()}, flags={"struct": True})
     if overrides and all(override.startswith(("attention", "self_attention=")) for override in overrides):
         ours = [line for line in _lines() if line in ({"attention": "additive"}, {"self_attention": None})]
         return _compose({"defaults": [*ours, "_self_"], **_sizes()}, *overrides)
@@ -74,7 +74,7 @@ def _sizes() -> DictConfig:
 
 @cache
 def _mechanisms(group: str) -> DictConfig:
-    """Every mechanism of a group under its name."""
+    """Every mechanism of a group, or part of mechanisms, under its name."""
     return _compose({"defaults": [{f"{group}@{name}": name} for name in choices(group)]})
 
 
@@ -82,6 +82,13 @@ def _compose(source: dict[str, Any], *overrides: str) -> DictConfig:
     ConfigStore.instance().store("catalogue", source)
     with initialize_config_dir(str(CONF), version_base=None):
         return compose("catalogue", list(overrides))
+
+
+@cache
+def part(kind: str, name: str) -> Mapping[str, Any]:
+    """The node of ``conf/attention/KIND/NAME.yaml``, with its sizes; who changes it changes a copy."""
+    group = f"attention/{kind}"
+    return plain(OmegaConf.create({name: _mechanisms(group)[name], **_sizes()})[name])
 
 
 def model(*overrides: str, attention: str | None = None) -> Seq2Seq:

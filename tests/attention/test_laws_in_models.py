@@ -18,6 +18,7 @@ from seq2seq.attention.types import SourceSpec
 from seq2seq.batch import PAD, Batch
 from seq2seq.layers.embedding import POSITIONS, relative
 from seq2seq.model import Seq2Seq
+from tests import seeding
 from tests.attention.walk import close, walk
 from tests.catalogue import WIDTH, batch, choices, memory, model, noise, serves
 
@@ -164,7 +165,7 @@ def test_select_and_reorder(name: str) -> None:
 @every_model
 def test_every_parameter_learns(name: str) -> None:
     probe, data = build(name), batch()
-    torch.manual_seed(0)
+    seeding.seed(0)
     for training in (False, True):  # some parts are asked in training only, as are all that draw
         decoded = probe.train(training)(data)
         picked = probe.decoder.log_probs(decoded).gather(2, data.target_out.unsqueeze(2)).squeeze(2)
