@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -33,7 +34,8 @@ SOURCE_VOCABULARY, TARGET_VOCABULARY = 14, 12
 GROUPS = {"attention", "self_attention", "encoder", "decoder", "model", "data", "task"}
 SMALL = (f"model.dim={WIDTH}", "++model.ff_dim=12", "model.dropout=0", "model.attention_dropout=0")
 SLOTS = {"attention", "self_attention"}
-PLAIN = re.compile(r"(attention|self_attention)=(\w+)")
+MECHANISM = re.compile(r"(attention|self_attention)=(\w+)")
+OPTION = re.compile(r"(attention|self_attention)(\.\w+)+=")
 
 
 @cache
@@ -47,10 +49,14 @@ def config(*overrides: str) -> DictConfig:
     """``conf/train.yaml`` under ``overrides``, as far as a model reads it (all groups take three times as long).
 
     Where only mechanisms are overridden there is nothing but them and the sizes that they read: a tenth of the time.
-    A single mechanism as its file has it takes less again: all of a group are composed at once.
+    A single mechanism under options of its own takes less again: all of a group are composed at once.
     """
-    if len(overrides) == 1 and (one := PLAIN.fullmatch(overrides[0])) and one[2] in choices(one[1]):
-        return OmegaConf.create({one[1]: _mechanisms(one[1])[one[2]], **_sizes()}, flags={"struct": True})
+    one = MECHANISM.fullmatch(overrides[0]) if overrides else None
+    if one and one[2] in choices(one[1]) and all(map(OPTION.match, overrides[1:])):
+        composed = OmegaConf.create({one[1]: _mechanisms(one[1])[one[2]], **_sizes()}, flags={"struct": True})
+        for override in OverridesParser.create().parse_overrides(list(overrides[1:])):
+            OmegaConf.update(composed, override.key_or_group, override.value())
+        return composed
     if overrides and all(override.startswith(("attention", "self_attention=")) for override in overrides):
         ours = [line for line in _lines() if line in ({"attention": "additive"}, {"self_attention": None})]
         return _compose({"defaults": [*ours, "_self_"], **_sizes()}, *overrides)

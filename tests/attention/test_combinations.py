@@ -23,6 +23,7 @@ from seq2seq.errors import UserError
 from tests import catalogue, seeding
 from tests.attention.walk import close, same, walk
 from tests.catalogue import CONF, WIDTH, choices, config, memory, noise, randomise
+from tests.sampling import mostly_slow
 
 T = 6
 PARTS = ("score", "window", "normalizer", "selection")
@@ -61,7 +62,7 @@ CASES = [
         choice,
         slot,
         id="-".join((*(name for _, name in choice), slot)),
-        marks=[pytest.mark.slow] if len(choice) == 2 and index % 4 else [],
+        marks=[pytest.mark.slow] if len(choice) == 2 and index % 8 else [],
     )
     for index, choice in enumerate(CHOICES)
     for slot in SLOTS
@@ -166,8 +167,10 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["using", "training"])
-@pytest.mark.parametrize("mechanism", OTHERS)
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in PARTS for name in AXES[kind]])
+@pytest.mark.parametrize(
+    ("mechanism", "kind", "name"),
+    mostly_slow([(other, kind, name) for other in OTHERS for kind in PARTS for name in AXES[kind]], every=3),
+)
 def test_mechanisms_made_of_parts(mechanism: str, kind: str, name: str, training: bool) -> None:
     """Those with a class of their own, each part in turn replaced."""
     node = plain(config(f"attention={mechanism}").attention) | {kind: part(kind, name)}

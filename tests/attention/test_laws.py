@@ -292,8 +292,13 @@ def test_gradcheck(case: Case, need_weights: bool) -> None:
 
 
 @every_case
-@every_path
-@pytest.mark.parametrize("mode", ["autocast", "all"])
+@pytest.mark.parametrize(
+    ("need_weights", "mode"),
+    [
+        *((True, "all"), (False, "autocast")),
+        *(pytest.param(*one, marks=slow) for one in ((True, "autocast"), (False, "all"))),
+    ],
+)
 def test_bfloat16(case: Case, need_weights: bool, mode: str) -> None:
     dtype = torch.float32 if mode == "autocast" else torch.bfloat16
     attention = case.build(dtype=dtype)
