@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -77,18 +78,25 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def recipe(cache: Path, *overrides: str) -> tuple[DictConfig, Corpus]:
+def recipe(cache: Path, *overrides: str) -> DictConfig:
     """``python train.py OVERRIDES``, as far as training goes."""
     (config,) = compose("train", [as_override(o) for o in (f"data.cache={cache}", "logger=csv", *overrides)])
-    corpus: Corpus = build_node(config.data)
+    return config
+
+
+@lru_cache(maxsize=1)
+def read(cache: Path, *options: str) -> Corpus:
+    """The toy corpus, the same for all models, under ``options`` of the data."""
+    corpus: Corpus = build_node(recipe(cache, *options).data)
     corpus.setup()
-    return config, corpus
+    return corpus
 
 
 def course(cache: Path, *overrides: str, change: Callable[[Seq2Seq], None] = lambda model: None) -> Course:
     """Train for ``UPDATES`` updates of the default recipe, beginning with what ``change`` makes of the model."""
     # 1. What a run is made of.
-    config, corpus = recipe(cache, *overrides)
+    config = recipe(cache, *overrides)
+    corpus = read(cache, *(override for override in overrides if override.startswith("data.")))
     lightning.seed_everything(config.seed, verbose=False)
     model = build(config, *corpus.codec.sizes).train()
     change(model)

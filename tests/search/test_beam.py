@@ -148,7 +148,7 @@ def test_wide_enough_it_is_exhaustive(
         assert [h.score for h in found[place]] == pytest.approx([score for score, _ in scored], abs=1e-9)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", mostly_slow([torch.float64, torch.float32], every=2))
 def test_beam_of_one_is_greedy(
     family: str, dtype: torch.dtype, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
