@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -187,11 +188,16 @@ def tests_of(module: Path) -> list[str]:
     every = sorted((ROOT / "tests").rglob("test_*.py"))
     package, name = ".".join(module.parent.parts), module.stem
     imports = re.compile(rf"^\s*(from|import) {package}(\.{name}\b| import .*\b{name}\b)", re.MULTILINE)
-    importing = [path for path in every if imports.search(path.read_text(encoding="utf-8"))]
+    importing = [path for path in every if imports.search(_text(path))]
     golden = [path for path in every if path.parent.name == "golden" or path.name == "test_initial_values.py"]
     folder = [path for path in every if inner.parent.name and path.parent == same.parent]
     ordered = dict.fromkeys([*[path for path in every if path == same], *golden, *importing, *folder])
     return [str(path.relative_to(ROOT)) for path in sorted(ordered, key=lambda path: path.name in LONG)]
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 class _FirstFailure:

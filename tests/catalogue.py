@@ -6,21 +6,23 @@ Widths are tiny and parameters are drawn wide, so that nothing is right by being
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attention
 from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.batch import BOS, EOS, PAD, Batch
-from seq2seq.config.instantiate import build_node
+from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq, build
 
@@ -31,11 +33,15 @@ WIDTH = 8
 SOURCE_VOCABULARY, TARGET_VOCABULARY = 14, 12
 GROUPS = {"attention", "self_attention", "encoder", "decoder", "model", "data", "task"}
 SMALL = (f"model.dim={WIDTH}", "++model.ff_dim=12", "model.dropout=0", "model.attention_dropout=0")
+SLOTS = {"attention", "self_attention"}
+MECHANISM = re.compile(r"(attention|self_attention)=(\w+)")
+OPTION = re.compile(r"(attention|self_attention)(\.\w+)+=")
 
 
-def choices(group: str) -> list[str]:
+@cache
+def choices(group: str) -> tuple[str, ...]:
     """The files of a conf folder: what a user can choose."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return tuple(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
 
 
 @cache
@@ -43,19 +49,52 @@ def config(*overrides: str) -> DictConfig:
     """``conf/train.yaml`` under ``overrides``, as far as a model reads it (all groups take three times as long).
 
     Where only mechanisms are overridden there is nothing but them and the sizes that they read: a tenth of the time.
+    A single mechanism under options of its own takes less again: all of a group are composed at once.
     """
-    lines = OmegaConf.load(CONF / "train.yaml").defaults
+    one = MECHANISM.fullmatch(overrides[0]) if overrides else None
+    if one and one[2] in choices(one[1]) and all(map(OPTION.match, overrides[1:])):
+        composed = OmegaConf.create({one[1]: _mechanisms(one[1])[one[2]], **_sizes()}, flags={"struct": True})
+        for override in OverridesParser.create().parse_overrides(list(overrides[1:])):
+            OmegaConf.update(composed, override.key_or_group, override.value())
+        return composed
     if overrides and all(override.startswith(("attention", "self_attention=")) for override in overrides):
-        sizes = OmegaConf.load(CONF / "model" / "rnn.yaml").model
-        ours = [line for line in lines if line in ({"attention": "additive"}, {"self_attention": None})]
-        ConfigStore.instance().store("mechanisms", {"defaults": [*ours, "_self_"], "model": sizes})
-        name, typed = "mechanisms", [f"++{size.lstrip('+')}" for size in SMALL]
-    else:
-        ours = [line for line in lines if isinstance(line, DictConfig) and str(*line).split("@")[0] in GROUPS]
-        ConfigStore.instance().store("architecture", {"defaults": [*ours, "_self_"]})
-        name, typed = "architecture", list(SMALL)
+        ours = [line for line in _lines() if line in ({"attention": "additive"}, {"self_attention": None})]
+        return _compose({"defaults": [*ours, "_self_"], **_sizes()}, *overrides)
+    ours = [line for line in _lines() if isinstance(line, DictConfig) and str(*line).split("@")[0] in GROUPS]
+    return _compose({"defaults": [*ours, "_self_"]}, *SMALL, *overrides)
+
+
+@cache
+def _lines() -> ListConfig:
+    """The defaults of ``conf/train.yaml``."""
+    lines: ListConfig = OmegaConf.load(CONF / "train.yaml").defaults
+    return lines
+
+
+@cache
+def _sizes() -> DictConfig:
+    """The sizes that mechanisms read."""
+    rnn = OmegaConf.load(CONF / "model" / "rnn.yaml").model
+    return _compose({"model": rnn}, *(f"++{size.lstrip('+')}" for size in SMALL))
+
+
+@cache
+def _mechanisms(group: str) -> DictConfig:
+    """Every mechanism of a group, or part of mechanisms, under its name."""
+    return _compose({"defaults": [{f"{group}@{name}": name} for name in choices(group)]})
+
+
+def _compose(source: dict[str, Any], *overrides: str) -> DictConfig:
+    ConfigStore.instance().store("catalogue", source)
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose(name, [*typed, *overrides])
+        return compose("catalogue", list(overrides))
+
+
+@cache
+def part(kind: str, name: str) -> Mapping[str, Any]:
+    """The node of ``conf/attention/KIND/NAME.yaml``, with its sizes; who changes it changes a copy."""
+    group = f"attention/{kind}"
+    return plain(OmegaConf.create({name: _mechanisms(group)[name], **_sizes()})[name])
 
 
 def model(*overrides: str, attention: str | None = None) -> Seq2Seq:
@@ -68,9 +107,19 @@ def model(*overrides: str, attention: str | None = None) -> Seq2Seq:
 
 
 @cache
+def _sized(*overrides: str) -> DictConfig:
+    """The same as ``config``, with each size looked up: only references to mechanisms, which differ, stay."""
+    composed = copy.deepcopy(config(*overrides))
+    for part in (composed.encoder, composed.decoder):
+        for name in [name for name in part if name not in SLOTS and OmegaConf.is_interpolation(part, name)]:
+            part[name] = part[name]
+    return composed
+
+
+@cache
 def _model(overrides: tuple[str, ...], attention: str | None) -> Seq2Seq:
     own = [override for override in overrides if override.startswith("self_attention@")]
-    composed = copy.deepcopy(config(*(override for override in overrides if override not in own)))
+    composed = copy.deepcopy(_sized(*(override for override in overrides if override not in own)))
     if attention is not None:
         composed.attention = config(f"attention={attention}").attention
     for slot, name in (override.removeprefix("self_attention@").split("=") for override in own):

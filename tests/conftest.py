@@ -19,6 +19,8 @@ import pytest
 import torch
 from filelock import FileLock
 
+from tests import seeding
+
 torch.set_num_threads(1)
 
 TINY = [
@@ -48,7 +50,7 @@ def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    torch.manual_seed(0)
+    seeding.seed(0)
 
 
 @pytest.fixture

@@ -20,8 +20,10 @@ from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.types import SourceSpec
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
+from tests import catalogue, seeding
 from tests.attention.walk import close, same, walk
 from tests.catalogue import CONF, WIDTH, choices, config, memory, noise, randomise
+from tests.sampling import mostly_slow
 
 T = 6
 PARTS = ("score", "window", "normalizer", "selection")
@@ -60,7 +62,7 @@ CASES = [
         choice,
         slot,
         id="-".join((*(name for _, name in choice), slot)),
-        marks=[pytest.mark.slow] if len(choice) == 2 and index % 4 else [],
+        marks=[pytest.mark.slow] if len(choice) == 2 and index % 8 else [],
     )
     for index, choice in enumerate(CHOICES)
     for slot in SLOTS
@@ -70,8 +72,8 @@ CASES = [
 
 @cache
 def part(kind: str, name: str) -> dict[str, Any]:
-    node = plain(config(f"attention/{kind}={name}").attention[kind])
-    return node | {option: value for option, value in SMALL.items() if option in node}
+    node = catalogue.part(kind, name)
+    return {**node} | {option: value for option, value in SMALL.items() if option in node}
 
 
 @cache
@@ -121,11 +123,11 @@ def keeps_laws(ours: Attention) -> None:
     mask = noise(3, T, T, seed=3) > -1
     mask[2, 1] = False
     leaves = [queries.requires_grad_(), source.values.requires_grad_(), *ours.parameters()]
-    torch.manual_seed(0)
+    seeding.seed(0)
     answer = walk(ours, queries, source, mask=mask)
-    torch.manual_seed(0)
+    seeding.seed(0)
     same(walk(ours, queries, source, mask=mask, chunks=(2, 1, 3)), answer)
-    torch.manual_seed(0)
+    seeding.seed(0)
     close(walk(ours, queries, source, mask=mask, need_weights=False).context, answer.context)
     weights = answer.weights
     assert weights.shape[::2] == (3, T)
@@ -165,8 +167,10 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["using", "training"])
-@pytest.mark.parametrize("mechanism", OTHERS)
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in PARTS for name in AXES[kind]])
+@pytest.mark.parametrize(
+    ("mechanism", "kind", "name"),
+    mostly_slow([(other, kind, name) for other in OTHERS for kind in PARTS for name in AXES[kind]], every=3),
+)
 def test_mechanisms_made_of_parts(mechanism: str, kind: str, name: str, training: bool) -> None:
     """Those with a class of their own, each part in turn replaced."""
     node = plain(config(f"attention={mechanism}").attention) | {kind: part(kind, name)}

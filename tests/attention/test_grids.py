@@ -52,7 +52,7 @@ def asked(*sizes: tuple[int, int]) -> Batch:
 
 
 @every
-@pytest.mark.parametrize("name", mostly_slow(choices("attention"), every=2))
+@pytest.mark.parametrize("name", mostly_slow(choices("attention"), every=4))
 def test_laws_over_a_grid_or_a_reason(name: str, family: str) -> None:
     try:
         ours = captioner(name, family)

@@ -18,6 +18,7 @@ from seq2seq.attention.latent_alignment import HardMarginalAttention, Variationa
 from seq2seq.attention.types import Alternatives, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion, teacher_forced_nll
+from tests import seeding
 from tests.attention.walk import ask, close, draw, walk
 from tests.catalogue import WIDTH, batch, mechanism, memory, model, noise, randomise
 
@@ -247,7 +248,7 @@ def test_target_reader_is_pytorchs_packed_lstm() -> None:
 def test_draws_fall_as_q_says() -> None:
     attention = made(VariationalAttention, mode="sample", samples=20000).train()
     source, target = memory(4, width=Q, step=3), noise(1, T, Q, seed=5)
-    torch.manual_seed(0)
+    seeding.seed(0)
     drawn, penalties, _ = asked(attention, source, target)
     assert drawn.kind == "sampled"
     enumerated, exact, _ = asked(made(VariationalAttention), source, target)
@@ -329,7 +330,7 @@ def test_dropout_of_weights_leaves_the_prior_whole() -> None:
     """In training the context is of dropped weights, but the prior stays a distribution."""
     ours = made(dropout=0.5).train()
     source = memory(6, 5, width=Q)
-    torch.manual_seed(1)
+    seeding.seed(1)
     found, _, context = asked(ours, source)
     close(found.log_weights.exp().sum(-1), torch.ones(2, T).double())
     expected = asked(ours.eval(), source)

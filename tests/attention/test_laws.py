@@ -18,6 +18,7 @@ from torch.autograd import gradcheck
 
 from seq2seq.attention.base import Attention
 from seq2seq.attention.types import Alternatives, Memory, SourceSpec, select_rows
+from tests import seeding
 from tests.attention.walk import EXACT, ask, close, cut, outcome, same, walk
 from tests.catalogue import WIDTH, choices, mechanism, memory, noise, serves
 
@@ -93,7 +94,7 @@ def test_chunks_in_training(case: Case, chunks: tuple[int, ...]) -> None:
     queries, source = noise(3, T, WIDTH), case.memory(S, 0, 4)
     answers = []
     for parts in ((T,), chunks):
-        torch.manual_seed(0)
+        seeding.seed(0)
         answers.append(walk(attention, queries, source, chunks=parts))
     same(*answers)
 
@@ -250,7 +251,7 @@ def test_every_parameter_learns(case: Case) -> None:
     """A surrogate teaches by what was drawn, which is in training."""
     attention = case.build()
     attention.train(attention.gradient != "exact")
-    torch.manual_seed(0)
+    seeding.seed(0)
     source = case.memory(S, 4, 2)
     source.values.requires_grad_()
     queries = noise(3, T, WIDTH)
@@ -291,8 +292,13 @@ def test_gradcheck(case: Case, need_weights: bool) -> None:
 
 
 @every_case
-@every_path
-@pytest.mark.parametrize("mode", ["autocast", "all"])
+@pytest.mark.parametrize(
+    ("need_weights", "mode"),
+    [
+        *((True, "all"), (False, "autocast")),
+        *(pytest.param(*one, marks=slow) for one in ((True, "autocast"), (False, "all"))),
+    ],
+)
 def test_bfloat16(case: Case, need_weights: bool, mode: str) -> None:
     dtype = torch.float32 if mode == "autocast" else torch.bfloat16
     attention = case.build(dtype=dtype)

@@ -18,6 +18,7 @@ from seq2seq.attention.components.ordering import rotate
 from seq2seq.attention.linear import BLOCK, LinearAttention
 from seq2seq.attention.types import Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from tests import seeding
 from tests.attention.walk import ask, close, cut, walk
 from tests.catalogue import memory, noise, randomise
 
@@ -33,7 +34,7 @@ every_slot = pytest.mark.parametrize("source", [CROSS, ENCODER, DECODER], ids=["
 
 def build(source: SourceSpec, feature_map: partial[FeatureMap] = MAPS["elu"], scale: float = 1.0) -> LinearAttention:
     """Queries and keys are ``scale`` times as large as drawn."""
-    torch.manual_seed(0)
+    seeding.seed(0)
     made = randomise(LinearAttention(WIDTH, source, feature_map=feature_map, heads=HEADS).double()).eval()
     with torch.no_grad():
         for parameter in made.query.parameters():
@@ -218,7 +219,7 @@ def test_nothing_is_quadratic(source: SourceSpec, feature_map: partial[FeatureMa
 
 
 def test_orthogonal_directions() -> None:
-    torch.manual_seed(0)
+    seeding.seed(0)
     rows = orthogonal(4000 * D + 1, D).double()
     assert rows.shape == (4000 * D + 1, D)
     blocks = rows[:-1].unflatten(0, (-1, D))
@@ -233,7 +234,7 @@ def test_orthogonal_directions() -> None:
 
 def test_favor_is_unbiased() -> None:
     """E[phi(q) . phi(k)] = exp(q . k / sqrt(D)) over draws of the directions."""
-    torch.manual_seed(0)
+    seeding.seed(0)
     x = 0.5 * noise(2, 1, 3, D)
     estimates = []
     for _ in range(4000):

@@ -15,6 +15,7 @@ from seq2seq.attention.components.windows import Global
 from seq2seq.attention.coverage import CoverageAttention
 from seq2seq.attention.latent_alignment import HardMarginalAttention
 from seq2seq.attention.types import AttentionOutput, Memory, SourceSpec
+from tests import seeding
 from tests.attention.walk import ask, walk
 from tests.catalogue import WIDTH, mechanism, memory, noise
 
@@ -45,7 +46,7 @@ def asked(attention: Attention, source: Memory, queries: Tensor, mask: Tensor | 
     """All that it reports, a target being known."""
     prepared = attention.prepare(source)
     target = attention.read_target(queries, torch.ones(queries.shape[:2], dtype=torch.bool))
-    torch.manual_seed(0)
+    seeding.seed(0)
     return attention(ask(queries, 0, target), prepared, attention.initial_state(prepared), mask=mask, need_weights=True)
 
 

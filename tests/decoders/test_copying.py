@@ -15,6 +15,7 @@ from seq2seq.search.teacher_forcing import force, rescore
 from tests.attention.walk import close
 from tests.catalogue import TARGET_VOCABULARY as V
 from tests.catalogue import batch, choices, model
+from tests.sampling import mostly_slow
 
 families = pytest.mark.parametrize("family", ["rnn", "transformer"])
 OOV = (("▁Zork", "▁Quux"), ("▁Foo",), ())
@@ -31,7 +32,9 @@ def copying() -> Batch:
 
 
 @families
-@pytest.mark.parametrize("attention", [name for name in choices("attention") if name != "variational"])
+@pytest.mark.parametrize(
+    "attention", mostly_slow([name for name in choices("attention") if name != "variational"], every=3)
+)
 def test_any_mechanism_with_weights(family: str, attention: str) -> None:
     """p sums to one over the extended vocabulary, and is what log P, the gate and the alignment say."""
     ours, data = model(f"model={family}", "decoder.copy=true", attention=attention), copying()

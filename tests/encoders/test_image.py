@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -35,6 +37,11 @@ def shown(*sizes: tuple[int, int], frames: int = 1, side: int = 32, rows: list[i
 
 
 def encoder(name: str, *overrides: str) -> Any:
+    return copy.deepcopy(built(name, *overrides))
+
+
+@cache
+def built(name: str, *overrides: str) -> Any:
     model = "transformer" if name == "patches" else "rnn"
     sizes = ["model.dim=16", "model.dropout=0", f"model={model}", "data=toy_captioning"]
     more = ["encoder.patch=8", "model.ff_dim=16", "model.layers=2"] if name == "patches" else []

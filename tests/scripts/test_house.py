@@ -126,8 +126,13 @@ def test_lines_of_code_are_no_imports_texts_or_comments(cottage: House) -> None:
     ]
 
 
-def test_this_tree_keeps_the_limits() -> None:
-    counts = House().counts()
+@pytest.fixture(scope="module")
+def tree() -> House:
+    return House()
+
+
+def test_this_tree_keeps_the_limits(tree: House) -> None:
+    counts = tree.counts()
     assert {*LIMITS} <= {count.name for count in counts}
     assert not [f"{count.number:g} {count.name}" for count in counts if count.is_over]
 
@@ -144,8 +149,9 @@ def test_a_broken_limit_is_an_exit_code(
 
 
 def test_drawn_lines_are_shown_without_and_answered_with_their_modules(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tree: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(house, "House", lambda: tree)
     answers = tmp_path / "answers.txt"
     shown = []
     for _ in range(2):

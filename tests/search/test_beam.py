@@ -13,6 +13,7 @@ from seq2seq.batch import BOS, EOS, PAD, UNK, Batch
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Beam, Greedy, force, rescore
+from tests.sampling import mostly_slow
 
 Words = tuple[int, ...]
 LIMIT = {"max_length_ratio": 0.0, "max_length_offset": 4}
@@ -81,22 +82,22 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.parametrize("seed", mostly_slow(range(3), every=3))
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ",".join(o) or "default")
 def test_equals_the_plain_search(
-    family: str, options: dict[str, object], build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
+    family: str, options: dict[str, object], seed: int, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
     lengths = [3, 1, 5, 2, 4, 4]
     search = Beam(**{"beam_size": 4, "max_length_ratio": 1.0, "max_length_offset": 3, **options})
-    for seed in range(3):
-        model, sentences = build(family, seed=seed, sharpness=2.0), batch(lengths, seed=seed)
-        found = search(model, sentences)
-        for place, length in enumerate(lengths):
-            limit = max(min(search.max_length or 99, length + 3), search.min_length)
-            expected = plain(model, one(sentences, place), search, limit)[: search.n_best]
-            assert [h.tokens for h in found[place]] == [list(words) for _, _, words in expected]
-            assert [h.score for h in found[place]] == pytest.approx([score for score, _, _ in expected], abs=1e-9)
-            assert [h.log_prob for h in found[place]] == pytest.approx([total for _, total, _ in expected], abs=1e-9)
-            assert [h.finished for h in found[place]] == [len(words) < limit for _, _, words in expected]
+    model, sentences = build(family, seed=seed, sharpness=2.0), batch(lengths, seed=seed)
+    found = search(model, sentences)
+    for place, length in enumerate(lengths):
+        limit = max(min(search.max_length or 99, length + 3), search.min_length)
+        expected = plain(model, one(sentences, place), search, limit)[: search.n_best]
+        assert [h.tokens for h in found[place]] == [list(words) for _, _, words in expected]
+        assert [h.score for h in found[place]] == pytest.approx([score for score, _, _ in expected], abs=1e-9)
+        assert [h.log_prob for h in found[place]] == pytest.approx([total for _, total, _ in expected], abs=1e-9)
+        assert [h.finished for h in found[place]] == [len(words) < limit for _, _, words in expected]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_wide_enough_it_is_exhaustive(
         assert [h.score for h in found[place]] == pytest.approx([score for score, _ in scored], abs=1e-9)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", mostly_slow([torch.float64, torch.float32], every=2))
 def test_beam_of_one_is_greedy(
     family: str, dtype: torch.dtype, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:

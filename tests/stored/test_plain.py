@@ -26,7 +26,7 @@ def config_of(choice: str) -> Any:
     return next(hydra_app.compose("train", typed))
 
 
-@pytest.mark.parametrize("choice", mostly_slow(CHOICES, every=9))
+@pytest.mark.parametrize("choice", mostly_slow(CHOICES, every=18))
 def test_references_are_resolved_as_the_library_does(choice: str, tmp_path: Path) -> None:
     """And every class that a composed config names has its role."""
     config = config_of(choice)

@@ -19,6 +19,7 @@ from seq2seq.errors import UserError
 from seq2seq.training.optimization import parameter_groups
 from tests.attention.walk import close, walk
 from tests.catalogue import WIDTH, choices, config, mechanism, memory, noise
+from tests.sampling import mostly_slow
 
 ALL = torch.ones(1, dtype=torch.bool)
 SPARSE = {"sparsemax": 2.0, "entmax15": 1.5, "entmax": 1.5}  # alpha at the start
@@ -94,7 +95,7 @@ def test_sparse_is_the_projection(name: str, scale: float) -> None:
         assert (found == 0).any()
 
 
-@pytest.mark.parametrize("alpha", [1.01, 1.1, 1.3, 1.7, 1.9, 1.99])
+@pytest.mark.parametrize("alpha", mostly_slow([1.01, 1.1, 1.3, 1.7, 1.9, 1.99], every=2))
 def test_entmax_at_any_alpha(alpha: float) -> None:
     """Two scores, 2 000 alike, and 2 000 that Newton's steps take longest for."""
     slow = -torch.linspace(0, 1, 2000, dtype=torch.float64).pow(0.05)

@@ -20,6 +20,7 @@ from seq2seq.attention.composed import ComposedAttention
 from seq2seq.attention.types import AttentionState, Memory, SourceSpec, select_rows
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion
+from tests import seeding
 from tests.attention.walk import ask, close, same, walk
 from tests.catalogue import WIDTH, batch, mechanism, memory, model, noise, randomise
 
@@ -36,7 +37,7 @@ def attention(selection: Callable[[], Selection], heads: int = 1, **parts: objec
 
 def drawn(selection: Selection, weights: Tensor, seed: int = 0) -> Tensor:
     """The weights that ``selection`` makes of ``weights`` (B, H, T, S) in training."""
-    torch.manual_seed(seed)
+    seeding.seed(seed)
     state = selection.train().initial_state(len(weights), CPU)
     return selection(weights, partial(uniform, weights, state), state).weights
 
@@ -78,7 +79,7 @@ def test_frequencies_whatever_made_the_weights(selection: Callable[[], Selection
         queries, source = noise(1, 2, WIDTH), memory(S)
         expected = walk(soft, queries, source).weights[0]
         many = torch.zeros(count, dtype=torch.long)
-        torch.manual_seed(0)
+        seeding.seed(0)
         found = walk(ours, queries[many], source.select(many)).weights.mean(0)
         torch.testing.assert_close(found, expected / expected.sum(-1, keepdim=True), rtol=0, atol=0.015)
         assert not found[expected == 0].any()
@@ -89,7 +90,7 @@ def test_frequencies_whatever_made_the_weights(selection: Callable[[], Selection
         )
         for s in (selection, Soft)
     )
-    torch.manual_seed(0)
+    seeding.seed(0)
     found = walk(ours, queries[many], source.select(many)).weights.mean(0)
     torch.testing.assert_close(found, walk(soft, queries, source).weights[0], rtol=0, atol=0.015)
 
@@ -115,7 +116,7 @@ def test_chunks_draw_what_the_whole_draws(selection: Callable[[], Selection], ch
     queries, source = noise(3, T, WIDTH), memory(S, 0, 2, step=3)
     answers = []
     for parts in ((T,), chunks):
-        torch.manual_seed(3)
+        seeding.seed(3)
         answers.append(walk(ours, queries, source, chunks=parts))
     same(*answers)
 
@@ -138,7 +139,7 @@ def test_state_round_trip(selection: Callable[[], Selection]) -> None:
     ours, index = attention(selection, heads=2).train(), torch.tensor([2, 0, 0])
     queries, source = noise(3, T, WIDTH), memory(S, 4, 2)
     prepared = ours.prepare(source)
-    torch.manual_seed(0)
+    seeding.seed(0)
     state = ours.initial_state(prepared)
     whole = ours(ask(queries, 0), prepared, state, need_weights=True)
     moved = ours(ask(queries[index, 1:], 1), prepared.select(index), select_rows(state, index), need_weights=True)
@@ -156,7 +157,7 @@ def test_hidden_places_are_never_drawn(selection: Callable[[], Selection], dtype
     """Nor is anything where all is hidden; gradients are finite."""
     weights = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.5, 0.0, 0.5], [1.0, 6e-8, 0.0]], dtype=dtype)
     weights = weights.expand(200, 2, 4, 3).clone().requires_grad_()
-    torch.manual_seed(0)
+    seeding.seed(0)
     chosen = selection().train()
     state = chosen.initial_state(200, CPU)
     answer = chosen(weights, partial(uniform, weights, state), state)
@@ -187,7 +188,7 @@ def test_reinforce_is_the_exact_gradient(baseline: float) -> None:
     queries, source, costs = noise(1, 2, WIDTH), memory(3), noise(3, 3, seed=7)
     weights = walk(attention(Soft), queries, source).weights[0, 0]
     many = torch.zeros(300, dtype=torch.long)
-    torch.manual_seed(0)
+    seeding.seed(0)
     answer = walk(ours, queries[many], source.select(many))
     picked = answer.weights[:, 0].argmax(-1)  # (300, 2)
     expected = [torch.zeros_like(p) for p in parameters]
@@ -219,7 +220,7 @@ def test_some_passes_are_soft() -> None:
     ours, soft = attention(Hard), attention(Soft)
     queries, source = noise(3, T, WIDTH), memory(S, 4, 2)
     expected = walk(soft, queries, source)
-    torch.manual_seed(0)
+    seeding.seed(0)
     passes = []
     for _ in range(200):
         answer = walk(ours.train(), queries, source)
@@ -261,7 +262,7 @@ def test_draws_from_tempered_weights(temperature: float) -> None:
     expected = powers / powers.sum()
     hard = Hard(soft=0.0, temperature=temperature).train()
     weights = (0.4 * share).expand(1000, 4, 50, 5)
-    torch.manual_seed(0)
+    seeding.seed(0)
     state = hard.initial_state(1000, CPU)
     selected = hard(weights, partial(uniform, weights, state), state)
     torch.testing.assert_close(selected.weights.mean((0, 1, 2)), expected, rtol=0, atol=5e-3)
@@ -280,7 +281,7 @@ def test_readings() -> None:
     expected = walk(soft, queries, source).weights
 
     def weights() -> Tensor:
-        torch.manual_seed(2)
+        seeding.seed(2)
         return walk(ours, queries, source).weights
 
     first = weights()
@@ -327,7 +328,7 @@ def test_gumbel_anneals() -> None:
 @pytest.mark.parametrize("name", ["hard", "gumbel"])
 def test_scores_learn_in_models(family: str, name: str) -> None:
     probe = model(f"model={family}", attention=name).train()
-    torch.manual_seed(0)
+    seeding.seed(0)
     weights = {"reinforce": 0.1, "negative_entropy": 0.002}
     losses = Criterion(weights=weights).double()(probe(batch()), batch())
     losses.total.backward()
