@@ -172,16 +172,18 @@ class CaptionEncoding(Encoding):
             report.add("malformed", f"{place} (words with regions: {boxes}, words of references: {words})", self.policy)
             return None
         # Encode the captions; each may be too long.
-        examples = [Example((), [BOS, *codec.target.encode(text), EOS]) for text in record["references"]]
-        if training:
-            fit = (self.policy.fit(example, place, report) for example in examples)
-            examples = [example for example in fit if example is not None]
-        captions = [list(example.target) for example in examples if example.target is not None]
-        if not captions:
+        kept = []
+        for text in record["references"]:
+            whole = Example((), [BOS, *codec.target.encode(text), EOS])
+            example = self.policy.fit(whole, place, report) if training else whole
+            if example is not None and example.target is not None:
+                kept.append((text, list(example.target)))
+        if not kept:
             return None
         # Count unknown tokens.
-        for text, ids in zip(record["references"], captions, strict=False):
+        for text, ids in kept:
             unknown["target"].add(codec.target, text, ids)
+        captions = [ids for _, ids in kept]
         return {"target_ids": captions[0], "captions": captions}
 
     @override

@@ -19,8 +19,10 @@ from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.images import Images
 from seq2seq.data.readers.reader import DataLocation
 from seq2seq.data.readers.tables import TableReader
+from seq2seq.data.record_policy import Report
 from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.toy.captioning import ToyCaptioning
+from seq2seq.data.vocabulary import UnknownTokens
 from seq2seq.errors import UserError
 
 COLOURS = ["red", "green", "blue", "black", "white", "orange"]
@@ -185,6 +187,17 @@ def test_long_captions_by_policy(make: Make, caplog: pytest.LogCaptureFixture, o
     assert "train: 2 too long" in caplog.text
     with pytest.raises(UserError, match="too long"):
         make(on_long="error", max_length=5).setup(("train",))
+
+
+def test_unknown_words_are_those_of_the_captions_that_are_kept(make: Make) -> None:
+    """The first caption is too long; of the second one word is unknown."""
+    corpus = make(max_length=5)
+    corpus.setup(("train",))
+    record: Any = {**corpus.records("train")[0], "references": ["one two three four five six", "zzz a red image"]}
+    unknown = {"target": UnknownTokens()}
+    columns = corpus.encoding.columns(corpus.codec, record, "here", Report("train"), unknown, training=True)
+    assert columns is not None and len(columns["captions"]) == 1
+    assert unknown["target"].as_dict() == {"tokens": 6, "unknown": 1, "found": ["zzz"]}
 
 
 def test_rows_of_one_image_are_joined(folder: Path, make: Make) -> None:
