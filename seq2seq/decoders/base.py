@@ -4,8 +4,8 @@ A decoder reads any number of tokens from a state. Without dropout, ``forward`` 
 several calls over parts of them, chained through ``DecoderState``. Training reads all T tokens in one call. Search
 reads T = 1 token in each step.
 
-Shapes: B batch, T target tokens, S source positions, H heads, D features, E embedding, J alternatives, W vocabulary,
-and where the decoder copies, also the largest number of out-of-vocabulary words in a source.
+Shapes: B batch, T target tokens, S source positions, H heads, D features, E embedding, J alternatives, V vocabulary, W
+= V without copying; with copying, W = V + the largest number of out-of-vocabulary words in a source.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ SENTINEL = "sentinel."
 
 @dataclass(frozen=True)
 class DecoderState:
-    """All that a decoder carries from token to token; the first dimension of every tensor is B.
+    """Everything that a decoder carries from token to token; the first dimension of every tensor is B.
 
-    ``cross`` does not change while decoding. ``reorder`` leaves it as it is: this is enough where hypotheses are
-    reordered within their sentences. ``select`` takes rows of everything: this is needed where sentences leave the
-    batch.
+    ``cross`` does not change while decoding. Use ``reorder`` if hypotheses change places within their sentences: it
+    leaves ``cross`` as it is. Use ``select`` if sentences leave the batch: it takes rows of everything.
     """
 
     cross: tuple[Memory, ...]  # prepared source memory of each layer
@@ -46,7 +45,7 @@ class DecoderState:
     position: int = 0  # number of tokens read so far, the same in all rows
 
     def reorder(self, index: Tensor) -> DecoderState:
-        """Return the state with rows of everything but the source.
+        """Return the state with rows in another order; the source memory does not change.
 
         Args:
             index: Row numbers (B,) long; each is of the same sentence as the row that it replaces.
@@ -59,7 +58,7 @@ class DecoderState:
         )
 
     def select(self, index: Tensor) -> DecoderState:
-        """Return the state with rows of everything.
+        """Return the state of some rows of the batch, with their source memory.
 
         Args:
             index: Row numbers (R,) long.
@@ -75,9 +74,7 @@ class Decoded:
     features: Tensor  # (B, T, D), which the output layer reads
     # {"cross.0": (B, H, T, S), "decoder_self.0": ...}; slots with a sentinel add {"sentinel.cross.0": (B, H, T, 1)}.
     weights: Mapping[str, Tensor] = field(default_factory=dict)
-    penalties: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # {name: (B, T)} without coefficients, summed over layers
+    penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B, T)}, unweighted, summed over layers
     log_prob: Tensor | None = None  # (B, T) of the sampled choices, summed over slots
     mixture: Mixture | None = None  # (B, T, J, D) if attention of the last layer has alternatives
     copying: Copying | None = None  # if the decoder copies

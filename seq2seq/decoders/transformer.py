@@ -221,7 +221,7 @@ class TransformerDecoder(Decoder):
         new = Memory.of(x, tokens != PAD)
         new = replace(new, positions=new.positions + state.position)
         queries = Query(x, new.positions[..., 0], x)
-        # In training, only the last layer may read the target.
+        # Only the last layer may read the target, and only in training.
         last = self.layers[depth - 1]
         last_queries = replace(queries, target=last.attention.read_target(x, new.mask)) if self.training else queries
         # Apply all layers.

@@ -32,9 +32,7 @@ class EncoderOutput:
     memory: Memory
     hidden: Tensor  # (B, L, F)
     weights: Mapping[str, Tensor] = field(default_factory=dict)  # {"encoder_self.0": (B, H, S, S)} if need_weights
-    penalties: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # {name: (B,)} without coefficients, summed over layers
+    penalties: Mapping[str, Tensor] = field(default_factory=dict)  # {name: (B,)}, unweighted, summed over layers
     log_prob: Tensor | None = None  # (B,) of the sampled choices, summed over layers
     copies: Copies | None = None  # source tokens that the decoder can copy
 

@@ -80,10 +80,8 @@ def mix(log_p: Tensor, weights: Tensor, ids: Tensor, oov: int) -> Tensor:
     copied = torch.zeros_like(log_generated).scatter_add(-1, ids, weights.to(log_generated.dtype))
     # Add the copied part where there is one; stay in logarithms elsewhere, so that small P do not become 0.
     both = log_generated.exp() * generated + copied
-    only_generated = log_generated + torch.where(generated > 0, generated, 1.0).log().masked_fill(
-        generated <= 0, -torch.inf
-    )
-    return torch.where(copied > 0, torch.where(copied > 0, both, 1.0).log(), only_generated)
+    log_share = torch.where(generated > 0, generated, 1.0).log().masked_fill(generated <= 0, -torch.inf)
+    return torch.where(copied > 0, torch.where(copied > 0, both, 1.0).log(), log_generated + log_share)
 
 
 class Pointer(nn.Module):

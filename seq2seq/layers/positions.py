@@ -14,8 +14,8 @@ from torch import Tensor, nn
 class Sinusoidal(nn.Module):
     """Sinusoidal positions PE(t, 2i) = sin(t / 10000^(2i/D)), PE(t, 2i+1) = cos(t / 10000^(2i/D)).
 
-    (Vaswani 2017, section 3.5.) Angles are computed in fp64 for every type of model. A buffer of frequencies would be
-    converted together with the model and lose precision.
+    The formula is that of Vaswani 2017, section 3.5. Angles are computed in fp64 for every type of model. A buffer of
+    frequencies would be converted together with the model and lose precision.
 
     Args:
         dim: Width D, an even number.

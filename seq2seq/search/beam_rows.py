@@ -1,7 +1,8 @@
 """Rows of a decoder state, and the hypotheses that they belong to while these move, split and finish.
 
-Shapes: B sentences, K slots of a sentence (one hypothesis each), N rows. The flat number of slot k of sentence b is b K
-+ k.
+The flat number of slot k of sentence b is b K + k.
+
+Shapes: B sentences, K slots of a sentence (one hypothesis each), N rows.
 """
 
 from __future__ import annotations

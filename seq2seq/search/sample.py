@@ -59,7 +59,7 @@ class Sample(Search):
     @override
     def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """Return ``samples`` outputs of each sentence, the most probable first."""
-        # Draw all random numbers before the search, so that the order of steps does not matter.
+        # Draw all random numbers before the search.
         draws = self._draws(batch.index.tolist(), self.limits(model, encoded)).to(batch.index.device)
 
         def choose(log_probs: Tensor, outputs: Tensor, step: int) -> Tensor:
