@@ -1,1 +1,1 @@
-"""Decoders: one interface for training and stepwise search."""
+"""Decoders with one interface for training and stepwise search."""

@@ -1,6 +1,6 @@
-"""Transformer decoder (Vaswani 2017, section 3.1), with any mechanism in its cross and self slots.
+"""Transformer decoder (Vaswani 2017, section 3.1), with any mechanism as cross-attention and self-attention.
 
-Shapes: B batch, T target tokens, S source positions, D width.
+Shapes: B batch, T target tokens, S source positions, D width, C context width, J alternatives.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from seq2seq.attention.base import Attention, AttentionFactory
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
@@ -24,7 +25,20 @@ from seq2seq.layers.transformer import FeedForward, Residual, initialise
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention over the source, feed-forward, each inside its residual."""
+    """Layer of a Transformer decoder: self-attention, cross-attention, feed-forward, each with a residual connection.
+
+    Args:
+        dim: Width D of the layer.
+        source: Description of the source memory.
+        past: Description of the decoder's own sequence, which is causal.
+        attention: Factory of the cross-attention mechanism.
+        self_attention: Factory of the self-attention mechanism.
+        ff_dim: Width of the hidden layer of the feed-forward network.
+        dropout: Dropout probability.
+        norm: Order of norm and residual connection: "pre" or "post".
+        activation: Activation of the feed-forward network: "relu", "gelu" or "silu".
+        gate: Whether to multiply the source context by sigmoid(f(query)).
+    """
 
     def __init__(
         self,
@@ -45,6 +59,7 @@ class DecoderLayer(nn.Module):
         self.self_attention = self_attention(dim, past)
         self.attention = attention(dim, source)
         self.gate = nn.Linear(dim, 1) if gate else None
+        # Project contexts to the width of the layer if needed.
         width = self.attention.context_dim
         self.adapt = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
         self.around_self = Residual(dim, dropout, norm)
@@ -54,7 +69,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        asking: Query,
+        queries: Query,
         new: Memory,
         cross: Memory,
         past: Memory | None,
@@ -62,32 +77,73 @@ class DecoderLayer(nn.Module):
         need_weights: bool,
         copied: bool,
     ) -> tuple[Tensor, Memory, AttentionOutput, AttentionOutput]:
-        """x (B, T, D) with the mask of ``new`` and all of ``asking`` but its vector -> x as it meets the source, the
-        past after it, what both slots attended. ``copied`` asks for the weights over the source in any case.
+        """Apply self-attention and cross-attention; ``leave`` applies the rest of the layer.
+
+        Args:
+            x: Vectors (B, T, D).
+            queries: Queries of cross-attention; their vector is replaced.
+            new: Memory of the T tokens, which gives their mask and positions; its values are not used.
+            cross: Prepared source memory of this layer.
+            past: Self-attention memory of the tokens before; None at the first token.
+            states: States of cross-attention and of self-attention.
+            need_weights: Whether to return the weights of both mechanisms.
+            copied: Whether to return the weights of cross-attention in any case, for copying.
+
+        Returns:
+            The vectors (B, T, D) before the context of cross-attention is added, the self-attention memory with the T
+            tokens, and the outputs of cross-attention and of self-attention.
         """
+        # Append the new tokens to the past, and attend to both.
         inner = self.around_self.enter(x)
         mechanism = self.self_attention
         grown = mechanism.extend(past, mechanism.prepare(replace(new, values=inner)), need_weights=need_weights)
         own_state = mechanism.initial_state(grown) if past is None else states[1]
-        own = mechanism(Query(inner, asking.position), grown, own_state, need_weights=need_weights)
+        own = mechanism(Query(inner, queries.position), grown, own_state, need_weights=need_weights)
         x = self.around_self.leave(x, own.context)
-        query = replace(asking, vector=self.around_cross.enter(x))
-        seen = self.attention(query, cross, states[0], need_weights=need_weights or copied)
+        # Attend to the source.
+        query = replace(queries, vector=self.around_cross.enter(x))
+        from_source = self.attention(query, cross, states[0], need_weights=need_weights or copied)
         if self.gate is not None:
-            seen = seen.gated(torch.sigmoid(self.gate(query.vector)))
-        return x, grown, seen, own
+            from_source = from_source.gated(torch.sigmoid(self.gate(query.vector)))
+        return x, grown, from_source, own
 
     def leave(self, x: Tensor, context: Tensor) -> Tensor:
-        """The rest of the layer, once it is known what the source gave: x (B, T, D), context (..., C) -> (..., D)."""
+        """Add the context of cross-attention, and apply the feed-forward network.
+
+        Args:
+            x: Vectors (..., D) that ``forward`` returned.
+            context: Contexts of cross-attention (..., C).
+
+        Returns:
+            Vectors (..., D).
+        """
         x = self.around_cross.leave(x, self.adapt(context))
         return self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x)))
 
 
 class TransformerDecoder(Decoder):
-    """``layers`` decoder layers over token embeddings; weights of every layer's slots on request.
+    """Transformer decoder: token embeddings with positions, ``layers`` layers, and a last norm if ``norm=pre``.
 
-    With ``gate``, what the source gives a layer is scaled by beta = sigmoid(f_beta(x)), x the vector that asked
-    (Xu 2015, section 4.2.1, of an RNN's state).
+    With ``gate``, the source context of each layer is multiplied by beta = sigmoid(f_beta(x)), where x is the query (Xu
+    2015, section 4.2.1, where x is the state of an RNN).
+
+    Args:
+        vocabulary: Number V of target tokens.
+        encoder: Encoder of the model, which gives the description of the memory.
+        dim: Width D of all layers.
+        attention: Factory of the cross-attention mechanism of each layer.
+        self_attention: Factory of the self-attention mechanism of each layer.
+        layers: Number of layers.
+        ff_dim: Width of the hidden layer of the feed-forward networks.
+        dropout: Dropout probability of all layers.
+        norm: Order of norm and residual connection: "pre" or "post".
+        positions: Position encoding: "sinusoidal", "learned", "rotary", "alibi" or "none".
+        activation: Activation of the feed-forward networks: "relu", "gelu" or "silu".
+        max_length: Number of learned positions; the other encodings ignore it.
+        embedding_dropout: Dropout probability of embeddings; None to use ``dropout``.
+        tie_output: Whether the output layer shares its matrix with the embedding.
+        copy: Whether source words can be copied (``Pointer``), by the attention of the last layer.
+        gate: Whether to multiply the source context by beta.
     """
 
     def __init__(
@@ -111,6 +167,7 @@ class TransformerDecoder(Decoder):
         gate: bool = False,
     ) -> None:
         super().__init__()
+        # Embed target tokens.
         self.embedding = TokenEmbedding(
             vocabulary,
             dim,
@@ -119,6 +176,7 @@ class TransformerDecoder(Decoder):
             positions=positions,
             max_length=max_length,
         )
+        # Build the layers; only the last one can have alternative contexts.
         source = replace(encoder.source, input_dim=dim, states="normalised")
         past = SourceSpec(dim, is_self=True, causal=True, position=relative(positions), states="normalised")
         self.layers = Stack(
@@ -136,46 +194,55 @@ class TransformerDecoder(Decoder):
             )
             for layer in range(layers)
         )
+        # Build the output.
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
         self.output = OutputLayer(dim, vocabulary, tied=self.embedding.table if tie_output else None)
         self.pointer = Pointer(self.layers[-1].attention.context_dim, dim, dim) if copy else None
 
+    @override
     def cross_attention(self, layer: int) -> Attention:
-        """Return the cross-attention of ``layer``."""
         return self.layers[layer].attention
 
+    @override
     def start(self, encoded: EncoderOutput) -> DecoderState:
-        """Each layer prepares the source for itself."""
+        # Each layer prepares the source memory for itself.
         memories = tuple(layer.attention.prepare(encoded.memory) for layer in self.layers)
         states = tuple(layer.attention.initial_state(m) for layer, m in zip(self.layers, memories, strict=True))
         pasts = (None,) * len(memories)
         return DecoderState(memories, pasts, states + ({},) * len(memories), copies=encoded.copies)
 
+    @override
     def forward(
         self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Decoded, DecoderState]:
-        """(B, T) -> features (B, T, D)."""
+        # Embed the tokens, at positions after those already read.
         depth = len(self.layers)
         x = self.embedding(self.readable(tokens), state.position)
         new = Memory.of(x, tokens != PAD)
         new = replace(new, positions=new.positions + state.position)
-        asking = Query(x, new.positions[..., 0], x)
-        last = self.layers[depth - 1]  # earlier layers neither know the target nor offer alternatives
-        known = replace(asking, target=last.attention.read_target(x, new.mask)) if self.training else asking
+        queries = Query(x, new.positions[..., 0], x)
+        # Only the last layer may read the target, and only in training.
+        last = self.layers[depth - 1]
+        last_queries = replace(queries, target=last.attention.read_target(x, new.mask)) if self.training else queries
+        # Apply all layers.
         past, attended = [], []
         mixture = None
         for i, layer in enumerate(self.layers):
             states = (state.attention[i], state.attention[depth + i])
-            asks, copied = (known, self.pointer is not None) if layer is last else (asking, False)
-            met, grown, cross, own = layer(x, asks, new, state.cross[i], state.past[i], states, need_weights, copied)
-            x = layer.leave(met, cross.context)
+            layer_queries, copied = (last_queries, self.pointer is not None) if layer is last else (queries, False)
+            before_cross, grown, cross, own = layer(
+                x, layer_queries, new, state.cross[i], state.past[i], states, need_weights, copied
+            )
+            x = layer.leave(before_cross, cross.context)
             past.append(grown)
             attended.append((cross, own))
+            # Finish the last layer for each alternative context, too.
             if layer is last and cross.alternatives is not None:
-                told = self.norm(layer.leave(met.unsqueeze(2), cross.alternatives.contexts))
-                mixture = Mixture(told, cross.alternatives.log_weights, cross.alternatives.kind)
+                readouts = self.norm(layer.leave(before_cross.unsqueeze(2), cross.alternatives.contexts))
+                mixture = Mixture(readouts, cross.alternatives.log_weights, cross.alternatives.kind)
+        # Collect the output and the new state.
         features = self.norm(x)
-        copying = self.copying(attended[-1][0], depth - 1, features, asking.vector, state)
+        copying = self.copying(attended[-1][0], depth - 1, features, queries.vector, state)
         slots = {f"cross.{i}": cross for i, (cross, _) in enumerate(attended)}
         slots |= {f"decoder_self.{i}": own for i, (_, own) in enumerate(attended)}
         after = DecoderState(

@@ -1,1 +1,1 @@
-"""Encoders: token ids to a memory to attend over."""
+"""Encoders, which turn a batch of sources into a memory that attention reads."""

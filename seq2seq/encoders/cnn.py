@@ -1,4 +1,4 @@
-"""A residual network from scratch.
+"""Residual network that encodes images, trained from scratch.
 
 Shapes: N images, C channels, h rows and w columns, S cells of the grid, D width.
 """
@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from seq2seq.attention.types import AttentionOutput, Memory
 from seq2seq.config.ranges import Layers, Share, Width
@@ -21,10 +22,16 @@ from seq2seq.layers.stack import Stack
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), f two convolutions, each after a norm and ReLU (He 2016, arXiv:1603.05027, figure 1b).
+    """Residual block x + f(x), where f is norm, ReLU, convolution, twice (He 2016, arXiv:1603.05027, figure 1b).
 
-    Where sides are halved, the first one is 4 x 4 and the shortcut takes means of 2 x 2 (He 2019, arXiv:1812.01187,
-    section 4), so that a cell stays in the middle of the pixels that it stands for.
+    Where the block halves the sides, the first convolution is 4 x 4 and the shortcut takes means of 2 x 2 (He 2019,
+    arXiv:1812.01187, section 4). Thus a cell stays in the middle of the pixels that it represents.
+
+    Args:
+        inputs: Number C of input channels.
+        outputs: Number C' of output channels.
+        stride: 2 to halve the sides, else 1.
+        norm: Factory of a norm, from the number of channels.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.Module]) -> None:
@@ -37,7 +44,16 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, x: Tensor, before: Padding, after: Padding) -> Tensor:
-        """(N, C, h, w) -> (N, C', h', w'); ``before`` and ``after`` keep the padding of both sizes at 0."""
+        """Apply the block to feature maps.
+
+        Args:
+            x: Feature maps (N, C, h, w).
+            before: Padding at the size of the input, which is kept at 0.
+            after: Padding at the size of the output, which is kept at 0.
+
+        Returns:
+            Feature maps (N, C', h', w').
+        """
         y = before(torch.relu(self.norms[0](x)))
         short = self.shortcut(x if isinstance(self.shortcut, nn.Identity) else y)
         y = after(torch.relu(self.norms[1](after(self.convolutions[0](y)))))
@@ -46,43 +62,62 @@ class ResidualBlock(nn.Module):
 
 @dataclass(frozen=True)
 class Padding:
-    """Puts 0 where images of ``sizes`` (N, 2) are padded."""
+    """Mask that sets the padding of feature maps to 0.
 
-    sizes: Tensor
+    Call it with feature maps (N, C, h, w).
+    """
+
+    sizes: Tensor  # (N, 2) rows and columns of each map without padding
     real: Tensor | None  # (N, 1, h, w) bool; None where nothing is padded
 
     @staticmethod
     def of(sizes: Tensor, height: int, width: int) -> Padding:
-        """Of (N, C, height, width); a GPU is not asked whether there is any, since it had to be waited for."""
+        """Build the mask of feature maps.
+
+        On the CPU, no mask is made if nothing is padded. On a GPU this is not checked, because the host would wait for
+        it.
+
+        Args:
+            sizes: Rows and columns of each map without padding (N, 2).
+            height: Rows of the padded maps.
+            width: Columns of the padded maps.
+        """
         whole = sizes.device.type == "cpu" and bool((sizes == sizes.new_tensor((height, width))).all())
         return Padding(sizes, None if whole else inside(sizes, height, width).unsqueeze(1))
 
     def halved(self) -> Padding:
-        """Where sides are halved."""
+        """Return the mask of maps with halved sides; odd sides are rounded up."""
         sizes = (self.sizes + 1) // 2
         if self.real is None:
             return Padding(sizes, None)
         return Padding(sizes, inside(sizes, *(-(-side // 2) for side in self.real.shape[2:])).unsqueeze(1))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(N, C, h, w)."""
+        """Return x (N, C, h, w) with its padding set to 0."""
         return x if self.real is None else x * self.real
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
-    """Of 3 x 3, or of 4 x 4 where it halves the sides."""
+    """Return a convolution of 3 x 3, or of 4 x 4 if stride 2 halves the sides."""
     return nn.Conv2d(inputs, outputs, 2 + stride, stride, 1, bias=False)
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Normalises the channels of each place by themselves (Ba 2016, arXiv:1607.06450; for images Liu 2022,
-    arXiv:2201.03545, section 2.6): (N, C, h, w) -> the same shape.
+    """Layer norm over the channels of each position (Ba 2016, arXiv:1607.06450).
 
-    Statistics of a whole image would tell each cell what else is in it; so a cell knows its surroundings alone.
+    It is used for images by Liu 2022 (arXiv:2201.03545, section 2.6). Statistics of the whole image would give each
+    cell information about all other cells; with this norm a cell depends on its surroundings only.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """On channels last, which is how convolutions leave them."""
+        """Normalise feature maps, in the channels-last order in which convolutions leave them.
+
+        Args:
+            x: Feature maps (N, C, h, w).
+
+        Returns:
+            Feature maps (N, C, h, w).
+        """
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -90,12 +125,22 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "layer"
 
 
 class CNNEncoder(GridEncoder):
-    """A residual network (He 2016), from scratch: a stage for each of ``channels``, each halving the grid's sides.
+    """Residual network (He 2016), trained from scratch; each stage halves the sides of the grid.
 
-    ``blocks`` is the number of residual blocks of a stage after the first, which is one convolution. ``norm`` is
-    ``batch`` (Ioffe & Szegedy 2015, arXiv:1502.03167; padding counts in its statistics) or ``layer`` (``LayerNorm2d``).
-    ``positions`` adds to each cell where it stands, which convolutions tell near the edges only: half of the width the
-    row, half the column, by sinusoids.
+    The first stage is one convolution. Each later stage has ``blocks`` residual blocks.
+
+    Args:
+        vocabulary: Not used, since the sources are images.
+        dim: Width D of a cell.
+        channels: Number of channels of each stage; a cell stands for 2^len(channels) pixels along one side.
+        blocks: Number of residual blocks of each stage after the first.
+        norm: "batch" (Ioffe & Szegedy 2015, arXiv:1502.03167; padding counts in its statistics) or "layer"
+            (``LayerNorm2d``).
+        positions: Whether to add ``PositionCodes``; convolutions know positions only near the edges.
+        dropout: Dropout probability of the cells.
+
+    Raises:
+        UserError: ``norm`` is unknown, ``channels`` has fewer than two widths, or a number is less than 1.
     """
 
     def __init__(
@@ -110,10 +155,13 @@ class CNNEncoder(GridEncoder):
         dropout: Share = 0.0,
     ) -> None:
         if norm not in NORMS:
-            raise UserError(f"norm={norm} is none of: {', '.join(NORMS)}")
+            raise UserError(f"norm={norm} is unknown; choose one of {', '.join(NORMS)}")
         if len(channels) < 2 or blocks < 1 or any(width < 1 for width in channels):
-            raise UserError(f"channels={list(channels)} must be two widths or more, and blocks={blocks} at least 1")
+            raise UserError(
+                f"channels={list(channels)} must be two or more widths, and blocks={blocks} must be at least 1"
+            )
         super().__init__(dim, 2 ** len(channels))
+        # Build the stages; the first block of each stage halves the sides.
         self.stem = _convolution(3, channels[0], 2)
         self.stages = Stack(
             Stack(
@@ -122,25 +170,30 @@ class CNNEncoder(GridEncoder):
             )
             for before, width in pairwise(channels)
         )
+        # Build the projection to the width of the memory.
         self.norm = NORMS[norm](channels[-1])
         self.project = nn.Conv2d(channels[-1], dim, 1)
         self.places = PositionCodes(dim) if positions else None
         self.dropout = Dropout(dropout)
+        # Initialise convolutions for ReLU, and store them in the order that is fastest.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
+    @override
     def encode(
         self, x: Tensor, sizes: Tensor, need_weights: bool = False
     ) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
-        """A cell sees its surroundings, and no padding."""
+        """Encode each cell from its surroundings, without padding."""
+        # Halve the sides in the first convolution, and in the first block of each stage.
         padding = Padding.of(sizes, *x.shape[2:]).halved()
         x = padding(self.stem(x.contiguous(memory_format=torch.channels_last)))
         for stage in self.stages:
             for place, block in enumerate(stage):
                 before, padding = padding, padding if place else padding.halved()
                 x = block(x, before, padding)
+        # Project to the width of the memory, and add positions.
         memory = cells(self.project(torch.relu(self.norm(x))), padding.sizes)
         values = memory.values if self.places is None else memory.values + self.places(memory)
         return self.dropout(values), memory, ()

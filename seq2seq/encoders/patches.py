@@ -1,4 +1,4 @@
-"""Patches of an image through a Transformer.
+"""Transformer encoder of the patches of an image.
 
 Shapes: N images, h rows and w columns of pixels, S cells of the grid, D width.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from seq2seq.attention.base import AttentionFactory
 from seq2seq.attention.types import AttentionOutput, Memory, SourceSpec
@@ -20,10 +21,24 @@ from seq2seq.layers.stack import Stack
 
 
 class PatchEncoder(GridEncoder):
-    """Patches of ``patch`` x ``patch`` pixels, projected, with their places, through a Transformer
-    (Dosovitskiy 2021, arXiv:2010.11929, section 3.1; without its class token, since cells are what is attended to).
+    """Transformer over patches of ``patch`` x ``patch`` pixels (Dosovitskiy 2021, arXiv:2010.11929, section 3.1).
 
-    ``PositionCodes`` tell where they are, which any size of image has.
+    Patches are projected to the width D, and ``PositionCodes`` are added, which exist for images of any size. There is
+    no class token, because attention reads the cells themselves.
+
+    Args:
+        vocabulary: Not used, since the sources are images.
+        dim: Width D of a cell; a multiple of 4.
+        self_attention: Factory of the self-attention mechanism of each layer.
+        patch: Number of pixels along one side of a patch.
+        layers: Number of layers.
+        ff_dim: Width of the hidden layer of the feed-forward networks.
+        dropout: Dropout probability.
+        norm: Order of norm and residual connection: "pre" or "post".
+        activation: Activation of the feed-forward networks: "relu", "gelu" or "silu".
+
+    Raises:
+        UserError: ``patch`` is less than 1, or ``dim`` is not a multiple of 4.
     """
 
     def __init__(
@@ -51,12 +66,15 @@ class PatchEncoder(GridEncoder):
         )
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
 
+    @override
     def encode(
         self, x: Tensor, sizes: Tensor, need_weights: bool = False
     ) -> tuple[Tensor, Memory, Sequence[AttentionOutput]]:
-        """Patches that attend to each other."""
+        """Encode patches that attend to each other."""
+        # Project patches to cells, and add positions.
         memory = cells(self.patches(x), -(-sizes // self.stride))
         values = self.dropout(memory.values + self.places(memory))
+        # Let cells attend to each other.
         slots = []
         for layer in self.layers:
             values, attended = layer(values, memory, need_weights)

@@ -1,6 +1,6 @@
-"""Frames in time, each told by one vector.
+"""Encoder of videos with one vector for each frame.
 
-Shapes: B captions, F frames, D width.
+Shapes: B captions, N videos of F frames, D width.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from seq2seq.attention.types import Memory, SourceSpec
 from seq2seq.batch import Batch
@@ -23,8 +24,13 @@ GridFactory = Callable[[int | None], GridEncoder]
 
 
 class VideoEncoder(Encoder):
-    """A vector a frame, the mean of its grid, in their order: what temporal attention reads (Yao 2015,
-    section 3.1).
+    """Encoder of a video to one vector for each frame, in their order: the mean of the grid of the frame.
+
+    Temporal attention reads this memory (Yao 2015, section 3.1).
+
+    Args:
+        vocabulary: Number of tokens, which is given to ``frames``.
+        frames: Factory of the encoder of one frame.
     """
 
     reads = "video"
@@ -36,44 +42,49 @@ class VideoEncoder(Encoder):
         self.source = SourceSpec(dim, states=self.frames.source.states)
         self.final_dim, self.final_layers = dim, 1
 
+    @override
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:
-        """Memory (B, F, D) along time; hidden (B, 1, D), the mean of the frames."""
+        """Return the frames as memory (B, F, D) along time, and their mean (B, 1, D)."""
+        # Encode frame after frame, as images.
         images = shown(batch)
-        alone = torch.arange(len(images.pixels), device=images.rows.device)
-        stills = (replace(images, pixels=frame, rows=alone) for frame in images.pixels.split(1, 1))
-        each = [self.frames(replace(batch, images=still)) for still in stills]
-        values = torch.cat([frame.hidden for frame in each], 1)
+        numbers = torch.arange(len(images.pixels), device=images.rows.device)
+        stills = (replace(images, pixels=frame, rows=numbers) for frame in images.pixels.split(1, 1))
+        encoded_frames = [self.frames(replace(batch, images=still)) for still in stills]
+        # Set padded frames to 0, and take the mean over real ones.
+        values = torch.cat([frame.hidden for frame in encoded_frames], 1)
         real = torch.arange(values.shape[1], device=values.device) < images.sizes[:, :1]
         values = values * real.unsqueeze(-1)
         mean = values.sum(1, keepdim=True) / real.sum(1).clamp(min=1)[:, None, None]
-        found = reduce(EncoderOutput.reporting, each, EncoderOutput(Memory.of(values, real), mean))
-        return for_captions(found, images.rows)
+        # Add up what self-attention reports in all frames.
+        encoded = reduce(EncoderOutput.reporting, encoded_frames, EncoderOutput(Memory.of(values, real), mean))
+        return for_captions(encoded, images.rows)
 
+    @override
     def pixels_at(self, pixels: Tensor, row: int, column: int) -> Tensor:
-        """Return the frame ``column``."""
+        """Return the frame with the number ``column``."""
         return pixels[column]
 
     @property
+    @override
     def trains_later(self) -> bool:
-        """Whether the encoder of frames does."""
         return self.frames.trains_later
 
+    @override
     def set_progress(self, progress: float, updates: int) -> None:
-        """Tell the encoder of frames how far training has come."""
         self.frames.set_progress(progress, updates)
 
     @property
+    @override
     def awaited_share(self) -> str | None:
-        """That of the encoder of frames."""
         return self.frames.awaited_share
 
+    @override
     def describe(self, node: dict[str, Any]) -> None:
-        """Add what the encoder of frames does not say itself."""
         self.frames.describe(node["frames"])
 
     @property
     def cache(self) -> Path | None:
-        """Folder where the encoder of frames keeps features."""
+        """Folder in which the encoder of frames stores features, or None."""
         return self.frames.cache
 
     @cache.setter

@@ -1,1 +1,1 @@
-"""Layers that encoders, decoders and mechanisms share."""
+"""Layers that encoders, decoders and attention mechanisms share."""

@@ -1,4 +1,4 @@
-"""Cross-entropy of a linear projection: the plain formula, and a kernel that never holds all logits.
+"""Cross-entropy of a linear projection: the plain formula, and a kernel that never stores all logits.
 
 Shapes: N target tokens, D features, V vocabulary.
 """
@@ -16,21 +16,24 @@ from torch.nn import functional as F
 from seq2seq.batch import PAD, UNK
 from seq2seq.layers.tensors import wide_dtype
 
-MIN_LOG_PROB = -69.0  # of a target that may be copied; below, nothing is learnt, and the loss stays finite
+MIN_LOG_PROB = -69.0  # lowest log p of a target that may be copied: the loss stays finite, and the gradient is 0 there
 
 
 def token_losses(
     log_p: Tensor, targets: Tensor, smoothing: float, generated: Tensor | None = None, copied: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log p(y), whether y is the likeliest word, and the smoothed loss of each token, (N,) each.
+    """Return log p(y), whether y is the most probable word, and the smoothed loss of each token, (N,) each.
+
+    The smoothed loss is (1 - e) (-log p(y)) + e mean_v (-log P(v)).
 
     Args:
-        log_p: (N, V) log-probabilities P of the vocabulary.
-        targets: (N,) y; one of V or more can only be copied.
-        smoothing: e in (1 - e) (-log p(y)) + e mean_v (-log P(v)).
-        generated: (N,) g, where words are copied: p(y) = g P(y) + c; else p is P.
-        copied: (N,) c.
+        log_p: Log-probabilities log P of the vocabulary (N, V).
+        targets: Targets y (N,) long; a target of V or more can only be copied.
+        smoothing: Label smoothing e, from 0 to 1.
+        generated: Weight g of generation (N,), if words can be copied: p(y) = g P(y) + c. Otherwise p is P.
+        copied: Copied probability c of each target (N,).
     """
+    # Look up log P(y); P(y) = 0 outside the vocabulary.
     known = targets < log_p.shape[-1]
     picked = log_p.gather(1, targets.masked_fill(~known, UNK)[:, None]).squeeze(1)
     if generated is not None and copied is not None:
@@ -47,10 +50,24 @@ def plain_cross_entropy(
     copied: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute what ``fused_cross_entropy`` does, with N x V logits in memory."""
+    """Compute the same as ``fused_cross_entropy`` by the plain formula, with N x V logits in memory.
+
+    Args:
+        features: Features (N, D).
+        weight: Output matrix (V, D).
+        bias: Output bias (V,).
+        targets: Targets (N,) long, padding included.
+        generated: Weight of generation (N,), as in ``token_losses``.
+        copied: Copied probability of each target (N,), as in ``token_losses``.
+        smoothing: Label smoothing e, as in ``token_losses``.
+
+    Returns:
+        The same four tensors as ``fused_cross_entropy``; the third one is also filled in training.
+    """
     logits = F.linear(features, weight, bias)
     log_p = F.log_softmax(logits, -1, dtype=wide_dtype(logits.dtype))
     picked, correct, smoothed = token_losses(log_p, targets, smoothing, generated, copied)
+    # Sum over the tokens that are not padding.
     real = targets != PAD
     return (smoothed * real).sum(), -(picked * real).sum().detach(), correct & real, (smoothed * real).detach()
 
@@ -66,19 +83,21 @@ def fused_cross_entropy(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the smoothed loss and the negative log-likelihood, summed over the N tokens that are not padding.
 
-    Also whether each target is the likeliest word (N,), in evaluation alone, and each token's smoothed loss (N,). Only
-    the first carries a gradient.
-
     Args:
-        features: (N, D).
-        weight: (V, D).
-        bias: (V,).
-        targets: (N,), padding included.
-        generated: (N,) as in ``token_losses``.
-        copied: (N,) as there.
-        smoothing: as there.
+        features: Features (N, D).
+        weight: Output matrix (V, D).
+        bias: Output bias (V,).
+        targets: Targets (N,) long, padding included.
+        generated: Weight of generation (N,), as in ``token_losses``.
+        copied: Copied probability of each target (N,), as in ``token_losses``.
+        smoothing: Label smoothing e, as in ``token_losses``.
+
+    Returns:
+        The summed smoothed loss, the only one with a gradient; the summed negative log-likelihood; whether each target
+        is the most probable word (N,), in evaluation only; and the smoothed loss of each token (N,).
     """
-    train = torch.is_grad_enabled()  # inside a Function it is always off, and parameters always need gradients
+    # Ask here: inside a Function gradients are always off, and parameters always need gradients.
+    train = torch.is_grad_enabled()
     result: tuple[Tensor, Tensor, Tensor, Tensor] = _LinearCrossEntropy.apply(
         features, weight, bias, targets, generated, copied, smoothing, train
     )
@@ -86,10 +105,10 @@ def fused_cross_entropy(
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Projection and cross-entropy, a block of rows at a time.
+    """Projection and cross-entropy of one block of rows at a time.
 
-    The gradient is made while a block's logits are still in cache, so N x V numbers are never stored
-    and no logit is computed twice. The gradients of a *sum* only need scaling in backward.
+    The gradient of a block is computed while its logits are still in the cache. Thus N x V numbers are never stored,
+    and no logit is computed twice. ``backward`` only scales the gradients, because the loss is a sum.
     """
 
     @staticmethod
@@ -104,12 +123,27 @@ class _LinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         train: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute the outputs of ``fused_cross_entropy``, and in training also the gradients.
+
+        Args:
+            ctx: Context of autograd, which stores the gradients.
+            features: Features (N, D).
+            weight: Output matrix (V, D).
+            bias: Output bias (V,).
+            targets: Targets (N,) long, padding included.
+            generated: Weight of generation (N,).
+            copied: Copied probability of each target (N,).
+            smoothing: Label smoothing e.
+            train: Whether gradients are enabled.
+        """
+        # Choose the types: products in the type of autocast, softmax and sums in at least fp32.
         device = features.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else features.dtype
-        wide = wide_dtype(dtype)  # softmax and sums
+        wide = wide_dtype(dtype)
         train = train and any(ctx.needs_input_grad)
         with torch.autocast(device, enabled=False):
+            # Prepare outputs and gradients, and choose the rows of a block.
             x, w = features.to(dtype), weight.to(dtype)
             b = None if bias is None else bias.to(dtype)
             rows = max(1, (2**22 if device == "cpu" else 2**26) // len(weight))
@@ -122,6 +156,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             least = math.exp(MIN_LOG_PROB)
             d_g, d_c = (torch.zeros_like(nll), torch.zeros_like(nll)) if copied is not None else (None, None)
             for start in range(0, len(x), rows):
+                # Compute log P of the block, and look up the targets.
                 block = slice(start, start + rows)
                 target = targets[block, None]
                 real = target != PAD
@@ -130,19 +165,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 log_p = F.log_softmax(F.linear(x[block], w, b), -1, dtype=wide)
                 picked = log_p.gather(1, target)
                 counts = real.to(wide)
-                share = counts  # of the loss of a token that what was generated answers for
+                share = counts  # part of the gradient of a token that goes to the generated distribution
+                # Mix in copied words: p(y) = g P(y) + c.
                 if generated is not None and copied is not None and d_g is not None and d_c is not None:
                     g, c = generated[block, None].to(wide), copied[block, None].to(wide)
                     p = picked.exp() * known
-                    both = g * p + c
-                    per = (real & (both > least)) / both.clamp(min=least)
-                    d_g[block], d_c[block] = -(per * p).squeeze(1), -per.squeeze(1)
-                    share, picked = per * g * p, both.clamp(min=least).log()
+                    mixed = g * p + c
+                    inverse = (real & (mixed > least)) / mixed.clamp(min=least)
+                    d_g[block], d_c[block] = -(inverse * p).squeeze(1), -inverse.squeeze(1)
+                    share, picked = inverse * g * p, mixed.clamp(min=least).log()
+                # Store the outputs of the block.
                 nll[block] = -(picked * real).squeeze(1)
                 if not train:
                     correct[block] = ((picked >= log_p.amax(1, keepdim=True)) & real).squeeze(1)
                 if smoothing:
                     spread[block] = -(log_p.mean(1, keepdim=True) * real).squeeze(1)
+                # Compute the gradient while log P is in the cache.
                 if d_x is not None and d_w is not None:
                     # d smoothed / d logits = r (1 - e) (p - onehot) + e (p - 1 / V), r = share
                     kept = share * (1.0 - smoothing)
@@ -153,6 +191,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     grad.scatter_add_(1, target, -kept)
                     if d_b is not None:
                         d_b += grad.sum(0)
+                    # Add up the products with the weights and the features.
                     grad = grad.to(dtype)
                     torch.mm(grad, w, out=d_x[block])
                     if dtype == wide:
@@ -160,12 +199,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     else:
                         d_w += grad.t() @ x[block]
         if d_x is not None and d_w is not None:
+            # Store the gradients in the types of the parameters.
             ctx.save_for_backward(
                 d_x.to(features.dtype),
                 d_w.to(weight.dtype),
                 None if d_b is None or bias is None else d_b.to(bias.dtype),
                 *(None if d is None else d * (1.0 - smoothing) for d in (d_g, d_c)),
             )
+        # Sum over tokens.
         per_token = (1 - smoothing) * nll + smoothing * spread
         total = nll.sum()
         ctx.mark_non_differentiable(total, correct, per_token)
@@ -174,5 +215,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        """Scale the gradients that ``forward`` computed.
+
+        Args:
+            ctx: Context of autograd, which holds the gradients.
+            scale: Gradient of the first output, a scalar.
+            *_: Gradients of the other outputs, which are not used.
+        """
         d_x, d_w, d_b, d_g, d_c = (None if d is None else d * scale.to(d.dtype) for d in ctx.saved_tensors)
         return d_x, d_w, d_b, None, d_g, d_c, None, None

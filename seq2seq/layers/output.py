@@ -1,4 +1,4 @@
-"""The vocabulary projection, and its cross-entropy without ever holding all logits.
+"""Projection to the vocabulary, and its cross-entropy without all logits in memory.
 
 Shapes: N target tokens, D features, V vocabulary, J alternatives.
 """
@@ -21,24 +21,34 @@ from seq2seq.layers.tensors import wide_dtype
 
 
 class TokenLoss(NamedTuple):
-    """Sums over tokens, and what each of them is. Only ``smoothed`` carries a gradient."""
+    """Loss of N tokens; only ``smoothed`` has a gradient."""
 
-    smoothed: Tensor
-    nll: Tensor
-    correct: Tensor  # (N,) bool, whether the argmax is the target; looked at in evaluation alone
-    per_token: Tensor  # (N,) of what ``smoothed`` is the sum, which no gradient reaches; (N, J) of sampled alternatives
+    smoothed: Tensor  # sum of the smoothed losses
+    nll: Tensor  # sum of the negative log-likelihoods
+    correct: Tensor  # (N,) bool, whether the target is the most probable word; used in evaluation only
+    per_token: Tensor  # (N,) terms of ``smoothed``, without gradient; (N, J) for sampled alternatives
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What the readout says to each alternative context (``seq2seq.attention.types.Alternatives``)."""
+    """Features of each alternative context (``seq2seq.attention.types.Alternatives``)."""
 
     features: Tensor  # (..., J, D)
-    log_weights: Tensor  # (..., J)
+    log_weights: Tensor  # (..., J) log-weight of each alternative
     kind: Literal["mixture", "bound", "sampled"]
 
     def mix(self, log_p: Tensor) -> Tensor:
-        """(..., J, V) log-probabilities -> (..., V): log sum_j w_j p_j, its bound sum_j w_j log p_j, or the mean."""
+        """Combine the predictions p_j of the alternatives.
+
+        The result is log sum_j w_j p_j for "mixture", its lower bound sum_j w_j log p_j for "bound", and the mean of
+        log p_j for "sampled".
+
+        Args:
+            log_p: Log-probabilities (..., J, V).
+
+        Returns:
+            Log-probabilities (..., V).
+        """
         if self.kind == "mixture":
             return torch.logsumexp(log_p + self.log_weights.unsqueeze(-1), -2)
         if self.kind == "bound":
@@ -46,16 +56,30 @@ class Mixture:
         return log_p.mean(-2)
 
     def flatten(self) -> Mixture:
-        """(B, T, J, .) -> (N, J, .)."""
+        """Return the alternatives with batch and time as one dimension: (B, T, J, ...) becomes (N, J, ...)."""
         return Mixture(self.features.flatten(0, -3), self.log_weights.flatten(0, -2), self.kind)
 
     def rows(self, index: Tensor | slice) -> Mixture:
-        """Some of N tokens."""
+        """Return the alternatives of some tokens.
+
+        Args:
+            index: Numbers or slice of the N tokens.
+        """
         return Mixture(self.features[index], self.log_weights[index], self.kind)
 
 
 class OutputLayer(nn.Module):
-    """log p = log_softmax(W f + b), W optionally shared with the target embedding (Press & Wolf 2017)."""
+    """Output layer log p = log_softmax(W f + b), where W may be the target embedding (Press & Wolf 2017).
+
+    Args:
+        dim: Width D of the features.
+        vocabulary: Number V of words.
+        tied: Embedding whose matrix is W; None for a matrix of its own.
+        bias: Whether there is a bias b.
+
+    Raises:
+        ValueError: The tied embedding has another shape than (V, D).
+    """
 
     min_log_prob = MIN_LOG_PROB
 
@@ -72,11 +96,25 @@ class OutputLayer(nn.Module):
             nn.init.xavier_uniform_(self.weight)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(..., D) -> (..., V) logits."""
+        """Return the logits of the vocabulary.
+
+        Args:
+            features: Features (..., D).
+
+        Returns:
+            Logits (..., V).
+        """
         return F.linear(features, self.weight, self.bias)
 
     def log_probs(self, features: Tensor) -> Tensor:
-        """(..., D) -> (..., V) log-probabilities, in at least fp32."""
+        """Return the log-probabilities of the vocabulary, in at least fp32.
+
+        Args:
+            features: Features (..., D).
+
+        Returns:
+            Log-probabilities (..., V).
+        """
         logits = self(features)
         return F.log_softmax(logits, -1, dtype=wide_dtype(logits.dtype))
 
@@ -88,18 +126,32 @@ class OutputLayer(nn.Module):
         generated: Tensor | None = None,
         copied: Tensor | None = None,
     ) -> TokenLoss:
-        """Summed cross-entropy of ``targets`` (N,) given ``features`` (N, D).
+        """Return the cross-entropy of targets, summed over the tokens that are not padding.
 
-        smoothed = sum_n (1 - e) (-log p(y_n)) + e mean_v (-log P(v)), e = ``smoothing`` (Szegedy 2016, section 7),
-        over the n whose target is not padding. p is P, the softmax of the logits, or where words are copied
-        p(y_n) = g_n P(y_n) + c_n, with g_n ``generated`` and c_n ``copied`` (N,); P(y) = 0 for y >= V, and nothing is
-        learnt from what has no probability at all.
+            smoothed = sum_n (1 - e) (-log p(y_n)) + e mean_v (-log P(v))   (Szegedy 2016, section 7)
+
+        P is the softmax of the logits. p is P; where words are copied, p(y_n) = g_n P(y_n) + c_n, with P(y) = 0 for y
+        >= V. A target with p(y_n) = 0 has no gradient.
+
+        Args:
+            features: Features (N, D).
+            targets: Targets y (N,) long.
+            smoothing: Label smoothing e, from 0 to 1.
+            generated: Weight g of generation (N,), if words can be copied.
+            copied: Copied probability c of each target (N,).
         """
         cross_entropy = plain_cross_entropy if is_plain() else fused_cross_entropy
         return TokenLoss(*cross_entropy(features, self.weight, self.bias, targets, generated, copied, smoothing))
 
     def mixed_log_probs(self, mixture: Mixture) -> Tensor:
-        """Alternatives (..., J, D) -> (..., V) log-probabilities, a block of tokens at a time."""
+        """Return the log-probabilities of combined alternatives, a block of tokens at a time.
+
+        Args:
+            mixture: Alternatives with features (..., J, D).
+
+        Returns:
+            Log-probabilities (..., V).
+        """
         shape = mixture.log_weights.shape
         blocks = [rows.mix(self.log_probs(rows.features)) for rows in self._blocks(mixture.flatten())]
         return torch.cat(blocks).unflatten(0, shape[:-1])
@@ -112,23 +164,34 @@ class OutputLayer(nn.Module):
         generated: Tensor | None = None,
         copied: Tensor | None = None,
     ) -> TokenLoss:
-        """``loss`` of ``targets`` (N,) given alternatives (N, J, D), padding left out beforehand.
+        """Return the loss of targets given combined alternatives; see ``loss``.
 
-        N x J x V logits are never held: each block is computed again in the backward pass.
+        N x J x V logits are never stored: the backward pass computes each block again.
+
+        Args:
+            mixture: Alternatives with features (N, J, D), without padding.
+            targets: Targets (N,) long, without padding.
+            smoothing: Label smoothing e, from 0 to 1.
+            generated: Weight g of generation (N,), if words can be copied.
+            copied: Copied probability c of each target (N,).
         """
+        # Compute the loss of each block; ``checkpoint`` drops its logits.
         losses, start = [], 0
         for rows in self._blocks(mixture):
             block = slice(start, start + len(rows.features))
             start = block.stop
             parts = () if generated is None or copied is None else (generated[block], copied[block])
             losses.append(checkpoint(self._mixed_block, rows, targets[block], smoothing, *parts, use_reentrant=False))
+        # Join the blocks.
         smoothed, nll, correct, per_token = zip(*losses, strict=True)
         return TokenLoss(torch.stack(smoothed).sum(), torch.stack(nll).sum(), torch.cat(correct), torch.cat(per_token))
 
     def _mixed_block(self, rows: Mixture, targets: Tensor, smoothing: float, *parts: Tensor) -> tuple[Tensor, ...]:
+        """Return the four tensors of ``TokenLoss`` for one block of tokens."""
         log_p = self.log_probs(rows.features)  # (n, J, V)
         picked, correct, per_token = token_losses(rows.mix(log_p), targets, smoothing, *parts)
         smoothed = per_token.sum()
+        # Sampled alternatives report the loss of each of them.
         if rows.kind == "sampled":
             index = targets.masked_fill(targets >= log_p.shape[-1], UNK)[:, None, None]
             of_each = log_p.gather(2, index.expand(-1, log_p.shape[1], 1)).squeeze(2)
@@ -136,6 +199,7 @@ class OutputLayer(nn.Module):
         return smoothed, -picked.sum().detach(), correct, per_token.detach()
 
     def _blocks(self, mixture: Mixture) -> Iterator[Mixture]:
+        """Yield blocks of tokens that are small enough for J x V logits each."""
         count, alternatives = mixture.log_weights.shape
         rows = max(1, (2**22 if mixture.features.device.type == "cpu" else 2**26) // (len(self.weight) * alternatives))
         for start in range(0, max(count, 1), rows):

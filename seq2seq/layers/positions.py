@@ -1,6 +1,8 @@
-"""Absolute positions, added to embeddings. Relative ones act in the scores (``attention/components/ordering.py``).
+"""Absolute positions that are added to embeddings.
 
-Shapes: B batch, T positions, D width.
+Relative positions act in the attention scores (``attention/components/ordering.py``).
+
+Shapes: T positions, D width.
 """
 
 from __future__ import annotations
@@ -10,26 +12,46 @@ from torch import Tensor, nn
 
 
 class Sinusoidal(nn.Module):
-    """PE(t, 2i) = sin(t / 10000^(2i/D)), PE(t, 2i+1) = cos(t / 10000^(2i/D)) (Vaswani 2017, section 3.5).
+    """Sinusoidal positions PE(t, 2i) = sin(t / 10000^(2i/D)), PE(t, 2i+1) = cos(t / 10000^(2i/D)).
 
-    Angles are fp64's whatever the model's type: rates in a buffer would be cast with it.
+    The formula is that of Vaswani 2017, section 3.5. Angles are computed in fp64 for every type of model. A buffer of
+    frequencies would be converted together with the model and lose precision.
+
+    Args:
+        dim: Width D, an even number.
+
+    Raises:
+        ValueError: ``dim`` is odd.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim % 2:
-            raise ValueError(f"sinusoidal positions need an even width, got {dim}")
+            raise ValueError(f"dim={dim} must be even for sinusoidal positions")
         self.dim = dim
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
-        """(...,) -> (..., D)."""
+        """Return the encodings of positions.
+
+        Args:
+            positions: Positions of any shape (...).
+            dtype: Type of the result.
+
+        Returns:
+            Encodings (..., D).
+        """
         pair = torch.arange(0, self.dim, 2, device=positions.device, dtype=torch.float64)
         angle = positions.unsqueeze(-1) * 10000.0 ** (-pair / self.dim)
         return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(dtype)
 
 
 class Learned(nn.Module):
-    """One vector a position, up to ``max_length`` (Gehring 2017, section 3.1)."""
+    """Learned positions: one vector for each position (Gehring 2017, section 3.1).
+
+    Args:
+        dim: Width D.
+        max_length: Number of positions.
+    """
 
     def __init__(self, dim: int, max_length: int) -> None:
         super().__init__()
@@ -37,5 +59,13 @@ class Learned(nn.Module):
         nn.init.normal_(self.table.weight, std=dim**-0.5)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
-        """(T,) -> (T, D)."""
+        """Return the vectors of positions.
+
+        Args:
+            positions: Positions (T,) long, each less than ``max_length``.
+            dtype: Type of the result.
+
+        Returns:
+            Vectors (T, D).
+        """
         return self.table(positions).to(dtype)

@@ -1,4 +1,4 @@
-"""``nn.ModuleList`` that knows the type of its modules."""
+"""Typed version of ``nn.ModuleList``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Stack(nn.Module, Generic[M]):
-    """Layers of one type, registered in order under their number; an empty stack is refused."""
+    """List of at least one layer, all of one type, registered under their numbers.
+
+    Args:
+        modules: Layers in order.
+
+    Raises:
+        UserError: There are no layers.
+    """
 
     def __init__(self, modules: Iterable[M]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The two things every Transformer layer is made of, in pre- and post-norm order.
+"""Parts of every Transformer layer: residual connection with norm, and feed-forward network.
 
 Shapes: B batch, T positions, D width.
 """
@@ -17,7 +17,21 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.
 
 
 class Residual(nn.Module):
-    """x + dropout(f(norm(x))) (``pre``, Xiong 2020) or norm(x + dropout(f(x))) (``post``, Vaswani 2017)."""
+    """Residual connection with layer norm around a sublayer f.
+
+        pre:  x + dropout(f(norm(x)))   (Xiong 2020)
+        post: norm(x + dropout(f(x)))   (Vaswani 2017)
+
+    Call ``enter``, then f, then ``leave``.
+
+    Args:
+        dim: Width D.
+        dropout: Dropout probability of f(x).
+        norm: Order of norm and residual connection: "pre" or "post".
+
+    Raises:
+        UserError: ``norm`` is unknown.
+    """
 
     def __init__(self, dim: int, dropout: float, norm: str) -> None:
         super().__init__()
@@ -28,17 +42,36 @@ class Residual(nn.Module):
         self.dropout = Dropout(dropout)
 
     def enter(self, x: Tensor) -> Tensor:
-        """What the sublayer f reads."""
+        """Return the input of the sublayer f.
+
+        Args:
+            x: Residual stream before the sublayer (..., D).
+        """
         return self.norm(x) if self.pre else x
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        """The residual stream after it: x before, y = f(enter(x))."""
+        """Return the residual stream after the sublayer f.
+
+        Args:
+            x: Residual stream before the sublayer (..., D).
+            y: Output f(enter(x)) of the sublayer (..., D).
+        """
         x = x + self.dropout(y)
         return x if self.pre else self.norm(x)
 
 
 class FeedForward(nn.Module):
-    """W_2 dropout(act(W_1 x + b_1)) + b_2 (Vaswani 2017, section 3.3)."""
+    """Feed-forward network W_2 dropout(act(W_1 x + b_1)) + b_2 (Vaswani 2017, section 3.3).
+
+    Args:
+        dim: Width D of input and output.
+        hidden: Width of the hidden layer.
+        dropout: Dropout probability of the hidden layer.
+        activation: Activation act: "relu", "gelu" or "silu".
+
+    Raises:
+        UserError: ``activation`` is unknown.
+    """
 
     def __init__(self, dim: int, hidden: int, dropout: float, activation: str) -> None:
         super().__init__()
@@ -49,15 +82,27 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
+        """Apply the network to each position.
+
+        Args:
+            x: Vectors (..., D).
+
+        Returns:
+            Vectors (..., D).
+        """
         inner = self.up(x)
+        # ReLU and dropout have a common kernel.
         if self.activation == "relu":
             return self.down(relu_dropout(inner, self.p, self.training))
         return self.down(dropout(ACTIVATIONS[self.activation](inner), self.p, self.training))
 
 
 def initialise(module: nn.Module) -> None:
-    """Xavier-uniform matrices and zero biases for every linear layer inside (Vaswani's reference code)."""
+    """Initialise all linear layers in a module: Xavier-uniform matrices and zero biases (Vaswani's reference code).
+
+    Args:
+        module: Module that holds linear layers.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

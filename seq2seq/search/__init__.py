@@ -1,4 +1,4 @@
-"""Search: from a model and a batch of sources to hypotheses, and back to the probabilities of a hypothesis."""
+"""Search for hypotheses given a batch of sources, and probabilities of given hypotheses."""
 
 from seq2seq.search.base import Hypothesis, Search
 from seq2seq.search.beam import Beam

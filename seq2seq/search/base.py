@@ -1,4 +1,4 @@
-"""What every search is: options, and a call from a batch to hypotheses.
+"""Interface of all searches: options, and a call that returns the hypotheses of a batch.
 
 Shapes: B sentences, S source tokens.
 """
@@ -23,27 +23,39 @@ from seq2seq.model import Seq2Seq
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One output. ``log_prob`` is the model's own log p(y, </s> | x), whatever the search preferred or forbade."""
+    """Output of a search for one sentence.
+
+    ``log_prob`` is log p(y, </s> | x) of the model, whatever the search prefers or forbids.
+    """
 
     tokens: list[int]  # without <s> and </s>
-    score: float  # what ranks it among the sentence's hypotheses
+    score: float  # by which the hypotheses of a sentence are ranked
     log_prob: float
-    finished: bool  # False where max_length made it end
+    finished: bool  # False if the length limit ended it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search(ABC):
-    """Options of all searches.
+    """Base class of searches, with the options that all of them have.
 
-    An output has at least ``min_length`` tokens and at most
-    min(``max_length``, ``max_length_ratio`` S + ``max_length_offset``), ``</s>`` not counted, S the source's length
-    with its ``</s>``; a decoder's learned positions are a limit too. At that length only ``</s>`` may follow. No
-    ``no_repeat_ngram_size`` tokens in a row occur twice (0: they may). ``suppress_unk`` never says ``<unk>``;
-    ``<pad>`` and ``<s>`` are never said.
+    The length of an output is at most min(``max_length``, ``max_length_ratio`` S + ``max_length_offset``), where S
+    counts the ``</s>`` of the source. The number of learned positions of the decoder is a limit too. At the limit, only
+    ``</s>`` may follow. ``<pad>`` and ``<s>`` are never output.
+
+    Args:
+        min_length: Smallest number of tokens of an output, without ``</s>``.
+        max_length: Largest number of tokens of an output, without ``</s>``; None for no such limit.
+        max_length_ratio: Largest number of tokens for each source token.
+        max_length_offset: Number of tokens that are allowed in addition.
+        no_repeat_ngram_size: Size of the n-grams that may occur only once in an output; 0 to allow repetition.
+        suppress_unk: Whether ``<unk>`` is never output.
+
+    Raises:
+        UserError: An option is out of its range.
     """
 
     min_length: CountOrZero = 0
-    max_length: Count | None = 1024  # as data.max_source_tokens
+    max_length: Count | None = 1024  # the default of data.max_source_tokens, too
     max_length_ratio: NonNegative = 2.0
     max_length_offset: CountOrZero = 10
     no_repeat_ngram_size: CountOrZero = 0
@@ -58,34 +70,72 @@ class Search(ABC):
         require("no_repeat_ngram_size", self.no_repeat_ngram_size, self.no_repeat_ngram_size >= 0, "must be 0 or more")
 
     def __call__(self, model: Seq2Seq, batch: Batch, encoded: EncoderOutput | None = None) -> list[list[Hypothesis]]:
-        """Hypotheses of each sentence of the batch, best first. Runs with dropout off and no gradients; ``encoded`` is
-        the batch's, where it is there already.
+        """Return the hypotheses of each sentence of a batch, best first.
+
+        The search runs without dropout and without gradients.
+
+        Args:
+            model: Model to search with.
+            batch: Batch of B sentences.
+            encoded: Output of the encoder for the batch; None to compute it.
         """
         with torch.inference_mode(), evaluating(model):
             return self.search(model, model.encode(batch) if encoded is None else encoded, batch)
 
     @abstractmethod
     def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
-        """The search itself, on an encoded batch."""
+        """Return the hypotheses of each sentence of an encoded batch, best first.
+
+        Args:
+            model: Model in evaluation mode.
+            encoded: Output of the encoder for the batch.
+            batch: Batch of B sentences.
+
+        Raises:
+            UserError: The weights of the model are damaged, so that no output has a finite log-probability.
+        """
 
     def limits(self, model: Seq2Seq, encoded: EncoderOutput) -> list[int]:
-        """The longest output of each sentence: a function of its own source alone, so neighbours don't matter."""
-        positions = model.decoder.embedding.max_length  # learned ones come to an end; the first is that of <s>
+        """Return the largest number of tokens of the output of each sentence, without ``</s>``.
+
+        It depends only on the sentence itself, so the other sentences of the batch do not change the result.
+
+        Args:
+            model: Model, whose decoder may have learned positions.
+            encoded: Output of the encoder for B sentences.
+        """
+        # Learned positions are limited in number; the first one is that of <s>.
+        positions = model.decoder.embedding.max_length
         cap = min(self.max_length or math.inf, math.inf if positions is None else positions - 1)
+        # Apply all limits to each sentence.
         sizes = encoded.memory.mask.sum(1).tolist()
         longest = [min(cap, self.max_length_ratio * size + self.max_length_offset) for size in sizes]
         return [max(1, self.min_length, int(length)) for length in longest]
 
 
 def require(option: str, value: object, holds: bool, must: str) -> None:
-    """Refuse an option's value in one line."""
+    """Raise an error with the option and its value unless a condition holds.
+
+    Args:
+        option: Name of the option.
+        value: Value of the option.
+        holds: Condition.
+        must: Condition in words, for example "must be at least 0".
+
+    Raises:
+        UserError: The condition does not hold.
+    """
     if not holds:
         raise UserError(f"{option}={'null' if value is None else value} {must}")
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off inside; the mode of each module is as before afterwards."""
+    """Switch the model to evaluation mode within this context; afterwards each module has its mode again.
+
+    Args:
+        model: Model to evaluate.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -97,7 +147,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def differentiable(model: nn.Module) -> Iterator[None]:
-    """``evaluating``, but for RNNs, which have no dropout inside: cuDNN gives their gradients in training mode only."""
+    """Switch the model to evaluation mode with gradients, within this context.
+
+    RNNs stay in training mode, because cuDNN computes their gradients only there. They have no dropout inside.
+
+    Args:
+        model: Model to differentiate.
+    """
     with evaluating(model):
         for module in model.modules():
             if isinstance(module, nn.RNNBase):
@@ -105,14 +161,26 @@ def differentiable(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def hypothesis(said: list[int], score: float, log_prob: float, limit: int) -> Hypothesis:
-    """From a row ``<s> y_1 .. </s> <pad> ..``."""
+def hypothesis(tokens: list[int], score: float, log_prob: float, limit: int) -> Hypothesis:
+    """Build a hypothesis from a row ``<s> y_1 .. </s> <pad> ..`` of token ids.
+
+    Args:
+        tokens: Token ids of the row.
+        score: Score of the hypothesis.
+        log_prob: Log-probability of the model.
+        limit: Largest number of tokens, at which the search ended the output.
+
+    Raises:
+        UserError: ``log_prob`` is not finite.
+    """
     if not math.isfinite(log_prob):
         raise lost()
-    tokens = said[1 : said.index(EOS)]
-    return Hypothesis(tokens, score, log_prob, finished=len(tokens) < limit)
+    output = tokens[1 : tokens.index(EOS)]
+    return Hypothesis(output, score, log_prob, finished=len(output) < limit)
 
 
 def lost() -> UserError:
-    """What is raised where no output has a probability."""
-    return UserError("search found no output with a finite log-probability: the model's weights are damaged (NaN?)")
+    """Return the error for a model that gives no output a finite log-probability."""
+    return UserError(
+        "the search found no output with a finite log-probability; the weights of the model are damaged (NaN?)"
+    )

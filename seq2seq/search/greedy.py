@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
+from typing_extensions import override
 
 from seq2seq.batch import Batch
 from seq2seq.encoders.base import EncoderOutput
@@ -15,12 +16,17 @@ from seq2seq.search.token_loop import chain
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy(Search):
-    """Says the most probable token at each step, the lowest id among equals; the score is the log-probability."""
+    """Greedy search: the most probable token at each step, and of equal ones the lowest id.
 
+    The score is the log-probability.
+    """
+
+    @override
     def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """Return one output for each sentence."""
         return [[output] for output in chain(self, model, encoded, _most_probable)]
 
 
 def _most_probable(log_probs: Tensor, outputs: Tensor, step: int) -> Tensor:
-    return log_probs.max(1).indices  # of equal ones the first
+    """Return the most probable token of each row (N,), and of equal ones the first."""
+    return log_probs.max(1).indices

@@ -1,10 +1,12 @@
-"""Search in two passes, of which the second may depend on what the first one says."""
+"""Search in two passes, where the second pass may depend on the outputs of the first one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+
+from typing_extensions import override
 
 from seq2seq.batch import Batch
 from seq2seq.encoders.base import EncoderOutput
@@ -15,14 +17,20 @@ from seq2seq.search.teacher_forcing import saying
 
 @dataclass(frozen=True, kw_only=True)
 class SecondPass(Search):
-    """Search by ``plain``, then once more within ``change(model, batch)``, whose targets are the best outputs.
+    """Search by ``plain``, then again within a context that knows the best outputs of the first search.
 
-    The options are those of ``plain``.
+    The options of ``Search`` are those of ``plain``.
+
+    Args:
+        plain: Search of both passes.
+        change: Function from the model and a batch to the context of the second pass. The targets of the batch are the
+            best outputs of the first pass.
     """
 
     plain: Search
     change: Callable[[Seq2Seq, Batch], AbstractContextManager[None]]
 
+    @override
     def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """Return the hypotheses of the second pass."""
         best = [hypotheses[0] for hypotheses in self.plain.search(model, encoded, batch)]

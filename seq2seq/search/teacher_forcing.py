@@ -1,6 +1,6 @@
-"""One teacher-forced pass over chosen outputs: their probabilities, and the weights that plots and alignments show.
+"""Teacher-forced pass over given outputs: their probabilities, and the weights for plots and alignments.
 
-Shapes: B sentences, T tokens of an output with its ``</s>``, S source tokens, H heads, V vocabulary.
+Shapes: B sentences, T tokens of an output with its ``</s>``, S source tokens, H heads, P axes of position.
 """
 
 from __future__ import annotations
@@ -18,32 +18,42 @@ from seq2seq.search.base import Hypothesis, evaluating
 
 @dataclass(frozen=True)
 class Forced:
-    """What the model says of one output, without padding."""
+    """Probabilities and weights of one output, without padding."""
 
-    log_probs: Tensor  # (T,) of each token given those before
+    log_probs: Tensor  # (T,) log-probability of each token given those before it
     weights: dict[str, Tensor]  # {"cross.L": (H, T, S), "decoder_self.L": (H, T, T), "encoder_self.L": (H, S, S)}
-    positions: Tensor  # (S, P) where each place of the source stands,
-    extent: Tensor  # (P,) in how large a whole
-    copied: Tensor | None = None  # (T,) the probability that each token was copied, given that it was said
+    positions: Tensor  # (S, P) position of each source token
+    extent: Tensor  # (P,) size of the source along each axis
+    copied: Tensor | None = None  # (T,) probability that each token is a copy, given the token
 
 
 def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, need_weights: bool = True) -> list[Forced]:
-    """One output for each sentence of the batch, all in one pass."""
+    """Return the probabilities and weights of one output for each sentence, from one pass.
+
+    Args:
+        model: Model to evaluate.
+        batch: Batch of B sentences.
+        hypotheses: One output for each sentence.
+        need_weights: Whether to return the weights of all attention slots.
+    """
+    # Compute the log-probability of each token.
     chosen = saying(batch, hypotheses)
     lengths = chosen.target_mask.sum(1).tolist()
     with torch.no_grad(), evaluating(model):
         decoded = model(chosen, need_weights=need_weights)
         log_probs = model.decoder.log_probs(decoded)
-        said = log_probs.gather(2, chosen.target_out.unsqueeze(2)).squeeze(2)
+        picked = log_probs.gather(2, chosen.target_out.unsqueeze(2)).squeeze(2)
+        # Compute which share of the probability is copied.
         copied = None
         if decoded.copying is not None:
-            copied = (decoded.copying.of(chosen.target_out) / said.exp()).nan_to_num().clamp(max=1.0)
+            copied = (decoded.copying.of(chosen.target_out) / picked.exp()).nan_to_num().clamp(max=1.0)
+    # Cut off padding.
     memory = decoded.memory
     assert memory is not None
     sizes = memory.mask.sum(1).tolist()
     return [
         Forced(
-            said[b, :t],
+            picked[b, :t],
             {name: _trim(name, w[b], t, s) for name, w in decoded.weights.items()},
             memory.positions[b, :s],
             memory.extent[b],
@@ -54,26 +64,37 @@ def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, nee
 
 
 def saying(batch: Batch, hypotheses: Sequence[Hypothesis]) -> Batch:
-    """The batch with these outputs as its targets."""
+    """Return the batch with the given outputs as its targets.
+
+    Args:
+        batch: Batch of B sentences.
+        hypotheses: One output for each sentence.
+    """
     target = [[BOS, *h.tokens, EOS] for h in hypotheses]
+    # Pad the outputs on the right.
     longest = max(map(len, target))
     padded = torch.tensor([tokens + [PAD] * (longest - len(tokens)) for tokens in target], device=batch.index.device)
     return replace(batch, target=padded, target_tokens=sum(map(len, target)) - len(target))
 
 
 def rescore(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Sequence[Hypothesis]]) -> list[list[float]]:
-    """log p(y, </s> | x) of every hypothesis of every sentence (each with as many or fewer), teacher-forced."""
-    ranks = range(max(len(found) for found in hypotheses))
+    """Return log p(y, </s> | x) of every hypothesis of every sentence, teacher-forced.
+
+    Args:
+        model: Model to evaluate.
+        batch: Batch of B sentences.
+        hypotheses: Hypotheses of each sentence, at least one; their numbers may differ.
+    """
+    # Evaluate one hypothesis of each sentence at a time; a sentence with fewer repeats its last one.
+    ranks = range(max(len(own) for own in hypotheses))
     columns = [
-        force(model, batch, [found[min(r, len(found) - 1)] for found in hypotheses], need_weights=False) for r in ranks
+        force(model, batch, [own[min(r, len(own) - 1)] for own in hypotheses], need_weights=False) for r in ranks
     ]
-    return [
-        [float(column[b].log_probs.sum()) for column in columns[: len(found)]] for b, found in enumerate(hypotheses)
-    ]
+    return [[float(column[b].log_probs.sum()) for column in columns[: len(own)]] for b, own in enumerate(hypotheses)]
 
 
 def _trim(name: str, weights: Tensor, target: int, source: int) -> Tensor:
-    """(H, T', S') of a padded batch -> the part between real tokens."""
+    """Return weights (H, T', S') of a padded batch without the padding of queries and keys."""
     queries = source if name.startswith("encoder_self") else target
     keys = target if name.startswith("decoder_self") else source
     return weights[:, :queries, :keys]

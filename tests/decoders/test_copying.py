@@ -126,8 +126,8 @@ def test_how_surely_a_word_was_copied(family: str) -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match=r"copying needs data .* set copy=true of the data"):
+    with pytest.raises(UserError, match=r"copy=true of the decoder .* set copy=true of the data"):
         model("decoder.copy=true")(batch())
     variational = model("decoder.copy=true", attention="variational").train()
-    with pytest.raises(UserError, match="a bound that has no copying in it"):
+    with pytest.raises(UserError, match="bound does not include copying"):
         variational(copying())

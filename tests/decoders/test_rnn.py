@@ -151,7 +151,7 @@ def test_dropout_in_training_only() -> None:
     ("overrides", "reason"),
     [
         (["decoder.order=cho"], "order=cho is unknown; choose luong or bahdanau"),
-        (["decoder.order=bahdanau", "decoder.input_feeding=false"], "feeds its context in by definition"),
+        (["decoder.order=bahdanau", "decoder.input_feeding=false"], "always reads the context"),
         (["decoder.bridge=tanh"], "bridge=tanh is unknown; choose one of dense, backward, copy, zero"),
         (["decoder.bridge=copy", "decoder.dim=4"], "ends in 8 and the decoder starts with 4; use bridge=dense"),
         (["decoder.bridge=backward", "encoder.bidirectional=false"], "one direction; use bridge=dense"),

@@ -112,7 +112,7 @@ def test_images_that_are_whole_are_not_masked_for_nothing() -> None:
 def test_a_filler_is_learnt_from_by_a_batch_norm() -> None:
     ours = encoder("cnn").train()
     assert ours(filler(has_images=True)).memory.values.isfinite().all()
-    with pytest.raises(UserError, match="norm=group is none of: batch, layer"):
+    with pytest.raises(UserError, match="norm=group is unknown; choose one of batch, layer"):
         CNNEncoder(None, dim=8, norm="group")
 
 
@@ -187,10 +187,10 @@ def test_all_parameters_learn() -> None:
 
 def test_text_and_images_are_told_apart_in_one_line() -> None:
     text = Batch(torch.tensor([[5, 3]]), torch.tensor([0]))
-    with pytest.raises(UserError, match="data are text: choose an encoder of text"):
+    with pytest.raises(UserError, match="data are text; choose an encoder of text"):
         encoder("cnn8")(text)
-    with pytest.raises(UserError, match="data are images: choose an encoder of images"):
+    with pytest.raises(UserError, match="data are images; choose an encoder of images"):
         (config,) = compose("train", ["model.dim=16"])
         build(config, 9, 9).encoder(shown((32, 32)))
-    with pytest.raises(UserError, match="several frames: choose the encoder for videos"):
+    with pytest.raises(UserError, match="several frames; choose the encoder for videos"):
         encoder("cnn8")(shown((32, 32), frames=2))

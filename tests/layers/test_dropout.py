@@ -64,7 +64,7 @@ def test_seeds() -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 1.1])
 def test_refusals(p: float) -> None:
-    with pytest.raises(ValueError, match=f"got {p}"):
+    with pytest.raises(ValueError, match=f"dropout={p} must be"):
         Dropout(p)
 
 

@@ -27,7 +27,7 @@ def test_sinusoidal_is_exact_in_a_narrow_model(dtype: torch.dtype) -> None:
 
 
 def test_sinusoidal_needs_an_even_width() -> None:
-    with pytest.raises(ValueError, match="even width, got 7"):
+    with pytest.raises(ValueError, match="dim=7 must be even"):
         Sinusoidal(7)
 
 
