@@ -1,9 +1,9 @@
 """Write the tables of docs/metrics.md from the table of metrics.
 
     python scripts/metrics_page.py           # write the page
-    python scripts/metrics_page.py --check   # exit with 1 where the page is not what the table says
+    python scripts/metrics_page.py --check   # exit with 1 if the page differs from the table of metrics
 
-What the page says above the first table is written by hand and stays.
+The text above the first table is written by hand and stays unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BETTER = {True: "higher", False: "lower", None: ""}
 
 
 def tables() -> str:
-    """Return a table for each group of metrics, in Markdown."""
+    """Return one table per group of metrics, in Markdown."""
     parts = []
     for group in get_args(Group):
         rows = [row(metric) for metric in METRICS if metric.group == group]
@@ -40,13 +40,24 @@ def tables() -> str:
 
 
 def row(metric: Metric) -> str:
-    """Return the line of one metric."""
+    """Return the row of one metric, in Markdown.
+
+    Args:
+        metric: The metric.
+    """
     cells = (f"`{metric.name}`", metric.description, metric.unit, BETTER[metric.higher_is_better], metric.needs)
     return f"| {' | '.join(cells)} |"
 
 
 def page(text: str) -> str:
-    """Return the page ``text`` with today's tables."""
+    """Return the page with current tables.
+
+    Args:
+        text: Text of the page.
+
+    Raises:
+        ValueError: The page has no line ``MARK``.
+    """
     above, mark, _ = text.partition(MARK)
     if not mark:
         raise ValueError(f"{PAGE} has no line {MARK}")
@@ -54,9 +65,9 @@ def page(text: str) -> str:
 
 
 def main() -> int:
-    """Write the page, or compare it."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare the page and write nothing")
+    parser.add_argument("--check", action="store_true", help="only check the page, write nothing")
     options = parser.parse_args()
     before = PAGE.read_text(encoding="utf-8")
     if options.check:
