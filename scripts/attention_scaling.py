@@ -50,11 +50,12 @@ def choices(window: int, width: int, heads: int, causal: bool) -> list[str]:
         window: Positions that windows see on each side.
         width: Width of the states.
         heads: Number of heads.
-        causal: Use of the decoder (True) or of the encoder (False).
+        causal: Self-attention of the decoder (True) or of the encoder (False).
     """
     names = [SDPA]
     for name in _known():
         line = f"{name} {WIDE[name].format(window, 2 * window)}" if name in WIDE else name
+        # Leave out mechanisms that refuse this use.
         try:
             mechanism("self_attention", line, width, heads, SourceSpec(width, is_self=True, causal=causal))
         except UserError:
@@ -64,6 +65,7 @@ def choices(window: int, width: int, heads: int, causal: bool) -> list[str]:
 
 
 def _known() -> list[str]:
+    """Return the names of all self-attentions."""
     return sorted(path.stem for path in (CONF / "self_attention").glob("*.yaml"))
 
 
@@ -87,6 +89,7 @@ def over_lengths(
     found: dict[str, list[Figures]] = {}
     last: dict[str, tuple[int, Figures]] = {}
     for length in lengths:
+        # The first length has no earlier figures to extrapolate from.
         chosen = affordable(last, length, bytes_) if last else names
         about = {"what": "curve", "model": f"S={length}", "length": length, "least": LEAST, **task}
         results = _contest(chosen, about, rounds, threads, folder)
@@ -192,6 +195,7 @@ def tables(report: Figures) -> str:
         report: Result of ``benchmark.attend``.
     """
     parts = []
+    # Self-attention over S.
     if curves := report.get("curves"):
         slot = "causal" if report["causal"] else "not causal"
         lead = f"{report['width']} wide, {report['heads']} heads, {slot}, B = 1"
@@ -201,6 +205,8 @@ def tables(report: Figures) -> str:
             f"Peak memory of a training step, without projections where possible, MiB:\n\n{_over(curves, _peak)}",
             f"S = {_focus(curves)}:\n\n{_at(curves[_focus(curves)])}",
         ]
+
+    # The other measurements.
     if forms := report.get("additive"):
         parts.append(_forms(forms))
     if asked := report.get("weights"):
@@ -229,6 +235,7 @@ def _over(curves: dict[str, list[Figures]], figure: Any) -> str:
     rows = [["side", *(f"S = {length}" for length in curves), "grows as"]]
     for name, series in _series(curves, figure).items():
         known = [(length, value) for length, value in series.items() if value]
+        # Fit a power of S to the last two lengths.
         growth = ""
         if len(known) > 1:
             (short, before), (long, after) = known[-2:]
@@ -255,6 +262,7 @@ def _at(results: list[Figures]) -> str:
     """Return a table that compares each side with SDPA, and with multi_head where projections are included."""
     base = {result["side"]: result["times"] for result in results}
     proper, whole = base.get(SDPA, {}), base.get("multi_head", {})
+    # Compare training steps only.
     rows = [["side", "forward, ms", "step, ms", "faster than sdpa", "with projections, ms", "faster than multi_head"]]
     for name, times in base.items():
         rows.append([name, *(_number(_ms(times.get(figure))) for figure in ("forward", "step"))])
@@ -265,6 +273,7 @@ def _at(results: list[Figures]) -> str:
 
 def _forms(results: list[Figures]) -> str:
     """Return the table of the forms of additive attention; the time of W and U is subtracted."""
+    # All forms contain the projections W and U, so subtract their time.
     took = {result["side"]: result["times"]["step"] for result in results}
     floor, kept = took["projections"], {result["side"]: result["saved"] for result in results}
     rows = [["form", "step, ms", "without W and U, ms", "of the loop's time", "kept for backward, MiB", "of naive's"]]
@@ -283,6 +292,7 @@ def _asked(results: list[Figures]) -> str:
     for result in results:
         times = [_number(_ms(result["times"][f])) for f in ("forward", "step")]
         rows.append([result["side"], *times, _number(result["peak"]["step"] / MEBIBYTE)])
+    # Both must give the same contexts.
     off = max(abs(a - b) for a, b in zip(*(result["context"] for result in results), strict=True))
     lead = f"With and without returned weights (S = T = 512, B = 8); contexts differ by at most {off:.0e}"
     return f"{lead}:\n\n{_markdown(rows)}"

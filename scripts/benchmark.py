@@ -78,7 +78,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="options of this application, to try them"
     )
 
-    # One parser per command.
+    # Training.
     train = commands.add_parser("train", parents=[both], help="target tokens per second in training")
     train.add_argument("--rounds", type=positive, default=4)
     train.add_argument("--steps", type=positive, default=4, help="optimiser steps per round")
@@ -87,6 +87,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--batch-tokens", type=positive, default=4096, help="size of a batch: rows x longest side, with padding"
     )
 
+    # Decoding.
     decode = commands.add_parser("decode", parents=[both], help="translations per second by beam search")
     decode.add_argument("--rounds", type=positive, default=3)
     decode.add_argument("--sentences", type=positive, default=500, help="test sentences per round (of 1000)")
@@ -95,6 +96,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     decode.add_argument("--beam", type=positive, default=5)
     decode.add_argument("--peer-batch", type=positive, default=64, help=f"sentences per batch of {PEER}")
 
+    # Attention.
     attention = commands.add_parser("attention", parents=[every], help="time and memory of attention over S")
     attention.add_argument("--rounds", type=positive, default=5)
     attention.add_argument("--lengths", type=positive, nargs="+", default=[2**n for n in range(10, 15)], metavar="S")
@@ -112,6 +114,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     attention.add_argument("--gibibytes", type=float, default=memory() / 2, help="memory limit of all sides together")
     attention.add_argument("--plot", metavar="FILE.png", type=Path, help="file for a plot of the curves over S")
 
+    # Documents.
     long = commands.add_parser("documents", parents=[every], help="time and memory of an update on one long document")
     long.add_argument("--rounds", type=positive, default=1)
     long.add_argument("--lengths", type=positive, nargs="+", default=[1000, 2000, 4000, 8000, 16000], metavar="S")
@@ -158,12 +161,15 @@ def run(options: argparse.Namespace) -> Figures:
     Returns:
         Date, command and machine, with the figures: ``models``, ``curves``, ``additive``, ``weights`` or ``documents``.
     """
+    # Describe the machine before the load of the measurements.
     host = machine(options.threads)
     if host["load_before"] > 0.5:
         print(
             f"warning: the machine is busy (load {host['load_before']}); measured speeds will be too low",
             file=sys.stderr,
         )
+
+    # Measure.
     if options.what == "attention":
         found = attend(options)
     elif options.what == "documents":
@@ -187,10 +193,13 @@ def compete(options: argparse.Namespace) -> Figures:
         check_peer(options.peer_python)
     models = {}
     with tempfile.TemporaryDirectory() as name:
+        # All models and sides read the same data.
         seq2seq_worker.export(
             build_node(seq2seq_worker.config_of(options.models[0], options.data, *options.set).data), Path(name)
         )
         task = {key: value for key, value in vars(options).items() if key in TOLD}
+
+        # Measure the models.
         for model in options.models:
             about = {**task, "model": model, "folder": name, "overrides": options.set}
             models[model] = contest(sides(options, model), about, options.rounds, options.threads, Path(name))
@@ -208,12 +217,16 @@ def attend(options: argparse.Namespace) -> Figures:
     found: Figures = {**sizes, "causal": options.causal}
     with tempfile.TemporaryDirectory() as name:
         common = {"rounds": options.rounds, "threads": options.threads, "folder": Path(name)}
+
+        # Self-attention over S.
         if "curves" in options.only:
             names = options.sides or attention_scaling.choices(options.window, **sizes, causal=options.causal)
             attention_scaling.check(names)
             bytes_ = options.gibibytes * 2**30
             task = {**sizes, "causal": options.causal, "bytes_": bytes_}
             found["curves"] = attention_scaling.over_lengths(sorted(options.lengths), names, **common, **task)
+
+        # Forms of additive attention, and returned weights.
         if "additive" in options.only:
             found["additive"] = attention_scaling.additive(**common, compiled=options.compile)
         if "weights" in options.only:
@@ -241,6 +254,7 @@ def sides(options: argparse.Namespace, model: str) -> list[Side]:
         options: Parsed command line.
         model: Name of the model.
     """
+    # Only training of the Transformer is measured in bf16 too.
     precisions = ("fp32", "bf16") if (options.what, model) == ("train", "transformer") else ("fp32",)
     here = [Side("this", precision, (sys.executable, "-m", "peers.seq2seq_worker")) for precision in precisions]
     return here + (
@@ -273,6 +287,7 @@ def machine(threads: int) -> Figures:
         threads: Number of CPU threads that are used.
     """
     info = Path("/proc/cpuinfo")
+    # Linux gives the name of the processor here; other systems by the platform module.
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
@@ -329,7 +344,7 @@ def table(report: Figures) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command.
+    """Run the command line program.
 
     Args:
         arguments: Command line; None = ``sys.argv``.

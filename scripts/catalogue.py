@@ -84,9 +84,12 @@ def runs(directories: Sequence[Path]) -> Iterator[tuple[tuple[str, str, str, str
         directories: Directories of runs, or folders of such directories.
     """
     for run in find(directories, "test"):
+        # Leave out runs with other options.
         if other := [f"{key}={value}" for key, value in run.facets.items() if key not in RECIPE]:
             print(f"{run.path}: left out; not the common recipe: {', '.join(other)}", file=sys.stderr)
             continue
+
+        # Find the slots for which the run counts.
         scores = {name: run.results[name]["score"] for name in METRICS if name in run.results}
         figures = {"seed": run.seed, "parameters": run.about["parameters"], **scores}
         model = run.facets["model"]
@@ -119,6 +122,7 @@ def add_runs(store: Figures, directories: Sequence[Path]) -> None:
         directories: Directories of runs, or folders of such directories.
     """
     for (data, slot, model, name), figures in runs(directories):
+        # Replace the run of the same seed.
         node = store.setdefault("runs", {}).setdefault(data, {}).setdefault(slot, {}).setdefault(model, {})
         others = [run for run in node.get(name, []) if run["seed"] != figures["seed"]]
         node[name] = sorted([*others, figures], key=lambda run: run["seed"])
@@ -132,6 +136,7 @@ def add_speed(store: Figures, rounds: int, threads: int) -> None:
         rounds: Number of measured rounds.
         threads: Number of CPU threads.
     """
+    # Import here, because only --speed needs torch.
     import mechanism_speed
     import torch
 
@@ -145,6 +150,8 @@ def add_speed(store: Figures, rounds: int, threads: int) -> None:
             f"warning: the machine is busy (load {host['load_before']}); measured speeds will be too low",
             file=sys.stderr,
         )
+
+    # Measure; synonyms have the figures of their mechanism.
     speed: Figures = {"date": date.today().isoformat(), "machine": host, "torch": torch.__version__}
     for slot in SLOTS:
         names = [entry.name for entry in entries(slot) if entry.same_as is None]
@@ -222,6 +229,8 @@ def figures(store: Figures, slot: str, model: str, listed: Sequence[Entry]) -> s
         row += [f"{pace['relative']:.2f}" if "relative" in pace else ""]
         row += [f"{pace['peak'] / MEBIBYTE:.0f}" if "peak" in pace else ""]
         rows.append(row)
+
+    # Put the table together.
     plain = {"attention": "dot", "self_attention": "multi_head"}[slot]
     head = ["config", "parameters", "BLEU", "AER", "entropy, nats", f"tokens/s, `{plain}` = 1", "memory, MiB"]
     text = markdown(head, rows, right=6)
@@ -238,6 +247,7 @@ def probes(store: Figures, model: str) -> str:
     kept = {
         probe: store.get("runs", {}).get(f"probe_{probe}", {}).get("attention", {}).get(model, {}) for probe in PROBES
     }
+    # List every mechanism that has a run on some probe.
     names = sorted({name for runs in kept.values() for name in runs})
     if not names:
         return "Not run yet."
@@ -259,6 +269,7 @@ def mean(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
     values = [run[metric] for run in runs if metric in run]
     if len(values) < len(runs):
         return "–"
+    # Percentages need fewer digits than rates.
     digits = 1 if max(values) > 10 else 3
     spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{fmean(values):.{digits}f}{spread}"
@@ -297,7 +308,7 @@ def filled(page: str, made: Mapping[str, str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command.
+    """Run the command line program.
 
     Args:
         arguments: Command line; None = ``sys.argv``.

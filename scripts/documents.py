@@ -74,12 +74,17 @@ def grown(seen: Sequence[Figures], length: int) -> float:
         seen: Figures of shorter lengths, in rising order: ``length``, ``peak``, ``before`` and perhaps ``resident``.
         length: Length of the document, in tokens.
     """
+    # Nothing is known before the first length.
     if not seen:
         return 0.0
+
+    # Fit the power to the last two lengths.
     last = seen[-1]
     power = 2.0
     if len(seen) > 1:
         power = log(last["peak"] / seen[-2]["peak"]) / log(last["length"] / seen[-2]["length"])
+
+    # Memory before the update does not depend on the length.
     update = max(last["peak"], last.get("resident", 0) - last["before"])
     return float(last["before"] + update * (length / last["length"]) ** power)
 
@@ -93,6 +98,7 @@ def table(results: Sequence[Figures]) -> str:
     head = ["encoder's self-attention", "S", "update, s", "allocated at most, GiB", "process at most, GiB"]
     lines = [f"| {' | '.join(head)} |", "| --- | ---: | ---: | ---: | ---: |"]
     for result in results:
+        # A length that was not run has only an expected memory.
         if "expected" in result:
             cells = ["not run", "", f"about {result['expected'] / GIBIBYTE:.0f}, from shorter ones"]
         else:

@@ -71,9 +71,12 @@ def download(source: Source, folder: Path, url: str | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, (remote, expected) in source.files.items():
         file = folder / name
+        # Keep a correct file.
         if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == expected:
             print(f"{file}: exists already", file=sys.stderr)
             continue
+
+        # Download and check the content.
         content = fetch(f"{url or source.url}/{remote}")
         if (found := hashlib.sha256(content).hexdigest()) != expected:
             raise DownloadError(

@@ -115,11 +115,14 @@ class House:
     @cached_property
     def arrows(self) -> set[tuple[str, str]]:
         """Pairs of parts of which the first imports the second; the package itself is not a part."""
+        # Read all imports between modules.
         sys.path.insert(0, str(self.root))
         try:
             graph = grimp.build_graph(self.package, cache_dir=None)
         finally:
             sys.path.remove(str(self.root))
+
+        # Reduce them to imports between parts.
         found = set()
         for module in graph.modules:
             for imported in graph.find_modules_directly_imported_by(module):
@@ -132,6 +135,7 @@ class House:
         """Return the arrows that break the order of the layers in pyproject.toml."""
         settings = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))
         contracts = settings["tool"]["importlinter"]["contracts"]
+        # Number the layers from top to bottom; parts that share a layer share the number.
         (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
         depth = {part.strip(): number for number, layer in enumerate(layers) for part in layer.split(":")}
         return [f"{part} -> {other}" for part, other in sorted(self.arrows) if depth[part] >= depth[other]]
@@ -171,10 +175,13 @@ class House:
         """
         found = []
         for file, tree in self.trees.items():
+            # Nested functions need no docstring.
             inner = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f) if n is not f}
             for node in ast.walk(tree):
                 if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or id(node) in inner:
                     continue
+
+                # Compare its parameters with its docstring.
                 signature = node.args
                 names = [one.arg for one in (*signature.posonlyargs, *signature.args, *signature.kwonlyargs)]
                 has_parameters = bool({*names} - {"self", "cls"} or signature.vararg or signature.kwarg)

@@ -59,10 +59,14 @@ class Trainee:
         passes = teacher_forced(self.model, batch, need_weights=self.criterion.needs_weights)
         losses = self.criterion(passes, batch)
         losses.total.backward()
+
+        # The losses are sums over tokens, so divide the gradients by the number of tokens.
         scale = 1.0 / losses.tokens
         regularise(self.model.parameters(), self.mechanisms, self.criterion.weights, scale)
         rescale(self.model.parameters(), scale, self.clip)
         self.optimizer.step()
+
+        # Some mechanisms limit their parameters after an update.
         for mechanism in self.mechanisms:
             mechanism.constrain()
 

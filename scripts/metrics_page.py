@@ -32,6 +32,7 @@ BETTER = {True: "higher", False: "lower", None: ""}
 def tables() -> str:
     """Return one table per group of metrics, in Markdown."""
     parts = []
+    # Groups have the order of their type, metrics that of the table.
     for group in get_args(Group):
         rows = [row(metric) for metric in METRICS if metric.group == group]
         lines = ["| name | what it says | unit | better | needs |", "|---|---|---|---|---|", *rows]
@@ -58,6 +59,7 @@ def page(text: str) -> str:
     Raises:
         ValueError: The page has no line ``MARK``.
     """
+    # Keep the text above the mark.
     above, mark, _ = text.partition(MARK)
     if not mark:
         raise ValueError(f"{PAGE} has no line {MARK}")

@@ -98,12 +98,17 @@ Change = tuple[ast.expr | ast.stmt, ast.AST | str]  # node to replace, and its r
 
 def _changes(node: ast.AST, inside: bool = False) -> Iterator[Change]:
     """Yield the changes of a node and of all nodes below; outside functions only those of constants."""
+    # Skip nodes without an effect.
     if _is_left_alone(node):
         return
+
+    # Change the node itself.
     if isinstance(node, ast.expr | ast.stmt | ast.comprehension):
         for old, new in _alternatives(node):
             if inside or isinstance(old, ast.Constant):
                 yield old, new
+
+    # Change the nodes below it, without type hints, decorators and defaults of arguments.
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list", "bases") or isinstance(value, ast.arguments):
             continue
@@ -192,10 +197,13 @@ def drawn(seed: int, count: int) -> list[tuple[Path, Mutant]]:
     Returns:
         Pairs of module and mutant.
     """
+    # Collect the mutants of each line.
     ways: dict[tuple[Path, int], list[Mutant]] = {}
     for path in modules():
         for one in mutants((ROOT / path).read_text(encoding="utf-8")):
             ways.setdefault((path, one.line), []).append(one)
+
+    # Draw the lines, and a mutant of each.
     random = Random(seed)
     return [(place[0], random.choice(ways[place])) for place in random.sample(sorted(ways), min(count, len(ways)))]
 
@@ -211,9 +219,12 @@ def tests_of(module: Path) -> list[str]:
     inner = module.relative_to("seq2seq")
     same = ROOT / "tests" / inner.parent / f"test_{inner.name}"
     every = sorted((ROOT / "tests").rglob("test_*.py"))
+    # Find the files that import the module.
     package, name = ".".join(module.parent.parts), module.stem
     imports = re.compile(rf"^\s*(from|import) {package}(\.{name}\b| import .*\b{name}\b)", re.MULTILINE)
     importing = [path for path in every if imports.search(path.read_text(encoding="utf-8"))]
+
+    # Find the other groups, and put slow files last.
     golden = [path for path in every if path.parent.name == "golden" or path.name == "test_initial_values.py"]
     folder = [path for path in every if inner.parent.name and path.parent == same.parent]
     ordered = dict.fromkeys([*[path for path in every if path == same], *golden, *importing, *folder])
@@ -267,11 +278,14 @@ class Tests:
         Args:
             arguments: Test files and options of pytest.
         """
+        # Start a process.
         receiver, sender = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_child, args=(str(self.folder), list(arguments), sender))
         process.start()
         group = cast(int, process.pid)
         sender.close()
+
+        # Wait for its answer, then stop it with all its children.
         try:
             return str(receiver.recv()) if receiver.poll(self.limit) else "out of time"
         except EOFError:

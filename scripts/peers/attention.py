@@ -106,6 +106,7 @@ def mechanism(group: str, line: str, width: int, heads: int, source: SourceSpec)
         heads: Number of heads.
         source: Description of the memory.
     """
+    # Dropout would disturb comparisons of forms.
     name, *options = line.split()
     sizes = [f"model.dim={width}", f"++model.heads={heads}", "model.dropout=0", "++model.attention_dropout=0"]
     family = ["model=transformer"] if group == "self_attention" else []
@@ -125,12 +126,15 @@ def additive(task: Task, name: str) -> Job:
         name: ``projections``, ``naive``, ``loop`` or ``ours``, perhaps with ", compiled".
     """
     batch, targets, positions, hidden, width = (task[k] for k in ("batch", "targets", "positions", "hidden", "width"))
+    # Share the parameters of our mechanism with all forms.
     form, _, compiled = name.partition(", ")
     attention = mechanism("attention", f"additive score.dim={hidden}", width, 1, SourceSpec(width))
     assert isinstance(attention, ComposedAttention)
     queries = torch.randn(batch, targets, width, requires_grad=True)
     values = torch.randn(batch, positions, width, requires_grad=True)
     w, u, v = (parameter.squeeze(0) for parameter in attention.score.parameters())
+
+    # Choose the form.
     forward = {
         "projections": partial(_projections, queries, values, w, u),
         "naive": partial(_naive, queries, values, w, u, v),

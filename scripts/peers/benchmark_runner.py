@@ -53,6 +53,7 @@ class Worker:
 
     def __init__(self, side: Side, task: Figures, threads: int, log: Path) -> None:
         self.side, self.log = side, log
+        # The peer's interpreter must not import this package.
         path = os.pathsep.join((f"{ROOT / 'scripts'}", *([] if side.name == PEER else [f"{ROOT}"])))
         with log.open("w") as errors:
             self.process = subprocess.Popen(
@@ -97,6 +98,7 @@ class Worker:
         """Raise the error that ended the process, from its log."""
         code = self.process.wait()
         said = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        # Name the last line of the log, or the message for the user in it.
         last = said[-1] if said else "its log is empty"
         refused = last.partition(f"{UserError.__name__}: ")[2]  # the message of a UserError, without its name
         raise UserError(f"{self.side}: {refused}" if refused else f"{self.side} ended with exit code {code}: {last}")

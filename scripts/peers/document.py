@@ -33,6 +33,7 @@ def document(length: int, targets: int, vocabulary: int) -> Batch:
     source = torch.randint(len(SPECIALS), vocabulary, (1, length))
     target = torch.randint(len(SPECIALS), vocabulary, (1, targets + 1))
     source[0, -1], target[0, 0], target[0, -1] = EOS, BOS, EOS
+    # Special tokens cannot be copied.
     copies = Copies(source.masked_fill(source < len(SPECIALS), 0), 0)
     segments = torch.arange(length).unsqueeze(0) // SENTENCE
     return Batch(source, torch.zeros(1, dtype=torch.long), target, targets, segments, copies, ((),))

@@ -52,6 +52,8 @@ def saved(work: Work, beside: Iterable[Tensor] = ()) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = work()
+
+    # Leave out the storages of `beside`.
     given = {tensor.untyped_storage().data_ptr() for tensor in beside}
     size = sum(storage.nbytes() for place, storage in kept.items() if place not in given)
     del result  # its graph had to live until the sizes were counted

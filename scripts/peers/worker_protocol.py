@@ -18,6 +18,7 @@ class Gate:
     """A worker's connection to the benchmark. Outputs of libraries go to stderr."""
 
     def __init__(self) -> None:
+        # Keep stdout for messages, and send all other output to stderr.
         self._out = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
         self.task: dict[str, Any] = self.wait()
@@ -37,6 +38,7 @@ class Gate:
             SystemExit: The benchmark has ended.
         """
         line = sys.stdin.readline()
+        # The benchmark has closed the pipe.
         if not line:
             raise SystemExit(0)
         said: dict[str, Any] = json.loads(line)
@@ -64,11 +66,14 @@ class Steps:
         Args:
             tokens: Number of target tokens of the step's batch.
         """
+        # The warm-up or a round is over.
         if not self._left:
             seconds = time.perf_counter() - self._began
             self._gate.say(**(self._about or {"tokens": self._tokens, "seconds": seconds}))
             self._about = {}
             self._gate.wait()
             self._left, self._tokens, self._began = self._gate.task["steps"], 0, time.perf_counter()
+
+        # Count this step.
         self._left -= 1
         self._tokens += tokens
