@@ -1,9 +1,9 @@
-"""Downloads a dataset from its public home as SPLIT.LANGUAGE files, and checks each one's SHA-256.
+"""Download a dataset from its public address as SPLIT.LANGUAGE files, and check the SHA-256 of each file.
 
     python scripts/download.py multi30k              # into data/multi30k
     python train.py data=multi30k data.path=data/multi30k
 
-Files that are there already, and right, are kept. ``--from URL`` takes a mirror with the same file names.
+Existing files with the right SHA-256 are kept. ``--from URL`` downloads from a mirror with the same file names.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset lives, and what its files must hold."""
+    """Address of a dataset and its files.
+
+    Attributes:
+        url: Address of the folder with the files.
+        files: Local file name: (remote file name, SHA-256 of the uncompressed content).
+        terms: Paper and licence of the dataset, in one line.
+    """
 
     url: str
-    files: Mapping[str, tuple[str, str]]  # our name: (name there, SHA-256 of the content once uncompressed)
+    files: Mapping[str, tuple[str, str]]
     terms: str
 
 
@@ -48,22 +54,35 @@ DATASETS = {
 
 
 class DownloadError(Exception):
-    """What went wrong with which file, in a line."""
+    """Error of one file, with a message of one line."""
 
 
 def download(source: Source, folder: Path, url: str | None = None) -> None:
-    """Brings the files of ``source`` to ``folder``, each of them whole and right, or not at all."""
+    """Download the files of a dataset; a file is written only if it is complete and correct.
+
+    Args:
+        source: The dataset.
+        folder: Target folder, created if it does not exist.
+        url: Mirror to use instead of ``source.url``.
+
+    Raises:
+        DownloadError: A file cannot be downloaded or has a wrong SHA-256.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, (remote, expected) in source.files.items():
         file = folder / name
+        # Keep a correct file.
         if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == expected:
-            print(f"{file}: there already", file=sys.stderr)
+            print(f"{file}: exists already", file=sys.stderr)
             continue
+
+        # Download and check the content.
         content = fetch(f"{url or source.url}/{remote}")
         if (found := hashlib.sha256(content).hexdigest()) != expected:
             raise DownloadError(
-                f"{remote}: SHA-256 is {found}, not {expected}: the file there has changed or is damaged"
+                f"{remote}: SHA-256 is {found}, not {expected}; the remote file has changed or is damaged"
             )
+        # Write to another name first, so that an interruption leaves no incomplete file.
         partial = file.with_name(f"{name}.part")
         partial.write_bytes(content)
         partial.replace(file)
@@ -71,23 +90,34 @@ def download(source: Source, folder: Path, url: str | None = None) -> None:
 
 
 def fetch(url: str) -> bytes:
-    """The content of ``url``, uncompressed."""
+    """Return the content of an address; ``.gz`` files are decompressed.
+
+    Args:
+        url: Address of the file.
+
+    Raises:
+        DownloadError: The file cannot be downloaded or decompressed.
+    """
     try:
         with urllib.request.urlopen(url, timeout=60) as response:
             content: bytes = response.read()
         return gzip.decompress(content) if url.endswith(".gz") else content
     except (urllib.error.URLError, TimeoutError) as error:
-        raise DownloadError(f"cannot download {url}: {getattr(error, 'reason', error)}") from error
+        raise DownloadError(f"{url}: cannot be downloaded: {getattr(error, 'reason', error)}") from error
     except (OSError, EOFError) as error:
-        raise DownloadError(f"{url} is not a gzip file: {error}") from error
+        raise DownloadError(f"{url}: not a gzip file: {error}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command and return its exit code.
+
+    Args:
+        arguments: Command line; None = ``sys.argv``.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=DATASETS)
-    parser.add_argument("--to", type=Path, metavar="DIR", help="folder (default: data/NAME)")
-    parser.add_argument("--from", dest="url", metavar="URL", help="a mirror, instead of the dataset's own home")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="target folder (default: data/NAME)")
+    parser.add_argument("--from", dest="url", metavar="URL", help="mirror to use instead of the dataset's own address")
     options = parser.parse_args(arguments)
     source, folder = DATASETS[options.name], options.to or Path("data") / options.name
     try:
@@ -95,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DownloadError, OSError) as error:
         print(f"download.py: {error}", file=sys.stderr)
         return 1
-    print(f"{options.name}: {source.terms}. Use it with data={options.name} data.path={folder}", file=sys.stderr)
+    print(f"{options.name}: {source.terms}. To use it: data={options.name} data.path={folder}", file=sys.stderr)
     return 0
 
 

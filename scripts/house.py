@@ -1,13 +1,14 @@
-"""Count what makes the code easy or hard to find one's way in, and hold it against limits.
+"""Count properties of the package that make its code easy or hard to read, and check their limits.
 
-    python scripts/house.py                                        # the counts; exit code 1 where a limit is broken
-    python scripts/house.py --list                                 # with the names behind each count
-    python scripts/house.py --draw 20 --seed 1 --answers FILE      # code lines without their modules, answers in FILE
+    python scripts/house.py                                        # print the counts; exit code 1 if a limit is broken
+    python scripts/house.py --list                                 # also print the names behind each count
+    python scripts/house.py --draw 20 --seed 1 --answers FILE      # print code lines; write their modules to FILE
 
-The scale is that of the house: its parts are the packages directly under ``seq2seq/`` and the modules beside them. An
-arrow is an import from one part by another, however many lines import it.
+A part is a package directly under ``seq2seq/`` or a module beside these packages. An arrow is a pair of parts of which
+the first imports the second; several imports between two parts are one arrow.
 
-``--draw`` is for a reader who has not seen the code: name the module of each line, then compare with the answers.
+``--draw`` tests whether a reader can guess the module of a line. The reader names the module of each line and compares
+with the answers.
 """
 
 from __future__ import annotations
@@ -35,18 +36,24 @@ LIMITS = {
     "longest module (lines)": 400,
     "isinstance on classes of a task": 0,
 }
-"""The most of each count; the other counts have no limit."""
-SHORT = 3  # words of a docstring that says too little
+"""Largest allowed value of each count; the other counts have no limit."""
+SHORT = 3  # a docstring of so few words says too little
 FRAGMENTS = ("What", "Of", "Those", "Which", "Whether")
-"""First words of docstrings that are no sentence: they leave out the verb, or the noun."""
+"""First words of docstrings that are no complete sentence."""
 TASK_BASES = ("Codec", "Corpus", "Encoder")
-"""Base classes whose subclasses belong to tasks, which alone may ask for them."""
-CODE = 25  # characters of the shortest line that is drawn
+"""Base classes of the classes of tasks. Only tasks may check with isinstance for subclasses of them."""
+CODE = 25  # minimum number of characters of a drawn line
 
 
 @dataclass(frozen=True)
 class Count:
-    """A number and the names behind it."""
+    """A number with the names of the counted items.
+
+    Attributes:
+        name: Name of the count, as printed and as in ``LIMITS``.
+        number: The value.
+        items: Names of the counted items.
+    """
 
     name: str
     number: float
@@ -54,12 +61,17 @@ class Count:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the limit is broken."""
+        """True if the number is over its limit."""
         return self.number > LIMITS.get(self.name, float("inf"))
 
 
 class House:
-    """The package ``package`` in the folder ``root``, read as text."""
+    """The source files of a package, and counts of their properties.
+
+    Args:
+        root: Folder of the repository.
+        package: Name of the package, a folder in ``root``.
+    """
 
     def __init__(self, root: Path = ROOT, package: str = "seq2seq") -> None:
         self.root, self.package = root, package
@@ -70,7 +82,7 @@ class House:
         self.trees = {file: ast.parse(source) for file, source in self.sources.items()}
 
     def counts(self) -> list[Count]:
-        """Return all counts, in the order in which they are printed."""
+        """Return all counts, in the order of printing."""
         lengths = sorted((len(source.splitlines()), str(file)) for file, source in self.modules.items())
         longest = lengths[-1]
         listed = {
@@ -93,7 +105,7 @@ class House:
 
     @property
     def modules(self) -> dict[Path, str]:
-        """The files with code: those that only hold a docstring are left out."""
+        """Files with code and their text; files with only a docstring are left out."""
         return {
             file: self.sources[file]
             for file, tree in self.trees.items()
@@ -102,12 +114,15 @@ class House:
 
     @cached_property
     def arrows(self) -> set[tuple[str, str]]:
-        """The pairs (part, other part that it imports); ``package`` itself is none."""
+        """Pairs of parts of which the first imports the second; the package itself is not a part."""
+        # Read all imports between modules.
         sys.path.insert(0, str(self.root))
         try:
             graph = grimp.build_graph(self.package, cache_dir=None)
         finally:
             sys.path.remove(str(self.root))
+
+        # Reduce them to imports between parts.
         found = set()
         for module in graph.modules:
             for imported in graph.find_modules_directly_imported_by(module):
@@ -117,15 +132,16 @@ class House:
         return found
 
     def upward(self) -> list[str]:
-        """Return the arrows that the layers in pyproject.toml do not allow."""
+        """Return the arrows that break the order of the layers in pyproject.toml."""
         settings = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))
         contracts = settings["tool"]["importlinter"]["contracts"]
+        # Number the layers from top to bottom; parts that share a layer share the number.
         (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
         depth = {part.strip(): number for number, layer in enumerate(layers) for part in layer.split(":")}
         return [f"{part} -> {other}" for part, other in sorted(self.arrows) if depth[part] >= depth[other]]
 
     def twice(self) -> list[str]:
-        """Return the classes that several modules define under one name."""
+        """Return the names of classes that several modules define."""
         homes: Mapping[str, list[str]] = defaultdict(list)
         for file, tree in self.trees.items():
             for node in ast.walk(tree):
@@ -135,7 +151,7 @@ class House:
 
     @cached_property
     def docstrings(self) -> list[tuple[str, str]]:
-        """The docstrings of modules, classes and functions, each with its place."""
+        """Docstrings of modules, classes and functions, each with its file and line."""
         kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         return [
             (f"{file}:{getattr(node, 'lineno', 1)}", text)
@@ -145,39 +161,44 @@ class House:
         ]
 
     def short_docstrings(self) -> list[str]:
-        """Return the docstrings that say too little to be of use."""
+        """Return the docstrings with at most ``SHORT`` words."""
         return [f"{place}: {text}" for place, text in self.docstrings if len(text.split()) <= SHORT]
 
     def fragments(self) -> list[str]:
-        """Return the docstrings whose first word shows that they are no sentence."""
+        """Return the docstrings that begin with one of ``FRAGMENTS``."""
         return [f"{place}: {text.splitlines()[0]}" for place, text in self.docstrings if text.split()[0] in FRAGMENTS]
 
     def without_arguments(self) -> list[str]:
-        """Return the public functions that take something and have a docstring which does not list it.
+        """Return the public functions that have parameters and no ``Args:`` in the docstring.
 
-        Properties take nothing, and a method that overrides one of a base class has the docstring of that.
+        Properties have no parameters. A method with ``@override`` has the docstring of its base class.
         """
         found = []
         for file, tree in self.trees.items():
+            # Nested functions need no docstring.
             inner = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f) if n is not f}
             for node in ast.walk(tree):
                 if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or id(node) in inner:
                     continue
-                given = node.args
-                names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
-                takes = bool({*names} - {"self", "cls"} or given.vararg or given.kwarg)
-                marks = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
-                if takes and not marks & {"override", "setter"} and "Args:" not in (ast.get_docstring(node) or ""):
+
+                # Compare its parameters with its docstring.
+                signature = node.args
+                names = [one.arg for one in (*signature.posonlyargs, *signature.args, *signature.kwonlyargs)]
+                has_parameters = bool({*names} - {"self", "cls"} or signature.vararg or signature.kwarg)
+                decorators = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+                is_exempt = bool(decorators & {"override", "setter"})
+                if has_parameters and not is_exempt and "Args:" not in (ast.get_docstring(node) or ""):
                     found.append(f"{file}:{node.lineno}: {node.name}")
         return found
 
     def comment_share(self) -> float:
-        """Return the share of lines that are comments and nothing else, in percent."""
+        """Return the share of lines with only a comment, in percent."""
         lines = [line.lstrip() for source in self.sources.values() for line in source.splitlines()]
         return 100 * sum(line.startswith("#") for line in lines) / max(1, len(lines))
 
     def task_checks(self) -> list[str]:
-        """Return where code outside ``tasks`` asks whether an object is of a class that belongs to a task."""
+        """Return the isinstance and issubclass checks outside ``tasks`` for classes of a task."""
+        # Find all subclasses of the base classes, by name.
         bases = {
             node.name: {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases}
             for tree in self.trees.values()
@@ -187,6 +208,8 @@ class House:
         of_tasks: set[str] = set()
         while more := {name for name, above in bases.items() if above & {*TASK_BASES, *of_tasks}} - of_tasks:
             of_tasks |= more
+
+        # Find the checks for them.
         return [
             f"{file}:{node.lineno}: {ast.unparse(node)}"
             for file, tree in self.trees.items()
@@ -197,7 +220,7 @@ class House:
         ]
 
     def untested(self) -> list[str]:
-        """Return the modules without a test file of their name at their place below ``tests``."""
+        """Return the modules without a test file of the same name and folder below ``tests``."""
         tests = self.root / "tests"
         return [
             str(file)
@@ -206,7 +229,7 @@ class House:
         ]
 
     def code_lines(self) -> list[tuple[str, str]]:
-        """Return (line, FILE:NUMBER) of all lines of code that say something: no imports, docstrings or comments."""
+        """Return (line, FILE:NUMBER) of all code lines with at least ``CODE`` characters; imports do not count."""
         found = []
         for file, source in self.sources.items():
             code = _code(self.trees[file])
@@ -217,7 +240,7 @@ class House:
 
 
 def _code(tree: ast.Module) -> set[int]:
-    """Return the numbers of the lines of statements, without imports and texts that stand by themselves."""
+    """Return the line numbers of statements, without imports and docstrings."""
     lines: set[int] = set()
     others: set[int] = set()
     for node in ast.walk(tree):
@@ -229,20 +252,26 @@ def _code(tree: ast.Module) -> set[int]:
 
 
 def main() -> None:
-    """Print the counts, or draw lines."""
+    """Run the command: print the counts, or draw lines."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--list", action="store_true", help="print the names behind each count")
-    parser.add_argument("--draw", type=int, metavar="N", help="print N lines of code without their modules")
-    parser.add_argument("--seed", type=int, default=0, help="of --draw")
-    parser.add_argument("--answers", type=Path, default=Path("answers.txt"), help="where --draw writes the modules")
+    parser.add_argument("--list", action="store_true", help="also print the names behind each count")
+    parser.add_argument("--draw", type=int, metavar="N", help="print N random code lines without their modules")
+    parser.add_argument("--seed", type=int, default=0, help="seed of --draw")
+    parser.add_argument(
+        "--answers", type=Path, default=Path("answers.txt"), help="file for the modules of the lines of --draw"
+    )
     options = parser.parse_args()
     house = House()
+
+    # Draw lines.
     if options.draw is not None:
         lines = Random(options.seed).sample(house.code_lines(), options.draw)
         print("\n".join(f"{number:3}  {line.strip()}" for number, (line, _) in enumerate(lines, 1)))
         answers = "".join(f"{number:3}  {place}\n" for number, (_, place) in enumerate(lines, 1))
         options.answers.write_text(answers, encoding="utf-8")
         return
+
+    # Print the counts with their limits.
     counts = house.counts()
     for count in counts:
         limit = f"  (at most {LIMITS[count.name]}{', BROKEN' if count.is_over else ''})" if count.name in LIMITS else ""

@@ -1,7 +1,8 @@
-"""The sides of ``scripts/benchmark.py attention``: one way to attend each, asked for contexts and gradients.
+"""Worker of ``scripts/benchmark.py attention``: measures one form of attention, forward and backward.
 
-Run by it as ``python -m peers.attention SIDE``. Letters: B batch, T queries, S positions, A the hidden width of an
-additive scorer.
+The benchmark runs it as ``python -m peers.attention SIDE``.
+
+Shapes: B batch, T queries, S positions, Q width of queries, V width of values, A hidden width of an additive score.
 """
 
 from __future__ import annotations
@@ -27,24 +28,32 @@ from seq2seq.runtime.memory import allocated, keep_freed
 
 Task = dict[str, Any]
 Job = tuple[dict[str, Work], list[Tensor]]
-"""{figure: work}, and the tensors that it works on."""
+"""{name of a figure: work to measure}, and the tensors that the work reads."""
 
 SDPA = "sdpa"
-"""``F.scaled_dot_product_attention`` by itself, without a mask: what the others are measured beside."""
+"""``F.scaled_dot_product_attention`` alone, without a mask: the reference of the other sides."""
 PROJECTIONS = ("query", "key_value", "output")
 
 
 def curve(task: Task, name: str) -> Job:
-    """Self-attention over S positions, forward and training step, projections excluded and ("whole") included.
+    """Return forward pass and training step of self-attention, without and with ("whole") projections.
 
-    Projections are excluded by taking them out: what they would have made is the input.
+    To exclude the projections, they are replaced by identities, and the inputs have the shapes of their outputs.
+
+    Args:
+        task: ``length`` S, ``width``, ``heads`` and ``causal``.
+        name: A side, as "NAME KEY=VALUE ...".
     """
     length, width, heads = task["length"], task["width"], task["heads"]
     if name == SDPA:
         return _sdpa(length, width, heads, task["causal"])
+
+    # With projections.
     whole = mechanism("self_attention", name, width, heads, SourceSpec(width, is_self=True, causal=task["causal"]))
     x = torch.randn(1, length, width, requires_grad=True)
     jobs, inputs = _job(_asking(whole, x, x), [x, *whole.parameters()], "whole ")
+
+    # Without projections.
     if all(isinstance(getattr(whole, layer, None), nn.Linear) for layer in PROJECTIONS):
         bare = mechanism("self_attention", name, width, heads, whole.source)
         queries, key_values = (
@@ -58,12 +67,13 @@ def curve(task: Task, name: str) -> Job:
 
 
 def _sdpa(length: int, width: int, heads: int, causal: bool) -> Job:
+    """Return the same for ``SDPA``, which has no projections."""
     inputs = [torch.randn(1, heads, length, width // heads, requires_grad=True) for _ in range(3)]
     return _job(partial(F.scaled_dot_product_attention, *inputs, is_causal=causal), inputs)
 
 
 def _asking(attention: Attention, queries: Tensor, values: Tensor, need_weights: bool = False) -> Callable[[], Tensor]:
-    """() -> the contexts of all queries (B, T, Q), asked at once of (B, S, V)."""
+    """Return a function that attends with all queries (B, T, Q) to values (B, S, V) at once and returns contexts."""
     memory = Memory.of(values, torch.ones(values.shape[:2], dtype=torch.bool))
     query = Query(queries, torch.arange(queries.shape[1]).expand(len(queries), -1))
 
@@ -77,7 +87,7 @@ def _asking(attention: Attention, queries: Tensor, values: Tensor, need_weights:
 
 
 def _job(forward: Callable[[], Tensor], inputs: list[Tensor], prefix: str = "") -> Job:
-    """Forward, and a training step of it: all gradients that there are."""
+    """Return the forward pass, and a training step: forward pass and the gradients of all inputs."""
     gradient = torch.randn_like(forward())
 
     def step() -> Any:
@@ -87,7 +97,16 @@ def _job(forward: Callable[[], Tensor], inputs: list[Tensor], prefix: str = "") 
 
 
 def mechanism(group: str, line: str, width: int, heads: int, source: SourceSpec) -> Attention:
-    """``conf/GROUP/NAME.yaml`` under overrides (``NAME KEY=VALUE ...``), in training mode, without dropout."""
+    """Build a mechanism in training mode, without dropout.
+
+    Args:
+        group: ``attention`` or ``self_attention``.
+        line: Name of a file in ``conf/GROUP`` with options, as "NAME KEY=VALUE ...".
+        width: Width of the model.
+        heads: Number of heads.
+        source: Description of the memory.
+    """
+    # Dropout would disturb comparisons of forms.
     name, *options = line.split()
     sizes = [f"model.dim={width}", f"++model.heads={heads}", "model.dropout=0", "++model.attention_dropout=0"]
     family = ["model=transformer"] if group == "self_attention" else []
@@ -98,14 +117,24 @@ def mechanism(group: str, line: str, width: int, heads: int, source: SourceSpec)
 
 
 def additive(task: Task, name: str) -> Job:
-    """Additive attention, teacher-forced: W s, U h, scores, softmax and contexts, in one of its forms."""
+    """Return forward pass and training step of additive attention with teacher forcing, in one of its forms.
+
+    The work is W s, U h, scores, softmax and contexts.
+
+    Args:
+        task: ``batch`` B, ``targets`` T, ``positions`` S, ``hidden`` A and ``width`` Q = V.
+        name: ``projections``, ``naive``, ``loop`` or ``ours``, perhaps with ", compiled".
+    """
     batch, targets, positions, hidden, width = (task[k] for k in ("batch", "targets", "positions", "hidden", "width"))
+    # Share the parameters of our mechanism with all forms.
     form, _, compiled = name.partition(", ")
     attention = mechanism("attention", f"additive score.dim={hidden}", width, 1, SourceSpec(width))
     assert isinstance(attention, ComposedAttention)
     queries = torch.randn(batch, targets, width, requires_grad=True)
     values = torch.randn(batch, positions, width, requires_grad=True)
     w, u, v = (parameter.squeeze(0) for parameter in attention.score.parameters())
+
+    # Choose the form.
     forward = {
         "projections": partial(_projections, queries, values, w, u),
         "naive": partial(_naive, queries, values, w, u, v),
@@ -116,25 +145,30 @@ def additive(task: Task, name: str) -> Job:
 
 
 def _projections(queries: Tensor, values: Tensor, w: Tensor, u: Tensor) -> Tensor:
-    """What all forms begin with, (B, T, Q), (B, S, V) -> (B, T + S, A): to be subtracted."""
+    """Return the projections (B, T + S, A) of (B, T, Q) and (B, S, V), the shared part of all forms."""
     return torch.cat((queries @ w, values @ u), 1)
 
 
 def _naive(queries: Tensor, values: Tensor, w: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """All T S at once."""
+    """Return contexts (B, T, V), with all T S scores computed at once."""
     scores = torch.tanh((queries @ w).unsqueeze(2) + (values @ u).unsqueeze(1)) @ v
     return torch.softmax(scores, -1) @ values
 
 
 def _loop(queries: Tensor, values: Tensor, w: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """One query after the other."""
+    """Return contexts (B, T, V), computed for one query after the other."""
     keys = values @ u
     scores = torch.stack([(row.unsqueeze(1) + keys).tanh_() @ v for row in (queries @ w).unbind(1)], 1)
     return torch.softmax(scores, -1) @ values
 
 
 def weights(task: Task, name: str) -> Job:
-    """Multi-head attention asked for its weights, or not."""
+    """Return forward pass and training step of multi-head attention, with or without returned weights.
+
+    Args:
+        task: ``batch`` B, ``length`` S = T, ``width`` and ``heads``.
+        name: ``need_weights=True`` or ``need_weights=False``.
+    """
     width, shape = task["width"], (task["batch"], task["length"], task["width"])
     attention = mechanism("self_attention", "multi_head", width, task["heads"], SourceSpec(width, is_self=True))
     x = torch.randn(shape, requires_grad=True)
@@ -142,12 +176,20 @@ def weights(task: Task, name: str) -> Job:
 
 
 def work(gate: Gate, name: str) -> None:
-    """A side: says what memory it takes once it is warm, then times itself when it is told to."""
+    """Run the worker: report its memory after a warm-up, then its times once per round.
+
+    Args:
+        gate: Connection to the benchmark.
+        name: A side.
+    """
+    # Warm up.
     keep_freed()  # as training does
     torch.manual_seed(0)
     jobs, inputs = {"curve": curve, "additive": additive, "weights": weights}[gate.task["what"]](gate.task, name)
     timed = {figure: job if figure.endswith("step") else torch.no_grad()(job) for figure, job in jobs.items()}
     counts = {figure: repeats(job, gate.task["least"]) for figure, job in timed.items()}
+
+    # Report memory.
     (_, forward), (step, _) = list(jobs.items())[:2]
     context = forward().detach()
     gate.say(
@@ -157,6 +199,8 @@ def work(gate: Gate, name: str) -> None:
         threads=torch.get_num_threads(),
         versions={"Python": platform.python_version(), "torch": torch.__version__},
     )
+
+    # Measure the rounds.
     while True:
         gate.wait()
         times = {figure: seconds(job, counts[figure]) for figure, job in timed.items()}

@@ -1,4 +1,7 @@
-"""Sides that take turns: each a process that stays warm, and sleeps while another is measured."""
+"""Comparison of several programs that take turns.
+
+Each program is a process that stays loaded and waits while another one is measured.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,13 @@ PEER = "JoeyNMT"
 
 @dataclass(frozen=True)
 class Side:
-    """Who is measured, in what precision, and the command that starts it."""
+    """A program to measure.
+
+    Attributes:
+        name: Name in tables.
+        precision: ``fp32`` or ``bf16``.
+        command: Command line that starts the process.
+    """
 
     name: str
     precision: str
@@ -33,10 +42,18 @@ class Side:
 
 
 class Worker:
-    """The process of a side: it works from a line that it is sent to the line that it then says."""
+    """The process of a side. It does one piece of work per line of input and answers with one line.
+
+    Args:
+        side: The side.
+        task: Options of the work, sent as the first line.
+        threads: Number of CPU threads.
+        log: File for stderr of the process.
+    """
 
     def __init__(self, side: Side, task: Figures, threads: int, log: Path) -> None:
         self.side, self.log = side, log
+        # The peer's interpreter must not import this package.
         path = os.pathsep.join((f"{ROOT / 'scripts'}", *([] if side.name == PEER else [f"{ROOT}"])))
         with log.open("w") as errors:
             self.process = subprocess.Popen(
@@ -50,7 +67,14 @@ class Worker:
         self.send({**task, "precision": side.precision})
 
     def send(self, said: Figures) -> None:
-        """Says a line to it."""
+        """Send one line to the process.
+
+        Args:
+            said: Content of the line, written as JSON.
+
+        Raises:
+            UserError: The process has ended.
+        """
         assert self.process.stdin is not None
         try:
             print(json.dumps(said), file=self.process.stdin, flush=True)
@@ -58,7 +82,11 @@ class Worker:
             self._ended()
 
     def receive(self) -> Figures:
-        """Waits for its next line."""
+        """Wait for the next line of the process and return its content.
+
+        Raises:
+            UserError: The process has ended.
+        """
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -67,20 +95,36 @@ class Worker:
         return figures
 
     def _ended(self) -> NoReturn:
+        """Raise the error that ended the process, from its log."""
         code = self.process.wait()
         said = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        last = said[-1] if said else "it said nothing"
-        refused = last.partition(f"{UserError.__name__}: ")[2]  # what a user can mend, the exception's name left out
-        raise UserError(f"{self.side}: {refused}" if refused else f"{self.side} ended with {code}: {last}")
+        # Name the last line of the log, or the message for the user in it.
+        last = said[-1] if said else "its log is empty"
+        refused = last.partition(f"{UserError.__name__}: ")[2]  # the message of a UserError, without its name
+        raise UserError(f"{self.side}: {refused}" if refused else f"{self.side} ended with exit code {code}: {last}")
 
 
 def contest(sides: Sequence[Side], task: Figures, rounds: int, threads: int, folder: Path) -> list[Figures]:
-    """For each side what it says of itself, and its ``rounds``, which the sides run in turn."""
+    """Measure all sides; in each round they take turns.
+
+    Args:
+        sides: The sides.
+        task: Options of the work, with ``model``, a name for progress messages.
+        rounds: Number of rounds.
+        threads: Number of CPU threads of each side.
+        folder: Folder for the logs of the processes.
+
+    Returns:
+        For each side its name, precision, its description of itself, and ``rounds``, the figures of each round.
+    """
     with ExitStack() as stack:
         workers, about = list[Worker](), list[Figures]()
-        for side in sides:  # one after the other: none warms up while another does
+        # Start the sides one after the other, so that no warm-up disturbs another.
+        for side in sides:
             workers.append(stack.enter_context(_working(side, task, threads, folder)))
             about.append(workers[-1].receive())
+
+        # Measure the rounds.
         done: list[list[Figures]] = [[] for _ in sides]
         for number in range(1, rounds + 1):
             for worker, figures in zip(workers, done, strict=True):
@@ -96,7 +140,7 @@ def contest(sides: Sequence[Side], task: Figures, rounds: int, threads: int, fol
 
 @contextmanager
 def _working(side: Side, task: Figures, threads: int, folder: Path) -> Iterator[Worker]:
-    """A worker until the block ends."""
+    """Start a worker, and end its process at the end of the block."""
     worker = Worker(side, task, threads, folder / f"{task['model']} {side}.log")
     try:
         yield worker
@@ -106,11 +150,18 @@ def _working(side: Side, task: Figures, threads: int, folder: Path) -> Iterator[
 
 
 def compare(results: list[Figures]) -> None:
-    """Adds each side's median speeds, and to ours the ratio of tokens/s to the peer's, round by round."""
+    """Add median speeds to each side, and to ours the ratio to the peer's speed (tokens/s), by round.
+
+    Args:
+        results: Results of ``contest``, changed in place.
+    """
+    # Add median speeds.
     for result in results:
         for unit in ("tokens", "sentences"):
             if unit in result["rounds"][0]:
                 result[f"{unit}_per_second"] = median(r[unit] / r["seconds"] for r in result["rounds"])
+
+    # Add ratios to the peer.
     for peer in (result for result in results if result["side"] == PEER):
         for result in (result for result in results if result is not peer):
             pairs = zip(result["rounds"], peer["rounds"], strict=True)

@@ -1,7 +1,7 @@
-"""JoeyNMT's side of the benchmark (Kreutzer et al. 2019): models of our sizes, its own training loop and prediction.
+"""Worker of the benchmark for JoeyNMT (Kreutzer et al. 2019): models of our sizes, JoeyNMT's training and prediction.
 
-Run by ``scripts/benchmark.py`` as ``PEER_PYTHON -m peers.joeynmt_worker``, in an interpreter
-that has ``joeynmt`` and not this package.
+``scripts/benchmark.py`` runs it as ``PEER_PYTHON -m peers.joeynmt_worker``, with an interpreter that has ``joeynmt``
+and not this package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ Config = dict[str, Any]
 
 
 def config_of(model: str, folder: Path, run: Path, batch_tokens: int = 4096) -> Config:
-    """Its config for one of our models; ``folder`` is what ``peers.seq2seq_worker.export`` wrote."""
+    """Return JoeyNMT's config of one of our models.
+
+    Args:
+        model: Name of the model, a key of ``peers.seq2seq_worker.MODELS``.
+        folder: Folder with the data that ``peers.seq2seq_worker.export`` wrote.
+        run: Folder for outputs of JoeyNMT.
+        batch_tokens: Size of a batch, in tokens.
+    """
+    # Data.
     tokenizer = {"model_file": f"{folder}/bpe.model", "model_type": "bpe", "pretokenizer": "none"}
     language = {"max_length": 256, "level": "bpe", "voc_file": f"{folder}/pieces.txt"}
     language |= {"tokenizer_type": "sentencepiece", "tokenizer_cfg": tokenizer}
@@ -30,23 +38,29 @@ def config_of(model: str, folder: Path, run: Path, batch_tokens: int = 4096) -> 
         "test": f"{folder}/test",
     }
     data |= {"src": {"lang": "source", **language}, "trg": {"lang": "target", **language}}
+
+    # Training, without logs, validations and checkpoints.
     training: Config = {"batch_size": batch_tokens, "batch_type": "token", "shuffle": True, "epochs": 100}
     training |= {"optimizer": "adamw", "learning_rate": 0.001, "scheduling": "warmupinversesquareroot"}
     training |= {"learning_rate_warmup": 500, "learning_rate_min": 0.0, "clip_grad_norm": 1.0}
     training |= {"label_smoothing": 0.1, "normalization": "tokens"}
-    training |= {"logging_freq": 10**6, "validation_freq": 10**6, "keep_best_ckpts": 0}  # that is never
+    training |= {"logging_freq": 10**6, "validation_freq": 10**6, "keep_best_ckpts": 0}
+
+    # Model.
     kind = _transformer() if model == "transformer" else _rnn(model)
     about = {"name": model, "model_dir": f"{run}", "use_cuda": False}
     return {**about, "data": data, "training": training, "testing": {}, "model": kind}
 
 
 def _transformer() -> Config:
+    """Return the config of the Transformer."""
     layers = {"type": "transformer", "num_layers": 3, "num_heads": 4, "hidden_size": 256, "ff_size": 1024}
     layers |= {"dropout": 0.3, "layer_norm": "pre", "embeddings": {"embedding_dim": 256, "scale": True, "dropout": 0.0}}
     return {"tied_embeddings": True, "tied_softmax": True, "encoder": {**layers}, "decoder": {**layers}}
 
 
 def _rnn(model: str) -> Config:
+    """Return the config of an RNN."""
     attention = {"rnn-additive": "bahdanau", "rnn-general": "luong"}[model]
     layer = {"type": "recurrent", "rnn_type": "lstm", "num_layers": 1, "dropout": 0.3}
     layer |= {"embeddings": {"embedding_dim": 256, "dropout": 0.3}}
@@ -60,7 +74,12 @@ def _rnn(model: str) -> Config:
 
 
 def train(gate: Gate, config: Config) -> None:
-    """``python -m joeynmt train``'s loop, held up where a step's forward pass begins."""
+    """Run the training loop of ``python -m joeynmt train``; it waits for the benchmark between rounds.
+
+    Args:
+        gate: Connection to the benchmark.
+        config: Config of JoeyNMT.
+    """
     from joeynmt import training
 
     prepare = training.prepare
@@ -76,7 +95,13 @@ def train(gate: Gate, config: Config) -> None:
 
 
 def decode(gate: Gate, config: Config) -> None:
-    """``joeynmt.prediction.predict``, from text to text, with untrained weights and outputs of one length."""
+    """Run ``joeynmt.prediction.predict`` from text to text, with untrained weights and outputs of one length.
+
+    Args:
+        gate: Connection to the benchmark.
+        config: Config of JoeyNMT.
+    """
+    # Build the model.
     from joeynmt import prediction
     from joeynmt.config import parse_global_args
 
@@ -85,7 +110,7 @@ def decode(gate: Gate, config: Config) -> None:
     config["testing"]["max_output_length"] = length + 1  # </s> is counted
     args = parse_global_args(config, rank=0, mode="train")
     model, _, _, data = prediction.prepare(args, rank=0, mode="train")
-    prediction.search = partial(prediction.search, min_output_length=length)  # predict() does not pass it on
+    prediction.search = partial(prediction.search, min_output_length=length)  # predict() has no such option
 
     def predict(sentences: int) -> int:
         part = copy(data)
@@ -93,9 +118,10 @@ def decode(gate: Gate, config: Config) -> None:
         part.reset_indices()
         said = prediction.predict(model, part, args.device, 0, args=args.test, autocast=args.autocast)[3]
         if {len(tokens) for tokens in said} != {length + 1}:
-            raise SystemExit(f"not all of JoeyNMT's outputs have {length + 1} tokens")
+            raise SystemExit(f"JoeyNMT: some outputs do not have {length + 1} tokens")
         return len(said)
 
+    # Warm up and measure the rounds.
     predict(task["warmup"])
     gate.say(**_about(model))
     while True:
@@ -106,6 +132,7 @@ def decode(gate: Gate, config: Config) -> None:
 
 
 def _about(model: Any) -> dict[str, Any]:
+    """Return the number of parameters, of threads, and versions."""
     import joeynmt
     import torch
 

@@ -1,6 +1,6 @@
-"""Our side of the benchmark: models by their configs, training as in ``train.py``, decoding as in ``generate.py``.
+"""Worker of the benchmark for this application: training as in ``train.py``, decoding as in ``generate.py``.
 
-Run by ``scripts/benchmark.py`` as ``python -m peers.seq2seq_worker``.
+``scripts/benchmark.py`` runs it as ``python -m peers.seq2seq_worker``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,13 @@ COMMON = (
 
 
 def config_of(model: str, data: str | None, *overrides: str) -> DictConfig:
-    """What ``train.py`` would run."""
+    """Return the config of a model, as ``train.py`` composes it.
+
+    Args:
+        model: Name of the model, a key of ``MODELS``.
+        data: Folder with a copy of Multi30k; None = from the hub.
+        overrides: Further options of ``train.py``.
+    """
     typed = [*MODELS[model].split(), *COMMON.split(), f"data.cache={ROOT / 'data' / 'cache'}", *overrides]
     (config,) = compose(
         "train", [as_override(override) for override in typed + ([f"data.path={data}"] if data else [])]
@@ -49,7 +55,15 @@ def config_of(model: str, data: str | None, *overrides: str) -> DictConfig:
 
 
 def train(gate: Gate) -> None:
-    """``python train.py``'s loop, held up at the beginning of each step's forward pass."""
+    """Run the training loop of ``train.py``; it waits for the benchmark between rounds.
+
+    Args:
+        gate: Connection to the benchmark.
+
+    Raises:
+        SystemExit: Training ends before the benchmark.
+    """
+    # Build data and model.
     task = gate.task
     precision = "bf16-mixed" if task["precision"] == "bf16" else "32-true"
     sized = f"data.max_tokens={task['batch_tokens']}", f"trainer.precision={precision}"
@@ -58,17 +72,23 @@ def train(gate: Gate) -> None:
     corpus, model = _prepared(config)
     steps = Steps(gate, **_about(model))
 
+    # Train; the hook stops training between rounds.
     def begin(model: torch.nn.Module, args: tuple[Any, ...]) -> None:
         if model.training:
             steps(args[0].target_tokens)
 
     model.register_forward_pre_hook(begin)
     fit(config, corpus, model, Path(task["folder"]) / f"{task['model']}-{task['precision']}")
-    raise SystemExit("training ended before the benchmark did: ask for fewer rounds or steps")
+    raise SystemExit("training ended before the benchmark; use fewer --rounds or --steps")
 
 
 def decode(gate: Gate) -> None:
-    """``seq2seq.load(RUN).generate``, from text to text, with untrained weights and outputs of one length."""
+    """Run ``seq2seq.load(RUN).generate`` from text to text, with untrained weights and outputs of one length.
+
+    Args:
+        gate: Connection to the benchmark.
+    """
+    # Build data and model.
     task, length = gate.task, gate.task["length"]
     limits = (f"min_length={length}", f"max_length={length}", f"max_length_offset={length}")
     decoding = ("decoding=beam", f"decoding.beam_size={task['beam']}", *(f"decoding.{limit}" for limit in limits))
@@ -78,6 +98,8 @@ def decode(gate: Gate) -> None:
     corpus, model = _prepared(config)
     trained = TrainedModel(model.eval(), corpus.codec, config, Path(), torch.device("cpu"))
     texts = [record["source"] for record in corpus.records("test")][: task["sentences"]]
+
+    # Warm up and measure the rounds.
     trained.generate(texts[: task["warmup"]])
     gate.say(**_about(model))
     while True:
@@ -88,14 +110,21 @@ def decode(gate: Gate) -> None:
 
 
 def export(corpus: Corpus, folder: Path) -> None:
-    """What a peer needs in order to read the same: SPLIT.SIDE files, ``bpe.model``, and its pieces in ``pieces.txt``.
+    """Write the data for a peer: SPLIT.SIDE files, ``bpe.model``, and its tokens in ``pieces.txt``.
 
-    The test split has no targets: there is nothing to score.
+    The test split has no targets, because outputs are not scored.
+
+    Args:
+        corpus: The data.
+        folder: Target folder.
     """
+    # Write the texts.
     for name in ("train.source", "train.target", "valid.source", "valid.target", "test.source"):
         split, side = name.split(".")
         lines = (f"{dict(record)[side]}\n" for record in corpus.records(split))
         (folder / name).write_text("".join(lines), encoding="utf-8")
+
+    # Write the tokenizer.
     tokenizer = corpus.target_tokenizer
     (folder / "bpe.model").write_bytes(tokenizer.model)
     pieces = (f"{piece}\n" for piece in tokenizer.pieces(range(len(tokenizer))))
@@ -103,12 +132,14 @@ def export(corpus: Corpus, folder: Path) -> None:
 
 
 def _prepared(config: DictConfig) -> tuple[Corpus, Seq2Seq]:
+    """Return the corpus and an untrained model."""
     corpus: Corpus = build_node(config.data)
     corpus.setup()
     return corpus, build(config, *corpus.codec.sizes)
 
 
 def _about(model: Seq2Seq) -> Mapping[str, Any]:
+    """Return the number of parameters, of threads, and versions."""
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "threads": torch.get_num_threads(),

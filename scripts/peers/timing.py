@@ -1,4 +1,4 @@
-"""What a piece of work costs: time, and the memory that it keeps for backward."""
+"""Measurements of a function: its time, and the memory that autograd keeps for backward."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ Work = Callable[[], Any]
 
 
 def seconds(work: Work, repeats: int = 1) -> float:
-    """Of one call, the mean of ``repeats``."""
+    """Return the mean time of a call, in seconds.
+
+    Args:
+        work: The function.
+        repeats: Number of calls.
+    """
     began = time.perf_counter()
     for _ in range(repeats):
         work()
@@ -21,14 +26,24 @@ def seconds(work: Work, repeats: int = 1) -> float:
 
 
 def repeats(work: Work, least: float) -> int:
-    """Calls that take ``least`` seconds together; the first of all is left out, which warms up."""
+    """Return the number of calls that take at least about ``least`` seconds; one more call warms up before.
+
+    Args:
+        work: The function.
+        least: Total time of the calls, in seconds.
+    """
     work()
     return max(1, round(least / seconds(work)))
 
 
 def saved(work: Work, beside: Iterable[Tensor] = ()) -> int:
-    """Bytes that autograd keeps of ``work`` until its backward pass, but for ``beside`` (inputs, parameters)."""
-    kept: dict[int, UntypedStorage] = {}  # held, so that no address is used twice
+    """Return the number of bytes that autograd keeps for the backward pass of a call.
+
+    Args:
+        work: The function.
+        beside: Tensors that do not count, such as inputs and parameters.
+    """
+    kept: dict[int, UntypedStorage] = {}  # keep the storages, so that no address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -37,7 +52,9 @@ def saved(work: Work, beside: Iterable[Tensor] = ()) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = work()
+
+    # Leave out the storages of `beside`.
     given = {tensor.untyped_storage().data_ptr() for tensor in beside}
     size = sum(storage.nbytes() for place, storage in kept.items() if place not in given)
-    del result  # what is freed with its graph was counted
+    del result  # its graph had to live until the sizes were counted
     return size

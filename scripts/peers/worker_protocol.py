@@ -1,7 +1,8 @@
-"""What both sides of the benchmark share: a process that works when it is told to, and says what it did.
+"""Protocol between the benchmark and its workers, used by all workers.
 
-It speaks lines of JSON. In come the task, and then ``{}`` for each round; out go what it is, once it is warm, and then
-each round's figures. Runs in the peer's interpreter too, so it needs nothing but the standard library.
+Messages are lines of JSON. The benchmark sends the task first, and then ``{}`` for each round. A worker sends a
+description of itself after its warm-up, and then the figures of each round. The module also runs in the peer's
+interpreter, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -14,45 +15,65 @@ from typing import Any
 
 
 class Gate:
-    """The worker's end of the pipes. What libraries print goes to stderr."""
+    """A worker's connection to the benchmark. Outputs of libraries go to stderr."""
 
     def __init__(self) -> None:
+        # Keep stdout for messages, and send all other output to stderr.
         self._out = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
         self.task: dict[str, Any] = self.wait()
 
     def say(self, **figures: Any) -> None:
-        """Tells the benchmark."""
+        """Send a message to the benchmark.
+
+        Args:
+            figures: Content of the message.
+        """
         print(json.dumps(figures), file=self._out, flush=True)
 
     def wait(self) -> dict[str, Any]:
-        """Sleeps until the benchmark says something."""
+        """Wait for a message of the benchmark and return it.
+
+        Raises:
+            SystemExit: The benchmark has ended.
+        """
         line = sys.stdin.readline()
-        if not line:  # it has gone
+        # The benchmark has closed the pipe.
+        if not line:
             raise SystemExit(0)
         said: dict[str, Any] = json.loads(line)
         return said
 
 
 class Steps:
-    """Stops a training loop between its steps: called with the target tokens of a batch as its step begins.
+    """A function that stops a training loop between rounds; to be called at the start of each step.
 
-    A round lasts from the beginning of its first step to that of the step after its last, so that everything that
-    the loop does is in it: batches, loss, gradients, update, bookkeeping.
+    A round lasts from the start of its first step to the start of the step after its last, so that it contains all work
+    of the loop: batches, loss, gradients, update and logs.
+
+    Args:
+        gate: Connection to the benchmark; its task has ``warmup`` and ``steps``, numbers of steps.
+        about: Description of the worker, sent after the warm-up.
     """
 
     def __init__(self, gate: Gate, **about: Any) -> None:
-        """``about`` is what to say when the task's ``warmup`` steps are done."""
         self._gate, self._about = gate, about
         self._left, self._tokens, self._began = gate.task["warmup"], 0, 0.0
 
     def __call__(self, tokens: int) -> None:
-        """A step of so many target tokens begins."""
+        """Count a step that starts; between rounds, send figures and wait.
+
+        Args:
+            tokens: Number of target tokens of the step's batch.
+        """
+        # The warm-up or a round is over.
         if not self._left:
             seconds = time.perf_counter() - self._began
             self._gate.say(**(self._about or {"tokens": self._tokens, "seconds": seconds}))
             self._about = {}
             self._gate.wait()
             self._left, self._tokens, self._began = self._gate.task["steps"], 0, time.perf_counter()
+
+        # Count this step.
         self._left -= 1
         self._tokens += tokens

@@ -65,7 +65,7 @@ def test_what_is_there_is_not_fetched_again_and_what_is_wrong_is(script, home, t
     (home / "train.en.gz").unlink()
     assert script.main(["small", "--to", str(tmp_path / "to")]) == 0
     assert (tmp_path / "to" / "train.de").read_text() == "fünf\n"
-    assert "train.en: there already" in capsys.readouterr().err
+    assert "train.en: exists already" in capsys.readouterr().err
 
 
 def test_a_changed_file_is_refused(script, home, tmp_path, capsys):
@@ -80,7 +80,7 @@ def test_faults_are_one_line(script, home, tmp_path, capsys):
     assert script.main(["small", "--to", str(tmp_path / "to")]) == 1
     assert script.main(["small", "--to", str(tmp_path / "to"), "--from", "http://127.0.0.1:1/no"]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert "is not a gzip file" in lines[0] and "cannot download http://127.0.0.1:1/no/train.en.gz" in lines[1]
+    assert "not a gzip file" in lines[0] and "http://127.0.0.1:1/no/train.en.gz: cannot be downloaded" in lines[1]
     assert len(lines) == 2
 
 

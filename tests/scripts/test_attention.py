@@ -141,4 +141,4 @@ def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_side_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         benchmark.main(["attention", "--sides", "multi_hed", "--only", "curves"])
-    assert str(ended.value.code).startswith("benchmark.py: --sides 'multi_hed': there are sdpa, ")
+    assert str(ended.value.code).startswith("benchmark.py: --sides 'multi_hed': unknown side; ")

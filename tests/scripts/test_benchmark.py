@@ -78,7 +78,9 @@ def test_sides_take_turns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rounds", [0, 1])
 def test_a_side_that_fails_is_told_in_a_line(tmp_path: Path, rounds: int) -> None:
     program = FAKE.replace("with open", "raise RuntimeError('no room left')\n    with open") if rounds else "1/0"
-    with pytest.raises(UserError, match=r"^this fp32 ended with 1: \w+Error: (no room left|division by zero)$"):
+    with pytest.raises(
+        UserError, match=r"^this fp32 ended with exit code 1: \w+Error: (no room left|division by zero)$"
+    ):
         contest([Side("this", "fp32", (sys.executable, "-c", program))], {"model": "rnn"}, rounds, 1, tmp_path)
 
 
@@ -149,7 +151,7 @@ def test_decoding_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         (lambda data: ["--data", f"{data}/none"], "none: no such folder"),
         (
             lambda data: ["--data", f"{data}", "--peer-python", f"{data}/python"],
-            "No such file or directory. To make one",
+            "No such file or directory; to install it",
         ),
         (lambda data: ["--data", f"{data}", "--peer-python", sys.executable], "has no joeynmt, not joeynmt==2.3.0"),
         (

@@ -70,7 +70,7 @@ def test_entries(conf: Path) -> None:
     assert (local.idea, local.same_as) == ("Local: |s - t| <= D (Luong 2015)", None)
     assert near.same_as == "local"
     (conf / "attention" / "dot.yaml").write_text("# Dot\nheads: 1\n")
-    with pytest.raises(UserError, match=r"dot.yaml: line 1 must be .* line 2 '# For: what it is for'"):
+    with pytest.raises(UserError, match=r"dot.yaml: line 1 must be .* line 2 '# For: purpose'"):
         catalogue.entries("attention")
 
 
@@ -103,7 +103,8 @@ def test_runs_are_kept_one_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture[
         (2, 40.0),
     ]
     told = capsys.readouterr().err
-    assert "2 (model.dim=8: not the common recipe)" in told and "3 (debug=batch: not the common recipe)" in told
+    assert "2: left out; not the common recipe: model.dim=8\n" in told
+    assert "3: left out; not the common recipe: debug=batch\n" in told
     run(tmp_path / "c", "attention=local", attention="local", bleu=30.0)
     catalogue.add_runs(store, [tmp_path / "b", tmp_path / "c"])
     assert [r["bleu"] for r in store["runs"]["toy_translation"]["attention"]["rnn"]["local"]] == [30.0, 40.0]
@@ -143,7 +144,7 @@ def test_only_tables_are_written_over(conf: Path, tmp_path: Path) -> None:
     catalogue.main(["--page", str(page)])
     assert page.read_text() == text  # from what was kept
     page.write_text("<!-- table: attention rrn -->\n<!-- end -->\n")
-    with pytest.raises(SystemExit, match=r"catalogue.py: catalogue.md marks a table 'attention rrn'; there are: "):
+    with pytest.raises(SystemExit, match=r"catalogue.py: catalogue.md: unknown table 'attention rrn'; use one of "):
         catalogue.main(["--page", str(page)])
 
 
