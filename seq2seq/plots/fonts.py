@@ -22,13 +22,8 @@ log = logging.getLogger(__name__)
 
 BASE = "DejaVu Sans"  # comes with matplotlib
 _CJK_PACKAGE = "noto_cjk_sans_otc"
-_UNUSABLE = (
-    "Last Resort",
-    "cm",
-    "STIX",
-    "DejaVu",
-    "Noto Color",
-)  # fonts of boxes, of mathematics, of the base and of bitmaps
+# Fonts of boxes, of mathematics, of the base and of bitmaps.
+_UNUSABLE = ("Last Resort", "cm", "STIX", "DejaVu", "Noto Color")
 _UNDRAWABLE = ("Cc", "Cs", "Zl", "Zp")  # categories: controls, half surrogate pairs, line ends
 _VISIBLE = {"\n": "⏎", "\r": "⏎", "\t": "⇥"}
 _boxed: set[str] = set()  # characters without a font, which were looked for and logged

@@ -89,7 +89,7 @@ def draw(
     Cells of ``gold`` have a solid outline, cells of ``possible`` a dashed one.
 
     Args:
-        weights: (T, S) = one panel; (H, T, S) = one panel for each head after their mean; (L, H, T, S) = layers in rows.
+        weights: (T, S) = one panel; (H, T, S) = a panel for each head after their mean; (L, H, T, S) = layers in rows.
         rows: T target tokens.
         columns: S source tokens.
         gold: Cells of gold links.
@@ -182,9 +182,8 @@ def _name_axes(axes: Axes, rows: list[str] | None, columns: list[str] | None, ce
     if columns is not None:
         axes.set_xticks(range(0, len(columns), every), columns[::every], **style)
         if max(map(width, columns)) * size * 0.65 > cell * 72:  # too wide for their cells
-            middle = ScaledTranslation(
-                0.36 * size / 72, 0, axes.figure.dpi_scale_trans
-            )  # from the baseline to the middle of a letter
+            # Move the text from its baseline to the middle of a letter.
+            middle = ScaledTranslation(0.36 * size / 72, 0, axes.figure.dpi_scale_trans)
             for tick in axes.get_xticklabels():
                 tick.set(rotation=90, rotation_mode="anchor", ha="left", va="baseline")
                 tick.set_transform(tick.get_transform() + middle)

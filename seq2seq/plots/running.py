@@ -26,17 +26,15 @@ class Pen:
 
     Args:
         fonts: Font families, in the order in which they are tried.
-        boxes: Collected boxes.
+        boxes: Upper left corner, width and height of each collected box.
         colours: Colour of each box.
-        texts: Collected texts.
+        texts: Left end, baseline, text and style of each collected text.
         renderer: Renderer that measures words.
         known: Measured widths.
     """
 
     fonts: list[str]
-    boxes: list[tuple[tuple[float, float], float, float]] = field(
-        default_factory=list
-    )  # upper left corner, width, height
+    boxes: list[tuple[tuple[float, float], float, float]] = field(default_factory=list)
     colours: list[Any] = field(default_factory=list)
     texts: list[tuple[float, float, str, dict[str, Any]]] = field(default_factory=list)
     renderer: RendererAgg = field(default_factory=lambda: FigureCanvasAgg(Figure(dpi=DPI)).get_renderer())
@@ -55,7 +53,7 @@ class Pen:
         return self.known[text]
 
     def write(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Add a text.
+        """Add a text to the figure.
 
         Args:
             x: Left end of the text.

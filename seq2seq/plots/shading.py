@@ -104,7 +104,7 @@ class Shading:
 
     @cached_property
     def rest(self) -> Array:
-        """Attention (J,) of each summary word that is on no word, but on ``</s>`` or outside the memory."""
+        """Attention (J,) of each summary word that is not on words, but on ``</s>`` or outside the memory."""
         return np.clip(1 - self.weights.sum(1), 0, None)
 
     @property
@@ -163,7 +163,7 @@ def backwards(words: Iterable[ShadedWord]) -> bool:
 
 def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[ShadedWord], list[int]]:
     """Return the words, and for each piece the place of its word among them, or -1."""
-    # Find words in scripts without spaces, of which each piece stays apart.
+    # Find the words in scripts without spaces: each of their pieces becomes a word.
     spelt: dict[int, list[str]] = {}
     for piece, word in zip(pieces, words, strict=True):
         spelt.setdefault(word, []).append(piece)

@@ -1,4 +1,4 @@
-"""Sheet of an image caption: the image once for each word, lit where the model attended; as PNG, with the arrays.
+"""Sheet of an image caption: the image once for each word, bright where the model attended; as PNG, with the arrays.
 
 Cells with attention stay bright and in colour, all others are dark and grey, so that colour-blind readers see the
 difference. A solid box marks the choice of a single cell, a dashed box is the gold region of a word, and a bar below
@@ -187,7 +187,7 @@ def draw(
 def light(weights: Array, cells: NDArray[np.int64], extent: Sequence[float], height: int, width: int) -> Array:
     """Return the brightness (height, width) of pixels, from 0 to 1: smooth, and 1 at the brightest place.
 
-    Uniform attention is half as bright, so that attention without a centre does not look like a centre.
+    Uniform attention is half as bright, so that it does not look like attention with a centre.
 
     Args:
         weights: Attention on the cells (S,).

@@ -169,7 +169,7 @@ class MissingColumn(UserError):
 
     @staticmethod
     def of(row_place: str, names: Sequence[str], there: str, remedy: str) -> MissingColumn:
-        """Return the error.
+        """Return the error of an entry.
 
         Args:
             row_place: Place of the entry.

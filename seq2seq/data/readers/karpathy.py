@@ -55,7 +55,7 @@ class KarpathyReader(Reader):
             return Row(
                 entry_place,
                 problem="malformed",
-                reason="no file name, or no sentences with a text raw",
+                reason="no file name, or no sentences with a raw text",
             )
         if not all(isinstance(value, str) for value in fields.values()):
             return Row(entry_place, problem="malformed", reason="the name of the file is not a text")

@@ -32,7 +32,7 @@ class TableReader(Tabular):
     format: str = "any"  # jsonl | csv | tsv | parquet; any = the first of these that a split has
 
     def __post_init__(self) -> None:
-        """Check the format."""
+        """Check the name of the format."""
         super().__post_init__()
         if self.format not in ("any", *FORMATS):
             raise UserError(f"format={self.format} is none of: any, {', '.join(FORMATS)}")
@@ -91,6 +91,7 @@ class TableReader(Tabular):
 
     @property
     def _formats(self) -> Sequence[str]:
+        """Formats whose files are read, in order of preference."""
         return list(FORMATS) if self.format == "any" else [self.format]
 
 

@@ -112,7 +112,7 @@ class Probe(Generated):
                 misses, count = 0, count - 1
                 yield _record(text, self.answer(source))
 
-        # Make the splits in a fixed order, so that no source of one split is in a later one.
+        # All splits share `seen`, so that no source is in two of them.
         sizes = {"train": ("lengths", self.train), "valid": ("lengths", self.valid)}
         sizes["test"] = ("test_lengths", self.test)
         return {split: list(records_of(*size)) for split, size in sizes.items()}
