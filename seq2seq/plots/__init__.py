@@ -1,1 +1,1 @@
-"""Attention made visible: heat-maps with the arrays behind them."""
+"""Drawings of attention, stored with the arrays that they show."""

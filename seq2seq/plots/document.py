@@ -1,8 +1,8 @@
-"""A document beside its summary: words shaded by their weight, in sentences shaded by theirs; PNG, HTML and arrays.
+"""Drawing of a document and its summary: words and sentences are shaded by their attention; as PNG, HTML and arrays.
 
-Left the document, its shades the mean over the summary; right what each summary word gave each sentence, with the
-probability that the word was copied. A document of many lines keeps the sentences that were read most and says what
-it leaves out; the page (``page.py``) has all of it.
+The document is at the left; its shades are the mean over the summary. At the right is the attention of each summary
+word on each sentence, with the probability that the word was copied. A long document is reduced to its sentences with
+most attention, and notes tell what is left out. The page (``page.py``) has the whole document.
 
 Letters: T target pieces, S source pieces, H heads; J words of the summary, I words and N sentences of the document.
 """
@@ -31,15 +31,15 @@ from seq2seq.plots.page import page
 from seq2seq.plots.running import SIZE, Pen, name_of, word_positions, wrap
 from seq2seq.plots.shading import Array, Shading, backwards, full, percent
 
-LINES = 72  # of the document that a drawing shows at most
-LONGEST = 20  # lines that one sentence shows at most
-SMALL = 7.0  # points
+LINES = 72  # largest number of lines of the document in a drawing
+LONGEST = 20  # largest number of lines of a sentence
+SMALL = 7.0  # points of small letters
 LEADING, GAP = 0.2, 0.06  # inches from line to line, and between sentences
-HEAD, LEGEND = 0.35, 1.2  # inches down, of what stands over the heat-map and of the legend
-MARGIN, NUMBERS, TEXT, BETWEEN, SIDE = 0.2, 0.85, 7.4, 0.35, 5.0  # inches across, from left to right
+HEAD, LEGEND = 0.35, 1.2  # height in inches of the space above the heat-map, and of the legend
+MARGIN, NUMBERS, TEXT, BETWEEN, SIDE = 0.2, 0.85, 7.4, 0.35, 5.0  # widths in inches, from left to right
 ACROSS = NUMBERS + TEXT + BETWEEN + SIDE
-NAMES = 1.75  # inches of the heat-map's side that its words and their bars take
-NOTICED = 0.005  # attention on no word that is worth a note
+NAMES = 1.75  # inches at the right side for the summary words and their bars
+NOTICED = 0.005  # smallest attention outside the words that is shown
 WORDS = LinearSegmentedColormap.from_list("words", ["#3182bd00", "#3182bdff"])
 SENTENCES = LinearSegmentedColormap.from_list("sentences", ["#ffffff", "#c6c6c6"])
 HEAT, COPIED, TRACK, FAINT = "Greys", "#d55e00", "#d9d9d9", "#595959"
@@ -62,14 +62,25 @@ def save_document(
 ) -> list[Path]:
     """Write DIRECTORY/RECORD_document.png, .html and .npz, and return the paths of the first two.
 
-    ``alignment`` (T, S) is what is shown; the pieces, the word of each (-1 for specials), ``sentences`` (S,) (none:
-    all is one) and ``copied`` (T,) are as in ``AttentionMap``. ``origins``: gold, the sentence of each target word,
-    -1 for none; it belongs to an output that says what the reference says.
+    The arrays are ``alignment`` and ``copied`` (float32), ``source`` and ``target`` (the pieces), ``source_words``,
+    ``target_words``, ``sentences`` and ``origins``, which are empty if not given, and ``weights`` of cross-attention by
+    their names, cut to T and S.
 
-    The arrays: ``alignment`` and ``copied`` float32, ``source`` and ``target`` the pieces, ``source_words``,
-    ``target_words``, ``sentences``, ``origins``, empty where there are none; and each of ``weights``
-    {"cross.L": (H, T, S)} by its name, cut to T and S.
+    Args:
+        directory: Directory of the files.
+        record: Number of the record, for the names of the files.
+        alignment: Attention to show (T, S).
+        source: Source pieces (S,).
+        target: Target pieces (T,).
+        source_words: Number of each source piece's word (S,); -1 = special token.
+        target_words: Number of each target piece's word (T,); -1 = special token.
+        sentences: Number of each source piece's sentence (S,); empty = all are one sentence.
+        copied: Probability that each target piece was copied (T,).
+        origins: Gold: number of each target word's sentence, -1 = none; only for an output that equals the reference.
+        weights: Attention to store, {"cross.L": (H, T, S)}.
+        title: Title of the drawing.
     """
+    # Draw the figure and the page.
     shading = Shading.of(
         alignment,
         source,
@@ -86,6 +97,7 @@ def save_document(
     with without_glyph_warnings(), writing(drawing) as temporary:
         draw(shading, title).savefig(temporary)
     write_text(html, page(shading, title))
+    # Store the arrays.
     arrays = {
         "alignment": np.asarray(alignment, dtype=np.float32),
         "copied": np.asarray([] if copied is None else copied, dtype=np.float32),
@@ -105,7 +117,13 @@ def save_document(
 
 
 def draw(shading: Shading, title: str = "") -> Figure:
-    """The drawing: summary on top, document at the left, summary words by sentences at the right."""
+    """Return the drawing: the summary at the top, the document at the left, a heat-map at the right.
+
+    Args:
+        shading: Document with its attention.
+        title: Title of the drawing.
+    """
+    # Break the texts into lines, and find the height of each part.
     pen = Pen(families([*(word.text for word in [*shading.document, *shading.summary]), title]))
     blocks = excerpt(shading, _lines(shading, pen), LINES, LONGEST)
     summary = wrap(shading.summary, pen, ACROSS)
@@ -117,9 +135,11 @@ def draw(shading: Shading, title: str = "") -> Figure:
         heat = _Heat.of(shading, [block.sentence for block in blocks if block.sentence is not None])
         cell = heat.cell(max(left, 6.0))
         right = HEAD + cell[1] * len(shading.summary) + 0.75
-    below = left + 0.2 <= right  # the legend stands under the shorter side
+    # Put the legend below the shorter side.
+    below = left + 0.2 <= right
     high = body + (max(left + 0.2 + LEGEND, right) if below else max(left, right + LEGEND)) + MARGIN
 
+    # Draw the parts.
     figure = Figure(figsize=(MARGIN + ACROSS + MARGIN, high), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     aside = MARGIN + ACROSS - SIDE
@@ -136,7 +156,7 @@ def draw(shading: Shading, title: str = "") -> Figure:
 
 
 def _lines(shading: Shading, pen: Pen) -> dict[int, list[list[int]]]:
-    """{sentence: places of the words on each of its lines}."""
+    """Return {sentence: places of the words on each of its lines}."""
     wrapped = {}
     for sentence in dict.fromkeys(shading.sentences.tolist()):
         places = np.flatnonzero(shading.sentences == sentence).tolist()
@@ -146,7 +166,7 @@ def _lines(shading: Shading, pen: Pen) -> dict[int, list[list[int]]]:
 
 
 def _draw_summary(pen: Pen, shading: Shading, lines: list[list[int]], y: float) -> None:
-    """The summary as running text, each word underlined as far as it was copied."""
+    """Write the summary as running text; a bar below each word shows how far it was copied."""
     if not lines:
         pen.write(MARGIN, y, "the summary is empty", color=FAINT, style="italic")
     turned = backwards(shading.summary)
@@ -160,10 +180,12 @@ def _draw_summary(pen: Pen, shading: Shading, lines: list[list[int]], y: float) 
 
 
 def _draw_blocks(pen: Pen, shading: Shading, blocks: list[Block], y: float) -> None:
+    """Write the shown sentences of the document, shaded by their attention."""
     weights, shares = shading.mean(shading.weights), shading.mean(shading.shares)
     gold = set() if shading.origins is None else set(shading.origins.tolist())
     left, top, topmost = MARGIN + NUMBERS, full(weights), full(shares)
     for block in blocks:
+        # Draw the number, share and shade of a sentence.
         high = len(block.lines) * LEADING
         first = y + LEADING * 0.72
         if block.sentence is not None:
@@ -175,6 +197,7 @@ def _draw_blocks(pen: Pen, shading: Shading, blocks: list[Block], y: float) -> N
             pen.write(MARGIN + 0.28, first, str(block.sentence + 1), ha="right", fontsize=SIZE - 1)
             share = percent(shares[block.sentence])
             pen.write(left - 0.14, first, share, ha="right", fontsize=SMALL, color=FAINT)
+        # Write the words, or a note on words that are left out.
         words = [shading.document[place] for line in block.lines if not isinstance(line, str) for place in line]
         turned = backwards(words)
         for n, line in enumerate(block.lines):
@@ -192,15 +215,15 @@ def _draw_blocks(pen: Pen, shading: Shading, blocks: list[Block], y: float) -> N
 
 @dataclass
 class _Heat:
-    """Summary words by sentences: a column a sentence that is shown, then one for all others, one for no word."""
+    """Heat-map of summary words and sentences: a column for each shown sentence, for all others, and for no word."""
 
-    sentences: list[int]
-    others: list[str]
+    sentences: list[int]  # numbers of the shown sentences
+    others: list[str]  # names of the other columns
     shares: Array  # (J, columns)
 
     @classmethod
     def of(cls, shading: Shading, sentences: list[int]) -> _Heat:
-        """With the columns that there is something to say in."""
+        """Make the heat-map; the columns for all others and for no word may be absent."""
         others, columns = [], [shading.shares[:, n] for n in sentences]
         if set(sentences) != set(shading.sentences.tolist()):
             others.append("left out")
@@ -211,11 +234,12 @@ class _Heat:
         return cls(sentences, others, np.stack(columns, axis=1))
 
     def cell(self, room: float) -> tuple[float, float]:
-        """Width and height of a cell: about a line of text high, where ``room`` allows it."""
+        """Return width and height of a cell in inches: about as high as a line of text, if ``room`` allows it."""
         return min(0.22, (SIDE - NAMES) / self.shares.shape[1]), min(0.2, room / len(self.shares))
 
     def draw(self, figure: Figure, pen: Pen, shading: Shading, x: float, y: float, cell: tuple[float, float]) -> None:
-        """At (x, y) the words, a bar for the copy probability of each, and the cells; a scale below."""
+        """Draw at (x, y) the summary words, a bar for the copy probability of each, the cells, and a scale below."""
+        # Draw the cells, with outlines of the gold sentences.
         x, y = x + NAMES, y + HEAD
         rows, columns = self.shares.shape
         axes = _axes(figure, x, y, cell[0] * columns, cell[1] * rows)
@@ -229,7 +253,8 @@ class _Heat:
                 corner = self.sentences.index(origin) - 0.5, row - 0.5
                 axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=SURE, linewidth=1.2))
 
-        size = min(SMALL + 1, cell[1] * 72 * 0.75)  # points; below 5 only every n-th word is named
+        # Write the words and their bars at the left.
+        size = min(SMALL + 1, cell[1] * 72 * 0.75)  # points; below 5, only every n-th word has a name
         every = max(1, ceil(5 / size))
         gap = 0.08 if shading.copied is None else 0.6
         for row in range(0, rows, every):
@@ -240,6 +265,7 @@ class _Heat:
             for row, share in enumerate(shading.copied):
                 _bar(pen, x - 0.52, y + (row + 0.25) * cell[1], 0.44, cell[1] / 2, share)
 
+        # Write the sentence numbers and the names of the other columns at the top.
         digits = len(str(max(self.sentences, default=0) + 1))
         step = ceil((0.08 + 0.06 * digits) / cell[0])
         for column, sentence in [*enumerate(self.sentences)][::step]:
@@ -249,36 +275,40 @@ class _Heat:
             middle = x + (len(self.sentences) + 0.5) * cell[0] + n * max(0.13, cell[0])
             pen.write(middle, y - 0.2, name, **style)
 
+        # Draw the colour scale.
         scale = _axes(figure, x, y + cell[1] * rows + 0.12, 1.6, 0.08)
         figure.colorbar(image, cax=scale, orientation="horizontal")
         scale.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"], fontsize=SMALL)
         scale.tick_params(length=0, pad=2)
-        scale.set_xlabel("share of a summary word's attention, sentence by sentence", fontsize=SMALL, loc="left")
+        scale.set_xlabel("share of a summary word's attention on each sentence", fontsize=SMALL, loc="left")
 
 
 def _axes(figure: Figure, x: float, y: float, wide: float, high: float) -> Axes:
-    """Axes of a size in inches, (x, y) their upper left corner."""
+    """Return axes of a size in inches, with the upper left corner at (x, y)."""
     across, down = figure.get_size_inches()
     return figure.add_axes((x / across, 1 - (y + high) / down, wide / across, high / down))
 
 
 def _bar(pen: Pen, x: float, y: float, wide: float, high: float, share: float) -> None:
-    """How much of it was copied."""
+    """Draw a bar that is filled as far as a word was copied."""
     pen.box(x, y, wide, high, TRACK)
     pen.box(x, y, wide * min(1, max(0, share)), high, COPIED)
 
 
 def _draw_legend(pen: Pen, shading: Shading, x: float, y: float) -> None:
+    """Draw the legend of the shades, bars and marks."""
     weights, shares = shading.mean(shading.weights), shading.mean(shading.shares)
+    # Explain the shades.
     scales = [
-        (WORDS, f"word: its weight, 0 to {percent(full(weights))}, mean over the summary"),
-        (SENTENCES, f"sentence: its share, the sum over its words, 0 to {percent(full(shares))}"),
+        (WORDS, f"word: attention weight, from 0 to {percent(full(weights))} (mean over the summary)"),
+        (SENTENCES, f"sentence: sum of its words' weights, from 0 to {percent(full(shares))}"),
     ]
     for colours, meaning in scales[: 1 + shading.divided]:
         for n in range(32):
             pen.box(x + 0.02 * n, y, 0.02, 0.13, colours(n / 31))
         pen.write(x + 0.75, y + 0.11, meaning, fontsize=SMALL + 1)
         y += 0.25
+    # Explain the bars and the gold mark, if there are any.
     if shading.copied is not None:
         _bar(pen, x, y + 0.05, 0.64, 0.05, 0.7)
         pen.write(x + 0.75, y + 0.11, "probability that the word was copied", fontsize=SMALL + 1)
@@ -287,6 +317,12 @@ def _draw_legend(pen: Pen, shading: Shading, x: float, y: float) -> None:
         pen.box(x + 0.3, y, 0.04, 0.13, SURE)
         pen.write(x + 0.75, y + 0.11, "gold: a sentence that words of the summary come from", fontsize=SMALL + 1)
         y += 0.25
+    # Tell how much attention is not on words.
     rest = shading.mean(shading.rest[:, None])[0] if shading.summary else 0.0
     if rest >= NOTICED:
-        pen.write(x, y + 0.11, f"{percent(rest)} of the attention is on no word (such as </s>)", fontsize=SMALL + 1)
+        pen.write(
+            x,
+            y + 0.11,
+            f"{percent(rest)} of the attention is not on any word (but on </s>, for example)",
+            fontsize=SMALL + 1,
+        )

@@ -1,4 +1,4 @@
-"""What a drawing shows of a document that is longer than it has room for, and what it says of the rest."""
+"""Excerpt of a document that is too long for a drawing, with notes on the parts that are left out."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from dataclasses import dataclass
 
 from seq2seq.plots.shading import Array, Shading, percent
 
-Lines = list[list[int]]  # the places of the words on each line
+Lines = list[list[int]]  # places of the words of each line
 
 
 @dataclass(frozen=True)
 class Block:
-    """A sentence and what is shown of it, or (None) a note in the place of sentences left out."""
+    """Shown part of a sentence, or (with ``sentence`` None) a note on sentences that are left out."""
 
     sentence: int | None
     lines: list[list[int] | str]  # places of words, or a note on words left out
 
 
 def excerpt(shading: Shading, wrapped: Mapping[int, Lines], room: int, longest: int) -> list[Block]:
-    """At most ``room`` lines of ``wrapped`` {sentence: its lines}, and notes that count what is left out.
+    """Return the blocks that a drawing shows, with at most ``room`` lines of the document.
 
-    Gold sentences come first, then those of the largest shares, each as long as there is room for it. A sentence of
-    more than ``longest`` lines shows those that hold most.
+    Gold sentences come first, then the sentences with the largest shares, as long as there is room for their lines.
+    Notes count what is left out.
+
+    Args:
+        shading: Document with its attention.
+        wrapped: Lines of each sentence.
+        room: Largest number of lines of the document.
+        longest: Largest number of lines of a sentence; a longer sentence shows the lines with the most attention.
     """
+    # Choose the lines of each sentence, the most important sentence first.
     weights, shares = shading.mean(shading.weights), shading.mean(shading.shares)
     gold = set() if shading.origins is None else set(shading.origins.tolist())
     kept: dict[int, list[int]] = {}
@@ -34,6 +41,7 @@ def excerpt(shading: Shading, wrapped: Mapping[int, Lines], room: int, longest: 
             kept[n] = sorted(heaviest)
             room -= len(heaviest)
 
+    # Put the sentences in order, with a note for each gap.
     blocks: list[Block] = []
     missing: list[int] = []
     for sentence in [*wrapped, None]:
@@ -52,7 +60,7 @@ def excerpt(shading: Shading, wrapped: Mapping[int, Lines], room: int, longest: 
 
 
 def _shown(lines: Lines, kept: list[int], weights: Array) -> list[list[int] | str]:
-    """The lines kept, and a note in the place of each stretch of others."""
+    """Return the kept lines of a sentence, with a note for each gap."""
     shown: list[list[int] | str] = []
     missing: list[int] = []
     for n, line in enumerate([*lines, None]):

@@ -1,8 +1,8 @@
-"""Which fonts draw which text, and how a token becomes a label.
+"""Fonts for texts of any script, and labels of tokens.
 
-matplotlib (3.11 and later) shapes and orders any script by itself, HarfBuzz and FriBidi inside, but brings fonts for
-the European scripts, Arabic and Hebrew only. Others come from the fonts of the machine, or from the package
-``noto-cjk-sans-otc``; what none of them holds is drawn as a box that shows its script, and logged once.
+matplotlib (3.11 and later) shapes and orders any script, with HarfBuzz and FriBidi inside. It brings fonts only for the
+European scripts, Arabic and Hebrew. Other fonts come from the machine, or from the package ``noto-cjk-sans-otc``. A
+character without a font is drawn as a box that shows its script; this is logged once.
 """
 
 from __future__ import annotations
@@ -22,17 +22,22 @@ log = logging.getLogger(__name__)
 
 BASE = "DejaVu Sans"  # comes with matplotlib
 _CJK_PACKAGE = "noto_cjk_sans_otc"
-_UNUSABLE = ("Last Resort", "cm", "STIX", "DejaVu", "Noto Color")  # boxes, mathematics, faces of the base, bitmaps
-_UNDRAWABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, half surrogate pairs, line ends
+# Fonts of boxes, of mathematics, of the base and of bitmaps.
+_UNUSABLE = ("Last Resort", "cm", "STIX", "DejaVu", "Noto Color")
+_UNDRAWABLE = ("Cc", "Cs", "Zl", "Zp")  # categories: controls, half surrogate pairs, line ends
 _VISIBLE = {"\n": "⏎", "\r": "⏎", "\t": "⇥"}
-_boxed: set[str] = set()  # characters that no font here holds: looked for once, logged once
+_boxed: set[str] = set()  # characters without a font, which were looked for and logged
 
 
 def families(texts: Iterable[str]) -> list[str]:
-    """Font families that together hold the characters of ``texts``, in the order matplotlib should try them.
+    """Return font families that together have the characters of some texts, in the order that matplotlib should try.
 
-    Logs each script that no font of this machine holds, once.
+    Each script without a font on this machine is logged once.
+
+    Args:
+        texts: Texts to draw.
     """
+    # Add fonts until they have all characters.
     wanted = set().union(*texts) - _boxed
     missing = wanted - _held(font_manager.fontManager.findfont(BASE), wanted)
     chosen = [BASE]
@@ -42,10 +47,11 @@ def families(texts: Iterable[str]) -> list[str]:
             missing -= held
         if not missing:
             break
+    # Log scripts for the first time.
     if scripts := {_script(c) for c in missing} - {_script(c) for c in _boxed}:
         log.warning(
-            "no font for %s: plots show boxes there. For Chinese, Japanese and Korean, pip install noto-cjk-sans-otc; "
-            "for others, install a font of the script (on Debian: apt install fonts-noto-core)",
+            "no font for %s: plots show boxes. For Chinese, Japanese and Korean, pip install noto-cjk-sans-otc. "
+            "For other scripts, install a font of the script (on Debian: apt install fonts-noto-core)",
             ", ".join(sorted(scripts)),
         )
     _boxed.update(missing)
@@ -53,12 +59,21 @@ def families(texts: Iterable[str]) -> list[str]:
 
 
 def label(token: str, limit: int = 24) -> str:
-    """A token as it can be drawn on one line: controls made visible, a lone mark on a circle, a long one cut."""
+    """Return a token as it can be drawn in one line.
+
+    Control characters become visible, a combining mark alone stands on a circle, and a long token is cut.
+
+    Args:
+        token: Token to draw.
+        limit: Largest number of columns.
+    """
+    # Make every character visible.
     text = "".join(_VISIBLE.get(c) or ("\ufffd" if unicodedata.category(c) in _UNDRAWABLE else c) for c in token)
     if not text.strip():
         return "␣" * len(text) or "∅"
     if _is_mark(text[0]):
         text = "◌" + text
+    # Cut a long text, but not between a letter and its marks.
     if width(text) <= limit:
         return text
     end = next(n for n in range(len(text), 0, -1) if width(text[:n]) < limit and not _is_mark(text[n]))
@@ -66,7 +81,11 @@ def label(token: str, limit: int = 24) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that ``text`` takes in a terminal: 2 for the wide characters of East Asia, 0 for marks that combine."""
+    """Return the number of columns of a text in a terminal: 2 for wide characters of East Asia, 0 for combining marks.
+
+    Args:
+        text: Text in one line.
+    """
     return sum(
         0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
@@ -75,14 +94,16 @@ def width(text: str) -> int:
 
 @cache
 def _installed() -> list[FontEntry]:
-    """The upright, regular fonts of this machine, those made for reading on screens first."""
+    """Return the upright, regular fonts of this machine, with the Noto Sans fonts first."""
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
     found = set(font_manager.findSystemFonts()) | _packaged()
-    for path in sorted(found - known):  # installed after matplotlib made its list
+    # Add fonts that were installed after matplotlib made its list.
+    for path in sorted(found - known):
         try:
             font_manager.fontManager.addfont(path)
         except (OSError, RuntimeError) as error:
-            log.debug("%s is not a font that matplotlib reads: %s", path, error)
+            log.debug("%s: matplotlib cannot read this font: %s", path, error)
+    # Keep upright, regular fonts that can be used.
     regular = [
         entry
         for entry in font_manager.fontManager.ttflist
@@ -92,6 +113,7 @@ def _installed() -> list[FontEntry]:
 
 
 def _packaged() -> set[str]:
+    """Return the font files of the package for Chinese, Japanese and Korean, if it is installed."""
     spec = find_spec(_CJK_PACKAGE)
     if spec is None or spec.origin is None:
         return set()
@@ -99,15 +121,16 @@ def _packaged() -> set[str]:
 
 
 def _held(path: FontPath, characters: set[str]) -> set[str]:
-    """Those of ``characters`` that a font holds."""
+    """Return the characters that a font has."""
     font = FT2Font(path.path, face_index=path.face_index)
     return {c for c in characters if font.get_char_index(ord(c))}
 
 
 def _script(character: str) -> str:
-    """The script, as the first word of a character's name says it: DEVANAGARI, THAI, CJK."""
+    """Return the script of a character, which is the first word of its name: DEVANAGARI, THAI, CJK."""
     return unicodedata.name(character, "unnamed").split()[0]
 
 
 def _is_mark(character: str) -> bool:
+    """Return whether a character is a combining mark."""
     return unicodedata.category(character).startswith("M")

@@ -1,8 +1,8 @@
-"""Heat-maps of attention: tokens on both axes, one panel a head, one row of panels a layer.
+"""Heat-maps of attention: tokens on both axes, one panel for each head, one row of panels for each layer.
 
-Cells are square and of one size, their colours on a fixed scale from 0 to 1; each target position
-is a row, read from the top, each source position a column. The figure grows with the tokens up to
-a limit, from where cells and letters shrink.
+All cells are squares of one size, with colours on a fixed scale from 0 to 1. A row is a target position, from top to
+bottom, and a column is a source position. The figure grows with the number of tokens up to a limit; then cells and
+letters become smaller.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from seq2seq.plots.fonts import families, label, width
 Cell = tuple[int, int]  # (column, row): (source, target)
 
 DPI = 150
-CELL = 0.26  # inches, where there is room for it
-SIDE = 26.0  # inches, of all panels together
-GAP = 0.35  # inches between panels, with room for a panel's name
-SMALLEST = 4.0  # points; below that only every n-th token is named
+CELL = 0.26  # inches of a cell's side, if there is room
+SIDE = 26.0  # inches of all panels together
+GAP = 0.35  # inches between panels, with room for the panel's name
+SMALLEST = 4.0  # points of the smallest letters; in smaller cells, only every n-th token has a name
 COLOURS, SURE, POSSIBLE = "Blues", "#d1495b", "#edae49"
 
 
@@ -44,10 +44,19 @@ def save(
     possible: Iterable[Cell] = (),
     title: str = "",
 ) -> Path:
-    """Write STEM.png (see ``draw``) and STEM.npz, and return the drawing's path.
+    """Write STEM.png (see ``draw``) and STEM.npz, and return the path of the drawing.
 
-    The arrays: ``weights`` float32 as given, its last axes [target, source]; ``rows`` (T,) and ``columns`` (S,),
-    the tokens; ``gold`` and ``possible`` (N, 2), pairs [source, target].
+    The file .npz has the arrays ``weights`` (float32, as given), ``rows`` (T,) and ``columns`` (S,) (the tokens), and
+    ``gold`` and ``possible`` (N, 2) (pairs [source, target]).
+
+    Args:
+        stem: Path of the files without suffix.
+        weights: Attention (T, S), (H, T, S) or (L, H, T, S).
+        rows: T target tokens.
+        columns: S source tokens.
+        gold: Cells of gold links.
+        possible: Cells of links that are only possible.
+        title: Title of the figure.
     """
     gold, possible = list(gold), list(possible)
     drawing, arrays = Path(f"{stem}.png"), Path(f"{stem}.npz")
@@ -75,13 +84,25 @@ def draw(
     possible: Iterable[Cell] = (),
     title: str = "",
 ) -> Figure:
-    """A figure of ``weights``: (T, S) one panel, (H, T, S) the heads after their mean, (L, H, T, S) a row a layer.
+    """Return a figure of attention.
 
-    ``rows`` and ``columns`` are T and S tokens; cells of ``gold`` are outlined, those only ``possible`` with dashes.
+    Cells of ``gold`` have a solid outline, cells of ``possible`` a dashed one.
+
+    Args:
+        weights: (T, S) = one panel; (H, T, S) = a panel for each head after their mean; (L, H, T, S) = layers in rows.
+        rows: T target tokens.
+        columns: S source tokens.
+        gold: Cells of gold links.
+        possible: Cells of links that are only possible.
+        title: Title of the figure.
+
+    Raises:
+        ValueError: The weights do not fit the tokens.
     """
     w = np.asarray(weights, dtype=np.float64)
     if not 2 <= w.ndim <= 4 or w.shape[-2:] != (len(rows), len(columns)) or not w.size:
         raise ValueError(f"weights {w.shape} don't fit {len(rows)} rows and {len(columns)} columns")
+    # Arrange the panels, and find the size of a cell.
     panels = _panels(w)
     across = len(panels[0]) if len(panels) > 1 else _across(len(panels[0]), len(rows) / len(columns))
     flat = [panel for layer in panels for panel in layer]
@@ -89,12 +110,14 @@ def draw(
     cell = min(CELL, (SIDE - GAP * across) / (across * len(columns)), (SIDE - GAP * down) / (down * len(rows)))
     outlines = [(_outline(gold, w.shape[-2:]), SURE, "-"), (_outline(possible, w.shape[-2:]), POSSIBLE, "--")]
 
+    # Make a figure of that size.
     names = [[label(token) for token in tokens] for tokens in (rows, columns)]
     wide, high = cell * len(columns), cell * len(rows)  # of a panel, in inches
     total = (across * (wide + GAP), down * (high + GAP))
     figure = Figure(figsize=total, dpi=DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     fonts = families([*names[0], *names[1], title])
+    # Draw the panels with their outlines; only outer panels have token names.
     for place, (name, panel) in enumerate(flat):
         row, column = divmod(place, across)
         left, bottom = column * (wide + GAP), total[1] - row * (high + GAP) - high
@@ -106,6 +129,7 @@ def draw(
             )
         _name_axes(axes, names[0] if column == 0 else None, names[1] if row == 0 else None, cell, fonts)
         axes.set_xlabel(name, fontsize=8, color="0.3")
+    # Add the colour scale and the title.
     tall = min(high, 2.5) / total[1]
     bar = figure.add_axes((1 + (0.15 - GAP) / total[0], 1 - tall, 0.12 / total[0], tall))
     figure.colorbar(image, cax=bar, extend=_beyond(w))
@@ -115,7 +139,7 @@ def draw(
 
 
 def _panels(w: NDArray[np.float64]) -> list[list[tuple[str, NDArray[np.float64]]]]:
-    """(name, (T, S)) of each panel, layer by layer; the mean of several heads goes before them."""
+    """Return (name, (T, S)) of each panel, layer by layer. With several heads, their mean comes first."""
     w = w.reshape((1,) * (4 - w.ndim) + w.shape)
     layers = [f"layer {n} " if len(w) > 1 else "" for n in range(1, len(w) + 1)]
     return [
@@ -126,22 +150,24 @@ def _panels(w: NDArray[np.float64]) -> list[list[tuple[str, NDArray[np.float64]]
 
 
 def _across(panels: int, shape: float) -> int:
-    """How many panels of height / width ``shape`` stand side by side to make a figure that is about square."""
+    """Return how many panels of a shape (height / width) stand side by side, so that the figure is about square."""
     return min(panels, max(1, round(sqrt(panels * shape))))
 
 
 def _outline(cells: Iterable[Cell], shape: tuple[int, ...]) -> list[list[tuple[float, float]]]:
-    """The borders between cells that are marked and cells that aren't, so that neighbours share one outline."""
+    """Return the borders between marked and other cells, so that marked neighbours share one outline."""
     marked = np.zeros((shape[0] + 2, shape[1] + 2), dtype=bool)
     for column, row in cells:
         marked[row + 1, column + 1] = True
-    upright = [[(c - 0.5, r - 1.5), (c - 0.5, r - 0.5)] for r, c in np.argwhere(marked[:, 1:] != marked[:, :-1])]
-    level = [[(c - 1.5, r - 0.5), (c - 0.5, r - 0.5)] for r, c in np.argwhere(marked[1:] != marked[:-1])]
-    return upright + level
+    # Find vertical and horizontal borders.
+    vertical = [[(c - 0.5, r - 1.5), (c - 0.5, r - 0.5)] for r, c in np.argwhere(marked[:, 1:] != marked[:, :-1])]
+    horizontal = [[(c - 1.5, r - 0.5), (c - 0.5, r - 0.5)] for r, c in np.argwhere(marked[1:] != marked[:-1])]
+    return vertical + horizontal
 
 
 def _name_axes(axes: Axes, rows: list[str] | None, columns: list[str] | None, cell: float, fonts: list[str]) -> None:
-    """Put the tokens at the left and on top, those on top turned unless each fits its cell."""
+    """Write the tokens at the left and at the top; those at the top are turned unless all fit into their cells."""
+    # Choose the size of the letters, and how many tokens have a name.
     size = min(9.0, max(SMALLEST, cell * 72 * 0.75))
     every = max(1, ceil(SMALLEST * 1.2 / (cell * 72)))
     style: dict[str, Any] = {"fontsize": size, "family": fonts, "parse_math": False}
@@ -150,12 +176,14 @@ def _name_axes(axes: Axes, rows: list[str] | None, columns: list[str] | None, ce
     axes.xaxis.set_label_position("bottom")
     axes.set_xticks([])
     axes.set_yticks([])
+    # Write the tokens.
     if rows is not None:
         axes.set_yticks(range(0, len(rows), every), rows[::every], **style)
     if columns is not None:
         axes.set_xticks(range(0, len(columns), every), columns[::every], **style)
-        if max(map(width, columns)) * size * 0.65 > cell * 72:  # too wide to stand side by side
-            middle = ScaledTranslation(0.36 * size / 72, 0, axes.figure.dpi_scale_trans)  # from baseline to mid-letter
+        if max(map(width, columns)) * size * 0.65 > cell * 72:  # too wide for their cells
+            # Move the text from its baseline to the middle of a letter.
+            middle = ScaledTranslation(0.36 * size / 72, 0, axes.figure.dpi_scale_trans)
             for tick in axes.get_xticklabels():
                 tick.set(rotation=90, rotation_mode="anchor", ha="left", va="baseline")
                 tick.set_transform(tick.get_transform() + middle)
@@ -164,7 +192,7 @@ def _name_axes(axes: Axes, rows: list[str] | None, columns: list[str] | None, ce
 
 
 def _entitle(canvas: FigureCanvasAgg, title: str, fonts: list[str]) -> None:
-    """Write the title above whatever the tokens of the top row reach up to."""
+    """Write the title above the tokens of the top row."""
     figure = canvas.figure
     first = figure.axes[0]
     with without_glyph_warnings():
@@ -174,7 +202,7 @@ def _entitle(canvas: FigureCanvasAgg, title: str, fonts: list[str]) -> None:
 
 
 def _beyond(w: NDArray[np.float64]) -> str:
-    """Which ends of the colour scale some weight lies beyond."""
+    """Return which ends of the colour scale are exceeded by some weight."""
     return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[
         bool(w.min() < 0), bool(w.max() > 1 + 1e-6)
     ]

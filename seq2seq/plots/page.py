@@ -1,4 +1,6 @@
-"""The page of one document: choose a word of the summary and see where it looked. One file, nothing fetched.
+"""Interactive page of one document: a reader chooses a summary word and sees its attention.
+
+The page is a single file that loads nothing else.
 
 Letters: J words of the summary, I words and N sentences of the document.
 """
@@ -20,11 +22,19 @@ from seq2seq.plots.fonts import label
 from seq2seq.plots.shading import Array, ShadedWord, Shading, backwards, full, percent
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
-_NAMED = 3  # sentences and words that the table names for each word of the summary
+_NAMED = 3  # number of sentences, and of words, in the table's row of a summary word
 
 
 def page(shading: Shading, title: str) -> str:
-    """The page as HTML. It shows the mean over the summary; its script shows what one word gave."""
+    """Return the page as HTML.
+
+    It first shows the mean over the summary; its script shows the attention of a single word.
+
+    Args:
+        shading: Document with its attention.
+        title: Title of the page.
+    """
+    # Pack the attention for the script.
     weights, shares = _with_mean(shading, shading.weights), _with_mean(shading, shading.shares)
     data = {
         "words": pack(weights),
@@ -33,6 +43,7 @@ def page(shading: Shading, title: str) -> str:
         "origins": None if shading.origins is None else shading.origins.tolist(),
         "rest": np.round(_with_mean(shading, shading.rest[:, None])[:, 0], 4).tolist(),
     }
+    # Fill the template.
     kinds = {"divided": shading.divided, "copying": shading.copied is not None, "golden": shading.origins is not None}
     parts = {
         "title": escape(label(title, 200)),
@@ -49,46 +60,57 @@ def page(shading: Shading, title: str) -> str:
 
 
 def pack(rows: Array, bits: int = 8) -> dict[str, object]:
-    """Weights in 8 or 16 ``bits``, each row in steps of its largest / (2^bits - 1); bytes, zlib, base64."""
+    """Return rows of weights as compressed steps: bytes, zlib, base64.
+
+    Each row has steps of its largest weight / (2^bits - 1).
+
+    Args:
+        rows: Weights (rows, X).
+        bits: Bits of a step, 8 or 16.
+    """
     steps, largest = quantised(rows, bits)
     packed = base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode()
     return {"steps": packed, "bits": bits, "largest": [float(f"{x:.5g}") for x in largest]}
 
 
 def _with_mean(shading: Shading, rows: Array) -> Array:
-    """(J, X) -> (1 + J, X), the mean first."""
+    """Return rows (1 + J, X) with the mean before the rows (J, X)."""
     return np.concatenate([shading.mean(rows)[None], rows])
 
 
 def _facts(shading: Shading) -> str:
+    """Return the sizes of the document and the summary."""
     counted = (len(shading.document), "word"), (shading.shares.shape[1], "sentence"), (len(shading.summary), "word")
     words, sentences, summary = (f"{n:,} {name}{'s' * (n != 1)}" for n, name in counted)
     return f"{words} in {sentences}, summarised in {summary}"
 
 
 def _direction(words: Sequence[ShadedWord]) -> str:
+    """Return the direction of a text as HTML names it."""
     return "rtl" if backwards(words) else "ltr"
 
 
 def _text(word: ShadedWord, limit: int = 200) -> str:
+    """Return a word as HTML."""
     return escape(label(word.text, limit))
 
 
 def _summary(shading: Shading) -> str:
-    """A group of buttons of which one is chosen."""
+    """Return the summary as a group of buttons, of which one is chosen."""
     buttons = []
     for n, word in enumerate(shading.summary):
         copied = "" if shading.copied is None else f' style="--c:{shading.copied[n]:.2f}"'
-        says = "" if shading.copied is None else f' aria-label="{_text(word)}, copied {percent(shading.copied[n])}"'
+        spoken = "" if shading.copied is None else f' aria-label="{_text(word)}, copied {percent(shading.copied[n])}"'
         space = "" if word.joined or n == 0 else " "
-        buttons.append(f'{space}<button type="button" role="radio" aria-checked="false" tabindex="-1"{copied}{says}>')
+        buttons.append(f'{space}<button type="button" role="radio" aria-checked="false" tabindex="-1"{copied}{spoken}>')
         buttons.append(f"{_text(word)}</button>")
     return f'<div id="words" dir="{_direction(shading.summary)}">{"".join(buttons) or "<em>empty</em>"}</div>'
 
 
 def _document(shading: Shading, weights: Array, shares: Array) -> str:
-    """A list of sentences, each with its share and its words."""
+    """Return the document as a list of sentences, with their shares and their words."""
     gold = set() if shading.origins is None else set(shading.origins.tolist())
+    # Shade the words of each sentence, and the sentence.
     top, topmost = full(weights), full(shares)
     items = []
     for sentence, share in enumerate(shares.tolist()):
@@ -107,12 +129,12 @@ def _document(shading: Shading, weights: Array, shares: Array) -> str:
 
 
 def _shade(name: str, level: float) -> str:
-    """Nothing where it would not be seen."""
+    """Return the style of a shade, or nothing if the shade cannot be seen."""
     return f' style="--{name}:{level:.2f}"' if level >= 0.005 else ""
 
 
 def _table(shading: Shading) -> str:
-    """What each word of the summary looked at, as text."""
+    """Return the table of the words and sentences with most attention, for each summary word."""
     rows = []
     for n, word in enumerate(shading.summary):
         cells = [_text(word)]
@@ -120,6 +142,7 @@ def _table(shading: Shading) -> str:
             cells.append(percent(shading.copied[n]))
         if shading.origins is not None:
             cells.append(str(shading.origins[n] + 1) if shading.origins[n] >= 0 else "none")
+        # Name those with the largest shares and weights.
         sentences, words = (np.argsort(-row, kind="stable")[:_NAMED] for row in (shading.shares[n], shading.weights[n]))
         cells.append(", ".join(f"{place + 1} ({percent(shading.shares[n, place])})" for place in sentences))
         cells.append(
@@ -127,7 +150,8 @@ def _table(shading: Shading) -> str:
         )
         rows.append(f'<tr><th scope="row" dir="auto">{cells[0]}</th>')
         rows.append("".join(f'<td dir="auto">{cell}</td>' for cell in cells[1:]) + "</tr>\n")
+    # Name the columns.
     heads = ["word"] + ["copied"] * (shading.copied is not None) + ["gold sentence"] * (shading.origins is not None)
-    heads += ["sentences it looked at most", "words it looked at most"]
+    heads += ["sentences with most attention", "words with most attention"]
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody></table>"

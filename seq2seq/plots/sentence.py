@@ -1,4 +1,4 @@
-"""All attention of one sentence pair: one drawing a slot, with the gold links outlined on the cross-attention."""
+"""Drawings of all attention of a sentence pair: one drawing for each slot, with gold links on the cross-attention."""
 
 from __future__ import annotations
 
@@ -30,16 +30,23 @@ def save_sentence(
     *,
     gold: GoldLinks | None = None,
 ) -> list[Path]:
-    """Write DIRECTORY/RECORD_SLOT.png and .npz for each slot in ``weights`` and return the drawings' paths.
+    """Write DIRECTORY/RECORD_SLOT.png and .npz for each slot, and return the paths of the drawings.
 
-    ``weights`` {"cross.0": (H, T, S), "encoder_self.0": (H, S, S), "decoder_self.0": (H, T, T), ...}, which may be
-    padded at their ends; ``source`` the S source pieces and ``target`` the T predicted ones, ``</s>`` included. What
-    goes to a sentinel, {"sentinel.cross.0": (H, T, 1), ...}, is one more column.
-    Rows of cross-attention are named after the token that the step predicts, of decoder self-attention after the
-    token that it reads, as its columns are.
+    A row of cross-attention has the name of the token that the step predicts. A row of decoder self-attention has the
+    name of the token that the step reads, like its columns. Attention on a sentinel is one more column.
+
+    Args:
+        directory: Directory of the files.
+        record: Number of the record, for the names of the files.
+        weights: {"cross.0": (H, T, S), "encoder_self.0": (H, S, S), "decoder_self.0": (H, T, T), ...}, which may have
+            padding at the end, and {"sentinel.cross.0": (H, T, 1), ...}.
+        source: S source pieces.
+        target: T predicted pieces, with ``</s>``.
+        gold: Gold links of the sentence pair.
     """
-    read = [SPECIALS[BOS], *target[:-1]]
-    axes = {"cross": (target, source), "encoder_self": (source, source), "decoder_self": (read, read)}
+    # Collect the layers of each slot.
+    inputs = [SPECIALS[BOS], *target[:-1]]
+    axes = {"cross": (target, source), "encoder_self": (source, source), "decoder_self": (inputs, inputs)}
     layers: dict[str, list[tuple[int, str]]] = {}
     for name in weights:
         slot, _, layer = name.partition(".")
@@ -49,11 +56,14 @@ def save_sentence(
     for slot, numbered in layers.items():
         rows, columns = axes[slot]
         names = [name for _, name in sorted(numbered)]
+        # Cut the padding.
         ordered = [np.asarray(weights[name])[:, : len(rows), : len(columns)] for name in names]
+        # Add the attention on a sentinel as a last column.
         if f"sentinel.{names[0]}" in weights:
             beside = [np.asarray(weights[f"sentinel.{name}"])[:, : len(rows)] for name in names]
             ordered = [np.concatenate(pair, -1) for pair in zip(ordered, beside, strict=True)]
             columns = [*columns, "sentinel"]
+        # Draw the slot.
         outlined = gold if slot == "cross" else None
         drawings.append(
             heatmap.save(
@@ -72,9 +82,9 @@ def save_sentence(
 def _cells(
     chosen: Collection[Link], gold: GoldLinks, source: Sequence[str], target: Sequence[str]
 ) -> list[heatmap.Cell]:
-    """The (source piece, target piece) pairs whose words are linked."""
+    """Return the cells (source piece, target piece) whose words are linked."""
     linked = np.zeros((len(gold.source), len(gold.target)))
     for link in chosen:
         linked[link] = 1
-    touched = overlap(source, gold.source) @ linked @ overlap(target, gold.target).T
-    return [(int(column), int(row)) for column, row in np.argwhere(touched > 0)]
+    linked_pieces = overlap(source, gold.source) @ linked @ overlap(target, gold.target).T
+    return [(int(column), int(row)) for column, row in np.argwhere(linked_pieces > 0)]

@@ -1,4 +1,4 @@
-"""What a document was read for: attention of summary words to words, and to the sentences that hold them.
+"""Attention of summary words on the words and sentences of a document.
 
 Letters: T target pieces, S source pieces; J words of the summary, I words and N sentences of the document.
 """
@@ -18,14 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 from seq2seq.metrics.words import UNSPACED, summed
 
 Array = NDArray[np.float64]
-_EVEN = 3  # full colour stands for at least so many times the weight that even attention gives
-_BYTE = re.compile("<0x([0-9A-F]{2})>")  # SentencePiece's spelling of one byte of a character
+_EVEN = 3  # full colour stands for at least so many times the weight of uniform attention
+_BYTE = re.compile("<0x([0-9A-F]{2})>")  # SentencePiece's notation of one byte of a character
 _UNSPACED = regex.compile(f"[{UNSPACED}]")
 
 
 @dataclass(frozen=True)
 class ShadedWord:
-    """A word, or a piece where the script sets no spaces; ``joined`` to the one before it without a space."""
+    """Word, or piece of a script without spaces; ``joined`` if no space separates it from the word before."""
 
     text: str
     joined: bool = False
@@ -33,14 +33,14 @@ class ShadedWord:
 
 @dataclass(frozen=True)
 class Shading:
-    """A document and its summary, word by word; pieces of no word (``</s>``) are left out."""
+    """Document and summary, word by word; pieces that belong to no word (``</s>``) are left out."""
 
-    document: list[ShadedWord]  # I
-    summary: list[ShadedWord]  # J
-    sentences: NDArray[np.int64]  # (I,) the sentence of each word, from 0
-    weights: Array  # (J, I) what a summary word gives a word of the document
-    copied: Array | None = None  # (J,) the probability that it was copied, the mean over its pieces
-    origins: NDArray[np.int64] | None = None  # (J,) gold: the sentence it comes from, -1 for none
+    document: list[ShadedWord]  # (I,)
+    summary: list[ShadedWord]  # (J,)
+    sentences: NDArray[np.int64]  # (I,) number of each word's sentence, from 0
+    weights: Array  # (J, I) attention of each summary word on each word of the document
+    copied: Array | None = None  # (J,) probability that a word was copied (mean over its pieces)
+    origins: NDArray[np.int64] | None = None  # (J,) gold: number of the sentence that a word comes from; -1 = none
 
     @classmethod
     def of(
@@ -55,21 +55,35 @@ class Shading:
         copied: ArrayLike | None = None,
         origins: Sequence[int] | None = None,
     ) -> Shading:
-        """From pieces: ``alignment`` (T, S), the pieces and the word of each, as ``AttentionMap`` has them.
+        """Make the shading from the attention between pieces (see ``AttentionMap``).
 
-        ``sentences`` (S,), none of them: all is one; ``copied`` (T,); ``origins``, one for each word of the target.
+        Args:
+            alignment: Attention (T, S).
+            source: Source pieces (S,).
+            target: Target pieces (T,).
+            source_words: Number of each source piece's word (S,); -1 = no word.
+            target_words: Number of each target piece's word (T,); -1 = no word.
+            sentences: Number of each source piece's sentence (S,); empty = all are one sentence.
+            copied: Probability that each target piece was copied (T,).
+            origins: Gold: number of the sentence of each target word; -1 = none.
+
+        Raises:
+            ValueError: The sizes do not fit.
         """
+        # Check the sizes.
         if sentences and len(sentences) != len(source):
             raise ValueError(f"{len(sentences)} sentence numbers don't fit {len(source)} source pieces")
         if origins is not None and len(origins) != max(target_words, default=-1) + 1:
             raise ValueError(
                 f"{len(origins)} origins don't fit {max(target_words, default=-1) + 1} words of the target"
             )
+        # Join pieces to words.
         document, of_source = _words(source, source_words)
         summary, of_target = _words(target, target_words)
         a = np.asarray(alignment, dtype=np.float64)
         if a.shape != (len(target), len(source)):
             raise ValueError(f"weights {a.shape} don't fit {len(target)} target pieces and {len(source)} source pieces")
+        # Sum attention over source pieces, and average it over target pieces.
         by_word = summed(summed(a.T, of_source, len(document)).T, of_target, len(summary))
         sizes = np.maximum(
             np.bincount([word_index for word_index in of_target if word_index >= 0], minlength=len(summary)), 1
@@ -85,55 +99,76 @@ class Shading:
 
     @cached_property
     def shares(self) -> Array:
-        """(J, N) what a summary word gives a sentence: the sum over its words."""
+        """Attention (J, N) of each summary word on each sentence: the sum over the sentence's words."""
         return summed(self.weights.T, self.sentences, int(self.sentences.max(initial=-1)) + 1).T
 
     @cached_property
     def rest(self) -> Array:
-        """(J,) what it gives no word: ``</s>``, or what the mechanism keeps outside the memory."""
+        """Attention (J,) of each summary word that is not on words, but on ``</s>`` or outside the memory."""
         return np.clip(1 - self.weights.sum(1), 0, None)
 
     @property
     def divided(self) -> bool:
-        """Whether there are several sentences, so that their shares tell something."""
+        """Whether there are several sentences, so that their shares are of interest."""
         return self.shares.shape[1] > 1
 
     def mean(self, rows: Array) -> Array:
-        """(J, X) -> (X,) over the summary; 0 for an empty one."""
+        """Return the mean over the summary (X,); 0 for an empty summary.
+
+        Args:
+            rows: Values of each summary word (J, X).
+        """
         return rows.mean(0) if len(rows) else np.zeros(rows.shape[1:])
 
 
 def full(weights: ArrayLike) -> float:
-    """The weight that full colour stands for: the largest, but three times what even attention would give at least.
+    """Return the weight that full colour stands for: the largest weight, but at least three times uniform attention.
 
-    So a spread that is even looks pale, and no colour is darker only because a document is short.
+    Thus uniform attention looks pale, and a short document does not look darker than a long one.
+
+    Args:
+        weights: Weights (..., X).
     """
     w = np.asarray(weights)
     return float(max(w.max(initial=0), min(1, _EVEN / max(1, w.shape[-1]))))
 
 
 def percent(share: float) -> str:
-    """0.384 -> 38 %, 0.0123 -> 1.2 %, 0.00012 -> 0.01 %."""
+    """Return a share in per cent: 0.384 -> 38 %, 0.0123 -> 1.2 %, 0.00012 -> 0.01 %.
+
+    Args:
+        share: Share from 0 to 1.
+    """
     return f"{100 * share:.{0 if share >= 0.0995 or share == 0 else 1 if share >= 0.00995 else 2}f}\u00a0%"
 
 
 def right_to_left(text: str) -> bool | None:
-    """Which way a text runs: its first letter decides; None where there is none."""
+    """Return whether a text runs from right to left, by its first letter; None if it has no letter.
+
+    Args:
+        text: Text to look at.
+    """
     kinds = (unicodedata.bidirectional(c) for c in text)
     return next((kind != "L" for kind in kinds if kind in ("L", "R", "AL")), None)
 
 
 def backwards(words: Iterable[ShadedWord]) -> bool:
-    """Whether a text runs from right to left."""
+    """Return whether a text runs from right to left; a text without letters does not.
+
+    Args:
+        words: Words of the text.
+    """
     return bool(right_to_left(" ".join(word.text for word in words)))
 
 
 def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[ShadedWord], list[int]]:
-    """The words, and for each piece the place of its word there, -1 for none."""
+    """Return the words, and for each piece the place of its word among them, or -1."""
+    # Find the words in scripts without spaces: each of their pieces becomes a word.
     spelt: dict[int, list[str]] = {}
     for piece, word in zip(pieces, words, strict=True):
         spelt.setdefault(word, []).append(piece)
     unspaced = {word for word, its in spelt.items() if _UNSPACED.search(_text(its))}
+    # Group the pieces; bytes of one character stay together.
     groups: list[list[str]] = []
     joined, word_indices, before = [], [], -1
     for piece, word in zip(pieces, words, strict=True):
@@ -151,14 +186,14 @@ def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[ShadedWord
 
 
 def _of_words(word_indices: Sequence[int], values: Sequence[int]) -> list[int]:
-    """What each word's pieces have in common."""
+    """Return the value of each word; all pieces of a word have the same value."""
     return list(
         {word_index: value for word_index, value in zip(word_indices, values, strict=True) if word_index >= 0}.values()
     )
 
 
 def _text(pieces: Sequence[str]) -> str:
-    """What pieces of one word spell, SentencePiece's marks gone and its bytes joined to characters."""
+    """Return the text of a word's pieces, without SentencePiece's marks and with its bytes joined to characters."""
     bytewise = ((_BYTE.fullmatch(piece), piece) for piece in pieces)
     spelt = b"".join(bytes.fromhex(byte[1]) if byte else piece.encode(errors="replace") for byte, piece in bytewise)
     return spelt.decode(errors="replace").replace("▁", " ").strip()

@@ -1,7 +1,8 @@
-"""An image and, word by word, where a model looked while it said its caption: one sheet, as PNG, with the arrays.
+"""Sheet of an image caption: the image once for each word, bright where the model attended; as PNG, with the arrays.
 
-What was looked at stays bright and in colour, the rest is dimmed and grey: light and dark tell it to any eye. A choice
-of one cell is a box, the box that a word names is dashed, and what went to a sentinel is a bar under the image.
+Cells with attention stay bright and in colour, all others are dark and grey, so that colour-blind readers see the
+difference. A solid box marks the choice of a single cell, a dashed box is the gold region of a word, and a bar below
+the image is the attention on a sentinel.
 
 Letters: T target pieces, J target words, S cells.
 """
@@ -31,22 +32,22 @@ from seq2seq.plots.fonts import families, label
 from seq2seq.plots.heatmap import DPI
 
 Array = NDArray[np.float64]
-PANEL, GAP, NAME, LINE = 1.7, 0.14, 0.34, 0.17  # inches
-LETTERS = 13  # of a title, an inch; those of East Asia are twice as wide
+PANEL, GAP, NAME, LINE = 1.7, 0.14, 0.34, 0.17  # inches of a panel, a gap, a name and a line of the title
+LETTERS = 13  # letters of a title in an inch; letters of East Asia are twice as wide
 ACROSS = 6  # panels side by side
-BAR = 0.07  # inches
-DIM = 0.35  # brightness of what was not looked at
-ONE = 0.99  # a weight from which one cell was chosen
+BAR = 0.07  # height of a bar in inches
+DIM = 0.35  # brightness of cells without attention
+ONE = 0.99  # share of the attention from which a single cell counts as chosen
 CHOSEN, GOLD, OUTSIDE = "#0072b2", "#d55e00", "#e69f00"
 
 
 @dataclass(frozen=True)
 class ImageAttention:
-    """What was looked at for each word."""
+    """Attention of each word of a caption on the cells of its image."""
 
-    words: list[str]
+    words: list[str]  # (J,)
     weights: Array  # (J, S)
-    sentinel: Array | None  # (J,)
+    sentinel: Array | None  # (J,) attention on the sentinel
 
 
 def save_sheet(
@@ -63,20 +64,30 @@ def save_sheet(
     regions: Sequence[Sequence[float]] | None = None,
     title: str = "",
 ) -> list[Path]:
-    """Write DIRECTORY/RECORD_sheet.png and .npz, and return the image's path.
+    """Write DIRECTORY/RECORD_sheet.png and .npz, and return the path of the image.
 
-    ``alignment`` (T, S); ``cells`` (S, 2) and ``extent`` the row and column of each, and how many of them the image
-    has room for, the last ones in part; ``words`` (J,)
-    and ``target_words`` (T,) what was said, and the word of each piece, -1 for ``</s>``; ``sentinel`` (T,);
-    ``regions`` (J,) gold, which belongs to a caption that says what the reference says.
+    The arrays are ``alignment``, ``cells``, ``extent``, ``words``, ``target_words`` and ``sentinel``.
 
-    The arrays: alignment, cells, extent, words, target_words, sentinel.
+    Args:
+        directory: Directory of the files.
+        record: Number of the record, for the names of the files.
+        image: Image of the caption.
+        alignment: Attention (T, S).
+        cells: Row and column of each cell (S, 2).
+        extent: Number of rows and of columns that the image fills; the last ones may be filled in part.
+        words: Words of the caption (J,).
+        target_words: Number of each piece's word (T,); -1 for ``</s>``.
+        sentinel: Attention on the sentinel (T,).
+        regions: Gold boxes of each word (J,); only for a caption that equals the reference.
+        title: Title of the sheet.
     """
     stem = Path(directory) / f"{record:05d}_sheet"
+    # Average the attention over the pieces of each word.
     weights = merge(alignment, np.arange(np.shape(alignment)[1]), target_words)
     outside = None
     if sentinel is not None:
         outside = merge(np.asarray(sentinel)[:, None], [0], target_words)[:, 0]
+    # Draw the sheet, and store the arrays.
     figure = draw(
         image,
         ImageAttention(list(words), weights, outside),
@@ -110,14 +121,25 @@ def draw(
     regions: Sequence[Sequence[float]] | None = None,
     title: str = "",
 ) -> Figure:
-    """The image itself, then a panel a word."""
+    """Return a figure with the image itself, then a panel for each word.
+
+    Args:
+        image: Image of the caption.
+        looks: Attention of each word.
+        cells: Row and column of each cell (S, 2).
+        extent: Number of rows and of columns that the image fills.
+        regions: Gold boxes of each word (J,).
+        title: Title of the figure.
+    """
+    # Find the size of a panel, and the number of panels side by side.
     shape, strip = image.height / image.width, image.width / image.height / 2
-    wide = PANEL * (min(strip, ACROSS) if strip > 1 else min(1.0, 1.0 / shape))  # a strip of frames is wide
+    wide = PANEL * (min(strip, ACROSS) if strip > 1 else min(1.0, 1.0 / shape))  # a strip of frames is wider
     high = wide * shape
     count = len(looks.words) + 1
     across = min(max(1, int(ACROSS * PANEL / wide)), count)
     down = ceil(count / across)
     width = GAP + across * (wide + GAP)
+    # Make the figure, with its title.
     head = _lines(title, int(LETTERS * width))
     top = 0.4 + LINE * (len(head) - 1)
     size = width, top + down * (high + NAME + BAR + GAP)
@@ -126,12 +148,14 @@ def draw(
     fonts = families([*looks.words, title])
     for line, text in enumerate(head):
         figure.text(GAP / size[0], 1 - (0.26 + line * LINE) / size[1], text, family=fonts, fontsize=9, parse_math=False)
+    # Draw the panels.
     colours = np.asarray(image.convert("RGB"), np.float64) / 255.0
     for place in range(count):
         row, column = divmod(place, across)
         left = GAP + column * (wide + GAP)
         bottom = size[1] - top - row * (high + NAME + BAR + GAP) - NAME - high
         axes = figure.add_axes((left / size[0], bottom / size[1], wide / size[0], high / size[1]))
+        # Write the word above the image.
         word = place - 1
         name = label(looks.words[word]) if place else "image"
         style: dict[str, Any] = {
@@ -145,10 +169,12 @@ def draw(
         if not place:
             _show(axes, colours)
             continue
+        # Show where the word attends.
         _word(axes, colours, looks.weights[word], np.asarray(cells), extent)
         if regions is not None:
             for box in np.reshape(np.asarray(regions[word], np.float64), (-1, 4)):
                 _frame(axes, box, colours.shape, GOLD, dashed=True)
+        # Draw the attention on the sentinel.
         if looks.sentinel is not None:
             bar = figure.add_axes((left / size[0], (bottom - BAR) / size[1], wide / size[0], BAR / size[1]))
             bar.barh(0, looks.sentinel[word], color=OUTSIDE)
@@ -159,31 +185,43 @@ def draw(
 
 
 def light(weights: Array, cells: NDArray[np.int64], extent: Sequence[float], height: int, width: int) -> Array:
-    """(height, width) 0-1: weights over cells as light over pixels, smooth, 1 at the brightest place.
+    """Return the brightness (height, width) of pixels, from 0 to 1: smooth, and 1 at the brightest place.
 
-    Even attention is half as bright, so that a spread without a centre looks like one.
+    Uniform attention is half as bright, so that it does not look like attention with a centre.
+
+    Args:
+        weights: Attention on the cells (S,).
+        cells: Row and column of each cell (S, 2).
+        extent: Number of rows and of columns that the image fills.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
     """
     rows, columns = (ceil(size) for size in extent)
+    # Put the weights on the grid, and scale them.
     grid = np.zeros((rows, columns))
     grid[tuple(cells.T)] = weights
     full = max(grid.max(), 2.0 / grid.size, 1e-12)
-    seen = 0.0, 0.0, extent[1], extent[0]  # of the grid, what is no padding
-    glow = Image.fromarray((grid / full).astype(np.float32))
-    smooth = glow.resize((width, height), Image.Resampling.BICUBIC, box=seen)
+    seen = 0.0, 0.0, extent[1], extent[0]  # part of the grid that is not padding
+    # Enlarge the grid to the image.
+    small = Image.fromarray((grid / full).astype(np.float32))
+    smooth = small.resize((width, height), Image.Resampling.BICUBIC, box=seen)
     return np.asarray(smooth, np.float64).clip(0.0, 1.0)
 
 
 def _lines(text: str, width: int) -> list[str]:
-    """Of ``width`` letters at most, broken between words, or within one where it is longer than a line."""
-    wide = "\N{ZERO WIDTH SPACE}"  # stands beside a letter that counts twice
+    """Return a text in lines of at most ``width`` letters, broken between words, or inside a word that is too long."""
+    wide = "\N{ZERO WIDTH SPACE}"  # stands beside a letter of double width
     spread = "".join(letter + wide * (east_asian_width(letter) in "WF") for letter in text)
     return [line.replace(wide, "") for line in wrap(spread, max(1, width))]
 
 
 def _word(axes: Axes, colours: Array, weights: Array, cells: NDArray[np.int64], extent: Sequence[float]) -> None:
+    """Draw the attention of a word as light on the image, and a box around the only cell that it chose."""
     height, width = colours.shape[:2]
+    # Find out whether a single cell was chosen.
     chosen = int(weights.argmax()) if len(weights) else -1
     single = len(weights) > 0 and weights[chosen] >= ONE * max(weights.sum(), 1e-12) and weights[chosen] > 0
+    # Mix the image with a dark, grey one.
     bright = light(weights, cells, extent, height, width)[..., None]
     grey = colours.mean(2, keepdims=True) * DIM
     _show(axes, colours * bright + grey * (1.0 - bright))
@@ -194,13 +232,14 @@ def _word(axes: Axes, colours: Array, weights: Array, cells: NDArray[np.int64], 
 
 
 def _show(axes: Axes, colours: Array) -> None:
+    """Draw an image on axes."""
     axes.imshow(colours.clip(0.0, 1.0), aspect="auto", interpolation="bilinear")
 
 
 def _frame(
     axes: Axes, box: Sequence[float] | Array, shape: tuple[int, ...], colour: str, *, dashed: bool = False
 ) -> None:
-    """left, top, right, bottom as shares; white under the colour, so that it is seen on any ground."""
+    """Draw a box (left, top, right, bottom, as shares of the image); a white line below makes it visible everywhere."""
     left, top, right, bottom = box
     height, width = shape[:2]
     corner, sides = (left * width - 0.5, top * height - 0.5), ((right - left) * width, (bottom - top) * height)

@@ -278,8 +278,8 @@ def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
     corpus = make(path=str(one))
     assert [len(corpus.records(split)) for split in ("train", "valid", "test")] == [3, 1, 1]
     (place,) = corpus.report["train"].places["malformed"]
-    assert place.startswith("all.jsonl:3 (the column split says nothing")
-    with pytest.raises(UserError, match=r"all\.jsonl:3 \(the column split says nothing.*on_bad=drop"):
+    assert place.startswith("all.jsonl:3 (the column split names no split")
+    with pytest.raises(UserError, match=r"all\.jsonl:3 \(the column split names no split.*on_bad=drop"):
         make(path=str(one), on_bad="error").setup(("train",))
     with pytest.raises(UserError, match=r"none\.csv: no such file \(data\.path\)"):
         make(path=str(folder / "none.csv")).setup(("train",))

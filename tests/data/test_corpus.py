@@ -111,7 +111,9 @@ def test_records_come_in_the_files_order(make, folder):
     assert [r["references"] for r in corpus.records("test")] == [[line] for line in lines]
     assert corpus.records("valid").path == corpus.records("dev").path == corpus.records("val").path
     assert corpus.has("validation") and not corpus.has("newstest")
-    with pytest.raises(UserError, match=r"newstest\.a with .*newstest\.b, only the splits: test, train, val"):
+    with pytest.raises(
+        UserError, match=r"newstest\.a with .*newstest\.b does not exist; the splits are: test, train, val"
+    ):
         corpus.records("newstest")
 
 

@@ -190,7 +190,7 @@ def test_the_picture_has_every_word_and_the_heat_of_every_sentence():
     texts = drawn(figure)
     assert texts.count("xy") == texts.count("z") == 2  # running, and beside the heat
     assert {"record 3", "ab", "c", "d", percent(0.35), percent(0.55), "no word", "copied"} <= set(texts)
-    assert f"{percent(0.1)} of the attention is on no word (such as </s>)" in texts
+    assert f"{percent(0.1)} of the attention is not on any word (but on </s>, for example)" in texts
 
 
 def test_without_copying_gold_or_sentences():

@@ -95,7 +95,7 @@ def test_one_element_for_each_word_and_sentence_in_their_order():
         for n, share, words in zip((1, 2, 3), shading().shares.mean(0), ("a b", "cc d", "e f g"), strict=True)
     ]
     buttons = tree.all("button", role="radio")
-    assert [button["text"] for button in buttons] == ["all words, mean", "x", "y", "z"]
+    assert [button["text"] for button in buttons] == ["mean of all words", "x", "y", "z"]
     assert [button["aria-checked"] for button in buttons] == ["true", "false", "false", "false"]
     assert [button["tabindex"] for button in buttons] == ["0", "-1", "-1", "-1"]  # one stop, arrows inside
 

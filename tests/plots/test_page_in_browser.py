@@ -46,7 +46,7 @@ def expected(rows: list[float]) -> list[float]:
 
 
 def test_the_mean_is_shown_first(tab: Page) -> None:
-    assert status(tab).startswith("All words: looked most at sentence ")
+    assert status(tab).startswith("All words: most attention on sentence ")
     assert shades(tab) == expected(SEEN.weights.mean(0).tolist())
     assert not tab.problems
 
@@ -54,7 +54,7 @@ def test_the_mean_is_shown_first(tab: Page) -> None:
 def test_pointing_shows_a_word_and_leaving_takes_it_back(tab: Page) -> None:
     tab.move("#words button:nth-of-type(2)")
     assert shades(tab) == expected(SEEN.weights[1].tolist())
-    assert "copied 100" in status(tab) and "gold: no sentence" in status(tab)
+    assert "copied 100" in status(tab) and "gold sentence: none" in status(tab)
     tab.move("h1")
     assert status(tab).startswith("All words")
 

@@ -1,1 +1,1 @@
-"""Readers of datasets: text files, tables, folders of images, Karpathy's JSON, the hub."""
+"""Readers of datasets: text files, tables, folders of images, Karpathy's JSON and the Hugging Face hub."""

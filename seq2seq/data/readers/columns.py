@@ -1,7 +1,7 @@
-"""From an entry of a table, a mapping of columns, to a record: which columns, and what their cells may hold.
+"""Conversion of a table's entry (a mapping of columns) to a record.
 
-A text is a string, whose lines are its sentences where it has several, or a list of its sentences. An image is the
-path of its file, or what ``datasets`` stores: {"bytes": its file, "path": the name of it}.
+A text is a string or a list of sentences. In a string of several lines, each line is a sentence. An image is the path
+of its file, or the form of ``datasets``: {"bytes": content of the file, "path": its name}.
 """
 
 from __future__ import annotations
@@ -15,16 +15,22 @@ from seq2seq.data.readers.rows import RowOrFault
 from seq2seq.data.records import EXTRAS, Fault, Record, Row
 from seq2seq.errors import UserError
 
-REFERENCES = ("references", "")  # where they are looked for unasked
+REFERENCES = ("references", "")  # column that is read without an option; it may be absent
+NO_TEXT = "a text that is neither a string nor a list of strings"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where to look: dots lead into nested columns, and numbers into lists.
+    """Columns from which the texts of a record are read.
 
-    Each is several names, of which the first that an entry has counts; an empty one stands for no column.
-    ``references`` are columns of further right answers, each a string or a list of strings. A source that is a string
-    is split into sentences where there is a ``language``.
+    Each column is given as several names, of which the first one that an entry has is used; an empty name means no
+    column. In a name, dots lead into nested columns, and numbers into lists.
+
+    Args:
+        source: Names of the source's column.
+        target: Names of the target's column.
+        references: Names of each column of further correct targets, whose cells are strings or lists of strings.
+        language: Language by whose rules a source that is a string is split into sentences.
     """
 
     source: Sequence[str]
@@ -33,10 +39,14 @@ class Columns:
     language: str | None = None
 
     def rows(self, entries: Iterable[tuple[str, RowOrFault]], *, uniform: bool = False) -> Iterator[Row]:
-        """Yield a row for each (place, entry). One that lacks a column which others have is malformed.
+        """Yield a row for each entry. An entry without a column that others have is malformed.
+
+        Args:
+            entries: Place and entry of each row.
+            uniform: Whether all entries have the same columns, so that the first one tells which exist.
 
         Raises:
-            UserError: No entry has the column. Where all entries are ``uniform``, the first one tells.
+            UserError: No entry has the column.
         """
         first: MissingColumn | None = None
         found = False
@@ -44,6 +54,7 @@ class Columns:
             try:
                 row = self.row(entry, row_place)
             except MissingColumn as error:
+                # Without the column in any row, the option is wrong and not the row.
                 if uniform:
                     raise
                 first = first or error
@@ -55,29 +66,37 @@ class Columns:
             raise first
 
     def row(self, entry: RowOrFault, row_place: str) -> Row:
-        """Make the record of an entry, or say what is wrong with it.
+        """Return the record of an entry, or a row with the problem.
+
+        Args:
+            entry: Entry, or the fault that was found while it was read.
+            row_place: Place of the entry, for messages.
 
         Raises:
-            MissingColumn: There is no such column.
+            MissingColumn: The entry has none of the columns of a text.
         """
         if isinstance(entry, Fault):
             return Row.bad(row_place, entry)
+        # Find the cells.
         source, target = (_cell(entry, names, row_place, _SIDES) for names in (self.source, self.target))
         answers = [
             _cell(entry, names, row_place, "set data.reader.references") for names in (*self.references, REFERENCES)
         ]
         if source is None or target is None:
             return Row(row_place, problem="empty")
+        # Take an image apart into its content and its name.
         image = None
         if isinstance(source, Mapping) and source.keys() >= {"bytes", "path"}:
             image, source = source["bytes"], source["path"] or row_place
             if image is not None and not isinstance(image, bytes):
-                return Row(row_place, problem="malformed", reason="the bytes of the image are no bytes")
+                return Row(row_place, problem="malformed", reason="the content of the image is not bytes")
+        # Convert the cells to texts.
         try:
             source, target = self.document(source), _text(target)
             references = [text for cell in answers if cell is not None for text in _answers(cell)]
         except TypeError:
-            return Row(row_place, problem="malformed", reason="a text that is neither a string nor a list of strings")
+            return Row(row_place, problem="malformed", reason=NO_TEXT)
+        # Make the record, with all its correct targets if there are several.
         record: dict[str, Any] = {"source": source, "target": target}
         record |= {name: entry[name] for name in EXTRAS if name != "references" and entry.get(name) is not None}
         if references:
@@ -87,18 +106,22 @@ class Columns:
         return Row(row_place, cast(Record, record))
 
     def sources(self, entries: Iterable[tuple[str, RowOrFault]]) -> Iterator[tuple[str, str | Fault]]:
-        """Yield (place, source) of entries that need no target, or what is wrong with the source.
+        """Yield (place, source) of entries without a target; a fault stands for a source that cannot be used.
+
+        Args:
+            entries: Place and entry of each row.
 
         Raises:
             UserError: No entry has the column.
         """
         first: MissingColumn | None = None
         found = False
-        held: list[tuple[str, str | Fault]] = []  # those that lack the column, until another one has it
+        held: list[tuple[str, str | Fault]] = []  # results that wait until an entry has the column
         for row_place, entry in entries:
             try:
                 source = self._source(entry, row_place)
             except MissingColumn as error:
+                # The column may exist in a later entry.
                 source, first = error.fault, first or error
             else:
                 found = found or isinstance(entry, Mapping)
@@ -111,6 +134,7 @@ class Columns:
         yield from held
 
     def _source(self, entry: RowOrFault, row_place: str) -> str | Fault:
+        """Return the source of an entry, or its fault."""
         if isinstance(entry, Fault):
             return entry
         if (cell := _cell(entry, self.source, row_place, _AS_LEARNT)) is None:
@@ -118,13 +142,16 @@ class Columns:
         try:
             return self.document(cell)
         except TypeError:
-            return Fault("malformed", "a text that is neither a string nor a list of strings")
+            return Fault("malformed", NO_TEXT)
 
     def document(self, cell: Any) -> str:
-        """The text of a source's cell, split into sentences where there is a language and it is not yet.
+        """Return the text of a source's cell; split a string into sentences if there is a language.
+
+        Args:
+            cell: String or list of strings.
 
         Raises:
-            TypeError: the cell is neither a string nor a list of strings.
+            TypeError: The cell is neither a string nor a list of strings.
         """
         if isinstance(cell, str) and self.language:
             cell = sentences.split(cell, self.language)
@@ -132,45 +159,60 @@ class Columns:
 
 
 _SIDES = "set data.source and data.target"
-_AS_LEARNT = "name the text as the data do that the model learnt from"
+_AS_LEARNT = "use the column name of the data on which the model was trained"
 
 
 class MissingColumn(UserError):
-    """An entry has none of the columns that it is read from; ``fault`` says it of a row among others."""
+    """Error of an entry that has none of the columns for a text; ``fault`` is the fault of its row."""
 
     fault: Fault
 
     @staticmethod
     def of(row_place: str, names: Sequence[str], there: str, remedy: str) -> MissingColumn:
-        """Make the error; ``there`` lists the columns that there are, ``remedy`` says what to do."""
+        """Return the error of an entry.
+
+        Args:
+            row_place: Place of the entry.
+            names: Names of the column.
+            there: List of the columns that exist.
+            remedy: Advice for the user.
+        """
         columns = " or ".join(map(repr, names))
-        error = MissingColumn(f"{row_place} has no column {columns}, but {there}: {remedy}")
+        error = MissingColumn(f"{row_place} has no column {columns}, but {there}; {remedy}")
         error.fault = Fault("malformed", f"no column {columns}, but {there}")
         return error
 
 
 def _cell(entry: Mapping[str, Any], names: Sequence[str], row_place: str, remedy: str) -> Any:
-    there, inside_nothing = "", False
+    """Return the cell of the first column that an entry has, or None for an absent column or a null."""
+    existing, inside_null = "", False
     for name in names:
         if not name:
             return None
         try:
             return _value(entry, name)
         except IndexError:
-            inside_nothing = True
+            inside_null = True
         except KeyError as error:
-            there = there or str(error.args[0])
-    if inside_nothing:
+            existing = existing or str(error.args[0])
+    # Columns inside a null count as empty.
+    if inside_null:
         return None
-    raise MissingColumn.of(row_place, names, there, remedy)
+    raise MissingColumn.of(row_place, names, existing, remedy)
 
 
 def _value(entry: Mapping[str, Any], column: str) -> Any:
-    """Return the cell of a column. A KeyError lists those that there are; an IndexError says that it is in a null."""
+    """Return the cell of a column.
+
+    Raises:
+        KeyError: There is no such column; the error lists the columns that exist.
+        IndexError: The column lies inside a null.
+    """
     value: Any = entry
     for name in column.split("."):
         if value is None:
             raise IndexError(name)
+        # A number is a place in a list.
         if isinstance(value, list) and name.isdecimal():
             value = value[int(name)] if int(name) < len(value) else None
         elif isinstance(value, Mapping) and name in value:
@@ -181,17 +223,23 @@ def _value(entry: Mapping[str, Any], column: str) -> Any:
 
 
 def _text(cell: Any) -> str:
-    """The text of a cell, a sentence a line; a string of one line is left as it is."""
+    """Return the text of a cell with one sentence in each line. A string of one line stays as it is."""
     if isinstance(cell, str):
         return "\n".join(filter(None, map(str.strip, cell.split("\n")))) if "\n" in cell else cell
     return "\n".join(filter(None, (" ".join(sentence.split()) for sentence in _strings(cell))))
 
 
 def _answers(cell: Any) -> list[str]:
+    """Return the texts of a cell with one or several references, without empty ones."""
     return [text for answer in ([cell] if isinstance(cell, str) else _strings(cell)) if (text := _text(answer)).strip()]
 
 
 def _strings(cell: Any) -> list[str]:
+    """Return a cell that is a list of strings.
+
+    Raises:
+        TypeError: The cell is something else.
+    """
     if not isinstance(cell, list) or not all(isinstance(item, str) for item in cell):
         raise TypeError
     return cell

@@ -1,4 +1,4 @@
-"""The reader of datasets of the Hugging Face hub, or of local copies of them."""
+"""Reader of datasets of the Hugging Face hub, or of local copies of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+from typing_extensions import override
 
 from seq2seq.data.readers.reader import DataLocation, Reader, Tabular
 from seq2seq.data.readers.rows import FORMATS, NOT_UTF8, RowOrFault
@@ -19,11 +20,17 @@ from seq2seq.errors import UserError
 
 @dataclass(frozen=True)
 class HubReader(Tabular):
-    """A dataset of the Hugging Face hub at a fixed revision, or a local copy of it at ``data.path``.
+    """Reader of a dataset of the Hugging Face hub at a fixed revision, or of a local copy of it at ``data.path``.
 
-    The copy may be the repository's own files, or ``SPLIT.LANGUAGE`` files of text. ``jsonl`` is for a set that lives
-    elsewhere: the address of its jsonl files, in which {revision} and {split} are filled in. ``files_of`` names those
-    of each part, where their names stand for their content.
+    The copy has either the files of the repository, or ``SPLIT.LANGUAGE`` files of text.
+
+    Args:
+        repository: Name of the dataset on the hub.
+        revision: Revision of the dataset.
+        configuration: Configuration of the dataset.
+        parts: Name on the hub of each split.
+        jsonl: Address of the jsonl files if the dataset lies elsewhere; {revision} and {split} are filled in.
+        files_of: Files of each part on the hub, where the names of the files do not tell their part.
     """
 
     repository: str
@@ -33,24 +40,26 @@ class HubReader(Tabular):
     jsonl: str | None = None
     files_of: Mapping[str, Sequence[str]] | None = None
 
+    @override
     def splits(self, at: DataLocation) -> list[str]:
-        """The names in ``parts``, or of a local copy's files."""
         return self._copy(at).splits(at) if at.path else list(self.parts)
 
+    @override
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
-        """Yield a row for each entry of the dataset."""
         if at.path:
             yield from self._copy(at).rows(split, at)
             return
+        # Number the entries, because rows of the hub have no lines.
         found = enumerate(_converted(self._load(split, streaming), self.repository))
         entries = ((f"{self.repository} {self.parts[split]}:{number}", entry) for number, entry in found)
         yield from self.columns(at).rows(entries, uniform=not streaming)
 
+    @override
     def fingerprint(self, split: str, at: DataLocation) -> str:
-        """The revision stands for the content."""
         if at.path:
             return self._copy(at).fingerprint(split, at)
-        of = (
+        # The revision stands for the content.
+        values = (
             self.repository,
             self.revision,
             self.configuration,
@@ -59,19 +68,22 @@ class HubReader(Tabular):
             self.options,
             self.files_of,
         )
-        return " ".join(map(str, of))
+        return " ".join(map(str, values))
 
+    @override
     def unread(self, at: DataLocation) -> dict[str, str]:
-        """What says where on the hub to look, where there is a local copy."""
         names = "repository", "revision", "configuration", "parts", "jsonl", "files_of"
         return {f"reader.{name}": f"records are read from data.path={at.path}" for name in names} if at.path else {}
 
     def _load(self, split: str, streaming: bool) -> Iterable[Mapping[str, Any]]:
+        """Return the entries of a split from the hub, or from the address ``jsonl``."""
         part = self.parts[split]
         try:
+            # Load the files at the given address.
             if self.jsonl:
                 file = self.jsonl.format(revision=self.revision, split=part)
                 return datasets.load_dataset("json", data_files={"train": file}, split="train", streaming=streaming)
+            # Load the dataset from the hub.
             files = {name: list(given) for name, given in (self.files_of or {}).items()}
             loaded = datasets.load_dataset(
                 self.repository,
@@ -81,18 +93,21 @@ class HubReader(Tabular):
                 streaming=streaming,
                 **({"data_files": files} if files else {}),
             )
+            # Keep images as bytes.
             for name, feature in (loaded.features or {}).items():
-                if isinstance(feature, datasets.Image):  # opened when they are needed
+                if isinstance(feature, datasets.Image):  # images are opened when they are needed
                     loaded = loaded.cast_column(name, datasets.Image(decode=False))
             return loaded
-        except (OSError, ValueError) as error:  # what datasets and its HTTP layer raise is one of these
+        except (OSError, ValueError) as error:  # the library and its HTTP layer raise these
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
-                f"cannot load {self.repository} from {'its home' if self.jsonl else 'the hub'} ({reason}); download it "
-                "where there is a network, and set data.path=DIR"
+                f"{self.repository} cannot be loaded from {'its own site' if self.jsonl else 'the hub'} ({reason}); "
+                "download it on a machine with a network, and set data.path=DIR"
             ) from error
 
     def _copy(self, at: DataLocation) -> Reader:
+        """Return the reader of the local copy."""
+        # Text files win over tables.
         if any(at.folder.glob(f"*.{at.source}")):
             return ParallelTextReader()
         if any(file.suffix[1:] in FORMATS for file in at.folder.iterdir()):
@@ -103,7 +118,15 @@ class HubReader(Tabular):
 
 
 def _converted(loaded: Iterable[Mapping[str, Any]], name: str) -> Iterator[RowOrFault]:
-    """Yield the entries of a dataset of the hub; one that can't be converted is a bad row where rows have numbers."""
+    """Yield the entries of a dataset of the hub. An entry that cannot be converted is a bad row.
+
+    Args:
+        loaded: Dataset from the library. In a stream, which has no row numbers, such an entry is an error.
+        name: Name of the dataset, for messages.
+
+    Raises:
+        UserError: The rest of the dataset cannot be read.
+    """
     rows, number = iter(loaded), 0
     while True:
         try:
@@ -114,6 +137,7 @@ def _converted(loaded: Iterable[Mapping[str, Any]], name: str) -> Iterator[RowOr
             if not isinstance(loaded, datasets.Dataset):
                 raise UserError(f"{name}:{number}: not UTF-8") from error
             yield NOT_UTF8
+            # Go on after the bad row.
             rows = iter(loaded.select(range(number + 1, len(loaded))))
         except (OSError, ValueError, pa.ArrowException) as error:
             reason = " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,7 @@
-"""What every reader is: rows of named splits, and what a user says of where they lie."""
+"""Base classes of readers, and the location of a dataset.
+
+A reader yields the rows of named splits.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from seq2seq.data.readers.rows import FORMATS
 from seq2seq.data.records import Row
 from seq2seq.errors import UserError
 
+# Names that datasets use for the splits; the first one is ours.
 ALIASES = {
     "train": ("train", "training"),
     "valid": ("valid", "validation", "val", "dev"),
@@ -24,29 +28,35 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class DataLocation:
-    """What the user says of where to read: a folder (of a local copy) or one table, and two languages or columns."""
+    """Location of a dataset and names of its two sides, as the user gives them."""
 
-    path: Path | None
-    source: str
-    target: str
+    path: Path | None  # folder of the dataset or of a local copy, or a table; None = the reader needs no files
+    source: str  # language or column of the source; a|b = the first of several columns that exists
+    target: str  # language or column of the target, likewise
 
     @property
     def folder(self) -> Path:
-        """``path``, which has to be there."""
+        """``path`` as an existing folder.
+
+        Raises:
+            UserError: There is no such folder.
+        """
         if self.path is None:
-            raise UserError("this dataset is read from a folder: say data.path=DIR (of tables also data.path=FILE)")
+            raise UserError(
+                "data.path=null: this dataset is read from a folder; set data.path=DIR (or data.path=FILE for a table)"
+            )
         if not self.path.is_dir():
             missing = f"no such {'file' if self.path.suffix[1:] in FORMATS else 'folder'}"
-            there = "a file, and this dataset is read from a folder" if self.path.is_file() else missing
-            raise UserError(f"{self.path}: {there} (data.path)")
+            problem = "it is a file, but this dataset is read from a folder" if self.path.is_file() else missing
+            raise UserError(f"{self.path}: {problem} (data.path)")
         return self.path
 
     @property
     def table(self) -> Path | None:
-        """``path``, where it is a table by itself.
+        """``path`` if it is a table, else None.
 
         Raises:
-            UserError: it is a file of another kind.
+            UserError: ``path`` is a file of another kind.
         """
         if self.path is None or not self.path.is_file():
             return None
@@ -56,56 +66,96 @@ class DataLocation:
 
     @property
     def root(self) -> Path:
-        """Where paths in a table start from."""
+        """Folder to which relative paths in a table belong."""
         return self.folder if self.table is None else self.table.parent
 
 
 def canonical(split: str) -> str:
-    """``valid`` for ``val``, ``validation`` and ``dev``, and so on; other names stay."""
+    """Return our name of a split: ``valid`` for ``val``, ``validation`` or ``dev``; an unknown name stays as it is.
+
+    Args:
+        split: Name of a split in a dataset.
+    """
     return next((name for name, names in ALIASES.items() if split in names), split)
 
 
 class Reader(ABC):
-    """Rows of named splits."""
+    """Reader of the rows of named splits."""
 
     @abstractmethod
     def splits(self, at: DataLocation) -> list[str]:
-        """The names of the splits that there are."""
+        """Return the names of the existing splits.
+
+        Args:
+            at: Location of the dataset.
+        """
 
     @abstractmethod
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
-        """The rows of the split of that very name; ``streaming`` downloads as it goes."""
+        """Yield the rows of a split, in a fixed order.
+
+        Args:
+            split: The dataset's own name of the split (``find``).
+            at: Location of the dataset.
+            streaming: Download the rows while they are read, if the reader downloads at all.
+        """
 
     @abstractmethod
     def fingerprint(self, split: str, at: DataLocation) -> str:
-        """Another one when the rows may be others."""
+        """Return a text that changes if the rows of a split may have changed.
+
+        Args:
+            split: The dataset's own name of the split (``find``).
+            at: Location of the dataset.
+        """
 
     def files(self, split: str, at: DataLocation) -> str:
-        """What a split of that name would be read from."""
+        """Return the files that a split is read from, for messages. The split need not exist.
+
+        Args:
+            split: Name of the split.
+            at: Location of the dataset.
+        """
         return f"split {split}"
 
     def unread(self, at: DataLocation) -> dict[str, str]:
-        """Options of ``data`` that change nothing where the records come from ``at``, each with the reason."""
+        """Return the options of ``data`` that have no effect at a location, each with the reason.
+
+        Args:
+            at: Location of the dataset.
+        """
         return {}
 
     def find(self, split: str, at: DataLocation) -> str:
-        """This dataset's name for ``split``: that name itself, or an alias of it."""
-        there = self.splits(at)
+        """Return the dataset's own name of a split: the name itself, or an alias of it.
+
+        Args:
+            split: Name of the split.
+            at: Location of the dataset.
+
+        Raises:
+            UserError: There is no such split.
+        """
+        # Try the name itself, then its aliases.
+        existing = self.splits(at)
         for name in (split, *ALIASES.get(canonical(split), ())):
-            if name in there:
+            if name in existing:
                 return name
         raise UserError(
-            f"there is no {self.files(split, at)}, only the splits: {', '.join(there) or 'none'} "
+            f"{self.files(split, at)} does not exist; the splits are: {', '.join(existing) or 'none'} "
             f"(data.path={at.path or 'null'} data.source={at.source} data.target={at.target})"
         )
 
 
 @dataclass(frozen=True)
 class Tabular(Reader):
-    """Records that are rows of a table.
+    """Reader of records that are the rows of a table.
 
-    ``column`` names the column of a language, which stands for ``{}``. ``a|b`` is whichever column there is, ``a|``
-    one that need not be there. ``references`` and ``language`` as for ``Columns``.
+    Args:
+        column: Name of the column of a side; ``{}`` stands for the side's language. ``a|b`` is the first of two columns
+            that exists, ``a|`` is a column that may be absent.
+        references: Columns of further correct targets (see ``Columns``).
+        language: Language by whose rules a source is split into sentences (see ``Columns``).
     """
 
     column: str = field(default="{}", kw_only=True)
@@ -113,19 +163,23 @@ class Tabular(Reader):
     language: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Check that the language is a known one."""
+        """Check the language and the type of ``references``."""
         if self.language is not None:
             sentences.check(self.language)
         if isinstance(self.references, str):
             raise UserError(f"references={self.references} must be a list: [{self.references}]")
 
     def columns(self, at: DataLocation) -> Columns:
-        """Where in a row to look."""
+        """Return the columns of the sides and of the references.
+
+        Args:
+            at: Location of the dataset.
+        """
         return columns_at(at, self.column, self.references, self.language)
 
     @property
     def options(self) -> str:
-        """What the rows depend on beside the table's content."""
+        """Values that the rows depend on, in addition to the content of the table."""
         splitter = f"{self.language} {version('sentencex')}" if self.language else ""
         return f"{self.column} {list(self.references)} {splitter}"
 
@@ -133,17 +187,36 @@ class Tabular(Reader):
 def columns_at(
     at: DataLocation, column: str = "{}", references: Sequence[str] = (), language: str | None = None
 ) -> Columns:
-    """Where in a row to look, by the options of a ``Tabular`` reader."""
+    """Return the columns of the sides and of the references, by the options of a ``Tabular`` reader.
+
+    Args:
+        at: Location of the dataset, with the names of its sides.
+        column: Name of the column of a side; ``{}`` stands for the side's language.
+        references: Columns of further correct targets.
+        language: Language by whose rules a source is split into sentences.
+
+    Raises:
+        UserError: The language has no rules.
+    """
     if language is not None:
         sentences.check(language)
+    # Put the name of each side into the name of its column.
     source, target = ([column.replace("{}", name) for name in names.split("|")] for names in (at.source, at.target))
     return Columns(source, target, [names.split("|") for names in references], language)
 
 
 def digest(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of the names and the content of ``files``: a name's suffix says how the content is read."""
+    """Return the SHA-256 of the names and contents of files.
+
+    Args:
+        files: Files in a fixed order.
+
+    Raises:
+        UserError: A file cannot be read.
+    """
     total = hashlib.sha256()
     for path in files:
+        # The suffix of the name tells how the content is read.
         total.update(f"{path.name}\n".encode(errors="surrogateescape"))
         try:
             with path.open("rb") as file:

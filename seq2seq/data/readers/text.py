@@ -1,4 +1,4 @@
-"""The reader of parallel text: a file a language, a sentence a line."""
+"""Reader of parallel text: one file for each language, one sentence in each line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+from typing_extensions import override
+
 from seq2seq.data.readers.reader import DataLocation, Reader, digest
 from seq2seq.data.records import Record, Row
 from seq2seq.files.text import open_lines, without_end
@@ -14,15 +16,18 @@ from seq2seq.files.text import open_lines, without_end
 
 @dataclass(frozen=True)
 class ParallelTextReader(Reader):
-    """A folder of ``SPLIT.LANGUAGE`` files: line i of one is the translation of line i of the other."""
+    """Reader of a folder of ``SPLIT.LANGUAGE`` files; line i of one file is the translation of line i of the other.
 
+    A split exists if it has a file in both languages.
+    """
+
+    @override
     def splits(self, at: DataLocation) -> list[str]:
-        """Those with a file of both languages."""
         source, target = ({f.stem for f in at.folder.glob(f"*.{lang}")} for lang in (at.source, at.target))
         return sorted(source & target)
 
+    @override
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
-        """Yield a row for each line of the two files."""
         source, target = self._files(split, at)
         for number, (left, right) in enumerate(zip_longest(_lines(source), _lines(target)), 1):
             first, second = f"{source.name}:{number}", f"{target.name}:{number}"
@@ -31,22 +36,24 @@ class ParallelTextReader(Reader):
             elif isinstance(left, bytes) or isinstance(right, bytes):
                 yield Row(first if isinstance(left, bytes) else second, problem="not UTF-8")
             else:
+                # If only the target is empty, the target's line is the place of the problem.
                 yield Row(second if left.strip() and not right.strip() else first, Record(source=left, target=right))
 
+    @override
     def fingerprint(self, split: str, at: DataLocation) -> str:
-        """Return a digest of the files' content."""
         return digest(self._files(split, at))
 
+    @override
     def files(self, split: str, at: DataLocation) -> str:
-        """Return the paths of both files."""
         return " with ".join(map(str, self._files(split, at)))
 
     def _files(self, split: str, at: DataLocation) -> list[Path]:
+        """Return the source file and the target file of a split."""
         return [at.folder / f"{split}.{language}" for language in (at.source, at.target)]
 
 
 def _lines(path: Path) -> Iterator[str | bytes]:
-    """Yield lines without their ends; bytes where a line is not UTF-8."""
+    """Yield lines without their ends; a line that is not UTF-8 stays bytes."""
     with open_lines(path) as lines:
         for raw in lines:
             line = without_end(raw)

@@ -1,1 +1,1 @@
-"""Data that the package brings along, generated, with gold attention."""
+"""Generated datasets with gold attention, which need no files."""

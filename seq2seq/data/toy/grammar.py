@@ -1,13 +1,13 @@
-"""A synchronous grammar: each phrase is built in both languages at once, and each target word knows its source words.
+"""Synchronous grammar: it builds each phrase in both languages at once, and each target word knows its source words.
 
-What the target language does otherwise than English:
+The target language differs from English in these points:
 
-- nouns have a gender; articles, adjectives and relative pronouns agree with it, and with number;
-- adjectives follow the noun, nearest first; a possessor follows, after ``de``;
-- definite people and animals as objects are marked by ``ak``; plurals without an article take one;
-- the past is an auxiliary and a participle, which closes the clause; separable verbs leave a particle at the end too;
-- verbs close subordinate clauses, the finite one last; subject pronouns are dropped;
-- several English words may be one (``looks for``, ``fire engine``).
+- Nouns have a gender. Articles, adjectives and relative pronouns agree with gender and number.
+- Adjectives follow the noun, in reverse order. A possessor follows too, after ``de``.
+- ``ak`` marks objects that are definite people or animals. Plurals without an article get one.
+- The past is an auxiliary and a participle that ends the clause. Separable verbs also leave a particle at the end.
+- Verbs end subordinate clauses, with the finite verb last. Subject pronouns are dropped.
+- Several English words may be one word (``looks for``, ``fire engine``).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TypeVar
 from seq2seq.data.records import Record
 from seq2seq.data.toy.lexicon import Lexeme, Lexicon
 
+# Words and endings of the target language.
 ENDINGS = (("o", "oi"), ("a", "ai"))  # [gender][plural] of nouns and adjectives
 THE, A = (("le", "los"), ("la", "las")), (("un", "uns"), ("una", "unas"))
 RELATIVE = {"subject": (("kio", "kioi"), ("kia", "kiai")), "object": (("kiom", "kioim"), ("kiam", "kiaim"))}
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class GrammarWord:
-    """A word; one of the target with the source words that it stands for, and those it may also be linked to."""
+    """Word of a sentence. A target word has its source words (sure links), and those that it may be linked to."""
 
     text: str
     of: tuple[GrammarWord, ...] = ()
@@ -42,16 +43,16 @@ class GrammarWord:
 
 @dataclass(frozen=True)
 class Phrase:
-    """The same said in both languages; of a noun phrase also what others agree with."""
+    """Phrase in both languages. A noun phrase also has the number and gender with which other words agree."""
 
     source: list[GrammarWord]
     target: list[GrammarWord]
     plural: bool = False
     gender: int = 0
-    dropped: tuple[GrammarWord, ...] = ()  # a source subject that the target leaves to the verb's ending
+    dropped: tuple[GrammarWord, ...] = ()  # source subject that is only the ending of the target's verb
 
     def record(self) -> Record:
-        """The text of both sides, with the links between them."""
+        """Return the texts of both sides, with their links."""
         place = {word: i for i, word in enumerate(self.source)}
         links = {
             name: [[place[s], j] for j, word in enumerate(self.target) for s in getattr(word, name)]
@@ -62,36 +63,42 @@ class Phrase:
 
 
 class Grammar:
-    """Draws sentences from ``random``."""
+    """Generator of random sentences.
+
+    Args:
+        random: Generator of random numbers.
+    """
 
     def __init__(self, random: Random) -> None:
         self.random, self.lexicon = random, Lexicon()
 
     def sentence(self) -> Phrase:
-        """A statement with its full stop."""
+        """Return a statement with its full stop."""
+        # Draw the kind of the sentence by weight.
         kinds = {self._simple: 5, self._reported: 2, self._adverbial: 2, self._relative: 3}
-        said = self._draw(kinds)()
+        statement = self._draw(kinds)()
         stop = GrammarWord(".")
-        return Phrase([*said.source, stop], [*said.target, GrammarWord(".", (stop,))])
+        return Phrase([*statement.source, stop], [*statement.target, GrammarWord(".", (stop,))])
 
     def _simple(self) -> Phrase:
+        """Return a main clause."""
         return self._clause(self._subject())
 
     def _reported(self) -> Phrase:
-        """... says that ..."""
+        """Return a sentence with reported speech: ... says that ..."""
         verb = self.random.choice(self.lexicon.saying)
         main = self._clause(self._subject(), verb, bare=True)
         return _join(main, _word("that", THAT), self._clause(self._subject(), subordinate=True))
 
     def _adverbial(self) -> Phrase:
-        """... because ..., or the other way round."""
+        """Return a sentence with an adverbial clause (... because ...), which may come first."""
         conjunction = self._plain(self.lexicon.conjunctions)
         aside = _join(conjunction, self._clause(self._subject(), subordinate=True, bare=self._chance(0.5)))
         main = self._clause(self._subject(), bare=self._chance(0.5))
         return _join(aside, main) if self._chance(0.4) else _join(main, aside)
 
     def _relative(self) -> Phrase:
-        """A relative clause on the subject, or on the object of a clause that ends with it."""
+        """Return a clause with a relative clause on its subject, or on an object at its end."""
         if self._chance(0.5):
             return self._clause(self._noun_phrase(self._who(), relative=True), bare=True)
         verb, thing = self.random.choice(self.lexicon.transitive), self._noun_phrase(self._what(), True, relative=True)
@@ -107,7 +114,17 @@ class Grammar:
         bare: bool = False,
         before: Phrase | None = None,
     ) -> Phrase:
-        """Subject and predicate; ``bare`` without a place, ``before`` what opens it (the object's relative pronoun)."""
+        """Return a clause of a subject and a predicate.
+
+        Args:
+            subject: Subject of the clause.
+            verb: Verb; None = draw a verb and its object.
+            thing: Object of the verb.
+            subordinate: Put the verbs of the target at the end.
+            bare: Leave out the place.
+            before: Phrase that opens the clause (the relative pronoun that is the object).
+        """
+        # Draw the verb with its object, tense, negation, adverb and place.
         if verb is None:
             verb = self.random.choice(self.lexicon.transitive if self._chance(0.6) else self.lexicon.intransitive)
             thing = self._noun_phrase(self._what(), True) if verb in self.lexicon.transitive else None
@@ -118,21 +135,24 @@ class Grammar:
             place = _join(self._plain(self.lexicon.prepositions), self._noun_phrase(self.lexicon.places, simple=True))
         rest = _join(*filter(None, [thing]), place)
 
+        # Build the English clause.
         form = 0 if negated or (subject.plural and not past) else 2 if past else 1
-        said = tuple(map(GrammarWord, verb.forms[form]))
+        verb_words = tuple(map(GrammarWord, verb.forms[form]))
         do = (GrammarWord("did" if past else "do" if subject.plural else "does"), GrammarWord("not")) if negated else ()
-        source = [*subject.source, *do, *adverb.source, *said, *rest.source]
+        source = [*subject.source, *do, *adverb.source, *verb_words, *rest.source]
 
-        whole = said if verb.particle is None or len(said) == 1 else said[:1]  # "wakes up": each word has its own
-        particle = [GrammarWord(verb.particle, said[len(said) - 1 :])] if verb.particle else []
+        # Build the verbs of the target language. In "wakes up" each word has its own counterpart.
+        whole = verb_words if verb.particle is None or len(verb_words) == 1 else verb_words[:1]
+        particle = [GrammarWord(verb.particle, verb_words[len(verb_words) - 1 :])] if verb.particle else []
         if past:
-            bearer = do[:1] or said[:1]  # of the tense
-            finite = GrammarWord(AUXILIARY[subject.plural], bearer, said[:1] * bool(do) + subject.dropped)
+            bearer = do[:1] or verb_words[:1]  # the word that shows the tense
+            finite = GrammarWord(AUXILIARY[subject.plural], bearer, verb_words[:1] * bool(do) + subject.dropped)
             last = [*particle, GrammarWord(verb.stem + PARTICIPLE, whole)]
         else:
             finite = GrammarWord(verb.stem + PRESENT[subject.plural], whole, do[:1] + subject.dropped)
             last = particle
         verbs = [*([GrammarWord(NOT, do[1:])] if do else []), finite]
+        # Put the words of the target in order.
         if subordinate:
             target = [*subject.target, *adverb.target, *rest.target, *last, *verbs]
         else:
@@ -140,6 +160,7 @@ class Grammar:
         return _join(*filter(None, [before]), Phrase(source, target))
 
     def _subject(self) -> Phrase:
+        """Return a subject, sometimes a pronoun."""
         if self._chance(0.12):
             plural = self._chance(0.4)
             word = GrammarWord(self.random.choice(PRONOUNS[plural]))
@@ -149,7 +170,15 @@ class Grammar:
     def _noun_phrase(
         self, nouns: Sequence[Lexeme], is_object: bool = False, *, simple: bool = False, relative: bool = False
     ) -> Phrase:
-        """Determiner, adjectives, noun; sometimes a possessor. ``simple`` has neither possessor nor many adjectives."""
+        """Return a noun phrase: determiner, adjectives, noun, and sometimes a possessor.
+
+        Args:
+            nouns: Nouns from which one is drawn.
+            is_object: Mark the phrase as an object where the target language does so.
+            simple: Use neither adjectives nor a possessor.
+            relative: Add a relative clause.
+        """
+        # Draw the noun and its adjectives.
         noun, plural = self.random.choice(nouns), self._chance(0.35)
         head = tuple(map(GrammarWord, noun.forms[plural]))
         ending = ENDINGS[noun.gender][plural]
@@ -160,6 +189,7 @@ class Grammar:
             GrammarWord(noun.stem + ending, head),
             *(GrammarWord(a.stem + ending, (word,)) for a, word in zip(adjectives[::-1], english[::-1], strict=True)),
         ]
+        # Draw the determiner, and build it in both languages.
         kind = self._draw(
             {"the": 6, "a": 3, "numeral": 1 if plural else 0, "possessor": 0 if simple or relative else 1}
         )
@@ -177,6 +207,7 @@ class Grammar:
         else:
             before = [GrammarWord("the" if kind == "the" else "an" if named[0].text[0] in "aeiou" else "a")]
             determiner = GrammarWord((THE if kind == "the" else A)[noun.gender][plural], tuple(before), head)
+        # Put the phrase together, with the mark of an object.
         source = [*before, *named]
         marked = is_object and noun.animate and kind in ("the", "possessor")
         mark_word = [GrammarWord(OBJECT_MARK, maybe=(*before[-1:], *head))] if marked else []
@@ -184,11 +215,13 @@ class Grammar:
         return self._with_relative_clause(phrase, noun) if relative else phrase
 
     def _with_relative_clause(self, phrase: Phrase, noun: Lexeme) -> Phrase:
-        """Who sees the dog; whom the dog sees."""
+        """Add a relative clause whose pronoun is its subject (who sees the dog) or its object (whom the dog sees)."""
+        # Choose the pronoun.
         role = "subject" if noun.animate and self._chance(0.6) else "object"
         pronoun = GrammarWord("who" if noun in self.lexicon.people else "which")
         form = GrammarWord(RELATIVE[role][phrase.gender][phrase.plural], (pronoun,))
         opening = Phrase([pronoun], [form], phrase.plural, phrase.gender)
+        # Build the clause.
         if role == "subject":
             clause = self._clause(opening, subordinate=True, bare=self._chance(0.7))
         else:
@@ -197,28 +230,35 @@ class Grammar:
         return Phrase([*phrase.source, *clause.source], [*phrase.target, *clause.target], phrase.plural, phrase.gender)
 
     def _plain(self, lexemes: Sequence[Lexeme]) -> Phrase:
+        """Return a random lexeme that does not change, as a phrase."""
         lexeme = self.random.choice(lexemes)
         return _word(lexeme.forms[0][0], lexeme.stem)
 
     def _who(self) -> Sequence[Lexeme]:
+        """Return the nouns of people or animals, at random."""
         return self.lexicon.people if self._chance(0.65) else self.lexicon.animals
 
     def _what(self) -> Sequence[Lexeme]:
+        """Return the nouns of things, people or animals, at random."""
         return self.lexicon.things if self._chance(0.6) else self._who()
 
     def _chance(self, probability: float) -> bool:
+        """Return True with a probability."""
         return self.random.random() < probability
 
     def _draw(self, weights: dict[T, int]) -> T:
+        """Return a random key of a dictionary {value: weight}."""
         return self.random.choices(list(weights), list(weights.values()))[0]
 
 
 def _word(source: str, target: str) -> Phrase:
+    """Return a phrase of one word on each side."""
     word = GrammarWord(source)
     return Phrase([word], [GrammarWord(target, (word,))])
 
 
 def _join(*phrases: Phrase) -> Phrase:
+    """Return one phrase after the other, on both sides."""
     return Phrase(
         list(chain.from_iterable(p.source for p in phrases)), list(chain.from_iterable(p.target for p in phrases))
     )

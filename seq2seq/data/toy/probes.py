@@ -1,6 +1,6 @@
-"""Probes: small transductions whose right alignment is known, each of which asks one thing of attention.
+"""Probes: small transductions with known alignments, each of which tests one ability of attention.
 
-Trained at some lengths, tested at longer ones: what a mechanism has learnt by position it cannot use there.
+Train has shorter sources than test. A mechanism that has learnt positions cannot use them at the longer lengths.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from random import Random
 from string import ascii_lowercase
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data.records import Record
 from seq2seq.data.toy.generated import Generated
 from seq2seq.errors import UserError
 
 FUNCTION_WORDS = ("la", "de", "en")
-EVERY = 4  # one symbol of so many is announced by a function word
+EVERY = 4  # one of so many symbols follows a function word
 MARK = "!"
-PATIENCE = 1000  # repeated sentences in a row, after which there are no others
+PATIENCE = 1000  # repeated sources in a row, after which we assume that there are no others
 
 
 class SourceTarget(NamedTuple):
-    """A target word with the places of the source words that it stands for, and those it may also be linked to."""
+    """Target word with the places of its source words: sure links (``of``) and possible links (``maybe``)."""
 
     word: str
     of: tuple[int, ...] = ()
@@ -34,10 +36,14 @@ class SourceTarget(NamedTuple):
 
 @dataclass(frozen=True)
 class Probe(Generated):
-    """Sources drawn at random, no two alike, and the one right answer to each.
+    """Random sources, all different, each with its only correct target.
 
-    ``lengths`` are the least and most source words of train and valid, ``test_lengths`` those of test; each length is
-    drawn as often. ``symbols`` is the size of the vocabulary.
+    Args:
+        train, valid, test: Number of records of the split.
+        lengths: Least and most source words in train and valid; all lengths are equally probable.
+        test_lengths: Least and most source words in test.
+        symbols: Size of the vocabulary.
+        seed: Seed of the sources.
     """
 
     train: Count = 4000
@@ -49,36 +55,48 @@ class Probe(Generated):
     seed: int = 1
 
     def __post_init__(self) -> None:
-        """Check that the sizes are in range."""
+        """Check the ranges of the options."""
         for option in ("lengths", "test_lengths"):
-            said = list(getattr(self, option))
-            if len(said) != 2 or not self._shortest <= said[0] <= said[1]:
-                raise UserError(f"{option}={said} must be [least, most], least at least {self._shortest}")
+            bounds = list(getattr(self, option))
+            if len(bounds) != 2 or not self._shortest <= bounds[0] <= bounds[1]:
+                raise UserError(f"{option}={bounds} must be [least, most], and least must be at least {self._shortest}")
         if self.symbols < 2:
             raise UserError(f"symbols={self.symbols} must be at least 2")
 
     @property
     def _shortest(self) -> int:
+        """Smallest possible number of source words."""
         return 1
 
     @abstractmethod
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """Return the target of ``source``."""
+        """Return the target words of a source, with their links.
+
+        Args:
+            source: Source words.
+        """
 
     def draw(self, random: Random, length: int) -> list[str]:
-        """Draw a source of ``length`` words."""
+        """Return a random source.
+
+        Args:
+            random: Generator of random numbers.
+            length: Number of source words.
+        """
         return random.choices(self.words, k=length)
 
     @cached_property
     def words(self) -> list[str]:
-        """The symbols: a, b, ..., z, a1, b1, ..."""
+        """Symbols of the sources: a, b, ..., z, a1, b1, ..."""
         return [ascii_lowercase[n % 26] + (str(n // 26) if n >= 26 else "") for n in range(self.symbols)]
 
+    @override
     def generate(self) -> dict[str, list[Record]]:
-        """Drawn one after another, no source twice."""
         random, seen = Random(self.seed), set[str]()
 
-        def some(option: str, count: int) -> Iterator[Record]:
+        def records_of(option: str, count: int) -> Iterator[Record]:
+            """Yield records with new sources whose lengths lie within the bounds of an option."""
+            # Count the repeated sources in a row.
             misses, (least, most) = 0, getattr(self, option)
             while count:
                 source = self.draw(random, random.randint(least, most))
@@ -86,60 +104,72 @@ class Probe(Generated):
                     misses += 1
                     if misses == PATIENCE:
                         raise UserError(
-                            f"there are not enough different sources of {option}={[least, most]}: "
-                            "ask for fewer, longer ones or more symbols"
+                            f"{option}={[least, most]} does not allow enough different sources; "
+                            "set fewer records, longer sources or more symbols"
                         )
                     continue
                 seen.add(text)
                 misses, count = 0, count - 1
                 yield _record(text, self.answer(source))
 
+        # All splits share `seen`, so that no source is in two of them.
         sizes = {"train": ("lengths", self.train), "valid": ("lengths", self.valid)}
         sizes["test"] = ("test_lengths", self.test)
-        return {split: list(some(*size)) for split, size in sizes.items()}
+        return {split: list(records_of(*size)) for split, size in sizes.items()}
 
 
 class Copy(Probe):
-    """y_j = x_j. Symbols repeat, so that content alone cannot say which of them comes next; the place can."""
+    """Copying: y_j = x_j.
 
+    Symbols repeat, so that the content does not tell which of them is next, but the position does.
+    """
+
+    @override
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """Return the source itself."""
         return [SourceTarget(word, (i,)) for i, word in enumerate(source)]
 
 
 class Reverse(Probe):
-    """y_j = x_{S-1-j}. Where to look depends on the length, and moves backwards."""
+    """Reversal: y_j = x_{S-1-j}.
 
+    The position to attend to depends on the length, and moves backwards.
+    """
+
+    @override
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """Return the source in reverse."""
         return [SourceTarget(source[i], (i,)) for i in reversed(range(len(source)))]
 
 
 @dataclass(frozen=True)
 class Sort(Probe):
-    """The source's numbers in rising order, equal ones in the source's order (the others of them are possible links).
+    """Sorting: the source's numbers in ascending order; equal numbers keep their order.
 
-    Where to look is told by content alone.
+    Only the content tells where to attend. A target number has possible links to all other equal numbers of the source.
     """
 
     symbols: Count = 10
 
     @cached_property
+    @override
     def words(self) -> list[str]:
-        """Return the numbers from 0 on."""
+        """Numbers from 0 on."""
         return list(map(str, range(self.symbols)))
 
+    @override
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """Return the numbers in order; equal ones keep theirs."""
+        # Collect the places of equal numbers.
         ties = {word: tuple(i for i, other in enumerate(source) if other == word) for word in source}
+        # Sort the places; the sort is stable.
         order = sorted(range(len(source)), key=lambda i: int(source[i]))
         return [SourceTarget(source[i], (i,), tuple(k for k in ties[source[i]] if k != i)) for i in order]
 
 
 @dataclass(frozen=True)
 class Insert(Probe):
-    """A long monotone transduction: each symbol becomes its capital, and one symbol of four is announced by a function
-    word of its own, which falls between its neighbours (possible links to both). T is about 5/4 S.
+    """Long monotone transduction: symbols become capital letters, and one of four gets a function word before it.
+
+    The symbol decides which function word it is. The function word has possible links to the symbol and to the symbol
+    before. T is about 5/4 S.
     """
 
     train: Count = 3000
@@ -147,23 +177,32 @@ class Insert(Probe):
     lengths: Sequence[int] = (10, 30)
     test_lengths: Sequence[int] = (31, 60)
 
+    @override
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """Capitals in the source's order, function words between them."""
-        said = []
+        target = []
         for i, word in enumerate(source):
             group, rest = divmod(self.words.index(word), EVERY)
+            # Put a function word before the last symbol of each group of four.
             if rest == EVERY - 1:
                 around = (i - 1, i) if i else (i,)
-                said.append(SourceTarget(FUNCTION_WORDS[group % len(FUNCTION_WORDS)], maybe=around))
-            said.append(SourceTarget(word.upper(), (i,)))
-        return said
+                target.append(SourceTarget(FUNCTION_WORDS[group % len(FUNCTION_WORDS)], maybe=around))
+            target.append(SourceTarget(word.upper(), (i,)))
+        return target
 
 
 @dataclass(frozen=True)
 class Needle(Probe):
-    """Retrieval: somewhere in a long source stands a mark, and the ``value`` words after it are the answer.
+    """Retrieval: the target is the ``value`` words that follow a mark, which stands anywhere in a long source.
 
-    All other words are drawn from the same symbols: nothing but the mark tells the needle from the hay.
+    All other words are random symbols, so that only the mark tells where the value is.
+
+    Args:
+        train, valid, test: Number of records of the split.
+        lengths: Least and most source words in train and valid.
+        test_lengths: Least and most source words in test.
+        symbols: Size of the vocabulary.
+        seed: Seed of the sources.
+        value: Number of words after the mark.
     """
 
     train: Count = 3000
@@ -173,28 +212,31 @@ class Needle(Probe):
     value: int = 4
 
     def __post_init__(self) -> None:
-        """Check that the sizes are in range."""
+        """Check the ranges of the options."""
         if self.value < 1:
             raise UserError(f"value={self.value} must be at least 1")
         super().__post_init__()
 
     @property
+    @override
     def _shortest(self) -> int:
         return 1 + self.value
 
+    @override
     def draw(self, random: Random, length: int) -> list[str]:
-        """Hay with one mark in it, the value after it."""
-        hay = random.choices(self.words, k=length)
-        hay[random.randrange(length - self.value)] = MARK
-        return hay
+        source = random.choices(self.words, k=length)
+        # Put the mark where the value fits after it.
+        source[random.randrange(length - self.value)] = MARK
+        return source
 
+    @override
     def answer(self, source: Sequence[str]) -> list[SourceTarget]:
-        """Return the words that follow the mark."""
         first = source.index(MARK) + 1
         return [SourceTarget(source[i], (i,)) for i in range(first, first + self.value)]
 
 
 def _record(source: str, target: Sequence[SourceTarget]) -> Record:
-    sure = sorted([i, j] for j, said in enumerate(target) for i in said.of)
-    possible = sorted([i, j] for j, said in enumerate(target) for i in said.maybe)
-    return Record(source=source, target=" ".join(said.word for said in target), alignment=sure, possible=possible)
+    """Return the record of a source and its target words."""
+    sure = sorted([i, j] for j, word in enumerate(target) for i in word.of)
+    possible = sorted([i, j] for j, word in enumerate(target) for i in word.maybe)
+    return Record(source=source, target=" ".join(word.word for word in target), alignment=sure, possible=possible)

@@ -1,21 +1,23 @@
-"""What the toy reports are made of: kinds of news, each with ways to tell it and the summary of what was told.
+"""Parts of the toy reports: kinds of news, each with several wordings and the summaries of these.
 
-A ``{slot}`` is drawn from ``SLOTS`` or is a fresh name. In ``SLOTS`` an underscore joins the words of one entry, and
-after a colon stands the word for it in a summary: ``ran_into:hits``.
+A ``{slot}`` stands for an entry of ``SLOTS`` or for a new name. In ``SLOTS`` an underscore joins the words of one
+entry, and a colon precedes the word that stands for it in a summary: ``ran_into:hits``.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-Telling = tuple[str, str]  # a sentence and its summary
+Telling = tuple[str, str]  # sentence and its summary
 
 
 class Kind(NamedTuple):
-    """A kind of news.
+    """Kind of news, with templates of its sentences.
 
-    ``events`` happened ``{when}``; said of ``{then}`` they are no news. ``detail`` goes into the summary too, where a
-    report has it; ``aside`` is built like it, of something else.
+    Attributes:
+        events: Wordings of the event. With ``{when}`` the event is news; with ``{then}`` instead, it is long past.
+        detail: Sentence that belongs to the summary too, if a report has it.
+        aside: Sentence that is similar to ``detail`` but does not belong to the summary.
     """
 
     events: tuple[Telling, ...]
@@ -110,6 +112,7 @@ KINDS = (
     ),
 )
 
+# Sentences that belong to no summary.
 FILLERS = (
     "{person} , a {job} from {place} , was {mood} .",
     "{person} had no comment .",
@@ -121,6 +124,7 @@ FILLERS = (
     "nobody from {company} came .",
 )
 
+# Entries of each slot.
 SLOTS = {
     name: entries.split()
     for name, entries in {
@@ -155,5 +159,7 @@ refused_to_build:blocks declined_to_build:blocks""",
     }.items()
 }
 
+# Endings of the new names of each slot.
 NAMES = {"place": ("burg", "dale", "wick", "ton"), "company": ("ex", "or"), "winner": ("s",), "loser": ("s",)}
+# Words of summaries that are not copied from one place.
 FUNCTION_WORDS = (".", "as", "by", "for", "in", "to")

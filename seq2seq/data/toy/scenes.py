@@ -1,6 +1,6 @@
-"""Drawn scenes: objects of some shape, colour, size and texture, what is true to say of them, and where they stand.
+"""Drawn scenes: objects with shape, colour, size, texture and position, and the captions that are true of them.
 
-Lengths are shares of the image's side; boxes are (left, top, right, bottom).
+Lengths are shares of the image's side. Boxes are (left, top, right, bottom).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from seq2seq.errors import UserError
 
+# Attributes of objects and their values.
 SHAPES = ("circle", "square", "triangle", "cross", "star")
 COLOURS = {
     "red": (214, 39, 40),
@@ -26,14 +27,14 @@ COLOURS = {
     "orange": (255, 127, 14),
 }
 TEXTURES = ("plain", "striped", "dotted")
-MARKS = (25, 25, 25)  # stripes and dots
+MARKS = (25, 25, 25)  # colour of stripes and dots
 SIZES = {"small": 0.13, "big": 0.2}
-"""Half of an object's side."""
+"""Half of an object's side, by the name of its size."""
 ATTRIBUTES = {"size": tuple(SIZES), "texture": TEXTURES, "colour": tuple(COLOURS), "shape": SHAPES}
 NOVEL = tuple(ATTRIBUTES)
-"""Attributes of which some combinations are held out, if nothing else is said: any three of them are seen together."""
-TRIES = 10_000  # draws of what to hold out
-SUPERSAMPLING = 4  # drawn larger and reduced: smooth edges
+"""Default attributes of which some combinations are held out; all combinations of three of them stay in train."""
+TRIES = 10_000  # largest number of attempts to choose what to hold out
+SUPERSAMPLING = 4  # images are drawn so many times larger and then reduced, for smooth edges
 
 Point = tuple[float, float]
 Combination = tuple[str, ...]
@@ -42,7 +43,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Thing:
-    """An object in a scene, around (x, y)."""
+    """Object of a scene, with its centre at (x, y)."""
 
     shape: str
     colour: str
@@ -53,45 +54,51 @@ class Thing:
 
     @property
     def words(self) -> list[str]:
-        """What it is called, a plain texture being left out."""
+        """Words of a caption for the object; a plain texture is left out."""
         return [self.size, *([] if self.texture == "plain" else [self.texture]), self.colour, self.shape]
 
     @property
     def box(self) -> Box:
-        """Return the box that the object covers."""
+        """Box that the object covers."""
         reach = SIZES[self.size]
         return self.x - reach, self.y - reach, self.x + reach, self.y + reach
 
     @property
     def kind(self) -> tuple[str, str]:
-        """What tells it from the others of its scene."""
+        """Attributes that identify the object in its scene."""
         return self.colour, self.shape
 
     def combined(self, attributes: Sequence[str]) -> Combination:
-        """Its values of these attributes, which training may never have shown together."""
+        """Return the object's combination of some attributes.
+
+        Args:
+            attributes: Names of the attributes.
+        """
         return tuple(str(getattr(self, attribute)) for attribute in attributes)
 
 
 Said = list[tuple[str, Thing | None]]
-"""A caption: each word with the object that it names."""
+"""Caption: each word with the object that it names."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects that don't overlap, on a ground of some brightness."""
+    """Objects that do not overlap, on a grey background."""
 
     things: tuple[Thing, ...]
-    ground: int
+    ground: int  # brightness of the background (0-255)
 
     def captions(self) -> list[Said]:
-        """All that the grammar says of it, each true: of one object that it is there, of two how one stands to the
-        other, of three their order from either side.
+        """Return all captions of the grammar, which are all true.
+
+        They name the only object, the relation of two objects, or the order of three objects from either side.
         """
         if len(self.things) == 1:
             (only,) = self.things
             return [[*_the("there is a"), *_named(only)], [*_the("a"), *_named(only)]]
         if len(self.things) == 2:
             return [caption for pair in (self.things, self.things[::-1]) for caption in _related(*pair)]
+        # Order three objects from left to right.
         across = sorted(self.things, key=lambda thing: thing.x)
         return [
             [*_the(f"from {start} to {end} :"), *_listed(order)]
@@ -99,7 +106,12 @@ class Scene:
         ]
 
     def draw(self, size: int) -> bytes:
-        """As a PNG file of ``size`` x ``size`` pixels."""
+        """Return the scene as a PNG file.
+
+        Args:
+            size: Pixels of a side.
+        """
+        # Draw a larger image, and reduce it.
         side = size * SUPERSAMPLING
         image = Image.new("RGB", (side, side), (self.ground,) * 3)
         for thing in self.things:
@@ -111,19 +123,29 @@ class Scene:
 
 @dataclass(frozen=True)
 class Painter:
-    """Draws scenes at random. ``held_out`` combinations of ``attributes`` are in every scene with ``novel``, in no
-    other.
+    """Generator of random scenes.
+
+    Args:
+        random: Generator of random numbers.
+        held_out: Combinations of attributes that are in each novel scene and in no other scene.
+        attributes: Names of these attributes.
+        most: Largest number of objects in a scene.
     """
 
     random: Random
     held_out: frozenset[Combination]
     attributes: Sequence[str] = NOVEL
-    most: int = 3  # objects of a scene
+    most: int = 3
 
     def scene(self, *, novel: bool = False) -> Scene:
-        """One to ``most`` objects, no two of one kind; which stands where is plain: centres differ by their sizes."""
+        """Return a scene of one to ``most`` objects, no two of the same kind, with clear relations between them.
+
+        Args:
+            novel: Whether the scene has a held-out combination.
+        """
         count = self.random.randint(1, self.most)
         while True:
+            # Draw objects until they fulfil all conditions.
             things = tuple(self._thing() for _ in range(count))
             kinds = {thing.kind for thing in things}
             hidden = any(thing.combined(self.attributes) in self.held_out for thing in things)
@@ -131,6 +153,7 @@ class Painter:
                 return Scene(things, self.random.randint(190, 255))
 
     def _thing(self) -> Thing:
+        """Return a random object inside the image."""
         choose = self.random.choice
         thing = Thing(choose(SHAPES), choose(list(COLOURS)), choose(TEXTURES), choose(list(SIZES)), 0.5, 0.5)
         reach = SIZES[thing.size]
@@ -139,53 +162,86 @@ class Painter:
 
 
 def held_out(random: Random, attributes: Sequence[str], share: float) -> frozenset[Combination]:
-    """A share of the combinations of attributes that training shall not show; of one attribute fewer it shows all."""
+    """Return a random share of the combinations of attributes, to be held out from training.
+
+    Training keeps all combinations of one attribute fewer.
+
+    Args:
+        random: Generator of random numbers.
+        attributes: Names of the attributes.
+        share: Share of the combinations that is held out.
+
+    Raises:
+        UserError: With such a share, training lacks some combination of one attribute fewer.
+    """
+    # List all combinations, and the choices of one attribute fewer.
     every = sorted(product(*(ATTRIBUTES[attribute] for attribute in attributes)))
     count = max(1, round(share * len(every)))
     fewer = list(combinations(range(len(attributes)), len(attributes) - 1))
 
-    def parts(of: Sequence[Combination]) -> list[set[Combination]]:
-        return [{tuple(one[n] for n in places) for one in of} for places in fewer]
+    def parts(given: Sequence[Combination]) -> list[set[Combination]]:
+        """Return the combinations that occur, for each choice of one attribute fewer."""
+        return [{tuple(one[n] for n in places) for one in given} for places in fewer]
 
+    # Draw until the rest has all smaller combinations.
     for _ in range(TRIES):
         hidden = frozenset(random.sample(every, count))
         if parts([one for one in every if one not in hidden]) == parts(every):
             return hidden
     raise UserError(
-        f"data.reader.share={share}: so many of {len(every)} combinations of {', '.join(attributes)} can't be held out "
-        "and all of one attribute fewer be seen; take a smaller share"
+        f"data.reader.share={share}: if so many of {len(every)} combinations of {', '.join(attributes)} are held out, "
+        f"training lacks some combination of {len(attributes) - 1} of them; set a smaller share"
     )
 
 
 def check_novel(attributes: Sequence[str], share: float) -> None:
-    """Refuse what could not be held out."""
+    """Check the options of held-out combinations.
+
+    Args:
+        attributes: Names of the attributes.
+        share: Share of their combinations that is held out.
+
+    Raises:
+        UserError: An option has an impossible value.
+    """
     known = ", ".join(ATTRIBUTES)
     if len(set(attributes)) != len(attributes) or len(attributes) < 2 or not set(attributes) <= set(ATTRIBUTES):
         raise UserError(f"novel={list(attributes)} must be two or more of: {known}")
     if not 0 < share <= 0.4:
-        raise UserError(f"share={share} must lie above 0 and at 0.4 at most: the rest has to be learnt")
+        raise UserError(f"share={share} must lie above 0 and not above 0.4, because a model has to learn from the rest")
 
 
 def sentence(said: Said) -> str:
-    """Return the text of the caption."""
+    """Return the text of a caption.
+
+    Args:
+        said: Caption.
+    """
     return " ".join(word for word, _ in said)
 
 
 def regions(said: Said) -> list[list[float]]:
-    """For each word the box of the object that it names, or nothing."""
+    """Return the box of the object that each word names; empty for a word that names none.
+
+    Args:
+        said: Caption.
+    """
     return [[] if thing is None else [round(side, 4) for side in thing.box] for _, thing in said]
 
 
 def _named(thing: Thing) -> Said:
+    """Return the words for an object."""
     return [(word, thing) for word in thing.words]
 
 
 def _the(words: str) -> Said:
+    """Return words that name no object."""
     return [(word, None) for word in words.split()]
 
 
 def _related(one: Thing, other: Thing) -> Iterator[Said]:
-    """Along the axis on which they are further apart."""
+    """Yield captions of two objects, with their relation along the axis on which they are further apart."""
+    # Choose the relation.
     right, down = one.x - other.x, one.y - other.y
     across, along = "right of" if right > 0 else "left of", "below" if down > 0 else "above"
     relation = across if abs(right) >= abs(down) else along
@@ -194,36 +250,42 @@ def _related(one: Thing, other: Thing) -> Iterator[Said]:
 
 
 def _listed(things: Sequence[Thing]) -> Iterable[tuple[str, Thing | None]]:
+    """Yield the words of an enumeration of objects."""
     for place, thing in enumerate(things):
         yield from _the(("a", ", a", "and a")[min(place, 2)])
         yield from _named(thing)
 
 
 def _apart(things: Sequence[Thing]) -> bool:
-    """No two overlap, and where they stand to each other can be seen: pairs differ more along one axis than the other,
-    and of three none stands over another.
+    """Return whether no objects overlap and all relations are clear.
+
+    The distance of a pair differs between the axes; three objects have different places from left to right.
     """
     for one in range(len(things)):
         for other in things[:one]:
+            # Compare each pair, with a small gap between them.
             gap = SIZES[things[one].size] + SIZES[other.size] + 0.02
             x, y = abs(things[one].x - other.x), abs(things[one].y - other.y)
             if max(x, y) < gap or abs(x - y) < 0.08:
                 return False
+    # Compare three objects from left to right.
     across = sorted(thing.x for thing in things)
     return len(things) < 3 or all(b - a > 0.12 for a, b in pairwise(across))
 
 
 def _paint(image: Image.Image, thing: Thing, side: int) -> None:
-    """The shape as a mask, through which the texture is painted."""
+    """Paint an object: its shape is a mask, and its texture is painted through the mask."""
     reach = SIZES[thing.size] * side
     whole = round(2 * reach)
     mask, paint = Image.new("L", (whole, whole)), Image.new("RGB", (whole, whole), COLOURS[thing.colour])
     pen, marks = ImageDraw.Draw(mask), ImageDraw.Draw(paint)
+    # Draw the shape.
     if thing.shape == "circle":
         pen.ellipse((0, 0, whole, whole), fill=255)
     else:
         pen.polygon([((1 + x) * reach, (1 + y) * reach) for x, y in _OUTLINES[thing.shape]], fill=255)
-    step = max(side / 16, 4 * SUPERSAMPLING)  # four pixels at least, or it would be a shade
+    # Draw the texture.
+    step = max(side / 16, 4 * SUPERSAMPLING)  # at least four pixels, because a finer texture would look like a shade
     places = [n * step for n in range(int(whole / step) + 1)]
     if thing.texture == "striped":
         for y in places:
@@ -231,14 +293,17 @@ def _paint(image: Image.Image, thing: Thing, side: int) -> None:
     elif thing.texture == "dotted":
         for x, y in product(places, places):
             marks.ellipse((x + step * 0.25, y + step * 0.25, x + step * 0.75, y + step * 0.75), fill=MARKS)
+    # Put the object into the image.
     image.paste(paint, (round(thing.x * side - reach), round(thing.y * side - reach)), mask)
 
 
 def _star() -> list[Point]:
+    """Return the corners of a star with five points."""
     spikes = ((n * pi / 5, 1.0 if n % 2 == 0 else 0.45) for n in range(10))
     return [(r * sin(angle), -r * cos(angle)) for angle, r in spikes]
 
 
+# Corners of each shape, around (0, 0) with sides from -1 to 1.
 _ARM = 0.38
 _OUTLINES: dict[str, list[Point]] = {
     "square": [(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)],

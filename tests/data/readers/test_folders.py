@@ -36,5 +36,5 @@ def test_a_folder_a_split(tmp_path: Path) -> None:
     )
     assert [Path(record["source"]).is_file() for record in corpus.records("valid")] == [True]
     assert corpus.records("valid")[0]["references"] == ["all red"]
-    with pytest.raises(UserError, match=r"there is no .*test/metadata\.jsonl, only the splits: train, validation"):
+    with pytest.raises(UserError, match=r"test/metadata\.jsonl does not exist; the splits are: train, validation"):
         reader.find("test", at)

@@ -52,8 +52,8 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path: Path) -> None:
         READER.splits(at(tmp_path))
     for content in ("[]", "{", '{"photos": []}'):
         (tmp_path / "dataset_x.json").write_text(content)
-        with pytest.raises(UserError, match="not in the form of Karpathy's splits"):
+        with pytest.raises(UserError, match="not in the format of Karpathy's splits"):
             READER.splits(at(tmp_path))
     (tmp_path / "dataset_x.json").write_text('{"images": []}')
-    with pytest.raises(UserError, match=r"there is no split train in .*dataset_x\.json"):
+    with pytest.raises(UserError, match=r"split train in .*dataset_x\.json does not exist"):
         READER.find("train", at(tmp_path))

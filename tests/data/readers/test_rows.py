@@ -48,7 +48,7 @@ def test_cells_of_several_lines_are_numbered_by_the_last(tmp_path: Path) -> None
 def test_a_row_that_may_have_swallowed_others_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is right by the grammar, and two quotation marks that belong to nothing look the same."""
     assert read(tmp_path / "x.csv", 'a,b\n1,"2\n3,4\n5,6"\n') == [(4, ["1", "2\n3,4\n5,6"])]
-    assert "x.csv:2: a row of 3 lines, each of which looks like a row" in caplog.text
+    assert "x.csv:2: this row has 3 lines, and each line looks like a row" in caplog.text
     caplog.clear()
     assert read(tmp_path / "x.csv", 'a,b\n1,"two\nlines"\n') == [(3, ["1", "two\nlines"])]
     assert not caplog.records
@@ -78,15 +78,15 @@ def test_names_of_columns(tmp_path: Path) -> None:
     csv = tmp_path / "x.csv"
     assert read(csv, "a,b,,\n1,2,3,4\n") == [(2, ["1", "2"])]  # without a name nobody asks for them
     for content, reason in (
-        ("a,b,a\n", "the column 'a' stands twice"),
+        ("a,b,a\n", "the column name 'a' occurs twice"),
         ("\na,b\n", "the first line must name the columns"),
-        ('"a,b\n1,2\n', r"x\.csv:1: the column names can't be read: a quotation mark that closes no cell"),
+        ('"a,b\n1,2\n', r"x\.csv:1: the column names can't be read: a quotation mark does not end its cell"),
         (b"a,\xff\n", "the column names are not UTF-8"),
     ):
         with pytest.raises(UserError, match=reason):
             read(csv, content)
     assert read(csv, "") == []
-    with pytest.raises(UserError, match=r"x\.tsv: the column 'a' stands twice"):
+    with pytest.raises(UserError, match=r"x\.tsv: the column name 'a' occurs twice"):
         read(tmp_path / "x.tsv", "a\ta\n")
 
 
@@ -112,5 +112,5 @@ def test_damaged_parquet_is_told_in_a_line(tmp_path: Path) -> None:
 def test_columns_of_parquet_that_stand_twice(tmp_path: Path) -> None:
     table = pa.table([pa.array(["x"]), pa.array(["y"])], names=["a", "a"])
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
-    with pytest.raises(UserError, match="the column 'a' stands twice"):
+    with pytest.raises(UserError, match="the column name 'a' occurs twice"):
         list(FORMATS["parquet"](tmp_path / "x.parquet"))

@@ -39,7 +39,7 @@ def test_languages_have_their_own_abbreviations_and_marks():
 
 @pytest.mark.parametrize("language", ["english", "xx", ""])
 def test_an_unknown_language_is_refused_with_the_choices(language):
-    with pytest.raises(UserError, match=rf"^language={language} .*only: am, .* en, .*zh") as caught:
+    with pytest.raises(UserError, match=rf"^language={language} .*one of: am, .* en, .*zh") as caught:
         split("One.", language)
     assert "\n" not in str(caught.value)
 

@@ -153,14 +153,14 @@ def test_more_symbols_than_letters() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Copy(lengths=[5]), r"^lengths=\[5\] must be \[least, most\], least at least 1"),
+        (lambda: Copy(lengths=[5]), r"^lengths=\[5\] must be \[least, most\], and least must be at least 1"),
         (lambda: Copy(test_lengths=[5, 4]), r"^test_lengths=\[5, 4\] must be"),
         (lambda: Copy(symbols=1), "^symbols=1 must be at least 2"),
         (lambda: Needle(value=0), "^value=0 must be at least 1"),
-        (lambda: Needle(value=16), r"^lengths=\[16, 48\] must be \[least, most\], least at least 17"),
+        (lambda: Needle(value=16), r"^lengths=\[16, 48\] must be \[least, most\], and least must be at least 17"),
         (
             lambda: read(Copy(symbols=2, lengths=[3, 3])),
-            r"not enough different sources of lengths=\[3, 3\]",
+            r"^lengths=\[3, 3\] does not allow enough different sources",
         ),
     ],
 )

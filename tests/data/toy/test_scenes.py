@@ -103,7 +103,7 @@ def test_scenes_can_be_told_apart_and_novel_things_are_where_they_belong(novel_o
 def test_what_can_not_be_held_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 180 combinations 72, of which no two may differ in their size alone: by chance hardly ever."""
     monkeypatch.setattr(scenes, "TRIES", 20)
-    with pytest.raises(UserError, match=r"data\.reader\.share=0\.4: so many of 180 .* smaller share"):
+    with pytest.raises(UserError, match=r"data\.reader\.share=0\.4: if so many of 180 .* smaller share"):
         held_out(Random(1), NOVEL, 0.4)
 
 
