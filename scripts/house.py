@@ -175,8 +175,13 @@ class House:
         """
         found = []
         for file, tree in self.trees.items():
-            # Nested functions need no docstring.
-            inner = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f) if n is not f}
+            # Nested functions and methods of private classes need no docstring.
+            outer = [
+                node
+                for node in ast.walk(tree)
+                if isinstance(node, ast.FunctionDef) or (isinstance(node, ast.ClassDef) and node.name.startswith("_"))
+            ]
+            inner = {id(below) for node in outer for below in ast.walk(node) if below is not node}
             for node in ast.walk(tree):
                 if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or id(node) in inner:
                     continue

@@ -13,13 +13,22 @@ __all__ = ["load"]
 
 
 def load(path: str | Path, device: str = "auto") -> TrainedModel:
-    """Open a run directory (its best model) or a model's folder, ready to generate; nothing stored in it runs.
+    """Open a trained model for generation.
 
-    The process that calls it keeps its settings.
+    Nothing stored in the run is executed, and the settings of the calling process do not change.
+
+    Args:
+        path: A run directory, whose best model is opened, or the folder of a model.
+        device: Device of the model: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Returns:
+        The model with its tokenizers.
     """
-    from torch.random import fork_rng  # here, so that importing one part doesn't import all
+    # Import here, so that the import of one part of the package does not import all.
+    from torch.random import fork_rng
 
     from seq2seq.generation.generator import TrainedModel
 
-    with fork_rng(devices=()):  # a model is built with random numbers, before it gets its weights
+    # Building a model draws random numbers before its weights are read.
+    with fork_rng(devices=()):
         return TrainedModel.load(path, device)
