@@ -86,6 +86,7 @@ def compare(config: DictConfig) -> Path:
     schema.check_options("", plain(config), Comparison)
     options = Comparison(**plain(config))
     _check(options)
+    # Pack the runs, or compare them.
     paths = expand_patterns([options.runs] if isinstance(options.runs, str) else options.runs)
     if options.pack is not None:
         return pack_runs(paths, Path(options.pack), 1000 * options.pack_size)
@@ -106,6 +107,7 @@ def _report(options: Comparison, folder: Path, paths: Sequence[Path], runs: list
         raise UserError("runs: nothing to compare; name runs or sweeps, or outputs.NAME=FILE of other toolkits")
     notes += repeated(runs)
     names, by_dataset = named(runs), datasets(runs)
+    # Check the name of the baseline.
     if options.baseline is not None and options.baseline not in (known := sorted(set(names.values()))):
         raise UserError(
             f"baseline={options.baseline}{schema.suggest(options.baseline, known)}; there are {', '.join(known)}"
@@ -145,6 +147,7 @@ def _report(options: Comparison, folder: Path, paths: Sequence[Path], runs: list
     )
     for name, text in zip(FILES, texts, strict=True):
         write_text(folder / name, text)
+    # Print the conclusions, the notes and the path of the report.
     for analysis in analyses:
         print(f"{analysis.dataset}, {analysis.split}\n{tables.terminal_table(analysis)}\n")
         print(f"{tables.conclusion(analysis)}\n")
@@ -203,6 +206,7 @@ def _claimed(folder: Path, options: Comparison) -> Path:
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not os.access(above, os.W_OK):
         raise UserError(f"output={folder} can't be written: no permission for {above}")
+    # A report of an earlier comparison may be overwritten.
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise UserError(f"output={folder} holds other files, which are not overwritten; choose another directory")
     return folder
@@ -237,6 +241,7 @@ def _others(options: Comparison, runs: Sequence[Run]) -> list[Run]:
         sources = list(read_lines(options.sources))
     else:
         sources = [str(record["source"]) for record in model.records] if model else [""] * len(expected)
+    # Attention of other toolkits needs the words of the sources.
     if options.attention and not any(sources):
         raise UserError(f"sources=FILE is needed to place the columns of attention.{min(options.attention)}")
     if len(sources) != len(expected):
@@ -260,6 +265,7 @@ def _main(runs: Sequence[Run]) -> str:
     for metric in MAIN:
         if all(metric in run.results for run in runs):
             return metric
+    # Otherwise take the first metric that all runs have.
     some = [m for m in runs[0].results if all(m in run.results for run in runs)]
     if not some:
         raise UserError(f"{runs[0].path} and other runs have no metric in common")
@@ -270,6 +276,7 @@ def _ranked(analyses: Sequence[Analysis]) -> Ranking | None:
     """Return the ranking of the configurations that were run on all datasets, or None for too few of them."""
     if len(analyses) < MIN_DATASETS:
         return None
+    # A ranking needs two common configurations, and metrics with the same direction.
     common = [name for name in analyses[0].names if all(name in a.names for a in analyses)]
     lower = get_metric(analyses[0].metric).lower_is_better
     if len(common) < 2 or any(get_metric(a.metric).lower_is_better != lower for a in analyses):

@@ -95,6 +95,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     stored.check_task(plain(config), str(trained.path))
     stored.check_present(plain(config), str(trained.path), ("loss",))
     task: Task = build_node(config.task)
+    # Build the components of the evaluation, and check their options.
     check_metrics(task.metrics, "task.metrics")
     trained = _opening(trained, config, task)
     search_of(config)  # refuse wrong options of decoding before any data is read
@@ -104,6 +105,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
         return _tuned(trained, config, typed, settings, task)
     # Read the records and the gold alignments.
     sets = {name: control(records) for name, records in _record_sets(trained, config, typed, settings).items()}
+    # A gold alignment links words of the source.
     if settings.alignment and not task.has_source_words:
         raise UserError(f"alignment={settings.alignment} has no effect: the model reads images, which have no words")
     gold = read_gold(settings.alignment) if settings.alignment else []
@@ -116,6 +118,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     for option in ("source_file", "target_file", "alignment"):
         if (file := getattr(settings, option)) and Path(file).resolve().is_relative_to(out.resolve()):
             raise UserError(f"output={out} contains {option}={file}; choose another directory")
+    # Score in a directory that no other process uses.
     recorded_config = config.copy()
     recorded_config["evaluation"] = dict(settings.evaluation)
     with claimed(out, recorded_config):
@@ -132,6 +135,7 @@ def _tuned(
     if "_target_" in shared:
         raise UserError("decoding=NAME can't be used with tune, which chooses options of the run's own decoding")
     trials = candidates(config, settings.tune or {}, {**tuned_options(trained.run), **shared})
+    # Tune on the validation split by default: the test split must not choose options.
     chosen_on = dataclasses.replace(settings, split="valid" if settings.split == "auto" else settings.split)
     ((split, records),) = _record_sets(trained, config, typed, chosen_on).items()
     return {split: tune(trained, trials, records, split=split, metric=metric, max_tokens=settings.max_tokens)}

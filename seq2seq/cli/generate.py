@@ -78,6 +78,7 @@ def generate(config: DictConfig) -> None:
     with OutputWriter(settings.output, settings.format, settings.alignments, settings.mark_copied) as writer:
         wants_attention = writer.wants_attention or settings.plots is not None
         for first, group in _groups(inputs, size):
+            # Outputs arrive sorted by length: put each of them at the place of its input.
             texts = [text for _, text in group]
             written: list[Told] = [(Generation(text, []), {}, frozenset()) for text in texts]
             stream = trained.stream(
@@ -87,6 +88,7 @@ def generate(config: DictConfig) -> None:
                 if one.attention is not None and settings.plots is not None:
                     task.plot(one.attention, settings.plots, first + index)
                 written[index] = _told(one)
+            # Write the outputs in the order of the inputs.
             for (name, _), (one, statistics, links) in zip(group, written, strict=True):
                 writer.write(one, statistics, links, **({"file": name} if name else {}))
             writer.flush()
@@ -122,6 +124,7 @@ def _check_outputs(settings: Generating, trained: TrainedModel, task: Task) -> N
             raise UserError(
                 f"{option}={path} is in the folder that is read (input={settings.input}); choose another file"
             )
+    # Refuse plots that would overwrite an image of the input.
     for file in read if settings.plots else ():
         if is_same(Path(file).parent, str(settings.plots)) and DRAWN.fullmatch(Path(file).name):
             raise UserError(f"plots={settings.plots} would overwrite the input {file}; choose another directory")

@@ -63,7 +63,9 @@ def merge_overrides(stored: DictConfig, typed: DictConfig, groups: Iterable[str]
             continue
         if not OmegaConf.is_dict(node):
             raise UserError(f"{group}={node}: choose one of the group's files (--help lists them)")
+        # Replace the whole group, or change its options.
         config[group] = node if "_target_" in node else OmegaConf.merge(config.get(group) or {}, node)
+        # Check the changed group like a stored config.
         merged = plain(config[group])
         roles.check(merged, "", group)
         validate.check_nodes(group, merged)

@@ -68,6 +68,7 @@ def _renamed(argument: str, command: str) -> str:
     name = key.lstrip("+~")
     if not equals:
         return argument
+    # Look up the new names of the key and of the choice.
     names = {"train": moved_names.KEYS, "resume": moved_names.KEYS, "evaluate": moved_names.EVALUATION_KEYS}
     new_name = moved_names.key(name, names.get(command, {}))
     new_value = moved_names.CHOICES.get(name, {}).get(value, value)
@@ -100,16 +101,19 @@ def literal(value: str) -> str:
 
 def _path(name: str, value: str, *, sweeps: bool) -> str:
     """Quote a path, or each path of a list; ``value`` is one path if a file of this name exists."""
+    # An existing file comes first, whatever characters its name has.
     if os.path.lexists(value):
         return _literal_path(name, value)
     if value in ("", "null") or (value[0] in "'\"" and _reads(f"key={value}")):
         return value
+    # Quote each path of a list or of a sweep.
     if name in LISTS and value.startswith("[") and value.endswith("]"):
         return f"[{','.join(_path(name, item, sweeps=False) for item in _items(value[1:-1]))}]"
     if sweeps and re.match(r"(choice|glob|shuffle|sort)\(", value) and _reads(f"key={value}"):
         return value
     if sweeps and len(items := _items(value)) > 1:
         return ",".join(_path(name, item, sweeps=False) for item in items)
+    # Expand ~ at the start of a single path.
     first = value.partition("/")[0]
     return _literal_path(name, os.path.expanduser(value) if not os.path.lexists(first) else value)
 

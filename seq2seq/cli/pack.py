@@ -38,6 +38,7 @@ def pack_runs(paths: Sequence[Path], folder: Path, limit: int) -> Path:
         raise UserError(f"pack={folder} is a file; choose a folder")
     if not paths:
         raise UserError(f"runs: no run to keep in pack={folder}; name runs or sweeps")
+    # Packs can't be packed again.
     if all(pack_files(path) and next(path.rglob(RESULTS), None) is None for path in paths):
         raise UserError(f"runs: {paths[0]} contains only packs, which can't be packed again; name runs or sweeps")
     # 1. Pack all runs. The latest run of the same configuration, seed and data is kept, as in a comparison.

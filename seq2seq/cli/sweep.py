@@ -46,6 +46,7 @@ def place(_root_: DictConfig) -> str:
     for file in sorted(sweep.glob(f"*/{CONFIG}")):
         if composed_config(file.parent) == own:
             return file.parent.name
+    # Otherwise choose a name that no other job has.
     names = (number if n == 1 else f"{number}_{n}" for n in count(1))
     return next(name for name in names if not composed_config(sweep / name))
 

@@ -136,7 +136,8 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     check_metrics(task.metrics, "task.metrics")
     check_metrics(config.training.metrics, "training.metrics")
     check_device(config.trainer)
-    with torch.device("meta"):  # only shapes: needs no memory, no time and no random numbers
+    # The model has only shapes: it needs no memory, no time and no random numbers.
+    with torch.device("meta"):
         model = build(config, 8, 8)
     training = TrainingParts.build(config, model)
     check_size(config.trainer, model)
@@ -150,6 +151,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
             f"training.reward={options.reward} alone can't train random weights; set training.init_from=RUN, or "
             "training.reward_share below 1"
         )
+    # Build the corpus, which reads no data yet.
     corpus: Corpus = build_node(config.data)
     task.check(corpus, config)
     check_training(corpus, typed, options.init_from)
@@ -169,7 +171,7 @@ def _check_loggers(config: DictConfig) -> None:
     """Refuse options below ``logger`` of loggers that are not chosen."""
     node = config.get("logger")
     if node is not None and not OmegaConf.is_dict(node):
-        raise UserError(f"logger={node} is not a logger; choose a file of the group (--help lists them)")
+        raise UserError(f"logger={node}: choose one of the group's files (--help lists them)")
     for name, logger in (node or {}).items():
         if not (OmegaConf.is_dict(logger) and "_target_" in logger):
             chosen = ", ".join(key for key, item in node.items() if OmegaConf.is_dict(item) and "_target_" in item)
@@ -198,6 +200,7 @@ def run_job(config: DictConfig, folder: Path) -> float | None:
         raise DirectoryTaken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
     if results(folder) is not None:
         log.info("finished before: %s", folder)
+    # A pack of the job counts as the finished job.
     elif not known and (pack := sweep.packed(config)) is not None:
         log.info("finished before: %s", pack.path)
         with suppress(OSError):  # remove the empty directory that Hydra has made for the job
@@ -215,6 +218,7 @@ def run_job(config: DictConfig, folder: Path) -> float | None:
         except RunInProgress as error:  # the same directory under another name, or a second start of the sweep
             log.warning("skipped: %s", error)
             return None
+    # Return the score of this job, for the sweeper.
     best: float | None = ((results(folder) or {}).get("run", {}).get("training") or {}).get("best_score")
     return best
 
@@ -230,11 +234,13 @@ def train(config: DictConfig, run: Path, parts: Parts | None = None) -> dict[str
     Returns:
         {metric: result} on the test split, or on the validation split if there is no test split.
     """
+    # Check a config that the command has not checked.
     parts = check(config) if parts is None else parts
     interrupts.unwind()
     if parts.resume is None:
         with claimed(run, parts.config, composed=config):
             return _train(parts, run)
+    # Resume the run in its own directory.
     run = checkpoint.run_of(config.resume)
     with held(run):
         resume, _ = _resumed(config)  # look again: now no other process can write a checkpoint
@@ -250,6 +256,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     start = None
     if resume is not None:
         corpus.use(checkpoint.tokenizers_of(resume_file.read(resume), resume))
+    # Load the initial model, with its tokenizers.
     elif first := config.training.get("init_from"):
         start = checkpoint.load(first)
         if start.codec.tokenizers.keys() != set(corpus.sides):
@@ -331,6 +338,7 @@ def outlook(fitted: FitResult, run: Path) -> str:
     best = f"best   {fitted.monitor} of validation at update {fitted.best_step:,} of {fitted.steps:,}"
     if fitted.best_step <= (1 - LATE) * fitted.steps:
         return best
+    # Build the command from the options of the run.
     typed = read_yaml(path) if (path := run / HYDRA / "overrides.yaml").is_file() else []
     words = retyped(map(str, typed or []), without=(*TOKENIZERS, "training.init_from"))
     command = " ".join(["python train.py", *words, shlex.quote(f"training.init_from={run}")])

@@ -40,6 +40,7 @@ def candidates(
     for name, values in grid.items():
         if name.startswith("_") or name not in config.decoding:
             raise UserError(f"tune: decoding has no option {name}{validate.suggest(name, config.decoding)}")
+        # Each option needs a list, because a single value would be no choice.
         if not isinstance(values, list) or not values:
             raise UserError(f"tune: {name}={values} must be a list of values, as in tune={{{name}:[0.8,1.0]}}")
     # Put each combination into the config.

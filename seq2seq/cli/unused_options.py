@@ -119,12 +119,15 @@ def check_effects(config: DictConfig, typed: Iterable[str], model: Seq2Seq) -> N
     Raises:
         UserError: An option has no effect; the message names it and the reason.
     """
+    # Check options that have no effect in this config.
     typed = list(typed)
     for key, needless in _found(config, typed):
         if OmegaConf.select(config, key) not in (None, False):
             raise UserError(f"{key}={OmegaConf.select(config, key)} has no effect here: {needless.why}")
+    # A config of the group debug sets the end of training itself.
     if "debug" in typed and (ends := [key for key in (f"budget.{end}" for end in ENDS) if key in typed]):
         raise UserError(f"{ends[0]} has no effect with debug=, which itself ends training; leave one out")
+    # Check options of loss terms that the model does not have.
     _check_terms(config, typed, terms_of(model))
     if "loss.baseline_decay" in typed and (baseline := estimator_of(model).baseline) != "moving":
         raise UserError(
@@ -150,6 +153,7 @@ def _check_terms(config: DictConfig, typed: Iterable[str], terms: set[str]) -> N
         if name not in terms:
             there = ", ".join(sorted(terms))
             raise UserError(f"{key} has no effect here{suggest(name, terms)}; this model's loss has: {there}")
+        # A start has no effect without a weight.
         if group == "loss.start_at" and not OmegaConf.select(config, f"loss.weights.{name}"):
             raise UserError(f"{key} has no effect here: loss.weights.{name} is 0")
     if "loss.baseline_decay" in typed and "reinforce" not in terms:

@@ -183,6 +183,7 @@ def quiet() -> Iterator[None]:
     The advice does not apply, because this project makes and counts batches differently. The warnings are recognised by
     their texts, because they have no categories of their own.
     """
+    # Suppress advice both in logs and in warnings.
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Warnings of matplotlib."""
+"""Warnings of matplotlib that this project suppresses."""
 
 from __future__ import annotations
 

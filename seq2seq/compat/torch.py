@@ -80,6 +80,7 @@ def memory_changes(profiler: profile) -> list[int]:
         profiler: Profiler that has run with ``profile_memory``.
     """
     assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
+    # Read the raw events, which have one entry for each allocation.
     events: list[Any] = profiler.profiler.kineto_results.events()
     events = [event for event in events if event.name() == "[memory]"]
     return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]

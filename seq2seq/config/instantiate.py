@@ -82,12 +82,14 @@ def _import(path: str) -> Any:
     """Import the longest prefix of ``path`` that is a module, then follow the attributes."""
     names = path.split(".")
     try:
+        # Import submodules only if an attribute does not exist yet.
         found: Any = importlib.import_module(names[0])
         for place, name in enumerate(names[1:], 2):
             if not hasattr(found, name) and inspect.ismodule(found):
                 importlib.import_module(".".join(names[:place]))
             found = getattr(found, name)
     except ModuleNotFoundError as error:
+        # A missing optional package is another error than a wrong name.
         if error.name is None or not path.startswith(error.name):
             raise UserError(f"_target_={path} needs the package {error.name}; pip install {error.name}") from error
         raise UserError(f"_target_={path} does not exist") from error
@@ -144,7 +146,7 @@ class Factory:
     keys: Mapping[str, str]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Build the object.
+        """Build the object with further arguments.
 
         Args:
             *args: Further positional arguments of the constructor.
@@ -154,6 +156,7 @@ class Factory:
             OptionError: The constructor refuses an option.
         """
         name = self.key or self.target.__name__
+        # Arguments from the caller are not options of this node.
         by_position = list(inspect.signature(self.target).parameters)[: len(args)] if args else []
         with at_key(self.key, self.keys, {*by_position, *kwargs} - self.options.keys()):
             try:
@@ -188,6 +191,7 @@ def at_key(key: str, keys: Mapping[str, str] | None = None, passed: Collection[s
     except OptionError:
         raise
     except UserError as error:
+        # Find the option at the start of the message.
         text = str(error)
         if option := re.match(r"(\w+)[\w.]*=", text):  # the message begins with OPTION=VALUE
             if option[1] in passed:
@@ -212,6 +216,7 @@ def origin(config: DictConfig | None, key: str) -> str:
     if config is None or not key:
         return key
     parent, _, name = key.rpartition(".")
+    # Follow interpolations above the value first, then its own.
     parent = origin(config, parent)
     key = f"{parent}.{name}" if parent else name
     node = OmegaConf.select(config, parent, throw_on_resolution_failure=False) if parent else config
@@ -250,6 +255,7 @@ def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(node, DictConfig):
         return dict(node)
     try:
+        # Report missing values before resolving, with all their keys.
         if missing := sorted(OmegaConf.missing_keys(node)):
             prefix = full_key(node)
             names = ", ".join(f"{prefix}.{key}" if prefix else key for key in missing)

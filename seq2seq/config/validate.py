@@ -126,7 +126,7 @@ def check_options(
             named = typing.get_origin(hint) in (dict, Mapping)
             raise UserError(f"{place}={value}: must be {f'{place}.NAME=VALUE' if named else describe(hint)}")
         elif unusable := [number for number in _numbers(value) if not -LARGEST <= number <= LARGEST]:
-            raise UserError(f"{place}={unusable[0]}: must be a number between -{LARGEST} and {LARGEST}")
+            raise UserError(f"{place}={unusable[0]}: must be a number between {-LARGEST:.0e} and {LARGEST:.0e}")
 
 
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Parameter, Any]], bool]:
@@ -141,6 +141,7 @@ def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Para
         ({name: (parameter, type)}, whether other names are accepted too).
     """
     known: dict[str, tuple[inspect.Parameter, Any]] = {}
+    # Collect the parameters of the constructors, from the class to its bases.
     others = of_others(f"{target.__module__}.{target.__qualname__}")
     for function, annotated in _constructors(target):
         try:
@@ -213,6 +214,7 @@ def describe(hint: Any) -> str:
         hint: Type annotation. Of a union only the types that YAML can write are described.
     """
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    # Leave out types that no value from YAML has.
     writable = [option for option in options if option in _WRITABLE or not inspect.isclass(option)]
     words: list[str] = []
     for option in writable or options:
@@ -267,10 +269,12 @@ SLOTS = {
 
 def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
     """Refuse mechanisms and options that no component reads by interpolation, because they have no effect."""
+    # Collect all keys that a component reads by interpolation.
     mentioned = set(re.findall(r"\$\{(?:[\w.]+:)?([\w.]+)", OmegaConf.to_yaml(config, resolve=False)))
     for slot, reason in SLOTS.items():
         if config.get(slot) is not None and slot not in mentioned:
             raise UserError(f"{slot} has no effect here: {reason}")
+    # Refuse options of these groups that no component reads.
     for group in ("model", "task"):
         read = {name.removeprefix(f"{group}.") for name in mentioned | _READ_BY_CODE if name.startswith(f"{group}.")}
         if "_target_" in (config.get(group) or ()):  # parameters of its own class have an effect too

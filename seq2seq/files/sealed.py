@@ -92,6 +92,7 @@ def opened(path: Path) -> dict[str, Any] | None:
         UserError: The file can't be read.
     """
     try:
+        # Do not read an unchanged file again.
         stamp = _stamp(path)
         known = _verified.get(path.absolute())
         if known is not None and known[0] == stamp:
@@ -187,6 +188,7 @@ def _digest(file: Any, size: int, head: str) -> Any:
     """Return the digest of ``head`` (name of the file and length of its content) and of the next ``size`` bytes."""
     digest = xxh3_128(f"{head}\n".encode())
     block = memoryview(bytearray(min(_BLOCK, size)))
+    # Read in blocks, because files of a cache are large.
     while size > 0 and (count := file.readinto(block[: min(_BLOCK, size)])):
         digest.update(block[:count])
         size -= count

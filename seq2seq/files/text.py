@@ -159,6 +159,7 @@ def prompted() -> Iterator[str]:
     """Yield the lines that a person types until end of file; the prompt is written to stderr, not into the output."""
     while True:
         print("> ", end="", file=sys.stderr, flush=True)
+        # An empty line without a line end is the end of the file.
         line = sys.stdin.readline()
         if not line:
             print(file=sys.stderr)

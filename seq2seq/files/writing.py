@@ -44,12 +44,14 @@ def writing(path: str | Path, remedy: str = "") -> Iterator[Path]:
     path = Path(path)
     temporary: Path | None = None
     try:
+        # Make the temporary file in the same folder: only there a rename is atomic.
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=path.suffix)
         temporary = Path(name)
         os.fchmod(handle, 0o666 & ~_umask())
         os.close(handle)
         yield temporary
+        # Sync before the rename, so that the new name never has old or missing content.
         sync(temporary)
         temporary.replace(path)
         temporary = None
@@ -143,6 +145,7 @@ def growing(path: str | Path) -> Iterator[IO[str]]:
 
 def _free(path: Path) -> Path:
     """Return the first name of a partial file that does not exist yet."""
+    # Count up until a name is free.
     names = (path.with_name(f"{path.name}{n or ''}{PARTIAL}") for n in itertools.count())
     return next(name for name in names if not os.path.lexists(name))
 

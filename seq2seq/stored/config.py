@@ -75,6 +75,7 @@ def check_model(config: Mapping[str, Any], name: str) -> None:
     data, model = config.get("data"), config.get("model")
     if not isinstance(model, Mapping) or not isinstance(model.get("share_embeddings"), bool):
         raise UserError(f"{name}: model.share_embeddings is missing, or neither true nor false")
+    # Check the options of the data on which the codec depends.
     if not isinstance(data, Mapping) or not isinstance(data.get("tokenizer"), Mapping):
         raise UserError(f"{name}: data.tokenizer is missing")
     if not isinstance(data["tokenizer"].get("joint", True), bool):
@@ -152,6 +153,7 @@ def _check_yaml_sizes(config: Mapping[str, Any], name: str) -> None:
     for path, value in leaves(config):
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
+        # Collect the limits of all keys at or above this one.
         limits = [most for key, most in LIMITS.items() if path == key or path.startswith(f"{key}.")]
         last = path.rpartition(".")[2]
         if limits and last in COUNTS:

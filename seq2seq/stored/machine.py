@@ -86,6 +86,7 @@ def resumed(config: Mapping[str, Any], typed: Mapping[str, Any], *, source: str)
     data, mine = config.get("data"), typed.get("data") or {}
     if not isinstance(data, Mapping):
         raise UserError(f"{source}: data is missing, or is not a node")
+    # Refuse changes of the data, except of options that do not change the result.
     before = dict(leaves(data))
     for key, value in leaves(mine):
         if (
@@ -96,6 +97,7 @@ def resumed(config: Mapping[str, Any], typed: Mapping[str, Any], *, source: str)
             raise UserError(
                 f"data.{key} is fixed by the run; with resume=, only data.{', data.'.join(FREE)} can change"
             )
+    # Replace the parts that depend on the machine.
     opened_config = {**config, "data": data_here(_merged(data, mine), mine, source=source)}
     opened_config["trainer"] = _trainer(config.get("trainer"), typed.get("trainer") or {}, source)
     opened_config["logger"] = _loggers(config.get("logger"), typed.get("logger") or {}, source)
@@ -125,6 +127,7 @@ def _trainer(stored: Any, typed: Mapping[str, Any], source: str) -> dict[str, An
             continue
         if isinstance(value, str) and re.fullmatch(WORDS.get(key, "(?!)"), value):
             continue
+        # Devices and times may be lists and mappings of numbers.
         numbers = [below for _, below in leaves(value)]
         if key in ("devices", "max_time") and all(isinstance(n, int | float) for n in numbers):
             continue
@@ -139,10 +142,12 @@ def _loggers(stored: Any, typed: Mapping[str, Any], source: str) -> dict[str, An
     if stored is not None and not isinstance(stored, Mapping):
         raise UserError(f"{source}: logger is not a mapping")
     for name, node in (stored or {}).items():
+        # Only loggers of this installation are allowed.
         file = CONF / "logger" / f"{name}.yaml"
         if not re.fullmatch(r"\w+", str(name)) or not file.is_file():
             raise UserError(f"{source}: logger.{str(name)[:100]} is refused: conf/logger has no such file")
         opened_config[name] = read_yaml(file)[name]
+        # Warn about stored options that are dropped.
         usual, mine = dict(leaves(opened_config[name])), dict(leaves(typed.get(name) or {}))
         for key, value in leaves(node):
             if usual.get(key) != value and key not in mine:

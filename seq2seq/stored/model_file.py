@@ -85,6 +85,7 @@ def write_beside(
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=1000)
     contents = {CONFIG: text.encode("utf-8"), **{side_file(side): model for side, model in tokenizers.items()}}
     digests = {}
+    # Write each file, and compute its digest.
     for name, content in contents.items():
         if keep and (folder / name).is_file():
             content = (folder / name).read_bytes()
@@ -189,6 +190,7 @@ def beside(path: Path, name: str, digest: str) -> bytes:
     """
     file = path.parent / name
     try:
+        # Do not read a device or a huge file.
         found = file.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_HEADER:
             raise UserError(f"{file} is damaged: it is not a file, or is larger than any config or tokenizer")
@@ -234,6 +236,7 @@ def best_of(folder: Path, digest: str | None) -> Path | None:
     """
     if digest is None:
         return None
+    # Look under both names, and collect the reasons why a file is refused.
     reasons = []
     for file in (folder / NAME, folder / NEXT):
         try:

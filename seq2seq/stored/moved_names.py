@@ -90,10 +90,12 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
         config: Stored config. Unknown names, and values of an unexpected type, stay unchanged.
     """
     result = {str(key): _classes(value) for key, value in config.items()}
+    # Add the task that old configs do not name.
     data, task = result.get("data"), result.get("task") or {}
     if isinstance(data, dict) and isinstance(task, dict) and "_target_" not in task:
         kinds = (kind for option, kind in TASKS.items() if data.get(option))
         result["task"] = {"_target_": next(kinds, "seq2seq.tasks.translation.Translation"), **task}
+    # Rename the keys.
     for old, new in KEYS.items():
         _move(result, old.split("."), new.split("."))
     return result
@@ -138,11 +140,13 @@ def _classes(value: Any) -> Any:
 
 def _move(config: dict[str, Any], old: list[str], new: list[str]) -> None:
     """Move the value at ``old`` to ``new``, unless ``new`` has a value."""
+    # Find the mapping that contains the old key.
     node: Any = config
     for key in old[:-1]:
         node = node.get(key) if isinstance(node, dict) else None
     if not isinstance(node, dict) or old[-1] not in node:
         return
+    # Make the mappings above the new key.
     target: Any = config
     for key in new[:-1]:
         target = target.setdefault(key, {}) if isinstance(target, dict) else None

@@ -71,6 +71,7 @@ def parse_yaml(content: bytes, name: str) -> Any:
                 raise UserError(f"{name} is refused: it is nested more than {MAX_DEPTH} levels deep")
             if isinstance(event, yaml.AliasEvent):
                 raise UserError(f"{name} is refused: YAML aliases (*{event.anchor}) are not read")
+        # Now the content is small enough to be built.
         value = yaml.load(content, Loader=_Loader)
     except UserError:
         raise
@@ -126,6 +127,7 @@ def check(value: Any, name: str) -> None:
         UserError: A value has another type, or is too large.
     """
     nodes = 0
+    # Visit all values without recursion, which could overflow the stack.
     waiting: list[tuple[str, Any, int]] = [("", value, 0)]
     while waiting:
         path, one, depth = waiting.pop()
@@ -192,6 +194,7 @@ def resolved(config: Mapping[str, Any], name: str) -> dict[str, Any]:
             return [value_of(below, path, depth + 1) for below in value]
         if not isinstance(value, str) or "${" not in value:
             return value
+        # A text that is one reference keeps the type of its value.
         if whole := REFERENCE.fullmatch(value):
             return referred(whole, path, depth)
         text = REFERENCE.sub(lambda found: str(referred(found, path, depth)), value)
@@ -200,6 +203,7 @@ def resolved(config: Mapping[str, Any], name: str) -> dict[str, Any]:
         return text
 
     def referred(found: re.Match[str], path: str, depth: int) -> Any:
+        # Only oc.select may have a default.
         select, key, default = found.groups()
         if default is not None and not select:
             raise UserError(f"{name}: {path}={_short(found[0])} is refused: only references to other keys are resolved")

@@ -90,6 +90,7 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is refused: it contains more than plain data, which could run code") from error
     except Exception as error:  # torch raises errors of many types for a damaged file
         raise UserError(f"{path} is not a checkpoint, or is not complete") from error
+    # Check the form of the content.
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint of this application")
     if sealed_digest is None and "format" in content:

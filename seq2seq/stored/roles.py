@@ -41,8 +41,10 @@ class Roles:
             if "hydra" in folder.parts or file.name in COMMANDS:
                 continue
             text = file.read_text(encoding="utf-8")
+            # Files of the package _global_ describe the whole config.
             group = "" if "@package _global_" in text or folder == Path() else folder.as_posix()
             self._read(group, yaml.load(text, Loader=yaml.CSafeLoader) or {})
+        # Options that no file names: decoding in training, and the optimisers of torch.
         self.same[DECODING].add(("decoding", ""))
         for name in TOOLS:
             if re.fullmatch(r"torch\.optim\.\w+", name):
@@ -58,6 +60,7 @@ class Roles:
             (names of the classes, whether the node is partial).
         """
         node_paths = self._closure({("", "")})
+        # Follow the key from the top, with all places of the same content.
         for key in path.split("."):
             node_paths = self._closure({(group, f"{below}.{key}" if below else key) for group, below in node_paths})
         names = {name for node_path in node_paths for name in self.targets.get(node_path, ())}
@@ -78,10 +81,12 @@ class Roles:
         for entry in content.get("defaults") or []:
             self._default(group, entry)
         for path, node in _mappings({key: value for key, value in content.items() if key != "defaults"}):
+            # Record the class of the node.
             if isinstance(name := node.get("_target_"), str):
                 self.targets[group, path].add(name)
             if node.get("_partial_") is True:
                 self.partial.add((group, path))
+            # Record references to keys of the whole config.
             for key, value in node.items():
                 if isinstance(value, str) and "${" in value:
                     node_path = (group, f"{path}.{key}" if path else key)
@@ -141,6 +146,7 @@ def check(config: Mapping[str, Any], name: str, prefix: str = "") -> None:
     for path, node in _mappings(config, prefix):
         if "_target_" not in node and "_partial_" not in node:
             continue
+        # Compare the class and _partial_ with those in conf/.
         target, (allowed, partial) = node.get("_target_"), roles().of(path)
         if not isinstance(target, str) or target not in allowed:
             shown = str(target)[:200]
