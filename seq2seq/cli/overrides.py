@@ -75,7 +75,11 @@ def _renamed(argument: str, command: str) -> str:
     if (new_name, new_value) == (name, value):
         return argument
     log.warning(
-        "%s=%s is now called %s=%s; the next release will not accept the old name", name, value, new_name, new_value
+        "%s=%s is called %s=%s now; use the new name, because the old one works for one release only",
+        name,
+        value,
+        new_name,
+        new_value,
     )
     return f"{key[: len(key) - len(name)]}{new_name}={new_value}"
 
