@@ -73,7 +73,7 @@ def pack_runs(paths: Sequence[Path], folder: Path, limit: int) -> Path:
 
 
 def missing_figures(runs: Sequence[Run]) -> list[str]:
-    """Return a note on each run that lacks figures, because they can't be measured without the weights of the run.
+    """Return a note on each run that lacks figures. They can only be measured while the weights of the run exist.
 
     A run needs the metrics of its task, the metrics that other runs on the same dataset have, faithfulness and
     statistics of attention. A run on data that the project generates also needs figures of gold annotations.

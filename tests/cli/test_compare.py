@@ -312,7 +312,7 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
         ("", ["metric=aer_uniform"], "no sum over records that could be drawn anew"),
         ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
         ("reference", [], "a reference of record 1 is .* and 'another'"),
-        ("broken", [], r"test\.jsonl, line 2: no JSON"),
+        ("broken", [], r"test\.jsonl, line 2 is not JSON"),
         ("", ["split=valid"], r"has no results of split 'valid'; it has: test \(split=\.\.\.\)"),
         ("", ["metric=meteor"], r"has no meteor"),
         ("", ["baseline=nobody"], "there are rnn additive, rnn dot, transformer multi_head"),
