@@ -1,4 +1,4 @@
-"""Many runs side by side, with statistics and one page: python compare.py runs=DIR (--help lists everything)."""
+"""Compare runs with statistical tests, and write a report: python compare.py runs=DIR (--help lists all options)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def compare(config: DictConfig) -> None:
-    """Tables, tests and the report."""
+    """Write tables, tests and a report about several runs.
+
+    Args:
+        config: Composed config of the command.
+    """
     from seq2seq.cli import compare as compare_command  # imports torch: --help need not wait for it
 
     compare_command.compare(config)
@@ -19,6 +23,6 @@ def compare(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     with interrupts.stopping():
-        from seq2seq.cli import hydra_app  # imports much, in which Ctrl-C is handled already
+        from seq2seq.cli import hydra_app  # the import takes long: Ctrl-C is already handled here
 
         hydra_app.run(compare, "compare")

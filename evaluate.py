@@ -1,4 +1,4 @@
-"""Score a checkpoint: python evaluate.py checkpoint=RUN (--help lists everything)."""
+"""Score a checkpoint: python evaluate.py checkpoint=RUN (--help lists all options)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ if TYPE_CHECKING:
 
 
 def evaluate(config: DictConfig) -> None:
-    """Scores a split, new files, or gold alignments."""
+    """Score a checkpoint on a split, on new files or on gold alignments.
+
+    Args:
+        config: Composed config of the command.
+    """
     from seq2seq.cli import evaluate as evaluate_command  # imports torch: --help need not wait for it
 
     evaluate_command.evaluate(config)
 
 
 def check(config: DictConfig, typed: list[str]) -> None:
-    """Refuse options that evaluation does not heed."""
+    """Refuse options that have no effect on evaluation.
+
+    Args:
+        config: Composed config of the command.
+        typed: Names of the options on the command line.
+    """
     from seq2seq.data.unused_options import check_evaluation
 
     check_evaluation(typed)
@@ -26,6 +35,6 @@ def check(config: DictConfig, typed: list[str]) -> None:
 
 if __name__ == "__main__":
     with interrupts.stopping():
-        from seq2seq.cli import hydra_app  # imports much, in which Ctrl-C is handled already
+        from seq2seq.cli import hydra_app  # the import takes long: Ctrl-C is already handled here
 
         hydra_app.run(evaluate, "evaluate", check)

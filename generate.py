@@ -1,4 +1,4 @@
-"""New input to output: python generate.py checkpoint=RUN < input.txt > output.txt (--help lists everything)."""
+"""Generate output for new input: python generate.py checkpoint=RUN < input.txt > output.txt (see --help)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def generate(config: DictConfig) -> None:
-    """From lines to lines."""
+    """Generate one output for each input.
+
+    Args:
+        config: Composed config of the command.
+    """
     from seq2seq.cli import generate as generate_command  # imports torch: --help need not wait for it
 
     generate_command.generate(config)
@@ -19,6 +23,6 @@ def generate(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     with interrupts.stopping():
-        from seq2seq.cli import hydra_app  # imports much, in which Ctrl-C is handled already
+        from seq2seq.cli import hydra_app  # the import takes long: Ctrl-C is already handled here
 
         hydra_app.run(generate, "generate")

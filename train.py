@@ -1,4 +1,4 @@
-"""Fit one model, or go on with a run: python train.py attention=local (--help lists everything)."""
+"""Train a model, or resume a run: python train.py attention=local (--help lists all options)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 def train(config: DictConfig, parts: Parts | None = None) -> float | None:
-    """Train, then score the test split; return the best of the validation metric that counts, for sweepers."""
+    """Train a model and score it on the test split.
+
+    Args:
+        config: Composed config of the run.
+        parts: Components that ``check`` has built from ``config``.
+
+    Returns:
+        Best value of the monitored validation metric in a sweep, for the sweeper; otherwise None.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     from seq2seq.cli import sweep
@@ -29,7 +37,12 @@ def train(config: DictConfig, parts: Parts | None = None) -> float | None:
 
 
 def check(config: DictConfig, typed: list[str]) -> Parts:
-    """Refuse what could not be trained, while nothing has been made; return what was built for it."""
+    """Check a config before a file is written, and return the components that were built for the check.
+
+    Args:
+        config: Composed config of the run.
+        typed: Names of the options on the command line.
+    """
     from seq2seq.cli import train as train_command
 
     return train_command.check(config, typed)
@@ -37,7 +50,7 @@ def check(config: DictConfig, typed: list[str]) -> Parts:
 
 if __name__ == "__main__":
     with interrupts.stopping():
-        from seq2seq.cli import hydra_app  # imports much, in which Ctrl-C is handled already
+        from seq2seq.cli import hydra_app  # the import takes long: Ctrl-C is already handled here
 
         resuming = any(argument.lstrip("+").startswith("resume=") for argument in sys.argv)
         hydra_app.run(train, "resume" if resuming else "train", check)

@@ -207,8 +207,8 @@ def test_many_command_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     [
         (["--cfg"], "--cfg/-c: expected one argument"),
         (["--cfg", "all the rest"], "--cfg/-c: invalid choice"),
-        (["--nonsense"], "can't read --nonsense: options are GROUP=CHOICE or KEY=VALUE"),
-        (["--resolve"], "--resolve goes with --cfg job"),
+        (["--nonsense"], "--nonsense is not an option; write GROUP=CHOICE or KEY=VALUE"),
+        (["--resolve"], "--resolve has no effect alone; add --cfg job"),
         (["--experimental-rerun=x"], "--experimental-rerun is not supported; use resume=RUN"),
         (["experiment=0"], "experiment=0: choose one of the group's files"),
         (["task.metrics=5"], "task.metrics=5: must be Sequence[str]"),

@@ -1,6 +1,6 @@
-"""The commands: how a config is composed and checked, and one module each for train, evaluate, generate, compare."""
+"""Commands train, evaluate, generate and compare, and the code that composes and checks their configs."""
 
 import os
 
-# torch reads it when it is imported: its profiler, which measures memory, would report each start
+# torch reads this when it is imported. Without it, the profiler that measures memory logs a line at each start.
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")

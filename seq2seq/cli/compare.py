@@ -1,4 +1,4 @@
-"""``compare.py``: reads runs, refuses what can't be compared, and writes tables and the report."""
+"""``compare.py``: read runs, check that they can be compared, and write tables and a report."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ from seq2seq.stored.plain import read_yaml
 
 log = logging.getLogger(__name__)
 MARK = "comparison.json"
-"""What says that a directory is a report's, which a new one may take the place of."""
+"""File that marks the directory of a report, which a new report may overwrite."""
 FILES = ("index.html", "table.md", "table.tex", "table.csv", MARK)
 LARGEST = 9_900_000
-"""Bytes of a report: under 10 MB, with what is said of examples that are left out."""
+"""Largest report in bytes. A note on examples that are left out still fits below 10 MB."""
 MAIN = ("cider", "rougeL", "bleu", "exact_match")
-"""The metric that counts where none is chosen: the first that there is."""
+"""Default metrics of a comparison; the first one that all runs have is used."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The options of ``compare.py``; ``conf/compare.yaml`` says what they mean."""
+    """Options of ``compare.py``; ``conf/compare.yaml`` explains them."""
 
     runs: str | Sequence[str]
     split: str
@@ -74,56 +74,72 @@ class Comparison:
 
 
 def compare(config: DictConfig) -> Path:
-    """Write the report, or with ``pack`` the packs; its path, or that of their folder."""
+    """Compare the runs that the options name.
+
+    Args:
+        config: Options of the command, as in ``conf/compare.yaml``.
+
+    Returns:
+        Path of ``index.html``; with ``pack``, the folder of the packs.
+    """
     interrupts.unwind()
     schema.check_options("", plain(config), Comparison)
-    asked = Comparison(**plain(config))
-    _check(asked)
-    paths = expand_patterns([asked.runs] if isinstance(asked.runs, str) else asked.runs)
-    if asked.pack is not None:
-        return pack_runs(paths, Path(asked.pack), 1000 * asked.pack_size)
-    folder = _claimed(Path(asked.output), asked)
-    runs = find(paths, asked.split) if paths else []
-    if not runs and (beside := [name for name in ("split", "quality") if getattr(asked, name) not in ("auto", None)]):
-        raise UserError(f"{beside[0]}={getattr(asked, beside[0])} has no effect: it is of runs, and there are none")
+    options = Comparison(**plain(config))
+    _check(options)
+    # Pack the runs, or compare them.
+    paths = expand_patterns([options.runs] if isinstance(options.runs, str) else options.runs)
+    if options.pack is not None:
+        return pack_runs(paths, Path(options.pack), 1000 * options.pack_size)
+    folder = _claimed(Path(options.output), options)
+    runs = find(paths, options.split) if paths else []
+    if not runs and (idle := [name for name in ("split", "quality") if getattr(options, name) not in ("auto", None)]):
+        raise UserError(f"{idle[0]}={getattr(options, idle[0])} has no effect without runs; set runs=DIR")
     with name_damaged_files(folder for run in runs for folder in (run.path, run.trained) if folder is not None):
-        return _report(asked, folder, paths, runs)
+        return _report(options, folder, paths, runs)
 
 
-def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[Run]) -> Path:
-    """Analyse ``runs``, with the outputs of other toolkits, and write the files of the report."""
+def _report(options: Comparison, folder: Path, paths: Sequence[Path], runs: list[Run]) -> Path:
+    """Analyse ``runs`` and the outputs of other toolkits, and write the files of the report."""
+    # Collect the runs, the outputs of other toolkits and notes on runs that are left out.
     notes = unfinished(paths)
-    runs += _others(asked, runs)
+    runs += _others(options, runs)
     if not runs:
-        raise UserError("runs: name runs or sweeps to compare, or outputs.NAME=FILE of other toolkits")
+        raise UserError("runs: nothing to compare; name runs or sweeps, or outputs.NAME=FILE of other toolkits")
     notes += repeated(runs)
-    names, several = named(runs), datasets(runs)
-    if asked.baseline is not None and asked.baseline not in (known := sorted(set(names.values()))):
+    names, by_dataset = named(runs), datasets(runs)
+    # Check the name of the baseline.
+    if options.baseline is not None and options.baseline not in (known := sorted(set(names.values()))):
         raise UserError(
-            f"baseline={asked.baseline}{schema.suggest(asked.baseline, known)}; there are {', '.join(known)}"
+            f"baseline={options.baseline}{schema.suggest(options.baseline, known)}; there are {', '.join(known)}"
         )
-    analyses, compared_in = [], []
-    for dataset, mine in several.items():
-        metric = asked.metric or _main(mine)
-        check(mine, metric)
-        compared = group_systems(mine, names)
-        choices = AnalysisOptions(metric, asked.samples, asked.level, asked.correction, asked.baseline, asked.quality)
-        log.info("%s: %s of %s", dataset, plural(len(mine), "run"), plural(len(compared), "configuration"))
-        analyses.append(analyse(dataset, compared, choices))
-        compared_in.append(compared)
+    # Analyse each dataset.
+    analyses, systems_of = [], []
+    for dataset, of_dataset in by_dataset.items():
+        metric = options.metric or _main(of_dataset)
+        check(of_dataset, metric)
+        systems = group_systems(of_dataset, names)
+        choices = AnalysisOptions(
+            metric, options.samples, options.level, options.correction, options.baseline, options.quality
+        )
+        log.info("%s: %s of %s", dataset, plural(len(of_dataset), "run"), plural(len(systems), "configuration"))
+        analyses.append(analyse(dataset, systems, choices))
+        systems_of.append(systems)
+    # Rank the configurations over all datasets.
     ranked = _ranked(analyses)
     if ranked is None and len(analyses) >= MIN_DATASETS:
         notes.append("No ranking over datasets: fewer than two configurations were run on all of them.")
-    title = asked.title or f"{', '.join(several)}: {plural(sum(len(a.entries) for a in analyses), 'configuration')}"
-    command = shlex.join(sys.argv)
-    told = (ranked, notes, command)
-    room = LARGEST - len(page(title, analyses, [ExampleStore()] * len(analyses), *told).encode())
+    count = plural(sum(len(a.entries) for a in analyses), "configuration")
+    title = options.title or f"{', '.join(by_dataset)}: {count}"
+    rest = (ranked, notes, shlex.join(sys.argv))
+    # Choose as many examples as fit into the page.
+    room = LARGEST - len(page(title, analyses, [ExampleStore()] * len(analyses), *rest).encode())
     examples = [
-        gather(compared, asked.examples, analysis.names, max(0, room) // len(analyses))
-        for analysis, compared in zip(analyses, compared_in, strict=True)
+        gather(systems, options.examples, analysis.names, max(0, room) // len(analyses))
+        for analysis, systems in zip(analyses, systems_of, strict=True)
     ]
+    # Write the files, and print the tables.
     texts = (
-        page(title, analyses, examples, *told),
+        page(title, analyses, examples, *rest),
         tables.markdown(analyses),
         tables.latex(analyses),
         tables.comma_separated(analyses),
@@ -131,6 +147,7 @@ def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[R
     )
     for name, text in zip(FILES, texts, strict=True):
         write_text(folder / name, text)
+    # Print the conclusions, the notes and the path of the report.
     for analysis in analyses:
         print(f"{analysis.dataset}, {analysis.split}\n{tables.terminal_table(analysis)}\n")
         print(f"{tables.conclusion(analysis)}\n")
@@ -140,109 +157,126 @@ def _report(asked: Comparison, folder: Path, paths: Sequence[Path], runs: list[R
     return folder / "index.html"
 
 
-def _check(asked: Comparison) -> None:
+def _check(options: Comparison) -> None:
+    """Refuse options with impossible values, and options without effect."""
     defaults = read_yaml(CONF / "compare.yaml")
-    usual = {name: defaults[name] for name in vars(asked)}
-    if asked.pack is None and asked.pack_size != usual["pack_size"]:
-        raise UserError(f"pack_size={asked.pack_size} has no effect without pack=DIR")
+    usual = {name: defaults[name] for name in vars(options)}
+    # Refuse options that have no effect with or without pack.
+    if options.pack is None and options.pack_size != usual["pack_size"]:
+        raise UserError(f"pack_size={options.pack_size} has no effect without pack=DIR")
     changed = [name for name in usual if not name.startswith("pack") and name != "runs"]
-    if asked.pack is not None and (idle := [name for name in changed if getattr(asked, name) != usual[name]]):
-        raise UserError(f"{idle[0]} has no effect beside pack={asked.pack}: runs are packed whole, and not compared")
-    if asked.metric is not None and not isinstance(asked.metric, str):
-        raise UserError(f"metric={asked.metric} must be one metric")
-    if asked.correction not in CORRECTIONS:
-        raise UserError(f"correction={asked.correction} must be one of {', '.join(CORRECTIONS)}")
-    if not 0 < asked.level < 1:
-        raise UserError(f"level={asked.level} must lie between 0 and 1")
-    if asked.samples < 100:
-        raise UserError(f"samples={asked.samples}: fewer than 100 resamples tell nothing")
-    if not asked.outputs and (beside := [n for n in ("references", "sources") if getattr(asked, n) is not None]):
-        raise UserError(f"{beside[0]} is for outputs.NAME=FILE, of which there is none; runs have their own")
-    if asked.examples < 0:
-        raise UserError(f"examples={asked.examples} must be 0 or a number of examples")
-    if unknown := set(asked.attention) - set(asked.outputs):
+    if options.pack is not None and (idle := [name for name in changed if getattr(options, name) != usual[name]]):
+        raise UserError(f"{idle[0]} has no effect with pack={options.pack}: runs are packed whole and not compared")
+    # Check each value.
+    if options.metric is not None and not isinstance(options.metric, str):
+        raise UserError(f"metric={options.metric} must be one metric")
+    if options.correction not in CORRECTIONS:
+        raise UserError(f"correction={options.correction} must be one of {', '.join(CORRECTIONS)}")
+    if not 0 < options.level < 1:
+        raise UserError(f"level={options.level} must lie between 0 and 1")
+    if options.samples < 100:
+        raise UserError(f"samples={options.samples} is too few for a test; set at least 100 resamples")
+    if options.examples < 0:
+        raise UserError(f"examples={options.examples} must be 0 or a number of examples")
+    # Check the outputs of other toolkits.
+    if not options.outputs and (idle := [n for n in ("references", "sources") if getattr(options, n) is not None]):
+        raise UserError(f"{idle[0]} has no effect without outputs.NAME=FILE: runs have their own {idle[0]}")
+    if unknown := set(options.attention) - set(options.outputs):
         raise UserError(f"attention.{min(unknown)} belongs to outputs.{min(unknown)}=FILE, which is missing")
-    for option, files in (("outputs", asked.outputs), ("attention", asked.attention)):
+    for option, files in (("outputs", options.outputs), ("attention", options.attention)):
         for name, path in files.items():
             if not Path(path).is_file():
-                raise UserError(f"{option}.{name}: {path} does not exist, or is no file")
+                raise UserError(f"{option}.{name}: {path} does not exist, or is not a file")
 
 
-def _claimed(folder: Path, asked: Comparison) -> Path:
-    """A new directory, or one that held a report before; no file of a report is among what is read."""
-    read = [(f"outputs.{name}", file) for name, file in asked.outputs.items()]
-    read += [(f"attention.{name}", file) for name, file in asked.attention.items()]
-    references = [asked.references] if isinstance(asked.references, str) else asked.references or []
+def _claimed(folder: Path, options: Comparison) -> Path:
+    """Return ``folder`` if a report can be written there: it is new, empty or a report, and holds no input."""
+    # Refuse to write over an input file.
+    read = [(f"outputs.{name}", file) for name, file in options.outputs.items()]
+    read += [(f"attention.{name}", file) for name, file in options.attention.items()]
+    references = [options.references] if isinstance(options.references, str) else options.references or []
     read += [("references", file) for file in references]
-    if asked.sources is not None:
-        read.append(("sources", asked.sources))
+    if options.sources is not None:
+        read.append(("sources", options.sources))
     for name in FILES:
         check_outputs({"output": folder / name}, read)
+    # Refuse a directory that can't be written, or that belongs to something else.
     if (file := next((path for path in (folder, *folder.parents) if path.is_file()), None)) is not None:
-        raise UserError(f"output={folder}: {file} is a file; a report is a directory")
+        raise UserError(f"output={folder}: {file} is a file; choose a directory")
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not os.access(above, os.W_OK):
         raise UserError(f"output={folder} can't be written: no permission for {above}")
+    # A report of an earlier comparison may be overwritten.
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
-        raise UserError(f"output={folder} holds something else, which is not written over; choose another")
+        raise UserError(f"output={folder} holds other files, which are not overwritten; choose another directory")
     return folder
 
 
-def _others(asked: Comparison, runs: Sequence[Run]) -> list[Run]:
-    """Outputs of other toolkits."""
-    if not asked.outputs:
+def _others(options: Comparison, runs: Sequence[Run]) -> list[Run]:
+    """Return the outputs of other toolkits as runs, scored on the references of ``runs`` or of ``references``."""
+    if not options.outputs:
         return []
-    like = next((run for run in runs if run.has_text), None)
-    if like is None and runs and asked.references is None:
+    model = next((run for run in runs if run.has_text), None)
+    # Read the references, from files or from the first run that has texts.
+    if model is None and runs and options.references is None:
         raise UserError("references=FILE is needed to score outputs.NAME=FILE: all runs are packs, which hold no texts")
-    if asked.references is not None:
-        files = [asked.references] if isinstance(asked.references, str) else list(asked.references)
+    if options.references is not None:
+        files = [options.references] if isinstance(options.references, str) else list(options.references)
         columns = [list(read_lines(file)) for file in files]
         if len({len(column) for column in columns}) > 1:
-            raise UserError(
-                f"references: {', '.join(f'{f} has {len(c)}' for f, c in zip(files, columns, strict=True))} lines"
+            counts = ", ".join(f"{f} has {len(c)} lines" for f, c in zip(files, columns, strict=True))
+            raise UserError(f"references: {counts}; all files need the same number of lines")
+        expected = [present(texts) for texts in zip(*columns, strict=True)]
+        if empty_lines := [number for number, texts in enumerate(expected, 1) if not texts[0].strip()]:
+            log.warning(
+                "references: line %d is empty (%d empty lines in all); an empty output is right there",
+                *(empty_lines[0], len(empty_lines)),
             )
-        told = [present(several) for several in zip(*columns, strict=True)]
-        if nothing := [number for number, several in enumerate(told, 1) if not several[0].strip()]:
-            log.warning("references: line %d is empty (%d in all): the right output is empty", nothing[0], len(nothing))
-    elif like is not None:
-        told = [references(record) for record in like.records]
+    elif model is not None:
+        expected = [references(record) for record in model.records]
     else:
         raise UserError("references=FILE is needed to score outputs.NAME=FILE without runs")
-    if asked.sources is not None:
-        sources = list(read_lines(asked.sources))
+    # Read the sources likewise.
+    if options.sources is not None:
+        sources = list(read_lines(options.sources))
     else:
-        sources = [str(record["source"]) for record in like.records] if like else [""] * len(told)
-    if asked.attention and not any(sources):
-        raise UserError(f"sources=FILE is needed to place the columns of attention.{min(asked.attention)}")
-    if len(sources) != len(told):
-        raise UserError(f"sources: {len(sources)} lines, but there are references for {len(told)}")
-    metrics = [asked.metric or "bleu"] if like is None else [m for m in like.results if m in SCORERS]
+        sources = [str(record["source"]) for record in model.records] if model else [""] * len(expected)
+    # Attention of other toolkits needs the words of the sources.
+    if options.attention and not any(sources):
+        raise UserError(f"sources=FILE is needed to place the columns of attention.{min(options.attention)}")
+    if len(sources) != len(expected):
+        raise UserError(f"sources: {len(sources)} lines, but there are references for {len(expected)}")
+    # Score the outputs of each toolkit.
+    metrics = [options.metric or "bleu"] if model is None else [m for m in model.results if m in SCORERS]
     found = []
-    for name, path in asked.outputs.items():
-        attention = asked.attention.get(name)
+    for name, path in options.outputs.items():
+        weights = options.attention.get(name)
         hypotheses = list(read_lines(path))
         if empty := sum(not line.strip() for line in hypotheses):
             log.warning("outputs.%s: %d of %d lines are empty", name, empty, len(hypotheses))
-        given = external_run(name, hypotheses, sources, told, metrics, like, Path(attention) if attention else None)
-        found.append(given)
+        found.append(
+            external_run(name, hypotheses, sources, expected, metrics, model, Path(weights) if weights else None)
+        )
     return found
 
 
 def _main(runs: Sequence[Run]) -> str:
+    """Return the metric of a comparison for which no metric is chosen."""
     for metric in MAIN:
         if all(metric in run.results for run in runs):
             return metric
+    # Otherwise take the first metric that all runs have.
     some = [m for m in runs[0].results if all(m in run.results for run in runs)]
     if not some:
-        raise UserError(f"{runs[0].path} and others have no metric in common")
+        raise UserError(f"{runs[0].path} and other runs have no metric in common")
     return some[0]
 
 
 def _ranked(analyses: Sequence[Analysis]) -> Ranking | None:
-    """Of what was run on all datasets, where there are enough of them."""
+    """Return the ranking of the configurations that were run on all datasets, or None for too few of them."""
     if len(analyses) < MIN_DATASETS:
         return None
+    # A ranking needs two common configurations, and metrics with the same direction.
     common = [name for name in analyses[0].names if all(name in a.names for a in analyses)]
     lower = get_metric(analyses[0].metric).lower_is_better
     if len(common) < 2 or any(get_metric(a.metric).lower_is_better != lower for a in analyses):
@@ -252,7 +286,7 @@ def _ranked(analyses: Sequence[Analysis]) -> Ranking | None:
 
 
 def _summary(analyses: Sequence[Analysis], ranked: Ranking | None) -> dict[str, Any]:
-    """All figures, for programs."""
+    """Return all figures of the report for comparison.json."""
     return {
         "datasets": {
             a.dataset: {

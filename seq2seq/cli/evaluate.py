@@ -1,4 +1,4 @@
-"""``evaluate.py``: a checkpoint's scores on a split, on new files, on gold alignments."""
+"""``evaluate.py``: score a checkpoint on a split, on new files or on gold alignments."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from seq2seq.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("task", "data", "decoding")  # groups that evaluation may choose anew
+GROUPS = ("task", "data", "decoding")  # config groups that evaluation can replace
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The options of ``evaluate.py`` beside the groups; ``conf/evaluate.yaml`` says what they mean."""
+    """Options of ``evaluate.py`` outside the config groups; ``conf/evaluate.yaml`` explains them."""
 
     checkpoint: str
     split: str | None
@@ -69,44 +69,56 @@ class Evaluation:
 
 
 def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
-    """Score a checkpoint on a split, new files or gold alignments, and return {what: {metric: score}}."""
+    """Score a checkpoint on a split, on new files or on gold alignments.
+
+    Args:
+        config: Options of the command, as in ``conf/evaluate.yaml``.
+
+    Returns:
+        {name of the split or file: {metric: result}}.
+    """
     interrupts.unwind()
     keep_freed()
     avoid_wrong_ones()
     started = time.monotonic()
-    config = OmegaConf.masked_copy(
-        config, [str(key) for key in config if key != "encoder"]
-    )  # data's; ours is the run's
+    # Read the options. A file of the group data may name an encoder; the encoder of the run is used.
+    config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "encoder"])
     settings = own_options(config, Evaluation, GROUPS)
     for name in ("num_plots", "save_attention", "faithfulness_examples"):
         if getattr(settings, name) < 0:
             raise UserError(f"{name}={getattr(settings, name)} must be 0 or a number of records")
     _check_effects(config, settings)
+    # Load the model, and change its config by the options.
     trained = TrainedModel.load(settings.checkpoint, settings.device)
     typed = config
     config = merge_overrides(trained.config, config, GROUPS)
     stored.check_task(plain(config), str(trained.path))
     stored.check_present(plain(config), str(trained.path), ("loss",))
     task: Task = build_node(config.task)
+    # Build the components of the evaluation, and check their options.
     check_metrics(task.metrics, "task.metrics")
     trained = _opening(trained, config, task)
-    search_of(config)  # refused before anything is read
+    search_of(config)  # refuse wrong options of decoding before any data is read
     validate.check_options("evaluation", settings.evaluation, Control)
     control = Control(task, **settings.evaluation)
     if settings.tune is not None:
         return _tuned(trained, config, typed, settings, task)
+    # Read the records and the gold alignments.
     sets = {name: control(records) for name, records in _record_sets(trained, config, typed, settings).items()}
+    # A gold alignment links words of the source.
     if settings.alignment and not task.has_source_words:
-        raise UserError("alignment= is of words in a source text; the model reads images")
+        raise UserError(f"alignment={settings.alignment} has no effect: the model reads images, which have no words")
     gold = read_gold(settings.alignment) if settings.alignment else []
     if settings.reverse:
         gold = [pair.swapped() for pair in gold]
+    # Choose the directory of the results.
     if settings.output is None:
         check_links(trained.run)
     out = Path(settings.output) if settings.output else _new(trained.run / "evaluations")
     for option in ("source_file", "target_file", "alignment"):
         if (file := getattr(settings, option)) and Path(file).resolve().is_relative_to(out.resolve()):
-            raise UserError(f"output={out} holds {option}={file}; choose another directory")
+            raise UserError(f"output={out} contains {option}={file}; choose another directory")
+    # Score in a directory that no other process uses.
     recorded_config = config.copy()
     recorded_config["evaluation"] = dict(settings.evaluation)
     with claimed(out, recorded_config):
@@ -116,20 +128,21 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
 def _tuned(
     trained: TrainedModel, config: DictConfig, typed: DictConfig, settings: Evaluation, task: Task
 ) -> dict[str, dict[str, MetricResult]]:
-    """Choose options of decoding on the validation split, or on the split that was asked for."""
+    """Choose options of decoding on the validation split, or on the split that ``split`` names."""
     metric = settings.tune_metric or next(iter(task.metrics))
     check_metrics([metric], "tune_metric")
-    beside = plain(typed.get("decoding") or {})
-    if "_target_" in beside:
-        raise UserError("decoding=NAME can't go with tune, which chooses options of the run's own way to decode")
-    trials = candidates(config, settings.tune or {}, {**tuned_options(trained.run), **beside})
+    shared = plain(typed.get("decoding") or {})
+    if "_target_" in shared:
+        raise UserError("decoding=NAME can't be used with tune, which chooses options of the run's own decoding")
+    trials = candidates(config, settings.tune or {}, {**tuned_options(trained.run), **shared})
+    # Tune on the validation split by default: the test split must not choose options.
     chosen_on = dataclasses.replace(settings, split="valid" if settings.split == "auto" else settings.split)
     ((split, records),) = _record_sets(trained, config, typed, chosen_on).items()
     return {split: tune(trained, trials, records, split=split, metric=metric, max_tokens=settings.max_tokens)}
 
 
 def _new(folder: Path) -> Path:
-    """Make a directory named by the time, which no other evaluation of this second has."""
+    """Make a directory whose name is the time, with a number if another evaluation started in the same second."""
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for name in (now if n == 1 else f"{now}_{n}" for n in count(1)):
         try:
@@ -138,7 +151,7 @@ def _new(folder: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(f"{folder} can't be written ({error.strerror}): set output=DIR") from error
+            raise UserError(f"{folder} can't be written ({error.strerror}); set output=DIR") from error
     return folder / name
 
 
@@ -157,6 +170,7 @@ def _scored(
     search = control.search(search_of(config))
     results: dict[str, dict[str, MetricResult]] = {}
     costs: dict[str, Any] = {}
+    # Score the records.
     for name, records in sets.items():
         with control.around(trained.model):
             scored = score_records(
@@ -168,20 +182,22 @@ def _scored(
                 plots=settings.num_plots,
                 examples=settings.save_attention,
             )
-        if control.change_attention is None:  # which looks at attention as it is
+        if control.change_attention is None:  # faithfulness is measured on unchanged attention
             scored.add(faithfulness(trained, records[: settings.faithfulness_examples], settings.max_tokens))
         run_results.save_split(out, name, records, scored, task)
         results[name] = scored.metrics
         costs = cost(trained, records, scored)
+    # Score attention on the gold alignments.
     if settings.alignment:
         name = Path(settings.alignment).stem
         with control.around(trained.model):
             kept = max(settings.num_plots, settings.save_attention)
             gold_maps = forced(trained, [record_of(pair) for pair in gold], settings.max_tokens, plots=kept)
-        maps = [one for one in gold_maps if one is not None]  # all: text can always be read
+        maps = [one for one in gold_maps if one is not None]  # none is missing: text can always be read
         results[name], links = alignment_error(maps, gold)
         kept_counts = {"plots": settings.num_plots, "examples": settings.save_attention}
         run_results.save_gold(out, name, gold, maps, links, results[name], task, **kept_counts)
+    # Write the results, and print them.
     metadata = run_results.run_metadata(trained, time.monotonic() - started, **costs)
     run_results.save_results(out / RESULTS, results, metadata)
     for name, metrics in results.items():
@@ -191,7 +207,8 @@ def _scored(
 
 
 def _check_effects(config: DictConfig, settings: Evaluation) -> None:
-    """Refuse options that would do nothing."""
+    """Refuse options that have no effect."""
+    # Check the options of tuning.
     files = settings.source_file or settings.target_file
     if settings.tune_metric is not None and settings.tune is None:
         raise UserError(f"tune_metric={settings.tune_metric} has no effect without tune={{OPTION:[VALUES]}}")
@@ -199,49 +216,52 @@ def _check_effects(config: DictConfig, settings: Evaluation) -> None:
         defaults = read_yaml(CONF / "evaluate.yaml")
         for name in ("alignment", "output", "num_plots", "save_attention", "faithfulness_examples"):
             if getattr(settings, name) != defaults[name]:
-                raise UserError(f"{name}={getattr(settings, name)} has no effect with tune; evaluate afterwards")
+                raise UserError(f"{name}={getattr(settings, name)} has no effect with tune; evaluate after tuning")
         if settings.evaluation.get("control") is not None:
             raise UserError(f"evaluation.control={settings.evaluation['control']} has no effect with tune")
         if settings.split is None and not files:
-            raise UserError("split=null leaves nothing to tune on")
+            raise UserError("split=null leaves nothing to tune on; set split, or source_file and target_file")
+    # Check which records are scored.
     if settings.reverse and not settings.alignment:
-        raise UserError("reverse=true has no effect without alignment=FILE, whose sides it turns round")
+        raise UserError("reverse=true has no effect without alignment=FILE, whose sides it swaps")
     if files and settings.split not in ("auto", None):
         raise UserError(f"split={settings.split} has no effect: source_file and target_file are scored; leave one out")
     if files and config.get("data") is not None:
         raise UserError("data has no effect: source_file and target_file are scored; leave one out")
     if settings.split is None and not files and not settings.alignment:
-        raise UserError("split=null leaves nothing to score: give source_file and target_file, or alignment")
+        raise UserError("split=null leaves nothing to score; set source_file and target_file, or alignment")
 
 
 def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedModel:
-    """Return the model, which opens sources by the options of the data, not by those that it was trained with."""
+    """Return the model with a codec that opens sources as the config of this evaluation says."""
     codec = trained.codec.opening_as(config.get("data") or {})
     if codec.reads not in task.reads:
         own: Task = build_node(trained.config.task)
-        raise UserError(f"task: {type(task).__name__} reads {task.source_name}, but the model {own.source_name}")
+        raise UserError(f"task: {type(task).__name__} reads {task.source_name}, but the model reads {own.source_name}")
     if changes := codec.changes(trained.codec):
-        log.warning("images are opened otherwise than in training: %s", "; ".join(changes))
+        log.warning("data.images: images are opened differently from training: %s", "; ".join(changes))
     return dataclasses.replace(trained, codec=codec)
 
 
 def _record_sets(
     trained: TrainedModel, config: DictConfig, typed: DictConfig, settings: Evaluation
 ) -> dict[str, Sequence[Record]]:
-    """Return the records to score: two files, or a split of the run's corpus (or of another that was chosen)."""
+    """Return the records to score: two files, or a split of the corpus of the run or of ``data``."""
+    # Read two files.
     if settings.source_file or settings.target_file:
         if not (settings.source_file and settings.target_file):
-            raise UserError("source_file and target_file go together; to translate without scoring, use generate.py")
+            raise UserError("source_file and target_file go together; to translate without a score, use generate.py")
         sources, targets = list(read_lines(settings.source_file)), list(read_lines(settings.target_file))
         if len(sources) != len(targets):
             raise UserError(
-                f"{settings.source_file} has {len(sources)} lines but {settings.target_file} {len(targets)}: "
+                f"{settings.source_file} has {len(sources)} lines, but {settings.target_file} has {len(targets)}; "
                 "line i of one must be the translation of line i of the other"
             )
         pairs = zip(sources, targets, strict=True)
         return {Path(settings.source_file).stem: [Record(source=source, target=target) for source, target in pairs]}
     if settings.split is None:
         return {}
+    # Read a split of a corpus.
     name = str(trained.path)
     data = data_here(plain(config.data), plain(typed.get("data") or OmegaConf.create()), source=name)
     stored.check_present({"data": data}, name, ("data",))

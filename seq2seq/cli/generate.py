@@ -1,4 +1,4 @@
-"""``generate.py``: new input to output, a group at a time."""
+"""``generate.py``: generate an output for each new input, one group of inputs at a time."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ from seq2seq.stored.config import with_name
 from seq2seq.tasks.base import Task
 
 T = TypeVar("T")
-Told = tuple[Generation, dict[str, float], frozenset[Link]]  # an output, statistics of its attention, its word links
-DRAWN = re.compile(r"\d{5,}_.*\.(png|npz|html)")  # what ``plots`` writes
-MODEL = (".ckpt", ".safetensors", ".model")  # of the files beside a model's that belong to it
+Told = tuple[Generation, dict[str, float], frozenset[Link]]  # output, statistics of its attention, links of its words
+DRAWN = re.compile(r"\d{5,}_.*\.(png|npz|html)")  # names of the files that ``plots`` writes
+MODEL = (".ckpt", ".safetensors", ".model")  # suffixes of the files of a model
 OF_A_RUN = (*KEPT, *REMADE, "evaluations", tuned_decoding.FILE)
+"""Names of files and directories in the directory of a run, which no output may overwrite."""
 
 
 @dataclass(frozen=True)
 class Generating:
-    """The options of ``generate.py`` beside the groups; ``conf/generate.yaml`` says what they mean."""
+    """Options of ``generate.py`` outside the config groups; ``conf/generate.yaml`` explains them."""
 
     checkpoint: str
     input: str | None
@@ -51,24 +52,33 @@ class Generating:
 
 
 def generate(config: DictConfig) -> None:
-    """Turn lines of input, or documents, into lines of output, a group at a time."""
+    """Generate an output for each sentence, document or image of the input.
+
+    Args:
+        config: Options of the command, as in ``conf/generate.yaml``.
+    """
     interrupts.unwind()
     keep_freed()
     avoid_wrong_ones()
+    # Load the model, and check the options.
     settings = own_options(config, Generating, ("decoding",))
     trained = TrainedModel.load(settings.checkpoint, settings.device)
     search = search_of(merge_overrides(trained.config, config, ("decoding",)))
     task: Task = with_name(str(trained.path), build_node, trained.config.task)
     if settings.alignments and not task.has_source_words:
-        raise UserError("alignments= are links between words, which an image has none of; plots=DIR draws attention")
+        raise UserError(
+            f"alignments={settings.alignments} has no effect: an image has no words to link; plots=DIR draws attention"
+        )
     _check_effects(config, settings, trained)
     _check_outputs(settings, trained, task)
+    # Generate and write the outputs of one group after another.
     interactive = settings.input is None and sys.stdin.isatty()
     inputs = task.inputs(settings.input, trained.config.data, interactive=interactive)
     size = 1 if interactive else task.group_size
     with OutputWriter(settings.output, settings.format, settings.alignments, settings.mark_copied) as writer:
         wants_attention = writer.wants_attention or settings.plots is not None
         for first, group in _groups(inputs, size):
+            # Outputs arrive sorted by length: put each of them at the place of its input.
             texts = [text for _, text in group]
             written: list[Told] = [(Generation(text, []), {}, frozenset()) for text in texts]
             stream = trained.stream(
@@ -78,13 +88,14 @@ def generate(config: DictConfig) -> None:
                 if one.attention is not None and settings.plots is not None:
                     task.plot(one.attention, settings.plots, first + index)
                 written[index] = _told(one)
+            # Write the outputs in the order of the inputs.
             for (name, _), (one, statistics, links) in zip(group, written, strict=True):
                 writer.write(one, statistics, links, **({"file": name} if name else {}))
             writer.flush()
 
 
 def _told(one: Generation) -> Told:
-    """Return what is written of a generation; its weights, which are large, go."""
+    """Return what is written of a generation: all but its attention weights, which need much memory."""
     if (attention_map := one.attention) is None:
         return one, {}, frozenset()
     return (
@@ -95,13 +106,15 @@ def _told(one: Generation) -> Told:
 
 
 def _check_outputs(settings: Generating, trained: TrainedModel, task: Task) -> None:
-    """Refuse an output that is an input, a file of the model, or another output."""
+    """Refuse an output that would overwrite an input, a file of the model or another output."""
+    # Compare the outputs with the inputs, the files of the model, and each other.
     outputs = {name: path for name in ("output", "alignments", "plots") if (path := getattr(settings, name))}
     if not settings.output and os.path.isfile("/dev/stdout"):
         outputs["stdout"] = "/dev/stdout"
     read = list(task.input_files(settings.input))
     model = (file for file in trained.path.parent.iterdir() if file.suffix in MODEL or file.stem == "config")
     check_outputs(outputs, [*(("input", file) for file in read), *(("checkpoint", file) for file in model)])
+    # Refuse an output among the files of the run, or in the folder of the inputs.
     run = Path(os.path.realpath(trained.run))
     for option, path in outputs.items():
         real = Path(os.path.realpath(path))
@@ -111,25 +124,28 @@ def _check_outputs(settings: Generating, trained: TrainedModel, task: Task) -> N
             raise UserError(
                 f"{option}={path} is in the folder that is read (input={settings.input}); choose another file"
             )
+    # Refuse plots that would overwrite an image of the input.
     for file in read if settings.plots else ():
         if is_same(Path(file).parent, str(settings.plots)) and DRAWN.fullmatch(Path(file).name):
-            raise UserError(f"plots={settings.plots} would write over {file}; choose another directory")
+            raise UserError(f"plots={settings.plots} would overwrite the input {file}; choose another directory")
 
 
 def _check_effects(config: DictConfig, settings: Generating, trained: TrainedModel) -> None:
-    """Refuse options that would do nothing."""
+    """Refuse options that have no effect."""
     is_text = format_of(settings.output, settings.format) == "text"
     if settings.mark_copied and not trained.config.decoder.get("copy"):
         raise UserError("mark_copied=true has no effect: this model does not copy (decoder.copy=false)")
     if settings.mark_copied and not is_text:
-        raise UserError("mark_copied=true has no effect in jsonl, which says for each word what was copied")
+        raise UserError("mark_copied=true has no effect with format=jsonl, which lists the copied words")
     for name in ("n_best", "samples"):
         if is_text and (number := (config.get("decoding") or {}).get(name) or 1) > 1:
-            raise UserError(f"decoding.{name}={number} has no effect in text, a line an input: set format=jsonl")
+            raise UserError(
+                f"decoding.{name}={number} has no effect with format=text, one output for each input; set format=jsonl"
+            )
 
 
 def _groups(inputs: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
-    """Yield (index of the first, inputs), ``size`` at a time."""
+    """Yield groups of ``size`` inputs as (index of the first input, inputs)."""
     remaining, first = iter(inputs), 0
     while group := list(islice(remaining, size)):
         yield first, group

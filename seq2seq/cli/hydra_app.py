@@ -1,7 +1,7 @@
-"""What the command files share: overrides as people type them, and mistakes told in one line.
+"""Start of a command: read the command line, compose and check the config, report an error of the user in one line.
 
-The signatures of the components are the schema, so ``KEY=VALUE`` may set any option whether or not its YAML lists it
-(Hydra would ask for ``+``): the check of ``seq2seq.config.validate`` says what is right where a key is wrong.
+The signatures of the components are the schema. Therefore ``KEY=VALUE`` may set any option, whether or not its YAML
+file lists it (Hydra would require ``+``). ``seq2seq.config.validate`` refuses a wrong key and names the right ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from seq2seq.runtime import interrupts
 
 log = logging.getLogger(__name__)
 
-LONGEST = 2000  # characters of a message
+LONGEST = 2000  # characters of the longest message
 SWEEP = ("-m", "--multirun")
 
 
@@ -47,12 +47,20 @@ def run(
     config_name: str,
     check: Callable[[DictConfig, list[str]], object] | None = None,
 ) -> None:
-    """Call ``task`` with ``conf/CONFIG_NAME.yaml`` as the command line changes it; in a sweep, for each of its jobs.
+    """Compose the config of the command line, and call ``task`` with it, in a sweep once for each job.
 
-    Before any directory is made, ``check`` sees the config (of a sweep, each) and the keys that were typed. What it
-    returns is handed to ``task`` beside the config; a job of a sweep gets the config alone. A job of a sweep that fails
-    is reported and left, and the others go on; what it returns is what a sweeper optimises.
+    A job of a sweep that fails is reported, and the next job starts.
+
+    Args:
+        task: Called with the config and, outside a sweep, with the return value of ``check``. In a sweep it returns the
+            value that a sweeper optimises.
+        config_name: Name of the config in ``conf``: train, resume, evaluate, generate or compare.
+        check: Called with each config and the names of the options on the command line, before a directory is made.
+
+    Raises:
+        SystemExit: The command line, the config or the data have an error that the user can repair.
     """
+    # Register the resolvers, and read the command line.
     speak_utf8()
     resolvers: dict[str, Callable[..., str]] = {"choices": choices, "options": own_options, "run_of": _run_of}
     for name, resolver in {**resolvers, "job_place": sweep.place}.items():
@@ -60,26 +68,27 @@ def run(
     typed, started, built = sys.argv[1:], False, None
     arguments = [as_override(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in typed]
 
-    home = os.getpid()
+    main_process = os.getpid()
 
     @functools.wraps(task)
-    def told(config: DictConfig) -> object:
+    def job_task(config: DictConfig) -> object:
         nonlocal started
         started = True
-        sys.argv[1:] = typed  # what a run says of its command
-        if os.getpid() != home:  # a worker of a launcher's
+        sys.argv[1:] = typed  # a run records its command
+        if os.getpid() != main_process:  # a worker process of a launcher
             interrupts.take_over()
-            if os.getppid() == home:
-                interrupts.end_with(home)
+            if os.getppid() == main_process:
+                interrupts.end_with(main_process)
         if sweep.is_sweep():
             with _left(config, traceback_wanted):
                 return task(config)
-        with _one_line(traceback_wanted):  # inside Hydra, which would add lines of its own
+        with _one_line(traceback_wanted):  # report errors here: Hydra would add lines of its own
             return task(config) if built is None else task(config, built)
 
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise its errors instead of printing them
     with _one_line(traceback_wanted):
+        # Check all configs before a directory is made.
         flags = _flags(arguments)
         overrides = [argument for argument in arguments if argument not in flags]
         if not set(SWEEP).isdisjoint(flags) or "hydra.mode=MULTIRUN" in overrides:
@@ -87,30 +96,31 @@ def run(
         job = None
         if all(flag in SWEEP for flag in flags):
             job, built = checked(config_name, overrides, check)
+        # Run the command, by Hydra for a sweep or a flag.
         sys.argv[1:] = arguments
         try:
             if flags or job is None:
                 built = None
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job_task)()
             else:
-                _run_composed(job, told)
+                _run_composed(job, job_task)
         except Exception as error:
             if started or isinstance(error, UserError):
                 raise
-            raise UserError(explain(error)) from error  # what Hydra says of hydra.* options, in many types
+            raise UserError(explain(error)) from error  # Hydra raises errors of many types for wrong hydra.* options
 
 
 def _run_composed(config: DictConfig, task: Callable[[DictConfig], object]) -> None:
-    """Run the only job of a command as Hydra does, with the config that was composed for its check."""
+    """Run the only job of a command as Hydra does, with the config that was already composed for the check."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name=Path(sys.argv[0]).stem):
         hydra_compat.run_job(task, config)
 
 
 def _flags(arguments: list[str]) -> list[str]:
-    """Return the words that are no overrides, which Hydra's own flags and their values are.
+    """Return the arguments that are not overrides: the flags of Hydra and their values.
 
     Raises:
-        UserError: Hydra has no such flag, or can't join it with another.
+        UserError: A flag does not exist, or can't be combined with another.
     """
     parser = hydra_compat.flag_parser()
     parser.exit_on_error = False
@@ -119,11 +129,11 @@ def _flags(arguments: list[str]) -> list[str]:
     except argparse.ArgumentError as error:
         raise UserError(f"{error.argument_name}: {error.message}; --help lists the options") from error
     if unknown:
-        raise UserError(f"can't read {shown(unknown[0])}: options are GROUP=CHOICE or KEY=VALUE (--help lists them)")
+        raise UserError(f"{shown(unknown[0])} is not an option; write GROUP=CHOICE or KEY=VALUE (--help lists them)")
     if found.experimental_rerun is not None:
-        raise UserError("--experimental-rerun is not supported; use resume=RUN to go on with a run")
+        raise UserError("--experimental-rerun is not supported; use resume=RUN to resume a run")
     if found.resolve and not (found.cfg or found.help):
-        raise UserError("--resolve goes with --cfg job")
+        raise UserError("--resolve has no effect alone; add --cfg job")
     flags = list(arguments)
     for override in found.overrides:
         flags.remove(override)
@@ -132,7 +142,7 @@ def _flags(arguments: list[str]) -> list[str]:
 
 @contextmanager
 def _left(config: DictConfig, traceback_wanted: bool) -> Iterator[None]:
-    """Report a job's error at once, and raise it to Hydra, which goes on with the next job."""
+    """Report the error of a job at once, and raise it again for Hydra, which starts the next job."""
     try:
         yield
     except Exception as error:
@@ -148,11 +158,11 @@ def _left(config: DictConfig, traceback_wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _one_line(traceback_wanted: bool) -> Iterator[None]:
-    """End the program quietly where the user stopped it, with one line where the user has something to mend."""
+    """End the program without a traceback: silently for a closed pipe, with one line for an error of the user."""
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the reader of the output has ended, for example ``head``
         _drop_output()
         sys.exit(1)
     except OSError as error:
@@ -167,12 +177,12 @@ def _one_line(traceback_wanted: bool) -> Iterator[None]:
 
 
 def _drop_output() -> None:
-    """Give up what stdout still holds, which could not be written at exit either."""
+    """Drop the rest of the output in the buffer of stdout, so that Python does not fail to write it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _sweep_directory(config_name: str, overrides: list[str]) -> Path:
-    """Return the directory where a sweep keeps its jobs."""
+    """Return the directory in which a sweep puts the directories of its jobs."""
     typed = [override for override in overrides if override.lstrip("+").startswith("hydra.sweep.")]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return Path(hydra.compose(config_name, typed, return_hydra_config=True).hydra.sweep.dir)
@@ -181,16 +191,25 @@ def _sweep_directory(config_name: str, overrides: list[str]) -> Path:
 def checked(
     config_name: str, overrides: list[str], check: Callable[[DictConfig, list[str]], object] | None = None
 ) -> tuple[DictConfig | None, Any]:
-    """Show ``check`` each config that ``overrides`` ask for, and report what it refuses by what was chosen.
+    """Compose the config of each job, and check it.
 
-    Where it refuses some jobs of a sweep and not all, they are reported, and will fail.
+    If some jobs of a sweep are refused, they are reported; the sweep starts, and they fail in it.
+
+    Args:
+        config_name: Name of the config in ``conf``.
+        overrides: Overrides in Hydra's grammar.
+        check: Called with each config and the names of the options on the command line.
 
     Returns:
-        Of a command that is no sweep, the config with Hydra's own, and what ``check`` returned; of a sweep, nothing.
+        The config with Hydra's own node, and the return value of ``check``; (None, None) for a sweep.
+
+    Raises:
+        UserError: ``check`` refuses all jobs. An unknown option names the choice (GROUP=CHOICE) that does not have it.
     """
     typed = keys(overrides)
     refused: list[UserError] = []
     count, is_single, composed, built = 0, False, None, None
+    # Check each job.
     for job, composed in _jobs(config_name, overrides):
         count += 1
         is_single = job == overrides and composed.hydra.mode != RunMode.MULTIRUN
@@ -204,25 +223,32 @@ def checked(
                 error = UnknownOption(error.node, error.option, owner, error.hint).with_traceback(error.__traceback__)
             error.add_note(f"job {count - 1} ({shown(', '.join(job))}) will fail")
             refused.append(error)
+    # Report the jobs that will fail.
     if refused and len(refused) == count:
         raise refused[0]
     for one in refused:
         print(f"{Path(sys.argv[0]).name}: {one.__notes__[0]}: {one}", file=sys.stderr)
     if not is_single or composed is None:
         return None, None
+    # Complete the node of Hydra for the only job.
     with read_write(composed.hydra), open_dict(composed.hydra):
         composed.hydra.mode = RunMode.RUN
-        composed.hydra.overrides.hydra.append("hydra.mode=RUN")  # as Hydra notes it
+        composed.hydra.overrides.hydra.append("hydra.mode=RUN")  # Hydra records it likewise
     return composed, built
 
 
 def compose(config_name: str, overrides: list[str]) -> Iterator[DictConfig]:
-    """Yield the configs that ``overrides`` ask for: one, or each of a sweep's."""
+    """Yield the config of each job, without Hydra's own node.
+
+    Args:
+        config_name: Name of the config in ``conf``.
+        overrides: Overrides in Hydra's grammar.
+    """
     return (_without_hydra(config) for _, config in _jobs(config_name, overrides))
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
-    """Return a copy of ``config`` that has nothing but the command's own options."""
+    """Return a copy of ``config`` without Hydra's own node."""
     own = copy.deepcopy(config)
     with read_write(own), open_dict(own):
         del own["hydra"]
@@ -230,9 +256,10 @@ def _without_hydra(config: DictConfig) -> DictConfig:
 
 
 def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], DictConfig]]:
-    """Yield each config, with Hydra's own node, after overrides that ask for it alone."""
+    """Yield (overrides, config with Hydra's own node) of each job."""
     axes = []
     with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name=Path(sys.argv[0]).stem):
+        # Collect the values of each override.
         overrides = [*_params(config_name, overrides), *overrides]
         for override in hydra_compat.parse_overrides(overrides):
             line = str(override.input_line)
@@ -240,12 +267,13 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
             if override.key_or_group in groups() and not named:
                 raise UserError(f"{shown(line)}: choose one of the group's files (--help lists them)")
             if override.is_sweep_override() and not (override.is_choice_sweep() or override.is_range_sweep()):
-                return  # interval(...), normal(...): a sweeper draws them, and each job is checked when it starts
+                return  # a sweeper draws the values of interval(...): each job is checked when it starts
             if override.is_sweep_override():
                 key = line.partition("=")[0]
                 axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
             else:
                 axes.append([line])
+        # Compose the config of each combination of values.
         for job in map(list, itertools.product(*axes)):
             try:
                 config = hydra.compose(config_name, job, return_hydra_config=True)
@@ -253,19 +281,19 @@ def _jobs(config_name: str, overrides: list[str]) -> Iterator[tuple[list[str], D
                 raise UserError(_without(error, config_name, job)) from error
             except (HydraException, OmegaConfBaseException):
                 raise
-            except Exception as error:  # Hydra's words for what it does not expect are of many types
+            except Exception as error:  # Hydra raises errors of many types for values that it does not expect
                 raise UserError(explain(error)) from error
             yield job, config
 
 
 def _names_files(value: object) -> bool:
-    """Tell whether a group can be given ``value``: a file's name, several, or null."""
+    """Return whether ``value`` can be the choice of a group: a file name, a list of them, or null."""
     values = value if isinstance(value, list) else [value]
     return all(one is None or isinstance(one, str) for one in values)
 
 
 def _params(config_name: str, overrides: list[str]) -> list[str]:
-    """Return the axes that a config brings itself (``hydra.sweeper.params``), but for those that are typed."""
+    """Return the overrides in ``hydra.sweeper.params`` of an experiment, without those on the command line."""
     typed = keys(overrides)
     chosen = [override for override in overrides if override.lstrip("+").startswith("experiment=")]
     if not chosen or "," in chosen[-1]:
@@ -273,24 +301,24 @@ def _params(config_name: str, overrides: list[str]) -> list[str]:
     try:
         params = hydra.compose(config_name, chosen, return_hydra_config=True).hydra.sweeper.get("params") or {}
     except (HydraException, OmegaConfBaseException, ValueError, TypeError):
-        return []  # the whole is composed below, and its mistakes are told then
+        return []  # errors are reported when the whole config is composed
     return [as_override(f"{key}={value}") for key, value in params.items() if key.lstrip("+") not in typed]
 
 
 def _choices(config_name: str, job: list[str]) -> dict[str, str | None]:
-    """Return {group: file} of a job; a group that fills another key than its own is ``group@key``."""
+    """Return {group: file} of a job. A group at another key than its own has the name ``group@key``."""
     return hydra_compat.choices(hydra.compose(config_name, job, return_hydra_config=True))
 
 
 def _chosen(key: str, among: Mapping[str, str | None]) -> str | None:
-    """Return GROUP=CHOICE of what stands at ``key``."""
+    """Return GROUP=CHOICE of the component at ``key``."""
     part = key.rpartition(".")[2]
     groups = (key.replace(".", "/"), f"self_attention@{key}", f"attention/{part}@{key}")
     return next((f"{group}={among[group]}" for group in groups if among.get(group)), None)
 
 
 def _without(error: Exception, config_name: str, job: list[str]) -> str:
-    """Return ``explain(error)``; where a mechanism lacks a chosen part, name the parts that it has."""
+    """Return ``explain(error)``, or the parts of an attention mechanism if it has no such part."""
     refused, _ = hydra_compat.not_overridable(str(error)) or ("", "")
     if not (found := re.fullmatch(r"attention/\w+@?([\w.]*)", refused)):
         return explain(error)
@@ -304,28 +332,36 @@ def _without(error: Exception, config_name: str, job: list[str]) -> str:
 
 
 def explain(error: Exception) -> str:
-    """Return one line for an error: what is wrong, and what would be right."""
+    """Return one line about an error: the problem and the remedy.
+
+    Args:
+        error: Error of this project, of Hydra or of OmegaConf.
+    """
     text = _short(shown(str(error)))
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group} has no choice {name}{suggest(name, error.options)}; it has: {', '.join(sorted(error.options))}"
     if isinstance(error, OverrideParseException):
         typed = _short(shown(str(error.override)))
-        return f"can't read {typed!r}: write GROUP=CHOICE or KEY=VALUE, with quotes around special characters"
+        return f"{typed!r} can't be read; write GROUP=CHOICE or KEY=VALUE, with quotes around special characters"
     if found := hydra_compat.not_overridable(text):
         group, proposal = found
-        return f"{group} can't be chosen here. {proposal or '--help lists what can.'}"
+        return f"{group} can't be chosen here. {proposal or '--help lists the groups.'}"
     return text
 
 
 def _short(text: str) -> str:
-    """Return ``text`` in one line, without the middle of what is longer than a few lines."""
+    """Return ``text`` in one line, without its middle if it is longer than ``LONGEST``."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def choices(*groups: str) -> str:
-    """Return what a user may choose, for ``--help``: ``groups`` (or all), their files and the first line of each."""
+    """Return the choices of config groups for ``--help``: each file with its first comment.
+
+    Args:
+        groups: Names of the groups; all groups if empty.
+    """
     lines = []
     for group in sorted(path for path in CONF.rglob("*") if path.is_dir() and "hydra" not in path.parts):
         name = str(group.relative_to(CONF))
@@ -337,17 +373,23 @@ def choices(*groups: str) -> str:
 
 
 def own_options(name: str) -> str:
-    """Return what ``conf/NAME.yaml`` itself sets, with its comments, for ``--help``."""
+    """Return the options in ``conf/NAME.yaml`` with their comments, for ``--help``.
+
+    Args:
+        name: Name of the config in ``conf``.
+    """
     text = (CONF / f"{name}.yaml").read_text(encoding="utf-8").partition("\n\n")[2].partition("\n\nhydra:")[0]
     return text.replace("$", "$$")
 
 
 def _first_comment(file: Path) -> str:
+    """Return the first comment of a YAML file."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return next((line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line), "")
 
 
 def _run_of(path: str) -> str:
-    from seq2seq.checkpoint import run_of  # imports torch: only where a run is resumed
+    """Return the directory of the run to which a checkpoint belongs."""
+    from seq2seq.checkpoint import run_of  # imports torch: only needed to resume a run
 
     return str(run_of(path))

@@ -1,4 +1,4 @@
-"""``compare.py runs=DIR pack=DIR``: keeps what finished runs came to, in a folder of small files."""
+"""``compare.py runs=DIR pack=DIR``: keep the results of finished runs in a folder of small files."""
 
 from __future__ import annotations
 
@@ -14,30 +14,34 @@ from seq2seq.files.writing import write_bytes
 from seq2seq.metrics.table import get_metric
 from seq2seq.run_directory import RESULTS
 
-MAX_FOLDER = 10_000_000  # bytes of all packs of a folder
-EXACT = 52  # bits of a float's mantissa
+MAX_FOLDER = 10_000_000  # largest size of all packs of a folder, in bytes
+EXACT = 52  # bits of the mantissa of a float
 GENERATED = "seq2seq.data.toy."
-"""Readers that generate their data, with gold annotations."""
+"""Module of the readers that generate their data, with gold annotations."""
 
 
 def pack_runs(paths: Sequence[Path], folder: Path, limit: int) -> Path:
-    """Write a pack of each finished run at or below ``paths`` into ``folder``; nothing where one is refused.
+    """Write a pack of each finished run into a folder. If one run is refused, no pack is written.
 
     Args:
-        paths: Runs, sweeps and evaluations.
-        folder: A new folder, or one of packs.
-        limit: The most bytes of a pack.
+        paths: Runs, sweeps and evaluations, or folders that contain them.
+        folder: New folder, or folder of packs.
+        limit: Largest size of a pack in bytes.
+
+    Returns:
+        ``folder``.
 
     Raises:
-        UserError: There is no finished run, one does not fit, or another run's pack has the name of one.
+        UserError: There is no finished run, a pack is too large, or ``folder`` has another pack of the same name.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"pack={folder} is a file; packs are files in a folder")
+        raise UserError(f"pack={folder} is a file; choose a folder")
     if not paths:
-        raise UserError(f"runs: name the runs or sweeps to keep in pack={folder}")
+        raise UserError(f"runs: no run to keep in pack={folder}; name runs or sweeps")
+    # Packs can't be packed again.
     if all(pack_files(path) and next(path.rglob(RESULTS), None) is None for path in paths):
-        raise UserError(f"runs: {paths[0]} holds packs only, which need not be packed again")
-    # 1. Pack all runs. Of two of one configuration, seed and data the later counts, as in a comparison.
+        raise UserError(f"runs: {paths[0]} contains only packs, which can't be packed again; name runs or sweeps")
+    # 1. Pack all runs. The latest run of the same configuration, seed and data is kept, as in a comparison.
     packed_runs = []
     for path in finished(paths):
         with name_damaged_files([path]):
@@ -45,7 +49,7 @@ def pack_runs(paths: Sequence[Path], folder: Path, limit: int) -> Path:
     packed_runs.sort(key=lambda packed: (packed.run.written, str(packed.run.path)))
     packs = {packed.name: packed for packed in packed_runs}
     runs = [packed.run for packed in packed_runs]
-    # 2. Refuse what would replace another run, or fill the repository.
+    # 2. Refuse a pack that would replace another run, and too many bytes for a repository.
     for name, packed in packs.items():
         if (file := folder / name).exists() and file.read_bytes() != packed.content:
             raise UserError(
@@ -55,8 +59,10 @@ def pack_runs(paths: Sequence[Path], folder: Path, limit: int) -> Path:
     kept = {file.name: file.stat().st_size for file in pack_files(folder)}
     total = sum((kept | {name: len(packed.content) for name, packed in packs.items()}).values())
     if total > MAX_FOLDER:
-        raise UserError(f"pack={folder} would hold {total / 1e6:.1f} MB, over {MAX_FOLDER / 1e6:g}; pack fewer runs")
-    # 3. Write them, and say what they lack.
+        raise UserError(
+            f"pack={folder} would hold {total / 1e6:.1f} MB, more than {MAX_FOLDER / 1e6:g} MB; pack fewer runs"
+        )
+    # 3. Write the packs, and print what they lack.
     for name, packed in packs.items():
         write_bytes(folder / name, packed.content)
         print(f"{folder / name}  {len(packed.content) / 1000:.1f} kB  {packed.run.path}")
@@ -67,27 +73,32 @@ def pack_runs(paths: Sequence[Path], folder: Path, limit: int) -> Path:
 
 
 def missing_figures(runs: Sequence[Run]) -> list[str]:
-    """Return a note on each run without figures that its task can have, which nobody can measure without its weights.
+    """Return a note on each run that lacks figures. They can only be measured while the weights of the run exist.
 
-    These are the metrics that its task names, those that other runs of its dataset have, faithfulness and statistics of
-    attention; of data that the project generates also figures of gold annotations.
+    A run needs the metrics of its task, the metrics that other runs on the same dataset have, faithfulness and
+    statistics of attention. A run on data that the project generates also needs figures of gold annotations.
+
+    Args:
+        runs: Runs and evaluations. An evaluation is skipped, because its options chose its figures.
     """
     notes = []
     for run in runs:
-        if run.trained != run.path or run.origin is None:  # an evaluation has what was asked of it
+        if run.trained != run.path or run.origin is None:
             continue
+        # List the metrics that the run lacks.
         config = run.origin.config
         alike = [other for other in runs if (other.dataset, other.split) == (run.dataset, run.split)]
         wanted = dict.fromkeys([*config.get("task", {}).get("metrics", ()), *(m for a in alike for m in a.results)])
         absent = [name for name in wanted if not any(known.startswith(name) for known in run.results)]
+        # List the groups of figures that it lacks.
         groups = {get_metric(name).group for name in run.results}
         generated = str(config.get("data", {}).get("reader", {}).get("_target_", "")).startswith(GENERATED)
         kinds = ("attention", "faithfulness", *(["gold"] if generated else []))
         absent += [f"figures of {kind}" for kind in kinds if kind not in groups]
         if absent:
             notes.append(
-                f"{run.path} lacks {', '.join(absent)}: evaluate.py checkpoint={run.path} measures what needs its "
-                "weights; pack that evaluation, too, before the run is removed."
+                f"{run.path} lacks {', '.join(absent)}; before the run is removed, measure them with evaluate.py "
+                f"checkpoint={run.path}, and pack that evaluation too."
             )
     return notes
 
@@ -98,4 +109,4 @@ def _rounded(packs: Iterable[Pack]) -> Iterator[str]:
         sums, statistics = packed.bits
         if statistics < EXACT:
             what = "attention statistics" if sums == EXACT else "figures"
-            yield f"{packed.name}: {what} of records are rounded to {statistics} bits; pack_size=... allows more."
+            yield f"{packed.name}: {what} of records are rounded to {statistics} bits; set a larger pack_size for more."

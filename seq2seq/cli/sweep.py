@@ -1,8 +1,8 @@
-"""Sweeps: the directory of each job, and what failed.
+"""Sweeps: the directory of each job, and records of jobs that failed.
 
-A job is known by its composed config: launched again with ``hydra.sweep.dir=OLD``, it finds the directory that it had,
-whatever its number was, and a new job never gets another's. What ``compare.py runs=multirun/NAME pack=results/NAME``
-kept of a finished job counts as that job.
+The composed config identifies a job. If a sweep is started again with ``hydra.sweep.dir=OLD``, a job finds the
+directory that it had, even if its number changed. A new job never gets the directory of another job. A pack of a
+finished job (``compare.py runs=multirun/NAME pack=results/NAME``) counts as that job.
 """
 
 from __future__ import annotations
@@ -24,37 +24,52 @@ if TYPE_CHECKING:
     from seq2seq.comparison.packs import PackedRun
 
 PACKS = Path("results")
-"""Where ``results/NAME`` has the packs of the sweep ``multirun/NAME``."""
+"""Directory of packs: ``results/NAME`` has the packs of the sweep ``multirun/NAME``."""
 
 
 def is_sweep() -> bool:
-    """Whether this job is one of a sweep's."""
+    """Return whether this process runs a job of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def place(_root_: DictConfig) -> str:
-    """Name a job's directory in its sweep's: that of the same config before, else N, or N_2 ... if N is taken."""
+    """Return the name of a job's directory in the directory of its sweep.
+
+    It is the directory of an earlier job with the same config. Otherwise it is the number N of the job, or N_2, N_3 ...
+    if N belongs to another job.
+
+    Args:
+        _root_: Composed config of the job, with Hydra's own node.
+    """
     own = OmegaConf.to_yaml(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"]))
     sweep, number = Path(_root_.hydra.sweep.dir), str(_root_.hydra.job.num)
     for file in sorted(sweep.glob(f"*/{CONFIG}")):
         if composed_config(file.parent) == own:
             return file.parent.name
+    # Otherwise choose a name that no other job has.
     names = (number if n == 1 else f"{number}_{n}" for n in count(1))
     return next(name for name in names if not composed_config(sweep / name))
 
 
 def packed(config: DictConfig) -> PackedRun | None:
-    """Return the pack of this job in the folder that is named as its sweep, where the job was finished and packed."""
+    """Return the pack of this job, or None if the job is not finished and packed.
+
+    Args:
+        config: Composed config of the job.
+    """
     from seq2seq.comparison.packs import find_job  # imports torch: --help need not wait for it
 
     return find_job(PACKS / Path(HydraConfig.get().sweep.dir).name, OmegaConf.to_yaml(config))
 
 
 def check_directory(sweep: Path) -> None:
-    """Refuse to sweep into the directory of a run, or into what is no directory.
+    """Check that a directory can hold the jobs of a sweep.
+
+    Args:
+        sweep: Directory of the sweep, which may not exist yet.
 
     Raises:
-        UserError: Nothing has been written.
+        UserError: It is a file, or the directory of a run. Nothing has been written.
     """
     if sweep.exists() and not sweep.is_dir():
         raise UserError(f"hydra.sweep.dir={sweep} is a file; choose a directory")
@@ -63,7 +78,15 @@ def check_directory(sweep: Path) -> None:
 
 
 def fail(folder: Path, config: DictConfig, reason: str) -> None:
-    """Leave word of a job that failed in its directory, unless that is another job's or a finished run's."""
+    """Write the reason why a job failed into its directory.
+
+    Nothing is written into the directory of another job or of a finished run, or onto a full disk.
+
+    Args:
+        folder: Directory of the job.
+        config: Composed config of the job.
+        reason: Message of the error.
+    """
     own = composed_config(folder) in ("", OmegaConf.to_yaml(config)) and results(folder) is None
     if own:
         with suppress(UserError):  # a full disk

@@ -1,4 +1,4 @@
-"""``train.py``: a config to a finished run, or a stopped run to its end."""
+"""``train.py``: train a model from a config, or resume a run that was stopped."""
 
 from __future__ import annotations
 
@@ -76,32 +76,33 @@ COMPONENTS = (
     "decoding",
     "task",
 )
-"""What a run's config must have chosen."""
+"""Keys of the components that the config of a run must have."""
 KEYS = (*COMPONENTS, *validate.SLOTS, "default_self", "seed", "model", "budget", "logger")
-"""What it may have at its top."""
+"""All keys that the config of a run may have at its top."""
 NEVER_BEGAN = (
-    f"attention never began: the mean of its rows costs {{:.3f}} nats a token, less than {ONSET}. Try longer training "
-    "(trainer.max_epochs, budget.updates), smaller batches (data.max_tokens), another score (attention/score=general), "
-    "or another warm-up (lr_scheduler.warmup_steps)"
+    "attention never began: with the mean of a sentence's attention at every step, the loss increases by {:.3f} nats "
+    f"per token, less than {ONSET}. Try longer training (trainer.max_epochs, budget.updates), smaller batches "
+    "(data.max_tokens), another score (attention/score=general) or another warm-up (lr_scheduler.warmup_steps)."
 )
 RESUMABLE = ("trainer", "logger", "data")
+"""Keys of the config that may change when a run is resumed."""
 LATE = 0.1
-"""The last part of training: a best validation in it says that more training may help."""
+"""Last share of the updates. If the best validation is in it, longer training may help."""
 
 
 @dataclass(frozen=True)
 class SeedOptions:
-    """The options of ``train.py`` outside every group."""
+    """Options of ``train.py`` outside the config groups."""
 
     seed: Annotated[int, Range(0, 2**32 - 1)]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a config describes, checked and built before any data is read."""
+    """Components of a run, checked and built before any data is read."""
 
-    config: DictConfig  # of the run, with the precision of this machine
-    resume: Path | None  # the checkpoint to go on from
+    config: DictConfig  # config of the run, with the precision of this machine
+    resume: Path | None  # checkpoint from which the run is resumed
     training: TrainingParts
     task: Task
     corpus: Corpus
@@ -109,17 +110,18 @@ class Parts:
 
 
 def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
-    """Build what ``config`` describes, and refuse what could not be trained: names, types, what constructors refuse.
+    """Check a config, and build its components.
 
     Args:
-        config: A run's, or what was typed beside ``resume``.
-        typed: The names of the options that stood on the command line.
+        config: Config of a new run, or ``resume`` with the options that change the run.
+        typed: Names of the options on the command line.
 
     Raises:
-        UserError: Nothing has been written, nor any data read.
+        UserError: A name, a type or a value is wrong. Nothing has been written, and no data has been read.
     """
     typed, resume = list(typed), None
-    if resuming := "resume" in config:  # the stored config has what was typed by then
+    # Check the names and types of all options.
+    if resuming := "resume" in config:  # the options of the first start are in the stored config
         resume, config = _resumed(config)
         typed = []
     config = _with_precision(config)
@@ -129,23 +131,27 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     Budget.of(config)
     validate.check_options("", {"seed": config.get("seed")}, SeedOptions)
     _check_loggers(config)
+    # Build the components; constructors refuse impossible values.
     task: Task = build_node(config.task)
     check_metrics(task.metrics, "task.metrics")
     check_metrics(config.training.metrics, "training.metrics")
     check_device(config.trainer)
-    with torch.device("meta"):  # shapes alone: no memory, no time, no random numbers
+    # The model has only shapes: it needs no memory, no time and no random numbers.
+    with torch.device("meta"):
         model = build(config, 8, 8)
     training = TrainingParts.build(config, model)
     check_size(config.trainer, model)
     check_effects(config, typed, model)
     training.schedule(training.optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}]))
     training.criterion.check_model(model)
+    # Check combinations of components.
     search, options = search_of(config), training.options
     if options.reward and options.reward_share == 1 and options.init_from is None:
         raise UserError(
-            f"training.reward={options.reward} alone teaches random weights nothing: set training.init_from=RUN, or "
+            f"training.reward={options.reward} alone can't train random weights; set training.init_from=RUN, or "
             "training.reward_share below 1"
         )
+    # Build the corpus, which reads no data yet.
     corpus: Corpus = build_node(config.data)
     task.check(corpus, config)
     check_training(corpus, typed, options.init_from)
@@ -153,7 +159,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
 
 
 def _with_precision(config: DictConfig) -> DictConfig:
-    """Return ``config`` with the precision that ``trainer.precision=auto`` is on this machine."""
+    """Return ``config`` with the precision that ``trainer.precision=auto`` means on this machine."""
     if not OmegaConf.is_dict(config.get("trainer")):
         return config
     changed = config.copy()
@@ -162,87 +168,115 @@ def _with_precision(config: DictConfig) -> DictConfig:
 
 
 def _check_loggers(config: DictConfig) -> None:
-    """Refuse keys below ``logger`` that are no logger which was chosen."""
+    """Refuse options below ``logger`` of loggers that are not chosen."""
     node = config.get("logger")
     if node is not None and not OmegaConf.is_dict(node):
         raise UserError(f"logger={node}: choose one of the group's files (--help lists them)")
     for name, logger in (node or {}).items():
         if not (OmegaConf.is_dict(logger) and "_target_" in logger):
             chosen = ", ".join(key for key, item in node.items() if OmegaConf.is_dict(item) and "_target_" in item)
-            raise UserError(f"logger.{name} has no effect here: logger has {chosen or 'nothing'}")
+            raise UserError(f"logger.{name} has no effect: the loggers of this run are {chosen or 'none'}")
 
 
 def run_job(config: DictConfig, folder: Path) -> float | None:
-    """Call ``train`` as the job of a sweep that may have been launched before, and return the best validation score.
+    """Train one job of a sweep, which may have been started before.
 
-    What is finished, in its directory or in a pack, or at work elsewhere is left; what was stopped goes on.
+    A job that is finished, in its directory or in a pack, or that runs in another process is skipped. A job that was
+    stopped is resumed.
+
+    Args:
+        config: Composed config of the job.
+        folder: Directory of the job.
+
+    Returns:
+        Best value of the monitored validation metric, or None if there is none.
+
+    Raises:
+        DirectoryTaken: ``folder`` belongs to a job with another config.
     """
+    # Look for results of an earlier start.
     known = composed_config(folder)
     if known and known != OmegaConf.to_yaml(config):
         raise DirectoryTaken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
     if results(folder) is not None:
         log.info("finished before: %s", folder)
+    # A pack of the job counts as the finished job.
     elif not known and (pack := sweep.packed(config)) is not None:
         log.info("finished before: %s", pack.path)
-        with suppress(OSError):  # Hydra has made it for the job
+        with suppress(OSError):  # remove the empty directory that Hydra has made for the job
             folder.rmdir()
         packed_best: float | None = (pack.about.get("training") or {}).get("best_score")
         return packed_best
     else:
+        # Train, from the last checkpoint if there is one.
         try:
             if has_checkpoint(folder):
-                log.info("goes on: %s", folder)
+                log.info("resumed: %s", folder)
                 train(OmegaConf.create({"resume": str(folder), "data": plain(config)["data"]}), folder)
             else:
                 train(config, folder)
-        except RunInProgress as error:  # under a synonym, or by a second launch
+        except RunInProgress as error:  # the same directory under another name, or a second start of the sweep
             log.warning("skipped: %s", error)
             return None
+    # Return the score of this job, for the sweeper.
     best: float | None = ((results(folder) or {}).get("run", {}).get("training") or {}).get("best_score")
     return best
 
 
 def train(config: DictConfig, run: Path, parts: Parts | None = None) -> dict[str, MetricResult]:
-    """Fit a model into the directory ``run`` (or go on with ``config.resume``'s) and score it on the test split.
+    """Train a model, and score it on the test split.
 
-    ``parts`` is what ``check`` has built of ``config`` already.
+    Args:
+        config: Config of a new run, or ``resume`` with the options that change the run.
+        run: Directory of a new run; ignored with ``resume``.
+        parts: Return value of ``check(config)``; None calls it here.
+
+    Returns:
+        {metric: result} on the test split, or on the validation split if there is no test split.
     """
+    # Check a config that the command has not checked.
     parts = check(config) if parts is None else parts
     interrupts.unwind()
     if parts.resume is None:
         with claimed(run, parts.config, composed=config):
             return _train(parts, run)
+    # Resume the run in its own directory.
     run = checkpoint.run_of(config.resume)
     with held(run):
-        resume, _ = _resumed(config)  # what is there now that no other process writes
+        resume, _ = _resumed(config)  # look again: now no other process can write a checkpoint
         return _train(replace(parts, resume=resume), run)
 
 
 def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
-    """Fit and score in a directory that is held."""
+    """Train and score in a directory that this process has locked."""
     started = time.monotonic()
     config, resume, corpus, options = parts.config, parts.resume, parts.corpus, parts.training.options
-    # 1. Read the data, with the tokenizers of the run or model that this one goes on from.
+    # 1. Read the data, with the tokenizers of the resumed run or of the initial model.
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     start = None
-    if resume is not None:  # which has its tokenizers
+    if resume is not None:
         corpus.use(checkpoint.tokenizers_of(resume_file.read(resume), resume))
+    # Load the initial model, with its tokenizers.
     elif first := config.training.get("init_from"):
         start = checkpoint.load(first)
         if start.codec.tokenizers.keys() != set(corpus.sides):
-            raise UserError(f"training.init_from={first}: that model is not of data={corpus.name}'s kind")
+            raise UserError(
+                f"training.init_from={first}: the model has tokenizers for {', '.join(start.codec.tokenizers)}, but "
+                f"data={corpus.name} needs them for {', '.join(corpus.sides)}; choose a model for such data"
+            )
         corpus.use(start.codec.tokenizers)
+        # Record the tokenizer of the initial model in the config of the run.
         sampling = {"sampling": config.data.tokenizer.get("sampling", 0.0)}
-        config.data.tokenizer = OmegaConf.merge(start.config.data.tokenizer, sampling)  # what the run is recorded with
+        config.data.tokenizer = OmegaConf.merge(start.config.data.tokenizer, sampling)
         for change in corpus.codec.changes(start.codec):
-            log.warning("training.init_from learnt from other images: %s", change)
+            log.warning("training.init_from=%s was trained on images with other options: %s", first, change)
     if config.trainer.get("limit_val_batches") != 0 and corpus.has("train"):
-        check_split(corpus)  # before the slow part
+        check_split(corpus)  # fail before the slow part
     corpus.setup()
 
     # 2. Build the model, within its budget.
     budget = Budget.of(config)
-    if resume is None:  # what goes on has its config from its checkpoint
+    if resume is None:  # the config of a resumed run already has the sizes and the end of its budget
         config = budget.ended(budget.sized(config, corpus.codec.sizes), corpus)
     config = planned(config, corpus)
     model = build(config, *corpus.codec.sizes)
@@ -252,8 +286,9 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     metrics: dict[str, MetricResult] = {}
 
     def score(fitted: FitResult) -> dict[str, float]:
+        # Score the best model.
         trained = TrainedModel.load(fitted.best)
-        trained.model.encoder.cache = model.encoder.cache  # a stored config does not say where
+        trained.model.encoder.cache = model.encoder.cache  # a stored config does not name this directory
         records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
         scored = score_records(
             trained,
@@ -265,6 +300,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
             examples=options.save_attention,
         )
         scored.add(faithfulness(trained, records[: options.faithfulness_examples], corpus.max_tokens))
+        # Write the results, with the costs of training and decoding.
         run_results.save_split(run, split, records, scored, parts.task)
         run_results.save_frequencies(run, corpus)
         memory = update_memory(trained, parts.training.criterion.train(), records, corpus.max_tokens)
@@ -275,12 +311,12 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
         return {f"{split}/{name}": metric.score for name, metric in metrics.items()}
 
     # 3. Train, then score the best model.
-    training = parts.training if config is parts.config else None  # a budget has changed the trainer
+    training = parts.training if config is parts.config else None  # a budget changes the config of the trainer
     fitted = fit(config, corpus, model, run, resume, parts=training, score=score)
-    if metrics:  # one process of several tells
+    if metrics:  # only one of several processes has metrics
         print(f"{split}\n{run_results.format_table(metrics)}")
         print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.num_plots else ""))
-        if fitted.steps == 1:  # debug=batch: one update has no course to speak of
+        if fitted.steps == 1:  # debug=batch: there is no trend after one update
             return metrics
         print(outlook(fitted, run))
         if fitted.onset is None and fitted.nll_increase_averaged is not None:
@@ -289,23 +325,28 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
 
 
 def outlook(fitted: FitResult, run: Path) -> str:
-    """Return whether validation was still improving when training ended, with the command that trains on.
+    """Return a message about the best update, with a command for more training if validation was still improving.
 
-    The command has what the run's had, but for the tokenizers, which are the run's.
+    The command has the options of the run, except those of the tokenizers: the new run uses the tokenizers of this run.
+
+    Args:
+        fitted: Result of training.
+        run: Directory of the run.
     """
     if fitted.best_score is None:
-        return "nothing was validated: the model is that of the last update"
+        return "nothing was validated: the model of the last update is kept"
     best = f"best   {fitted.monitor} of validation at update {fitted.best_step:,} of {fitted.steps:,}"
     if fitted.best_step <= (1 - LATE) * fitted.steps:
         return best
+    # Build the command from the options of the run.
     typed = read_yaml(path) if (path := run / HYDRA / "overrides.yaml").is_file() else []
     words = retyped(map(str, typed or []), without=(*TOKENIZERS, "training.init_from"))
     command = " ".join(["python train.py", *words, shlex.quote(f"training.init_from={run}")])
-    return f"{best}, still improving; to train on from there as a new run:\n       {command}"
+    return f"{best}, still improving; to train longer, start a new run from it:\n       {command}"
 
 
 def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record]:
-    """Return all records of a split, or those of its first batches (``debug=batch``)."""
+    """Return all records of a split, or those of its first ``batches`` batches (``debug=batch``)."""
     records = corpus.records(split)
     if batches is None:
         return records
@@ -314,19 +355,22 @@ def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record
 
 
 def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
-    """Return the checkpoint to go on from, and its config with the trainer and logger options that were typed."""
+    """Return the checkpoint of a run that is resumed, and its config with the new options of trainer and logger."""
+    # Refuse options that a resumed run can't change.
     for key in map(str, config):
         if key not in ("resume", *RESUMABLE):
             raise UserError(
-                f"{key} is fixed by the run: with resume=, only trainer and logger options can change, and data.path"
+                f"{key} is fixed by the run; with resume=, only trainer and logger options can change, and data.path"
             )
     if not isinstance(config.resume, str):
         raise UserError(f"resume={config.resume}: must be a run directory or one of its checkpoints")
+    # Find the checkpoint of a run that is not finished.
     path = checkpoint.find_last(config.resume)
     if results(run := checkpoint.run_of(path)) is not None:
         raise UserError(
-            f"{run} is finished (it has results.json): training.init_from={run} trains on from its best weights"
+            f"{run} is finished (it has results.json); to train longer, start a new run with training.init_from={run}"
         )
+    # Check its config.
     found, content = checkpoint.stored_config(path)
     found = machine.resumed(found, plain(config), source=str(path))
     stored.check_present(found, str(path), (*stored.FOR_TRAINING, "data"))

@@ -1,4 +1,4 @@
-"""``evaluate.py tune={OPTION:[VALUES]}``: the decoding options that score best on a split, kept with the run."""
+"""``evaluate.py tune={OPTION:[VALUES]}``: find the decoding options that score best, and store them with the run."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ from seq2seq.stored.tuned_decoding import save_tuned
 def candidates(
     config: DictConfig, grid: Mapping[str, Any], beside: Mapping[str, Any]
 ) -> list[tuple[dict[str, Any], DictConfig]]:
-    """Return the options of each combination of values, with the config that has them.
+    """Return (options, config) of each combination of the values to try.
 
     Args:
-        config: A run's, with the options ``beside``.
-        grid: The values to try of each option.
-        beside: Options that all trials share: those tuned before, and those typed.
+        config: Config of the run.
+        grid: {option of decoding: values to try}.
+        beside: Options that all trials share: options that were tuned before, and options on the command line.
 
     Raises:
-        UserError: An option is none of the run's decoding, or has no list of values that it can take.
+        UserError: The decoding of the run has no such option, or an option has no list of possible values.
     """
+    # Check the options and their values.
     if not isinstance(grid, Mapping) or not grid:
         raise UserError(
-            f"tune={grid} must name options of decoding with their values: tune={{length_penalty:[0.8,1.0]}}"
+            f"tune={grid} must name options of decoding and their values, as in tune={{length_penalty:[0.8,1.0]}}"
         )
     for name, values in grid.items():
         if name.startswith("_") or name not in config.decoding:
             raise UserError(f"tune: decoding has no option {name}{validate.suggest(name, config.decoding)}")
+        # Each option needs a list, because a single value would be no choice.
         if not isinstance(values, list) or not values:
             raise UserError(f"tune: {name}={values} must be a list of values, as in tune={{{name}:[0.8,1.0]}}")
+    # Put each combination into the config.
     trials = []
     for combination in product(*grid.values()):
         options = {**beside, **dict(zip(grid, combination, strict=True))}
         changed = config.copy()
         changed.decoding.update(options)
         validate.check_nodes("decoding", plain(changed.decoding))
-        search_of(changed)  # refused before anything is decoded
+        search_of(changed)  # refuse wrong values before anything is decoded
         trials.append((options, changed))
     return trials
 
@@ -61,28 +64,39 @@ def tune(
     metric: str,
     max_tokens: int,
 ) -> dict[str, MetricResult]:
-    """Decode ``records`` with each of ``trials``, print a table, and keep the best options in the run's directory.
+    """Decode records with each trial, print a table, and store the best options in the directory of the run.
+
+    Args:
+        trained: Model of the run.
+        trials: (options, config) of each trial.
+        records: Records of the split.
+        split: Name of the split, for the table and the stored file.
+        metric: Metric by which the trials are compared.
+        max_tokens: Bound on the tokens of a batch, with padding.
 
     Returns:
-        {metric: its best result}. Of equal scores the first stands.
+        {metric: result of the best trial}; the first of trials with equal scores.
     """
     references = [list(record.get("references") or [record["target"]]) for record in records]
     sources = [record["source"] for record in records]
     results: list[MetricResult] = []
     reference_words = sum(len(several[0].split()) for several in references)
-    print(f"{split}: {metric}, and words per word of the reference, by decoding options")
+    print(f"{split}: {metric} and length ratio (output words / reference words) by decoding options")
+    # Score each trial.
     for options, config in trials:
         outputs = [one.text for one in trained.generate(sources, search=search_of(config), max_tokens=max_tokens)]
         results.append(score([metric], outputs, references)[metric])
         ratio = sum(len(text.split()) for text in outputs) / max(reference_words, 1)
         print(f"  {_typed(options):40}  {results[-1].score:6.2f}  {ratio:.3f}", flush=True)
+    # Store the best options.
     sign = -1 if get_metric(metric).higher_is_better is False else 1
     best = max(range(len(trials)), key=lambda index: sign * results[index].score)
     listed = [{**options, metric: result.score} for (options, _), result in zip(trials, results, strict=True)]
     path = save_tuned(trained.run, trials[best][0], split, metric, listed)
-    print(f"best  {_typed(trials[best][0])}, which {path} keeps for evaluate.py and generate.py")
+    print(f"best  {_typed(trials[best][0])}; stored in {path}, which evaluate.py and generate.py read")
     return {metric: results[best]}
 
 
 def _typed(options: Mapping[str, Any]) -> str:
+    """Return options of decoding as overrides."""
     return " ".join(f"decoding.{name}={value}" for name, value in options.items())

@@ -1,5 +1,5 @@
-"""What this application needs of other packages and they keep private: a module a package, a function a need.
+"""Access to private names of other packages: one module for each package, one function for each need.
 
-Nowhere else is a private name of another package used. ``tests/compat`` runs each function against the installed
-versions and names what an upgrade has changed.
+No other part of this project uses a private name of another package. ``tests/compat`` calls each function with the
+installed versions, and thus shows what an upgrade has changed.
 """

@@ -1,4 +1,4 @@
-"""Hydra's grammar, its flags, the choices of a config, and what its errors say."""
+"""Hydra's grammar, its flags, the choices of a config, and the text of its errors."""
 
 from __future__ import annotations
 
@@ -18,63 +18,80 @@ from omegaconf import DictConfig
 
 
 def flag_parser() -> argparse.ArgumentParser:
-    """Return the parser of Hydra's own flags. Hydra only ever runs it itself, and ends the program on a mistake."""
+    """Return the parser of Hydra's own flags. Hydra has no public function for it."""
     return get_args_parser()
 
 
 def run_job(task: Callable[[DictConfig], object], config: DictConfig) -> None:
-    """Run ``task`` as ``hydra.main`` runs a single job, inside ``hydra.initialize``, with a config composed before.
+    """Run a task as ``hydra.main`` runs a single job, with a config that is already composed.
 
-    ``hydra.main`` would compose the config a second time.
+    ``hydra.main`` would compose the config a second time. Call this inside ``hydra.initialize``.
 
     Args:
-        task: Called with the config, less Hydra's own node.
-        config: Composed with ``return_hydra_config``.
+        task: Called with the config without Hydra's own node.
+        config: Config that was composed with ``return_hydra_config``.
 
     Raises:
-        Exception: Whatever ``task`` raises.
+        Exception: Any error of ``task``.
     """
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(config))
     job = hydra_run_job(task, config, "hydra.run.dir", None, context)
-    _ = job.return_value  # raises what the job raised
+    _ = job.return_value  # raises the error of the job
 
 
 def parse_override(text: str) -> Override:
     """Parse one override by the grammar alone. Hydra documents the grammar, but not its parser.
 
+    Args:
+        text: Override.
+
     Raises:
-        HydraException: The grammar does not read it.
+        HydraException: The grammar can't read it.
     """
     return OverridesParser.create().parse_override(text)
 
 
 def parse_overrides(texts: Sequence[str]) -> list[Override]:
-    """Parse overrides inside ``hydra.initialize``, where ``glob(*)`` finds the files of a group.
+    """Parse overrides inside ``hydra.initialize``; there ``glob(*)`` finds the files of a group.
+
+    Args:
+        texts: Overrides.
 
     Raises:
-        HydraException: The grammar does not read one of them.
+        HydraException: The grammar can't read one of them.
     """
     return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(texts))
 
 
 def quoted(text: str) -> str:
-    """Return ``text`` in single quotes, escaped as the grammar wants it."""
+    """Return a text in single quotes, escaped as the grammar requires.
+
+    Args:
+        text: Text without quotes.
+    """
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def choices(config: DictConfig) -> dict[str, str | None]:
-    """Return {group: file} of a config that was composed with ``return_hydra_config``.
+    """Return {group: file} of a config. A group at another key than its own has the name ``group@key``.
 
-    A group that fills another key than its own is ``group@key``.
+    Args:
+        config: Config that was composed with ``return_hydra_config``.
     """
     return dict(config.hydra.runtime.choices)
 
 
 def not_overridable(message: str) -> tuple[str, str] | None:
-    """Return the group or key that an error says can't be overridden, and the sentence with another, or None.
+    """Return the group or key that can't be overridden, and Hydra's proposal of another one.
 
-    Hydra has no type for this error that tells it from others, and no attribute for the name.
+    Hydra has no type of its own for this error, and no attribute for the name.
+
+    Args:
+        message: Message of an error.
+
+    Returns:
+        (group or key, proposal or ""), or None for another error.
     """
     text = " ".join(message.split())
     found = re.search(r"Could not override '([^']+)'\.( Did you mean to override [^?]*\?)?", text)

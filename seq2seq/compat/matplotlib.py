@@ -1,4 +1,4 @@
-"""What matplotlib warns about."""
+"""Warnings of matplotlib that this project suppresses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_glyph_warnings() -> Iterator[None]:
-    """Run a block without a warning for every missing glyph, which has no category of its own."""
+    """Run a block without warnings about missing glyphs. They are recognised by their texts: they have no category."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

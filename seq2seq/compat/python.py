@@ -1,4 +1,4 @@
-"""What Python's own library does without saying so."""
+"""Undocumented behaviour of Python's standard library."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from multiprocessing import resource_tracker
 
 
 def start_resource_tracker() -> None:
-    """Start the process that ``multiprocessing`` starts with the first spawned one.
+    """Start the resource tracker, a process that ``multiprocessing`` otherwise starts with the first spawned process.
 
-    When it is started, it unblocks SIGINT in the thread that starts it, whatever mask was set.
+    Its start unblocks SIGINT in the current thread, even if a mask blocks the signal.
     """
     resource_tracker.ensure_running()
 
 
 def is_overlong_cell(error: csv.Error) -> bool:
-    """Tell whether a cell was longer than ``csv.field_size_limit``. The errors of ``csv`` are all of one type."""
+    """Return whether a cell is longer than ``csv.field_size_limit``. All errors of ``csv`` have the same type.
+
+    Args:
+        error: Error of ``csv``.
+    """
     return "limit" in str(error)

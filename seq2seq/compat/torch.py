@@ -1,4 +1,4 @@
-"""PyTorch's operations on lists of tensors, optimisers that skip a step, its profiler, and errors of loader workers."""
+"""PyTorch: operations on lists of tensors, skipped steps of optimisers, the profiler, errors of loader workers."""
 
 from __future__ import annotations
 
@@ -12,53 +12,88 @@ from torch.optim import Optimizer
 from torch.profiler import profile
 
 ADVICE = ("treespec, LeafSpec", "broadcast_buffers", "Grad strides do not match")
-"""Parts of the warnings that training under Lightning sets off, about which a user can do nothing."""
+"""Parts of the warnings of training under Lightning about which a user can do nothing."""
 
 
 def multiply_(tensors: Sequence[Tensor], factor: Tensor) -> None:
-    """Multiply each tensor by a scalar, in place. On a GPU one kernel does it for all, which no public name offers."""
+    """Multiply each tensor by a scalar in place.
+
+    On a GPU one kernel multiplies all tensors. No public function does that.
+
+    Args:
+        tensors: Tensors of any shapes.
+        factor: Scalar ().
+    """
     torch._foreach_mul_(list(tensors), factor)
 
 
 def clamp_(tensors: Sequence[Tensor], low: float, high: float) -> None:
-    """Put all elements into [low, high], in place, likewise."""
+    """Clamp all elements to [low, high] in place, on a GPU with one kernel for each bound.
+
+    Args:
+        tensors: Tensors of any shapes.
+        low: Smallest value.
+        high: Largest value.
+    """
     torch._foreach_clamp_min_(list(tensors), low)
     torch._foreach_clamp_max_(list(tensors), high)
 
 
 def interpolate_(tensors: Sequence[Tensor], ends: Sequence[Tensor], share: float) -> None:
-    """Move each tensor by ``share`` of the way to its end, in place, likewise."""
+    """Interpolate each tensor in place: tensor + share (end - tensor), on a GPU with one kernel.
+
+    Args:
+        tensors: Tensors of any shapes.
+        ends: Tensors of the same shapes.
+        share: Weight of ``ends``.
+    """
     torch._foreach_lerp_(list(tensors), list(ends), share)
 
 
 def can_skip_on_device(optimizer: Optimizer) -> bool:
-    """Tell whether the optimiser's fused kernel leaves the weights alone where ``skip_if`` says so.
+    """Return whether the optimiser's fused kernel can skip a step on the device (``skip_if``).
 
-    The protocol is that of ``torch.amp.GradScaler``, which would scale the loss too and wait for the device.
+    ``torch.amp.GradScaler`` uses the same protocol, but it also scales the loss, and it waits for the device.
+
+    Args:
+        optimizer: Optimiser.
     """
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 def skip_if(optimizer: Optimizer, is_bad: Tensor) -> None:
-    """Let the next step leave weights and moments alone if ``is_bad``, a boolean scalar on their device."""
+    """Make the next step of the optimiser leave weights and moments unchanged if ``is_bad``.
+
+    Args:
+        optimizer: Optimiser for which ``can_skip_on_device`` is true.
+        is_bad: Boolean scalar () on the device of the weights.
+    """
     vars(optimizer).update(found_inf=is_bad.float(), grad_scale=None)
 
 
 def memory_changes(profiler: profile) -> list[int]:
-    """Return the bytes of each allocation of a profile with ``profile_memory``, in order, negative where it is freed.
+    """Return the bytes of each allocation in a profile, in order of time; a freed allocation is negative.
 
-    The public ``events()`` add them up by operation, so that the largest sum at any moment is lost.
+    The public ``events()`` sums allocations over each operation, and thus loses the largest sum at any moment.
+
+    Args:
+        profiler: Profiler that has run with ``profile_memory``.
     """
     assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
+    # Read the raw events, which have one entry for each allocation.
     events: list[Any] = profiler.profiler.kineto_results.events()
     events = [event for event in events if event.name() == "[memory]"]
     return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
 
 
 def worker_error(message: str) -> str | None:
-    """Return what an error in a worker of a ``DataLoader`` says, or None where ``message`` is of no such error.
+    """Return the message of an error in a worker of a ``DataLoader``, or None for another error.
 
-    The error arrives under its own type with the worker's traceback as its message, of which this is the last line.
+    The error arrives with its own type. Its message is the traceback of the worker, with the original message as the
+    last line.
+
+    Args:
+        message: Message of the error that arrived.
     """
     lines = message.strip().splitlines()
     if not lines or "in DataLoader worker process" not in lines[0]:

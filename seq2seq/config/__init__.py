@@ -1,1 +1,1 @@
-"""Building objects from config nodes, and checking a config before anything is built."""
+"""Checks of configs, and objects from config nodes."""

@@ -1,12 +1,11 @@
-"""From config nodes to objects: what a ``_target_`` may be, and building it.
+"""Objects from config nodes: check the class of a node, and build it.
 
-A node is a mapping with a ``_target_`` (a class by its dotted name), its keyword arguments, and ``_partial_: true``
-where the code that holds it adds arguments of its own. A ``_target_`` is resolved only where it is a class of this
-package or stands in ``TOOLS``: nothing else is even imported. Which class may stand at which key is held by
-``seq2seq.stored.roles``.
+A node is a mapping with a ``_target_`` (dotted name of a class) and keyword arguments. It has ``_partial_: true`` if
+the calling code adds further arguments. Only classes of this package and those in ``TOOLS`` are imported.
+``seq2seq.stored.roles`` checks which class a stored config may have at which key.
 
-A constructor says ``heads=3 must divide dim=128`` and knows no keys; what builds it puts the key before it that a user
-types: ``attention.heads=3 must divide dim=128``.
+The error of a constructor contains no key: ``heads=3 must divide dim=128``. The code here puts the key before it that
+a user types: ``attention.heads=3 must divide dim=128``.
 """
 
 from __future__ import annotations
@@ -42,78 +41,103 @@ TOOLS = frozenset(
         "lightning.pytorch.Trainer",
     ]
 )
-"""What may be built from outside this package while training: optimisers, schedulers, loggers, callbacks."""
+"""Classes of other packages that a config may name: optimisers, schedulers, loggers, callbacks, profilers, trainers."""
 
 
 def synonym_of(file: Path) -> str | None:
-    """Return the choice that ``file`` is just another name of: it has that default alone."""
+    """Return the choice for which a file is only another name, or None.
+
+    Args:
+        file: File of a config group. A synonym has one default and nothing else.
+    """
     node = OmegaConf.load(file) if file.exists() else OmegaConf.create()
     only = list(node) == ["defaults"] and len(node.defaults) == 1 and isinstance(node.defaults[0], str)
     return node.defaults[0] if only else None
 
 
 def locate(path: str, *, tools: bool = False) -> Callable[..., Any]:
-    """Return the class called ``path``.
+    """Return a class by its name.
+
+    Args:
+        path: Dotted name of the class.
+        tools: Whether the classes in ``TOOLS`` are allowed too.
 
     Raises:
-        UserError: it does not exist, or is neither defined in this package nor (with ``tools``) in ``TOOLS``.
+        UserError: The class does not exist, or is not allowed.
     """
     if not isinstance(path, str):
-        raise UserError(f"_target_ {path} is refused: it must be the name of a class of {PACKAGE}")
+        raise UserError(f"_target_={path} is refused: it must be the name of a class of {PACKAGE}")
     if tools and path in TOOLS:
         return _import(path)
     names = path.split(".")
     if names[0] == PACKAGE and not any(name.startswith("_") for name in names):
         found = _import(path)
-        # where it is defined counts, not how it is reached: seq2seq.x.os.system is os's
+        # Look at the module that defines the class: seq2seq.x.os.system belongs to os.
         if inspect.isclass(found) and found.__module__.split(".")[0] == PACKAGE:
             return found
-    raise UserError(f"_target_ {path} is refused: only classes of {PACKAGE} are built from a config")
+    raise UserError(f"_target_={path} is refused: a config may only name classes of {PACKAGE}")
 
 
 def _import(path: str) -> Any:
     """Import the longest prefix of ``path`` that is a module, then follow the attributes."""
     names = path.split(".")
     try:
+        # Import submodules only if an attribute does not exist yet.
         found: Any = importlib.import_module(names[0])
         for place, name in enumerate(names[1:], 2):
             if not hasattr(found, name) and inspect.ismodule(found):
                 importlib.import_module(".".join(names[:place]))
             found = getattr(found, name)
     except ModuleNotFoundError as error:
+        # A missing optional package is another error than a wrong name.
         if error.name is None or not path.startswith(error.name):
-            raise UserError(f"_target_ {path} needs the package {error.name}: pip install {error.name}") from error
-        raise UserError(f"_target_ {path} does not exist") from error
+            raise UserError(f"_target_={path} needs the package {error.name}; pip install {error.name}") from error
+        raise UserError(f"_target_={path} does not exist") from error
     except AttributeError as error:
-        raise UserError(f"_target_ {path} does not exist") from error
+        raise UserError(f"_target_={path} does not exist") from error
     return found
 
 
 def build_node(node: DictConfig | Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-    """Call the node's ``_target_`` with its options, nested nodes first; this package's classes only.
+    """Build the object that a node describes, nested nodes first; only classes of this package.
 
-    A ``_partial_`` node without further arguments gives a ``Factory``; with them it is called.
+    Args:
+        node: Node with a ``_target_``.
+        *args: Further positional arguments of the constructor.
+        **kwargs: Further keyword arguments of the constructor.
+
+    Returns:
+        The object; a ``Factory`` for a node with ``_partial_: true`` without further arguments.
 
     Raises:
-        OptionError: A constructor refuses an option; the message names the option by the key that a user types.
+        OptionError: A constructor refuses an option. The message has the key that a user types.
     """
     return _build(plain(node), *_place(node), args, kwargs, tools=False)
 
 
 def build_tool(node: DictConfig | Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-    """Do as ``build_node`` for trainer, optimiser, schedule, loggers and callbacks: ``TOOLS`` are allowed too."""
+    """Build an object like ``build_node``; the classes in ``TOOLS`` are allowed too.
+
+    Args:
+        node: Node of a trainer, an optimiser, a schedule, a logger or a callback.
+        *args: Further positional arguments of the constructor.
+        **kwargs: Further keyword arguments of the constructor.
+
+    Raises:
+        OptionError: A constructor refuses an option. The message has the key that a user types.
+    """
     return _build(plain(node), *_place(node), args, kwargs, tools=True)
 
 
 @dataclass(frozen=True)
 class Factory:
-    """A class with the options of its node, which waits for further arguments.
+    """Class with the options of its node, to be called with further arguments.
 
     Args:
         target: The class.
-        options: Arguments by name, nested nodes built.
-        key: The key of the node, as a user types it.
-        keys: The key of each option, as a user types it: another node's where the option is an interpolation.
+        options: {name: value} of the options; nested nodes are built.
+        key: Key of the node, as a user types it.
+        keys: {option: key that a user types}; an option that is an interpolation has the key of another node.
     """
 
     target: Callable[..., Any]
@@ -122,8 +146,17 @@ class Factory:
     keys: Mapping[str, str]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Build the object; errors are those of ``build_node``."""
+        """Build the object with further arguments.
+
+        Args:
+            *args: Further positional arguments of the constructor.
+            **kwargs: Further keyword arguments of the constructor.
+
+        Raises:
+            OptionError: The constructor refuses an option.
+        """
         name = self.key or self.target.__name__
+        # Arguments from the caller are not options of this node.
         by_position = list(inspect.signature(self.target).parameters)[: len(args)] if args else []
         with at_key(self.key, self.keys, {*by_position, *kwargs} - self.options.keys()):
             try:
@@ -135,28 +168,30 @@ class Factory:
             except Exception as error:
                 if self.target.__module__.split(".")[0] == PACKAGE:
                     raise
-                # what another package's constructor says of its options, in exceptions of its own
+                # Constructors of other packages raise their own types of errors for a wrong option.
                 raise OptionError(f"{name}: {' '.join(str(error).split())}") from error
 
 
 @contextmanager
 def at_key(key: str, keys: Mapping[str, str] | None = None, passed: Collection[str] = ()) -> Iterator[None]:
-    """Put ``key`` before what a constructor refuses: ``key.heads=3 must ...``, or ``key: ...`` of no one option.
+    """Put a key before the error of a constructor: ``key.heads=3 must ...``, or ``key: ...`` without one option.
 
     Args:
-        key: The key of the node.
-        keys: The keys of options that stand elsewhere.
-        passed: Arguments that the caller passes, which are no options of the node. A message that begins with one goes
-            on to the caller: a normaliser that refuses ``heads=3`` names ``attention.heads=3``, of its mechanism.
+        key: Key of the node.
+        keys: {option: key} of the options that come from other nodes.
+        passed: Names of arguments from the caller, which are not options of the node. An error about one of them is
+            raised unchanged, so that the caller names the key: a normaliser refuses ``heads=3``, and the message names
+            ``attention.heads=3`` of its mechanism.
 
     Raises:
-        OptionError: A constructor refuses; a message that has its key already stays as it is.
+        OptionError: A constructor refuses an option. A message that already has its key stays unchanged.
     """
     try:
         yield
     except OptionError:
         raise
     except UserError as error:
+        # Find the option at the start of the message.
         text = str(error)
         if option := re.match(r"(\w+)[\w.]*=", text):  # the message begins with OPTION=VALUE
             if option[1] in passed:
@@ -169,14 +204,19 @@ def at_key(key: str, keys: Mapping[str, str] | None = None, passed: Collection[s
 
 
 def origin(config: DictConfig | None, key: str) -> str:
-    """Return the key that the value at ``key`` is taken from: the one to type.
+    """Return the key that a user types to change a value, after following interpolations.
 
-    ``encoder.self_attention.heads`` is ``self_attention.heads`` where ``encoder.self_attention`` is
-    ``${self_attention}`` or the first of ``${oc.select:self_attention,...}`` that there is.
+    The key of ``encoder.self_attention.heads`` is ``self_attention.heads`` if ``encoder.self_attention`` is
+    ``${self_attention}``, or ``${oc.select:self_attention,...}`` and ``self_attention`` exists.
+
+    Args:
+        config: Config that contains the value; None returns ``key``.
+        key: Key of the value in the config.
     """
     if config is None or not key:
         return key
     parent, _, name = key.rpartition(".")
+    # Follow interpolations above the value first, then its own.
     parent = origin(config, parent)
     key = f"{parent}.{name}" if parent else name
     node = OmegaConf.select(config, parent, throw_on_resolution_failure=False) if parent else config
@@ -187,7 +227,7 @@ def origin(config: DictConfig | None, key: str) -> str:
 
 
 def _reference(config: DictConfig, text: str) -> str | None:
-    """Return the key that an interpolation takes its value from, or None for a default or anything else."""
+    """Return the key from which an interpolation takes its value, or None for a default or other text."""
     if reference := re.fullmatch(r"\$\{([\w.]+)\}", text):
         return reference[1]
     if not (choice := re.fullmatch(r"\$\{oc\.select:([\w.]+),(.*)\}", text)):
@@ -197,41 +237,46 @@ def _reference(config: DictConfig, text: str) -> str | None:
 
 
 def _place(node: DictConfig | Mapping[str, Any]) -> tuple[str, DictConfig | None]:
-    """Return the key of ``node`` in its config, and that config."""
+    """Return the key of a node, and the config that contains it."""
     if not isinstance(node, DictConfig):
         return "", None
     return full_key(node), root(node)
 
 
 def plain(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the node as a resolved dict.
+    """Return a node as a dict, with all interpolations resolved.
+
+    Args:
+        node: Node of a config.
 
     Raises:
-        UserError: a required value (``???``) was not given, or an interpolation leads nowhere.
+        UserError: A required value (``???``) is missing, or an interpolation names a key that does not exist.
     """
     if not isinstance(node, DictConfig):
         return dict(node)
     try:
         return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
+        # Name all missing values, not only the first.
         missing: set[str] = set()
         with suppress(OmegaConfBaseException):
             missing = OmegaConf.missing_keys(node)
         if missing:
             prefix = full_key(node)
             names = ", ".join(f"{prefix}.{key}" if prefix else key for key in sorted(missing))
-            raise UserError(f"required, but not given: {names}") from error
+            raise UserError(f"{names}: required, but not set") from error
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
 
 
 def _build(
     value: Any, key: str, config: DictConfig | None, args: tuple[Any, ...], kwargs: dict[str, Any], *, tools: bool
 ) -> Any:
-    """Build what stands at ``key`` of ``config``."""
+    """Build the value at ``key`` of ``config``: lists and mappings with their nodes built, other values unchanged."""
     if isinstance(value, list):
         return [_build(item, f"{key}[{index}]", config, (), {}, tools=tools) for index, item in enumerate(value)]
     if not isinstance(value, Mapping):
         return value
+    # Build the options of a node before the node.
     given = {name: option for name, option in value.items() if name not in ("_target_", "_partial_")}
     keys = {name: origin(config, f"{key}.{name}" if key else str(name)) for name in given}
     options = {name: _build(option, keys[name], config, (), {}, tools=tools) for name, option in given.items()}

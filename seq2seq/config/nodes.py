@@ -1,4 +1,4 @@
-"""Walks over the nodes of a config that is plain data."""
+"""Iteration over a config that is plain data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Any
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (path, value) of all that is neither a mapping nor a list."""
+    """Yield (path, value) of all values that are neither mappings nor lists.
+
+    Args:
+        value: Config, or a part of it.
+        path: Path of ``value`` in its config.
+    """
     if isinstance(value, Mapping):
         for key, below in value.items():
             yield from leaves(below, f"{path}.{key}" if path else str(key))

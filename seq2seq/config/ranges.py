@@ -1,7 +1,7 @@
-"""Ranges of numbers that options may have, for annotations: ``layers: Annotated[int, Range(1)]``.
+"""Ranges of the numbers of options, for annotations: ``layers: Annotated[int, Range(1)]``.
 
-The check of a config (``seq2seq.config.validate``) reads them from signatures; those of other packages have theirs in
-``OTHERS``.
+The check of a config (``seq2seq.config.validate``) reads the ranges from signatures. ``OTHERS`` has the ranges of the
+classes of other packages.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 LARGEST = 2**53
-"""The largest whole number that every part of a run counts exactly."""
+"""Largest absolute value of an option: a float represents all integers up to it exactly."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, without ``low`` if ``above``; ``also`` is one with a meaning of its own."""
+    """Range of numbers from ``low`` to ``high``.
+
+    Args:
+        low: Lower bound.
+        high: Upper bound, which is in the range.
+        above: Whether ``low`` itself is outside the range.
+        also: Further number with a special meaning, such as -1 for no limit.
+    """
 
     low: float
     high: float = math.inf
@@ -61,9 +68,13 @@ _TRAINER: Mapping[str, Any] = {
 }
 _OPTIMIZER = {name: NonNegative for name in ("lr", "weight_decay", "eps", "momentum", "initial_accumulator_value")}
 OTHERS: Mapping[str, Mapping[str, Any]] = {"lightning.pytorch.trainer.": _TRAINER, "torch.optim.": _OPTIMIZER}
-"""Types of options of other packages' classes, by the start of their names, where their annotations say less."""
+"""{start of a class name: {option: type}} of classes of other packages whose own annotations have no ranges."""
 
 
 def of_others(name: str) -> Mapping[str, Any]:
-    """Return {option: type} of the class called ``name``, as far as ``OTHERS`` knows it."""
+    """Return {option: type} of a class of another package, as far as ``OTHERS`` has it.
+
+    Args:
+        name: Dotted name of the class.
+    """
     return next((types for start, types in OTHERS.items() if name.startswith(start)), {})

@@ -1,7 +1,7 @@
-"""The check of a composed config against the signatures it feeds, before any data is read.
+"""Check of a composed config against the signatures of its classes, before any data is read.
 
-Each key of a node must be a parameter of the node's ``_target_``, and each value must fit the parameter's annotation
-where that is a plain type; a component that nothing takes is refused, since an option without effect is a mistake.
+Each key of a node must be a parameter of the node's ``_target_``. Each value must have the type of the parameter's
+annotation, if that is a plain type. A component that no other component uses is refused, because it has no effect.
 """
 
 from __future__ import annotations
@@ -26,14 +26,19 @@ from seq2seq.errors import UnknownOption, UserError
 def check(
     config: DictConfig, *, keys: Iterable[str], components: Iterable[str] = (), typed: Iterable[str] | None = ()
 ) -> None:
-    """Refuse what a run could not use.
+    """Check the config of a run.
 
-    ``keys`` are the top-level keys it knows, ``components`` those that must be chosen, ``typed`` what was set by hand,
-    None of a stored config, which doesn't show any more what its options reach.
+    Args:
+        config: Composed config.
+        keys: All keys that may stand at the top of the config.
+        components: Keys that must have a node.
+        typed: Names of the options on the command line. None for a stored config, which has no interpolations left, so
+            that options without effect can't be found.
 
     Raises:
-        UserError: one line that says what stands where and what is right there.
+        UserError: A key or a value is wrong. The message names it, and what is right there.
     """
+    # Check the keys at the top.
     for key in map(str, config):
         if key not in set(keys):
             raise UserError(f"unknown option {key}{suggest(key, keys)}; there are: {', '.join(sorted(keys))}")
@@ -42,13 +47,19 @@ def check(
         if (key in components or node is not None) and not (isinstance(node, DictConfig) and "_target_" in node):
             group = f"self_attention@{key}" if key in ("encoder_self", "decoder_self") else key
             raise UserError(f"{key} is not chosen; add {group}=CHOICE (--help lists the choices)")
+    # Check the nodes, and that each of them has an effect.
     check_nodes("", plain(config), config)
     if typed is not None:
         _check_used(config, typed)
 
 
 def suggest(name: str, among: Iterable[str]) -> str:
-    """Return ``; did you mean X?`` or nothing."""
+    """Return ``; did you mean X?`` about a similar name, or an empty text.
+
+    Args:
+        name: Unknown name.
+        among: Known names.
+    """
     among = list(among)
     near = difflib.get_close_matches(name, among, n=1, cutoff=0.75)
     near += sorted(other for other in among if len(name) > 2 and other.startswith(name))
@@ -56,9 +67,16 @@ def suggest(name: str, among: Iterable[str]) -> str:
 
 
 def check_nodes(path: str, value: Any, config: DictConfig | None = None) -> None:
-    """Hold all nodes in ``value`` (which stands at ``path``) against their targets' signatures; outer ones first.
+    """Check all nodes in a part of a config against the signatures of their classes, outer nodes first.
 
-    Messages name options by the keys that ``config``, where it is given, takes them from.
+    Args:
+        path: Key of ``value`` in its config.
+        value: Plain data.
+        config: The whole config. With it, messages have the keys that a user types, instead of keys that are
+            interpolations.
+
+    Raises:
+        UserError: An option is unknown, or its value is wrong.
     """
     for place, node in sorted(_nodes(value, path), key=lambda found: found[0].count(".")):
         place = origin(config, place)
@@ -77,10 +95,17 @@ def check_options(
     beside: Iterable[str] = (),
     config: DictConfig | None = None,
 ) -> None:
-    """Hold the mapping at ``path`` against the parameters of ``target``.
+    """Check options against the parameters of a class or function.
 
-    Where ``path`` is "", the options stand by themselves, ``beside`` others that are known elsewhere. ``config`` is
-    that of ``check_nodes``.
+    Args:
+        path: Key of the options in their config; "" for the top.
+        options: {name: value}.
+        target: Class or function that gets the options.
+        beside: Names of other known options, for messages about options at the top.
+        config: The whole config, as in ``check_nodes``.
+
+    Raises:
+        UserError: An option is unknown, or its value is wrong.
     """
     known, open_ended = parameters(target)
     for key, value in options.items():
@@ -88,33 +113,40 @@ def check_options(
         if key not in known:
             if open_ended:
                 continue
-            # what the surrounding code gives (a vocabulary, an encoder) has no default and is nobody's option
+            # Leave out parameters without a default: the code passes them (a vocabulary, an encoder), not the config.
             settable = {n for n, (p, _) in known.items() if not path or p.default is not p.empty or n in options}
             right = ", ".join(sorted(settable.union(beside))) or "none"
             hint = f"{suggest(key, [*known, *beside])}; there are: {right}"
             raise UnknownOption(path, key, target.__name__, hint) if path else UserError(f"unknown option {key}{hint}")
         parameter, hint = known[key]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
-            if "_target_" not in value:  # a node is held against its target
+            if "_target_" not in value:  # a node is checked by itself
                 check_options(place, value, hint, config=config)
         elif not fits(value, hint) and (value is not None or parameter.default is not None):
             named = typing.get_origin(hint) in (dict, Mapping)
             raise UserError(f"{place}={value}: must be {f'{place}.NAME=VALUE' if named else describe(hint)}")
         elif unusable := [number for number in _numbers(value) if not -LARGEST <= number <= LARGEST]:
-            raise UserError(f"{place}={unusable[0]}: must be a number of usual size")
+            raise UserError(f"{place}={unusable[0]}: must be a number between {-LARGEST:.0e} and {LARGEST:.0e}")
 
 
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Parameter, Any]], bool]:
-    """Name -> (parameter, type) of all that ``target`` takes, and whether it takes other names besides.
+    """Return the parameters of a class or function.
 
-    ``**options`` handed on to a base class are followed up the inheritance.
+    If a constructor passes ``**options`` to its base class, the parameters of the base class are included.
+
+    Args:
+        target: Class or function.
+
+    Returns:
+        ({name: (parameter, type)}, whether other names are accepted too).
     """
     known: dict[str, tuple[inspect.Parameter, Any]] = {}
+    # Collect the parameters of the constructors, from the class to its bases.
     others = of_others(f"{target.__module__}.{target.__qualname__}")
     for function, annotated in _constructors(target):
         try:
             hints = typing.get_type_hints(annotated, include_extras=True)
-        except (NameError, TypeError):  # a name imported for type checkers only: the constructor will judge
+        except (NameError, TypeError):  # a name that is only imported for type checkers: leave it to the constructor
             hints = {}
         hints |= {name: hint for name, hint in others.items() if name in inspect.signature(function).parameters}
         signature = inspect.signature(function).parameters.values()
@@ -127,9 +159,9 @@ def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Para
 
 
 def _constructors(target: Callable[..., Any]) -> list[tuple[Callable[..., Any], Any]]:
-    """Return the constructors of ``target``, those of base classes last, each with what has its annotations.
+    """Return (constructor, object with its annotations) of ``target`` and its base classes, base classes last.
 
-    Those of a dataclass are of its fields, each in the module of its own class.
+    The annotations of a dataclass are at the class; each field belongs to the module of its own class.
     """
     if not inspect.isclass(target):
         return [(target, target)]
@@ -139,7 +171,13 @@ def _constructors(target: Callable[..., Any]) -> list[tuple[Callable[..., Any], 
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether ``value`` (from YAML) can be meant by ``hint``; what can't be judged here fits."""
+    """Return whether a value fits a type.
+
+    Args:
+        value: Value from YAML.
+        hint: Type annotation; any value fits an annotation that can't be checked here.
+    """
+    # Types with further types in them.
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         limits = [limit for limit in inner[1:] if isinstance(limit, Range)]
@@ -150,6 +188,7 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, option) for option in inner)
     if origin is typing.Literal:
         return any(value == option and type(value) is type(option) for option in inner)
+    # Plain types.
     if value is None or hint in (None, type(None)):
         return value is None and hint in (None, type(None))
     if hint in (int, float):
@@ -158,18 +197,24 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, hint)
     if hint is Path:
         return isinstance(value, str)
+    # Collections.
     if origin in (list, tuple, Sequence, Iterable):
         elements = inner[:1] if inner[1:] in ((), (...,)) else ()
         return isinstance(value, list) and all(fits(item, element) for item in value for element in elements)
     if origin in (dict, Mapping):
         return isinstance(value, Mapping)
-    # a class of other things (Tensor, Strategy), or a function: what YAML writes is none of it
+    # Other classes (Tensor, Strategy) and functions: no value from YAML fits.
     return not (inspect.isclass(hint) or origin is Callable)
 
 
 def describe(hint: Any) -> str:
-    """Return a type in words: its choices, or its name; of several types, those that YAML can write."""
+    """Return a description of a type for messages: its choices or its name.
+
+    Args:
+        hint: Type annotation. Of a union only the types that YAML can write are described.
+    """
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    # Leave out types that no value from YAML has.
     writable = [option for option in options if option in _WRITABLE or not inspect.isclass(option)]
     words: list[str] = []
     for option in writable or options:
@@ -186,7 +231,7 @@ def describe(hint: Any) -> str:
 
 
 def _numbers(value: Any) -> Iterable[int | float]:
-    """Yield all numbers in what YAML wrote, except those of nodes, which are checked by themselves."""
+    """Yield all numbers in a value from YAML, except those in nodes, which are checked by themselves."""
     if isinstance(value, int | float):
         yield value
     elif isinstance(value, list):
@@ -201,7 +246,7 @@ _WRITABLE = (bool, int, float, str, type(None))
 
 
 def _nodes(value: Any, path: str = "") -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """Yield all mappings with a ``_target_``, with their places."""
+    """Yield (path, node) of all mappings with a ``_target_``."""
     if isinstance(value, Mapping):
         if "_target_" in value:
             yield path, value
@@ -219,18 +264,20 @@ SLOTS = {
     "encoder_self": "the encoder does not attend to itself",
     "decoder_self": "the decoder does not attend to itself",
 }
-"""Where mechanisms stand in a config, and what to say of one that nothing mentions."""
+"""{key of an attention mechanism: reason why it has no effect if no component mentions it}."""
 
 
 def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
-    """Refuse slots and sizes that no component reads by interpolation, and that have no effect."""
+    """Refuse mechanisms and options that no component reads by interpolation, because they have no effect."""
+    # Collect all keys that a component reads by interpolation.
     mentioned = set(re.findall(r"\$\{(?:[\w.]+:)?([\w.]+)", OmegaConf.to_yaml(config, resolve=False)))
     for slot, reason in SLOTS.items():
         if config.get(slot) is not None and slot not in mentioned:
             raise UserError(f"{slot} has no effect here: {reason}")
+    # Refuse options of these groups that no component reads.
     for group in ("model", "task"):
         read = {name.removeprefix(f"{group}.") for name in mentioned | _READ_BY_CODE if name.startswith(f"{group}.")}
-        if "_target_" in (config.get(group) or ()):  # what it is built with
+        if "_target_" in (config.get(group) or ()):  # parameters of its own class have an effect too
             read |= {"_target_", *parameters(locate(config[group]["_target_"]))[0]}
         for key in typed:
             name = key.removeprefix(f"{group}.")

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, text opened in one way, sealed with a digest."""
+"""Files: atomic writing, text in UTF-8, and caches sealed with a digest."""

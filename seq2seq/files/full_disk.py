@@ -1,4 +1,4 @@
-"""Libraries that write files themselves report a full disk in errors of their own."""
+"""Conversion of the errors with which libraries report a full disk."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from safetensors import SafetensorError
 
 @contextmanager
 def told_as_os_error() -> Iterator[None]:
-    """Raise what torch and safetensors say of a write that failed as an OSError, which ``files.writing`` explains."""
+    """Raise an OSError if torch or safetensors fails to write a file in the block.
+
+    They raise errors of other types. ``files.writing`` turns the OSError into a message for the user.
+
+    Raises:
+        OSError: A file can't be written.
+    """
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
+        # Use the OSError that caused the error, or the error number in its message.
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
         text = " ".join(str(error).split())

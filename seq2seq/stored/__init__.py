@@ -1,1 +1,1 @@
-"""What a run or a stranger left on the disk, opened as data: nothing in it runs, resolves or decides where we write."""
+"""Files of a run, opened as plain data: nothing in them runs code, resolves a reference or decides where to write."""

@@ -1,4 +1,4 @@
-"""Names that have changed since a run was made: old configs are read as if they were written today."""
+"""Old names of modules, classes, keys and metrics, for reading the configs and results of old runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULES = {
     "seq2seq.data.readers": "seq2seq.data.readers.text",
     "seq2seq.encoders.clip": "seq2seq.encoders.video",
 }
-"""Where the classes of a module are today."""
+"""{old name of a module: current name}."""
 
 CLASSES = {
     "seq2seq.attention.adaptive.Adaptive": "AdaptiveAttention",
@@ -51,15 +51,15 @@ CLASSES = {
     "seq2seq.training.schedules.InverseSquareRoot": "InverseSquareRootSchedule",
     "seq2seq.training.schedules.Plateau": "PlateauSchedule",
 }
-"""Today's names of classes, by their old names in today's module; with their module where they left it alone."""
+"""{old name of a class in the current module: current name}, with the module if only this class moved."""
 
 METRICS = {f"cost_{name}": f"nll_increase_{name}" for name in ("uniform", "permuted", "frozen")}
-"""Today's names of figures in results.json and outputs/*.jsonl, by their old names."""
+"""{old name of a figure in results.json and outputs/*.jsonl: current name}."""
 TASKS = {
     "images": "seq2seq.tasks.captioning.Captioning",
     "documents": "seq2seq.tasks.summarisation.Summarisation",
 }
-"""The task of a run whose config does not name one, by an option of its data; with neither it is translation."""
+"""{option of data: task} for a config without a task; without such an option the task is translation."""
 
 KEYS = {
     "schedule": "lr_scheduler",
@@ -70,33 +70,44 @@ KEYS = {
     "training.faithfulness": "training.faithfulness_examples",
     "data.reader.pictures": "data.reader.images",
 }
-"""Keys of the config that have another name today, by their full paths."""
+"""{old path of a key in the config of a run: current path}."""
 
 EVALUATION_KEYS = {
     "plots": "num_plots",
     "examples": "save_attention",
     "faithfulness": "faithfulness_examples",
 }
-"""The same of the options of ``evaluate.py``."""
+"""{old name of an option of ``evaluate.py``: current name}."""
 
 CHOICES = {"encoder": {"clip": "video"}}
-"""Files of a group of ``conf/`` that have another name today."""
+"""{group of ``conf/``: {old name of a file: current name}}."""
 
 
 def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``config`` with today's names of keys and classes. What is no mapping, or unknown, stays as it is."""
+    """Return a config with the current names of keys and classes.
+
+    Args:
+        config: Stored config. Unknown names, and values of an unexpected type, stay unchanged.
+    """
     result = {str(key): _classes(value) for key, value in config.items()}
+    # Add the task that old configs do not name.
     data, task = result.get("data"), result.get("task") or {}
     if isinstance(data, dict) and isinstance(task, dict) and "_target_" not in task:
         kinds = (kind for option, kind in TASKS.items() if data.get(option))
         result["task"] = {"_target_": next(kinds, "seq2seq.tasks.translation.Translation"), **task}
+    # Rename the keys.
     for old, new in KEYS.items():
         _move(result, old.split("."), new.split("."))
     return result
 
 
 def key(path: str, names: Mapping[str, str] = KEYS) -> str:
-    """Return today's path of the key ``path``, by those of ``names`` that it equals or stands below."""
+    """Return the current path of a key.
+
+    Args:
+        path: Path of the key, old or current.
+        names: {old path: current path} of keys; they also rename all keys below them.
+    """
     for old, new in names.items():
         if path == old or path.startswith(f"{old}."):
             return new + path[len(old) :]
@@ -104,7 +115,11 @@ def key(path: str, names: Mapping[str, str] = KEYS) -> str:
 
 
 def class_path(path: str) -> str:
-    """Return today's path of the class that once was ``path``."""
+    """Return the current path of a class.
+
+    Args:
+        path: Dotted name of the class, old or current.
+    """
     module, _, name = path.rpartition(".")
     module = MODULES.get(module, module)
     today = CLASSES.get(f"{module}.{name}", name)
@@ -112,6 +127,7 @@ def class_path(path: str) -> str:
 
 
 def _classes(value: Any) -> Any:
+    """Return a part of a config with the current names of classes."""
     if isinstance(value, Mapping):
         node = {key: _classes(below) for key, below in value.items()}
         if isinstance(path := node.get("_target_"), str):
@@ -123,12 +139,14 @@ def _classes(value: Any) -> Any:
 
 
 def _move(config: dict[str, Any], old: list[str], new: list[str]) -> None:
-    """Take the value at ``old`` to ``new``, unless something stands there."""
+    """Move the value at ``old`` to ``new``, unless ``new`` has a value."""
+    # Find the mapping that contains the old key.
     node: Any = config
     for key in old[:-1]:
         node = node.get(key) if isinstance(node, dict) else None
     if not isinstance(node, dict) or old[-1] not in node:
         return
+    # Make the mappings above the new key.
     target: Any = config
     for key in new[:-1]:
         target = target.setdefault(key, {}) if isinstance(target, dict) else None

@@ -1,6 +1,6 @@
-"""``last.ckpt``: all that ``resume`` needs, as torch writes it, with a digest of it at its end.
+"""``last.ckpt``: the checkpoint for ``resume``, a file of torch with a digest at its end.
 
-(torch finds a file's table of contents from its end and skips what follows it, so that other programs open it too.)
+Other programs can open the file too: torch finds the table of contents from the end, and skips the bytes after it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,19 @@ NEEDED = (
     *("config", "tokenizers", "state_dict", "position", "loops", "optimizer_states", "lr_schedulers"),
     *("global_step", "epoch", "callbacks", "curves", "DataModule"),
 )
-_verified: dict[Path, tuple[int, int]] = {}  # size and time of files that this process has verified
+_verified: dict[Path, tuple[int, int]] = {}  # (size, time) of the files that this process has verified
 
 
 def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint beside its place, with its digest, and put it there."""
+    """Write a checkpoint with its digest, completely or not at all.
+
+    Args:
+        path: Checkpoint file.
+        checkpoint: Content of the checkpoint.
+
+    Raises:
+        UserError: The file can't be written.
+    """
     with writing(path) as temporary:
         with told_as_os_error(), temporary.open("wb") as file:
             torch.save({"format": FORMAT, **checkpoint}, file)
@@ -42,16 +50,27 @@ def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
 
 
 def is_old(path: Path) -> bool:
-    """Whether a file has no digest, as all had before there was a format number."""
+    """Return whether a checkpoint has no digest; this was so before checkpoints had a format number.
+
+    Args:
+        path: Checkpoint file.
+    """
     return _digest(path) is None
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint, once its digest is verified: dicts, lists, texts, numbers and tensors.
+    """Verify a checkpoint, and return its content.
+
+    Args:
+        path: Checkpoint file.
+
+    Returns:
+        Dicts, lists, texts, numbers and tensors.
 
     Raises:
-        UserError: It is damaged, is no checkpoint, or holds more than plain data.
+        UserError: The file is damaged, is not a checkpoint, or contains more than plain data.
     """
+    # Verify the digest.
     sealed_digest = _digest(path)
     about = path.stat()
     state = (about.st_size, about.st_mtime_ns)
@@ -64,22 +83,27 @@ def read(path: Path) -> dict[str, Any]:
         if total.hexdigest() != sealed_digest:
             raise UserError(f"{path} is damaged: its content is not what was written")
         _verified[path.resolve()] = state
+    # Read the content.
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path} is refused: it holds more than plain data, which could run code") from error
-    except Exception as error:  # torch's reader raises whatever it stumbles over
-        raise UserError(f"{path} is not a checkpoint, or not a whole one") from error
+        raise UserError(f"{path} is refused: it contains more than plain data, which could run code") from error
+    except Exception as error:  # torch raises errors of many types for a damaged file
+        raise UserError(f"{path} is not a checkpoint, or is not complete") from error
+    # Check the form of the content.
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint of this application")
     if sealed_digest is None and "format" in content:
-        raise UserError(f"{path} is damaged: its digest is gone")
+        raise UserError(f"{path} is damaged: its digest is missing")
     if sealed_digest is not None and content.get("format") != FORMAT:
-        raise UserError(f"{path} is of format {content.get('format')}, and this version reads {FORMAT}: update it")
+        raise UserError(
+            f"{path} has format {content.get('format')}, but this version reads format {FORMAT}; update this program"
+        )
     return content
 
 
 def _digest(path: Path) -> str | None:
+    """Return the digest at the end of a checkpoint, or None without one."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LENGTH))

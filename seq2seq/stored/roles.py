@@ -1,7 +1,7 @@
-"""Which classes a config may name at which key: those that the files of ``conf/`` name for that key, and no others.
+"""Classes that a config may name at each key: those that the files of ``conf/`` name for the key.
 
-The files are read as data. A group's file says what stands in its node (``_target_``), which groups fill keys below
-it (``defaults``), and which keys of the whole config are repeated there (``${attention}``).
+The files are read as data. The file of a group has the class of its node (``_target_``), the groups that fill keys
+below it (``defaults``), and references to other keys of the config (``${attention}``).
 """
 
 from __future__ import annotations
@@ -19,40 +19,55 @@ from seq2seq.config.instantiate import CONF, TOOLS
 from seq2seq.errors import UserError
 
 Place = tuple[str, str]
-"""(group, key below it); the group "" is the whole config."""
+"""Tuple (group, key below the group); the group "" is the whole config."""
 
 COMMANDS = ("compare.yaml", "evaluate.yaml", "generate.yaml", "resume.yaml")
 DECODING: Place = ("", "training.decoding")
 
 
 class Roles:
-    """The classes of each key, and the keys whose nodes wait for further arguments (``_partial_``)."""
+    """Classes of each key, and keys whose nodes need further arguments (``_partial_``).
+
+    Args:
+        conf: Folder of the config files.
+    """
 
     def __init__(self, conf: Path) -> None:
         self.targets: dict[Place, set[str]] = defaultdict(set)
         self.partial: set[Place] = set()
-        self.same: dict[Place, set[Place]] = defaultdict(set)  # what stands there as well
+        self.same: dict[Place, set[Place]] = defaultdict(set)  # other places whose classes may stand at a place too
         for file in sorted(conf.rglob("*.yaml")):
             folder = file.relative_to(conf).parent
             if "hydra" in folder.parts or file.name in COMMANDS:
                 continue
             text = file.read_text(encoding="utf-8")
+            # Files of the package _global_ describe the whole config.
             group = "" if "@package _global_" in text or folder == Path() else folder.as_posix()
             self._read(group, yaml.load(text, Loader=yaml.CSafeLoader) or {})
+        # Options that no file names: decoding in training, and the optimisers of torch.
         self.same[DECODING].add(("decoding", ""))
         for name in TOOLS:
             if re.fullmatch(r"torch\.optim\.\w+", name):
                 self.targets["optimizer", ""].add(name)
 
     def of(self, path: str) -> tuple[set[str], bool]:
-        """Return the classes that may stand at ``path``, and whether its node is a partial one."""
+        """Return the classes that a config may name at a key.
+
+        Args:
+            path: Key in the whole config.
+
+        Returns:
+            (names of the classes, whether the node is partial).
+        """
         node_paths = self._closure({("", "")})
+        # Follow the key from the top, with all places of the same content.
         for key in path.split("."):
             node_paths = self._closure({(group, f"{below}.{key}" if below else key) for group, below in node_paths})
         names = {name for node_path in node_paths for name in self.targets.get(node_path, ())}
         return names, not node_paths.isdisjoint(self.partial)
 
     def _closure(self, node_paths: set[Place]) -> set[Place]:
+        """Return places with all places that ``same`` adds to them."""
         roles_of_node, waiting = set(node_paths), list(node_paths)
         while waiting:
             for node_path in self.same.get(waiting.pop(), ()):
@@ -62,13 +77,16 @@ class Roles:
         return roles_of_node
 
     def _read(self, group: str, content: Mapping[str, Any]) -> None:
+        """Record the defaults, the classes and the references of one file."""
         for entry in content.get("defaults") or []:
             self._default(group, entry)
         for path, node in _mappings({key: value for key, value in content.items() if key != "defaults"}):
+            # Record the class of the node.
             if isinstance(name := node.get("_target_"), str):
                 self.targets[group, path].add(name)
             if node.get("_partial_") is True:
                 self.partial.add((group, path))
+            # Record references to keys of the whole config.
             for key, value in node.items():
                 if isinstance(value, str) and "${" in value:
                     node_path = (group, f"{path}.{key}" if path else key)
@@ -77,29 +95,31 @@ class Roles:
                     }
 
     def _default(self, group: str, entry: Any) -> None:
-        """Note an entry of a defaults list.
+        """Record an entry of a defaults list.
 
-        Entries are such as ``rnn@words``, ``base/corpus@_here_``, ``score: dot``, ``override
-        /encoder@_global_.encoder: cnn``.
+        Examples are ``rnn@words``, ``base/corpus@_here_``, ``score: dot`` and
+        ``override /encoder@_global_.encoder: cnn``.
         """
+        # Split the entry into the name of a group and a package.
         is_group = isinstance(entry, Mapping)
         text = next(iter(entry)) if is_group else str(entry)
         text = text.removeprefix("override ").strip()
         if text == "_self_" or text.startswith("hydra/"):
             return
         name, _, package = text.partition("@")
-        if not is_group:  # a file's name, not a group's
+        if not is_group:  # the name of a file, not of a group
             name = name.rpartition("/")[0]
         absolute = name.startswith("/")
         name = name.removeprefix("/")
         other = name if absolute or not group else f"{group}/{name}".rstrip("/")
+        # Find the place of the package.
         if package.startswith("_global_"):
             node_path = ("", package.removeprefix("_global_").removeprefix("."))
         elif package in ("_here_", "_group_") or (not package and not is_group):
             node_path = (group, "")
         elif package:
             node_path = (group, package)
-        else:  # a group's own place
+        else:  # the default place of a group
             node_path = ("", name.replace("/", ".")) if absolute or not group else (group, name.replace("/", "."))
         if (other, "") != node_path:
             self.same[node_path].add((other, ""))
@@ -107,31 +127,37 @@ class Roles:
 
 @functools.cache
 def roles() -> Roles:
-    """Return the roles by this installation's ``conf/``."""
+    """Return the roles from ``conf/`` of this installation."""
     return Roles(CONF)
 
 
 def check(config: Mapping[str, Any], name: str, prefix: str = "") -> None:
-    """Refuse a node whose class no file of ``conf/`` names for its key; ``name`` is what errors call the config.
+    """Refuse a config with a class that no file of ``conf/`` names for its key.
+
+    Args:
+        config: Config, or a part of it.
+        name: Name of the file in messages; "" for the command line.
+        prefix: Key of ``config`` in the whole config.
 
     Raises:
-        UserError: One line that names the key and the class.
+        UserError: A class or ``_partial_`` is refused. The message names the key and the class.
     """
     start = f"{name}: " if name else ""
     for path, node in _mappings(config, prefix):
         if "_target_" not in node and "_partial_" not in node:
             continue
+        # Compare the class and _partial_ with those in conf/.
         target, (allowed, partial) = node.get("_target_"), roles().of(path)
         if not isinstance(target, str) or target not in allowed:
             shown = str(target)[:200]
             raise UserError(f"{start}{path}._target_={shown} is refused: no file of conf/ names it for this key")
         if node.get("_partial_", False) is not partial:
             shown = str(node.get("_partial_", False))[:200]
-            raise UserError(f"{start}{path}._partial_={shown} is refused: it is {str(partial).lower()} there")
+            raise UserError(f"{start}{path}._partial_={shown} is refused: it must be {str(partial).lower()} there")
 
 
 def _mappings(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield all mappings with their paths."""
+    """Yield (path, mapping) of all mappings."""
     if isinstance(value, Mapping):
         yield path, value
         for key, below in value.items():

@@ -1,4 +1,6 @@
-"""Decoding options that ``evaluate.py tune=...`` chose for a run, kept in RUN/decoding.yaml and used from then on.
+"""Decoding options that ``evaluate.py tune=...`` has chosen for a run; evaluation and generation use them.
+
+They are stored in RUN/decoding.yaml:
 
 decoding.yaml   decoding: {OPTION: VALUE}, chosen_on: {split, metric, trials: [{OPTION: VALUE, METRIC: SCORE}]}
 """
@@ -20,7 +22,21 @@ FILE = "decoding.yaml"
 
 
 def save_tuned(run: Path, options: Mapping[str, Any], split: str, metric: str, trials: Sequence[Any]) -> Path:
-    """Write what was chosen, and what it was chosen from, into the directory of a run; return the file."""
+    """Write the chosen options of decoding and all trials into the directory of a run.
+
+    Args:
+        run: Directory of the run.
+        options: {option: value} that was chosen.
+        split: Split on which the trials were scored.
+        metric: Metric by which the options were chosen.
+        trials: {option: value, metric: score} of each trial.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        UserError: The file can't be written.
+    """
     content = {"decoding": dict(options), "chosen_on": {"split": split, "metric": metric, "trials": list(trials)}}
     path = run / FILE
     write_text(path, yaml.safe_dump(content, sort_keys=False))
@@ -28,10 +44,13 @@ def save_tuned(run: Path, options: Mapping[str, Any], split: str, metric: str, t
 
 
 def tuned_options(run: Path) -> dict[str, Any]:
-    """Return the decoding options that were chosen for a run; {} where none were.
+    """Return the options of decoding that were chosen for a run, or {}.
+
+    Args:
+        run: Directory of the run.
 
     Raises:
-        UserError: The file can't be read, or holds no options.
+        UserError: The file can't be read, or has no options.
     """
     path = run / FILE
     if not path.is_file():
@@ -39,20 +58,24 @@ def tuned_options(run: Path) -> dict[str, Any]:
     content = plain.read_yaml(path)
     options = content.get("decoding") if isinstance(content, Mapping) else None
     if not isinstance(options, Mapping):
-        raise UserError(f"{path} has no decoding options; remove it, or choose again with evaluate.py tune=...")
+        raise UserError(f"{path} has no decoding options; remove it, or choose options with evaluate.py tune=...")
     return dict(options)
 
 
 def with_tuned(config: DictConfig, run: Path) -> DictConfig:
-    """Return the config of a run with the decoding options that were chosen for it, if any were.
+    """Return the config of a run with the options of decoding that were chosen for it.
+
+    Args:
+        config: Config of the run.
+        run: Directory of the run.
 
     Raises:
-        UserError: The file can't be read, or names an option that the run's way to decode doesn't have.
+        UserError: The file can't be read, or has an option that the decoding of the run does not have.
     """
     options = tuned_options(run)
     for name, value in options.items():
         if name.startswith("_") or name not in config.decoding or isinstance(value, Mapping | list):
-            raise UserError(f"{run / FILE}: decoding.{name} is no option of this run's decoding; remove the line")
+            raise UserError(f"{run / FILE}: decoding.{name} is not an option of this run's decoding; remove the line")
     tuned = config.copy()
     tuned.decoding.update(options)
     return tuned

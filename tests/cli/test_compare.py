@@ -317,16 +317,16 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
             ("", ["metric=aer_uniform"], "has no sums for each record, so it cannot be resampled"),
             ("records", [], "their test sets differ: 6 and 5 records of toy_translation"),
             ("reference", [], "a reference of record 1 is .* and 'another'"),
-            ("broken", [], r"test\.jsonl, line 2: no JSON"),
+            ("broken", [], r"test\.jsonl, line 2 is not JSON"),
             ("", ["split=valid"], r"has no results of split 'valid'; it has: test; choose one"),
             ("", ["metric=meteor"], r"has no meteor"),
             ("", ["baseline=nobody"], "there are rnn additive, rnn dot, transformer multi_head"),
             ("", ["baseline='rnn aditive'"], "did you mean rnn additive"),
             ("", ["outputs=file.txt"], r"outputs=file\.txt: must be outputs\.NAME=VALUE"),
-            ("", ["references=file.txt"], r"references is for outputs\.NAME=FILE, of which there is none"),
+            ("", ["references=file.txt"], r"references has no effect without outputs\.NAME=FILE"),
             ("split", [], r"the first has split test and the second split valid; choose one with split="),
             ("", ["correction=holms"], "must be one of holm, bonferroni, none"),
-            ("", ["samples=10"], "fewer than 100"),
+            ("", ["samples=10"], "samples=10 is too few"),
             ("", ["attention.x=y.npz"], r"attention\.x belongs to outputs\.x=FILE"),
             ("", ["outputs.x=nowhere.txt"], r"outputs\.x: nowhere\.txt does not exist"),
             ("", ["examples=-1"], "examples=-1 must be 0"),
@@ -353,11 +353,11 @@ def test_nothing_to_compare_and_nothing_written_over(sweep: Path, tmp_path: Path
             compare.compare(composed(*options, f"output={tmp_path / 'out'}"))
     (tmp_path / "file").write_text("")
     for place in ("file", "file/report"):
-        with pytest.raises(UserError, match="file is a file; a report is a directory"):
+        with pytest.raises(UserError, match="file is a file; choose a directory"):
             compare.compare(composed(f"runs={sweep}", f"output={tmp_path / place}"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="holds other files"):
         compare.compare(composed(f"runs={sweep}", f"output={tmp_path / 'mine'}"))
 
 

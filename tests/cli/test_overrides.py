@@ -134,7 +134,7 @@ def test_a_run_s_directory_can_t_have_what_hydra_fills_in(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("can't read ++seed='1,': write", "can't read seed='1,': write"),
+        ("++seed='1,' can't be read; write", "seed='1,' can't be read; write"),
         ("#0 : attention=local ++seed=1 ++a.b=2", "#0 : attention=local seed=1 a.b=2"),
         ("job 1 (++a=1)", "job 1 (a=1)"),
         ("c++ and a++b", "c++ and a++b"),

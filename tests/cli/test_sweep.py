@@ -86,7 +86,7 @@ def test_a_stopped_job_goes_on(base: Path, first: subprocess.CompletedProcess[st
     results.write_bytes(results.read_bytes()[:100])  # as a kill in the middle of a write left it once
     done = swept(base, "attention=multi_head", "attention.heads=1,2")
     assert done.returncode == 0, done.stderr
-    assert f"goes on: {base / 'sweep' / '0'}" in done.stderr
+    assert f"resumed: {base / 'sweep' / '0'}" in done.stderr
     assert "run" in json.loads(results.read_text())
 
 

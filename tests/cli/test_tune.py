@@ -79,7 +79,7 @@ def test_a_rate_of_errors_is_best_when_low(copy: Path) -> None:
         ("tune={length_penalty:[1,-1]}", "length_penalty=-1 must be at least 0"),
         ("tune_metric=bleu", "tune_metric=bleu has no effect without tune="),
         ("tune={min_length:[1]} num_plots=3", "num_plots=3 has no effect with tune"),
-        ("tune={min_length:[1]} decoding=greedy", "decoding=NAME can't go with tune"),
+        ("tune={min_length:[1]} decoding=greedy", "decoding=NAME can't be used with tune"),
     ],
 )
 def test_refusals(copy: Path, typed: str, message: str) -> None:

@@ -265,7 +265,8 @@ def test_what_a_run_lacks_is_told(sweep: Path, tmp_path: Path, capsys: pytest.Ca
     (poor / "results.json").write_text(json.dumps(results))
     (note,) = pack_command.missing_figures([read(poor, "test")])
     assert note.startswith(
-        f"{poor} lacks chrf, figures of faithfulness, figures of gold: evaluate.py checkpoint={poor}"
+        f"{poor} lacks chrf, figures of faithfulness, figures of gold; before the run is removed, measure them "
+        f"with evaluate.py checkpoint={poor}"
     )
     assert pack_command.missing_figures([read(sweep / str(n), "test") for n in range(3)]) == []
     (note,) = pack_command.missing_figures([read(poor, "test"), read(sweep / "2", "test")])
@@ -277,11 +278,11 @@ def test_what_a_run_lacks_is_told(sweep: Path, tmp_path: Path, capsys: pytest.Ca
 def test_what_is_refused(run: Path, packed: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for options, message in {
-        (f"runs={run}", f"pack={tmp_path / 'a'}", "metric=bleu"): "metric has no effect beside pack=",
+        (f"runs={run}", f"pack={tmp_path / 'a'}", "metric=bleu"): "metric has no effect with pack=",
         (f"runs={run}", "pack_size=40"): "pack_size=40 has no effect without pack=DIR",
-        (f"runs={run}", f"pack={tmp_path / 'file'}"): "is a file; packs are files in a folder",
-        (f"runs={packed}", f"pack={tmp_path / 'a'}"): "holds packs only, which need not be packed again",
-        (f"pack={tmp_path / 'a'}",): "runs: name the runs or sweeps to keep",
+        (f"runs={run}", f"pack={tmp_path / 'file'}"): "is a file; choose a folder",
+        (f"runs={packed}", f"pack={tmp_path / 'a'}"): "contains only packs, which can't be packed again",
+        (f"pack={tmp_path / 'a'}",): "runs: no run to keep in pack=",
         (f"runs={tmp_path}", f"pack={tmp_path / 'a'}"): "has no results.json at or below it",
         (f"runs={packed}", "split=valid", f"output={tmp_path / 'r'}"): "has no results of split 'valid'; it has: test",
         (f"runs={packed}", f"outputs.x={tmp_path / 'file'}", f"output={tmp_path / 'r'}"): "references=FILE is needed",
@@ -294,7 +295,7 @@ def test_what_is_refused(run: Path, packed: Path, tmp_path: Path) -> None:
 
 def test_a_folder_of_packs_is_small(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack_command, "MAX_FOLDER", 1000)
-    with pytest.raises(UserError, match=r"would hold 0\.0 MB, over 0\.001; pack fewer runs"):
+    with pytest.raises(UserError, match=r"would hold 0\.0 MB, more than 0\.001 MB; pack fewer runs"):
         compare(f"runs={run}", f"pack={tmp_path / 'packs'}")
     assert not (tmp_path / "packs").exists()
 

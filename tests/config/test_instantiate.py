@@ -142,7 +142,7 @@ RUN = {"loss": LOSS, "model": {"dim": 6}, "encoder": ENCODER, "seed": 1}
         ({"encoder.bidirectional": "yes please"}, "must be bool"),
         ({"sed": 1}, r"unknown option sed; did you mean seed\?; there are: .*loss"),
         ({"encoder._target_": "os.system"}, "refused"),
-        ({"encoder.embedding_dim": "???"}, r"required, but not given: encoder\.embedding_dim"),
+        ({"encoder.embedding_dim": "???"}, r"encoder\.embedding_dim: required, but not set"),
         (
             {"self_attention": {"_target_": "seq2seq.attention.composed.ComposedAttention"}},
             "self_attention has no effect here",

@@ -52,11 +52,11 @@ def test_numbers_in_their_ranges_pass(options: dict[str, Any]) -> None:
         ("rate", math.nan, "x.rate=nan: must be float above 0"),
         ("share", 1.01, "x.share=1.01: must be float at least 0 and at most 1"),
         ("end", 0, "x.end=0: must be int at least 1, or -1"),
-        ("free", math.nan, "x.free=nan: must be a number of usual size"),
-        ("free", -math.inf, "x.free=-inf: must be a number of usual size"),
-        ("count", 10**20, "x.count=100000000000000000000: must be a number of usual size"),
-        ("several", [1.0, math.inf], "x.several=inf: must be a number of usual size"),
-        ("named", {"a": {"b": math.nan}}, "x.named=nan: must be a number of usual size"),
+        ("free", math.nan, "x.free=nan: must be a number between -9e+15 and 9e+15"),
+        ("free", -math.inf, "x.free=-inf: must be a number between -9e+15 and 9e+15"),
+        ("count", 10**20, "x.count=100000000000000000000: must be a number between -9e+15 and 9e+15"),
+        ("several", [1.0, math.inf], "x.several=inf: must be a number between -9e+15 and 9e+15"),
+        ("named", {"a": {"b": math.nan}}, "x.named=nan: must be a number between -9e+15 and 9e+15"),
     ],
 )
 def test_numbers_out_of_their_ranges_are_named(key: str, value: object, message: str) -> None:

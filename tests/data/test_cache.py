@@ -101,7 +101,7 @@ def test_a_whole_file_of_the_cache_in_anothers_place_is_noticed(tmp_path, caplog
             temporary.write_text(name)
     (tmp_path / "a.model").write_bytes((tmp_path / "b.model").read_bytes())
     assert sealed.content(tmp_path / "a.model") is None
-    assert caplog.messages == [f"{tmp_path / 'a.model'} is damaged: it is made anew"]
+    assert caplog.messages == [f"{tmp_path / 'a.model'} is damaged; it is made again"]
     assert sealed.content(tmp_path / "b.model") == (b"b", {})
 
 

@@ -33,7 +33,7 @@ def test_a_changed_byte_is_noticed(path: Path, at: int, caplog: pytest.LogCaptur
     changed[at] ^= 1
     path.write_bytes(changed)
     assert sealed.content(path) is None
-    assert f"{path} is damaged: it is made anew" in caplog.text
+    assert f"{path} is damaged; it is made again" in caplog.text
 
 
 def test_half_a_file_is_noticed(path: Path) -> None:

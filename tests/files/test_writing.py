@@ -41,7 +41,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     file = tmp_path / "a.arrow"
     write_text(file, "old")
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(UserError, match=r"a\.arrow can't be written \(No space left on device\): set data\.cache=DIR$"):
+    with pytest.raises(UserError, match=r"a\.arrow can't be written \(No space left on device\); set data\.cache=DIR$"):
         write_text(file, "new", "set data.cache=DIR")
     assert file.read_text() == "old" and os.listdir(tmp_path) == ["a.arrow"]
 

@@ -126,7 +126,7 @@ def test_lines_so_far_are_kept_beside_the_old_output(
         calls.clear()
         with pytest.raises(KeyboardInterrupt):
             generate(f"checkpoint={run}", "input=in.txt", "output=out.txt")
-        assert f"out.txt is not finished; its lines so far are in {folder / name}" in caplog.text
+        assert f"out.txt is not finished; the lines written so far are in {folder / name}" in caplog.text
         assert len((folder / name).read_text().splitlines()) == 1
     assert (folder / "out.txt").read_text() == "kept\n"
 

@@ -38,7 +38,7 @@ def test_other_bytes_are_refused(path: Path) -> None:
     with pytest.raises(UserError, match="its content is not what was written"):
         resume_file.read(path)
     path.write_bytes(whole[: -resume_file.LENGTH])
-    with pytest.raises(UserError, match="its digest is gone"):
+    with pytest.raises(UserError, match="its digest is missing"):
         resume_file.read(path)
 
 

@@ -51,5 +51,5 @@ def test_a_file_of_one_s_own_makes_a_role(tmp_path: Path) -> None:
 def test_a_refusal_names_the_key_and_the_class() -> None:
     with pytest.raises(UserError, match=r"^file: decoder\._target_=os\.system is refused: no file of conf/ names it"):
         check({"decoder": {"_target_": "os.system"}}, "file")
-    with pytest.raises(UserError, match=r"loss\._partial_=True is refused: it is false there"):
+    with pytest.raises(UserError, match=r"loss\._partial_=True is refused: it must be false there"):
         check({"loss": {"_target_": "seq2seq.loss.Criterion", "_partial_": True}}, "file")

@@ -87,8 +87,8 @@ def test_a_best_model_that_last_does_not_name_is_told(prepare: Callable[..., Any
     other = (tmp_path / "other" / "checkpoints" / "model.safetensors").read_bytes()
     folder = tmp_path / "one" / "checkpoints"
     (folder / "model.safetensors").write_bytes(other)
-    with pytest.raises(UserError, match=r"last\.ckpt goes on from a run whose best model is missing"):
+    with pytest.raises(UserError, match=r"last\.ckpt can't be resumed, because its best model is missing"):
         fit(*prepare(**KEYS), tmp_path / "one", folder / "last.ckpt")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"last\.ckpt goes on from a run whose best model is missing"):
+    with pytest.raises(UserError, match=r"last\.ckpt can't be resumed, because its best model is missing"):
         fit(*prepare(**KEYS), tmp_path / "one", folder / "last.ckpt")
