@@ -35,8 +35,14 @@ LIMITS = {
     "median module (lines)": 150,
     "longest module (lines)": 400,
     "isinstance on classes of a task": 0,
+    "docstrings of 3 words or fewer": 0,
+    "docstrings that begin as a fragment": 0,
+    "public functions without Args": 0,
+    "full-line comments (% of lines)": 8,
 }
 """Largest allowed value of each count; the other counts have no limit."""
+LEAST = {"full-line comments (% of lines)": 3}
+"""Smallest allowed value of a count."""
 SHORT = 3  # a docstring of so few words says too little
 FRAGMENTS = ("What", "Of", "Those", "Which", "Whether")
 """First words of docstrings that are no complete sentence."""
@@ -60,9 +66,17 @@ class Count:
     items: Sequence[str]
 
     @property
-    def is_over(self) -> bool:
-        """True if the number is over its limit."""
-        return self.number > LIMITS.get(self.name, float("inf"))
+    def is_broken(self) -> bool:
+        """True if the number is over or under its limits."""
+        return not LEAST.get(self.name, 0) <= self.number <= LIMITS.get(self.name, float("inf"))
+
+    @property
+    def limits(self) -> str:
+        """The limits in words, as printed behind the count."""
+        if self.name not in LIMITS:
+            return ""
+        least = f"at least {LEAST[self.name]}, " if self.name in LEAST else ""
+        return f"  ({least}at most {LIMITS[self.name]}{', BROKEN' if self.is_broken else ''})"
 
 
 class House:
@@ -279,11 +293,10 @@ def main() -> None:
     # Print the counts with their limits.
     counts = house.counts()
     for count in counts:
-        limit = f"  (at most {LIMITS[count.name]}{', BROKEN' if count.is_over else ''})" if count.name in LIMITS else ""
-        print(f"{count.number:6.4g}  {count.name}{limit}")
+        print(f"{count.number:6.4g}  {count.name}{count.limits}")
         if options.list:
             print("".join(f"          {item}\n" for item in count.items), end="")
-    sys.exit(any(count.is_over for count in counts))
+    sys.exit(any(count.is_broken for count in counts))
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ class Shading:
 
     @property
     def divided(self) -> bool:
-        """Whether there are several sentences, so that their shares are of interest."""
+        """True if the document has several sentences, so that their shares are of interest."""
         return self.shares.shape[1] > 1
 
     def mean(self, rows: Array) -> Array:

@@ -114,7 +114,7 @@ class OneTable(Tabular):
 
     @override
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
-        """A bad row that does not tell its split belongs to train."""
+        """Yield the rows of a split; a bad row that names no split belongs to train."""
         form, named = self.table.suffix[1:], bool(self._named)
         # Read each entry twice: once to make the row, once for its column `split`.
         to_convert, to_compare = tee(self._entries(form, named))

@@ -32,7 +32,7 @@ class Generated(Reader):
 
     @override
     def fingerprint(self, split: str, at: DataLocation) -> str:
-        """The records themselves stand for the content."""
+        """Return a digest of the records themselves."""
         without_images = [{name: value for name, value in r.items() if name != "image"} for r in self._records[split]]
         # JSON cannot hold images, so that they count by their hash.
         images = hashlib.sha256(b"".join(record.get("image", b"") for record in self._records[split])).hexdigest()
