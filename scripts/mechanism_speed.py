@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -16,7 +17,8 @@ from peers.timing import seconds
 
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch
-from seq2seq.cli.hydra_app import as_override, compose
+from seq2seq.cli.hydra_app import compose
+from seq2seq.cli.overrides import as_override
 from seq2seq.config.instantiate import build_node, build_tool
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
@@ -74,7 +76,7 @@ def measure(
     for name in dict.fromkeys((PLAIN[slot], *names)):
         try:
             trainee = Trainee([f"model={model}", f"{slot}={name}", *overrides], *vocabularies)
-            largest = max(batches, key=lambda batch: batch.source.numel() + batch.target_in.numel())
+            largest = max(batches, key=_numbers)
             trainee.update(largest)  # makes the optimiser's state
         except UserError as error:
             if name == PLAIN[slot]:
@@ -82,16 +84,27 @@ def measure(
             found[name] = {"refused": str(error)}
             continue
         trainees[name] = trainee
-        found[name] = {"parameters": trainee.parameters, "peak": allocated(lambda t=trainee, b=largest: t.update(b))}
+        found[name] = {"parameters": trainee.parameters, "peak": allocated(partial(trainee.update, largest))}
     times: dict[str, list[float]] = {name: [] for name in trainees}
     for number in range(rounds + 1):
         print(f"{slot} {model}: round {number} of {rounds}", file=sys.stderr)
         for name, trainee in trainees.items():
-            took = seconds(lambda t=trainee: [t.update(batch) for batch in batches])
+            took = seconds(partial(_update_all, trainee, batches))
             if number:  # the first warms up
                 times[name].append(took)
     plain = times[PLAIN[slot]]
-    for name, took in times.items():
-        found[name]["tokens_per_second"] = tokens / median(took)
-        found[name]["relative"] = median(a / b for a, b in zip(plain, took, strict=True))
+    for name, rounds_of in times.items():
+        found[name]["tokens_per_second"] = tokens / median(rounds_of)
+        found[name]["relative"] = median(a / b for a, b in zip(plain, rounds_of, strict=True))
     return found
+
+
+def _numbers(batch: Batch) -> int:
+    """Return how many ids of both sides a batch holds."""
+    assert batch.source is not None
+    return batch.source.numel() + batch.target_in.numel()
+
+
+def _update_all(trainee: Trainee, batches: Iterable[Batch]) -> None:
+    for batch in batches:
+        trainee.update(batch)

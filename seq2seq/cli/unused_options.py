@@ -32,7 +32,7 @@ def _is(key: str, *values: object) -> Callable[[DictConfig], bool]:
 
 
 def _validates(config: DictConfig) -> bool:
-    return config.trainer.get("limit_val_batches") != 0
+    return bool(config.trainer.get("limit_val_batches") != 0)
 
 
 def _generates(config: DictConfig) -> bool:
@@ -45,7 +45,8 @@ def _updates(config: DictConfig) -> float:
     epochs, batches = config.trainer.get("max_epochs"), config.trainer.get("limit_train_batches")
     if not isinstance(batches, int) or not isinstance(epochs, int) or epochs < 0:
         return math.inf
-    return epochs * math.ceil(batches / config.trainer.get("accumulate_grad_batches", 1))
+    accumulated: int = config.trainer.get("accumulate_grad_batches", 1)
+    return epochs * math.ceil(batches / accumulated)
 
 
 TRAINING = (

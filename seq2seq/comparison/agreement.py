@@ -32,7 +32,7 @@ def _distributions(weights: NDArray[np.float32] | None) -> Array | None:
     """(J, I) with rows that sum to one, or to nothing."""
     if weights is None or not weights.size:
         return None
-    total = weights.sum(1, keepdims=True, dtype=np.float64)
+    total: Array = weights.sum(1, keepdims=True, dtype=np.float64)
     return np.divide(weights, total, out=np.zeros(weights.shape), where=total > 1e-6)
 
 
@@ -41,4 +41,5 @@ def _common(p: Array | None, q: Array | None) -> Array | None:
     if p is None or q is None or p.shape != q.shape:
         return None
     both = (p.sum(1) > 0) & (q.sum(1) > 0)
-    return 1 - np.abs(p[both] - q[both]).sum(1) / 2
+    common: Array = 1 - np.abs(p[both] - q[both]).sum(1) / 2
+    return common

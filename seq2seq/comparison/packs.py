@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison import runs, table_codec
-from seq2seq.comparison.run_config import Origin, digest, key
+from seq2seq.comparison.run_config import CONTROL, Origin, digest, key
 from seq2seq.comparison.runs import RecordDigests, Run
 from seq2seq.comparison.word_hits import FREQUENCIES, PLACES
 from seq2seq.errors import UserError
@@ -162,7 +162,7 @@ def load(file: Path, split: str) -> PackedRun:
             head["about"],
             None,
             head["images"],
-            otherwise.get(runs.CONTROL),
+            otherwise.get(CONTROL),
             origin,
             otherwise,
             head,

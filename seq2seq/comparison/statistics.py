@@ -104,7 +104,7 @@ class RunGroup:
     def drawn(self, random: np.random.Generator) -> Array:
         """(R,) means over S - 1 runs drawn for each resample; of one run, that."""
         if self.runs == 1:
-            return self.resampled[0]
+            return np.asarray(self.resampled[0])
         samples = self.resampled.shape[1]
         chosen = random.integers(self.runs, size=(self.runs - 1, samples))
         return np.asarray(self.resampled[chosen, np.arange(samples)].mean(0))
@@ -218,9 +218,9 @@ def corrected(p: Sequence[float], how: Correction = "holm") -> list[float]:
     """
     values, m = np.asarray(p, np.float64), len(p)
     if how == "none":
-        return values.tolist()
+        return [float(value) for value in values]
     if how == "bonferroni":
-        return np.minimum(values * m, 1).tolist()
+        return [float(value) for value in np.minimum(values * m, 1)]
     order = values.argsort(kind="stable")
     steps = np.minimum(np.maximum.accumulate(values[order] * (m - np.arange(m))), 1)
     found = np.empty(m)

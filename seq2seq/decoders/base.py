@@ -7,7 +7,7 @@ T = all is training, T = 1 is a search step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
@@ -108,6 +108,7 @@ class Decoder(nn.Module, ABC):
     embedding: TokenEmbedding
     output: OutputLayer
     pointer: Pointer | None  # where words of the source can be copied
+    __call__: Callable[..., tuple[Decoded, DecoderState]]
 
     def log_probs(self, decoded: Decoded) -> Tensor:
         """Return ``Decoded.log_probs`` (B, T, W) of what this decoder made."""
@@ -133,7 +134,8 @@ class Decoder(nn.Module, ABC):
             )
         assert slot.weights is not None
         alignment = self.cross_attention(layer).alignment(slot.weights)
-        return self.pointer(slot.context, features, inputs, alignment, state.copies)
+        copying: Copying = self.pointer(slot.context, features, inputs, alignment, state.copies)
+        return copying
 
     @abstractmethod
     def cross_attention(self, layer: int) -> Attention:

@@ -49,7 +49,7 @@ class Bridge(nn.Module):
         if self.maps is not None:
             reads = layers if self.kind == "dense" else layers[..., self.backward_from :]
             made = [torch.tanh(m(x)) for m, x in zip(self.maps, reads.unbind(1), strict=True)]
-            return torch.stack(made, 1).unflatten(-1, (self.states, self.dim))
+            return torch.unflatten(torch.stack(made, 1), -1, (self.states, self.dim))
         start = final.new_zeros(len(final), len(self.sources), self.states, self.dim)
         if self.kind == "copy":
             start[:, :, 0] = layers

@@ -37,7 +37,7 @@ class Readout(nn.Module):
 
     def forward(self, state: Tensor, embedded: Tensor, context: Tensor) -> Tensor:
         """(B, T, .) each -> (B, T, out_dim)."""
-        return self.linear(torch.cat((state, embedded, context), -1)).unflatten(-1, (-1, 2)).amax(-1)
+        return torch.unflatten(self.linear(torch.cat((state, embedded, context), -1)), -1, (-1, 2)).amax(-1)
 
 
 class RNNDecoder(Decoder):
@@ -191,8 +191,10 @@ class RNNDecoder(Decoder):
         """
         if self.order == "bahdanau":
             assert embedded is not None
-            return self.dropout(self.readout(hidden, embedded, context))
-        return self.dropout(torch.tanh(self.combine(torch.cat((context, hidden), -1))))
+            read: Tensor = self.dropout(self.readout(hidden, embedded, context))
+        else:
+            read = self.dropout(torch.tanh(self.combine(torch.cat((context, hidden), -1))))
+        return read
 
 
 class _Attending:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -71,6 +71,7 @@ class Encoder(nn.Module, ABC):
     final_layers: int
     directions: int = 1
     cache: Path | None = None  # folder where features are kept from epoch to epoch; None = computed each time
+    __call__: Callable[..., EncoderOutput]
 
     @abstractmethod
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:

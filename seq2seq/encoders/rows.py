@@ -65,13 +65,13 @@ class RowLayout:
 
     def rows(self, x: Tensor) -> Tensor:
         """(B R, ...) -> (B, R, ...)."""
-        return x.unflatten(0, self.index.shape[:2])
+        return torch.unflatten(x, 0, self.index.shape[:2])
 
     def spread(self, weights: Tensor) -> Tensor:
         """(B R, H, L, L) -> (B, H, S, S): what each place attended to in the row that speaks for it."""
         heads, size = weights.shape[1], self.index.shape[2]
         mine = self._of(weights.transpose(1, 2).reshape(len(self.index), -1, heads * size), self._spoken)
-        mine = mine.unflatten(2, (heads, size)) * self._of(self.mask, self.row).unsqueeze(2)  # (B, S, H, L)
+        mine = torch.unflatten(mine, 2, (heads, size)) * self._of(self.mask, self.row).unsqueeze(2)  # (B, S, H, L)
         keys = self._of(self.index, self.row).unsqueeze(2).expand_as(mine)
         out = mine.new_zeros(*mine.shape[:3], mine.shape[1]).scatter_add(3, keys, mine)
         return out.transpose(1, 2) * self.real[:, None, :, None]

@@ -79,7 +79,7 @@ def fused_cross_entropy(
         smoothing: as there.
     """
     train = torch.is_grad_enabled()  # inside a Function it is always off, and parameters always need gradients
-    result: tuple[Tensor, Tensor, Tensor, Tensor] = _LinearCrossEntropy.apply(
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch leaves it without types
         features, weight, bias, targets, generated, copied, smoothing, train
     )
     return result

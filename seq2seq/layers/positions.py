@@ -38,4 +38,5 @@ class Learned(nn.Module):
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
         """(T,) -> (T, D)."""
-        return self.table(positions).to(dtype)
+        vectors: Tensor = self.table(positions)
+        return vectors.to(dtype)

@@ -52,8 +52,11 @@ class FeedForward(nn.Module):
         """(B, T, D) -> (B, T, D)."""
         inner = self.up(x)
         if self.activation == "relu":
-            return self.down(relu_dropout(inner, self.p, self.training))
-        return self.down(dropout(ACTIVATIONS[self.activation](inner), self.p, self.training))
+            inner = relu_dropout(inner, self.p, self.training)
+        else:
+            inner = dropout(ACTIVATIONS[self.activation](inner), self.p, self.training)
+        outer: Tensor = self.down(inner)
+        return outer
 
 
 def initialise(module: nn.Module) -> None:

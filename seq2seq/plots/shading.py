@@ -91,12 +91,13 @@ class Shading:
     @cached_property
     def rest(self) -> Array:
         """(J,) what it gives no word: ``</s>``, or what the mechanism keeps outside the memory."""
-        return np.clip(1 - self.weights.sum(1), 0, None)
+        rest: Array = np.clip(1 - self.weights.sum(1), 0, None)
+        return rest
 
     @property
     def divided(self) -> bool:
         """Whether there are several sentences, so that their shares tell something."""
-        return self.shares.shape[1] > 1
+        return bool(self.shares.shape[1] > 1)
 
     def mean(self, rows: Array) -> Array:
         """(J, X) -> (X,) over the summary; 0 for an empty one."""

@@ -24,7 +24,7 @@ REFERENCE = re.compile(
 """``${key.path}`` or ``${oc.select:key.path,default}``, whose default may hold two more, one in the other."""
 
 
-class _Loader(yaml.CSafeLoader):
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML comes without types
     """The safe loader, which takes dates for what they are written as."""
 
 

@@ -68,10 +68,12 @@ class HubReader(Tabular):
 
     def _load(self, split: str, streaming: bool) -> Iterable[Mapping[str, Any]]:
         part = self.parts[split]
+        records: Iterable[Mapping[str, Any]]
         try:
             if self.jsonl:
                 file = self.jsonl.format(revision=self.revision, split=part)
-                return datasets.load_dataset("json", data_files={"train": file}, split="train", streaming=streaming)
+                records = datasets.load_dataset("json", data_files={"train": file}, split="train", streaming=streaming)
+                return records
             files = {name: list(given) for name, given in (self.files_of or {}).items()}
             loaded = datasets.load_dataset(
                 self.repository,
@@ -84,7 +86,8 @@ class HubReader(Tabular):
             for name, feature in (loaded.features or {}).items():
                 if isinstance(feature, datasets.Image):  # opened when they are needed
                     loaded = loaded.cast_column(name, datasets.Image(decode=False))
-            return loaded
+            records = loaded
+            return records
         except (OSError, ValueError) as error:  # what datasets and its HTTP layer raise is one of these
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(

@@ -151,12 +151,14 @@ def parquet(path: Path) -> Iterator[tuple[int, RowOrFault]]:
 def _rows(batch: pa.RecordBatch) -> Iterable[RowOrFault]:
     """Return the rows of a batch; where one of them can't be converted, each by itself."""
     try:
-        return batch.to_pylist()
+        rows: list[RowOrFault] = batch.to_pylist()
+        return rows
     except (ValueError, OverflowError):
         return [_row(batch.slice(place, 1)) for place in range(len(batch))]
 
 
 def _row(batch: pa.RecordBatch) -> RowOrFault:
+    row: RowOrFault
     try:
         (row,) = batch.to_pylist()
     except UnicodeDecodeError:
