@@ -223,7 +223,8 @@ def _whole_step(result: Figures) -> float | None:
 
 
 def _peak(result: Figures) -> float:
-    return result["peak"].get("step", result["peak"].get("whole step")) / MEBIBYTE
+    peak: float = result["peak"].get("step", result["peak"].get("whole step"))
+    return peak / MEBIBYTE
 
 
 def _ms(seconds: float | None) -> float | None:
@@ -328,9 +329,9 @@ def plot(report: Figures, path: Path) -> None:
         # Draw one curve per side.
         for place, (name, series) in enumerate(_series(report["curves"], of).items()):
             points = [(length, value) for length, value in series.items() if value]
-            style = {"color": "black", "linewidth": 2.5} if name == SDPA else {"color": f"C{place % 10}"}
+            look: dict[str, Any] = {"color": "black", "linewidth": 2.5} if name == SDPA else {"color": f"C{place % 10}"}
             marker = "oosvD^"[place // 10] if name != SDPA else "o"
-            panel.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=name, **style) if points else None
+            panel.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=name, **look) if points else None
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter("{x:g}")

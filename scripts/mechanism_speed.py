@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -17,7 +18,8 @@ from peers.timing import seconds
 
 from seq2seq.attention.base import Attention
 from seq2seq.batch import Batch
-from seq2seq.cli.hydra_app import as_override, compose
+from seq2seq.cli.hydra_app import compose
+from seq2seq.cli.overrides import as_override
 from seq2seq.config.instantiate import build_node, build_tool
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
@@ -125,7 +127,18 @@ def measure(
 
     # Compare them with the reference, round by round.
     plain = times[PLAIN[slot]]
-    for name, took in times.items():
-        found[name]["tokens_per_second"] = tokens / median(took)
-        found[name]["relative"] = median(a / b for a, b in zip(plain, took, strict=True))
+    for name, rounds_of in times.items():
+        found[name]["tokens_per_second"] = tokens / median(rounds_of)
+        found[name]["relative"] = median(a / b for a, b in zip(plain, rounds_of, strict=True))
     return found
+
+
+def _numbers(batch: Batch) -> int:
+    """Return how many ids of both sides a batch holds."""
+    assert batch.source is not None
+    return batch.source.numel() + batch.target_in.numel()
+
+
+def _update_all(trainee: Trainee, batches: Iterable[Batch]) -> None:
+    for batch in batches:
+        trainee.update(batch)

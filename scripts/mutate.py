@@ -378,8 +378,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Print the diffs of survivors.
     for module, mutant in survivors:
         before = (ROOT / module).read_text(encoding="utf-8")
-        lines = [text.splitlines(keepends=True) for text in (before, mutant.source)]
-        print("\n" + "".join(difflib.unified_diff(*lines, str(module), "broken", n=2)), end="")
+        old, new = (text.splitlines(keepends=True) for text in (before, mutant.source))
+        print("\n" + "".join(difflib.unified_diff(old, new, str(module), "broken", n=2)), end="")
     print(f"\nseed {asked.seed}: {len(chosen) - len(survivors)} of {len(chosen)} caught, {len(survivors)} survived")
     return int(len(survivors) > asked.allow)
 

@@ -50,7 +50,7 @@ class Checkpoint:
 
     def model(self) -> Seq2Seq:
         """Return the model with its weights, in evaluation mode."""
-        model = stored.with_name(str(self.path), build, self.config, *self.codec.sizes)
+        model: Seq2Seq = stored.with_name(str(self.path), build, self.config, *self.codec.sizes)
         self.load_into(model)
         return model.eval()
 

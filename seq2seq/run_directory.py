@@ -237,7 +237,7 @@ def _is_ours(folder: Path) -> bool:
     if (folder / LOCK).exists():
         return True
     with suppress(OSError, YAMLError, OmegaConfBaseException):
-        return OmegaConf.select(OmegaConf.load(folder / HYDRA / "hydra.yaml"), "hydra.job.config_name") == "train"
+        return bool(OmegaConf.select(OmegaConf.load(folder / HYDRA / "hydra.yaml"), "hydra.job.config_name") == "train")
     return False
 
 

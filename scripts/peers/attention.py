@@ -69,7 +69,8 @@ def curve(task: Task, name: str) -> Job:
 def _sdpa(length: int, width: int, heads: int, causal: bool) -> Job:
     """Return the same for ``SDPA``, which has no projections."""
     inputs = [torch.randn(1, heads, length, width // heads, requires_grad=True) for _ in range(3)]
-    return _job(partial(F.scaled_dot_product_attention, *inputs, is_causal=causal), inputs)
+    queries, keys, values = inputs
+    return _job(partial(F.scaled_dot_product_attention, queries, keys, values, is_causal=causal), inputs)
 
 
 def _asking(attention: Attention, queries: Tensor, values: Tensor, need_weights: bool = False) -> Callable[[], Tensor]:
@@ -140,8 +141,9 @@ def additive(task: Task, name: str) -> Job:
         "naive": partial(_naive, queries, values, w, u, v),
         "loop": partial(_loop, queries, values, w, u, v),
         "ours": _asking(attention, queries, values),
-    }[form]
-    return _job(torch.compile(forward) if compiled else forward, [queries, values, *attention.parameters()])
+    }
+    forward = torch.compile(forms[form]) if compiled else forms[form]
+    return _job(forward, [queries, values, *attention.parameters()])
 
 
 def _projections(queries: Tensor, values: Tensor, w: Tensor, u: Tensor) -> Tensor:

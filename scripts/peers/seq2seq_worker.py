@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 from peers.benchmark_runner import ROOT
 from peers.worker_protocol import Gate, Steps
 
-from seq2seq.cli.hydra_app import as_override, compose
+from seq2seq.cli.hydra_app import compose
+from seq2seq.cli.overrides import as_override
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.corpus import Corpus
 from seq2seq.generation.generator import TrainedModel

@@ -134,8 +134,8 @@ class AdaptiveAttention(ComposedAttention):
         one = Memory.of(queries.new_zeros(batch * length, 1, 0), queries.new_ones(batch * length, 1, dtype=torch.bool))
         # Let each query see only its own sentinel, as a batch of B T queries.
         keys = _as_single_queries(self.score.keys(keys))
-        scores = self.score(_as_single_queries(queries), keys, one)  # (B T, H, 1, 1)
-        return scores.squeeze(-1).unflatten(0, (batch, length)).transpose(1, 2)
+        scores: Tensor = self.score(_as_single_queries(queries), keys, one)  # (B T, H, 1, 1)
+        return torch.unflatten(scores.squeeze(-1), 0, (batch, length)).transpose(1, 2)
 
 
 def _as_single_queries(x: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ class Attention(nn.Module, ABC):
     has_choice: bool = True  # False where every query reads one fixed position, so that attention is not measured
     context_dim: int  # C
     terms: tuple[str, ...] = ()  # loss terms that the mechanism itself can add; its parts declare their own
+    __call__: Callable[..., AttentionOutput]
 
     def __init__(self, query_dim: int, source: SourceSpec, *, dropout: float = 0.0) -> None:
         """Store the settings that all mechanisms share."""

@@ -252,7 +252,8 @@ class ComposedAttention(Attention):
             keys: Prepared keys (B, G or H, S, .).
             memory: Prepared memory.
         """
-        return self.score(queries.vectors, self._expand_groups(keys), memory)
+        scores: Tensor = self.score(queries.vectors, self._expand_groups(keys), memory)
+        return scores
 
     def weigh(self, scores: Tensor, queries: HeadQueries) -> Tensor:
         """Return the weights (B, H, T, S): add the bias, normalise, and multiply by the window's factor.
@@ -261,7 +262,7 @@ class ComposedAttention(Attention):
             scores: Scores (B, H, T, S).
             queries: Result of ``head_queries``.
         """
-        weights = self.normalizer(scores if queries.bias is None else scores + queries.bias, queries.visible)
+        weights: Tensor = self.normalizer(scores if queries.bias is None else scores + queries.bias, queries.visible)
         if queries.factor is not None:
             weights = weights * queries.factor.to(weights.dtype)
             if self.window.renormalise:
@@ -335,7 +336,7 @@ class ComposedAttention(Attention):
         if not self.project:
             return context.squeeze(1)
         # The bias of W_o must not fill an empty context.
-        return self.output(context.transpose(1, 2).flatten(2)) * seen.unsqueeze(-1)
+        return torch.mul(self.output(context.transpose(1, 2).flatten(2)), seen.unsqueeze(-1))
 
     @override
     def parts(self) -> Iterator[AttentionComponent]:

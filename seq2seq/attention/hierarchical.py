@@ -139,7 +139,8 @@ class HierarchicalAttention(Attention):
 
     def _renormalised(self, words: Tensor, sentences: Tensor, segments: Tensor, visible: Tensor) -> Tensor:
         """Return one softmax over the sum of both scores, because the two normalisers cancel out in the fraction."""
-        return self.normalizer(words + sentences.gather(-1, segments), visible)
+        weights: Tensor = self.normalizer(words + sentences.gather(-1, segments), visible)
+        return weights
 
     def _within(self, words: Tensor, sentences: Tensor, segments: Tensor, visible: Tensor) -> Tensor:
         """Return the softmax of each sentence's words times the sentence's share, (B, 1, T, S)."""
@@ -152,5 +153,5 @@ class HierarchicalAttention(Attention):
         raised = (hidden - largest.gather(-1, segments)).exp().masked_fill(~visible, 0.0)
         # Divide by the sum of each sentence's words, and multiply by the sentence's share.
         total = torch.zeros_like(sentences, dtype=raised.dtype).scatter_add(-1, segments, raised)  # >= 1, or 0
-        share = self.normalizer(sentences, total > 0) / torch.where(total > 0, total, 1.0)
+        share: Tensor = self.normalizer(sentences, total > 0) / torch.where(total > 0, total, 1.0)
         return raised * share.gather(-1, segments)

@@ -252,7 +252,8 @@ class LatentAttention(Attention):
 
 def _apply_norm(norm: nn.RMSNorm, x: Tensor) -> Tensor:
     """Apply the norm in the precision of its parameters, and return that of x; under autocast they differ."""
-    return norm(x.to(norm.weight.dtype)).to(x.dtype)
+    normed: Tensor = norm(x.to(norm.weight.dtype))
+    return normed.to(x.dtype)
 
 
 def _concatenate(content: Tensor, rotary: Tensor) -> Tensor:

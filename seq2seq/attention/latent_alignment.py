@@ -193,7 +193,8 @@ class VariationalAttention(HardMarginalAttention):
         turned = ((last - place) % mask.shape[1]).unsqueeze(-1)  # (B, T, 1)
         backward = self.leftward(words.gather(1, turned.expand_as(words)))[0]
         backward = backward.gather(1, turned.expand_as(backward))
-        return self.infer(torch.cat((self.rightward(words)[0], backward), -1)) * mask.unsqueeze(-1)
+        posterior: Tensor = self.infer(torch.cat((self.rightward(words)[0], backward), -1))
+        return posterior * mask.unsqueeze(-1)
 
     @override
     def latent(

@@ -118,7 +118,7 @@ class LocationAwareAttention(RecurrentAttention):
         ordered = take_along(previous, memory.prepared["order"]).to(keys.dtype)
         rows = self.filters.flatten(0, 1).unsqueeze(1)  # (H k, 1, r)
         seen = F.conv1d(ordered, rows, padding=rows.shape[-1] // 2, groups=self.heads)  # (B, H k, S)
-        return take_along(seen, memory.prepared["rank"]).unflatten(1, (self.heads, -1)).transpose(2, 3)
+        return torch.unflatten(take_along(seen, memory.prepared["rank"]), 1, (self.heads, -1)).transpose(2, 3)
 
 
 def median(weights: Tensor, memory: Memory) -> Tensor:

@@ -48,7 +48,8 @@ def _updates(config: DictConfig) -> float:
     epochs, batches = config.trainer.get("max_epochs"), config.trainer.get("limit_train_batches")
     if not isinstance(batches, int) or not isinstance(epochs, int) or epochs < 0:
         return math.inf
-    return epochs * math.ceil(batches / config.trainer.get("accumulate_grad_batches", 1))
+    accumulated: int = config.trainer.get("accumulate_grad_batches", 1)
+    return epochs * math.ceil(batches / accumulated)
 
 
 TRAINING = (

@@ -45,7 +45,7 @@ def _distributions(weights: NDArray[np.float32] | None) -> Array | None:
     """Normalise the rows of weights (J, I) to a sum of one; a row without weights stays zero."""
     if weights is None or not weights.size:
         return None
-    total = weights.sum(1, keepdims=True, dtype=np.float64)
+    total: Array = weights.sum(1, keepdims=True, dtype=np.float64)
     return np.divide(weights, total, out=np.zeros(weights.shape), where=total > 1e-6)
 
 
@@ -55,4 +55,5 @@ def _common(p: Array | None, q: Array | None) -> Array | None:
         return None
     # Words without attention would count as a disagreement.
     both = (p.sum(1) > 0) & (q.sum(1) > 0)
-    return 1 - np.abs(p[both] - q[both]).sum(1) / 2
+    common: Array = 1 - np.abs(p[both] - q[both]).sum(1) / 2
+    return common

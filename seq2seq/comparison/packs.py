@@ -172,7 +172,7 @@ def load(file: Path, split: str) -> PackedRun:
             head["about"],
             None,
             head["images"],
-            otherwise.get(runs.CONTROL),
+            otherwise.get(CONTROL),
             origin,
             otherwise,
             head,

@@ -134,7 +134,7 @@ class RunGroup:
             Mean score of the drawn runs (R,); the scores of the only run where S is 1.
         """
         if self.runs == 1:
-            return self.resampled[0]
+            return np.asarray(self.resampled[0])
         samples = self.resampled.shape[1]
         chosen = random.integers(self.runs, size=(self.runs - 1, samples))
         return np.asarray(self.resampled[chosen, np.arange(samples)].mean(0))
@@ -318,7 +318,7 @@ def corrected(p: Sequence[float], how: Correction = "holm") -> list[float]:
     """
     values, m = np.asarray(p, np.float64), len(p)
     if how == "none":
-        return values.tolist()
+        return [float(value) for value in values]
     if how == "bonferroni":
         return np.minimum(values * m, 1).tolist()
     # Holm: correct in ascending order, and keep p monotonic.

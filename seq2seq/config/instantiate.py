@@ -68,7 +68,8 @@ def locate(path: str, *, tools: bool = False) -> Callable[..., Any]:
     if not isinstance(path, str):
         raise UserError(f"_target_={path} is refused: it must be the name of a class of {PACKAGE}")
     if tools and path in TOOLS:
-        return _import(path)
+        tool: Callable[..., Any] = _import(path)
+        return tool
     names = path.split(".")
     if names[0] == PACKAGE and not any(name.startswith("_") for name in names):
         found = _import(path)

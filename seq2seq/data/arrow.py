@@ -98,7 +98,7 @@ class TokenLists:
         parts = read(path).column(column).chunks
         # Each part of the column has its own offsets and values.
         self._offsets = [part.offsets.to_numpy() for part in parts]
-        self._values = [part.values.to_numpy() for part in parts]
+        self._values: list[NDArray[np.int32]] = [part.values.to_numpy() for part in parts]
         self._starts = np.cumsum([0, *map(len, parts)])
         self.lengths: NDArray[np.int64] = np.concatenate([np.zeros(0, np.int64), *map(np.diff, self._offsets)])
 

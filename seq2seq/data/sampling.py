@@ -137,4 +137,5 @@ def sampler(pieces: PieceVocabulary, rate: float) -> Sampler:
         pieces: Vocabulary of a unigram or BPE model.
         rate: Alpha of unigram, or dropout of BPE.
     """
-    return {"unigram": UnigramSampler, "bpe": BPEDropout}[pieces.type](pieces, rate)
+    made: Sampler = {"unigram": UnigramSampler, "bpe": BPEDropout}[pieces.type](pieces, rate)
+    return made

@@ -11,7 +11,7 @@ Shapes: B batch, T target tokens, S source positions, H heads, D features, E emb
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
@@ -193,7 +193,8 @@ class Decoder(nn.Module, ABC):
         # Reduce the weights of all heads to one alignment.
         assert slot.weights is not None
         alignment = self.cross_attention(layer).alignment(slot.weights)
-        return self.pointer(slot.context, features, inputs, alignment, state.copies)
+        copying: Copying = self.pointer(slot.context, features, inputs, alignment, state.copies)
+        return copying
 
     @abstractmethod
     def cross_attention(self, layer: int) -> Attention:

@@ -250,8 +250,10 @@ class RNNDecoder(Decoder):
         """
         if self.order == "bahdanau":
             assert embedded is not None
-            return self.dropout(self.readout(hidden, embedded, context))
-        return self.dropout(torch.tanh(self.combine(torch.cat((context, hidden), -1))))
+            read: Tensor = self.dropout(self.readout(hidden, embedded, context))
+        else:
+            read = self.dropout(torch.tanh(self.combine(torch.cat((context, hidden), -1))))
+        return read
 
 
 class _Attending:

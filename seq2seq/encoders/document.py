@@ -102,4 +102,4 @@ class DocumentEncoder(Encoder):
         if self.place is None:
             return sentences
         places = torch.arange(sentences.shape[1], device=sentences.device).clamp(max=self.last)
-        return sentences + self.place(places, sentences.dtype)
+        return torch.add(sentences, self.place(places, sentences.dtype))

@@ -46,7 +46,8 @@ def relu_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """
     if is_plain() or not training or p == 0.0 or p == 1.0 or x.device.type != "cpu":
         return dropout(F.relu(x), p, training)
-    return _ReLUDropout.apply(x, p)
+    dropped: Tensor = _ReLUDropout.apply(x, p)  # type: ignore[no-untyped-call]  # torch leaves it without types
+    return dropped
 
 
 class _ReLUDropout(torch.autograd.Function):

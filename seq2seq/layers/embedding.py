@@ -96,4 +96,5 @@ class TokenEmbedding(nn.Module):
                     "raise max_length or use sinusoidal positions"
                 )
             x = x + self.positions(torch.arange(start, end, device=tokens.device), x.dtype)
-        return self.dropout(x)
+        dropped: Tensor = self.dropout(x)
+        return dropped

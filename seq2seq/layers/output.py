@@ -154,7 +154,7 @@ class OutputLayer(nn.Module):
         """
         shape = mixture.log_weights.shape
         blocks = [rows.mix(self.log_probs(rows.features)) for rows in self._blocks(mixture.flatten())]
-        return torch.cat(blocks).unflatten(0, shape[:-1])
+        return torch.unflatten(torch.cat(blocks), 0, shape[:-1])
 
     def mixed_loss(
         self,

@@ -93,8 +93,11 @@ class FeedForward(nn.Module):
         inner = self.up(x)
         # ReLU and dropout have a common kernel.
         if self.activation == "relu":
-            return self.down(relu_dropout(inner, self.p, self.training))
-        return self.down(dropout(ACTIVATIONS[self.activation](inner), self.p, self.training))
+            inner = relu_dropout(inner, self.p, self.training)
+        else:
+            inner = dropout(ACTIVATIONS[self.activation](inner), self.p, self.training)
+        outer: Tensor = self.down(inner)
+        return outer
 
 
 def initialise(module: nn.Module) -> None:

@@ -82,7 +82,8 @@ def words(text: str) -> list[str]:
     Args:
         text: Any text.
     """
-    return _TOKEN.findall(text.lower())
+    tokens: list[str] = _TOKEN.findall(text.lower())
+    return tokens
 
 
 def figures(document: Sequence[str], summary: Sequence[str]) -> dict[str, float]:

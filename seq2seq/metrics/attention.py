@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -120,7 +121,8 @@ def average(sentences: Iterable[Mapping[str, float]]) -> dict[str, float]:
 def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the entropies (...) of distributions (..., S), in nats."""
     # Subtract from 0, because -0.0 would be printed with its sign.
-    return 0 - (p * np.log(np.where(p > 0, p, 1))).sum(-1)
+    entropies: NDArray[np.float64] = 0 - (p * np.log(np.where(p > 0, p, 1))).sum(-1)
+    return entropies
 
 
 def _monotonicity(focus: NDArray[np.float64], attended: NDArray[np.bool_]) -> float:
@@ -137,7 +139,7 @@ def _disagreement(p: NDArray[np.float64]) -> float:
     return _mean(_entropy(p.mean(0)) - _entropy(p).mean(0)) / math.log(len(p))
 
 
-def _mean(values: NDArray) -> float:
+def _mean(values: NDArray[Any]) -> float:
     """Return the mean of all values; 0 if there are none."""
     return float(values.mean()) if values.size else 0.0
 

@@ -193,7 +193,8 @@ def tokenizer(name: str = "rouge") -> RougeTokenizer:
     # Import rouge-score only where it is used, because it loads all of NLTK.
     from rouge_score.tokenizers import DefaultTokenizer
 
-    return DefaultTokenizer(use_stemmer=True)
+    tokenizer: RougeTokenizer = DefaultTokenizer(use_stemmer=True)
+    return tokenizer
 
 
 class _Unicode:

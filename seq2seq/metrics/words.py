@@ -38,7 +38,8 @@ def spoken(text: str) -> list[str]:
     Args:
         text: Any text.
     """
-    return regex.findall(WORD, text.lower())
+    words: list[str] = regex.findall(WORD, text.lower())
+    return words
 
 
 def summed(rows: ArrayLike, places: ArrayLike, count: int | None = None) -> Array:
@@ -87,7 +88,8 @@ def overlap(pieces: Sequence[str], words: Sequence[str]) -> Array:
 
     # Normalise the counts of each piece.
     totals = shares.sum(1, keepdims=True)
-    return np.divide(shares, totals, out=shares, where=totals > 0)
+    np.divide(shares, totals, out=shares, where=totals > 0)
+    return shares
 
 
 def merge(weights: ArrayLike, source: ArrayLike, target: ArrayLike) -> Array:

@@ -38,7 +38,7 @@ def broadcast(value: T) -> T:
     """
     if not is_distributed():
         return value
-    holder: list[Any] = [value]
+    holder: list[T] = [value]
     dist.broadcast_object_list(holder, src=0)
     return holder[0]
 

@@ -33,7 +33,7 @@ def fused_additive(queries: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
         keys: Projected keys (B, H, S, A).
         vector: v of each head (H, A).
     """
-    scores: Tensor = _AdditiveScores.apply(queries, keys, vector)
+    scores: Tensor = _AdditiveScores.apply(queries, keys, vector)  # type: ignore[no-untyped-call]  # torch leaves it without types
     return scores
 
 

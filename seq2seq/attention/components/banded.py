@@ -153,7 +153,8 @@ def dilated(
 
     def every_rth(x: Tensor, dim: int) -> Tensor:
         """Split (B, ., S, .) into r = dilation sequences (B r, ., S/r, .); sequence k has the positions r n + k."""
-        return _pad_to_multiple(x, dim, dilation).unflatten(dim, (-1, dilation)).movedim(dim + 1, 1).flatten(0, 1)
+        x = torch.unflatten(_pad_to_multiple(x, dim, dilation), dim, (-1, dilation))
+        return x.movedim(dim + 1, 1).flatten(0, 1)
 
     # Attend within a band of each sequence.
     query, key, value = (every_rth(x, 2) for x in (queries, keys, values))
@@ -185,7 +186,7 @@ def _attend_parts(
 def _split_parts(x: Tensor, dim: int, size: int) -> Tensor:
     """Split (B, S) into (B, N, L), or (B, H, S, D) with dim 2 into (B, N, L, H, D), as projections store it."""
     x = _pad_to_multiple(x, dim, size)
-    return (x if dim == 1 else x.transpose(1, 2)).unflatten(1, (-1, size))
+    return torch.unflatten(x if dim == 1 else x.transpose(1, 2), 1, (-1, size))
 
 
 def _with_neighbours(parts: Tensor, causal: bool) -> Tensor:

@@ -55,4 +55,4 @@ def _mix(x: Tensor) -> Tensor:
 def _shifted(x: Tensor, bits: int) -> Tensor:
     """Return x >> bits for x as an unsigned number."""
     # The shift copies the sign bit, and the mask removes the copies.
-    return (x >> bits) & (2 ** (64 - bits) - 1)
+    return (x >> bits) & ((1 << (64 - bits)) - 1)

@@ -49,7 +49,8 @@ class Elu(FeatureMap):
 
     @override
     def powers(self, x: Tensor) -> Tensor:
-        return _LogEluPlusOne.apply(x)
+        powers: Tensor = _LogEluPlusOne.apply(x)  # type: ignore[no-untyped-call]  # torch leaves it without types
+        return powers
 
 
 class _LogEluPlusOne(torch.autograd.Function):
@@ -67,7 +68,8 @@ class _LogEluPlusOne(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return grad / x.relu().add_(1.0)
+        slope: Tensor = grad / x.relu().add_(1.0)
+        return slope
 
 
 class Favor(FeatureMap):
@@ -94,8 +96,9 @@ class Favor(FeatureMap):
     def powers(self, x: Tensor) -> Tensor:
         """Return w x' - |x'|^2 / 2 - log(M) / 2."""
         # The log of phi is a projection minus a term that depends on the length of x.
-        offset = 0.5 * (x.square().sum(-1, keepdim=True) * self.width**-0.5 + math.log(len(self.directions)))
-        return x @ (self.directions.to(x.dtype) * self.width**-0.25).T - offset
+        offset: Tensor = 0.5 * (x.square().sum(-1, keepdim=True) * self.width**-0.5 + math.log(len(self.directions)))
+        projected: Tensor = x @ (self.directions.to(x.dtype) * self.width**-0.25).T
+        return projected - offset
 
 
 def orthogonal(count: int, width: int) -> Tensor:
@@ -108,6 +111,7 @@ def orthogonal(count: int, width: int) -> Tensor:
     # Draw groups of ``width`` orthonormal rows.
     q, r = torch.linalg.qr(torch.randn(-(-count // width), width, width))
     # The signs make q uniform over all rotations, as an unbiased estimate needs; LAPACK's own q is not uniform.
-    rows = (q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)).flatten(0, 1)[:count]
+    rows: Tensor = (q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)).flatten(0, 1)[:count]
     # Give each row the length of a normal vector.
-    return rows * torch.linalg.vector_norm(torch.randn(count, width), dim=1, keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(torch.randn(count, width), dim=1, keepdim=True)
+    return rows * lengths

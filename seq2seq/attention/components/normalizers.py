@@ -173,7 +173,8 @@ def _softmax(scores: Tensor, visible: Tensor) -> Tensor:
 def _entmax(scores: Tensor, visible: Tensor, alpha: Tensor | float, solve: Solve) -> Tensor:
     """Return alpha-entmax over the visible positions, where alpha is a number or (H, 1, 1)."""
     exact = widen(scores)
-    weights = _Entmax.apply(exact.masked_fill(~visible, torch.finfo(exact.dtype).min), alpha, solve)
+    exact = exact.masked_fill(~visible, torch.finfo(exact.dtype).min)
+    weights: Tensor = _Entmax.apply(exact, alpha, solve)  # type: ignore[no-untyped-call]  # torch leaves it without types
     return weights.masked_fill(~visible, 0.0).to(scores.dtype)
 
 

@@ -194,7 +194,7 @@ class General(Dot):
     @override
     def own_scale(self, source: SourceSpec) -> float:
         """Return 1/sqrt(Q) for all vectors, because W can grow where they are small."""
-        return self.query_dim**-0.5
+        return float(self.query_dim**-0.5)
 
     @override
     def keys(self, keys: Tensor) -> Tensor:
@@ -390,7 +390,7 @@ class Constant(Score):
 
 def _normalize(x: Tensor) -> Tensor:
     """Return x / |x|, and 0 with a finite gradient where x is 0."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide_dtype(x.dtype))
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide_dtype(x.dtype))
     return (x / norm.where(norm > 0, 1.0)).to(x.dtype)
 
 

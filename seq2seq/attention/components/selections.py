@@ -92,6 +92,7 @@ class Selection(AttentionComponent, ABC):
     """
 
     gradient: str = "exact"
+    __call__: Callable[..., SelectedWeights]
 
     def initial_state(self, batch: int, device: torch.device) -> AttentionState:
         """Return the random state that is drawn once for each sequence.

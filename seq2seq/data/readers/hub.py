@@ -78,6 +78,7 @@ class HubReader(Tabular):
     def _load(self, split: str, streaming: bool) -> Iterable[Mapping[str, Any]]:
         """Return the entries of a split from the hub, or from the address ``jsonl``."""
         part = self.parts[split]
+        records: Iterable[Mapping[str, Any]]
         try:
             # Load the files at the given address.
             if self.jsonl:

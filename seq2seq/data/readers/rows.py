@@ -192,7 +192,8 @@ def parquet(path: Path) -> Iterator[tuple[int, RowOrFault]]:
 def _rows(batch: pa.RecordBatch) -> Iterable[RowOrFault]:
     """Return the rows of a batch. If one of them cannot be converted, convert each row by itself."""
     try:
-        return batch.to_pylist()
+        rows: list[RowOrFault] = batch.to_pylist()
+        return rows
     except (ValueError, OverflowError):
         return [_row(batch.slice(place, 1)) for place in range(len(batch))]
 
