@@ -106,7 +106,7 @@ def measure(
     for name in dict.fromkeys((PLAIN[slot], *names)):
         try:
             trainee = Trainee([f"model={model}", f"{slot}={name}", *overrides], *vocabularies)
-            largest = max(batches, key=lambda batch: batch.source.numel() + batch.target_in.numel())
+            largest = max(batches, key=_numbers)
             trainee.update(largest)  # creates the optimiser's state
         except UserError as error:
             if name == PLAIN[slot]:
@@ -114,14 +114,14 @@ def measure(
             found[name] = {"refused": str(error)}
             continue
         trainees[name] = trainee
-        found[name] = {"parameters": trainee.parameters, "peak": allocated(lambda t=trainee, b=largest: t.update(b))}
+        found[name] = {"parameters": trainee.parameters, "peak": allocated(partial(trainee.update, largest))}
 
     # Measure their times, in turn.
     times: dict[str, list[float]] = {name: [] for name in trainees}
     for number in range(rounds + 1):
         print(f"{slot} {model}: round {number} of {rounds}", file=sys.stderr)
         for name, trainee in trainees.items():
-            took = seconds(lambda t=trainee: [t.update(batch) for batch in batches])
+            took = seconds(partial(_update_all, trainee, batches))
             if number:  # the first round is a warm-up
                 times[name].append(took)
 

@@ -136,7 +136,7 @@ def additive(task: Task, name: str) -> Job:
     w, u, v = (parameter.squeeze(0) for parameter in attention.score.parameters())
 
     # Choose the form.
-    forward = {
+    forms: dict[str, Callable[[], Tensor]] = {
         "projections": partial(_projections, queries, values, w, u),
         "naive": partial(_naive, queries, values, w, u, v),
         "loop": partial(_loop, queries, values, w, u, v),

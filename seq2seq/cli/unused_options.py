@@ -34,7 +34,7 @@ def _is(key: str, *values: object) -> Callable[[DictConfig], bool]:
 
 def _validates(config: DictConfig) -> bool:
     """Return whether training validates."""
-    return config.trainer.get("limit_val_batches") != 0
+    return bool(config.trainer.get("limit_val_batches") != 0)
 
 
 def _generates(config: DictConfig) -> bool:

@@ -25,7 +25,7 @@ from typing_extensions import override
 from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison import runs, table_codec
 from seq2seq.comparison.record_digests import RecordDigests
-from seq2seq.comparison.run_config import Origin, digest, key
+from seq2seq.comparison.run_config import CONTROL, Origin, digest, key
 from seq2seq.comparison.runs import Run
 from seq2seq.comparison.word_hits import FREQUENCIES, PLACES
 from seq2seq.errors import UserError

@@ -320,7 +320,7 @@ def corrected(p: Sequence[float], how: Correction = "holm") -> list[float]:
     if how == "none":
         return [float(value) for value in values]
     if how == "bonferroni":
-        return np.minimum(values * m, 1).tolist()
+        return [float(value) for value in np.minimum(values * m, 1)]
     # Holm: correct in ascending order, and keep p monotonic.
     order = values.argsort(kind="stable")
     steps = np.minimum(np.maximum.accumulate(values[order] * (m - np.arange(m))), 1)

@@ -144,6 +144,7 @@ class Decoder(nn.Module, ABC):
     embedding: TokenEmbedding
     output: OutputLayer
     pointer: Pointer | None
+    __call__: Callable[..., tuple[Decoded, DecoderState]]
 
     def log_probs(self, decoded: Decoded) -> Tensor:
         """Return log p(y_t | y_<t, x) of all words (B, T, W).

@@ -73,7 +73,7 @@ class Bridge(nn.Module):
         if self.maps is not None:
             inputs = layers if self.kind == "dense" else layers[..., self.backward_from :]
             projected = [torch.tanh(m(x)) for m, x in zip(self.maps, inputs.unbind(1), strict=True)]
-            return torch.stack(projected, 1).unflatten(-1, (self.states, self.dim))
+            return torch.unflatten(torch.stack(projected, 1), -1, (self.states, self.dim))
         # Without a projection, start from 0 or from a copy of the summary.
         start = final.new_zeros(len(final), len(self.sources), self.states, self.dim)
         if self.kind == "copy":

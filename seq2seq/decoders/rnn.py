@@ -55,7 +55,7 @@ class Readout(nn.Module):
         Returns:
             Features (B, T, out_dim).
         """
-        return self.linear(torch.cat((state, embedded, context), -1)).unflatten(-1, (-1, 2)).amax(-1)
+        return torch.unflatten(self.linear(torch.cat((state, embedded, context), -1)), -1, (-1, 2)).amax(-1)
 
 
 class RNNDecoder(Decoder):

@@ -104,6 +104,7 @@ class Encoder(nn.Module, ABC):
     final_layers: int
     directions: int = 1
     cache: Path | None = None
+    __call__: Callable[..., EncoderOutput]
 
     @abstractmethod
     def forward(self, batch: Batch, *, need_weights: bool = False) -> EncoderOutput:

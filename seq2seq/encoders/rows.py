@@ -112,7 +112,7 @@ class RowLayout:
         Returns:
             The same tensors (B, R, ...).
         """
-        return x.unflatten(0, self.index.shape[:2])
+        return torch.unflatten(x, 0, self.index.shape[:2])
 
     def spread(self, weights: Tensor) -> Tensor:
         """Return the weights inside rows as weights over the whole sequence.
@@ -128,9 +128,8 @@ class RowLayout:
         heads, size = weights.shape[1], self.index.shape[2]
         # Take the weights of each position from its row.
         row_weights = self._of(weights.transpose(1, 2).reshape(len(self.index), -1, heads * size), self._spoken)
-        row_weights = row_weights.unflatten(2, (heads, size)) * self._of(self.mask, self.row).unsqueeze(
-            2
-        )  # (B, S, H, L)
+        seen = self._of(self.mask, self.row).unsqueeze(2)  # (B, S, 1, L)
+        row_weights = torch.unflatten(row_weights, 2, (heads, size)) * seen  # (B, S, H, L)
         # Write them at the positions of the sequence.
         keys = self._of(self.index, self.row).unsqueeze(2).expand_as(row_weights)
         out = row_weights.new_zeros(*row_weights.shape[:3], row_weights.shape[1]).scatter_add(3, keys, row_weights)

@@ -98,7 +98,7 @@ def fused_cross_entropy(
     """
     # Ask here: inside a Function gradients are always off, and parameters always need gradients.
     train = torch.is_grad_enabled()
-    result: tuple[Tensor, Tensor, Tensor, Tensor] = _LinearCrossEntropy.apply(
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch leaves it without types
         features, weight, bias, targets, generated, copied, smoothing, train
     )
     return result

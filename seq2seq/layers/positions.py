@@ -68,4 +68,5 @@ class Learned(nn.Module):
         Returns:
             Vectors (T, D).
         """
-        return self.table(positions).to(dtype)
+        vectors: Tensor = self.table(positions)
+        return vectors.to(dtype)

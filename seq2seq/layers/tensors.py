@@ -34,4 +34,4 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     Returns:
         Vectors of each head (B, H, L, D).
     """
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return torch.unflatten(x, -1, (heads, -1)).transpose(1, 2)

@@ -105,12 +105,13 @@ class Shading:
     @cached_property
     def rest(self) -> Array:
         """Attention (J,) of each summary word that is not on words, but on ``</s>`` or outside the memory."""
-        return np.clip(1 - self.weights.sum(1), 0, None)
+        rest: Array = np.clip(1 - self.weights.sum(1), 0, None)
+        return rest
 
     @property
     def divided(self) -> bool:
         """True if the document has several sentences, so that their shares are of interest."""
-        return self.shares.shape[1] > 1
+        return bool(self.shares.shape[1] > 1)
 
     def mean(self, rows: Array) -> Array:
         """Return the mean over the summary (X,); 0 for an empty summary.

@@ -24,7 +24,7 @@ REFERENCE = re.compile(
 """``${key.path}`` or ``${oc.select:key.path,default}``; the default may contain two more references, nested."""
 
 
-class _Loader(yaml.CSafeLoader):
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML comes without types
     """Safe loader of YAML that reads dates as texts."""
 
 

@@ -83,7 +83,8 @@ class HubReader(Tabular):
             # Load the files at the given address.
             if self.jsonl:
                 file = self.jsonl.format(revision=self.revision, split=part)
-                return datasets.load_dataset("json", data_files={"train": file}, split="train", streaming=streaming)
+                records = datasets.load_dataset("json", data_files={"train": file}, split="train", streaming=streaming)
+                return records
             # Load the dataset from the hub.
             files = {name: list(given) for name, given in (self.files_of or {}).items()}
             loaded = datasets.load_dataset(
@@ -98,7 +99,8 @@ class HubReader(Tabular):
             for name, feature in (loaded.features or {}).items():
                 if isinstance(feature, datasets.Image):  # images are opened when they are needed
                     loaded = loaded.cast_column(name, datasets.Image(decode=False))
-            return loaded
+            records = loaded
+            return records
         except (OSError, ValueError) as error:  # the library and its HTTP layer raise these
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(

@@ -200,6 +200,7 @@ def _rows(batch: pa.RecordBatch) -> Iterable[RowOrFault]:
 
 def _row(batch: pa.RecordBatch) -> RowOrFault:
     """Return the only row of a batch, or its fault."""
+    row: RowOrFault
     try:
         (row,) = batch.to_pylist()
     except UnicodeDecodeError:
