@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import multiprocessing
 import os
 import runpy
@@ -43,6 +44,8 @@ def train_here(*arguments: str) -> subprocess.CompletedProcess[str]:
     with pytest.MonkeyPatch.context() as patch, logging_kept():
         patch.setattr(sys, "argv", ["train.py", *arguments])
         patch.setenv("HYDRA_FULL_ERROR", "0")
+        # Hydra closes all handlers that it finds. That of absl would close pytest's stderr.
+        patch.setattr(logging, "_handlerList", [])
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 hydra_app.run(train.train, "train", train.check)
