@@ -39,7 +39,7 @@ WITHOUT_CHOICE = {"none", "uniform"}
 ONE_HOT = {"gumbel", "hard", "monotonic"}
 """Their weights are one position's from the start, and have no entropy to speak of."""
 BEGINS_LATE = {("rnn", "scaled_dot")}
-"""No paper divides the dot of LSTM states by sqrt(d): docs/learning.md."""
+"""No paper divides the dot of LSTM states by sqrt(d): docs/explanation/learning.md."""
 USUAL = {("rnn", "additive"), ("transformer", "general")}
 CASES = [
     pytest.param(model, name, marks=() if (model, name) in USUAL else pytest.mark.slow)
