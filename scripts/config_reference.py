@@ -47,7 +47,7 @@ ABOUT = {
     "task": "What sources and targets are.",
     "trainer": "The hardware and the length of training.",
 }
-INTRO = f"""# Options
+INTRO = """# Options
 
 <!-- written by: python scripts/config_reference.py -->
 
@@ -57,7 +57,7 @@ comments. `python scripts/config_reference.py` writes it.
 - `GROUP=CHOICE` selects a file of a group, such as `attention=local`.
 - `KEY=VALUE` sets an option, such as `optimizer.lr=0.001`. A class may have more options than its file lists; the
   [Python reference](api/attention.md) shows its arguments. A wrong option is refused before any data is read.
-- A default `${{model.dim}}` takes the value of another option. `${{oc.select:model.heads,4}}` takes it where the option
+- A default `${model.dim}` takes the value of another option. `${oc.select:model.heads,4}` takes it where the option
   exists, and 4 elsewhere.
 - `???` marks an option that has no default and must be set.
 - An empty default is a node that holds the options below it.
