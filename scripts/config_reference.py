@@ -190,12 +190,19 @@ def cell(text: str, *, code: bool = False) -> str:
         text: Plain text.
         code: Whether it stands in backticks.
     """
-    text = text.replace("|", "\\|")
+    if code and "|" in text:  # readers disagree on a pipe in backticks
+        return f"<code>{text.replace('<', '&lt;').replace('|', '&#124;')}</code>"
     if code:
         return f"`{text}`" if text else ""
+    text = text.replace("|", "\\|")
     # Escape what Markdown would read as HTML, emphasis or a link, outside of backticks.
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([<*\[_])", r"\\\1", part) for part in parts)
+    return "".join(part if part.startswith("`") else _escaped(part) for part in parts)
+
+
+def _escaped(text: str) -> str:
+    """Return text that Markdown shows as it is; ``<`` has no escape with a backslash in all readers."""
+    return re.sub(r"([*\[_])", r"\\\1", text).replace("<", "&lt;")
 
 
 def options_table(options: Sequence[Option]) -> str:

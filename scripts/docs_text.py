@@ -29,7 +29,12 @@ def escaped(text: str) -> str:
 def _escaped_text(text: str) -> str:
     """Return text with escapes outside of code spans."""
     parts = CODE.split(text)
-    return "".join(part if index % 2 else ESCAPED.sub(r"\\\g<0>", part) for index, part in enumerate(parts))
+    return "".join(part if index % 2 else ESCAPED.sub(_escape, part) for index, part in enumerate(parts))
+
+
+def _escape(found: re.Match[str]) -> str:
+    """Return a character that Markdown shows as it is; ``<`` has no escape with a backslash."""
+    return "&lt;" if found[0] == "<" else f"\\{found[0]}"
 
 
 class EscapeDocstrings(Extension):

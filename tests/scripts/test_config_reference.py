@@ -73,7 +73,8 @@ def test_a_file_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_markdown_is_escaped() -> None:
-    assert config_reference.cell("a_b [c] <s> | `d_e`") == r"a\_b \[c] \<s> \| `d_e`"
+    assert config_reference.cell("a_b [c] <s> | `d_e`") == r"a\_b \[c] &lt;s> \| `d_e`"
+    assert config_reference.cell("a|b", code=True) == "<code>a&#124;b</code>"
 
 
 def test_check_tells_a_page_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("griffe", reason="the extra docs is not installed")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a[t][j] of <s>", r"a\[t]\[j] of \<s>"),
+        ("a[t][j] of <s>", r"a\[t]\[j] of &lt;s>"),
         ("code ``a[t][j] <s>`` and `x[0]`", "code ``a[t][j] <s>`` and `x[0]`"),
         ("2 * S and F*a", r"2 * S and F\*a"),
         ("Args:\n    query_dim: Q.\n    *parts: All.", "Args:\n    query_dim: Q.\n    *parts: All."),
