@@ -176,3 +176,7 @@ def test_no_file_has_the_marks_of_an_unfinished_merge() -> None:
     marks = re.compile(rb"^(<{7} |>{7} |={7}$)", re.MULTILINE)
     paths = [ROOT / name for name in files if name]
     assert [path.name for path in paths if path.is_file() and marks.search(path.read_bytes())] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200
