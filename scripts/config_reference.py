@@ -163,7 +163,8 @@ def _options(key: str, name: yaml.Node, value: yaml.Node, lines: Sequence[str]) 
 
 def _offset(lines: Sequence[str], mark: yaml.Mark) -> int:
     """Return the position of a mark in the text of all lines."""
-    return sum(len(line) + 1 for line in lines[: mark.line]) + mark.column
+    column: int = mark.column
+    return sum(len(line) + 1 for line in lines[: mark.line]) + column
 
 
 def _comment(lines: Sequence[str], number: int, column: int) -> str:
