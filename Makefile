@@ -7,9 +7,10 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test check format hooks clean
+.PHONY: help setup train test check format hooks docs clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,15 @@ format: $(STAMP) ## put the code into the form that check wants
 hooks: $(STAMP) ## let git check each commit (.pre-commit-config.yaml)
 	$(BIN)/pre-commit install
 
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --constraint constraints.txt $(PIP_ARGS) --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP) ## build the documentation as a site in site/; warnings and broken links are errors
+	$(BIN)/python scripts/config_reference.py --check
+	$(BIN)/python scripts/metrics_page.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 clean: ## remove .venv and caches; runs and data stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Write the tables of docs/metrics.md from the table of metrics.
+"""Write the tables of docs/reference/metrics.md from the table of metrics.
 
     python scripts/metrics_page.py           # write the page
     python scripts/metrics_page.py --check   # exit with 1 if the page differs from the table
@@ -17,7 +17,7 @@ from seq2seq.files.writing import write_text
 from seq2seq.metrics.metric import Group, Metric
 from seq2seq.metrics.table import METRICS
 
-PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "metrics.md"
 MARK = "<!-- tables: python scripts/metrics_page.py -->"
 TITLES = {
     "outputs": "Outputs",

@@ -13,8 +13,8 @@ from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("docs/*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
+from tests.pages import DOCS, PAGES, ROOT, name_of, prose
+
 FOLDERS = ("seq2seq", "conf", "docs", "scripts", "tests")
 EXAMPLES = {
     "add_a_dataset.md": {
@@ -89,7 +89,7 @@ def resolve(owner: object, name: str) -> object:
     return owner
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_paths_exist(page: Path) -> None:
     text = code(page)
     named = set(re.findall(r"(?<![\w/.*~-])((?:\w[\w-]*/)*\w+\.py)\b", text))
@@ -98,28 +98,62 @@ def test_paths_exist(page: Path) -> None:
     assert named - EXAMPLES.get(page.name, set()) - files() == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_dotted_names_import(page: Path) -> None:
     named = set(re.findall(r"(?<![\w/.])seq2seq(?:\.\w+)+", code(page)))
     for name in sorted(named - EXAMPLES.get(page.name, set())):
         pkgutil.resolve_name(name)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+OTHERS = [ROOT / name for name in ("CHANGELOG.md", "data/README.md", "results/README.md")]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", title.replace("`", "")).strip().lower()) for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=name_of)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", prose(page)):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_pages_of_the_site_link_to_pages_of_the_site() -> None:
+    links = [(page, link) for page in DOCS for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", prose(page))]
+    outside = [link for page, link in links if not (page.parent / link).resolve().is_relative_to(ROOT / "docs")]
+    assert outside == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    listed = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in DOCS)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "reference" / "api").glob("*.md")), ids=name_of)
+def test_reference_lists_every_module_of_a_package(page: Path) -> None:
+    named = set(re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE))
+    for name in named:
+        importlib.import_module(name)
+    package = ROOT / "seq2seq" / page.stem
+    files = [file.relative_to(ROOT).with_suffix("").parts for file in package.rglob("*.py")]
+    assert {".".join(parts).removesuffix(".__init__") for parts in files} <= named
 
 
 def test_chains_of_the_architecture_exist() -> None:
-    named = set(re.findall(r"([\w/]+\.py):(\w+(?:\.\w+)*)", code(ROOT / "docs" / "architecture.md")))
+    named = set(re.findall(r"([\w/]+\.py):(\w+(?:\.\w+)*)", code(ROOT / "docs" / "explanation" / "architecture.md")))
     assert len(named) > 50
     for path, name in named:
         resolve(module_of(path), name)
 
 
 def test_nouns_of_the_architecture_stand_where_it_says() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     table = page.partition("## Core abstractions")[2].partition("\n## ")[0]
     rows = [row.split(" | ") for row in table.splitlines() if row.startswith("| `")]
     assert len(rows) > 25
@@ -130,8 +164,8 @@ def test_nouns_of_the_architecture_stand_where_it_says() -> None:
 
 
 def test_layers_of_the_architecture_are_those_that_are_checked() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    block = page.partition("## Dependency layers")[2].split("```")[1]
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    block = page.partition("## Dependency layers")[2].split("```")[1].removeprefix("text")
     layers = [re.split(r"\s{2,}", line)[0] for line in block.strip().splitlines()]
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert layers == settings["tool"]["importlinter"]["contracts"][0]["layers"]
@@ -142,3 +176,7 @@ def test_no_file_has_the_marks_of_an_unfinished_merge() -> None:
     marks = re.compile(rb"^(<{7} |>{7} |={7}$)", re.MULTILINE)
     paths = [ROOT / name for name in files if name]
     assert [path.name for path in paths if path.is_file() and marks.search(path.read_bytes())] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200

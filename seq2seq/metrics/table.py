@@ -59,7 +59,7 @@ def get_metric(name: str) -> Metric:
         UserError: There is no such metric.
     """
     if (metric := find_metric(name)) is None:
-        raise UserError(f"metric {name!r} does not exist; docs/metrics.md lists all metrics")
+        raise UserError(f"metric {name!r} does not exist; docs/reference/metrics.md lists all metrics")
     return metric
 
 

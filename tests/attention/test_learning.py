@@ -40,7 +40,7 @@ WITHOUT_CHOICE = {"none", "uniform"}
 ONE_HOT = {"gumbel", "hard", "monotonic"}
 """Their weights are one position's from the start, and have no entropy to speak of."""
 BEGINS_LATE = {("rnn", "scaled_dot")}
-"""No paper divides the dot of LSTM states by sqrt(d): docs/learning.md."""
+"""No paper divides the dot of LSTM states by sqrt(d): docs/explanation/learning.md."""
 SMALL = "data.max_tokens=128"
 """Batches of a quarter: what a short look takes. The bounds part health from faults with them too."""
 CASES = [

@@ -1,4 +1,4 @@
-"""``docs/add_a_mechanism.md``: its code is the code, and its last example a mechanism."""
+"""``docs/how-to/add_a_mechanism.md``: its code is the code, and its last example a mechanism."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.attention.components import test_windows
 from tests.attention.walk import close, walk
 from tests.catalogue import CONF, WIDTH, memory, noise
 
-PAGE = (CONF.parent / "docs" / "add_a_mechanism.md").read_text(encoding="utf-8")
+PAGE = (CONF.parent / "docs" / "how-to" / "add_a_mechanism.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""``docs/add_a_dataset.md``: its modules, its tests and its YAMLs work as they stand there."""
+"""``docs/how-to/add_a_dataset.md``: its modules, its tests and its YAMLs work as they stand there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 from seq2seq.config.instantiate import CONF, build_node
 from seq2seq.data.readers.reader import DataLocation
 
-PAGE = (CONF.parent / "docs" / "add_a_dataset.md").read_text(encoding="utf-8")
+PAGE = (CONF.parent / "docs" / "how-to" / "add_a_dataset.md").read_text(encoding="utf-8")
 MODULES = ("seq2seq.data.readers.bars", "tests.page.test_bars", "seq2seq.data.toy.past_tense", "tests.page.test_toy")
 YAMLS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
 
@@ -27,7 +27,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     for name, code in zip(MODULES, re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL), strict=True):
         loaded[name] = ModuleType(name)
         monkeypatch.setitem(sys.modules, name, loaded[name])
-        exec(compile(code, "docs/add_a_dataset.md", "exec"), loaded[name].__dict__)
+        exec(compile(code, "docs/how-to/add_a_dataset.md", "exec"), loaded[name].__dict__)
         if parent := sys.modules.get(name.rpartition(".")[0]):
             monkeypatch.setattr(parent, name.rpartition(".")[2], loaded[name], raising=False)
     yield loaded

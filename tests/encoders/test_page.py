@@ -1,4 +1,4 @@
-"""``docs/add_an_encoder.md``: its class, YAML and test belong together, and the model that they make learns."""
+"""``docs/how-to/add_an_encoder.md``: its class, YAML and test belong together, and the model that they make learns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seq2seq.loss import Criterion
 from seq2seq.model import build
 from tests.catalogue import CONF, SOURCE_VOCABULARY, TARGET_VOCABULARY, batch, config
 
-PAGE = (CONF.parent / "docs" / "add_an_encoder.md").read_text(encoding="utf-8")
+PAGE = (CONF.parent / "docs" / "how-to" / "add_an_encoder.md").read_text(encoding="utf-8")
 CLASS, TESTS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (YAML,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 NAME = "seq2seq.encoders.convolution"
@@ -28,13 +28,13 @@ def encoder_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = ModuleType(NAME)
     monkeypatch.setitem(sys.modules, NAME, module)
     monkeypatch.setattr(seq2seq.encoders, "convolution", module, raising=False)
-    exec(compile(CLASS, "docs/add_an_encoder.md", "exec"), vars(module))
+    exec(compile(CLASS, "docs/how-to/add_an_encoder.md", "exec"), vars(module))
     return module
 
 
 def test_its_test_passes(encoder_module: ModuleType) -> None:
     tests = ModuleType("test_convolution")
-    exec(compile(TESTS, "docs/add_an_encoder.md", "exec"), vars(tests))
+    exec(compile(TESTS, "docs/how-to/add_an_encoder.md", "exec"), vars(tests))
     for kernel in (1, 3, 5):
         tests.test_sums_over_neighbours(kernel)
     tests.test_empty_source()

@@ -1,4 +1,4 @@
-"""docs/metrics.md is what the table of metrics says."""
+"""docs/reference/metrics.md is what the table of metrics says."""
 
 from __future__ import annotations
 

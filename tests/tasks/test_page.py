@@ -1,4 +1,4 @@
-"""``docs/add_a_task.md``: its class, its test and its YAMLs are a task that checks data and scores outputs."""
+"""``docs/how-to/add_a_task.md``: its class, its test and its YAMLs are a task that checks data and scores outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seq2seq.config.instantiate import CONF, build_node
 from seq2seq.metrics.text import SCORERS
 from seq2seq.tasks.base import Task
 
-PAGE = (CONF.parent / "docs" / "add_a_task.md").read_text(encoding="utf-8")
+PAGE = (CONF.parent / "docs" / "how-to" / "add_a_task.md").read_text(encoding="utf-8")
 CODE, _, TEST = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TASK, TOY, DATA = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
 
@@ -25,7 +25,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     loaded = ModuleType("seq2seq.tasks.past_tense")
     monkeypatch.setitem(sys.modules, loaded.__name__, loaded)
     monkeypatch.setattr(tasks, "past_tense", loaded, raising=False)
-    exec(compile(CODE, "docs/add_a_task.md", "exec"), loaded.__dict__)
+    exec(compile(CODE, "docs/how-to/add_a_task.md", "exec"), loaded.__dict__)
     return loaded
 
 
@@ -37,7 +37,7 @@ def test_its_yaml_builds_its_class() -> None:
 
 def test_its_test_passes() -> None:
     tests: dict[str, object] = {"__name__": "test_past_tense"}
-    exec(compile(TEST, "docs/add_a_task.md", "exec"), tests)
+    exec(compile(TEST, "docs/how-to/add_a_task.md", "exec"), tests)
     functions = [function for name, function in tests.items() if name.startswith("test_") and callable(function)]
     assert len(functions) == 2
     for function in functions:

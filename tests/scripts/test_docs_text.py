@@ -1,0 +1,29 @@
+"""The extension of the site: formulas of docstrings are shown as they are written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # where `make docs` finds it
+
+pytest.importorskip("griffe", reason="the extra docs is not installed")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a[t][j] of <s>", r"a\[t]\[j] of &lt;s>"),
+        ("code ``a[t][j] <s>`` and `x[0]`", "code ``a[t][j] <s>`` and `x[0]`"),
+        ("2 * S and F*a", r"2 * S and F\*a"),
+        ("Args:\n    query_dim: Q.\n    *parts: All.", "Args:\n    query_dim: Q.\n    *parts: All."),
+        ("sum_j a_j and _private", r"sum_j a_j and \_private"),
+        ("Example::\n\n    a[0][1]\n\nThen b[0][1].", "Example::\n\n    a[0][1]\n\nThen b\\[0]\\[1]."),
+    ],
+)
+def test_text_is_escaped_and_code_is_not(text: str, expected: str) -> None:
+    import docs_text
+
+    assert docs_text.escaped(text) == expected
