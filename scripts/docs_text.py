@@ -12,7 +12,7 @@ from typing import Any
 from griffe import Extension, Object
 
 CODE = re.compile(r"(``.+?``|`[^`\n]+`)", re.DOTALL)
-ESCAPED = re.compile(r"[<\[]|(?<!^)(?<!\n)(?<![\s(\[|])\*|(?<=[(\s])_(?=\w)")
+ESCAPED = re.compile(r"[<\[]|(?<!^)(?<!\n)(?<![\s(\[|])(?<![\s(\[|]\*)\*|(?<=[(\s])_(?=\w)")
 
 
 def escaped(text: str) -> str:

@@ -18,7 +18,7 @@ pytest.importorskip("griffe", reason="the extra docs is not installed")
         ("a[t][j] of <s>", r"a\[t]\[j] of &lt;s>"),
         ("code ``a[t][j] <s>`` and `x[0]`", "code ``a[t][j] <s>`` and `x[0]`"),
         ("2 * S and F*a", r"2 * S and F\*a"),
-        ("Args:\n    query_dim: Q.\n    *parts: All.", "Args:\n    query_dim: Q.\n    *parts: All."),
+        ("Args:\n    *parts: All.\n    **options: Rest.", "Args:\n    *parts: All.\n    **options: Rest."),
         ("sum_j a_j and _private", r"sum_j a_j and \_private"),
         ("Example::\n\n    a[0][1]\n\nThen b[0][1].", "Example::\n\n    a[0][1]\n\nThen b\\[0]\\[1]."),
     ],
