@@ -103,7 +103,7 @@ def forced(rows: Any) -> Change:
         UserError: ``rows`` is not a matrix of finite weights; or the source has another number of pieces.
     """
     given = torch.as_tensor(rows, dtype=torch.float32)
-    if given.dim() != 2 or not bool((given.isfinite() & (given >= 0)).all()):
+    if given.dim() != 2 or not given.numel() or not bool((given.isfinite() & (given >= 0)).all()):
         raise UserError("forced attention: must be a matrix (steps, source pieces) of finite weights, at least 0")
 
     def change(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) -> Tensor:

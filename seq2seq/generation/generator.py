@@ -163,7 +163,7 @@ class TrainedModel:
         found: dict[int, Scored] = {}
         for places in sorted_batches(*lengths(examples), max_tokens) if examples else ():
             batch = collate([examples[place] for place in places], places.tolist()).to(self.device)
-            if batch.target is None or len(batch.index) < len(places):
+            if batch.target is None or batch.index.tolist() != places.tolist():
                 raise UserError("score: an image cannot be read")
             # Treat the targets, without <s> and </s>, as hypotheses of a search.
             targets_of_batch = [ids[1 : ids.index(EOS)] for ids in batch.target.tolist()]

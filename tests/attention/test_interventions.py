@@ -176,7 +176,7 @@ def test_forced_rows_leave_other_steps() -> None:
 
 def test_what_cannot_be_forced() -> None:
     attention, queries = built("additive"), noise(2, T, WIDTH)
-    for rows in ([1.0, 2.0], [[-1.0, 2.0]], [[float("nan"), 1.0]]):
+    for rows in ([1.0, 2.0], [[]], [[-1.0, 2.0]], [[float("nan"), 1.0]]):
         with pytest.raises(UserError, match="forced attention: must be a matrix"):
             forced(rows)
     for source, columns in ((memory(S, S, step=3), S - 1), (memory(S, 4, step=3), S)):
