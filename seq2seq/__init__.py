@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
+    from seq2seq.generation.attention_map import AttentionMap
     from seq2seq.generation.generator import TrainedModel
 
-__all__ = ["load"]
+__all__ = ["draw", "intervene", "load"]
+
+# The functions import what they need, so that the import of one part of the package does not import all.
 
 
 def load(path: str | Path, device: str = "auto") -> TrainedModel:
@@ -24,7 +31,6 @@ def load(path: str | Path, device: str = "auto") -> TrainedModel:
     Returns:
         The model with its tokenizers.
     """
-    # Import here, so that the import of one part of the package does not import all.
     from torch.random import fork_rng
 
     from seq2seq.generation.generator import TrainedModel
@@ -32,3 +38,58 @@ def load(path: str | Path, device: str = "auto") -> TrainedModel:
     # Building a model draws random numbers before its weights are read.
     with fork_rng(devices=()):
         return TrainedModel.load(path, device)
+
+
+@contextmanager
+def intervene(model: TrainedModel, change: Any) -> Iterator[None]:
+    """Change the attention of a model to its source within the context, in ``generate`` and in ``score``.
+
+    The model computes its own weights first. Then it uses, and returns, the changed weights.
+
+    Args:
+        model: The model.
+        change: ``uniform`` (all source pieces get the same weight), ``frozen`` (each step uses the weights of the first
+            step) or ``permuted`` (the weights of each step change places at random); or a matrix of weights
+            (steps, source pieces with ``</s>``) for a single source (``seq2seq.attention.interventions.forced``); or a
+            function (``seq2seq.attention.interventions.Change``).
+
+    Yields:
+        Nothing; the model is as before after the context.
+
+    Raises:
+        UserError: There is no change of that name, or the matrix does not fit the source.
+    """
+    from seq2seq.attention.interventions import change_of, intervened
+
+    with intervened(model.model, change_of(change)):
+        yield
+
+
+def draw(attention: AttentionMap, *, gold: Collection[tuple[int, int]] = (), title: str = "") -> Figure:
+    """Draw the attention matrix of an output: a row for each target piece, a column for each source piece.
+
+    Args:
+        attention: Attention of ``generate`` or ``score``, for a source that is text.
+        gold: Correct links (source word, target word), numbered from 0; their cells are outlined.
+        title: Title of the figure.
+
+    Returns:
+        The figure; a notebook shows it, and ``figure.savefig("attention.png", bbox_inches="tight")`` saves it.
+
+    Raises:
+        UserError: The source is an image.
+    """
+    from seq2seq.errors import UserError
+    from seq2seq.plots import heatmap
+
+    if attention.cells is not None:
+        raise UserError("draw: the source is an image; generate.py plots=DIR draws attention to images")
+    # Outline all pieces of linked words.
+    linked = {tuple(link) for link in gold}
+    cells = [
+        (column, row)
+        for row, target_word in enumerate(attention.target_words)
+        for column, source_word in enumerate(attention.source_words)
+        if (source_word, target_word) in linked
+    ]
+    return heatmap.draw(attention.alignment, attention.target, attention.source, gold=cells, title=title)

@@ -83,6 +83,13 @@ def test_new_images(captions: Path) -> None:
     assert [one.text for one in found] == [row["hypothesis"] for row in rows]
     seen = found[0].attention
     assert seen.extent == (8, 8) and seen.alignment.shape[1] == 64 and len(seen.words) == len(found[0].text.split())
+    references = [row["references"][0] for row in rows]
+    scored = model.score([Path(row["source"]) for row in rows], references, return_attention=True)
+    assert [one.attention.alignment.shape for one in scored] == [(len(one.pieces), 64) for one in scored]
+    with pytest.raises(seq2seq.errors.UserError, match="score: an image cannot be read"):
+        model.score(["missing.png"], references[:1])
+    with pytest.raises(seq2seq.errors.UserError, match="draw: the source is an image"):
+        seq2seq.draw(seen)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,6 @@ HELD_BY = {
     "encoders/patches.py": "encoders/test_image.py",
     "encoders/video.py": "test_captions.py",
     "errors.py": "test_commands.py",
-    "generation/generator.py": "cli/test_training_and_use.py",
     "layers/stack.py": "layers/test_transformer.py",
     "loss/criterion.py": "test_loss.py",
     "loss/cross_entropy.py": "test_loss.py",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from seq2seq.attention.base import Attention
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query
+from seq2seq.errors import UserError
 from seq2seq.layers.tensors import widen
 
 Change = Callable[[Tensor, Query, Memory, Tensor | None], Tensor]
@@ -87,6 +88,56 @@ def frozen(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) 
 
 
 CHANGES: dict[str, Change] = {"uniform": uniform, "permuted": permuted, "frozen": frozen}
+
+
+def forced(rows: Any) -> Change:
+    """Return a change that replaces the weights of one sentence by given weights, the same for all heads and layers.
+
+    Each row is divided by its sum. A row of zeros, and a step after the last row, keep the weights of the model.
+
+    Args:
+        rows: Array or tensor of weights (T, S), at least 0. Row t is used at step t; S is the number of source pieces
+            with ``</s>``.
+
+    Raises:
+        UserError: ``rows`` is not a matrix of finite weights; or the source has another number of pieces.
+    """
+    given = torch.as_tensor(rows, dtype=torch.float32)
+    if given.dim() != 2 or not given.numel() or not bool((given.isfinite() & (given >= 0)).all()):
+        raise UserError("forced attention: must be a matrix (steps, source pieces) of finite weights, at least 0")
+
+    def change(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) -> Tensor:
+        size = memory.mask.shape[1]
+        if given.shape[1] != size or not bool(memory.mask.all()):
+            raise UserError(
+                f"forced attention: has {given.shape[1]} columns, but the sources have "
+                f"{memory.mask.sum(1).tolist()} pieces with </s>; give one source at a time"
+            )
+        # Look up the row of each step; steps after the last row get zeros.
+        step, known = query.position, given.to(weights)
+        row = known[step.clamp(max=len(known) - 1)] * (step < len(known)).unsqueeze(-1)  # (B, T, S)
+        total = row.sum(-1, keepdim=True)
+        new = torch.cat((row / total.clamp(min=1e-30), row.new_zeros(*row.shape[:2], weights.shape[-1] - size)), -1)
+        return torch.where((total > 0).unsqueeze(1), new.unsqueeze(1), weights)
+
+    return change
+
+
+def change_of(change: str | Change | Any) -> Change:
+    """Return a change of attention weights.
+
+    Args:
+        change: Name of a change in ``CHANGES``, a function, or a matrix for ``forced``.
+
+    Raises:
+        UserError: There is no change of that name.
+    """
+    if isinstance(change, str):
+        if change not in CHANGES:
+            raise UserError(f"intervention {change!r} is unknown; choose from: {', '.join(CHANGES)}")
+        return CHANGES[change]
+    return change if callable(change) else forced(change)
+
 
 FIRST_WEIGHTS = "transform.first."
 """Prefix of state names for the weights (B, H, 1, S or more) of the first query.

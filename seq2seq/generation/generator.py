@@ -13,16 +13,20 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
-from seq2seq.batch import Batch
+from seq2seq.batch import EOS, Batch
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.config.validate import check_nodes
+from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import Codec
-from seq2seq.data.collate import batches_of
+from seq2seq.data.collate import batches_of, collate
+from seq2seq.data.example import lengths
 from seq2seq.data.record_policy import Report
+from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap, attention_maps
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
+from seq2seq.search.teacher_forcing import force
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,22 @@ class Generation:
     def text(self) -> str:
         """The best output; empty for an empty input."""
         return self.outputs[0].text if self.outputs else ""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A given output for an input, with its probability."""
+
+    source: str  # the input
+    target: str  # the given output
+    pieces: list[str]  # T pieces of the output, with ``</s>``
+    log_probs: list[float]  # log p(piece | input, pieces before it) of each piece, in nats
+    attention: AttentionMap | None = None  # if requested
+
+    @property
+    def loss(self) -> float:
+        """The mean of -log p over the pieces, in nats per token, as validation reports it (``nll``)."""
+        return -sum(self.log_probs) / len(self.log_probs)
 
 
 @dataclass(frozen=True)
@@ -111,6 +131,51 @@ class TrainedModel:
         for input_index, generation in stream:
             found[input_index] = generation
         return found
+
+    def score(
+        self,
+        sources: str | Path | Sequence[str | Path],
+        targets: str | Sequence[str],
+        *,
+        return_attention: bool = False,
+        max_tokens: int = 4096,
+    ) -> list[Scored]:
+        """Compute the probability of given outputs; each step reads the given pieces before it (teacher forcing).
+
+        Args:
+            sources: One input or several: texts, or files of images.
+            targets: The output of each input.
+            return_attention: Whether to return the attention of the outputs.
+            max_tokens: Most tokens in a batch, with padding.
+
+        Returns:
+            One result for each input, in their order.
+
+        Raises:
+            UserError: The numbers of inputs and outputs differ, or an image cannot be read.
+        """
+        # Encode the pairs.
+        inputs = [str(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
+        outputs = [targets] if isinstance(targets, str) else list(targets)
+        if len(inputs) != len(outputs):
+            raise UserError(f"score: there are {len(inputs)} inputs and {len(outputs)} outputs; give one output each")
+        examples = [self.codec(Record(source=s, target=t)) for s, t in zip(inputs, outputs, strict=True)]
+        found: dict[int, Scored] = {}
+        for places in sorted_batches(*lengths(examples), max_tokens) if examples else ():
+            batch = collate([examples[place] for place in places], places.tolist()).to(self.device)
+            if batch.target is None or batch.index.tolist() != places.tolist():
+                raise UserError("score: an image cannot be read")
+            # Treat the targets, without <s> and </s>, as hypotheses of a search.
+            targets_of_batch = [ids[1 : ids.index(EOS)] for ids in batch.target.tolist()]
+            chosen = [Hypothesis(tokens, score=0.0, log_prob=0.0, finished=True) for tokens in targets_of_batch]
+            passes = force(self.model, batch, chosen, need_weights=False)
+            maps = self.attention(batch, chosen) if return_attention else repeat(None, len(chosen))
+            # Collect the results of the batch.
+            for row, (place, forced, map_of_pair) in enumerate(zip(batch.index.tolist(), passes, maps, strict=True)):
+                pieces = self.codec.target.pieces([*chosen[row].tokens, EOS], batch.words(row))
+                log_probs = forced.log_probs.double().tolist()
+                found[place] = Scored(inputs[place], outputs[place], pieces, log_probs, map_of_pair)
+        return [found[place] for place in range(len(inputs))]
 
     def search(self, **decoding: Any) -> Search:
         """Build the search of the run, with some options replaced.

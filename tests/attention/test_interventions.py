@@ -10,8 +10,17 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seq2seq.attention.base import Attention
-from seq2seq.attention.interventions import CHANGES, FIRST_WEIGHTS, Change, intervened, recorded
+from seq2seq.attention.interventions import (
+    CHANGES,
+    FIRST_WEIGHTS,
+    Change,
+    change_of,
+    forced,
+    intervened,
+    recorded,
+)
 from seq2seq.attention.types import Memory, Query, SourceSpec, select_rows
+from seq2seq.errors import UserError
 from tests.attention.walk import outcome, walk
 from tests.catalogue import WIDTH, choices, mechanism, memory, noise
 
@@ -137,3 +146,46 @@ def test_rows_of_a_frozen_state_can_be_reordered() -> None:
         again = attention(ask(noise(2, 1, WIDTH)), prepared.select(order), turned, need_weights=True)
     assert any(name.startswith(FIRST_WEIGHTS) for name in first.state)
     assert_close(again.weights, first.weights.index_select(0, order))
+
+
+@every_mechanism
+def test_forced_rows_are_used(name: str) -> None:
+    """Row 0 is scaled to a sum of 1. Row 1 is zero and steps 3 and 4 have no row, so that they keep their weights."""
+    attention, queries, source = built(name), noise(2, T, WIDTH), memory(S, S, step=3)
+    rows = torch.tensor([[2.0, 0, 2, 0, 0, 0], [0.0] * S, [0, 0, 0, 0, 0, 1.0]])
+    with intervened(attention, forced(rows)):
+        whole = walk(attention, queries, source)
+        parts = walk(attention, queries, source, chunks=(1,) * T)
+    hops = whole.weights.shape[1]
+    assert_close(whole.weights[:, :, 0], (rows[0].double() / 4).expand(2, hops, S))
+    assert_close(whole.weights[:, :, 2], rows[2].double().expand(2, hops, S))
+    assert_close(outcome(parts), outcome(whole))
+    assert_close(parts.weights, whole.weights)
+
+
+def test_forced_rows_leave_other_steps() -> None:
+    attention, queries, source = built("additive"), noise(2, T, WIDTH), memory(S, S, step=3)
+    plain = walk(attention, queries, source)
+    with intervened(attention, forced([[0.0] * S, [1.0] + [0.0] * (S - 1)])):
+        changed = walk(attention, queries, source)
+    kept = [0, 2, 3, 4]
+    assert_close(changed.weights[:, :, kept], plain.weights[:, :, kept])
+    assert_close(changed.context[:, kept], plain.context[:, kept])
+    assert not torch.allclose(changed.context[:, 1], plain.context[:, 1])
+
+
+def test_what_cannot_be_forced() -> None:
+    attention, queries = built("additive"), noise(2, T, WIDTH)
+    for rows in ([1.0, 2.0], [[]], [[-1.0, 2.0]], [[float("nan"), 1.0]]):
+        with pytest.raises(UserError, match="forced attention: must be a matrix"):
+            forced(rows)
+    for source, columns in ((memory(S, S, step=3), S - 1), (memory(S, 4, step=3), S)):
+        with intervened(attention, forced([[1.0] * columns])), pytest.raises(UserError, match="one source at a time"):
+            walk(attention, queries, source)
+
+
+def test_changes_by_name() -> None:
+    assert change_of("uniform") is CHANGES["uniform"]
+    assert change_of(CHANGES["frozen"]) is CHANGES["frozen"]
+    with pytest.raises(UserError, match="'averaged' is unknown; choose from: uniform, permuted, frozen"):
+        change_of("averaged")

@@ -1,0 +1,96 @@
+"""The small model in models/: it opens, it translates well, and it stays small."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seq2seq
+from seq2seq.data.toy.translation import ToyTranslation
+from seq2seq.errors import UserError
+from seq2seq.generation.generator import TrainedModel
+from seq2seq.metrics import score
+from seq2seq.metrics.alignment import agreement
+from seq2seq.metrics.gold import GoldLinks
+
+FOLDER = Path(__file__).parents[1] / "models" / "toy_translation"
+KNOWN = {
+    "the green judge kicked a blue gold cup .": "le ratrezo bromuko hab un rinito turuzo fotubid .",
+    "a dog collects the black flutes .": "una vutata bupokar las konivai ratapai drep .",
+    "the happy singer sleeps in the castle .": "le kimilo klulavo folarar nataz le livoso .",
+}
+RECORDS = ToyTranslation().generate()["test"][:100]
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    return seq2seq.load(FOLDER, device="cpu")
+
+
+def test_size_and_files() -> None:
+    files = {file.name: file for file in FOLDER.iterdir()}
+    assert set(files) == {"README.md", "config.yaml", "model.safetensors", "source.model", "target.model"}
+    assert sum(file.stat().st_size for file in files.values()) <= 1_000_000
+    config = files["config.yaml"].read_text(encoding="utf-8")
+    assert re.findall(r":\s+['\"]?(?:/|~|[A-Za-z]:\\)", config) == []  # no path of the machine that trained it
+
+
+def test_known_translations(model: TrainedModel) -> None:
+    assert [found.text for found in model.generate(list(KNOWN))] == list(KNOWN.values())
+
+
+def test_scores(model: TrainedModel) -> None:
+    """The scores of README.md are of all 500 sentences; the first 100 must come near."""
+    outputs = [found.text for found in model.generate([record["source"] for record in RECORDS])]
+    bleu = score(["bleu"], outputs, [[record["target"]] for record in RECORDS])["bleu"].score
+    sources, targets = ([record[side] for record in RECORDS] for side in ("source", "target"))
+    maps = [one.attention for one in model.score(sources, targets, return_attention=True)]
+    gold = [GoldLinks.of(r["source"].split(), r["target"].split(), r["alignment"], r["possible"]) for r in RECORDS]
+    aer = agreement([one.links() for one in maps if one is not None], gold).aer
+    assert bleu >= 90 and aer <= 0.12
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    stated = {name: float(figure) for name, figure in re.findall(r"\| (BLEU|AER) on the test split \| ([\d.]+)", text)}
+    assert stated["BLEU"] >= 95 and stated["AER"] <= 0.12
+    assert bleu == pytest.approx(stated["BLEU"], abs=3) and aer == pytest.approx(stated["AER"], abs=0.02)
+
+
+def test_the_weights_shown_are_the_weights_used(model: TrainedModel) -> None:
+    record = RECORDS[50]
+    (own,) = model.score(record["source"], record["target"], return_attention=True)
+    assert own.attention is not None
+    shown = own.attention.alignment
+    with seq2seq.intervene(model, shown):
+        (same,) = model.score(record["source"], record["target"])
+    with seq2seq.intervene(model, np.roll(shown, 1, axis=1)):
+        (other,) = model.score(record["source"], record["target"])
+    assert same.log_probs == pytest.approx(own.log_probs, abs=1e-5)
+    assert other.loss > own.loss + 1
+    assert model.score(record["source"], record["target"])[0].log_probs == pytest.approx(own.log_probs, abs=1e-6)
+
+
+def test_interventions_act_in_generation(model: TrainedModel) -> None:
+    source = RECORDS[50]["source"]
+    (plain,) = model.generate(source)
+    with seq2seq.intervene(model, "uniform"):
+        (changed,) = model.generate(source, return_attention=True)
+    assert changed.attention is not None and changed.text != plain.text
+    width = len(changed.attention.source)
+    np.testing.assert_allclose(changed.attention.alignment, 1 / width, atol=1e-6)
+    assert model.generate(source)[0].text == plain.text
+    with pytest.raises(UserError, match="'averaged' is unknown"), seq2seq.intervene(model, "averaged"):
+        pass
+
+
+def test_drawing(model: TrainedModel, tmp_path: Path) -> None:
+    """Two cells that share no border have four lines each; links of words that are not there are not drawn."""
+    (found,) = model.generate(RECORDS[50]["source"], return_attention=True)
+    assert found.attention is not None
+    figure = seq2seq.draw(found.attention, gold=[(0, 0), (1, 2), (99, 0)], title="a title")
+    panel = figure.axes[0]
+    np.testing.assert_allclose(panel.images[0].get_array(), found.attention.alignment, atol=1e-6)
+    assert len(panel.collections[0].get_segments()) == 8
+    figure.savefig(tmp_path / "attention.png")
+    assert (tmp_path / "attention.png").stat().st_size > 1000
