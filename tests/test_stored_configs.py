@@ -469,7 +469,7 @@ def test_only_plain_yaml_within_bounds_is_read(kind: str, door: Door, tmp_path: 
 
 
 def test_more_values_than_any_config_has_are_refused() -> None:
-    with pytest.raises(UserError, match="config of more than 100000 values"):
+    with pytest.raises(UserError, match="more than 100000 values"):
         plain.check({"a": [1] * 100_000}, "config.yaml")
 
 
