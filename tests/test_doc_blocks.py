@@ -8,6 +8,7 @@ import subprocess
 import tomllib
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +21,7 @@ from seq2seq.config import validate
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.evaluation.controls import Control
 from tests.pages import COMMANDS, PAGES, ROOT, Block, blocks, name_of, program_lines, simple_commands
+from tests.sampling import mostly_slow
 
 LANGUAGES = {"bash", "python", "yaml", "console", "text"}
 """``text`` is a tree of files, a formula or the output of a command: nothing in it can be run."""
@@ -112,7 +114,17 @@ def check_use(command: str, options: list[str]) -> None:
         candidates(composed("train", changes), settings.tune, {})
 
 
-@pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line[0].rpartition('/')[2]}:{' '.join(line[1:])}"[:110])
+def shown(line: tuple[str, ...]) -> str:
+    return f"{line[0].rpartition('/')[2]}:{' '.join(line[1:])}"[:110]
+
+
+def mostly_first_pages(lines: list[tuple[str, ...]]) -> list[Any]:
+    """The lines of README and quickstart, and each third of the others; the rest is slow."""
+    first = [line for line in lines if line[0].endswith(("README.md", "quickstart.md"))]
+    return [*[(line,) for line in first], *mostly_slow([(line,) for line in lines if line not in first], every=3)]
+
+
+@pytest.mark.parametrize(("line",), mostly_first_pages(LINES), ids=shown)
 def test_commands_are_composed(line: tuple[str, ...]) -> None:
     page, script, *words = line
     options, command = options_of(page, words), script.removesuffix(".py")
