@@ -304,7 +304,7 @@ def test_text_has_no_images_to_shuffle(run: Path) -> None:
             (["encoder=cnn"], "CNNEncoder cannot read data=toy_translation, which is text"),
             (["data=toy_captioning", "data.images.frames=8"], r"data\.images\.frames=N goes with encoder=video"),
             (["data=toy_clips", "data.images.frames=null"], r"data\.images\.frames=N goes with encoder=video"),
-            (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* images have none"),
+            (["data=toy_captioning", "decoder.copy=true"], r"decoder\.copy=true .* images have no words"),
             (["data=toy_captioning", "data.documents=true"], r"data.*CaptionCorpus has no option documents"),
             (["data=toy_captioning", "data.streaming=true"], r"data.*CaptionCorpus has no option streaming"),
             (

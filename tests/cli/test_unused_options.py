@@ -91,7 +91,7 @@ def test_a_recipe_may_set_what_another_choice_leaves_without_effect() -> None:
             ("model.dim=200000", "model.dim and layers make .* parameters"),
             ("seed=-1", "seed=-1: must be int at least 0"),
             ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0: must be int at least 1"),
-            ("trainer.devices=99999", "trainer.devices=99999: this machine has"),
+            ("trainer.devices=99999", "trainer.devices=99999: each process needs a CPU, but this machine has"),
             ("trainer.num_nodes=2", "trainer.num_nodes above 1 needs a launcher"),
             ("trainer.fast_dev_run=true", "trainer.fast_dev_run is set by the application; use debug=batch"),
             ("budget=3", "budget=3 is not a set of options; use budget.NAME=VALUE"),

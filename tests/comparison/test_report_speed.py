@@ -57,6 +57,7 @@ def made(folder: Path, number: int) -> None:
     scores = {name: figure.to_dict() for name, figure in found.items()}
     (folder / "results.json").write_text(json.dumps({"test": scores, "run": about}))
     (config,) = hydra_app.compose("train", ["data=toy_translation"])
+    OmegaConf.set_struct(config, False)
     OmegaConf.save(OmegaConf.merge(config, {"seed": number % 3, "note": number // 3}), folder / "config.yaml")
     (folder / ".hydra").mkdir()
     choices = {"model": "rnn", "attention": f"mechanism{number // 3}"}
