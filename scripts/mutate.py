@@ -249,11 +249,12 @@ class _FirstFailure:
     pytest_collectreport = pytest_runtest_logreport
 
 
-def _child(folder: str, arguments: list[str], answer: Any) -> None:
+def _child(folder: str, arguments: list[str], answer: Any, start_method: str) -> None:
     """Run pytest in ``folder`` and send the name of the first failed test, or "" without one; a process of its own."""
     import pytest
 
     os.setsid()  # so that processes which tests start can be stopped too
+    multiprocessing.set_start_method(start_method, force=True)  # here it is forkserver
     os.chdir(folder)
     sys.path.insert(0, folder)
     sys.dont_write_bytecode = True  # versions of a file may have the same size and time
@@ -286,7 +287,8 @@ class Tests:
         """
         # Start a process.
         receiver, sender = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=_child, args=(str(self.folder), list(arguments), sender))
+        usual = multiprocessing.get_start_method()  # of processes that tests start
+        process = self.context.Process(target=_child, args=(str(self.folder), list(arguments), sender, usual))
         process.start()
         group = cast(int, process.pid)
         sender.close()
