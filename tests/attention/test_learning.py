@@ -37,10 +37,12 @@ MAX_ENTROPY = 0.98  # above it every place is as good as another
 
 WITHOUT_SCORES = {"gmm", "linear", "performer"}
 WITHOUT_CHOICE = {"none", "uniform"}
-ONE_HOT = {"gumbel", "hard", "monotonic"}
-"""Their weights are one position's from the start, and have no entropy to speak of."""
-BEGINS_LATE = {("rnn", "scaled_dot")}
-"""No paper divides the dot of LSTM states by sqrt(d): docs/explanation/learning.md."""
+ONE_HOT = {"gumbel", "hard", "mocha", "monotonic"}
+"""Their weights are those of one position from the start, or of a chunk of two (mocha), and have little entropy."""
+BEGINS_LATE = {("rnn", "scaled_dot"), ("rnn", "variational"), ("transformer", "variational")}
+"""docs/explanation/learning.md: no paper divides the dot of LSTM states by sqrt(d), and the prior of variational
+attention learns from the inference network alone.
+"""
 SMALL = "data.max_tokens=128"
 """Batches of a quarter: what a short look takes. The bounds part health from faults with them too."""
 CASES = [
