@@ -256,7 +256,8 @@
 
     function paint(canvas, rows) {
       const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height), [r, g, b] = colour();
-      const top = Math.max(...rows.map(row => Math.max(...row)), 1e-9);
+      // A map of nearly even weights stays pale, as the words do.
+      const top = Math.max(...rows.map(row => Math.max(...row)), Math.min(1, 3 / canvas.width));
       rows.forEach((row, t) => row.forEach((w, s) => image.data.set([r, g, b, 255 * Math.sqrt(w / top)], 4 * (t * canvas.width + s))));
       context.putImageData(image, 0, 0);
     }

@@ -252,4 +252,6 @@ def test_a_grid_is_attended_as_a_set() -> None:
 def test_one_fixed_position_is_no_choice() -> None:
     """``none`` reads the last state; all others have something to choose from."""
     assert not mechanism("attention", "none", SourceSpec(KEYS)).has_choice
-    assert all(mechanism("attention", name, SourceSpec(KEYS)).has_choice for name in ("additive", "local", "uniform"))
+    assert all(
+        mechanism("attention", name, SourceSpec(KEYS)).has_choice for name in ("additive", "local", "uniform", "gmm")
+    )

@@ -135,3 +135,13 @@ def test_of_words_attended_alike_any_may_be_erased() -> None:
 
 def test_nothing_to_measure(trained: TrainedModel) -> None:
     assert faithfulness(trained, [], TOKENS) == {}
+
+
+def test_the_look_at_the_first_output_leaves_nothing_behind() -> None:
+    """The first of two outputs is kept, and the module has no hook afterwards."""
+    layer = nn.Linear(2, 2)
+    with module._first_output(layer) as found:
+        first = layer(torch.ones(1, 2))
+        layer(torch.zeros(1, 2))
+    assert len(found) == 1 and found[0] is first
+    assert not layer._forward_hooks
