@@ -81,15 +81,9 @@ def draw(attention: AttentionMap, *, gold: Collection[tuple[int, int]] = (), tit
     """
     from seq2seq.errors import UserError
     from seq2seq.plots import heatmap
+    from seq2seq.plots.sentence import cells_of_words
 
     if attention.cells is not None:
         raise UserError("draw: the source is an image; generate.py plots=DIR draws attention to images")
-    # Outline all pieces of linked words.
-    linked = {tuple(link) for link in gold}
-    cells = [
-        (column, row)
-        for row, target_word in enumerate(attention.target_words)
-        for column, source_word in enumerate(attention.source_words)
-        if (source_word, target_word) in linked
-    ]
+    cells = cells_of_words(gold, attention.source_words, attention.target_words)
     return heatmap.draw(attention.alignment, attention.target, attention.source, gold=cells, title=title)

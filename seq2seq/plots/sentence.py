@@ -79,10 +79,25 @@ def save_sentence(
     return drawings
 
 
+def cells_of_words(
+    links: Collection[Link], source_words: Sequence[int], target_words: Sequence[int]
+) -> list[heatmap.Cell]:
+    """Return the cells (source piece, target piece) whose words are linked, where the words of all pieces are known.
+
+    Args:
+        links: Links (source word, target word), numbered from 0.
+        source_words: Number of each source piece's word (S,); -1 = special token.
+        target_words: Number of each target piece's word (T,); -1 = special token.
+    """
+    linked = {tuple(link) for link in links}
+    rows, columns = enumerate(target_words), list(enumerate(source_words))
+    return [(column, row) for row, target in rows for column, source in columns if (source, target) in linked]
+
+
 def _cells(
     chosen: Collection[Link], gold: GoldLinks, source: Sequence[str], target: Sequence[str]
 ) -> list[heatmap.Cell]:
-    """Return the cells (source piece, target piece) whose words are linked."""
+    """Return the cells (source piece, target piece) whose words are linked, where words are known by their texts."""
     linked = np.zeros((len(gold.source), len(gold.target)))
     for link in chosen:
         linked[link] = 1
