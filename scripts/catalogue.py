@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmark import cores, machine, positive
 
-from seq2seq.comparison.runs import find
+from seq2seq.comparison.packs import find
 from seq2seq.config.instantiate import CONF, synonym_of
 from seq2seq.errors import UserError
 

@@ -13,10 +13,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.errors import UserError
-
-# Ids and spelling of the special tokens, the same in every vocabulary.
-PAD, UNK, BOS, EOS = 0, 1, 2, 3
-SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
+from seq2seq.special_tokens import PAD
 
 
 @dataclass(frozen=True)

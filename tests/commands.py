@@ -35,8 +35,7 @@ def train_here(*arguments: str) -> subprocess.CompletedProcess[str]:
     import pytest  # here, so that a fork does not import them
     from hydra.core.global_hydra import GlobalHydra
 
-    import train
-    from seq2seq.cli import hydra_app
+    from seq2seq.cli import commands
     from tests.conftest import logging_kept
 
     out, err, code = io.StringIO(), io.StringIO(), 0
@@ -48,7 +47,7 @@ def train_here(*arguments: str) -> subprocess.CompletedProcess[str]:
         patch.setattr(logging, "_handlerList", [])
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                hydra_app.run(train.train, "train", train.check)
+                commands.train()
             except SystemExit as ended:
                 code = ended.code if isinstance(ended.code, int) else 1
                 print(ended.code, file=sys.stderr)  # as the interpreter does in the end

@@ -5,6 +5,7 @@ Letters as in ``composed.py``; J alternative contexts, E width of the decoder's 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from typing_extensions import override
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.selections import gumbel
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
-from seq2seq.attention.requirements import at_least_1, refuse_self
+from seq2seq.attention.requirements import above_0, at_least_1, refuse_self
 from seq2seq.attention.types import Alternatives, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.layers.recurrent import recurrent
@@ -131,6 +132,7 @@ class VariationalAttention(HardMarginalAttention):
             samples z ~ q, whose score-function gradient the loss adds.
         samples: Number of samples, for ``sample``; None = 1.
         inference_dim: Width of g, even; None = the width of the queries.
+        inference_scale: Factor of g_t^T U v_j, as a score has one; None = 1/sqrt(D), with the width D of v.
         **options: Options of ``HardMarginalAttention``.
 
     Raises:
@@ -147,6 +149,7 @@ class VariationalAttention(HardMarginalAttention):
         mode: str = "elbo",
         samples: int | None = None,
         inference_dim: int | None = None,
+        inference_scale: float | None = 1.0,
         **options: Any,
     ) -> None:
         super().__init__(query_dim, source, **options)
@@ -156,6 +159,7 @@ class VariationalAttention(HardMarginalAttention):
         if samples is not None and mode == "elbo":
             raise UserError(f"samples={samples} is for mode=sample only; mode=elbo enumerates all positions")
         at_least_1(samples=samples, inference_dim=inference_dim)
+        above_0(inference_scale=inference_scale)
         if not source.input_dim:
             raise UserError("variational attention reads the embedded target, but this decoder provides none")
         width = inference_dim or query_dim
@@ -169,6 +173,7 @@ class VariationalAttention(HardMarginalAttention):
         self.rightward = recurrent("lstm", source.input_dim, width // 2)
         self.leftward = recurrent("lstm", source.input_dim, width // 2)
         self.infer = nn.Linear(width, self.score.key_dim, bias=False)
+        self.inference_scale = 1 / math.sqrt(self.score.key_dim) if inference_scale is None else inference_scale
         nn.init.xavier_uniform_(self.infer.weight)
 
     @override
@@ -180,7 +185,7 @@ class VariationalAttention(HardMarginalAttention):
 
     @override
     def read_target(self, embedded: Tensor, mask: Tensor) -> Tensor:
-        """Return U^T g_t (B, T, D), where t is aligned with the word that step t predicts.
+        """Return U^T g_t (B, T, D) times the scale, where t is aligned with the word that step t predicts.
 
         ``embedded`` has the decoder's inputs, which is y_{t-1} at step t. It is therefore read from the next position
         on, with a zero vector for its last word, </s>.
@@ -194,7 +199,7 @@ class VariationalAttention(HardMarginalAttention):
         backward = self.leftward(words.gather(1, turned.expand_as(words)))[0]
         backward = backward.gather(1, turned.expand_as(backward))
         posterior: Tensor = self.infer(torch.cat((self.rightward(words)[0], backward), -1))
-        return posterior * mask.unsqueeze(-1)
+        return self.inference_scale * posterior * mask.unsqueeze(-1)
 
     @override
     def latent(

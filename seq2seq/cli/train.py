@@ -11,20 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
 
 import lightning
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
-from seq2seq.cli import sweep
+from seq2seq.cli import quick_check, sweep
 from seq2seq.cli.merge_overrides import merge_overrides, search_of
 from seq2seq.cli.overrides import retyped
 from seq2seq.cli.unused_options import check_effects
-from seq2seq.config import validate
 from seq2seq.config.instantiate import build_node, plain
-from seq2seq.config.ranges import Range
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.data.unused_options import TOKENIZERS, check_training
@@ -36,7 +33,6 @@ from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import MetricResult
 from seq2seq.metrics.faithfulness import ONSET
-from seq2seq.metrics.text import check_metrics
 from seq2seq.model import build
 from seq2seq.run_directory import (
     HYDRA,
@@ -52,7 +48,7 @@ from seq2seq.run_directory import (
 from seq2seq.runtime import interrupts
 from seq2seq.search import Search
 from seq2seq.stored import config as stored
-from seq2seq.stored import machine, model_file, resume_file, roles
+from seq2seq.stored import machine, model_file, resume_file
 from seq2seq.stored.plain import read_yaml
 from seq2seq.tasks.base import Task
 from seq2seq.training.budget import Budget
@@ -64,21 +60,6 @@ from seq2seq.training.validation import check_split
 
 log = logging.getLogger(__name__)
 
-COMPONENTS = (
-    "data",
-    "encoder",
-    "decoder",
-    "loss",
-    "optimizer",
-    "lr_scheduler",
-    "trainer",
-    "training",
-    "decoding",
-    "task",
-)
-"""Keys of the components that the config of a run must have."""
-KEYS = (*COMPONENTS, *validate.SLOTS, "default_self", "seed", "model", "budget", "logger")
-"""All keys that the config of a run may have at its top."""
 NEVER_BEGAN = (
     "attention never began: with the mean of a sentence's attention at every step, the loss increases by {:.3f} nats "
     f"per token, less than {ONSET}. Try longer training (trainer.max_epochs, budget.updates), smaller batches "
@@ -88,13 +69,6 @@ RESUMABLE = ("trainer", "logger", "data")
 """Keys of the config that may change when a run is resumed."""
 LATE = 0.1
 """Last share of the updates. If the best validation is in it, longer training may help."""
-
-
-@dataclass(frozen=True)
-class SeedOptions:
-    """Options of ``train.py`` outside the config groups."""
-
-    seed: Annotated[int, Range(0, 2**32 - 1)]
 
 
 @dataclass(frozen=True)
@@ -124,17 +98,11 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     if resuming := "resume" in config:  # the options of the first start are in the stored config
         resume, config = _resumed(config)
         typed = []
+    quick_check.training(config, None if resuming else typed)
     config = _with_precision(config)
-    validate.check(config, keys=KEYS, components=COMPONENTS, typed=None if resuming else typed)
-    if not resuming:
-        roles.check(plain(config), "")
     Budget.of(config)
-    validate.check_options("", {"seed": config.get("seed")}, SeedOptions)
-    _check_loggers(config)
     # Build the components; constructors refuse impossible values.
     task: Task = build_node(config.task)
-    check_metrics(task.metrics, "task.metrics")
-    check_metrics(config.training.metrics, "training.metrics")
     check_device(config.trainer)
     # The model has only shapes: it needs no memory, no time and no random numbers.
     with torch.device("meta"):
@@ -165,17 +133,6 @@ def _with_precision(config: DictConfig) -> DictConfig:
     changed = config.copy()
     changed.trainer.precision = precision_of(config.trainer)
     return changed
-
-
-def _check_loggers(config: DictConfig) -> None:
-    """Refuse options below ``logger`` of loggers that are not chosen."""
-    node = config.get("logger")
-    if node is not None and not OmegaConf.is_dict(node):
-        raise UserError(f"logger={node}: choose one of the group's files (--help lists them)")
-    for name, logger in (node or {}).items():
-        if not (OmegaConf.is_dict(logger) and "_target_" in logger):
-            chosen = ", ".join(key for key, item in node.items() if OmegaConf.is_dict(item) and "_target_" in item)
-            raise UserError(f"logger.{name} has no effect: the loggers of this run are {chosen or 'none'}")
 
 
 def run_job(config: DictConfig, folder: Path) -> float | None:

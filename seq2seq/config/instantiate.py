@@ -23,6 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.compat.omegaconf import full_key, root
+from seq2seq.config import signatures
+from seq2seq.config.signatures import Signature
 from seq2seq.errors import OptionError, UserError
 
 PACKAGE = "seq2seq"
@@ -77,6 +79,23 @@ def locate(path: str, *, tools: bool = False) -> Callable[..., Any]:
         if inspect.isclass(found) and found.__module__.split(".")[0] == PACKAGE:
             return found
     raise UserError(f"_target_={path} is refused: a config may only name classes of {PACKAGE}")
+
+
+def signature_of(path: str, *, tools: bool = False) -> Signature:
+    """Return the signature of a class by its name, from its source where that is possible.
+
+    Args:
+        path: Dotted name of the class.
+        tools: Whether the classes in ``TOOLS`` are allowed too.
+
+    Raises:
+        UserError: The class does not exist, or is not allowed.
+    """
+    if (tools and path in TOOLS) or path.split(".")[0] == PACKAGE:
+        found = signatures.read(path)
+        if found is not None and (path in TOOLS or found.path.split(".")[0] == PACKAGE):
+            return found
+    return signatures.of(locate(path, tools=tools))
 
 
 def _import(path: str) -> Any:

@@ -18,8 +18,10 @@ from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.config.instantiate import locate, origin, plain
-from seq2seq.config.ranges import LARGEST, Range, of_others
+from seq2seq.config import signatures
+from seq2seq.config.instantiate import origin, plain, signature_of
+from seq2seq.config.ranges import LARGEST, Range
+from seq2seq.config.signatures import Signature
 from seq2seq.errors import UnknownOption, UserError
 
 
@@ -85,13 +87,13 @@ def check_nodes(path: str, value: Any, config: DictConfig | None = None) -> None
         if not isinstance(node.get("_partial_", False), bool):
             raise UserError(f"{place}._partial_={node['_partial_']}: must be bool")
         options = {key: option for key, option in node.items() if key not in ("_target_", "_partial_")}
-        check_options(place, options, locate(node["_target_"], tools=True), config=config)
+        check_options(place, options, signature_of(node["_target_"], tools=True), config=config)
 
 
 def check_options(
     path: str,
     options: Mapping[str, Any],
-    target: Callable[..., Any],
+    target: Callable[..., Any] | Signature,
     beside: Iterable[str] = (),
     config: DictConfig | None = None,
 ) -> None:
@@ -100,74 +102,35 @@ def check_options(
     Args:
         path: Key of the options in their config; "" for the top.
         options: {name: value}.
-        target: Class or function that gets the options.
+        target: Class or function that gets the options, or its signature.
         beside: Names of other known options, for messages about options at the top.
         config: The whole config, as in ``check_nodes``.
 
     Raises:
         UserError: An option is unknown, or its value is wrong.
     """
-    known, open_ended = parameters(target)
+    signature = target if isinstance(target, Signature) else signatures.of(target)
+    known = signature.parameters
     for key, value in options.items():
         place = origin(config, f"{path}.{key}" if path else key)
         if key not in known:
-            if open_ended:
+            if signature.open_ended:
                 continue
             # Leave out parameters without a default: the code passes them (a vocabulary, an encoder), not the config.
-            settable = {n for n, (p, _) in known.items() if not path or p.default is not p.empty or n in options}
+            settable = {name for name, one in known.items() if not path or not one.required or name in options}
             right = ", ".join(sorted(settable.union(beside))) or "none"
             hint = f"{suggest(key, [*known, *beside])}; there are: {right}"
-            raise UnknownOption(path, key, target.__name__, hint) if path else UserError(f"unknown option {key}{hint}")
-        parameter, hint = known[key]
+            raise UnknownOption(path, key, signature.name, hint) if path else UserError(f"unknown option {key}{hint}")
+        hint = known[key].hint
         if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
             if "_target_" not in value:  # a node is checked by itself
-                check_options(place, value, hint, config=config)
-        elif not fits(value, hint) and (value is not None or parameter.default is not None):
+                own = signature_of(hint.source) if hasattr(hint, "source") else hint
+                check_options(place, value, own, config=config)
+        elif not fits(value, hint) and not (value is None and known[key].optional):
             named = typing.get_origin(hint) in (dict, Mapping)
             raise UserError(f"{place}={value}: must be {f'{place}.NAME=VALUE' if named else describe(hint)}")
         elif unusable := [number for number in _numbers(value) if not -LARGEST <= number <= LARGEST]:
             raise UserError(f"{place}={unusable[0]}: must be a number between {-LARGEST:.0e} and {LARGEST:.0e}")
-
-
-def parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[inspect.Parameter, Any]], bool]:
-    """Return the parameters of a class or function.
-
-    If a constructor passes ``**options`` to its base class, the parameters of the base class are included.
-
-    Args:
-        target: Class or function.
-
-    Returns:
-        ({name: (parameter, type)}, whether other names are accepted too).
-    """
-    known: dict[str, tuple[inspect.Parameter, Any]] = {}
-    # Collect the parameters of the constructors, from the class to its bases.
-    others = of_others(f"{target.__module__}.{target.__qualname__}")
-    for function, annotated in _constructors(target):
-        try:
-            hints = typing.get_type_hints(annotated, include_extras=True)
-        except (NameError, TypeError):  # a name that is only imported for type checkers: leave it to the constructor
-            hints = {}
-        hints |= {name: hint for name, hint in others.items() if name in inspect.signature(function).parameters}
-        signature = inspect.signature(function).parameters.values()
-        for parameter in signature:
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and parameter.name != "self":
-                known.setdefault(parameter.name, (parameter, hints.get(parameter.name, Any)))
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature):
-            return known, False
-    return known, True
-
-
-def _constructors(target: Callable[..., Any]) -> list[tuple[Callable[..., Any], Any]]:
-    """Return (constructor, object with its annotations) of ``target`` and its base classes, base classes last.
-
-    The annotations of a dataclass are at the class; each field belongs to the module of its own class.
-    """
-    if not inspect.isclass(target):
-        return [(target, target)]
-    bases = [base for base in target.__mro__ if "__init__" in vars(base) and base is not object]
-    made = [(vars(base)["__init__"], base if "__dataclass_fields__" in vars(base) else None) for base in bases]
-    return [(function, fields or function) for function, fields in made] or [(lambda: None, lambda: None)]
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -278,7 +241,7 @@ def _check_used(config: DictConfig, typed: Iterable[str]) -> None:
     for group in ("model", "task"):
         read = {name.removeprefix(f"{group}.") for name in mentioned | _READ_BY_CODE if name.startswith(f"{group}.")}
         if "_target_" in (config.get(group) or ()):  # parameters of its own class have an effect too
-            read |= {"_target_", *parameters(locate(config[group]["_target_"]))[0]}
+            read |= {"_target_", *signature_of(config[group]["_target_"]).parameters}
         for key in typed:
             name = key.removeprefix(f"{group}.")
             if name not in (key, "", *read):

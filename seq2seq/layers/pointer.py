@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.batch import PAD, Copies
+from seq2seq.batch import Copies
+from seq2seq.special_tokens import PAD
 
 
 @dataclass(frozen=True)
