@@ -1,7 +1,7 @@
-"""The seven laws of the contract (``seq2seq/attention/base.py``), for every file of ``conf/attention`` and
-``conf/self_attention`` in every slot it can stand in. A new file is held to them by being there.
+"""Tests of the seven laws of ``seq2seq/attention/base.py``, for every file of ``conf/attention`` and
+``conf/self_attention`` in every slot that the file supports. A new file is tested as soon as it exists.
 
-Memory positions in the cross slot are three apart: what counts places instead of reading positions is found out.
+Memory positions in the cross slot are three apart, so that code which counts places instead of reading positions fails.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T, S = 6, 6
 
 @dataclass(frozen=True)
 class Case:
-    """A file of the catalogue in a slot."""
+    """A file of the catalogue in one slot."""
 
     group: str
     name: str
@@ -41,9 +41,11 @@ class Case:
     source: SourceSpec
 
     def build(self, *overrides: str, dtype: torch.dtype = torch.float64) -> Attention:
+        """Build the mechanism with ``overrides``."""
         return mechanism(self.group, self.name, self.source, *overrides).to(dtype)
 
     def memory(self, *lengths: int, dtype: torch.dtype = torch.float64) -> Memory:
+        """Build a memory of rows with these lengths."""
         return memory(*lengths, step=1 if self.source.causal else 3, dtype=dtype)
 
     def __str__(self) -> str:
@@ -56,10 +58,10 @@ CASES = [Case("attention", name, "cross", CROSS) for name in choices("attention"
     for slot, source in SELF_SLOTS.items()
     if serves("self_attention", name, source)
 ]
-every_case = pytest.mark.parametrize("case", CASES, ids=str, scope="module")  # case by case: each is built once
+every_case = pytest.mark.parametrize("case", CASES, ids=str, scope="module")  # ordered by case: each is built once
 every_dtype = pytest.mark.parametrize(
     "dtype",
-    [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)],  # what fp32 can break, fp64 breaks too
+    [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)],  # fp64 shows most errors of fp32 too
     ids=lambda dtype: str(dtype).removeprefix("torch."),
 )
 slow = pytest.mark.slow
@@ -74,9 +76,10 @@ def test_every_file_serves_a_slot(group: str) -> None:
 @every_case
 @every_dtype
 @pytest.mark.parametrize(
-    "chunks", [(1, 2, T - 3), *(pytest.param(of, marks=slow) for of in ((1,) * T, (2, T - 2), (T - 1, 1)))], ids=str
+    "chunks", [(1, 2, T - 3), *(pytest.param(c, marks=slow) for c in ((1,) * T, (2, T - 2), (T - 1, 1)))], ids=str
 )
 def test_chunks(case: Case, dtype: torch.dtype, chunks: tuple[int, ...]) -> None:
+    """Several calls with parts of the queries equal one call, with and without weights."""
     attention = case.build(dtype=dtype)
     queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 4, 2, dtype=dtype)
     whole = walk(attention, queries, source)
@@ -89,7 +92,7 @@ def test_chunks(case: Case, dtype: torch.dtype, chunks: tuple[int, ...]) -> None
 @every_case
 @pytest.mark.parametrize("chunks", [(1, 2, T - 3), pytest.param((1,) * T, marks=slow)], ids=str)
 def test_chunks_in_training(case: Case, chunks: tuple[int, ...]) -> None:
-    """What is drawn depends on the seed in the state and on places, not on how queries are split."""
+    """Random draws depend on the seed in the state and on positions, not on how the queries are split."""
     attention = case.build().train()
     queries, source = noise(3, T, WIDTH), case.memory(S, 0, 4)
     answers = []
@@ -102,7 +105,8 @@ def test_chunks_in_training(case: Case, chunks: tuple[int, ...]) -> None:
 @every_case
 @every_dtype
 @every_path
-def test_nothing_to_attend(case: Case, dtype: torch.dtype, need_weights: bool) -> None:
+def test_queries_with_nothing_to_attend_to(case: Case, dtype: torch.dtype, need_weights: bool) -> None:
+    """They get a zero context, zero weights, a sentinel of 1 and finite gradients."""
     attention = case.build(dtype=dtype)
     queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 0, 4, dtype=dtype)
     mask = torch.ones(3, T, S, dtype=torch.bool)
@@ -132,6 +136,7 @@ def test_nothing_to_attend(case: Case, dtype: torch.dtype, need_weights: bool) -
 @every_case
 @every_dtype
 def test_weights(case: Case, dtype: torch.dtype) -> None:
+    """Weights are 0 where masked, and their sums are as ``mass`` declares."""
     attention = case.build(dtype=dtype)
     queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 4, 2, dtype=dtype)
     mask = noise(3, T, S, seed=3) > -1
@@ -160,13 +165,14 @@ def test_weights(case: Case, dtype: torch.dtype) -> None:
 @every_dtype
 @every_path
 def test_padding_and_neighbours(case: Case, dtype: torch.dtype, need_weights: bool) -> None:
+    """Neither the values in the padding nor the other rows of the batch change an answer."""
     attention = case.build(dtype=dtype)
     queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 4, 2, dtype=dtype)
     answer = walk(attention, queries, source, need_weights=need_weights)
     noisy = replace(source, values=source.values + 1e3 * ~source.mask.unsqueeze(-1))
     same(walk(attention, queries, noisy, need_weights=need_weights), answer, dtype)
     alone = replace(cut(source, slice(0, 4)), extent=source.extent).select(torch.tensor([1]))
-    steps = 4 if case.source.causal else T  # there a value is a query's own
+    steps = 4 if case.source.causal else T  # in a causal slot each query has one value
     trimmed = walk(attention, queries[1:2, :steps], alone, need_weights=need_weights)
     close(outcome(trimmed), outcome(answer)[1:2, :steps], dtype)
     if need_weights:
@@ -175,7 +181,7 @@ def test_padding_and_neighbours(case: Case, dtype: torch.dtype, need_weights: bo
 
 @every_case
 def test_order_in_memory(case: Case) -> None:
-    """Places come from ``positions``: shuffled values with their positions are the same memory."""
+    """Places are read from ``positions``: values shuffled together with their positions give the same answer."""
     attention = case.build()
     queries, source = noise(2, T, WIDTH), case.memory(S, 4)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
@@ -191,7 +197,7 @@ def test_order_in_memory(case: Case) -> None:
 @every_case
 @every_path
 def test_select(case: Case, need_weights: bool) -> None:
-    """Reordering memory and state in the middle equals having asked with reordered inputs from the start."""
+    """Reordering memory and state after two queries equals reordering all inputs at the start."""
     attention, index = case.build(), torch.tensor([2, 0, 0, 1])
     queries, source = noise(3, T, WIDTH), case.memory(S, 4, 2)
     expected = outcome(walk(attention, queries[index], source.select(index)))
@@ -207,15 +213,15 @@ def test_select(case: Case, need_weights: bool) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.source.position != "none"], ids=str)
-def test_relative_positions_count(case: Case) -> None:
-    """A slot that asks for rotary or ALiBi gets it, or the mechanism would have refused."""
+def test_relative_positions_change_the_answer(case: Case) -> None:
+    """A mechanism that accepts rotary or ALiBi positions uses them."""
     queries, source = noise(1, T, WIDTH), case.memory(S)
     plain = replace(case, source=replace(case.source, position="none")).build()
     assert not torch.allclose(walk(case.build(), queries, source).context, walk(plain, queries, source).context)
 
 
 @every_case
-def test_nothing_lives_on_self(case: Case) -> None:
+def test_calls_store_nothing_on_self(case: Case) -> None:
     attention = case.build()
     stored, shape = copy.deepcopy(attention.state_dict()), snapshot(attention)
     first = walk(attention, noise(3, T, WIDTH), case.memory(S, 4, 2), chunks=(2, 4)).context
@@ -228,7 +234,7 @@ def test_nothing_lives_on_self(case: Case) -> None:
 
 
 def snapshot(module: nn.Module) -> dict[str, dict[str, Any]]:
-    """What each submodule holds, by name; tensors by identity."""
+    """Return the attributes of each submodule by name. Tensors in them are compared by identity."""
     return {
         name: {key: dict(value) if isinstance(value, dict) else value for key, value in vars(part).items()}
         for name, part in module.named_modules()
@@ -236,8 +242,8 @@ def snapshot(module: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 @every_case
-def test_arguments(case: Case) -> None:
-    """The same for all: a decoder need not know what it holds."""
+def test_methods_have_the_arguments_of_the_base_class(case: Case) -> None:
+    """A decoder calls every mechanism in the same way."""
     attention = case.build()
     for name in ("prepare", "extend", "initial_state", "forward", "alignment", "regulariser", "constrain"):
         ours, theirs = (inspect.signature(getattr(cls, name)) for cls in (type(attention), Attention))
@@ -248,7 +254,7 @@ def test_arguments(case: Case) -> None:
 
 @every_case
 def test_every_parameter_learns(case: Case) -> None:
-    """A surrogate teaches by what was drawn, which is in training."""
+    """Every parameter gets a gradient. A surrogate or biased gradient needs draws, which only training makes."""
     attention = case.build()
     attention.train(attention.gradient != "exact")
     seeding.seed(0)
@@ -265,7 +271,10 @@ def test_every_parameter_learns(case: Case) -> None:
 
 @every_case
 def test_terms_are_declared(case: Case) -> None:
-    """The check of ``loss.weights`` reads ``terms``; the soft passes of ``hard`` report the same as its drawn ones."""
+    """``terms``, which the check of ``loss.weights`` reads, lists exactly the loss terms that the mechanism reports.
+
+    The soft passes of ``hard`` report the same terms as its drawn passes.
+    """
     attention = case.build().train()
     queries = noise(3, T, WIDTH)
     target = attention.read_target(queries, torch.ones(3, T, dtype=torch.bool))
@@ -277,14 +286,14 @@ def test_terms_are_declared(case: Case) -> None:
 @every_case
 @every_path
 def test_gradcheck(case: Case, need_weights: bool) -> None:
-    """Where gradients are exact. A surrogate's own test compares it with enumeration."""
+    """Exact gradients equal finite differences. Other tests compare surrogate gradients with enumeration."""
     attention = case.build()
     assert attention.gradient in ("exact", "surrogate", "biased")
     if attention.gradient == "exact":
         source = case.memory(3, 2)
 
         def outcomes(queries: Tensor, values: Tensor, *parameters: Tensor) -> Tensor:
-            """gradcheck moves ``parameters`` in place."""
+            """Return the outcome; gradcheck changes ``parameters`` in place."""
             return outcome(walk(attention, queries, replace(source, values=values), need_weights=need_weights))
 
         inputs = (noise(2, 3, WIDTH).requires_grad_(), source.values.requires_grad_(), *attention.parameters())
@@ -300,6 +309,7 @@ def test_gradcheck(case: Case, need_weights: bool) -> None:
     ],
 )
 def test_bfloat16(case: Case, need_weights: bool, mode: str) -> None:
+    """Results in bfloat16, or under autocast, are near those in fp64, and gradients are finite."""
     dtype = torch.float32 if mode == "autocast" else torch.bfloat16
     attention = case.build(dtype=dtype)
     queries, source = noise(3, T, WIDTH, dtype=dtype), case.memory(S, 0, 2, dtype=dtype)
@@ -316,6 +326,7 @@ def test_bfloat16(case: Case, need_weights: bool, mode: str) -> None:
 
 @every_case
 def test_state_dict(case: Case) -> None:
+    """A mechanism with a loaded state dict gives the same contexts."""
     attention, other = case.build(), case.build()
     for parameter in other.parameters():
         nn.init.ones_(parameter)
@@ -326,6 +337,7 @@ def test_state_dict(case: Case) -> None:
 
 @every_case
 def test_constrain_is_a_projection(case: Case) -> None:
+    """A second call of ``constrain`` changes nothing."""
     attention = case.build()
     attention.constrain()
     once = copy.deepcopy(attention.state_dict())

@@ -1,5 +1,5 @@
-"""The laws once more, where they are needed: every mechanism inside every decoder, and every self-attention with
-every kind of position.
+"""Tests of the laws inside models: every mechanism in every decoder, and every self-attention with every kind of
+position.
 """
 
 from __future__ import annotations
@@ -54,21 +54,21 @@ RNN_SELF = {
     if serves("self_attention", name, SourceSpec(WIDTH, is_self=True, causal=slot == "decoder_self"))
 }
 MODELS: dict[str, tuple[list[str], str | None]] = CROSS | SELF | RNN_SELF
-LONG = batch(sources=(16, 5, 2))  # longer than windows reach: a query at a wrong position is found out
+LONG = batch(sources=(16, 5, 2))  # longer than the reach of windows: a query at a wrong position fails
 USUAL = re.compile(
     r".*-in-rnn|.*-in-transformer|(additive|coverage|monotonic)-in-.*|.*=multi_head-.*|decoder_.*-sinusoidal|encoder_.*-rotary"
 )
-"""What every run of the tests goes over: each mechanism in each kind of decoder, each self-attention with absolute
-positions in the decoder and with rotary ones in the encoder. The rest are slow."""
+"""The models that every run of the tests covers: each mechanism in each kind of decoder, each self-attention with
+absolute positions in the decoder and with rotary positions in the encoder. The others are marked slow."""
 every_model = pytest.mark.parametrize(
     "name",
     [name if USUAL.fullmatch(name) else pytest.param(name, marks=pytest.mark.slow) for name in MODELS],
-    scope="module",  # model by model: each is built once
+    scope="module",  # tests are ordered by model: each model is built once
 )
 
 
 def fresh(name: str) -> Seq2Seq:
-    """The model of this name in ``MODELS``, which nothing has used yet."""
+    """Build the model of this name in ``MODELS`` anew."""
     overrides, attention = MODELS[name]
     return model(*overrides, attention=attention)
 
@@ -77,14 +77,14 @@ kept = lru_cache(maxsize=2)(fresh)
 
 
 def build(name: str) -> Seq2Seq:
-    """The same, which other laws may have used: nothing lives on it, as one of them says."""
+    """Return the model of this name. Other tests may have used it: a test below checks that calls leave no trace."""
     probe = kept(name).eval()
     probe.zero_grad()
     return probe
 
 
 def read(model: Seq2Seq, batch: Batch, *chunks: int, need_weights: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-    """log p (B, T, V) of the target read in ``chunks``, and the last chunk's weights."""
+    """Return log p (B, T, V) of the target, read in ``chunks``, and the weights of the last chunk."""
     state, log_probs, weights = model.decoder.start(model.encoder(batch)), [], {}
     for tokens in batch.target_in.split(list(chunks), 1):
         decoded, state = model.decoder(tokens, state, need_weights=need_weights)
@@ -93,14 +93,15 @@ def read(model: Seq2Seq, batch: Batch, *chunks: int, need_weights: bool = False)
     return torch.cat(log_probs, 1), weights
 
 
-def of(batch: Batch, index: Tensor) -> Batch:
-    """The rows ``index``, without the padding that only the others needed."""
+def trimmed(batch: Batch, index: Tensor) -> Batch:
+    """Return the rows ``index``, without the padding that only other rows need."""
     source, target = batch.source[index], batch.target[index]
     return Batch(source[:, source.ne(PAD).any(0)], index, target[:, target.ne(PAD).any(0)])
 
 
 @every_model
 def test_chunks(name: str) -> None:
+    """Reading the target in chunks equals reading it at once."""
     probe, data = build(name), LONG
     length = data.target_in.shape[1]
     whole, weights = read(probe, data, length, need_weights=True)
@@ -114,13 +115,14 @@ def test_chunks(name: str) -> None:
 @pytest.mark.slow
 @every_model
 def test_token_by_token(name: str) -> None:
-    """The way of search, without weights."""
+    """Reading one token at a time without weights, as search does, equals reading all at once."""
     probe, length = build(name), LONG.target_in.shape[1]
     close(read(probe, LONG, *[1] * length)[0], read(probe, LONG, length)[0])
 
 
 @every_model
-def test_nothing_to_attend(name: str) -> None:
+def test_sources_with_nothing_to_attend_to(name: str) -> None:
+    """An empty source gets zero weights and finite gradients, with and without returned weights."""
     probe, data = build(name), batch(sources=(7, 0, 2))
     features = probe(data).features
     decoded = probe(data, need_weights=True)
@@ -140,19 +142,20 @@ def test_nothing_to_attend(name: str) -> None:
 
 @every_model
 def test_padding_and_neighbours(name: str) -> None:
+    """A row alone and without padding has the log-probabilities that it has in the batch."""
     probe, data = build(name), batch()
     together = probe.log_probs(data)
     for row in range(len(data)):
-        alone = probe.log_probs(of(data, torch.tensor([row])))
+        alone = probe.log_probs(trimmed(data, torch.tensor([row])))
         close(alone[0], together[row, : alone.shape[1]])
 
 
 @every_model
 def test_select_and_reorder(name: str) -> None:
-    """A beam: rows repeated, moved within their sentence, then sentences leave."""
+    """As in beam search, rows are repeated, then moved within their sentence, then whole sentences are removed."""
     probe, data = build(name), LONG
     twice, leave = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([5, 2])
-    swap = torch.tensor([1, 0, 2, 2, 4, 5])  # within sentences, whose source memory stays where it is
+    swap = torch.tensor([1, 0, 2, 2, 4, 5])  # only within sentences: the source memory stays as it is
     tokens = data.target_in[twice].flip(0)
     state = probe.decoder.start(probe.encoder(data).select(twice))
     _, state = probe.decoder(tokens[:, :2], state)
@@ -164,20 +167,22 @@ def test_select_and_reorder(name: str) -> None:
 
 @every_model
 def test_every_parameter_learns(name: str) -> None:
+    """Every parameter gets a gradient, except a norm of queries that the mechanism doesn't read."""
     probe, data = build(name), batch()
     seeding.seed(0)
-    for training in (False, True):  # some parts are asked in training only, as are all that draw
+    for training in (False, True):  # some parts, such as those that draw, run only in training
         decoded = probe.train(training)(data)
         picked = probe.decoder.log_probs(decoded).gather(2, data.target_out.unsqueeze(2)).squeeze(2)
         terms = [picked, decoded.log_prob, *decoded.penalties.values()]
         sum(term[data.target_mask].sum() for term in terms if term is not None).backward()
     idle = {name for name, p in probe.named_parameters() if p.grad is None or not p.grad.any()}
-    if idle and not reads_query(probe.decoder.cross_attention(0)):  # the norm before it has no say
+    if idle and not reads_query(probe.decoder.cross_attention(0)):  # the norm before it has no effect
         idle = {name for name in idle if ".around_cross.norm." not in name}
     assert not idle
 
 
 def reads_query(attention: Attention) -> bool:
+    """Return True if the context depends on the queries."""
     queries, source = noise(2, 3, WIDTH).requires_grad_(), memory(4, 3)
     source.values.requires_grad_()
     (gradient,) = torch.autograd.grad(walk(attention, queries, source).context.sum(), [queries], allow_unused=True)
@@ -185,7 +190,7 @@ def reads_query(attention: Attention) -> bool:
 
 
 @every_model
-def test_nothing_lives_on_the_model(name: str) -> None:
+def test_calls_store_nothing_on_the_model(name: str) -> None:
     probe = fresh(name)
     stored, held = {name: tensor.clone() for name, tensor in probe.state_dict().items()}, holdings(probe)
     first = probe(batch(), need_weights=True).features
@@ -196,7 +201,7 @@ def test_nothing_lives_on_the_model(name: str) -> None:
 
 
 def holdings(model: Seq2Seq) -> list[tuple[str, str, Any]]:
-    """All that every part of the model holds."""
+    """Return all attributes of every part of the model."""
     return [
         (name, key, dict(value) if isinstance(value, dict) else value)
         for name, part in model.named_modules()
@@ -211,11 +216,11 @@ def holdings(model: Seq2Seq) -> list[tuple[str, str, Any]]:
         *(pytest.param(decoder, 1, marks=pytest.mark.slow) for decoder in ("rnn-unfed", "rnn-bahdanau")),
     ],
 )
-def test_arguments(decoder: str, every: int) -> None:
-    """A decoder says the same to whatever mechanism it holds."""
+def test_decoders_pass_the_same_arguments_to_every_mechanism(decoder: str, every: int) -> None:
     heard: set[tuple[Any, ...]] = set()
 
     def listen(_: Attention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Record the kinds and shapes of the arguments."""
         query, memory, _ = args
         given = tuple(field.name for field in fields(query) if getattr(query, field.name) is not None)
         heard.add((given, query.vector.shape[1:], memory.mask.shape[1:], tuple(sorted(kwargs))))

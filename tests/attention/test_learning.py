@@ -1,5 +1,5 @@
-"""Attention begins to learn under the default recipe: its scores get a gradient, and after a while it looks neither
-everywhere nor, as if it had learnt already, at one place.
+"""Check that attention begins to learn under the default recipe: its scores get a gradient, and after 150 updates its
+weights are neither uniform nor, as after long training, almost one-hot.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from seq2seq.training.update import Update
 from tests.catalogue import choices
 
 UPDATES = 150
-MIN_GRADIENT = 0.01  # of what reached the scores at first
-MIN_ENTROPY = 0.15  # of the maximum: below it a softmax has chosen before the model has learnt what to choose
-MAX_ENTROPY = 0.98  # above it every place is as good as another
+MIN_GRADIENT = 0.01  # as a share of the first gradient at the scores
+MIN_ENTROPY = 0.15  # as a share of the maximum; below it the softmax is saturated before the model has learnt anything
+MAX_ENTROPY = 0.98  # as a share of the maximum; above it the weights are nearly uniform
 
 WITHOUT_SCORES = {"gmm", "linear", "performer"}
 WITHOUT_CHOICE = {"none", "uniform"}
 ONE_HOT = {"gumbel", "hard", "mocha", "monotonic"}
-"""Their weights are those of one position from the start, or of a chunk of two (mocha), and have little entropy."""
+"""They weigh one position, or a chunk of two (mocha), from the start, so that their entropy is always small."""
 BEGINS_LATE = {("rnn", "scaled_dot"), ("rnn", "variational"), ("transformer", "variational")}
-"""docs/explanation/learning.md: no paper divides the dot of LSTM states by sqrt(d), and the prior of variational
-attention learns from the inference network alone.
+"""docs/explanation/learning.md explains these: no paper divides the dot product of LSTM states by sqrt(d), and the
+prior of variational attention learns only from the inference network.
 """
 SMALL = "data.max_tokens=128"
-"""Batches of a quarter: what a short look takes. The bounds part health from faults with them too."""
+"""Batches of a quarter of the size, for the quick cases. The bounds separate good models from bad ones here too."""
 CASES = [
     *(("rnn", "additive", SMALL), ("transformer", "general", SMALL)),
     *(
@@ -58,45 +58,45 @@ CASES = [
 
 @dataclass(frozen=True)
 class Course:
-    """What ``UPDATES`` updates did to the cross-attention of each layer."""
+    """Measurements of the cross-attention of each layer over ``UPDATES`` updates."""
 
-    gradients: list[list[float]]  # norm of the loss' gradient at the scores, an update each
-    entropies: list[float]  # of the weights then, as shares of the maximum
+    gradients: list[list[float]]  # per layer and update, norm of the loss' gradient at the scores
+    entropies: list[float]  # of the weights after training, as shares of the maximum
 
     @property
     def gradient(self) -> float:
-        """What is left of the first gradient in the layer that has least, by means over five updates."""
+        """Return the smallest ratio, over layers, of the last gradient to the first (means over five updates)."""
         return min(sum(norms[-5:]) / sum(norms[:5]) for norms in self.gradients)
 
     @property
     def entropy(self) -> float:
-        """That of the layer that has least."""
+        """Return the smallest entropy of the layers."""
         return min(self.entropies)
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy corpus, encoded once for all models."""
+    """Return a folder that caches the encoded toy corpus for all models."""
     return tmp_path_factory.mktemp("cache")
 
 
 def recipe(cache: Path, *overrides: str) -> DictConfig:
-    """``python train.py OVERRIDES``, as far as training goes."""
+    """Return the configuration of ``python train.py OVERRIDES``."""
     (config,) = compose("train", [as_override(o) for o in (f"data.cache={cache}", "logger=csv", *overrides)])
     return config
 
 
 @lru_cache(maxsize=1)
 def read(cache: Path, *options: str) -> Corpus:
-    """The toy corpus, the same for all models, under ``options`` of the data."""
+    """Return the toy corpus under ``options`` of the data, the same for all models."""
     corpus: Corpus = build_node(recipe(cache, *options).data)
     corpus.setup()
     return corpus
 
 
 def course(cache: Path, *overrides: str, change: Callable[[Seq2Seq], None] = lambda model: None) -> Course:
-    """Train for ``UPDATES`` updates of the default recipe, beginning with what ``change`` makes of the model."""
-    # 1. What a run is made of.
+    """Apply ``change`` to a new model, train it for ``UPDATES`` updates of the default recipe and measure it."""
+    # 1. Build the parts of a run.
     config = recipe(cache, *overrides)
     corpus = read(cache, *(override for override in overrides if override.startswith("data.")))
     lightning.seed_everything(config.seed, verbose=False)
@@ -108,7 +108,7 @@ def course(cache: Path, *overrides: str, change: Callable[[Seq2Seq], None] = lam
     schedule.plan(config.trainer.max_epochs * corpus.epoch()[0])
     update = Update(model, parts.criterion, parts.options)
 
-    # 2. Its updates, with the gradient at the scores.
+    # 2. Train, and record the gradient at the scores.
     slots = [module.source.slot for module in model.decoder.modules() if isinstance(module, Attention)]
     layers = slots.count("attention")
     norms: list[list[float]] = [[] for _ in range(layers)]
@@ -124,26 +124,31 @@ def course(cache: Path, *overrides: str, change: Callable[[Seq2Seq], None] = lam
         optimizer.zero_grad()
         schedule.step()
 
-    # 3. Where it looks then.
+    # 3. Measure the entropy of the weights.
     with torch.no_grad():
         decoded = model.eval()(batch, need_weights=True)
     return Course(norms, [entropy(decoded.weights[f"cross.{layer}"], batch) for layer in range(layers)])
 
 
 def epochs(corpus: Corpus, seed: int) -> Iterator[Batch]:
-    """The batches of one epoch after the other."""
+    """Yield the batches of one epoch after another."""
     return (batch for epoch in count() for batch in corpus.train_loader(seed, epoch))
 
 
 def watch(attention: nn.Module, squares: list[Tensor]) -> None:
-    """Add to ``squares`` that of each gradient that reaches the scores, wherever they are made."""
+    """Append the squared norm of each gradient at the scores to ``squares``.
+
+    The scores are the outputs of the score modules, or else the inputs of the normalizers.
+    """
 
     def note(scores: Tensor) -> None:
+        """Record the gradient of these scores."""
         if scores.requires_grad:
             scores.register_hook(lambda gradient: squares.append(gradient.square().sum()))
 
     def with_weights(module: nn.Module, inputs: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return inputs, {**options, "need_weights": True}  # a fused kernel has no scores to look at
+        """Ask the mechanism for its weights."""
+        return inputs, {**options, "need_weights": True}  # because a fused kernel has no scores
 
     attention.register_forward_pre_hook(with_weights, with_kwargs=True)
     scores = [module for module in attention.modules() if isinstance(module, Score)]
@@ -156,14 +161,15 @@ def watch(attention: nn.Module, squares: list[Tensor]) -> None:
 
 
 def entropy(weights: Tensor, batch: Batch) -> float:
-    """Mean over rows (B, H, T, S) of -sum a log a / log S, S the real positions; rows are divided by their sums."""
+    """Return the mean over rows of -sum a log a / log S: rows sum to one, and S is the number of real positions."""
     shares = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
     each = -torch.xlogy(shares, shares).sum(-1) / batch.source_mask.sum(1).log()[:, None, None]
     return float(each[batch.target_mask[:, None].expand_as(each)].mean())
 
 
 @pytest.mark.parametrize(("kind", "name", "batches"), CASES)
-def test_attention_begins(cache: Path, kind: str, name: str, batches: str | None) -> None:
+def test_attention_begins_to_learn(cache: Path, kind: str, name: str, batches: str | None) -> None:
+    """The scores keep a gradient, and the entropy lies between the bounds (or above, for ``BEGINS_LATE``)."""
     result = course(cache, f"model={kind}", f"attention={name}", *([batches] if batches else []))
     assert result.gradient > MIN_GRADIENT
     if (kind, name) in BEGINS_LATE:
@@ -175,9 +181,12 @@ def test_attention_begins(cache: Path, kind: str, name: str, batches: str | None
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "batches"), [("general", None), ("dot", None), ("general", SMALL)])
 def test_a_scale_in_the_initial_values_does_not_last(cache: Path, name: str, batches: str | None) -> None:
-    """General as it was, W starting at Xavier's / sqrt(Q), and Luong's dot of vectors of unit variance."""
+    """Attention saturates if scores aren't scaled: an older general, whose W began at Xavier's / sqrt(Q), and Luong's
+    dot of vectors of unit variance.
+    """
 
     def fold(model: Seq2Seq) -> None:
+        """Divide W of general attention by sqrt(Q)."""
         for module in model.modules():
             if isinstance(module, General):
                 with torch.no_grad():

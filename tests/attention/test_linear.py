@@ -1,4 +1,4 @@
-"""Linear attention against its explicit kernel matrix, and FAVOR+ against softmax."""
+"""Tests of linear attention: it equals its explicit kernel matrix, and FAVOR+ approaches softmax."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ every_slot = pytest.mark.parametrize("source", [CROSS, ENCODER, DECODER], ids=["
 
 
 def build(source: SourceSpec, feature_map: partial[FeatureMap] = MAPS["elu"], scale: float = 1.0) -> LinearAttention:
-    """Queries and keys are ``scale`` times as large as drawn."""
+    """Build linear attention whose queries and keys are ``scale`` times as large as drawn."""
     seeding.seed(0)
     made = randomise(LinearAttention(WIDTH, source, feature_map=feature_map, heads=HEADS).double()).eval()
     with torch.no_grad():
@@ -45,7 +45,7 @@ def build(source: SourceSpec, feature_map: partial[FeatureMap] = MAPS["elu"], sc
 
 
 def kernel(attention: LinearAttention, queries: Tensor, source: Memory, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The second formula: A_ts = phi(q_t) . phi(k_s) where ``mask`` (B, T, S), rows divided by their sums; W_o A V."""
+    """Return W_o A V and A, with A_ts = phi(q_t) . phi(k_s) where ``mask`` (B, T, S), rows divided by their sums."""
     head = (HEADS, D)
     q = attention.query(queries).unflatten(-1, head)
     k, v = (x.unflatten(-1, head) for x in attention.key_value(source.values).chunk(2, -1))
@@ -58,7 +58,7 @@ def kernel(attention: LinearAttention, queries: Tensor, source: Memory, mask: Te
 
 
 def features(feature_map: FeatureMap, x: Tensor) -> Tensor:
-    """phi as printed in the papers."""
+    """Return phi(x) by the formula of the papers."""
     if isinstance(feature_map, Elu):
         return F.elu(x) + 1
     assert isinstance(feature_map, Favor)
@@ -67,11 +67,12 @@ def features(feature_map: FeatureMap, x: Tensor) -> Tensor:
 
 
 def lower(size: int) -> Tensor:
+    """Return the causal mask (1, size, size)."""
     return torch.ones(1, size, size, dtype=torch.bool).tril()
 
 
-def test_by_hand() -> None:
-    """phi(0) = 1 and phi(k) = 1, 2, 1/2 of k = 0, 1, -ln 2: weights 2/7, 4/7, 1/7."""
+def test_weights_and_context_by_hand() -> None:
+    """phi(0) = 1 and phi(k) = 1, 2, 1/2 for k = 0, 1, -ln 2: the weights are 2/7, 4/7, 1/7."""
     attention = LinearAttention(1, SourceSpec(2), feature_map=Elu).double()
     for layer in (attention.query, attention.key_value, attention.output):
         nn.init.eye_(layer.weight)
@@ -82,7 +83,7 @@ def test_by_hand() -> None:
 
 
 def test_elu_is_exact_far_below_zero() -> None:
-    """There e^x; as elu(x) + 1 it would be 0, and a row of such keys empty."""
+    """The feature is e^x there. Computed as elu(x) + 1 it would round to 0, and a row of such keys would be empty."""
     x = torch.tensor([-40.0, -1.0, 0.0, 3.0], requires_grad=True)
     found = Elu(4).powers(x)
     assert found.tolist() == pytest.approx([-40.0, -1.0, 0.0, math.log(4.0)])
@@ -97,7 +98,7 @@ def test_elu_is_exact_far_below_zero() -> None:
 def test_kernel_matrix(
     source: SourceSpec, feature_map: partial[FeatureMap], chunks: tuple[int, ...], need_weights: bool
 ) -> None:
-    """Sums once a source, blocks, and a past that is only sums give what the explicit matrix does."""
+    """Sums over the source, blocks, and a past kept only as sums give the result of the explicit matrix."""
     attention, queries = build(source, feature_map), noise(2, LONG, WIDTH)
     values = memory(LONG, 90, step=1 if source.causal else 3)
     mask = lower(LONG) if source.causal else torch.ones(2, LONG, LONG, dtype=torch.bool)
@@ -111,6 +112,7 @@ def test_kernel_matrix(
 @every_map
 @every_slot
 def test_any_mask(source: SourceSpec, feature_map: partial[FeatureMap]) -> None:
+    """Any mask gives the result of the explicit matrix."""
     attention, queries, values = build(source, feature_map), noise(2, LONG, WIDTH), memory(LONG, 90)
     mask = noise(2, LONG, LONG, seed=5) > 1.0
     allowed = mask & lower(LONG) if source.causal else mask
@@ -125,7 +127,7 @@ def test_any_mask(source: SourceSpec, feature_map: partial[FeatureMap]) -> None:
 
 @every_map
 def test_blocks_without_a_mask_read_positions(feature_map: partial[FeatureMap]) -> None:
-    """Queries that stand before the keys beside them, or in another order, see less: no triangle fits them."""
+    """Queries at earlier positions than the keys beside them, or in another order, see fewer keys than a triangle."""
     attention, queries, source = build(DECODER, feature_map), noise(1, LONG, WIDTH), memory(LONG)
     prepared = attention.prepare(source)
     places = torch.arange(LONG)
@@ -140,6 +142,7 @@ def test_blocks_without_a_mask_read_positions(feature_map: partial[FeatureMap]) 
 @every_map
 @every_slot
 def test_constant_values_are_reproduced(source: SourceSpec, feature_map: partial[FeatureMap]) -> None:
+    """Where all values are equal, the context equals them."""
     attention = build(source, feature_map)
     nn.init.eye_(attention.output.weight)
     nn.init.zeros_(attention.output.bias)
@@ -149,8 +152,8 @@ def test_constant_values_are_reproduced(source: SourceSpec, feature_map: partial
 
 
 @every_map
-def test_a_source_is_reduced_once(feature_map: partial[FeatureMap]) -> None:
-    """H M (D + 1) numbers, whatever its length; queries read nothing else."""
+def test_a_source_is_reduced_to_sums_once(feature_map: partial[FeatureMap]) -> None:
+    """The sums are H M (D + 1) numbers for any length of the source; queries read nothing else."""
     attention = build(CROSS, feature_map)
     for size in (5, 500):
         prepared = attention.prepare(memory(size))
@@ -166,7 +169,8 @@ def test_a_source_is_reduced_once(feature_map: partial[FeatureMap]) -> None:
 
 
 @every_map
-def test_a_past_is_only_sums(feature_map: partial[FeatureMap]) -> None:
+def test_a_past_is_kept_only_as_sums(feature_map: partial[FeatureMap]) -> None:
+    """The past has the same size after each step."""
     attention, source = build(DECODER, feature_map), memory(9, 4)
     past, sizes = None, []
     for t in range(9):
@@ -179,8 +183,8 @@ def test_a_past_is_only_sums(feature_map: partial[FeatureMap]) -> None:
 
 
 @every_map
-def test_a_past_in_sums_can_be_joined_by_keys(feature_map: partial[FeatureMap]) -> None:
-    """Weights that are asked for later are those of what is still there, and the context that of all."""
+def test_a_past_in_sums_can_be_extended_by_keys(feature_map: partial[FeatureMap]) -> None:
+    """Weights requested later cover the positions whose keys are kept; the context covers all positions."""
     attention, queries, source = build(DECODER, feature_map), noise(2, 9, WIDTH), memory(9, 4)
     context, weights = kernel(attention, queries, source, lower(9))
     past = None
@@ -193,7 +197,7 @@ def test_a_past_in_sums_can_be_joined_by_keys(feature_map: partial[FeatureMap]) 
 
 
 class Largest(TorchDispatchMode):
-    """The size of the largest tensor that any operation makes."""
+    """Record the size of the largest tensor that any operation makes."""
 
     size = 0
 
@@ -207,8 +211,8 @@ class Largest(TorchDispatchMode):
 
 @every_map
 @every_slot
-def test_nothing_is_quadratic(source: SourceSpec, feature_map: partial[FeatureMap]) -> None:
-    """Forward and backward."""
+def test_no_tensor_is_quadratic_in_the_length(source: SourceSpec, feature_map: partial[FeatureMap]) -> None:
+    """Twice the length at most doubles the largest tensor of the forward and backward pass."""
     attention = build(source, feature_map)
     sizes = []
     for size in (512, 1024):
@@ -219,13 +223,14 @@ def test_nothing_is_quadratic(source: SourceSpec, feature_map: partial[FeatureMa
 
 
 def test_orthogonal_directions() -> None:
+    """Directions are orthogonal within each block of D, and each direction alone is standard normal."""
     seeding.seed(0)
     rows = orthogonal(4000 * D + 1, D).double()
     assert rows.shape == (4000 * D + 1, D)
     blocks = rows[:-1].unflatten(0, (-1, D))
     products = blocks @ blocks.mT
     assert (products - torch.diag_embed(products.diagonal(dim1=1, dim2=2))).abs().max() < 1e-4
-    for place in range(D):  # each is standard normal by itself: no axis, no sign is preferred
+    for place in range(D):  # no axis and no sign is preferred
         one = blocks[:, place]
         torch.testing.assert_close(one.mean(0), torch.zeros(D).double(), rtol=0, atol=4 / 4000**0.5)
         torch.testing.assert_close(one.T @ one / len(one), torch.eye(D).double(), rtol=0, atol=6 / 4000**0.5)
@@ -251,12 +256,14 @@ def test_favor_is_unbiased() -> None:
 
 @every_map
 def test_powers_are_logarithms_of_features(feature_map: partial[FeatureMap]) -> None:
+    """exp(powers(x)) equals phi(x) by the formula of the papers."""
     made, x = build(CROSS, feature_map).feature_map, noise(2, HEADS, 5, D)
     close(made.powers(x).exp(), features(made, x))
 
 
 @every_slot
 def test_favor_approaches_softmax(source: SourceSpec) -> None:
+    """The mean error of the weights falls by half or more for 16 times as many features."""
     queries, values = noise(2, 20, WIDTH), memory(20, 9)
     errors = []
     for count in (16, 256, 4096, 65536):
@@ -272,7 +279,7 @@ def test_favor_approaches_softmax(source: SourceSpec) -> None:
 
 @pytest.mark.parametrize("scale", [3.0, 30.0])
 def test_favor_outside_the_range_of_floats(scale: float) -> None:
-    """Features of e^-110 or e^-9000: in fp32 only their ratios fit, up to the 1e-7 of an exponent."""
+    """Features such as e^-110 or e^-9000 underflow in fp32, but their ratios don't; exponents are rounded to 1e-7."""
     attention, queries, source = build(DECODER, MAPS["favor"], scale), noise(2, LONG, WIDTH), memory(LONG, 90)
     powers = attention.feature_map.powers(attention.prepare(source).prepared["keys"])
     assert powers.min() < -12 * scale
@@ -287,8 +294,8 @@ def test_favor_outside_the_range_of_floats(scale: float) -> None:
 
 
 @pytest.mark.parametrize("size", [20, LONG], ids=["at once", "in blocks"])
-def test_a_key_erases_none_before_it(size: int) -> None:
-    """In fp32, keys of zero, which have the largest features, and queries before them that see only e^-100 of that."""
+def test_large_features_do_not_erase_earlier_keys(size: int) -> None:
+    """In fp32, keys of zero have the largest features; earlier queries see only features e^-100 times as large."""
     attention, queries, strict = build(DECODER, MAPS["favor"]), noise(1, size, WIDTH), lower(size).tril(-1)
     nn.init.eye_(attention.key_value.weight[:WIDTH])
     nn.init.zeros_(attention.key_value.bias[:WIDTH])
@@ -311,7 +318,7 @@ def test_a_key_erases_none_before_it(size: int) -> None:
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_rotary_performer_estimates_rotary_softmax(causal: bool) -> None:
-    """The kernel matrix of turned queries and keys, which approaches a softmax over distances."""
+    """The weights equal the kernel matrix of rotated queries and keys, which approaches their softmax."""
     source = SourceSpec(WIDTH, is_self=True, causal=causal, position="rotary")
     attention = build(source, partial(Favor, features=20_000), 0.25)
     queries, values, places = noise(1, 9, WIDTH), memory(9), torch.arange(9)[None]

@@ -1,4 +1,4 @@
-"""Location-aware attention against the paper's formula, a position and a filter at a time."""
+"""Tests of location-aware attention: it equals the paper's formula, computed one position and one filter at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ LENGTHS = (7, 3, 0)
 PARTS = {"score": partial(Additive, bias=True), "window": Global, "normalizer": Softmax}
 
 
-def made(**options: object) -> LocationAwareAttention:
+def build(**options: object) -> LocationAwareAttention:
+    """Build location-aware attention with random parameters."""
     options = {"filters": 2, "width": 3, **PARTS, **options}
     return randomise(LocationAwareAttention(Q, SourceSpec(V), **options).double()).eval()
 
@@ -32,7 +33,7 @@ def made(**options: object) -> LocationAwareAttention:
 @pytest.mark.parametrize("detach", [False, True])
 def test_formula(width: int, detach: bool) -> None:
     """e = w^T tanh(W s + V h + U f + b), f_j = sum_d F_d a_{t-1, j+d}, a_{-1} uniform over the real positions."""
-    attention, queries, source = made(width=width, detach=detach), noise(3, T, Q), memory(*LENGTHS, width=V)
+    attention, queries, source = build(width=width, detach=detach), noise(3, T, Q), memory(*LENGTHS, width=V)
     answer = walk(attention, queries, source)
     for b, length in enumerate(LENGTHS[:2]):
         previous = [1 / length] * length
@@ -52,8 +53,8 @@ def test_formula(width: int, detach: bool) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"heads": 2}, {"score": General}], ids=str)
 @pytest.mark.parametrize("zero", ["filters", "weight"])
-def test_without_filters_it_is_plain_attention(zero: str, options: dict[str, object]) -> None:
-    attention, queries, source = made(**options), noise(3, T, Q), memory(*LENGTHS, width=V)
+def test_zero_filters_give_plain_attention(zero: str, options: dict[str, object]) -> None:
+    attention, queries, source = build(**options), noise(3, T, Q), memory(*LENGTHS, width=V)
     nn.init.zeros_(getattr(attention, zero))
     soft = ComposedAttention(Q, SourceSpec(V), **{**PARTS, **options}).double().eval()
     soft.load_state_dict(attention.state_dict(), strict=False)
@@ -61,6 +62,7 @@ def test_without_filters_it_is_plain_attention(zero: str, options: dict[str, obj
 
 
 def scores(attention: LocationAwareAttention, source: Memory, previous: Tensor) -> Tensor:
+    """Return the scores of one query after the weights ``previous``."""
     prepared = attention.prepare(source)
     keys = prepared.prepared["keys"]
     keys = keys + attention.features(previous, prepared, keys) @ attention.weight
@@ -68,7 +70,7 @@ def scores(attention: LocationAwareAttention, source: Memory, previous: Tensor) 
 
 
 def test_shifting_memory_and_weights_shifts_the_scores() -> None:
-    attention, values, weights = made(width=5), noise(1, 6, V), noise(1, 1, 6, seed=3).softmax(-1)
+    attention, values, weights = build(width=5), noise(1, 6, V), noise(1, 1, 6, seed=3).softmax(-1)
     at = []
     for shift in (4, 7):
         long, previous = torch.zeros(1, 20, V).double(), torch.zeros(1, 1, 20).double()
@@ -79,10 +81,10 @@ def test_shifting_memory_and_weights_shifts_the_scores() -> None:
 
 
 def test_filters_run_over_real_positions_in_their_order() -> None:
-    """Padding in between is no place, wherever it stands."""
-    attention, queries, source = made(width=5), noise(1, T, Q), memory(5, width=V)
+    """The filters skip padding, also between real positions."""
+    attention, queries, source = build(width=5), noise(1, T, Q), memory(5, width=V)
     answer = walk(attention, queries, source)
-    places = [4, 0, 6, 2, 1]  # of positions 0 to 4 among seven
+    places = [4, 0, 6, 2, 1]  # of the five values in the moved memory
     values, mask, positions = noise(1, 7, V, seed=5), torch.zeros(1, 7, dtype=torch.bool), torch.full((1, 7, 1), 2)
     values[:, places], mask[:, places], positions[0, places, 0] = source.values, True, torch.arange(5) * 10
     moved = walk(attention, queries, Memory(values, mask, positions, torch.tensor([[41]])))
@@ -91,15 +93,15 @@ def test_filters_run_over_real_positions_in_their_order() -> None:
 
 
 def test_median() -> None:
-    """The first place with half of the weight up to it."""
-    source = made().prepare(memory(4, 4, 4, 0, width=V))
+    """The median is the first position up to which the weights reach half of their sum, or -1 without weights."""
+    source = build().prepare(memory(4, 4, 4, 0, width=V))
     weights = torch.tensor([[0.2, 0.2, 0.2, 0.4], [0.5, 0.0, 0.0, 0.5], [0.0, 0.0, 0.0, 0.3], [0, 0, 0, 0]])
     assert median(weights.unsqueeze(1), source).flatten().tolist() == [2, 0, 3, -1]
 
 
 def test_window() -> None:
-    """p - w .. p + w - 1 around the median p; everything at first, and after a query that saw nothing."""
-    attention, queries, source = made(reach=2), noise(1, 6, Q), memory(7, width=V, step=3)
+    """The window is p - w .. p + w - 1 around the median p. The first query, or one after an empty query, sees all."""
+    attention, queries, source = build(reach=2), noise(1, 6, Q), memory(7, width=V, step=3)
     prepared = attention.prepare(source)
     state = attention.initial_state(prepared)
     assert state["centre"].tolist() == [[-1]]
@@ -123,9 +125,9 @@ def test_window() -> None:
     assert centres[3] == -1
 
 
-def test_a_window_of_which_nothing_is_visible_gives_nothing() -> None:
-    """Not even the bias of W_o."""
-    attention, source = made(reach=1, heads=2), memory(7, width=V)
+def test_a_masked_window_gives_a_zero_context() -> None:
+    """The context doesn't contain even the bias of W_o."""
+    attention, source = build(reach=1, heads=2), memory(7, width=V)
     mask = torch.zeros(1, 2, 7, dtype=torch.bool)
     mask[0, 0, 0] = mask[0, 1, 6] = True
     answer = walk(attention, noise(1, 2, Q), source, mask=mask)
@@ -135,8 +137,8 @@ def test_a_window_of_which_nothing_is_visible_gives_nothing() -> None:
 
 @pytest.mark.parametrize("detach", [False, True])
 def test_detach(detach: bool) -> None:
-    """Whether the second context has a gradient in the first query."""
-    attention, queries = made(detach=detach), noise(1, 2, Q).requires_grad_()
+    """The second context has a gradient in the first query only without ``detach``."""
+    attention, queries = build(detach=detach), noise(1, 2, Q).requires_grad_()
     context = walk(attention, queries, memory(5, width=V)).context[:, 1]
     (gradient,) = torch.autograd.grad(context.sum(), [queries])
     assert gradient[0, 1].any()
@@ -151,7 +153,7 @@ def test_refusals() -> None:
         ({"score": Location}, "added to the keys"),
     ]:
         with pytest.raises(UserError, match=message):
-            made(**options)
+            build(**options)
     with pytest.raises(UserError, match="image regions"):
         LocationAwareAttention(Q, SourceSpec(V, axes=2), **PARTS)
     with pytest.raises(UserError, match="self-attention"):

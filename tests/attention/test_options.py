@@ -1,4 +1,4 @@
-"""No dead options: whatever a YAML offers changes what is built or computed, or is refused with a reason."""
+"""Check that every option of a mechanism's YAML changes what is built or computed, or is refused with a reason."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CROSS, SELF = SourceSpec(WIDTH, input_dim=WIDTH), SourceSpec(WIDTH, is_self=True
 GROUPS = {"attention": CROSS, "self_attention": SELF}
 PARTS = ("score", "window", "normalizer", "selection")
 UNUSED = {("hard", "dropout"), ("gumbel", "dropout")}
-"""What all mechanisms get from the model, and these leave alone: drawn weights are not dropped out."""
+"""Options that have no effect. Every mechanism gets the model's dropout, but these two don't drop drawn weights."""
 
 
 def options(node: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(path, value) of all that can be set."""
+    """Yield (path, value) of each option in the node."""
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from options(value, (*path, key))
@@ -34,8 +34,8 @@ def options(node: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
             yield (*path, key), value
 
 
-def other(value: Any) -> list[Any]:
-    """Values of the same kind; for null, of any."""
+def other_values(value: Any) -> list[Any]:
+    """Return other values of the same type, or of several types for null."""
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
@@ -45,17 +45,20 @@ def other(value: Any) -> list[Any]:
     return [2, True, 0.25]
 
 
-def changed(node: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+def with_value(node: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """Return a copy of the node with another value at ``path``."""
     head, *rest = path
-    return {**node, head: changed(node[head], tuple(rest), value) if rest else value}
+    return {**node, head: with_value(node[head], tuple(rest), value) if rest else value}
 
 
 Behaviour = tuple[dict[str, Tensor], list[Tensor], list[Estimator]]
 
 
 def behaviour(node: Mapping[str, Any], source: SourceSpec) -> Behaviour:
-    """Start, the answers as training goes and in evaluation with their gradients, under fixed seeds, and what the loss
-    is told of draws (tests/loss/test_estimators.py holds what it makes of it).
+    """Return initial parameters, outputs and gradients, and estimators of a mechanism under fixed seeds.
+
+    The outputs are those at the start and the end of training and in evaluation. Estimators tell the loss how to learn
+    from draws; ``tests/loss/test_estimators.py`` tests the loss.
     """
     seeding.seed(0)
     attention: Attention = build_node(node, WIDTH, source)
@@ -64,7 +67,7 @@ def behaviour(node: Mapping[str, Any], source: SourceSpec) -> Behaviour:
     for seed, training, progress in ((0, True, 0.0), (1, True, 1.0), (2, False, 1.0)):
         attention.set_progress(progress)
         seeding.seed(seed)
-        size, step = (12, 1) if source.is_self else (6, 3)  # 12: further than the patterns of self-attention reach
+        size, step = (12, 1) if source.is_self else (6, 3)  # 12 is longer than the patterns of self-attention
         queries, values = noise(2, size, WIDTH).requires_grad_(), memory(size, 4, step=step)
         values.values.requires_grad_()
         answer = walk(attention.train(training), queries, values)
@@ -76,16 +79,17 @@ def behaviour(node: Mapping[str, Any], source: SourceSpec) -> Behaviour:
 
 
 def differ(one: list[Tensor], another: list[Tensor]) -> bool:
+    """Return True if the two lists of tensors are not equal."""
     return len(one) != len(another) or not all(map(torch.equal, one, another))
 
 
 def is_alive(usual: Behaviour, node: Mapping[str, Any], source: SourceSpec, path: tuple[str, ...], value: Any) -> bool:
-    """Whether another value makes a difference to the ``usual`` behaviour, or is refused."""
+    """Return True if another value changes the ``usual`` behaviour or is refused."""
     start, answers, estimators = usual
     shapes = {name: tensor.shape for name, tensor in start.items()}
-    for candidate in other(value):
+    for candidate in other_values(value):
         try:
-            new_start, new_answers, new_estimators = behaviour(changed(node, path, candidate), source)
+            new_start, new_answers, new_estimators = behaviour(with_value(node, path, candidate), source)
         except UserError:
             return True
         if {name: tensor.shape for name, tensor in new_start.items()} != shapes or differ(answers, new_answers):
@@ -96,7 +100,7 @@ def is_alive(usual: Behaviour, node: Mapping[str, Any], source: SourceSpec, path
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in choices(group)])
-def test_every_option_of_a_mechanism(group: str, name: str) -> None:
+def test_every_option_of_a_mechanism_has_an_effect(group: str, name: str) -> None:
     node = plain(config(f"{group}={name}")[group])
     usual = behaviour(node, GROUPS[group])
     dead = [path for path, value in options(node) if not is_alive(usual, node, GROUPS[group], path, value)]
@@ -104,8 +108,8 @@ def test_every_option_of_a_mechanism(group: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("part", "name"), [(part, name) for part in PARTS for name in choices(f"attention/{part}")])
-def test_every_option_of_a_part(part: str, name: str) -> None:
-    """Inside multi-head attention, over a source or, what serves no source, over its own sequence."""
+def test_every_option_of_a_part_has_an_effect(part: str, name: str) -> None:
+    """The part is inside multi-head attention over a source or, if it refuses a source, in self-attention."""
     node = {**plain(config("attention=multi_head").attention), part: catalogue.part(part, name)}
     try:
         build_node(node, WIDTH, source := CROSS)

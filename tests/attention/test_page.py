@@ -1,4 +1,4 @@
-"""``docs/how-to/add_a_mechanism.md``: its code is the code, and its last example a mechanism."""
+"""Tests of ``docs/how-to/add_a_mechanism.md``: its examples equal the source files, and the last one works."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ PAGE = (CONF.parent / "docs" / "how-to" / "add_a_mechanism.md").read_text(encodi
 
 
 def blocks(language: str) -> list[str]:
+    """Return the code blocks of the page in one language."""
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
-def test_the_example_is_the_source() -> None:
+def test_examples_equal_the_source() -> None:
     window, tests, term, _ = blocks("python")
     assert window == inspect.getsource(LocalM)
     ours = (test_windows.test_local_m, test_windows.test_local_m_is_global_where_it_reaches_all)
@@ -34,6 +35,7 @@ def test_the_example_is_the_source() -> None:
 
 
 def test_the_smallest_mechanism() -> None:
+    """The page's ``MeanAttention`` returns W times the mean of the real values, and 0 for an empty source."""
     names: dict[str, Any] = {}
     exec(blocks("python")[3], names)
     node = OmegaConf.create(blocks("yaml")[2])

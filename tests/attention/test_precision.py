@@ -1,4 +1,4 @@
-"""What mechanisms report beside their contexts, in 16 bits: near what fp64 gives, with finite gradients."""
+"""Tests of mechanisms in 16 bits: penalties, log-probabilities and alternatives are near those in fp64."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ CASES = {
 HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
 
 
-def made(*overrides: str) -> Attention:
+def build(*overrides: str) -> Attention:
+    """Build the mechanism of the first override with the others."""
     return mechanism("attention", overrides[0].partition("=")[2], CROSS, *overrides[1:])
 
 
-def asked(attention: Attention, source: Memory, queries: Tensor, mask: Tensor | None = None) -> AttentionOutput:
-    """All that it reports, a target being known."""
+def full_answer(attention: Attention, source: Memory, queries: Tensor, mask: Tensor | None = None) -> AttentionOutput:
+    """Return the answer with everything that the mechanism can report, given a target."""
     prepared = attention.prepare(source)
     target = attention.read_target(queries, torch.ones(queries.shape[:2], dtype=torch.bool))
     seeding.seed(0)
@@ -51,6 +52,7 @@ def asked(attention: Attention, source: Memory, queries: Tensor, mask: Tensor | 
 
 
 def reported(answer: AttentionOutput) -> dict[str, Tensor]:
+    """Return all reported tensors by name, except context and weights."""
     found = dict(answer.penalties)
     if answer.log_prob is not None:
         found["log_prob"] = answer.log_prob
@@ -62,13 +64,14 @@ def reported(answer: AttentionOutput) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", CASES)
 @HALVES
 def test_reports_are_near_those_of_fp64(name: str, dtype: torch.dtype) -> None:
-    attention = made(*CASES[name]).train()
+    """The reports are near those in fp64, and their gradients are finite."""
+    attention = build(*CASES[name]).train()
     queries, source = 0.25 * noise(3, T, WIDTH, dtype=dtype), memory(S, 4, 0, dtype=dtype)
-    exact = reported(asked(attention, replace(source, values=source.values.double()), queries.double()))
+    exact = reported(full_answer(attention, replace(source, values=source.values.double()), queries.double()))
     for tensor in (queries, source.values):
         tensor.requires_grad_()
-    ours = asked(attention.to(dtype), source, queries)
-    if name not in ("hard", "sample"):  # whose draws may fall elsewhere
+    ours = full_answer(attention.to(dtype), source, queries)
+    if name not in ("hard", "sample"):  # whose draws can differ
         for key, value in reported(ours).items():
             torch.testing.assert_close(value.double(), exact[key], rtol=0.1, atol=0.1)
     values = [x.masked_fill(x == -torch.inf, 0.0) for x in reported(ours).values()]
@@ -80,13 +83,14 @@ def test_reports_are_near_those_of_fp64(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 @HALVES
-def test_where_nothing_is_to_attend(name: str, dtype: torch.dtype) -> None:
-    attention = made(*CASES[name]).to(dtype)
+def test_queries_with_nothing_to_attend_to(name: str, dtype: torch.dtype) -> None:
+    """They get a zero context, zero penalties and finite gradients."""
+    attention = build(*CASES[name]).to(dtype)
     queries, source = noise(3, T, WIDTH, dtype=dtype).requires_grad_(), memory(S, 0, 4, dtype=dtype)
     source.values.requires_grad_()
     mask = torch.ones(3, T, S, dtype=torch.bool)
     mask[2, 1] = False
-    answer = asked(attention, source, queries, mask)
+    answer = full_answer(attention, source, queries, mask)
     for empty in (answer.context, *answer.penalties.values()):
         assert not empty[1].any()
         assert not empty[2, 1].any()
@@ -98,8 +102,8 @@ def test_where_nothing_is_to_attend(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("score", [Additive, Dot])
 @HALVES
-def test_a_word_of_no_fertility(score: type[Additive], dtype: torch.dtype) -> None:
-    """Its coverage, a sum of up to 4 million, is none of fp16's numbers."""
+def test_words_of_zero_fertility_give_finite_results(score: type[Additive], dtype: torch.dtype) -> None:
+    """Their coverage, a sum of up to 4 million, overflows fp16."""
     parts = {"score": score, "window": Global, "normalizer": Softmax}
     attention = CoverageAttention(WIDTH, SourceSpec(WIDTH), **parts, kind="linguistic").to(dtype)
     nn.init.constant_(attention.fertility.weight, -100.0)
@@ -113,14 +117,14 @@ def test_a_word_of_no_fertility(score: type[Additive], dtype: torch.dtype) -> No
 
 
 @HALVES
-def test_the_likeliest_word_stands_at_an_unlikely_place(dtype: torch.dtype) -> None:
-    """1/a is the gradient of log a, and no number in fp16 where a is below 1/65504."""
+def test_small_weights_have_finite_gradients(dtype: torch.dtype) -> None:
+    """d log a / da = 1/a overflows fp16 where a is below 1/65504. The likeliest word can have such a weight."""
     attention = HardMarginalAttention(WIDTH, CROSS, score=General, window=Global, normalizer=Softmax).to(dtype)
     nn.init.eye_(attention.score.weight[0])
     source = memory(4, dtype=dtype)
     depth = torch.tensor([0.0, -5.0, -11.0, -15.0], dtype=dtype) / WIDTH
     source = replace(source, values=depth[None, :, None].expand(1, 4, WIDTH).clone().requires_grad_())
-    found = asked(attention, source, torch.ones(1, T, WIDTH, dtype=dtype)).alternatives
+    found = full_answer(attention, source, torch.ones(1, T, WIDTH, dtype=dtype)).alternatives
     assert found.log_weights[0, 0, :2].isfinite().all()
     torch.logsumexp(found.log_weights + torch.tensor([-40.0, -40.0, 0.0, 0.0]), -1).sum().backward()
     assert all(x.grad.isfinite().all() for x in (source.values, *attention.parameters()))

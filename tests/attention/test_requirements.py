@@ -1,4 +1,4 @@
-"""What mechanisms require of their source and their options."""
+"""Tests of the checks that mechanisms make of their source and their options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seq2seq.attention.types import SourceSpec
 from seq2seq.errors import UserError
 
 
-def test_counts() -> None:
+def test_counts_below_1_are_refused() -> None:
     at_least_1(heads=1, dim=None)
     with pytest.raises(UserError, match=r"^dim=0 must be at least 1"):
         at_least_1(heads=1, dim=0)

@@ -1,4 +1,4 @@
-"""What passes between decoders and mechanisms."""
+"""Tests of the types that decoders and mechanisms exchange."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from tests.catalogue import memory, noise
 
 
 def test_memory_along_time() -> None:
+    """``Memory.of`` numbers the positions and counts the real ones."""
     values, mask = noise(2, 4, 3), torch.tensor([[True] * 4, [True, True, False, False]])
     made = Memory.of(values, mask)
     assert made.positions.tolist() == [[[0], [1], [2], [3]]] * 2
     assert made.extent.tolist() == [[4], [2]]
 
 
-def test_select_takes_all_that_a_memory_holds() -> None:
+def test_select_applies_to_every_tensor_of_a_memory() -> None:
     whole = memory(4, 2, 3)
     sections = memory(2, 1, 2, width=3)
     segments = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]])

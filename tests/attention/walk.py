@@ -1,4 +1,4 @@
-"""Asking a mechanism as a decoder does, and comparing its answers."""
+"""Helpers that call a mechanism as a decoder does, and compare its answers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,18 @@ def walk(
     need_weights: bool = True,
     target: Tensor | None = None,
 ) -> AttentionOutput:
-    """The answer to ``queries`` (B, T, Q), asked all at once or in ``chunks``, ``target`` (B, T, .) known if given.
+    """Return the answer to ``queries`` (B, T, Q), asked all at once or in ``chunks``.
 
-    In a causal slot the memory grows with the queries, one value a query; elsewhere it is whole from the start.
+    In a causal slot the memory grows by one value for each query; in other slots it is complete from the start.
+
+    Args:
+        attention: Mechanism to ask.
+        queries: Query vectors (B, T, Q).
+        memory: Memory (B, S, .).
+        chunks: Numbers of queries in each call; None = one call.
+        mask: Mask (B, T, S) of the positions that each query sees.
+        need_weights: Whether to ask for weights.
+        target: Target vectors (B, T, .) that the mechanism may read.
     """
     answers, start, past, state = [], 0, None, None
     for count in chunks or (queries.shape[1],):
@@ -47,21 +56,22 @@ def walk(
 
 
 def ask(vectors: Tensor, start: int, target: Tensor | None = None) -> Query:
-    """(B, T, Q) at positions from ``start`` on, which are the decoder's input and its cells too."""
+    """Return a query of ``vectors`` (B, T, Q) from position ``start`` on; decoder inputs and cell states equal them."""
     positions = torch.arange(start, start + vectors.shape[1]).expand(len(vectors), -1)
     return Query(vectors, positions, vectors, partial(torch.clone, vectors), target)
 
 
 def cut(memory: Memory, places: slice) -> Memory:
-    """Some places of a memory along time, as a memory of their own."""
+    """Return a memory of only some places of a memory along time."""
     mask = memory.mask[:, places]
     return Memory(memory.values[:, places], mask, memory.positions[:, places], mask.sum(1, keepdim=True))
 
 
 def draw(patch: pytest.MonkeyPatch, path: tuple[int, ...]) -> None:
-    """From here on query t draws the memory's position ``path[t]``, in every sequence and head."""
+    """Make query t draw the memory's position ``path[t]`` in every sequence and head, until the patch ends."""
 
     def uniform(seed: Tensor, position: Tensor, heads: int, places: Tensor) -> Tensor:
+        """Return a number near 1 at the chosen positions and near 0 elsewhere."""
         chosen = torch.tensor(path)[position][:, None, :, None] == places[:, None, None, :, 0]
         return torch.where(chosen, 1 - 1e-15, 1e-15).double().expand(-1, heads, -1, -1)
 
@@ -69,9 +79,10 @@ def draw(patch: pytest.MonkeyPatch, path: tuple[int, ...]) -> None:
 
 
 def join(answers: list[AttentionOutput], size: int) -> AttentionOutput:
-    """Answers to chunks as one answer; what a chunk did not see yet has weight 0."""
+    """Join the answers to chunks; positions that a chunk didn't have yet get weight 0."""
 
     def along(dim: int, parts: list[Tensor | None]) -> Tensor | None:
+        """Concatenate the parts, of which all or none are tensors."""
         given = [part for part in parts if part is not None]
         assert len(given) in (0, len(parts))
         return torch.cat(given, dim) if given else None
@@ -89,7 +100,7 @@ def join(answers: list[AttentionOutput], size: int) -> AttentionOutput:
 
 
 def offered(parts: list[Alternatives | None]) -> Alternatives | None:
-    """The alternatives of several chunks as those of one, where there are any."""
+    """Join the alternatives of several chunks, if there are any."""
     given = [part for part in parts if part is not None]
     assert len(given) in (0, len(parts))
     assert len({part.kind for part in given}) < 2
@@ -100,8 +111,9 @@ def offered(parts: list[Alternatives | None]) -> Alternatives | None:
 
 
 def outcome(answer: AttentionOutput) -> Tensor:
-    """All that a decoder makes of an answer (B, T, .): the context that it goes on with and, where alternatives are
-    what is read out, sum_j w_j tanh(c_j) of them, which no mean of contexts can tell.
+    """Return the part of an answer that a decoder uses (B, T, .).
+
+    This is the context and, if there are alternatives, sum_j w_j tanh(c_j), which no mean of contexts determines.
     """
     if answer.alternatives is None:
         return answer.context
@@ -110,12 +122,12 @@ def outcome(answer: AttentionOutput) -> Tensor:
 
 
 def close(actual: Tensor | None, expected: Tensor | None, dtype: torch.dtype = torch.float64) -> None:
-    """Equal up to rounding in ``dtype``."""
+    """Check that two tensors are equal up to rounding in ``dtype``."""
     torch.testing.assert_close(actual, expected, rtol=EXACT[dtype], atol=EXACT[dtype])
 
 
 def same(actual: AttentionOutput, expected: AttentionOutput, dtype: torch.dtype = torch.float64) -> None:
-    """Two answers equal in all they report, up to rounding in ``dtype``."""
+    """Check that two answers are equal in every field, up to rounding in ``dtype``."""
     for name in (field.name for field in fields(AttentionOutput)):
         ours, theirs = getattr(actual, name), getattr(expected, name)
         if isinstance(ours, Alternatives) and isinstance(theirs, Alternatives):
@@ -126,6 +138,6 @@ def same(actual: AttentionOutput, expected: AttentionOutput, dtype: torch.dtype 
 
 
 def possible(alternatives: Alternatives) -> tuple[Tensor, Tensor]:
-    """Contexts (B, T, J, C), 0 where they have no weight, and log-weights."""
+    """Return contexts (B, T, J, C), set to 0 where they have no weight, and log-weights."""
     some = alternatives.log_weights > -torch.inf
     return alternatives.contexts * some.unsqueeze(-1), alternatives.log_weights

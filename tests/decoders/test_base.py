@@ -1,4 +1,4 @@
-"""What a decoder carries and reports."""
+"""Tests of the state and the output of decoders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def test_penalties_are_summed_over_layers() -> None:
     assert set(decoded.weights) == {"cross.0", "cross.1"}
 
 
-def test_reorder_leaves_the_source_alone() -> None:
+def test_reorder_does_not_change_the_source() -> None:
+    """``select`` reorders the source memory too; both reorder all other tensors."""
     source, past = memory(3, 2, 1), memory(2, 2, 2)
     state = DecoderState((source,), (past, None), ({"a": noise(3, 2)}, {}), {"h": noise(3, 4)}, position=2)
     index = torch.tensor([2, 0, 0])

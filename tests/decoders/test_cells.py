@@ -1,4 +1,4 @@
-"""Stepping a recurrent stack is running it, and both are PyTorch's."""
+"""Tests of the recurrent stack: single steps equal a full run, and both equal PyTorch's."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ depths = pytest.mark.parametrize("layers", [1, 2])
 
 
 def stack(cell: str, layers: int, fed: int = F, dropout: float = 0.0) -> RecurrentStack:
+    """Build a recurrent stack with random parameters."""
     return randomise(RecurrentStack(cell, E, fed, D, layers, dropout).double()).eval()
 
 
 @kinds
 @depths
 @pytest.mark.parametrize("fed", [F, 0])
-def test_steps_are_the_whole(cell: str, layers: int, fed: int) -> None:
+def test_single_steps_equal_a_full_run(cell: str, layers: int, fed: int) -> None:
     ours = stack(cell, layers, fed)
     x, feed, start = noise(B, T, E), noise(B, T, fed, seed=1), noise(B, layers, ours.states, D, seed=2)
     tops, last, cells = ours(torch.cat((x, feed), -1), start)
@@ -40,7 +41,7 @@ def test_steps_are_the_whole(cell: str, layers: int, fed: int) -> None:
 
 @kinds
 @depths
-def test_is_pytorchs(cell: str, layers: int) -> None:
+def test_equals_pytorch(cell: str, layers: int) -> None:
     ours = stack(cell, layers)
     theirs = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](E + F, D, layers, batch_first=True).double()
     states = [layer.state_dict().items() for layer in ours.layers]

@@ -1,4 +1,4 @@
-"""A decoder that copies: one distribution, whole or token by token, in training, in search and afterwards."""
+"""Tests of decoders that copy: training, search and rescoring use the same distribution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OOV = (("▁Zork", "▁Quux"), ("▁Foo",), ())
 
 
 def copying() -> Batch:
-    """Three sources of 7, 5 and 2 tokens with 2, 1 and no out-of-vocabulary words; the first two targets say one."""
+    """Return sources of 7, 5 and 2 tokens with 2, 1 and 0 out-of-vocabulary words; two targets contain one."""
     data = batch()
     ids = torch.tensor([[4, V, 5, V + 1, V, 6, PAD], [7, V, 7, 8, PAD, PAD, PAD], [9, PAD, PAD, PAD, PAD, PAD, PAD]])
     assert data.target is not None
@@ -35,8 +35,8 @@ def copying() -> Batch:
 @pytest.mark.parametrize(
     "attention", mostly_slow([name for name in choices("attention") if name != "variational"], every=3)
 )
-def test_any_mechanism_with_weights(family: str, attention: str) -> None:
-    """p sums to one over the extended vocabulary, and is what log P, the gate and the alignment say."""
+def test_distribution_with_any_mechanism(family: str, attention: str) -> None:
+    """p sums to one over the extended vocabulary, and copies a word with (1 - g) times its alignment."""
     ours, data = model(f"model={family}", "decoder.copy=true", attention=attention), copying()
     decoded = ours(data, need_weights=True)
     p = ours.log_probs(data).exp()
@@ -45,17 +45,17 @@ def test_any_mechanism_with_weights(family: str, attention: str) -> None:
     assert not p[1, :, V + 1].any() and not p[2, :, V:].any()
     assert decoded.copying is not None and data.copies is not None
     alignment = ours.alignment(decoded.weights)
-    alignment = alignment / alignment.sum(-1, keepdim=True).clamp(min=1.0)  # mass may be free: Graves' window
+    alignment = alignment / alignment.sum(-1, keepdim=True).clamp(min=1.0)  # the mass of Graves' window is free
     weights, copyable = decoded.copying.weights, (data.copies.ids != PAD).unsqueeze(1)
     total = (alignment * copyable).sum(-1)
     share = torch.where(total > 0, weights.sum(-1) / total.clamp(min=1e-30), 0.0).unsqueeze(2)  # 1 - g
     close(weights, share * alignment * copyable)
-    for row, place in ((0, 3), (1, 1)):  # out-of-vocabulary words that stand once
+    for row, place in ((0, 3), (1, 1)):  # out-of-vocabulary words that occur once
         close(p[row, :, int(data.copies.ids[row, place])], weights[row, :, place])
 
 
 @families
-def test_token_by_token_is_all_at_once(family: str) -> None:
+def test_single_tokens_equal_a_full_run(family: str) -> None:
     ours, data = model(f"model={family}", "decoder.copy=true"), copying()
     state = ours.decoder.start(ours.encode(data))
     steps = []
@@ -67,7 +67,7 @@ def test_token_by_token_is_all_at_once(family: str) -> None:
 
 
 @families
-def test_own_words_are_read_as_unknown(family: str) -> None:
+def test_copied_words_are_read_as_unknown(family: str) -> None:
     ours, data = model(f"model={family}", "decoder.copy=true"), copying()
     assert data.target is not None
     unknown = replace(data, target=data.target.masked_fill(data.target >= V, 1))
@@ -77,7 +77,7 @@ def test_own_words_are_read_as_unknown(family: str) -> None:
 @families
 @pytest.mark.parametrize("attention", ["additive", "hard_marginal"])
 def test_loss(family: str, attention: str) -> None:
-    """In evaluation and in training it is -log p of what was said, and gradients reach the gate."""
+    """In evaluation and in training the loss is -log p of the target, and the gate gets a gradient."""
     ours, data = model(f"model={family}", "decoder.copy=true", attention=attention), copying()
     said = ours.log_probs(data).gather(2, data.target_out.unsqueeze(2)).squeeze(2)
     expected = -(said * data.target_mask).sum()
@@ -96,10 +96,10 @@ def test_loss(family: str, attention: str) -> None:
 
 @families
 @pytest.mark.parametrize("search", [Beam(beam_size=4, n_best=2), Greedy()], ids=["beam", "greedy"])
-def test_search_says_own_words_and_scores_as_forced(family: str, search: Beam | Greedy) -> None:
+def test_search_copies_words_and_scores_as_teacher_forcing(family: str, search: Beam | Greedy) -> None:
     ours, data = model(f"model={family}", "decoder.copy=true"), copying()
     assert ours.decoder.pointer is not None
-    with torch.no_grad():  # copying rather than generating, and not the end at once
+    with torch.no_grad():  # so that it copies instead of generating, and doesn't end at once
         ours.decoder.pointer.gate.bias.fill_(-6.0)
     found = search(ours, data)
     tokens = [token for hypotheses in found for one in hypotheses for token in one.tokens]
@@ -111,7 +111,8 @@ def test_search_says_own_words_and_scores_as_forced(family: str, search: Beam | 
 
 
 @families
-def test_how_surely_a_word_was_copied(family: str) -> None:
+def test_copy_probability_of_each_token(family: str) -> None:
+    """It is 1 for out-of-vocabulary words, and 0 for the end and for words that the source lacks."""
     ours, data = model(f"model={family}", "decoder.copy=true"), copying()
     found = [[V, 4], [V, 4], [4, 9]]
     chosen = [one[0] for one in Greedy()(ours, data)]
@@ -121,7 +122,7 @@ def test_how_surely_a_word_was_copied(family: str) -> None:
         assert forced.copied[2] == 0  # </s> is never copied
         assert ((forced.copied >= 0) & (forced.copied <= 1)).all()
         if row < 2:
-            assert forced.copied[0].item() == pytest.approx(1.0)  # an own word is
+            assert forced.copied[0].item() == pytest.approx(1.0)  # out of vocabulary
     assert passes[2].copied is not None and passes[2].copied[0] == 0  # 4 is not in the third source
 
 

@@ -1,4 +1,4 @@
-"""The recurrent decoder against its papers, written out a token at a time."""
+"""Tests of the recurrent decoder: it equals the formulas of its papers, computed one token at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.catalogue import WIDTH, batch, model, noise, randomise
 
 
 def attend(probe: Seq2Seq, query: Tensor, encoded: EncoderOutput) -> Tensor:
-    """c = sum_j softmax_j(q^T W h_j / sqrt(Q)) h_j."""
+    """Return c = sum_j softmax_j(q^T W h_j / sqrt(Q)) h_j."""
     values, mask = encoded.memory.values, encoded.memory.mask
     scores = torch.einsum("bq,qk,bsk->bs", query, probe.decoder.attention.score.weight[0], values)
     scores = scores * WIDTH**-0.5
@@ -24,7 +24,7 @@ def attend(probe: Seq2Seq, query: Tensor, encoded: EncoderOutput) -> Tensor:
 
 
 def torch_cell(probe: Seq2Seq, kind: type[nn.LSTMCell] | type[nn.GRUCell]) -> nn.LSTMCell | nn.GRUCell:
-    """The decoder's layer as PyTorch's cell."""
+    """Return the decoder's layer as PyTorch's cell."""
     weights = probe.decoder.rnn.layers[0].state_dict()
     made = kind(weights["weight_ih_l0"].shape[1], WIDTH).double()
     made.load_state_dict({name.removesuffix("_l0"): weight for name, weight in weights.items()})
@@ -51,7 +51,7 @@ def test_luong(feeding: bool) -> None:
 
 @pytest.mark.parametrize("feeding", [True, False])
 def test_intra_decoder_attention(feeding: bool) -> None:
-    """h~_t = tanh(W_c [c^e_t; c^d_t; h_t]), c^d_t = sum_{s < t} softmax(h_t^T W h_s / sqrt(Q)) h_s, 0 at first
+    """h~_t = tanh(W_c [c^e_t; c^d_t; h_t]), c^d_t = sum_{s < t} softmax(h_t^T W h_s / sqrt(Q)) h_s, c^d_1 = 0
     (Paulus 2017, section 2.2).
     """
     fed = f"decoder.input_feeding={feeding}".lower()
@@ -83,7 +83,7 @@ def test_intra_decoder_attention(feeding: bool) -> None:
 
 
 def test_bahdanau() -> None:
-    """c_t asks with s_{t-1}; s_t = GRU([E y; c_t]); t~ = U s_{t-1} + V E y + C c_t, maxout (2015, appendix A.2.2)."""
+    """c_t uses s_{t-1} as query; s_t = GRU([E y; c_t]); maxout of U s_{t-1} + V E y + C c_t (2015, appendix A.2.2)."""
     probe = model(
         "attention=general", "model.embedding_dim=5", "decoder.order=bahdanau", "decoder.cell=gru",
         "decoder.bridge=backward", "decoder.readout_dim=7",
@@ -103,7 +103,7 @@ def test_bahdanau() -> None:
 
 
 class Fake(Encoder):
-    """An encoder of a given shape."""
+    """Encoder with a given shape of its final states."""
 
     def __init__(self, dim: int, layers: int, directions: int) -> None:
         super().__init__()
@@ -115,6 +115,7 @@ class Fake(Encoder):
 
 @pytest.mark.parametrize("states", [1, 2])
 def test_bridge(states: int) -> None:
+    """Dense and backward: tanh(W h + b) of each layer; copy: the final state; zero: 0."""
     final = noise(3, 2, 6)
     dense, backward = (randomise(Bridge(kind, Fake(6, 2, 2), 4, 2, states).double()) for kind in ("dense", "backward"))
     for made, reads in ((dense(final), final), (backward(final), final[..., 3:])):
@@ -135,7 +136,7 @@ def test_bridge_counts_layers_from_the_top(encoder_layers: int, reads: list[int]
 
 
 @pytest.mark.parametrize("mix", ["encoder=transformer", "decoder=transformer", "encoder.bidirectional=false"])
-def test_families_mix(mix: str) -> None:
+def test_encoders_and_decoders_of_different_families_combine(mix: str) -> None:
     log_probs = model(mix).log_probs(batch())
     close(log_probs.exp().sum(-1), torch.ones_like(log_probs[..., 0]))
 
@@ -165,7 +166,7 @@ def test_refusals(overrides: list[str], reason: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["coverage", "monotonic", "adaptive"])
-def test_what_attention_carries_on_is_the_state_after_the_last_step(name: str) -> None:
+def test_attention_state_of_a_full_run_equals_that_of_single_steps(name: str) -> None:
     decoder, data = model("model=rnn", attention=name).decoder, batch()
     start = decoder.start(model("model=rnn", attention=name).encoder(data))
     _, whole = decoder(data.target_in, start)

@@ -1,4 +1,4 @@
-"""The Transformer decoder against PyTorch's, with copied weights."""
+"""Tests of the Transformer decoder: it equals PyTorch's decoder with copied weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.catalogue import batch, model
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_is_pytorchs(norm: str) -> None:
+def test_equals_pytorch(norm: str) -> None:
     probe, data = model("model=transformer", "model.layers=2", f"model.norm={norm}"), batch()
     tokens, memory = data.target_in, probe.encoder(data).memory
     expected = oracles.decoder(probe.decoder, norm)(
@@ -36,13 +36,13 @@ def test_weights_of_every_slot() -> None:
 
 
 def test_context_of_another_width_is_adapted() -> None:
-    """A mechanism without projections answers in the memory's width."""
+    """The context of a mechanism without projections has the width of the memory."""
     probe = model("model=transformer", "encoder=rnn", "encoder.dim=6", "attention=additive")
     assert probe.decoder.layers[0].adapt.weight.shape == (8, 6)
     assert probe.log_probs(batch()).isfinite().all()
 
 
-def test_the_last_layer_is_told_that_it_is() -> None:
-    """A mechanism whose loss sums over alignments belongs to one layer: the last."""
+def test_only_the_last_layer_is_built_as_last() -> None:
+    """A mechanism whose loss sums over alignments needs this: only the last layer can have that loss."""
     probe = model("model=transformer", "model.layers=3", attention="hard_marginal")
     assert [layer.attention.source.last for layer in probe.decoder.layers] == [False, False, True]

@@ -1,4 +1,4 @@
-"""Networks trained elsewhere: from a folder, frozen or trained on, kept on disk; what lacks is told in a line."""
+"""Tests of pretrained networks: read from a folder, frozen or trained, with features cached on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.encoders.test_image import shown
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small ResNet with random weights, as ``save_pretrained`` leaves it."""
+    """Save a small ResNet with random weights by ``save_pretrained`` and return its folder."""
     transformers = pytest.importorskip("transformers")
     path = tmp_path_factory.mktemp("resnet")
     torch.manual_seed(3)
@@ -31,7 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_folder_gives_its_network_its_pixels_and_its_stride(folder: Path) -> None:
+def test_network_pixels_and_stride_come_from_the_folder(folder: Path) -> None:
+    """The values equal the projected feature map of the network that transformers loads."""
     import transformers
 
     ours = BackboneEncoder(None, dim=12, name=str(folder)).eval()
@@ -47,7 +48,8 @@ def test_a_folder_gives_its_network_its_pixels_and_its_stride(folder: Path) -> N
         BackboneEncoder(None, dim=12, name=str(folder))
 
 
-def test_frozen_or_trained_from_some_time_on(folder: Path) -> None:
+def test_the_network_learns_only_after_train_from(folder: Path) -> None:
+    """A float is a share of training, an integer a number of updates; without ``train_from`` it stays frozen."""
     data = shown((64, 64), (64, 40), side=64)
     for train_from, progress, updates, learns in (
         (None, 1.0, 9, False),
@@ -65,7 +67,8 @@ def test_frozen_or_trained_from_some_time_on(folder: Path) -> None:
         assert ours.network.training is learns
 
 
-def test_what_is_kept_is_what_is_computed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_features_equal_computed_ones(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of the same image are read from the cache; other pixels or another size are computed."""
     files = []
     for name in "ab":
         files.append(str(tmp_path / f"{name}.png"))
@@ -76,19 +79,20 @@ def test_what_is_kept_is_what_is_computed(folder: Path, tmp_path: Path, monkeypa
     computed = replace(data, images=replace(data.images))
     first = ours(data).memory.values
     assert len(list((tmp_path / "kept").iterdir())) == 2
-    monkeypatch.setattr(ours, "features", None)  # nothing is computed any more
+    monkeypatch.setattr(ours, "features", None)  # any computation fails
     assert ours(data).memory.values.equal(first)
     plain = BackboneEncoder(None, dim=12, name=str(folder)).eval()
     plain.project.load_state_dict(ours.project.state_dict())
     torch.testing.assert_close(first, plain(computed).memory.values, rtol=1e-2, atol=1e-2)  # half precision
     smaller = data.images.sizes.clone()
-    smaller[0, 1] = 60  # the same pixels, of which the last rows are padding
+    smaller[0, 1] = 60  # the same pixels, but the last rows count as padding
     for other in ({"pixels": 255 - data.images.pixels}, {"sizes": smaller}):
-        with pytest.raises(TypeError):  # it would have to be computed anew
+        with pytest.raises(TypeError):  # the features must be computed
             ours(replace(data, images=replace(data.images, **other)))
 
 
-def test_damage_to_what_is_kept_is_noticed_and_mended(folder: Path, tmp_path: Path) -> None:
+def test_damaged_cache_files_are_computed_again(folder: Path, tmp_path: Path) -> None:
+    """After random damage to a file, the encoder gives the same values, and every file is whole again."""
     data = shown((64, 64), (64, 40), (32, 64), side=64)
     data = replace(data, images=replace(data.images, files=("a", "b", "c")))
     ours = BackboneEncoder(None, dim=12, name=str(folder), cache=str(tmp_path / "kept")).eval()
@@ -98,13 +102,14 @@ def test_damage_to_what_is_kept_is_noticed_and_mended(folder: Path, tmp_path: Pa
     for _ in range(60):
         file = random.choice(files)
         damage(file, [other for other in files if other != file], random)
-        sealed._verified.clear()  # as another process
-        mended = ours(data).memory.values  # of a batch of other size: the last bit may differ
+        sealed._verified.clear()  # as in another process
+        mended = ours(data).memory.values  # computed in a batch of another size: the last bit may differ
         torch.testing.assert_close(mended, first, rtol=1e-2, atol=1e-3)
         assert all(sealed.content(other) is not None for other in files)
 
 
-def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_backbone_fills_the_cache(folder: Path, tmp_path: Path) -> None:
+    """A cache with images that change in each epoch is refused."""
     lines = [
         *("data=toy_captioning", "encoder=backbone", f"encoder.name={folder}", "logger=csv", "data.reader.train=12"),
         *("data.reader.valid=3", "data.reader.test=3", "model.dim=16", "model.embedding_dim=8", "trainer.max_steps=2"),
@@ -119,14 +124,14 @@ def test_a_run_with_one(folder: Path, tmp_path: Path) -> None:
         train.check(changing)
 
 
-def test_maps_with_channels_last_are_turned() -> None:
-    """As timm's Swin networks give them."""
+def test_maps_with_channels_last_are_transposed() -> None:
+    """Swin networks of timm give such maps."""
     grid = torch.randn(2, 5, 3, 4)  # N, F, rows, columns
     for given in (grid, grid.permute(0, 2, 3, 1)):
         assert _last_map(5, lambda x, given=given: [x, given], torch.zeros(1)).equal(grid)
 
 
-def test_what_is_missing_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_libraries_and_wrong_options_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for library in ("transformers", "timm"):
         monkeypatch.setitem(sys.modules, library, None)
         with pytest.raises(UserError, match=rf"library={library}: .*pip install {library}"):
@@ -139,7 +144,7 @@ def test_what_is_missing_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_
         BackboneEncoder(None, dim=12, name="x", train_from=0.0, cache="x")
 
 
-def test_a_folder_without_one_is_told_in_a_line(tmp_path: Path) -> None:
+def test_missing_backbone_is_reported_in_one_line(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     with pytest.raises(UserError, match=r"^name=.* can't be loaded as a backbone of transformers"):
         BackboneEncoder(None, dim=12, name=str(tmp_path))

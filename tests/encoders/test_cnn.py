@@ -1,4 +1,4 @@
-"""The residual network by its formulas."""
+"""Tests of the residual network: it equals its formulas."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.catalogue import noise
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "stride"), [(3, 3, 1), (3, 5, 1), (3, 5, 2)])
-def test_a_residual_block_by_its_formula(inputs: int, outputs: int, stride: int) -> None:
-    """x + f(x) where sizes stay; else the shortcut reads what the convolutions read (He 2016, figure 1b)."""
+def test_residual_block_equals_its_formula(inputs: int, outputs: int, stride: int) -> None:
+    """x + f(x) if the sizes stay; else shortcut and convolutions read the same activation (He 2016, figure 1b)."""
     block = ResidualBlock(inputs, outputs, stride, lambda width: nn.GroupNorm(1, width)).double().eval()
     x = noise(2, inputs, 8, 8)
     activated = torch.relu(block.norms[0](x))

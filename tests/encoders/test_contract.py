@@ -1,4 +1,4 @@
-"""What every encoder of text in ``conf/encoder`` keeps; images have ``test_image.py``."""
+"""Tests of the contract of encoders, for every encoder of text in ``conf/encoder`` (images: ``test_image.py``)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ every_encoder = pytest.mark.parametrize("name", [name for name, kind in CLASSES.
 
 
 def build(name: str) -> Encoder:
+    """Build the encoder of one file."""
     return model(f"encoder={name}").encoder
 
 
 def sources(*lengths: int) -> Batch:
-    """Sources of sentences of three words."""
+    """Return a batch whose sources consist of sentences of three words."""
     data = batch(lengths, (2,) * len(lengths))
     sentence = torch.arange(data.tokens.shape[1]).div(3, rounding_mode="floor")
     return replace(data, segments=sentence.expand_as(data.tokens).masked_fill(~data.source_mask, -1))
 
 
 @every_encoder
-def test_sizes_are_those_announced(name: str) -> None:
+def test_shapes_are_as_announced(name: str) -> None:
     ours, data = build(name), sources(*LENGTHS)
     encoded = ours(data)
     assert encoded.memory.values.shape == (4, 7, ours.source.width)
@@ -42,6 +43,7 @@ def test_sizes_are_those_announced(name: str) -> None:
 
 @every_encoder
 def test_padding_and_neighbours(name: str) -> None:
+    """A source alone and without padding gets the states that it gets in the batch."""
     ours, data = build(name), sources(*LENGTHS)
     together = ours(data)
     assert not together.memory.values[~data.source_mask].any()
@@ -55,7 +57,7 @@ def test_padding_and_neighbours(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, kind in CLASSES.items() if issubclass(kind, SequenceEncoder)])
-def test_what_stands_in_the_padding_is_not_read(name: str) -> None:
+def test_vectors_in_the_padding_are_not_read(name: str) -> None:
     ours, data = build(name), sources(*LENGTHS)
     assert isinstance(ours, SequenceEncoder)
     x = ours.embedding(data.tokens)
@@ -84,7 +86,7 @@ def test_every_parameter_learns(name: str) -> None:
 
 
 @every_encoder
-def test_nothing_lives_on_the_encoder(name: str) -> None:
+def test_calls_store_nothing_on_the_encoder(name: str) -> None:
     probe = model(f"encoder={name}")
     held, first = holdings(probe), probe.encoder(sources(*LENGTHS)).memory.values
     probe.encoder(sources(3, 9))

@@ -1,4 +1,4 @@
-"""Encoders of images: where cells stand, what they see, and that neighbours and padding do not matter."""
+"""Tests of encoders of images: the positions and contents of cells, and that neighbours and padding change nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STRIDE = 8
 
 
 def shown(*sizes: tuple[int, int], frames: int = 1, side: int = 32, rows: list[int] | None = None) -> Batch:
-    """Random images of these sizes, padded to a square; a caption each unless ``rows`` says."""
+    """Return random images padded to a square; ``rows`` is the image of each caption (default: one caption each)."""
     pixels = torch.zeros(len(sizes), frames, 3, side, side, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(1)
     for place, (height, width) in enumerate(sizes):
@@ -37,11 +37,13 @@ def shown(*sizes: tuple[int, int], frames: int = 1, side: int = 32, rows: list[i
 
 
 def encoder(name: str, *overrides: str) -> Any:
+    """Return a small encoder in evaluation mode."""
     return copy.deepcopy(built(name, *overrides))
 
 
 @cache
 def built(name: str, *overrides: str) -> Any:
+    """Build a small encoder once; copy it before changing it."""
     model = "transformer" if name == "patches" else "rnn"
     sizes = ["model.dim=16", "model.dropout=0", f"model={model}", "data=toy_captioning"]
     more = ["encoder.patch=8", "model.ff_dim=16", "model.layers=2"] if name == "patches" else []
@@ -52,11 +54,11 @@ def built(name: str, *overrides: str) -> Any:
     return build_node(config.encoder, 0).double().eval()
 
 
-grids = pytest.mark.parametrize("name", ["cnn", "cnn8", "patches"])  # norms of the batch and of each place
+grids = pytest.mark.parametrize("name", ["cnn", "cnn8", "patches"])  # batch norm and layer norm
 
 
 @grids
-def test_cells_stand_row_by_row_and_padding_comes_last(name: str) -> None:
+def test_cells_are_ordered_by_row_and_followed_by_padding(name: str) -> None:
     memory = encoder(name)(shown(*SIZES)).memory
     assert memory.extent.tolist() == [[4, 4], [4, 3], [2, 4]]
     assert memory.mask.sum(1).tolist() == [16, 12, 8]
@@ -66,7 +68,8 @@ def test_cells_stand_row_by_row_and_padding_comes_last(name: str) -> None:
 
 
 @grids
-def test_neighbours_and_their_order_do_not_matter(name: str) -> None:
+def test_neighbours_do_not_matter(name: str) -> None:
+    """An image alone gets the states that it gets in the batch."""
     ours, data = encoder(name), shown(*SIZES)
     together = ours(data)
     for place, size in enumerate(SIZES):
@@ -80,7 +83,7 @@ def test_neighbours_and_their_order_do_not_matter(name: str) -> None:
 
 
 @grids
-def test_what_lies_in_the_padding_is_not_seen(name: str) -> None:
+def test_pixels_in_the_padding_are_not_read(name: str) -> None:
     ours, data = encoder(name), shown(*SIZES)
     pixels = data.images.pixels.clone()
     pixels[1, ..., 20:], pixels[2, :, :, 9:] = 255, 255
@@ -89,7 +92,7 @@ def test_what_lies_in_the_padding_is_not_seen(name: str) -> None:
 
 
 @grids
-def test_captions_of_one_image_share_it(name: str) -> None:
+def test_captions_of_one_image_get_the_same_states(name: str) -> None:
     ours = encoder(name)
     once, shared = ours(shown(*SIZES)), ours(shown(*SIZES, rows=[2, 0, 0, 2, 1]))
     for row, image in enumerate([2, 0, 0, 2, 1]):
@@ -97,8 +100,8 @@ def test_captions_of_one_image_share_it(name: str) -> None:
         close(shared.hidden[row], once.hidden[image])
 
 
-def test_images_that_are_whole_are_not_masked_for_nothing() -> None:
-    """The same cells whether it is known that nothing is padded or not."""
+def test_images_without_padding_need_no_mask() -> None:
+    """The cells without a mask equal those with a mask in which every pixel is real."""
     ours, data = encoder("cnn"), shown((32, 32), (32, 32))
     x, sizes = ours.normalised(data.images), data.images.sizes[:, 1:]
     assert Padding.of(sizes, 32, 32).real is None and Padding.of(sizes - 1, 32, 32).real is not None
@@ -109,15 +112,16 @@ def test_images_that_are_whole_are_not_masked_for_nothing() -> None:
         close(ours.encode(x, sizes)[0], plain)
 
 
-def test_a_filler_is_learnt_from_by_a_batch_norm() -> None:
+def test_batch_norm_gives_finite_values_for_a_filler() -> None:
+    """A batch norm in training accepts a filler batch of one image. An unknown norm is refused."""
     ours = encoder("cnn").train()
     assert ours(filler(has_images=True)).memory.values.isfinite().all()
     with pytest.raises(UserError, match="norm=group is unknown; choose one of batch, layer"):
         CNNEncoder(None, dim=8, norm="group")
 
 
-def test_a_cell_of_the_network_sees_its_surroundings() -> None:
-    """At stride 8 of one block a stage: what changes at one corner does not reach the other."""
+def test_a_cell_reads_only_pixels_near_it() -> None:
+    """With stride 8 and one block in each stage, a change in one corner doesn't reach the far half of the image."""
     ours, data = encoder("cnn8", "encoder.blocks=1"), shown((64, 64), side=64)
     pixels = data.images.pixels.clone()
     pixels[0, :, :, :4, :4] = 255 - pixels[0, :, :, :4, :4]
@@ -128,7 +132,7 @@ def test_a_cell_of_the_network_sees_its_surroundings() -> None:
 
 @pytest.mark.parametrize("channels", [[8, 8], [8, 8, 8], [8, 8, 8, 8]])
 def test_a_cell_is_in_the_middle_of_its_pixels(channels: list[int]) -> None:
-    """The centre of mass of what a cell is sensitive to, the mean over random weights, is the centre of its square."""
+    """The centre of mass of a cell's squared gradient, averaged over random weights, is the centre of its square."""
     stride, side, centres = 2 ** len(channels), 16 * 2 ** len(channels), []
     for seed in range(12):
         torch.manual_seed(seed)
@@ -142,14 +146,15 @@ def test_a_cell_is_in_the_middle_of_its_pixels(channels: list[int]) -> None:
     assert abs(sum(centres) / len(centres) - 8.5 * stride) < 0.12 * stride
 
 
-def test_places_of_patches_can_be_told_apart() -> None:
+def test_patches_at_different_places_get_different_values() -> None:
+    """All patches of a uniform image differ."""
     ours, data = encoder("patches"), shown((32, 32))
     flat = replace(data, images=replace(data.images, pixels=torch.full_like(data.images.pixels, 128)))
     values = ours(flat).memory.values[0]
     assert torch.cdist(values, values).fill_diagonal_(1.0).min() > 1e-3
 
 
-def test_self_attention_of_patches_is_shown() -> None:
+def test_self_attention_weights_of_patches_are_returned() -> None:
     found = encoder("patches")(shown(*SIZES, rows=[1, 1, 0]), need_weights=True)
     assert set(found.weights) == {"encoder_self.0", "encoder_self.1"}
     weights = found.weights["encoder_self.0"]
@@ -157,7 +162,8 @@ def test_self_attention_of_patches_is_shown() -> None:
     assert weights[0].equal(weights[1]) and not weights[0, :, :, 12:].any()
 
 
-def test_frames_follow_each_other() -> None:
+def test_frames_are_positions_in_time() -> None:
+    """A frame of a video gets the value that it gets as a single frame."""
     ours = encoder("video")
     data = shown(*SIZES, frames=3)
     sizes = data.images.sizes.clone()
@@ -185,7 +191,7 @@ def test_all_parameters_learn() -> None:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in ours.parameters())
 
 
-def test_text_and_images_are_told_apart_in_one_line() -> None:
+def test_the_wrong_kind_of_data_is_reported_in_one_line() -> None:
     text = Batch(torch.tensor([[5, 3]]), torch.tensor([0]))
     with pytest.raises(UserError, match="data are text; choose an encoder of text"):
         encoder("cnn8")(text)

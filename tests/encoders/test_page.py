@@ -1,4 +1,4 @@
-"""``docs/how-to/add_an_encoder.md``: its class, YAML and test belong together, and the model that they make learns."""
+"""Tests of ``docs/how-to/add_an_encoder.md``: its class, YAML and test fit together, and the model learns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = "seq2seq.encoders.convolution"
 
 @pytest.fixture
 def encoder_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module that the reader of the page writes."""
+    """Create the module that the reader of the page writes."""
     module = ModuleType(NAME)
     monkeypatch.setitem(sys.modules, NAME, module)
     monkeypatch.setattr(seq2seq.encoders, "convolution", module, raising=False)
@@ -32,7 +32,7 @@ def encoder_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_its_test_passes(encoder_module: ModuleType) -> None:
+def test_the_tests_of_the_page_pass(encoder_module: ModuleType) -> None:
     tests = ModuleType("test_convolution")
     exec(compile(TESTS, "docs/how-to/add_an_encoder.md", "exec"), vars(tests))
     for kernel in (1, 3, 5):
@@ -42,7 +42,7 @@ def test_its_test_passes(encoder_module: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("decoder", ["rnn", "transformer"])
-def test_its_yaml_builds_a_model_that_learns(encoder_module: ModuleType, decoder: str) -> None:
+def test_the_yaml_of_the_page_builds_a_model_that_learns(encoder_module: ModuleType, decoder: str) -> None:
     composed = config(f"model={decoder}").copy()
     composed.encoder = OmegaConf.create(YAML)
     options = composed.encoder.keys() - {"_target_", "_partial_"}

@@ -1,4 +1,4 @@
-"""The recurrent encoder against PyTorch's own, packed."""
+"""Tests of the recurrent encoder: it equals PyTorch's LSTM and GRU on packed sequences."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ E, D = 5, 6
 
 
 def encoder(**options: object) -> RNNEncoder:
+    """Build a recurrent encoder with random parameters."""
     return randomise(RNNEncoder(SOURCE_VOCABULARY, dim=D, embedding_dim=E, **options).double()).eval()
 
 
 def oracle(ours: RNNEncoder, cell: str) -> nn.LSTM | nn.GRU:
-    """One module of all layers and directions, with our weights."""
+    """Return PyTorch's module of all layers and directions with a copy of our weights."""
     layers, directions = len(ours.layers), ours.directions
     kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
     theirs = kind(E, D // directions, layers, bidirectional=directions == 2, batch_first=True).double()
@@ -39,7 +40,7 @@ def oracle(ours: RNNEncoder, cell: str) -> nn.LSTM | nn.GRU:
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_is_pytorchs_packed(cell: str, bidirectional: bool, layers: int) -> None:
+def test_equals_pytorch_on_packed_sequences(cell: str, bidirectional: bool, layers: int) -> None:
     ours, data = encoder(cell=cell, bidirectional=bidirectional, layers=layers), batch()
     lengths = data.source_mask.sum(1)
     packed = pack_padded_sequence(ours.embedding(data.source), lengths, batch_first=True, enforce_sorted=False)
@@ -56,7 +57,7 @@ def test_is_pytorchs_packed(cell: str, bidirectional: bool, layers: int) -> None
 
 
 def test_self_attention() -> None:
-    """h_j + c_j, c_j = sum_i softmax(h_j^T W h_i / sqrt(Q)) h_i over the real ones."""
+    """h_j + c_j, c_j = sum_i softmax(h_j^T W h_i / sqrt(Q)) h_i over the real positions i."""
     data, general = batch(), build_node(config("self_attention=general").self_attention)
     ours, plain = encoder(self_attention=general), encoder()
     plain.load_state_dict({name: x for name, x in ours.state_dict().items() if "self_attention" not in name})
@@ -68,11 +69,11 @@ def test_self_attention() -> None:
     close(found.memory.values, expected)
     close(ours(data).memory.values, expected)
     close(found.hidden, states.hidden)
-    (told,) = found.weights.values()
-    close(told[:, 0][mask], weights[mask])
+    (returned,) = found.weights.values()
+    close(returned[:, 0][mask], weights[mask])
 
 
-def test_empty_source() -> None:
+def test_empty_source_gets_zeros() -> None:
     encoded = encoder(layers=2)(batch(sources=(4, 0, 2)))
     assert not encoded.memory.values[1].any()
     assert not encoded.hidden[1].any()
@@ -103,7 +104,7 @@ def test_refusals() -> None:
 
 
 def test_scaled_embeddings() -> None:
-    """sqrt(E) times the table, in the forward pass: the parameters are the same."""
+    """The forward pass multiplies the embedding by sqrt(E); the parameters are unchanged."""
     plain, scaled = encoder(), encoder(scale_embedding=True)
     with torch.no_grad():
         plain.embedding.table.weight.mul_(E**0.5)
@@ -113,8 +114,8 @@ def test_scaled_embeddings() -> None:
     close(plain.embedding.table.weight, scaled.embedding.table.weight)
 
 
-def test_a_recipe_s_first_states_are_not_near_0() -> None:
-    """As those of embeddings of deviation 1/sqrt(E) are, from which attention begins late."""
+def test_initial_states_of_the_default_recipe_are_not_near_0() -> None:
+    """Without scaling, embeddings have deviation 1/sqrt(E), the states are near 0, and attention learns late."""
     torch.manual_seed(0)
     composed = config("model.dim=128", "model.embedding_dim=64")
     ours = build_node(composed.encoder)(SOURCE_VOCABULARY)

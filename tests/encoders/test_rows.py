@@ -1,4 +1,4 @@
-"""Long sequences as rows: places come back where they were, and rows are encoded as if each were alone."""
+"""Tests of long sequences in rows: positions return to their places, and each row is encoded alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ SEGMENTS = torch.tensor(
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(5, 0), (5, 2), (4, 3), (12, 1), (20, 3)])
-def test_windows_share_places_and_each_has_one_that_speaks_for_it(size: int, overlap: int) -> None:
+def test_windows_overlap_and_each_position_is_read_from_one(size: int, overlap: int) -> None:
+    """A position is read from the window in which it is furthest from an end."""
     rows = RowLayout.windows(MASK, size, overlap)
     x = noise(4, 13, 2)
     close(rows.join(rows.split(x)), x * MASK.unsqueeze(-1))
@@ -37,7 +38,7 @@ def test_windows_share_places_and_each_has_one_that_speaks_for_it(size: int, ove
         assert rows.index[0, row, place] == i
         edge = min(place, size - 1 - place)
         others = [min(i - s, size - 1 - (i - s)) for s in starts if 0 <= i - s < size]
-        assert edge >= max(others) - 1 or row in (0, len(starts) - 1)  # of even overlaps two are equally far
+        assert edge >= max(others) - 1 or row in (0, len(starts) - 1)  # exact up to one position
 
 
 def test_sentences_are_rows() -> None:
@@ -53,6 +54,7 @@ def test_sentences_are_rows() -> None:
 
 
 def batch(lengths: list[list[int]] = LENGTHS) -> Batch:
+    """Return a batch of random sources with the segments ``SEGMENTS``."""
     generator = torch.Generator().manual_seed(0)
     source = torch.randint(4, 11, SEGMENTS.shape, generator=generator).masked_fill(SEGMENTS < 0, 0)
     return Batch(source, torch.arange(len(source)), segments=SEGMENTS)
@@ -60,7 +62,7 @@ def batch(lengths: list[list[int]] = LENGTHS) -> Batch:
 
 @pytest.mark.parametrize("name", ["rnn", "transformer"])
 def test_chunks_are_encoded_alone(name: str) -> None:
-    """A window of 6, without overlap: its states are those of a source that is no longer."""
+    """With windows of 6 without overlap, the states of a window are those of a source that ends there."""
     ours = model(f"model={name}", "encoder.chunk=6").encoder
     assert isinstance(ours, SequenceEncoder)
     data, x = batch(), ours.embedding(batch().source)
@@ -80,6 +82,7 @@ def test_chunks_are_encoded_alone(name: str) -> None:
 @pytest.mark.parametrize("name", ["rnn", "transformer"])
 @pytest.mark.parametrize("scope", ["document", "sentence"])
 def test_documents(name: str, scope: str) -> None:
+    """Words are encoded by document or sentence; sentences are encoded from the means of their words."""
     ours = model(f"model={name}", f"encoder=document_{name}", f"encoder.scope={scope}", "data.documents=true").encoder
     assert isinstance(ours, DocumentEncoder)
     data = batch()

@@ -1,4 +1,4 @@
-"""The Transformer encoder against PyTorch's, with copied weights."""
+"""Tests of the Transformer encoder: it equals PyTorch's encoder with copied weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.catalogue import batch, model
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_is_pytorchs(norm: str, activation: str) -> None:
+def test_equals_pytorch(norm: str, activation: str) -> None:
     overrides = ["model=transformer", "model.layers=2", f"model.norm={norm}", f"model.activation={activation}"]
     ours, data = model(*overrides).encoder, batch()
     theirs = oracles.encoder(ours, norm, activation)
@@ -19,7 +19,7 @@ def test_is_pytorchs(norm: str, activation: str) -> None:
     close(ours(data).memory.values, outputs * data.source_mask.unsqueeze(-1))
 
 
-def test_summary_is_the_mean_of_what_is_real() -> None:
+def test_summary_is_the_mean_of_the_real_positions() -> None:
     encoded = model("model=transformer").encoder(batch(sources=(5, 0, 2)))
     assert not encoded.hidden[1].any()
     close(encoded.hidden[2, 0], encoded.memory.values[2, :2].mean(0))

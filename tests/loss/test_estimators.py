@@ -1,4 +1,4 @@
-"""Estimators of the gradient of hard attention, against the enumeration of all that can be drawn."""
+"""Tests of the gradient estimators of hard attention: their means equal an enumeration of all draws."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LENGTH, PLACES, SMOOTHING = 2, 3, 0.1
 
 
 def cases(*credits: Credit) -> list[Any]:
-    """Each with each baseline. Two draws have 81 pairs, which one of ``credits`` shows: the others' are slow."""
+    """Return each credit with each baseline; two draws have 81 pairs, which are slow except for the last credit."""
     return [
         pytest.param(
             credit,
@@ -49,7 +49,7 @@ Paths = tuple[tuple[int, ...], ...]
 
 
 def hard(credit: Credit, baseline: Baseline, *overrides: str) -> tuple[Seq2Seq, Batch]:
-    """A model that always draws, with input feeding, and a sentence of three source and two target words."""
+    """Build a model that always draws, with input feeding, and a sentence of three source and two target words."""
     probe = model(*overrides, attention="hard").train()
     probe.decoder.attention.selection.soft.fill_(0.0)
     probe.decoder.attention.selection.estimator = Estimator(credit, baseline, 2 if baseline == "leave_one_out" else 1)
@@ -57,15 +57,17 @@ def hard(credit: Credit, baseline: Baseline, *overrides: str) -> tuple[Seq2Seq, 
 
 
 def criterion() -> Criterion:
+    """Build the loss with REINFORCE at weight 1 and a moving baseline of 3."""
     judge = Criterion(SMOOTHING, {"reinforce": 1.0, "negative_entropy": 0.0}).double()
     judge.baseline.fill_(3.0)
     return judge
 
 
 def draw(patch: pytest.MonkeyPatch, paths: Paths) -> None:
-    """From here on query t of draw k reads position ``paths[k][t]``."""
+    """Make query t of draw k read position ``paths[k][t]``, until the patch ends."""
 
     def uniform(seed: Tensor, position: Tensor, heads: int, places: Tensor) -> Tensor:
+        """Return a number near 1 at the chosen positions and near 0 elsewhere."""
         path = torch.tensor([paths[draw] for draw in seed.tolist()])
         chosen = path.gather(1, position)[:, None, :, None] == places[:, None, None, :, 0]
         return torch.where(chosen, 1 - 1e-15, 1e-15).double().expand(-1, heads, -1, -1)
@@ -75,7 +77,7 @@ def draw(patch: pytest.MonkeyPatch, paths: Paths) -> None:
 
 
 def every_draw(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch) -> Iterator[Passes]:
-    """The passes of each combination of draws."""
+    """Yield the passes of each combination of draws."""
     count = estimator_of(probe).draws
     for paths in product(product(range(PLACES), repeat=LENGTH), repeat=count):
         draw(patch, paths)
@@ -83,13 +85,13 @@ def every_draw(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch) -> Iterat
 
 
 def costs(decoded: Decoded, data: Batch) -> Tensor:
-    """The smoothed cost of each token (T,), by PyTorch."""
+    """Return the smoothed cost of each token (T,), computed by PyTorch."""
     logits = decoded.output(decoded.features[0])
     return F.cross_entropy(logits, data.target_out[0], label_smoothing=SMOOTHING, reduction="none")
 
 
 def expected_surrogate(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch) -> list[Tensor]:
-    """The mean over all draws of the gradient that training takes."""
+    """Return the mean over all draws of the gradient that training uses."""
     parameters, judge, total = list(probe.parameters()), criterion(), 0.0
     means = [torch.zeros_like(parameter) for parameter in parameters]
     for passes in every_draw(probe, data, patch):
@@ -104,7 +106,7 @@ def expected_surrogate(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch) -
 
 
 def gradient_of(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch, credit: str) -> list[Tensor]:
-    """The gradient of sum_z p(z) C(z), through all of p(z) or only through what ``credit`` lets through."""
+    """Return the gradient of sum_z p(z) C(z), through all of p(z) or only through the terms that ``credit`` keeps."""
     total = torch.zeros((), dtype=torch.float64)
     probe.decoder.attention.selection.estimator = Estimator("sentence", "none")
     for passes in every_draw(probe, data, patch):
@@ -113,7 +115,7 @@ def gradient_of(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch, credit: 
         p = log_p.sum().exp()
         if credit == "all":
             total = total + p * cost.sum()
-        elif credit == "token":  # the draws before a token count as if they were not learnt
+        elif credit == "token":  # the other draws are constants
             others = (log_p.sum() - log_p).exp().detach()
             total = total + (others * log_p.exp() * cost).sum()
         else:  # mean
@@ -122,12 +124,13 @@ def gradient_of(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch, credit: 
 
 
 def largest_difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    """Return the largest absolute difference of any element."""
     return max((a - b).abs().max().item() for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize(("credit", "baseline"), cases("sentence", "to_go"))
-def test_exact_estimators(credit: Credit, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their mean over all draws is the gradient of the expected loss, whatever the baseline."""
+def test_exact_estimators_are_unbiased(credit: Credit, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With any baseline, their mean over all draws equals the gradient of the expected loss."""
     probe, data = hard(credit, baseline)
     ours = expected_surrogate(probe, data, monkeypatch)
     assert largest_difference(ours, gradient_of(probe, data, monkeypatch, "all")) < 1e-10
@@ -135,8 +138,8 @@ def test_exact_estimators(credit: Credit, baseline: Baseline, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("credit", "baseline"), cases("token", "mean"))
-def test_the_bias_of_the_others(credit: Credit, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``token`` misses what a draw does to later tokens, ``mean`` divides by the length: nothing else is biased."""
+def test_the_bias_of_other_estimators(credit: Credit, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``token`` ignores the effect of a draw on later tokens; ``mean`` divides by the length. No other bias exists."""
     probe, data = hard(credit, baseline)
     ours = expected_surrogate(probe, data, monkeypatch)
     assert largest_difference(ours, gradient_of(probe, data, monkeypatch, credit)) < 1e-10
@@ -144,8 +147,8 @@ def test_the_bias_of_the_others(credit: Credit, baseline: Baseline, monkeypatch:
     assert Hard(credit=credit).gradient == "biased"
 
 
-def test_without_input_feeding_a_draw_changes_its_own_token_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There ``token`` is exact."""
+def test_token_credit_is_exact_without_input_feeding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without input feeding a draw changes only the cost of its token."""
     probe, data = hard("token", "soft", "decoder.input_feeding=false", "model=rnn")
     ours = expected_surrogate(probe, data, monkeypatch)
     assert largest_difference(ours, gradient_of(probe, data, monkeypatch, "all")) < 1e-10
@@ -162,8 +165,8 @@ def test_credit_by_hand() -> None:
         assert credited(cost, credit, mask).tolist() == expected
 
 
-def test_the_variance_of_the_advantage_is_logged_times_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a credit a token and a moving scalar, it is that of the tokens' costs."""
+def test_the_variance_of_the_advantage_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With token credit and a moving baseline, it equals the number of tokens times the variance of their costs."""
     probe, data = hard("token", "moving")
     draw(monkeypatch, ((0, 1),))
     passes = teacher_forced(probe, data)
@@ -172,7 +175,8 @@ def test_the_variance_of_the_advantage_is_logged_times_tokens(monkeypatch: pytes
     assert float(logged) == pytest.approx(len(found) * float(found.detach().var(correction=0)))
 
 
-def test_each_draw_is_compared_with_the_others() -> None:
+def test_the_baseline_of_each_draw() -> None:
+    """Leave-one-out is the mean of the other draws. A soft pass without a reference is its own baseline."""
     drawn = [torch.tensor([[x]]) for x in (1.0, 2.0, 6.0)]
     left_out = baselines(drawn, None, Estimator("sentence", "leave_one_out", 3))
     assert [float(baseline) for baseline in left_out] == [4.0, 3.5, 1.5]
@@ -184,12 +188,13 @@ def test_each_draw_is_compared_with_the_others() -> None:
 
 @pytest.mark.parametrize("family", ["rnn", "transformer"])
 def test_all_passes_have_the_same_dropout_masks(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where attention is certain, what is drawn, likeliest and expected are one, and so are the passes."""
+    """With one-hot attention, the drawn, likeliest and expected positions agree, so that all passes must be equal."""
     data, original = batch(), Hard.drawn
 
     def drawn(*args: Any) -> SelectedWeights:
+        """Draw, and report a log-probability that isn't 0."""
         selected = original(*args)
-        return replace(selected, log_prob=selected.log_prob - 1.0)  # 0 would look like a soft pass
+        return replace(selected, log_prob=selected.log_prob - 1.0)  # with 0 it would count as a soft pass
 
     monkeypatch.setattr(Hard, "drawn", drawn)
     for baseline in ("soft", "self_critical"):
@@ -224,8 +229,8 @@ def test_all_passes_have_the_same_dropout_masks(family: str, monkeypatch: pytest
     ],
     ids=str,
 )
-def test_passes(estimator: Estimator, soft: float, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as are needed, over one encoding; the random numbers that come after them do not tell how many."""
+def test_number_of_passes(estimator: Estimator, soft: float, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are only as many passes as needed, over one encoding; later random numbers don't depend on the number."""
     probe, data = hard("token", "none")
     selection = probe.decoder.attention.selection
     selection.soft.fill_(soft)
@@ -245,7 +250,7 @@ def test_passes(estimator: Estimator, soft: float, count: int, monkeypatch: pyte
     assert selection.reading == "sample" and selection.draw_index == 0
 
 
-def test_several_draws_count_by_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_is_the_mean_over_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     probe, data = hard("sentence", "leave_one_out")
     judge = Criterion(SMOOTHING, {"reinforce": 0.5, "negative_entropy": 0.25}).double()
     passes = teacher_forced(probe, data)
@@ -287,8 +292,8 @@ def test_refusals() -> None:
     assert estimator_of(model()) == Estimator()
 
 
-def test_xus_variant_and_old_configs_are_kept() -> None:
-    """Xu's released code: half of the passes soft, a sentence's mean cost less its moving mean, times 0.1."""
+def test_xus_variant_and_old_configs_keep_their_estimators() -> None:
+    """Xu: half of the passes are soft; the advantage is 0.1 times (mean cost of the sentence - its moving mean)."""
     (config,) = compose("train", [as_override("experiment=xu2015_hard")])
     xu = build_node(config.attention.selection)()
     assert xu.estimator == Estimator("mean", "moving", 1)
@@ -300,7 +305,7 @@ def test_xus_variant_and_old_configs_are_kept() -> None:
 
 
 def test_micro_batches_add_up() -> None:
-    """Several draws of each target, too: nothing is shared between the micro-batches of an update."""
+    """The gradients of micro-batches sum to that of the update, also with several draws of each target."""
     probe = model(attention="hard").train()
     selection = probe.decoder.attention.selection
     selection.soft.fill_(0.0)
@@ -319,7 +324,7 @@ def test_micro_batches_add_up() -> None:
 
 
 def trained(folder: Path) -> tuple[Seq2Seq, Batch]:
-    """An RNN after 100 updates with soft attention, and a batch of sentences of several lengths.
+    """Train an RNN for 100 updates with soft attention; return it with a batch of sentences of several lengths.
 
     There is no dropout. Embeddings are not scaled, so that attention is still flat and a draw costs about as much as a
     soft pass (1.81 and 1.73 nats a token).
@@ -353,20 +358,22 @@ def trained(folder: Path) -> tuple[Seq2Seq, Batch]:
 
 @pytest.mark.slow
 def test_signal_to_noise(tmp_path: Path) -> None:
-    """|mean| / sqrt(E |g - mean|^2) of the gradient of the score over 60 draws: the less a draw answers for that it did
-    not do, the better.
+    """|mean| / sqrt(E |g - mean|^2) of the gradient g of the score, over 60 draws.
+
+    The ratio is higher if a draw is credited only with costs that it can change.
     """
     probe, data = trained(tmp_path)
     selection, parameters = probe.decoder.attention.selection, list(probe.decoder.attention.score.parameters())
     judge = Criterion(SMOOTHING, {"reinforce": 1.0, "negative_entropy": 0.0})
 
     def ratio(credit: Credit, baseline: Baseline) -> float:
+        """Return the ratio of one estimator."""
         selection.estimator = Estimator(credit, baseline)
         seeding.seed(0)
         gradients: Any = []
         for _ in range(60):
             losses = judge(teacher_forced(probe, data), data)
-            if losses.costs is not None:  # the best that a moving mean can be
+            if losses.costs is not None:  # the best value of a moving mean
                 judge.baseline.copy_(losses.costs[0] / losses.costs[1])
             parts = torch.autograd.grad(losses.terms["reinforce"], parameters)
             gradients.append(torch.cat([part.flatten() for part in parts]))

@@ -1,4 +1,4 @@
-"""REINFORCE's advantage by hand: what a draw is credited, less what it is compared with, less a scalar."""
+"""Tests of REINFORCE's advantage by hand: credit - credit of the expected costs - scalar baseline."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LOG_PROB = torch.tensor([[0.5, 0.25, 2.0], [1.0, 3.0, 100.0]]).log()
 @pytest.mark.parametrize(
     ("credit", "expected", "advantages"),
     [
-        ("sentence", None, [5.75, 5.75, 5.75, 11.75, 11.75]),  # 6 and 12, less 1/4
+        ("sentence", None, [5.75, 5.75, 5.75, 11.75, 11.75]),  # 6 - 1/4 and 12 - 1/4
         ("to_go", None, [5.75, 4.75, 2.75, 11.75, 6.75]),
         ("token", None, [0.75, 1.75, 2.75, 4.75, 6.75]),
         ("mean", None, [1.75, 1.75, 1.75, 5.75, 5.75]),
-        ("sentence", EXPECTED, [3.25, 3.25, 3.25, 3.75, 3.75]),  # 6 - 2.5 and 12 - 8, less 1/4
+        ("sentence", EXPECTED, [3.25, 3.25, 3.25, 3.75, 3.75]),  # 6 - 2.5 - 1/4 and 12 - 8 - 1/4
         ("to_go", EXPECTED, [3.25, 2.75, 1.75, 3.75, 2.75]),
         ("token", EXPECTED, [0.25, 0.75, 1.75, 0.75, 2.75]),
     ],
