@@ -1,4 +1,4 @@
-"""Canaries: a test that fails here names what an upgrade of Hydra or OmegaConf has changed."""
+"""Canary tests of Hydra and OmegaConf: a failing test reports what an upgrade has changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seq2seq.compat.omegaconf import full_key
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Iterator[Path]:
-    """A config with one group that fills two keys."""
+    """Write a config with one group that fills two keys."""
     (tmp_path / "g").mkdir()
     for name in ("one", "two"):
         (tmp_path / "g" / f"{name}.yaml").write_text(f"name: {name}\n")
@@ -27,7 +27,7 @@ def conf(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-def test_flags_are_told_from_overrides() -> None:
+def test_flags_and_overrides_are_separated() -> None:
     words = ["--multirun", "--cfg", "job", "--resolve", "a=1", "b=2"]
     found, unknown = compat.flag_parser().parse_known_args([*words, "--no-such-flag"])
     assert (found.multirun, found.cfg, found.resolve, found.help) == (True, "job", True, False)
@@ -44,8 +44,8 @@ def test_a_mistake_in_a_flag_can_be_caught() -> None:
     assert caught.value.argument_name == "--cfg/-c", "Hydra changed its flag --cfg"
 
 
-def test_an_override_is_taken_apart() -> None:
-    changed = "Hydra changed what its parser says of an override"
+def test_an_override_is_parsed() -> None:
+    changed = "Hydra changed the parsed form of an override"
     plain = compat.parse_override("++a.b=[1,x]")
     assert (plain.key_or_group, plain.value(), plain.input_line) == ("a.b", [1, "x"], "++a.b=[1,x]"), changed
     assert not plain.is_sweep_override(), changed
@@ -69,7 +69,7 @@ TEXTS = ("plain", "it's", "a=b,[c]", "with \"both' of them", "back\\slash", "end
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_quoted_text_is_read_back_as_it_was(text: str) -> None:
+def test_a_quoted_text_is_read_back_unchanged(text: str) -> None:
     assert str(compat.parse_override(f"a={compat.quoted(text)}").value()) == text, "Hydra changed how it quotes"
 
 
@@ -87,15 +87,15 @@ def test_a_group_that_is_not_in_the_defaults_is_named(conf: Path, config: str, g
     with pytest.raises(ConfigCompositionException) as caught:
         hydra.compose(config, [f"{group}=one"])
     found = compat.not_overridable(str(caught.value))
-    assert found == (group, proposal), f"Hydra changed what it says of a group without a default: {caught.value}"
+    assert found == (group, proposal), f"Hydra changed its error for a group without a default: {caught.value}"
 
 
 def test_a_missing_file_of_a_group_is_another_error(conf: Path) -> None:
     with pytest.raises(MissingConfigException) as caught:
         hydra.compose("main", ["g=three"])
     assert compat.not_overridable(str(caught.value)) is None
-    assert caught.value.missing_cfg_file == "g/three", "Hydra changed what it says of a missing file"
-    assert caught.value.options == ["one", "two"], "Hydra changed what it says of the files there are"
+    assert caught.value.missing_cfg_file == "g/three", "Hydra changed its error for a missing file"
+    assert caught.value.options == ["one", "two"], "Hydra changed how its error lists the existing files"
 
 
 def test_a_node_knows_its_path() -> None:

@@ -1,4 +1,4 @@
-"""Canaries: a test that fails here names what an upgrade of Lightning has changed."""
+"""Canary tests of Lightning: a failing test reports what an upgrade has changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCHES = 5  # of an epoch
 
 
 class Rest:
-    """The batches after the first ``start``; as long as the whole, as those of ``seq2seq.training.datamodule`` are."""
+    """The batches after the first ``start``. The length is that of all, as in ``seq2seq.training.datamodule``."""
 
     def __init__(self, start: int) -> None:
         self.start = start
@@ -39,7 +39,7 @@ class Rest:
 
 
 class Tiny(L.LightningModule):
-    """One weight, five batches of one number; ``done`` are those of the first epoch that were trained on."""
+    """A module of one weight and five batches. In the first epoch, ``done`` batches are already trained."""
 
     def __init__(self, done: int = 0) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Tiny(L.LightningModule):
 
 
 class Events(Callback):
-    """Writes down what ``look`` sees at the end of each batch, and where validations ran."""
+    """Callback that records what ``look`` returns after each batch, and where validations run."""
 
     def __init__(self, look: Callable[[L.Trainer], Any], is_validation_due: bool = False) -> None:
         self.look, self.is_validation_due = look, is_validation_due
@@ -107,7 +107,7 @@ def seen(look: Callable[[L.Trainer], Any], tmp_path: Path, **options: Any) -> li
 
 
 def test_the_last_batch_of_an_update_is_known(tmp_path: Path) -> None:
-    epoch = [False, True, False, True, True]  # the last update is a short one
+    epoch = [False, True, False, True, True]  # the last update has one batch
     assert seen(compat.ends_update, tmp_path, accumulate_grad_batches=2) == epoch * 2, (
         "Lightning changed when an update ends under accumulate_grad_batches"
     )
@@ -117,7 +117,7 @@ def test_the_last_batch_of_an_update_is_known(tmp_path: Path) -> None:
 def test_the_last_batch_of_an_epoch_is_known(tmp_path: Path, limit: float, size: int) -> None:
     epoch = [False] * (size - 1) + [True]
     assert seen(compat.ends_epoch, tmp_path, limit_train_batches=limit) == epoch * 2, (
-        "Lightning changed what it takes for the last batch of an epoch"
+        "Lightning changed which batch is the last of an epoch"
     )
 
 
@@ -126,7 +126,7 @@ def test_batches_are_counted_in_an_epoch_and_in_all(tmp_path: Path) -> None:
     assert seen(compat.total_batches, tmp_path) == list(range(1, 11)), "Lightning changed its counter of all epochs"
 
 
-def test_validation_comes_after_the_batch_that_says_so_and_no_other(tmp_path: Path) -> None:
+def test_validation_runs_only_after_the_batches_that_ask_for_it(tmp_path: Path) -> None:
     def look(trainer: L.Trainer) -> int:
         number = compat.total_batches(trainer)
         compat.set_validation(trainer, is_due=number in (3, 5, 8))
@@ -136,7 +136,7 @@ def test_validation_comes_after_the_batch_that_says_so_and_no_other(tmp_path: Pa
     assert seen(look, tmp_path) == expected, "Lightning changed when it reads val_check_batch"
 
 
-def test_the_timer_is_found_whoever_made_it(tmp_path: Path) -> None:
+def test_a_timer_of_max_time_or_of_the_callbacks_is_found(tmp_path: Path) -> None:
     assert compat.time_limit(trainer_of(tmp_path)) is None
     assert isinstance(compat.time_limit(trainer_of(tmp_path, max_time="00:01:00:00")), Timer), (
         "Lightning changed how max_time ends training, or where a trainer keeps its callbacks"
@@ -153,12 +153,12 @@ def test_a_run_is_attached_to_a_trainer(tmp_path: Path) -> None:
     assert (kinds[0], kinds[-1], Timer in kinds) == (Callback, Checkpoint, True), (
         "Lightning changed where a trainer keeps its callbacks"
     )
-    assert trainer.strategy.checkpoint_io is files, "Lightning changed who writes checkpoints"
+    assert trainer.strategy.checkpoint_io is files, "Lightning changed which object writes checkpoints"
     assert trainer.default_root_dir == str(tmp_path / "run"), "Lightning changed where a trainer keeps its directory"
 
 
 class Steps(DummyLogger):
-    """A logger that remembers the steps it was told."""
+    """A logger that records the steps of its metrics."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class Steps(DummyLogger):
 
 
 def resumed(tmp_path: Path, done: int, *, validating: bool = False) -> tuple[list[Any], list[int | None]]:
-    """What a run does that goes on after ``done`` batches of its first epoch, and the steps that it logs."""
+    """Resume a run after ``done`` batches of its first epoch; return its events and the steps that it logs."""
     progress = {"epoch": 0, "batches": done, "total_batches": done, "updates": done, "ends_epoch": done == BATCHES}
 
     class Progress(Callback):
@@ -187,21 +187,21 @@ def resumed(tmp_path: Path, done: int, *, validating: bool = False) -> tuple[lis
     return events.events, logger.steps
 
 
-def test_a_run_goes_on_after_the_batches_that_a_checkpoint_counts(tmp_path: Path) -> None:
+def test_a_run_resumes_after_the_batches_that_a_checkpoint_counts(tmp_path: Path) -> None:
     events, steps = resumed(tmp_path, 3)
     rest = [(0, 4, 4), (0, 5, 5), *((1, n, 5 + n) for n in range(1, 6))]
     assert events == rest, "Lightning changed the counters in checkpoint['loops'], or how they are read"
     assert steps == [3, 4, 5, 6, 7, 8, 9], "Lightning changed _batches_that_stepped, the step of what is logged"
 
 
-def test_a_run_goes_on_with_the_next_epoch_after_the_last_batch_of_one(tmp_path: Path) -> None:
+def test_a_run_resumes_with_the_next_epoch_after_the_last_batch_of_one(tmp_path: Path) -> None:
     events, _ = resumed(tmp_path, BATCHES)
     assert events == [(1, n, 5 + n) for n in range(1, 6)], "Lightning changed how a checkpoint ends an epoch"
 
 
-def test_a_validation_that_was_broken_off_runs_anew_before_anything_else(tmp_path: Path) -> None:
+def test_an_interrupted_validation_runs_again_first(tmp_path: Path) -> None:
     events, _ = resumed(tmp_path, 3, validating=True)
-    assert events[:2] == ["validation", (0, 4, 4)], "Lightning changed what it takes for a broken-off validation"
+    assert events[:2] == ["validation", (0, 4, 4)], "Lightning changed how it recognises an interrupted validation"
 
 
 def test_the_profiled_actions_cover_all_phases_of_an_update(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def warned(run: Callable[[], object]) -> list[str]:
     return [str(warning.message) for warning in caught]
 
 
-def test_training_gives_no_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_training_gives_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = "lightning.pytorch.trainer.connectors.data_connector.suggested_max_num_workers"
     monkeypatch.setattr(target, lambda *_: 8)  # a machine on which Lightning recommends workers
 
@@ -245,20 +245,18 @@ def test_training_gives_no_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     loud = warned(run)
     for advice in ("does not have many workers", "smaller than the logging interval"):
         assert any(advice in text for text in loud), f"Lightning changed a warning: none says {advice!r}: {loud}"
-    assert warned(quiet) == [], "Lightning warns of something new"
+    assert warned(quiet) == [], "Lightning gives a new warning"
 
 
-def test_lightning_still_warns_in_the_words_that_are_matched() -> None:
+def test_lightning_still_gives_the_warnings_that_are_matched() -> None:
     package = Path(L.__file__).parent
     text = "".join(file.read_text(encoding="utf-8") for file in package.glob("pytorch/**/*.py"))
-    text = re.sub(r'"\s*f?"', "", text)  # literals side by side are one
+    text = re.sub(r'"\s*f?"', "", text)  # joins adjacent string literals
     for advice in compat.ADVICE:
         assert advice in text, f"Lightning changed a warning: none says {advice!r}"
 
 
-def test_what_lightning_logs_of_devices_is_silenced_and_comes_back(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_quiet_silences_what_lightning_logs_of_devices(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     levels = {name: logging.getLogger(name).level for name in compat.LOGGERS}
     for name in compat.LOGGERS:
         logging.getLogger(name).setLevel(logging.NOTSET)

@@ -1,8 +1,8 @@
-"""Outside ``seq2seq/compat`` no private name of another package is used.
+"""Check that only ``seq2seq/compat`` uses private names of other packages.
 
 A name with one underscore is foreign unless a module of this package defines it: as a function, class, variable,
-or attribute of ``self``. A test of our own modules can't know what other packages leave undocumented without an
-underscore; what is known of that is listed in ``UNDOCUMENTED``.
+or attribute of ``self``. The test can't recognise undocumented names without an underscore; ``UNDOCUMENTED`` lists
+those that are known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PUBLIC = {
     "_exit": "os documents it",
     "_thread": "Python documents it",
 }
-"""Names with an underscore that are no secrets."""
+"""Names with an underscore that are not private."""
 UNDOCUMENTED = {
     *(
         "fit_loop",
@@ -34,7 +34,7 @@ UNDOCUMENTED = {
     ),
     *("hydra.core.override_parser", "hydra.core.global_hydra", "multiprocessing.resource_tracker"),
 }
-"""Attributes and modules that are used in ``compat`` and must not be used elsewhere."""
+"""Attributes and modules that only ``compat`` may use."""
 
 
 def is_private(name: str) -> bool:
@@ -42,7 +42,7 @@ def is_private(name: str) -> bool:
 
 
 def is_closed(module: str) -> bool:
-    """Whether a dotted name leads through what another package keeps for itself."""
+    """Return whether a dotted name has a private or undocumented part of another package."""
     parts = module.split(".")
     if parts[0] == "seq2seq":
         return False
@@ -51,7 +51,7 @@ def is_closed(module: str) -> bool:
 
 
 def defined(tree: ast.Module) -> Iterator[str]:
-    """The names that a module defines; of attributes those of ``self`` and ``cls`` alone."""
+    """Yield the names that a module defines; of attributes only those of ``self`` and ``cls``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
@@ -65,7 +65,7 @@ def defined(tree: ast.Module) -> Iterator[str]:
 
 
 def foreign(tree: ast.Module, own: frozenset[str]) -> Iterator[tuple[int, str]]:
-    """(line, name) of each private name that is used and not in ``own``."""
+    """Yield (line, name) of each private name that is used and is not in ``own``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names if is_closed(alias.name))
@@ -89,7 +89,7 @@ def trees() -> dict[Path, ast.Module]:
     return {file: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PACKAGE.rglob("*.py"))}
 
 
-def test_private_names_of_other_packages_are_used_in_compat_alone() -> None:
+def test_private_names_of_other_packages_are_used_only_in_compat() -> None:
     outside = {file: tree for file, tree in trees().items() if PACKAGE / "compat" not in file.parents}
     own = frozenset(name for tree in outside.values() for name in defined(tree))
     found = [
@@ -134,12 +134,12 @@ def test_a_private_name_is_found(line: str) -> None:
         "from __future__ import annotations",
     ],
 )
-def test_other_names_are_left_alone(line: str) -> None:
+def test_other_names_are_accepted(line: str) -> None:
     tree = ast.parse(line)
     assert not list(foreign(tree, frozenset(defined(tree))))
 
 
-def test_compat_knows_no_other_module_of_the_application() -> None:
+def test_compat_imports_no_other_module_of_the_application() -> None:
     for file, tree in trees().items():
         if PACKAGE / "compat" in file.parents:
             modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

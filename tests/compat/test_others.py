@@ -1,4 +1,4 @@
-"""Canaries: a test that fails here names what an upgrade of Python, SentencePiece or matplotlib has changed."""
+"""Canary tests of Python, SentencePiece and matplotlib: a failing test reports what an upgrade has changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from seq2seq.compat.sentencepiece import is_without_text, needed_vocabulary
 
 
 def trained(texts: Iterable[str], size: int) -> str:
-    """What SentencePiece says where it can't train, "" where it can."""
+    """Return the error of SentencePiece, or "" where it can train."""
     try:
         SentencePieceTrainer.train(
             sentence_iterator=iter(texts), model_writer=io.BytesIO(), vocab_size=size, model_type="bpe", minloglevel=2
@@ -30,32 +30,32 @@ def trained(texts: Iterable[str], size: int) -> str:
     return ""
 
 
-def test_a_vocabulary_that_is_too_small_is_told_with_the_size_that_is_needed() -> None:
+def test_the_needed_vocabulary_size_is_read_from_the_error() -> None:
     texts = ["abc def ghi jkl"]
     needed = needed_vocabulary(trained(texts, 6))
-    assert needed is not None, "SentencePiece changed what it says of a vocabulary that is too small"
+    assert needed is not None, "SentencePiece changed its error for a vocabulary that is too small"
     assert needed_vocabulary(trained(texts, needed - 1)) == needed
     assert trained(texts, needed) == "", "SentencePiece changed the size that it asks for"
 
 
-def test_no_text_is_told_from_other_errors() -> None:
-    assert is_without_text(trained([], 30)), "SentencePiece changed what it says of no text"
+def test_the_error_for_missing_text_is_recognised() -> None:
+    assert is_without_text(trained([], 30)), "SentencePiece changed its error for missing text"
     assert not is_without_text(trained(["abc def"], 4))
 
 
-def test_missing_glyphs_are_drawn_without_a_word() -> None:
+def test_missing_glyphs_are_drawn_without_a_warning() -> None:
     figure = Figure()
     figure.text(0, 0, "\N{EGYPTIAN HIEROGLYPH A001}", family="DejaVu Sans")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with without_glyph_warnings():
             FigureCanvasAgg(figure).draw()
-    assert not caught, f"matplotlib changed what it says of missing glyphs: {caught[0].message}"
+    assert not caught, f"matplotlib changed its warning for missing glyphs: {caught[0].message}"
     with pytest.warns(UserWarning, match="missing from font"):
         FigureCanvasAgg(figure).draw()
 
 
-def test_an_overlong_cell_is_told_from_other_errors() -> None:
+def test_the_error_for_an_overlong_cell_is_recognised() -> None:
     before = csv.field_size_limit(10)
     try:
         with pytest.raises(csv.Error) as overlong:
@@ -64,11 +64,11 @@ def test_an_overlong_cell_is_told_from_other_errors() -> None:
             list(csv.reader(['a,"b'], strict=True))
     finally:
         csv.field_size_limit(before)
-    assert is_overlong_cell(overlong.value), "Python changed what csv says of an overlong cell"
+    assert is_overlong_cell(overlong.value), "Python changed the error of csv for an overlong cell"
     assert not is_overlong_cell(unclosed.value)
 
 
-def test_a_resource_tracker_that_runs_leaves_the_signal_mask_alone() -> None:
+def test_a_running_resource_tracker_keeps_the_signal_mask() -> None:
     script = """
 import signal
 from seq2seq.compat.python import start_resource_tracker

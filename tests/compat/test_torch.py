@@ -1,4 +1,4 @@
-"""Canaries: a test that fails here names what an upgrade of PyTorch has changed."""
+"""Canary tests of PyTorch: a failing test reports what an upgrade has changed."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def test_tensors_are_multiplied_clamped_and_moved_in_place() -> None:
 def test_a_fused_optimiser_skips_a_step(is_bad: bool) -> None:
     weight = nn.Parameter(torch.ones(3))
     optimizer = torch.optim.AdamW([weight], fused=True)
-    assert compat.can_skip_on_device(optimizer), "PyTorch changed the mark of optimisers that can skip a step"
+    assert compat.can_skip_on_device(optimizer), "PyTorch changed how an optimiser states that it can skip a step"
     weight.grad = torch.ones(3)
     compat.skip_if(optimizer, torch.tensor(is_bad))
     optimizer.step()
     moments = optimizer.state[weight]["exp_avg"]
     unchanged = weight.eq(1).all() and moments.eq(0).all()
-    assert bool(unchanged) is is_bad, "PyTorch changed found_inf, by which a step is skipped"
+    assert bool(unchanged) is is_bad, "PyTorch changed found_inf, which skips a step"
 
 
-def test_an_optimiser_without_a_fused_kernel_can_not_skip() -> None:
+def test_an_optimiser_without_a_fused_kernel_cannot_skip_steps() -> None:
     assert not compat.can_skip_on_device(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0))
 
 
-def test_allocations_are_seen_in_order() -> None:
+def test_allocations_are_recorded_in_order() -> None:
     def work() -> None:
         for count in (1, 3, 2):
             torch.empty(count << 18)  # MiB
@@ -59,7 +59,7 @@ def test_allocations_are_seen_in_order() -> None:
 
 
 class Broken(Dataset[int]):
-    """Fails in its worker."""
+    """A data set that fails in its worker."""
 
     def __len__(self) -> int:
         return 1
@@ -68,20 +68,20 @@ class Broken(Dataset[int]):
         raise ValueError("data.path=x: not there")
 
 
-def test_the_error_of_a_worker_is_told_from_others() -> None:
+def test_errors_of_a_worker_are_recognised() -> None:
     message, expected = "", "data.path=x: not there"
     try:
         list(DataLoader(Broken(), num_workers=1))
     except ValueError as error:
         message = str(error)
-        error.__traceback__ = None  # it holds the loader in a cycle, whose worker the garbage collector awaits for 5 s
-    assert compat.worker_error(message) == expected, "PyTorch changed how a worker's error arrives"
+        error.__traceback__ = None  # it keeps the loader in a cycle: the collector waits 5 s for its worker
+    assert compat.worker_error(message) == expected, "PyTorch changed the message of a worker's error"
     assert compat.worker_error(expected) is None and compat.worker_error("") is None
 
 
-def test_the_reducer_still_warns_in_the_words_that_are_matched() -> None:
+def test_the_reducer_still_gives_the_warning_that_is_matched() -> None:
     words = "Grad strides do not match"
     assert words in compat.ADVICE
     with (Path(torch.__file__).parent / "lib" / "libtorch_cpu.so").open("rb") as file:
         text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        assert text.find(words.encode()) > 0, "PyTorch changed what DistributedDataParallel says of strides"
+        assert text.find(words.encode()) > 0, "PyTorch changed the warning of DistributedDataParallel about strides"

@@ -1,4 +1,4 @@
-"""What a config may build, and what is refused before anything runs."""
+"""Tests of objects built from configs, and of options that are refused before a run starts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_node_becomes_the_object_it_describes() -> None:
     assert criterion.label_smoothing == 0.1
 
 
-def test_a_partial_node_waits_for_arguments_and_sees_the_config_around_it() -> None:
+def test_a_partial_node_takes_arguments_and_values_of_the_whole_config() -> None:
     config = OmegaConf.create({"model": {"dim": 6}, "encoder": ENCODER})
     assert isinstance(build_node(config.encoder), Factory)
     encoder = build_node(config.encoder, 11)
@@ -64,10 +64,10 @@ PARTS = {"score": "scores.Dot", "window": "windows.Global", "normalizer": "norma
         "seq2seq.config.instantiate.inspect.signature",
         "seq2seq.config.instantiate.TOOLS",  # neither class nor function
         "seq2seq_evil.Model",
-        "torch.optim.AdamW",  # a tool, but models are built of this package alone
+        "torch.optim.AdamW",  # a tool, but models have only classes of this package
     ],
 )
-def test_what_is_not_ours_is_refused(target: str) -> None:
+def test_targets_outside_this_package_are_refused(target: str) -> None:
     with pytest.raises(UserError, match=r"refused|does not exist"):
         build_node({"_target_": target})
 
@@ -87,15 +87,15 @@ def test_tools_are_built_only_as_tools() -> None:
         build_tool({"_target_": "torch.optim.lr_scheduler.LambdaLR", "lr_lambda": "x"})
 
 
-def test_a_constructor_s_complaint_is_the_user_s_to_read() -> None:
+def test_errors_of_a_constructor_are_user_errors() -> None:
     with pytest.raises(UserError, match=r"^label_smoothing=2\.0 must lie in"):
         build_node({**LOSS, "label_smoothing": 2.0})
     with pytest.raises(UserError, match="Criterion:"):
         build_node({**LOSS, "nonsense": 1})
 
 
-def test_a_part_names_the_options_of_its_mechanism() -> None:
-    """A part gets ``heads`` from its mechanism: the option to type is the mechanism's."""
+def test_errors_of_a_part_name_the_options_of_its_mechanism() -> None:
+    """A part gets ``heads`` from its mechanism, so the error names the option of the mechanism."""
 
     class Part:
         def __init__(self, heads: int, *, width: int) -> None:
@@ -116,12 +116,12 @@ def test_a_part_names_the_options_of_its_mechanism() -> None:
         build(2)
 
 
-def test_values_that_were_not_given_are_named() -> None:
+def test_missing_values_are_named() -> None:
     with pytest.raises(UserError, match=r"loss\.label_smoothing"):
         build_node(OmegaConf.create({"loss": {**LOSS, "label_smoothing": "???"}}).loss)
 
 
-def test_a_name_that_does_not_exist_says_so() -> None:
+def test_unknown_targets_are_reported() -> None:
     with pytest.raises(UserError, match=r"seq2seq\.loss\.Criterium does not exist"):
         locate("seq2seq.loss.Criterium")
 
@@ -150,7 +150,7 @@ RUN = {"loss": LOSS, "model": {"dim": 6}, "encoder": ENCODER, "seed": 1}
         ({"encoder.dim": "${model.dmi}"}, "dmi"),
     ],
 )
-def test_what_a_run_could_not_use_is_refused(change: dict[str, Any], message: str) -> None:
+def test_options_that_a_run_cannot_use_are_refused(change: dict[str, Any], message: str) -> None:
     config = OmegaConf.create(RUN)
     check(config, keys=[*RUN, "self_attention"])
     for key, value in change.items():
@@ -162,7 +162,7 @@ def test_what_a_run_could_not_use_is_refused(change: dict[str, Any], message: st
 
 def test_a_typed_size_that_nothing_reads_is_refused() -> None:
     config = OmegaConf.create({**RUN, "model": {"dim": 6, "heads": 4}})
-    check(config, keys=RUN)  # a default may go unused
+    check(config, keys=RUN)  # a default may be unused
     check(config, keys=RUN, typed=["model.dim"])
     with pytest.raises(UserError, match=r"model\.heads has no effect"):
         check(config, keys=RUN, typed=["model.heads"])
@@ -186,12 +186,12 @@ def test_all_options_of_our_components_have_types() -> None:
             assert hint is not Any, f"{target}: {name}"
 
 
-def test_an_inherited_option_of_a_dataclass_is_held_against_its_type() -> None:
+def test_an_inherited_option_of_a_dataclass_is_checked_against_its_type() -> None:
     with pytest.raises(UserError, match=r"^decoding\.max_length=x: must be one of int at least 1, null$"):
         check_nodes("decoding", {"_target_": "seq2seq.search.Beam", "max_length": "x"})
 
 
-def test_options_handed_on_to_a_base_class_are_known() -> None:
+def test_options_passed_to_a_base_class_are_known() -> None:
     check_options("x", {"depth": 2, "width": 3, "kind": "b"}, Derived)
     with pytest.raises(UserError, match="one of a, b"):
         check_options("x", {"kind": "c"}, Derived)

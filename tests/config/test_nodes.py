@@ -1,4 +1,4 @@
-"""Walks over configs."""
+"""Tests of walks over configs: the paths of leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a constructor refuses is named by the key that a user types, whatever the component and the slot."""
+"""Check that errors of constructors name the key that a user types, for every component and slot."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SOURCES = {"attention": SourceSpec(WIDTH, input_dim=WIDTH), "self_attention": So
 MECHANISMS = [(group, name) for group in SOURCES for name in choices(group)]
 TOYS = ("toy_translation", "toy_summarisation", "toy_captioning", "toy_clips", "probe_copy")
 ELSEWHERE = re.compile(r"\b(?:attention|self_attention|\w+coder\w*|model|data|loss|training|decoding|schedule)[./]\w+")
-"""A key of the config, or a choice of a group, in the rest of a message, which no layer knows."""
+"""A key of the config or a choice of a group. The rest of a message has none, because layers don't know the config."""
 
 ENCODER_SELF, DECODER_SELF = "self_attention@encoder_self", "self_attention@decoder_self"
 
 
 def leaves(node: DictConfig) -> Iterator[str]:
-    """The keys of all options, those of nested nodes among them."""
+    """Yield the keys of all options, also those of nested nodes."""
     for key, value in node.items():
         if isinstance(value, DictConfig):
             yield from (f"{key}.{below}" for below in leaves(value))
@@ -38,7 +38,7 @@ def leaves(node: DictConfig) -> Iterator[str]:
 
 
 def refusals(whole: DictConfig, key: str, *args: Any, tool: bool = False) -> Iterator[tuple[str, str]]:
-    """(option, message) of each wrong value of an option below ``key`` that a constructor refuses."""
+    """Yield (option, message) for each wrong value below ``key`` that a constructor refuses."""
     for option in list(leaves(OmegaConf.select(whole, key))):
         changed = whole.copy()
         for value in WRONG:
@@ -52,7 +52,7 @@ def refusals(whole: DictConfig, key: str, *args: Any, tool: bool = False) -> Ite
 
 
 def check(whole: DictConfig, key: str, *args: Any, tool: bool = False) -> int:
-    """The number of refusals, each of which names a key that a user can type, once."""
+    """Check that each refusal names one key that a user can type, and return the number of refusals."""
     count, origins = 0, {origin(whole, f"{key}.{option}") for option in leaves(OmegaConf.select(whole, key))}
     for option, message in refusals(whole, key, *args, tool=tool):
         named = re.match(r"[\w.]+", message)
@@ -66,34 +66,34 @@ def check(whole: DictConfig, key: str, *args: Any, tool: bool = False) -> int:
 
 
 @pytest.mark.parametrize(("group", "name"), mostly_slow(MECHANISMS, every=8))
-def test_mechanisms_and_their_parts(group: str, name: str) -> None:
+def test_errors_of_mechanisms_and_their_parts_name_the_key(group: str, name: str) -> None:
     assert check(config(f"{group}={name}"), group, WIDTH, SOURCES[group]) > 0
 
 
 @pytest.mark.parametrize("name", mostly_slow(choices("attention/window"), every=6))
-def test_windows(name: str) -> None:
+def test_errors_of_windows_name_the_key(name: str) -> None:
     whole = config("self_attention=multi_head", f"attention/window@self_attention.window={name}")
     check(whole, "self_attention", WIDTH, SOURCES["self_attention"])
 
 
 @pytest.mark.parametrize("name", choices("decoding"))
-def test_searches(name: str) -> None:
+def test_errors_of_searches_name_the_key(name: str) -> None:
     assert check(composed(f"decoding={name}"), "decoding") > 0
 
 
 @pytest.mark.parametrize("name", choices("lr_scheduler"))
-def test_schedules(name: str) -> None:
+def test_errors_of_schedules_name_the_key(name: str) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     assert check(composed(f"lr_scheduler={name}"), "lr_scheduler", optimizer, tool=True) > 0
 
 
 @pytest.mark.parametrize("name", mostly_slow(TOYS, every=5))
-def test_data(name: str) -> None:
+def test_errors_of_data_name_the_key(name: str) -> None:
     assert check(config(f"data={name}"), "data") > 0
 
 
 @pytest.mark.parametrize("key", ["loss", "training"])
-def test_what_training_is_told(key: str) -> None:
+def test_errors_of_loss_and_training_name_the_key(key: str) -> None:
     assert check(composed(), key) > 0
 
 
@@ -125,13 +125,13 @@ def test_what_training_is_told(key: str) -> None:
         (["model=rnn", "attention/window=last", "encoder=cnn"], "attention.window: the last window"),
     ], every=4),
 )  # fmt: skip
-def test_a_model_s_options_are_named_where_they_were_typed(lines: list[str], key: str) -> None:
+def test_errors_of_a_model_name_the_key_that_was_typed(lines: list[str], key: str) -> None:
     with pytest.raises(OptionError) as caught:
         build(config(*lines), 8, 8)
     assert str(caught.value).startswith(f"{key} "), caught.value
 
 
-def test_origins() -> None:
+def test_origin_is_the_key_that_sets_an_option() -> None:
     whole = OmegaConf.create(
         {
             "model": {"dim": 4},
@@ -166,7 +166,7 @@ def test_origins() -> None:
         ("it needs an order in time", "attention: it needs an order in time"),
     ],
 )
-def test_the_key_goes_before_a_message_once(text: str, expected: str) -> None:
+def test_the_key_is_put_before_a_message_once(text: str, expected: str) -> None:
     with pytest.raises(OptionError) as caught, at_key("decoder"), at_key("attention", {"dim": "model.dim"}):
         raise UserError(text)
     assert str(caught.value) == expected

@@ -1,4 +1,4 @@
-"""Ranges in signatures, and the check of configs that reads them."""
+"""Tests of ranges in signatures, and of the check of configs that reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Controls: other images, drawn once for all, and attention that looks elsewhere."""
+"""Tests of controls: images of other records, and attention that is replaced."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.golden.test_translation import FIRST as FIRST_LAYER
 def test_each_record_gets_the_image_of_another(count: int) -> None:
     records = [Record(source=f"{n}.png", target=f"caption {n}", references=[f"caption {n}"]) for n in range(count)]
     found = shuffled_images(records)
-    assert Control(Captioning(), "shuffled_images")(records) == found  # drawn once for all
+    assert Control(Captioning(), "shuffled_images")(records) == found  # every call gives the same draw
     assert Control(Captioning())(records) == records
     assert sorted(one["source"] for one in found) == sorted(one["source"] for one in records)
     for before, after in zip(records, found, strict=True):
@@ -31,7 +31,7 @@ def test_each_record_gets_the_image_of_another(count: int) -> None:
         assert after == {**before, "source": after["source"]}
 
 
-def test_what_is_refused() -> None:
+def test_controls_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="two images or more"):
         shuffled_images([Record(source="0.png", target="caption")])
     with pytest.raises(UserError, match=r"evaluation\.control=shuffled_images is none of: uniform_attention"):
@@ -49,8 +49,8 @@ def test_what_is_refused() -> None:
         ("averaged_attention", AVERAGED),
     ],
 )
-def test_attention_is_changed_within(control: str | None, probabilities: list[list[float]]) -> None:
-    """As worked out on paper for the written model."""
+def test_attention_is_changed_only_within_the_control(control: str | None, probabilities: list[list[float]]) -> None:
+    """The probabilities equal those worked out on paper for the written model."""
     model = translator(FIRST_LAYER, LAST)
     with Control(Translation(), control).around(model.model):
         rows = predicted(model, PAIRS, 4096)
@@ -63,7 +63,7 @@ def test_search_with_averaged_attention() -> None:
 
         a 16/12, c 26/12, e 38/12, the end 16/12        g 16/6, h 26/6, the end 6/6
 
-    so that after b, which nothing follows by itself, e is likeliest, and after h (3 points for the end) h.
+    After b, which adds no points, e is therefore likeliest. After h, which adds 3 points for the end, h is likeliest.
     """
     model = translator(FIRST_LAYER, LAST)
     control = Control(Translation(), "averaged_attention")
@@ -75,8 +75,8 @@ def test_search_with_averaged_attention() -> None:
 
 
 @pytest.mark.parametrize("search", [Greedy(max_length=5), Beam(beam_size=3, n_best=2, max_length=5)])
-def test_averaged_search_says_its_own_probabilities(search: Search) -> None:
-    """Step by step, hypotheses side by side, as in one pass over each."""
+def test_averaged_search_returns_the_probabilities_of_rescoring(search: Search) -> None:
+    """The search decodes step by step, with hypotheses in parallel. One pass over each gives the same probabilities."""
     model = translator(FIRST_LAYER, LAST)
     control = Control(Translation(), "averaged_attention")
     (batch,) = batches(model, PAIRS, 4096)

@@ -1,4 +1,4 @@
-"""What a model takes, against torch's profiler and by hand."""
+"""Tests of the costs of a model, against torch's profiler and against a count by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seq2seq.runtime.memory import give_back, peak, reset_peak
 from tests.conftest import TINY
 
 
-def test_arithmetic_is_what_the_profiler_counts(run: Path) -> None:
+def test_flops_equal_those_of_the_profiler(run: Path) -> None:
     trained = seq2seq.load(run)
     rows = [json.loads(line) for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
     records = [Record(source=row["source"], target=row["references"][0]) for row in rows[:2]]
@@ -44,8 +44,8 @@ def test_arithmetic_is_what_the_profiler_counts(run: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [3, 9])
-def test_arithmetic_of_a_transformer_by_hand(tmp_path: Path, length: int) -> None:
-    """Fused attention counts like any other, and grows with what is attended to."""
+def test_flops_of_a_transformer_equal_a_count_by_hand(tmp_path: Path, length: int) -> None:
+    """Fused attention is counted like any other, and its count grows with the number of attended places."""
     options = ["model=transformer", "attention=multi_head", f"data.cache={tmp_path / 'cache'}"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in (*TINY, *options)])
     corpus = build_node(config.data)
@@ -62,23 +62,23 @@ def test_arithmetic_of_a_transformer_by_hand(tmp_path: Path, length: int) -> Non
     assert flops_per_token(trained, [record]) == pytest.approx(2 * products / n)
 
 
-def test_memory_of_an_update_does_not_hang_on_what_ran_before(run: Path) -> None:
+def test_memory_of_an_update_is_independent_of_earlier_work(run: Path) -> None:
     trained = seq2seq.load(run)
     rows = [json.loads(line) for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
     records = [Record(source=row["source"], target=row["references"][0]) for row in rows]
     state = torch.get_rng_state()
     first = update_memory(trained, Criterion(0.1), records, 1024)
-    held = np.ones(2**22)  # more than the model
-    del held
+    block = np.ones(2**22)  # more than the model
+    del block
     assert update_memory(trained, Criterion(0.1), records, 1024) == first
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in trained.model.parameters())
     weights = sum(parameter.numel() * parameter.element_size() for parameter in trained.model.parameters())
-    assert first is not None and first > weights  # their gradients, and what passes through
+    assert first is not None and first > weights  # the gradients and the activations
     assert update_memory(trained, Criterion(), [], 1024) is None
 
 
-def test_no_room_for_a_measurement_loses_no_results(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_update_memory_is_none_if_measuring_runs_out_of_memory(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(work: object) -> int:
         raise torch.OutOfMemoryError
 
@@ -87,14 +87,14 @@ def test_no_room_for_a_measurement_loses_no_results(run: Path, monkeypatch: pyte
     assert update_memory(seq2seq.load(run), Criterion(), records, 1024) is None
 
 
-@pytest.mark.skipif(peak() is None, reason="this system does not tell")
-def test_peak_of_memory() -> None:
+@pytest.mark.skipif(peak() is None, reason="this system does not report peak memory")
+def test_peak_memory_includes_a_large_array_until_it_is_reset() -> None:
     give_back()
     reset_peak()
     before = peak()
-    held = np.ones(2**25)  # 256 MiB
+    block = np.ones(2**25)  # 256 MiB
     during = peak()
-    del held
+    del block
     give_back()
     assert before is not None and during is not None
     assert 2**28 * 0.9 < during - before < 2**28 * 1.2
@@ -103,7 +103,7 @@ def test_peak_of_memory() -> None:
     assert after is not None and after < during
 
 
-def test_a_run_tells_its_costs(run: Path) -> None:
+def test_a_run_reports_its_costs(run: Path) -> None:
     about = json.loads((run / "results.json").read_text())["run"]
     assert about["flops_per_token"] > 0
     assert about["training"]["peak_memory"] > about["update_memory"] > 2**14

@@ -1,4 +1,4 @@
-"""What scoring records measures beside their figures."""
+"""Tests of the time that scoring records measures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seq2seq.generation.generator import TrainedModel
 from seq2seq.search import Greedy
 
 
-def test_seconds_of_search_are_those_from_its_start(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_seconds_are_counted_from_the_start_of_the_search(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([1000.0, 1002.5])
     monkeypatch.setattr(evaluate, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     result, _ = evaluate.translate(TrainedModel.load(run), ["a b"], Greedy(max_length=4), max_tokens=64, plots=0)

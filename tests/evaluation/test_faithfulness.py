@@ -1,4 +1,4 @@
-"""Faithfulness of a small trained run, against slow and plain computations of the same figures."""
+"""Tests of the faithfulness of a small trained run, against slow and plain computations of the same figures."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ def record(run: Path) -> Record:
     return Record(source=row["source"], target=row["references"][0])
 
 
-@pytest.mark.parametrize("most", [None, 3])  # steps of a record that is too long to look at all of it
-def test_erasing_one_by_one(trained: TrainedModel, record: Record, most: int | None, monkeypatch: MonkeyPatch) -> None:
+@pytest.mark.parametrize("most", [None, 3])  # the number of measured steps of a record that is too long
+def test_erasing_gives_the_figures_of_erasing_one_by_one(
+    trained: TrainedModel, record: Record, most: int | None, monkeypatch: MonkeyPatch
+) -> None:
     (seen,) = forced(trained, [record], TOKENS)
     assert seen is not None
     if most is not None:
@@ -72,28 +74,28 @@ def test_erasing_one_by_one(trained: TrainedModel, record: Record, most: int | N
         assert found[f"flips_{name}"].score == pytest.approx(np.mean(flips[name]))
 
 
-def test_gradients_by_differences(trained: TrainedModel, record: Record) -> None:
-    """x . dy/dx = d y((1 + e) x) / de, each source token's embedding being stretched by itself."""
+def test_gradients_equal_finite_differences(trained: TrainedModel, record: Record) -> None:
+    """x . dy/dx = d y((1 + e) x) / de, where the embedding of each source token is scaled separately."""
     batch = collate([trained.codec(record)], [0])
     length, size = batch.target_out.shape[1], batch.tokens.shape[1]
     steps = torch.arange(length)
     _, _, gradient = module._gradients(trained, batch.select(torch.zeros_like(steps)), steps)
     model = trained.model.double()
     try:
-        stretch = torch.ones(1, size, 1, dtype=torch.float64)
+        scale = torch.ones(1, size, 1, dtype=torch.float64)
 
-        def stretched(embedding: nn.Module, inputs: object, output: Tensor) -> Tensor:
-            return output * stretch
+        def scaled(embedding: nn.Module, inputs: object, output: Tensor) -> Tensor:
+            return output * scale
 
-        hook = model.encoder.embedding.table.register_forward_hook(stretched)
+        hook = model.encoder.embedding.table.register_forward_hook(scaled)
         expected = np.zeros((length, size))
         for place in range(size):
             values = []
             for change in (1e-5, -1e-5):
-                stretch[0, place] = 1 + change
+                scale[0, place] = 1 + change
                 with torch.no_grad():
                     values.append(model.log_probs(batch)[0, steps, batch.target_out[0]])
-            stretch[0, place] = 1
+            scale[0, place] = 1
             expected[:, place] = (values[0] - values[1]).numpy() / 2e-5
         hook.remove()
     finally:
@@ -101,7 +103,7 @@ def test_gradients_by_differences(trained: TrainedModel, record: Record) -> None
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
 
-def test_what_attention_is_worth_nothing_where_it_chooses_nothing(run: Path, tmp_path: Path) -> None:
+def test_uniform_attention_has_no_nll_increase(run: Path, tmp_path: Path) -> None:
     options = [*TINY, "attention=uniform", f"data.cache={run.parent / 'cache'}"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(option) for option in options])
     scores = train.train(config, tmp_path / "run")
@@ -110,10 +112,10 @@ def test_what_attention_is_worth_nothing_where_it_chooses_nothing(run: Path, tmp
     assert "gradient_tau" in scores or scores["attention_normalized_entropy"].score == pytest.approx(1)
 
 
-def test_steps_that_attend_no_word_are_not_counted(
+def test_steps_that_attend_to_no_word_are_not_counted(
     trained: TrainedModel, record: Record, monkeypatch: MonkeyPatch
 ) -> None:
-    """All weight of every other step on ``</s>``, none of the rest: as if the others alone had been."""
+    """Every other step attends only to ``</s>``: only the remaining steps are counted."""
     (seen,) = forced(trained, [record], TOKENS)
     assert seen is not None
     weights = seen.alignment.copy()
@@ -127,18 +129,18 @@ def test_steps_that_attend_no_word_are_not_counted(
     assert not {"erased_attended", "flips_random"} & faithfulness(trained, [record], TOKENS).keys()
 
 
-def test_of_words_attended_alike_any_may_be_erased() -> None:
+def test_any_of_equally_attended_words_may_be_erased() -> None:
     tied = np.array([1, 2, 5])
     assert {module._one_of(tied, Random(seed)) for seed in range(20)} == {1, 2, 5}
     assert module._one_of(np.array([4]), Random(0)) == 4
 
 
-def test_nothing_to_measure(trained: TrainedModel) -> None:
+def test_no_records_give_no_figures(trained: TrainedModel) -> None:
     assert faithfulness(trained, [], TOKENS) == {}
 
 
-def test_the_look_at_the_first_output_leaves_nothing_behind() -> None:
-    """The first of two outputs is kept, and the module has no hook afterwards."""
+def test_the_first_output_is_kept_and_the_hook_is_removed() -> None:
+    """The first of two outputs is kept. The module has no hook afterwards."""
     layer = nn.Linear(2, 2)
     with module._first_output(layer) as found:
         first = layer(torch.ones(1, 2))

@@ -1,4 +1,4 @@
-"""Figures that need gold annotations."""
+"""Tests of figures that need gold annotations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seq2seq.generation.attention_map import AttentionMap
 
 
 def test_specials_of_a_document_belong_to_no_sentence() -> None:
-    """``</s>`` has most of the mass, and stands in the second sentence; each word looks at its own one otherwise."""
+    """``</s>``, in the second sentence, has most of the weight. Otherwise each word attends to its own sentence."""
     weights = np.array([[0.3, 0.1, 0.6], [0.1, 0.3, 0.6], [0.2, 0.2, 0.6]], dtype=np.float32)
     seen = AttentionMap(
         source=["a", "b", "</s>"],

@@ -1,4 +1,4 @@
-"""What a run writes beside its outputs, and the table of its figures."""
+"""Tests of the word counts that a run writes, and of the table of its figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seq2seq.metrics import MetricResult
 
 
 def corpus(streaming: bool) -> Any:
-    """Two training records, of which one has several references."""
+    """Return a corpus of two training records, one of which has several references."""
     records = [
         Record(source="x", target="The cat."),
         Record(source="y", target="the dog", references=["the dog", "A dog, the dog"]),
@@ -30,18 +30,18 @@ def test_words_of_training_targets_are_counted(tmp_path: Path) -> None:
     assert list(counts.values()) == sorted(counts.values(), reverse=True)
 
 
-def test_a_stream_is_not_read_to_be_counted(tmp_path: Path) -> None:
+def test_words_of_a_stream_are_not_counted(tmp_path: Path) -> None:
     results.save_frequencies(tmp_path, cast(Any, corpus(streaming=True)))
     assert not (tmp_path / "frequencies.json").exists()
 
 
-def test_the_first_records_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_records_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "MAX_COUNTED_RECORDS", 1)
     results.save_frequencies(tmp_path, cast(Any, corpus(streaming=False)))
     assert json.loads((tmp_path / "frequencies.json").read_text(encoding="utf-8")) == {"the": 1, "cat": 1}
 
 
-def test_the_table() -> None:
+def test_the_table_has_a_line_for_each_figure() -> None:
     figures = {
         "bleu": MetricResult(34.125, "BLEU|one"),
         "aer_uniform": MetricResult(0.51234, "AER|two"),

@@ -1,4 +1,4 @@
-"""What the golden tests have in place of chance."""
+"""Fixed draws for the golden tests, in place of random ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seq2seq.metrics import extractive_baselines
 
 @pytest.fixture(autouse=True)
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn: the last of several, and orders turned round."""
+    """Fix the draws: choices take the last item, permutations reverse, and uniform numbers fall with the place."""
 
     class Last:
         def __init__(self, seed: int) -> None:

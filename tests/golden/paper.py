@@ -1,8 +1,8 @@
-"""The way of a run, from a written model to results.json, and sums that are done on paper.
+"""Score a written model as a run does, and compute the expected figures on paper.
 
-Every figure is worked out from two records and weights that are written down in the test of its task. The expected
-values are arithmetic on these numbers alone; nothing is copied from what the program says. What is drawn is written
-down too (``conftest.drawn``): chance picks the last of a list, permutations turn a list round.
+The test of each task writes down two records and the weights. The expected values are arithmetic on these numbers
+alone; none is copied from the output of the program. Random draws are fixed too (``conftest.drawn``): a choice takes
+the last item of a list, and a permutation reverses a list.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run(
     faithful: bool = True,
     plots: int = 0,
 ) -> dict[str, float]:
-    """What results.json says, as a run makes it."""
+    """Score the records as a run does, and return the figures of results.json."""
     found = score_records(
         model, records, Greedy(max_length=5), task, max_tokens=4096, plots=plots, examples=len(records)
     )
@@ -50,29 +50,29 @@ def run(
     with claimed(folder, model.config):
         results.save_split(folder, "test", records, found, task)
         results.save_results(folder / "results.json", {"test": found.metrics}, {"seed": 1, "training": {}})
-    told = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
-    figures = {name: float(figure["score"]) for name, figure in told.items()}
+    stored = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
+    figures = {name: float(figure["score"]) for name, figure in stored.items()}
     in_table(found.metrics, records)
     left = runs.read(folder, "test")
-    for name in figures:  # what each output adds, by which runs are compared, comes to the same figure
+    for name in figures:  # the statistics of each output, which compare.py reads, give the same figure
         if (rows := left.rows(name)) is not None:
             again = rows[:, 0].mean() if name.startswith("attention_") else resampling.score(name, rows.sum(0))
-            assert again == pytest.approx(figures[name], rel=1e-3, abs=1e-4), name  # statistics are kept in 4 digits
+            assert again == pytest.approx(figures[name], rel=1e-3, abs=1e-4), name  # statistics are stored in 4 digits
     return figures
 
 
 def in_table(figures: Mapping[str, MetricResult], records: Sequence[Record]) -> None:
-    """Each figure is in the table, which says whether it follows from sums and what records need to have for it."""
+    """Check each figure against the table: is it listed, does it follow from sums, which annotations does it need."""
     known = {key for record in records for key in record} | {"documents", "images"}
     for name, figure in figures.items():
         metric = get_metric(name)
         assert set(filter(None, metric.needs.split(", "))) <= known, name
-        statistic = metric.group == "attention"  # kept with each output, though not as sums
+        statistic = metric.group == "attention"  # stored with each output, but not as sums
         assert (figure.per_record is not None) == (metric.from_sums is not None and not statistic), name
 
 
 def outputs(folder: Path) -> list[dict[str, Any]]:
-    """What outputs/test.jsonl says of each record."""
+    """Return the records of outputs/test.jsonl."""
     lines = (folder / "outputs" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
@@ -86,19 +86,19 @@ def drawings(folder: Path) -> set[str]:
 
 
 def same(found: Mapping[str, float], expected: Mapping[str, float]) -> None:
-    """The same names, and the same figures."""
+    """Check that the names and the figures are equal."""
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
 
 
 def nats(probabilities: Sequence[Sequence[float]]) -> float:
-    """-log p of all words together."""
+    """Return -log p of all words together."""
     return -sum(log(each) for sentence in probabilities for each in sentence)
 
 
 def counted(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Of ``before`` the steps that ``after`` has."""
+    """Cut each sentence of ``before`` to the number of steps that ``after`` has."""
     return [sentence[: len(other)] for sentence, other in zip(before, after, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Figures of a captioning run, worked out on paper.
+"""Check the figures of a captioning run against a computation on paper.
 
   image, in cells      references                                output
   red  black             red above blue here, blue below red       red above blue here
@@ -6,7 +6,7 @@
 
   black green            green beside here                         green near it here
 
-The first layer's weights add up to one; the last one's may go to a sentinel in part.
+The weights of the first layer add up to one. Those of the last layer may add up to less; a sentinel gets the rest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SAID |= {"green": {"near": 7, "beside": 5}, "beside": {"here": 4}, "near": {"it"
 
 
 def c(word: str, **points: float) -> float:
-    """Of a vocabulary of four specials and nine words."""
+    """Return p(word) in a vocabulary of four specials and nine words."""
     return probability(13, word, **points)
 
 
@@ -57,7 +57,7 @@ CAPTIONED = [
         c("end", end=7, green=4),
     ],
 ]
-EVEN = [  # the quarters of both layers, 8 or 6 where the sentinel has two, over four cells, or over two
+EVEN = [  # 8 quarters of both layers (6 where the sentinel has two) are spread over four cells, or over two
     [
         c("red", red=3, blue=2),
         c("above", above=5, red=1.5, blue=1.5),
@@ -72,7 +72,7 @@ EVEN = [  # the quarters of both layers, 8 or 6 where the sentinel has two, over
         c("end", end=7, green=4),
     ],
 ]
-DEALT = [  # each row from its end
+DEALT = [  # each row reversed
     [c("red", red=1, blue=4), c("above", above=5, blue=1), c("blue"), c("here", here=7), c("end", end=7, blue=4)],
     [
         c("green", green=4, red=1),
@@ -107,9 +107,9 @@ MEAN_ROWS = [
         c("end", end=7, green=GREEN),
     ],
 ]
-GREY = 128 / 255  # of each colour, which a grey cell shows
-# With the most attended cell grey, the second where it is as good as the first: 0, 1, 2, 0, 1, which had 4, 1, 7, 6 and
-# 4 quarters; and 0, 0, 0, 1, which had 4, 4, 3 and 4.
+GREY = 128 / 255  # the share of each colour in a grey cell
+# The most attended cell is grey; of two equal cells, the second. In the first image these are cells 0, 1, 2, 0, 1. They
+# had 4, 1, 7, 6 and 4 quarters. In the second image these are cells 0, 0, 0, 1. They had 4, 4, 3 and 4.
 GREYED = [
     [
         c("red", red=1 + 4 * GREY, green=4 * GREY, blue=4 * GREY),
@@ -125,7 +125,7 @@ GREYED = [
         c("end", end=7, red=4 * GREY, green=4 * GREY, blue=4 * GREY),
     ],
 ]
-# With the last other cell grey: of the first image one that nothing looks at; of the second 1, 1, 1, 0.
+# The last other cell is grey: in the first image one without attention; in the second one 1, 1, 1, 0.
 GREYED_OTHER = [
     CAPTIONED[0],
     [
@@ -138,7 +138,7 @@ GREYED_OTHER = [
 
 
 def image(file: Path, *rows: str) -> str:
-    """A file whose cells of 2 x 2 pixels have these colours."""
+    """Write an image whose cells of 2 x 2 pixels have these colours, and return its path."""
     pixels = np.array([[COLOURS[one] for one in row] for row in rows], np.uint8).repeat(2, 0).repeat(2, 1)
     Image.fromarray(pixels).save(file)
     return str(file)
@@ -171,9 +171,9 @@ def test_captioning(tmp_path: Path) -> None:
     same(
         found,
         {
-            # Words of one image's references have the same weight; "here", which both have, has none. The first
-            # caption is its first reference (cosine 1 for n = 1..4) and shares two words of three with the second;
-            # the other shares one word, of three, with the two of its reference.
+            # "here" has no weight, because the references of both images have it. All other words have the same
+            # weight. The first output equals its first reference (cosine 1 for n = 1..4) and shares two words of
+            # three with the second reference. The other output shares one word of three with the two of its reference.
             "cider": mean(10 / 2 * (4 + near * 2 / (sqrt(3) * sqrt(3))) / 4, 10 * near * 1 / (sqrt(3) * sqrt(2)) / 4),
             "bleu1": 100 * (4 + 2) / (4 + 4),  # 8 words for 4 + 3
             "bleu2": 100 * (6 / 8 * 3 / 6) ** (1 / 2),
@@ -182,18 +182,18 @@ def test_captioning(tmp_path: Path) -> None:
             # green ... here: 2 of 4 words, 2 of 3
             "rougeL_coco": mean(100, 100 * (1 + 1.2**2) * 2 / 4 * 2 / 3 / (2 / 3 + 1.2**2 * 2 / 4)),
             "perplexity": prod(1 / each for caption in CAPTIONED for each in caption) ** (1 / 9),
-            "accuracy": (5 + 2) / 9,  # not beside, where near has 7 points, and not the here after it
-            # red: cell 0, blue: cell 2, which are right; green: cell 0, wrong; here: cell 0, right
+            "accuracy": (5 + 2) / 9,  # all but beside, where near has 7 points, and the here after it
+            # red: cell 0, right; blue: cell 2, right; green: cell 0, wrong; here: cell 0, right
             "pointing": (1 + 1 + 0 + 1) / 4,
             "pointing_uniform": (1 / 4 + 1 / 4 + 1 / 2 + 1 / 2) / 4,
-            "pointing_centre": (1 + 0 + 0 + 1) / 4,  # all are as far from the middle: the first
+            "pointing_centre": (1 + 0 + 0 + 1) / 4,  # all cells are equally far from the middle: the first
             "unique_captions": 1,
             "distinct_1": 7 / 8,
             "distinct_2": 6 / 6,
             "caption_words": (4 + 4) / 2,
             "exact": 1 / 2,
-            "attributes": (3 + 1) / (3 + 2),  # red, blue and here; green, but not here in the third place
-            # Of <s> red above blue here, and of <s> green near it here; cells of a grid have no order
+            "attributes": (3 + 1) / (3 + 2),  # red, blue and here; green, but not here as third word
+            # The rows of <s> red above blue here, and of <s> green near it here; cells of a grid have no order
             "attention_entropy": (QUARTER + 2 * LN2) / 5,
             "attention_normalized_entropy": (QUARTER + 2 * LN2) / 5 * mean(1 / log(4), 1 / log(2)),
             "attention_effective_positions": (SPREAD + 1 + 1 + 2 + 2) / 5,
@@ -212,13 +212,13 @@ def test_captioning(tmp_path: Path) -> None:
             "erased_random": (nats(GREYED_OTHER) - nats(CAPTIONED)) / 9,
             "flips_attended": 1 / 9,  # blue to red
             "flips_random": 2 / 9,  # green to red, green to here
-            # Black cells have no gradient. In the order of cells, of the first image, S small and B big:
-            #   red   weights 3100, gradients B000: 3 pairs agree, 5 have weights apart, 3 gradients
-            #   above weights 1100, gradients S0B0: 1 pair agrees, 2 do not, 4 have weights apart, 5 gradients
-            #   blue  weights 0040, gradients S0B0: 3 agree, of 3 and 5
-            #   here  weights 2000, gradients B000: 3 agree, of 3 and 3
-            #   </s>  weights 2200, gradients B000: 2 agree, of 4 and 3
-            # Of the second, where the last cell is green: weights 31, 40, 31, and 22, which has no tau
+            # Black cells have no gradient. Cells of the first image in their order, with S for small and B for big:
+            #   red   weights 3100, gradients B000: 3 pairs agree; 5 have different weights, 3 different gradients
+            #   above weights 1100, gradients S0B0: 1 pair agrees, 2 don't; 4 different weights, 5 different gradients
+            #   blue  weights 0040, gradients S0B0: 3 pairs agree; 3 different weights, 5 different gradients
+            #   here  weights 2000, gradients B000: 3 pairs agree; 3 different weights, 3 different gradients
+            #   </s>  weights 2200, gradients B000: 2 pairs agree; 4 different weights, 3 different gradients
+            # In the second image the last cell is green: weights 31, 40, 31, and 22, which has no tau
             "gradient_tau": (
                 3 / sqrt(5 * 3) + (1 - 2) / sqrt(4 * 5) + 3 / sqrt(3 * 5) + 1 + 2 / sqrt(4 * 3) + (-1 - 1 - 1)
             )

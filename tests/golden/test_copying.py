@@ -1,11 +1,11 @@
-"""Faithfulness of a model that copies, worked out on paper.
+"""Check the faithfulness of a model that copies against a computation on paper.
 
   source      target
   u v q       u q v
 
-q is no word of the target vocabulary: only copying says it, and it is read as <unk>. Half of the attention to the words
-of the source is what is copied; all else is generated, also what goes to </s> or to an erased word. u and v mean
-themselves, q means w.
+q is not in the target vocabulary: it can only be copied, and the decoder reads it as <unk>. The copied share is half of
+the attention to the words of the source. The rest is generated, including the attention to </s> or to an erased word.
+u and v mean themselves; q means w.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ AFTER = {"<unk>": {"w": 3}, "v": {"</s>": 3}}
 
 
 def p(word: str, **points: float) -> float:
-    """Of a vocabulary of four specials and three words."""
+    """Return p(word) in a vocabulary of four specials and three words."""
     return probability(7, word, **points)
 
 
-# Of u q v </s>: what is generated, and what is copied. Attention to words is 3/4, 1, 1 and 1/4, so that 5/8, 1/2, 1/2
-# and 7/8 are generated.
+# Generated + copied probability of u q v </s>. The attention to words is 3/4, 1, 1 and 1/4, and the generated shares
+# are therefore 5/8, 1/2, 1/2 and 7/8.
 AS_IT_IS = [
     5 / 8 * p("u", u=2, w=1) + 1 / 4,
     3 / 8,
@@ -41,7 +41,7 @@ UNIFORM = [  # 3/4 on words at each step
     5 / 8 * p("v", u=1, v=1, w=4) + 1 / 8,
     5 / 8 * p("end", u=1, v=1, w=1, end=3),
 ]
-PERMUTED = [  # each row from its end: 1102, 0310, 0121, 3100
+PERMUTED = [  # each row reversed: 1102, 0310, 0121, 3100
     3 / 4 * p("u", u=1, v=1) + 1 / 8,
     1 / 8,
     5 / 8 * p("v", v=1, w=5) + 1 / 8,
@@ -55,9 +55,9 @@ AVERAGED = [
     5 / 8 * p("v", u=3 / 4, v=3 / 4, w=6 / 4 + 3) + 3 / 32,
     5 / 8 * p("end", u=3 / 4, v=3 / 4, w=6 / 4, end=3),
 ]
-# Without the most attended words, u q v q; nothing is left of the second step but the least that counts.
+# The most attended words, u q v q, are erased. The second step keeps only the minimum, 1e-8.
 ERASED = [7 / 8 * p("u", w=1), 1e-8, 3 / 4 * p("v", u=1, w=4), p("end", end=3)]
-# Without another, the last that there is: q v q v.
+# Another word, the last one, is erased: q v q v.
 ERASED_OTHER = [
     3 / 4 * p("u", u=2) + 1 / 4,
     3 / 8,
@@ -83,9 +83,9 @@ def test_faithfulness_of_copying() -> None:
             "erased_random": (nats([ERASED_OTHER]) - before) / 4,
             "flips_attended": 3 / 4,  # u to w, q to v, v to w
             "flips_random": 0,
-            # What is copied hangs on no embedding. |x . d log p(y) / dx| is in proportion to A (1 - P(y)) where a word
-            # means y, to A P(y') where it means y':
-            #   u: u > q > v, as the weights; q: only copied, no tau; v: v > q > u, but v > u = q; </s>: q alone
+            # The copied probability is independent of the embeddings. |x . d log p(y) / dx| is proportional to
+            # A (1 - P(y)) where a word means y, and to A P(y') where it means y'. The orders of the gradients:
+            #   u: u > q > v, like the weights; q: copied, no tau; v: v > q > u, but weights v > u = q; </s>: only q
             "gradient_tau": (1 + 2 / sqrt(2 * 3) + 1) / 3,
         },
     )

@@ -1,13 +1,14 @@
-"""Figures of a summarisation run, worked out on paper.
+"""Check the figures of a summarisation run against a computation on paper.
 
-  document     references        output        the sentence that each word of the first comes from
+  document     references        output        sentence of each word of the first reference
   a b c        a b / d q         a b a b a     0 0 1 1
   d q
 
   f g          q h               q f e         1 1
   q h          f q
 
-q is no word of the target vocabulary: only copying says it, and it is read as <unk>. Outputs have five words at most.
+q is not in the target vocabulary: it can only be copied, and the decoder reads it as <unk>. Outputs have five words at
+most.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ THEN |= {"e": {"</s>": 5}, "h": {"</s>": 5}}
 
 
 def q(word: str, **points: float) -> float:
-    """Half of what a vocabulary of four specials and eight words gives: the other half is copied."""
+    """Return half of p(word) in a vocabulary of four specials and eight words; the other half is copied."""
     return probability(12, word, **points) / 2
 
 
-SUMMARISED = [  # what is generated and what is copied of a b d q </s>, and of q h </s>
+SUMMARISED = [  # generated + copied probability of a b d q </s>, and of q h </s>
     [q("a", a=4) + 1 / 2 * 1 / 4, q("b", b=6), q("d", a=6), 1 / 2 * 3 / 4, q("end", end=4)],
     [1 / 2 * 3 / 4, q("h", end=4), q("end", end=5)],
 ]
 
 
 def f1(common: int, said: int, wanted: int) -> float:
-    """100 times F1 of what two texts have in common."""
+    """Return 100 F1 of two texts with this number of common items."""
     return 100 * 2 * common / (said + wanted)
 
 
@@ -57,11 +58,13 @@ def test_summarisation(tmp_path: Path) -> None:
     assert texts(tmp_path / "run") == ["a b a b a", "q f e"]
     assert drawings(tmp_path / "run") == {f"00000_document.{kind}" for kind in ("png", "html", "npz")}
     first, second = outputs(tmp_path / "run")
-    # The share of each word's probability that was copied, in four digits: a of a 1/4, of a 1, of a 1; q; f of f 1
+    # The copied share of each word's probability, in four digits. The attention to a is 1/4, 1 and 1, and that to f 1.
+    # q is only copied.
     copied = [1 / 8 / (q("a", a=4) + 1 / 8), 0, 1 / 2 / (q("a", a=6) + 1 / 2), 0, 1 / 2 / (q("a", a=6) + 1 / 2)]
     assert first["copied"] == [round(share, 4) for share in copied]
     assert second["copied"] == [1, round(1 / 2 / (q("f", end=4) + 1 / 2), 4), 0]
-    # {text: F1 of words, of pairs, of the longest common subsequence}, by the better reference of the second document
+    # {text: F1 of words, of pairs and of the longest common subsequence}. The better reference of the second document
+    # counts.
     rouge = {
         "": ((f1(2, 5, 4), f1(1, 4, 3), f1(2, 5, 4)), (f1(2, 3, 2), 0, f1(1, 3, 2))),
         "_lead_1": ((f1(2, 3, 4), f1(1, 2, 3), f1(2, 3, 4)), (f1(1, 2, 2), 0, f1(1, 2, 2))),  # a b c; f g
@@ -73,7 +76,7 @@ def test_summarisation(tmp_path: Path) -> None:
     for name, ((one, pairs, longest), (other, other_pairs, other_longest)) in rouge.items():
         figures[f"rouge1{name}"] = mean(one, other)
         figures[f"rouge2{name}"] = mean(pairs, other_pairs)
-        # by lines it is the same: a b and d q stand in the same order as in the reference, or one of them not at all
+        # rougeLsum equals rougeL: a b and d q have the order of the reference, or one of them is missing
         figures[f"rougeL{name}"] = figures[f"rougeLsum{name}"] = mean(longest, other_longest)
     same(
         found,
@@ -81,26 +84,26 @@ def test_summarisation(tmp_path: Path) -> None:
             **figures,
             "perplexity": prod(1 / each for document in SUMMARISED for each in document) ** (1 / 8),
             "accuracy": (3 + 1) / 8,  # a b q, and q
-            # a: c, 3/4, of the first; b: c, of the first; d: a, of the first, which is wrong; q: q; and q: q; h: f
+            # Most attended: a: c of sentence 0; b: c of 0; d: a of 0, wrong; q: q of 1; and q: q of 1; h: f of 0, wrong
             "sentence_recall": (3 + 1) / 6,
             "sentence_recall_uniform": (3 / 5 + 3 / 5 + 2 / 5 + 2 / 5 + 2 / 4 + 2 / 4) / 6,
             "novelty_1": mean(0, 1 / 3),  # e
-            "novelty_2": mean(2 / 4, 1),  # b a, twice; q f and f e
+            "novelty_2": mean(2 / 4, 1),  # b a twice; q f and f e
             "novelty_3": 1,
             "extractive_coverage": mean((2 + 2 + 1) / 5, (1 + 1) / 3),  # a b, a b, a; q, f
             "extractive_density": mean((4 + 4 + 1) / 5, (1 + 1) / 3),
             "compression": mean(5 / 5, 4 / 3),
-            "repetition": mean(1 / 3, 0),  # a b a, the second time
+            "repetition": mean(1 / 3, 0),  # the second a b a
             "length_ratio": (5 + 3) / (4 + 2),
             "copy_accuracy": (0 + 1) / (1 + 1),  # q
-            # Of <s> a b a b a, and of <s> q f e
+            # The rows of <s> a b a b a, and of <s> q f e
             "attention_entropy": mean(4 / 6 * QUARTER, 1 / 4 * QUARTER),
             "attention_normalized_entropy": mean(4 / 6 * QUARTER / log(6), 1 / 4 * QUARTER / log(5)),
             "attention_effective_positions": mean((4 * SPREAD + 2) / 6, (SPREAD + 3) / 4),
             "attention_sparsity": mean((4 * 4 + 2 * 5) / 36, (3 + 3 * 4) / 20),
             "attention_peak": mean((4 * 3 / 4 + 2) / 6, (3 / 4 + 3) / 4),
             "attention_mass": 1,
-            "attention_monotonicity": mean(3 / 5, 2 / 3),  # places 1.5 2.5 0 2.5 0 2.5, and 1.5 0 4 4
+            "attention_monotonicity": mean(3 / 5, 2 / 3),  # mean places 1.5 2.5 0 2.5 0 2.5, and 1.5 0 4 4
             "attention_coverage_min": 0,
             "attention_coverage_max": mean(3 / 4 + 3 * 3 / 4, 2),  # c; </s>
             "attention_disagreement": 0,

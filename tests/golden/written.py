@@ -1,11 +1,12 @@
-"""A model whose weights and logits are written down, so that a reader can follow every figure with a pencil.
+"""A model whose weights and logits are set by hand, so that a reader can compute every figure on paper.
 
-Attention: what a layer gives to each place of the source follows from the word that the decoder reads, and is written
-in quarters: ``{"a": ("0400", "0220")}`` are the rows of two heads, 0 1 0 0 and 0 1/2 1/2 0.
+Attention: the word that the decoder reads determines the weights of a layer. A test writes them in quarters, one digit
+for each place of the source: ``{"a": ("0400", "0220")}`` are the rows of two heads, 0 1 0 0 and 0 1/2 1/2 0.
 
-Output: every word has points, and p(y) = 2^points(y) / sum over the vocabulary of 2^points; without any, a word has 0.
-A word that the source means gets 4 points for each whole unit of attention, of all layers together (a layer gives the
-mean of its heads). To that come the points that the word just read gives, ``{"a": {"b": 5}}``.
+Output: every word has points, and p(y) = 2^points(y) / sum over the vocabulary of 2^points. The default is 0 points.
+If a place of the source means a word, this word gets 4 points for each whole unit of attention to the place, summed
+over the layers. The attention of a layer is the mean of its heads. The word just read adds points:
+``{"a": {"b": 5}}``.
 
 Letters: B batch, T target words, S places of the source, H heads, V target words, E width of a place.
 """
@@ -37,26 +38,26 @@ from seq2seq.layers.pointer import Pointer
 from seq2seq.model import Seq2Seq
 
 Rows = Mapping[str, str | Sequence[str]]
-"""{word read: a row of quarters, or one for each head}."""
+"""Map {word read: a row of quarters, or one row for each head}."""
 Points = Mapping[str, Mapping[str, float]]
-"""{word read: {word: points}}."""
+"""Map {word read: {word: points that it gets}}."""
 
 
 def probability(vocabulary: int, word: str, **points: float) -> float:
-    """p(word), where the words of ``points`` have so many and all others 0; ``end`` is ``</s>``."""
+    """Return p(word) if the words of ``points`` have these points and all others have 0; ``end`` is ``</s>``."""
     others = vocabulary - len(points)
     return float(2 ** points.get(word, 0) / (sum(2**each for each in points.values()) + others))
 
 
 def words(*texts: str) -> Tokenizer:
-    """One whose vocabulary is the words of ``texts``."""
+    """Return a tokenizer whose vocabulary is the words of ``texts``."""
     return Tokenizer.train(texts, type="word", vocab_size=len(SPECIALS) + len({w for t in texts for w in t.split()}))
 
 
 def trained(
     codec: Codec, encoder: Encoder, means: Sequence[tuple[int, str]], layers: Sequence[Rows], after: Points
 ) -> TrainedModel:
-    """A model in float64; ``means`` says which coordinate of a place means which target word."""
+    """Build a model in float64; ``means`` lists (coordinate of a place, target word that it means)."""
     tokenizer, width = codec.target, encoder.source.width
     weight = torch.zeros(len(tokenizer), width + len(tokenizer))
     for place, word in means:
@@ -70,7 +71,7 @@ def trained(
             "seed": 1,
             "data": {"name": "golden"},
             "model": {},
-            "loss": {"_target_": "seq2seq.loss.Criterion", "label_smoothing": 0.1},  # which no figure may know of
+            "loss": {"_target_": "seq2seq.loss.Criterion", "label_smoothing": 0.1},  # must not change a figure
         }
     )
     model = Seq2Seq(encoder, decoder).double()
@@ -79,19 +80,19 @@ def trained(
 
 
 def id_of(tokenizer: Tokenizer, word: str) -> int:
-    """The id of a word or of a special."""
+    """Return the id of a word or of a special token."""
     return SPECIALS.index(word) if word in SPECIALS else tokenizer.encode(word)[0]
 
 
 def one_hot(vocabulary: int) -> TokenEmbedding:
-    """An embedding whose i-th word is the i-th unit vector."""
+    """Build an embedding whose i-th word is the i-th unit vector."""
     embedding = TokenEmbedding(vocabulary, vocabulary)
     embedding.table.weight.data = torch.eye(vocabulary)
     return embedding
 
 
 class WrittenEncoder(Encoder):
-    """A place is the unit vector of its word."""
+    """An encoder that represents each place by the unit vector of its word."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
@@ -105,13 +106,13 @@ class WrittenEncoder(Encoder):
 
 
 class Colours(GridEncoder):
-    """A cell of 2 x 2 pixels is its mean red, green and blue, 0 to 1 each."""
+    """An encoder that represents a cell of 2 x 2 pixels by its mean red, green and blue, each from 0 to 1."""
 
     def __init__(self) -> None:
         super().__init__(dim=3, stride=2)
         self.mean.zero_()
         self.std.fill_(1)
-        self.unused = nn.Parameter(torch.zeros(3))  # so that there is something to differentiate
+        self.unused = nn.Parameter(torch.zeros(3))  # gives the output a gradient
 
     def encode(
         self, x: Tensor, sizes: Tensor, need_weights: bool = False
@@ -121,7 +122,7 @@ class Colours(GridEncoder):
 
 
 class WrittenAttention(Attention):
-    """Rows by the word read; what a row leaves of 1 is the sentinel's, where any row leaves something."""
+    """Attention whose row depends on the word read. If any row sums to less than 1, a sentinel gets the rest."""
 
     def __init__(self, tokenizer: Tokenizer, rows: Rows, source: SourceSpec) -> None:
         super().__init__(len(tokenizer), source)
@@ -150,8 +151,9 @@ class WrittenAttention(Attention):
 
 
 class WrittenDecoder(Decoder):
-    """Features are the sum of the layers' contexts, and the unit vector of the word read. With ``copy``, half of each
-    probability goes to what the last layer attends to.
+    """A decoder whose features are the sum of the layers' contexts and the unit vector of the word read.
+
+    With ``copy``, half of each probability is copied from the places that the last layer attends to.
     """
 
     def __init__(self, layers: Sequence[WrittenAttention], weight: Tensor, copy: bool) -> None:

@@ -1,4 +1,4 @@
-"""The picture of a document: from pieces to words, what is left out, which order words stand in, what is stored."""
+"""Tests of the picture of a document: words of pieces, left-out sentences, the order of words and stored arrays."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shading(**more):
 
 
 def synthetic(sentences, words, rows, seed=0, **more):
-    """``sentences`` of ``words`` each, a summary of ``rows``; random weights."""
+    """Build random weights of ``sentences`` with ``words`` each, and of a summary with ``rows`` words."""
     count = sentences * words
     weights = np.random.default_rng(seed).dirichlet(np.full(count + 1, 0.1), size=rows + 1)
     return Shading.of(
@@ -51,7 +51,7 @@ def test_weights_of_words_and_sentences():
     seen = shading(copied=[0.2, 0.6, 1.0, 0.9], origins=[0, -1])
     assert [word.text for word in seen.document] == ["ab", "c", "d"] and seen.sentences.tolist() == [0, 0, 1]
     assert [word.text for word in seen.summary] == ["xy", "z"]
-    np.testing.assert_allclose(seen.weights, [[0.5, 0.2, 0.1], [0, 0, 1]])  # summed over a source word, mean over x, y
+    np.testing.assert_allclose(seen.weights, [[0.5, 0.2, 0.1], [0, 0, 1]])  # sum over a source word, mean over x and y
     np.testing.assert_allclose(seen.shares, [[0.7, 0.1], [0, 1]])
     np.testing.assert_allclose(seen.rest, [0.2, 0], atol=1e-12)  # </s>
     np.testing.assert_allclose(seen.copied, [0.4, 1.0])
@@ -67,7 +67,7 @@ def test_words_are_merged_as_metrics_merge_them():
     np.testing.assert_allclose(seen.weights, merge(weights, source, target))
 
 
-def test_a_document_of_16000_tokens_takes_no_square_of_memory():
+def test_memory_for_16000_tokens_is_not_quadratic():
     count = 16_000
     weights = np.full((3, count + 1), 1 / (count + 1), dtype=np.float32)
     words = [*range(count), -1]
@@ -77,7 +77,7 @@ def test_a_document_of_16000_tokens_takes_no_square_of_memory():
     tracemalloc.stop()
 
 
-def test_what_does_not_fit_is_refused():
+def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"weights \(4, 5\) don't fit 3 target pieces and 5 source pieces"):
         Shading.of(WEIGHTS, SOURCE, TARGET[:3], SOURCE_WORDS, TARGET_WORDS[:3])
     with pytest.raises(ValueError, match="3 origins don't fit 2 words of the target"):
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_refused():
         shading(sentences=[0, 1])
 
 
-def test_where_script_sets_no_spaces_pieces_stand_for_words():
+def test_pieces_are_words_in_scripts_without_spaces():
     source = ["▁", "今日", "は", "▁crème", "br", "<0xE6>", "<0x97>", "<0xA5>", "本", "</s>"]
     seen = Shading.of(np.ones((2, 10)) / 10, source, ["▁", "日本", "</s>"][:2], [0, 0, 0, 1, 1, 2, 2, 2, 2, -1], [0, 0])
     assert seen.document == [
@@ -95,10 +95,10 @@ def test_where_script_sets_no_spaces_pieces_stand_for_words():
     ]
     np.testing.assert_allclose(seen.weights, [[0.2, 0.1, 0.2, 0.3, 0.1]])
     gold = Shading.of(np.ones((3, 2)) / 2, ["▁a", "b"], ["▁今", "日", "▁x"], [0, 1], [0, 0, 1], origins=[4, -1])
-    assert gold.origins.tolist() == [4, 4, -1]  # each piece has its word's
+    assert gold.origins.tolist() == [4, 4, -1]  # each piece has the origin of its word
 
 
-def test_full_colour_is_the_largest_weight_but_three_even_ones_at_least():
+def test_full_colour_is_the_largest_weight_but_at_least_three_even_weights():
     assert full([0.2, 0.7, 0.1]) == 1.0 and full(np.full(100, 0.01)) == pytest.approx(0.03)
     assert full([0.5, *np.full(99, 0.005)]) == 0.5 and full([]) == 1.0
 
@@ -111,7 +111,7 @@ def test_percent():
 
 
 @pytest.mark.parametrize("gold", [None, 17])
-def test_what_is_left_out_is_counted(gold):
+def test_left_out_sentences_are_counted(gold):
     seen = synthetic(30, 4, 3, origins=None if gold is None else [gold, -1, gold])
     shares = seen.shares.mean(0)
     wrapped = {n: [[4 * n, 4 * n + 1], [4 * n + 2, 4 * n + 3]] for n in range(30)}
@@ -140,7 +140,7 @@ def test_what_is_left_out_is_counted(gold):
     assert last == 29 and said + len(kept) == 30
 
 
-def test_a_sentence_of_too_many_lines_shows_those_that_hold_most():
+def test_a_long_sentence_shows_its_most_attended_lines():
     seen = Shading.of(
         [[0.0, 0.3, 0.05, 0.05, 0.4, 0.2]], [f"▁{c}" for c in "abcdef"], ["▁x"], range(6), [0], sentences=[0] * 6
     )
@@ -168,7 +168,7 @@ def test_lines_are_filled_and_never_overfull():
     assert alone == [[0]]
 
 
-def test_words_stand_in_the_order_of_their_script():
+def test_words_have_the_order_of_their_script():
     pen = Pen([fonts.BASE])
     words = [ShadedWord(text) for text in ["قال", "New", "York", "ان", "37", "."]]
     across = dict(word_positions(words, [0, 1, 2, 3, 4, 5], pen, True, 5.0))
@@ -179,7 +179,7 @@ def test_words_stand_in_the_order_of_their_script():
     assert sorted(across, key=across.get) == [0, 1, 3, 2, 4]
 
 
-def test_the_picture_has_every_word_and_the_heat_of_every_sentence():
+def test_the_picture_has_every_word_and_the_weights_of_every_sentence():
     seen = shading(copied=[0.2, 0.6, 1.0, 0.9], origins=[0, -1])
     figure = draw(seen, "record 3")
     heat = next(axes for axes in figure.axes if axes.images)
@@ -188,12 +188,12 @@ def test_the_picture_has_every_word_and_the_heat_of_every_sentence():
     (gold,) = heat.patches
     assert (gold.get_x(), gold.get_y()) == (-0.5, -0.5)
     texts = drawn(figure)
-    assert texts.count("xy") == texts.count("z") == 2  # running, and beside the heat
+    assert texts.count("xy") == texts.count("z") == 2  # in the text, and beside the heat map
     assert {"record 3", "ab", "c", "d", percent(0.35), percent(0.55), "no word", "copied"} <= set(texts)
     assert f"{percent(0.1)} of the attention is not on any word (but on </s>, for example)" in texts
 
 
-def test_without_copying_gold_or_sentences():
+def test_a_picture_without_copying_gold_or_sentences_omits_them():
     texts = drawn(draw(shading()))
     assert "copied" not in texts and not any("gold" in text or "copied" in text for text in texts)
     whole = draw(shading(sentences=[]))
@@ -202,17 +202,17 @@ def test_without_copying_gold_or_sentences():
     assert "the summary is empty" in drawn(empty)
 
 
-def test_a_long_document_is_cut_to_the_room_there_is_and_says_so():
+def test_a_long_document_is_cut_and_the_picture_reports_it():
     seen = synthetic(LINES + 30, 3, 2)
     figure = draw(seen)
     texts = drawn(figure)
     assert any(text.startswith("… left out: ") for text in texts) and "left out" in texts
     heat = next(axes for axes in figure.axes if axes.images).images[0].get_array()
-    assert heat.shape == (2, LINES + 1 + ("no word" in texts))  # the sentences shown, those left out together
+    assert heat.shape == (2, LINES + 1 + ("no word" in texts))  # the shown sentences, and one column for the others
     np.testing.assert_allclose(heat.sum(1), 1, atol=0.005)
 
 
-def test_files(tmp_path):
+def test_picture_page_and_arrays_are_written(tmp_path):
     weights = {"cross.0": np.ones((2, 5, 6)), "cross.1": np.zeros((2, 5, 6)), "encoder_self.0": np.ones((2, 6, 6))}
     picture, html = save_document(
         tmp_path / "deep",
@@ -237,9 +237,9 @@ def test_files(tmp_path):
         assert arrays["copied"].dtype == np.float32 and len(arrays["copied"]) == 4
 
 
-def test_any_text_is_drawn_without_a_crash_or_a_flood_of_warnings(tmp_path, caplog, monkeypatch):
+def test_any_text_is_drawn_with_a_single_warning(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(fonts, "_boxed", set())
-    monkeypatch.setattr(fonts, "_installed", list)  # a bare machine
+    monkeypatch.setattr(fonts, "_installed", list)  # a machine without fonts
     source = [
         "▁$x",
         "$^$",

@@ -1,4 +1,4 @@
-"""What a heat-map shows and stores; that any text can stand on its axes."""
+"""Tests of heat maps: panels, gold links, stored arrays, and any text on the axes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def texts(axes):
     return [tick.get_text() for tick in axes.get_yticklabels()], [tick.get_text() for tick in axes.get_xticklabels()]
 
 
-def test_arrays_beside_the_picture(tmp_path):
+def test_arrays_are_stored_beside_the_picture(tmp_path):
     weights = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 4))
     rows, columns = ["▁ein", "▁Haus", "حب", "</s>"], ["a", "家", "</s>"]
     picture = heatmap.save(
@@ -42,7 +42,7 @@ def test_one_head_is_one_panel_with_its_tokens_on_a_fixed_scale():
     assert figure.texts[0].get_text() == "record 1"
 
 
-def test_heads_follow_their_mean_and_layers_stand_below_each_other():
+def test_each_layer_has_a_row_of_panels_with_its_mean_and_its_heads():
     weights = np.random.default_rng(0).random((2, 3, 2, 2))
     figure = heatmap.draw(weights, "xy", "ab")
     *panels, _ = figure.axes
@@ -63,7 +63,7 @@ def test_gold_links_that_touch_share_one_outline():
     assert corners.min(0).tolist() == [-0.5, -0.5] and corners.max(0).tolist() == [0.5, 1.5]
 
 
-def test_figures_grow_with_their_tokens_and_stop():
+def test_figures_grow_with_the_tokens_up_to_a_limit():
     def size(n):
         return max(heatmap.draw(np.eye(n), ["w"] * n, ["w"] * n).get_size_inches())
 
@@ -77,9 +77,9 @@ def test_shapes_that_do_not_fit_are_refused():
         heatmap.draw(np.zeros((2, 3)), "xyz", "ab")
 
 
-def test_any_text_is_drawn_without_a_crash_or_a_flood_of_warnings(tmp_path, caplog, monkeypatch):
+def test_any_text_is_drawn_with_a_single_warning(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(fonts, "_boxed", set())
-    monkeypatch.setattr(fonts, "_installed", list)  # a bare machine
+    monkeypatch.setattr(fonts, "_installed", list)  # a machine without fonts
     tokens = [
         "$x",
         "$^$",
@@ -104,7 +104,7 @@ def test_any_text_is_drawn_without_a_crash_or_a_flood_of_warnings(tmp_path, capl
 
 
 def test_right_to_left_tokens_are_shaped(tmp_path):
-    """Joined letters differ from the same letters kept apart, and order is the reader's: first letter rightmost."""
+    """Joined letters are narrower than the same letters kept apart by U+200C."""
 
     def ink(text):
         figure = heatmap.draw([[1.0]], [text], ["a"])
@@ -114,7 +114,7 @@ def test_right_to_left_tokens_are_shaped(tmp_path):
     assert ink("سلم") < 0.9 * ink("س\u200cل\u200cم")
 
 
-def test_labels():
+def test_labels_show_invisible_characters_and_are_cut():
     assert fonts.label("▁word") == "▁word"
     assert [fonts.label(token) for token in ("", " ", "\n", "a\tb", "\x07")] == ["∅", "␣", "⏎", "a⇥b", "\ufffd"]
     assert fonts.label("\u0301") == "◌\u0301"

@@ -1,4 +1,4 @@
-"""What the page of a document holds: that it parses, keeps its data apart from its text, and gives weights back."""
+"""Tests of the page of a document: its tags match, text is never markup, and stored weights can be unpacked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOID = {"meta", "br", "hr", "img", "input", "link"}
 
 
 class Tree(HTMLParser):
-    """Elements with their attributes and the text inside; fails where tags don't match."""
+    """Parser that collects elements with their attributes and text, and fails where tags don't match."""
 
     def __init__(self, text):
         super().__init__()
@@ -50,7 +50,7 @@ class Tree(HTMLParser):
 
 
 def shading(seed=0, **more):
-    """Three sentences, 7 words; a summary of 3; the last row looks at one word alone."""
+    """Build three sentences with 7 words, and a summary of 3 words; the last of these attends to one word only."""
     rng = np.random.default_rng(seed)
     source = ["▁a", "▁b", "▁c", "c", "▁d", "▁e", "▁f", "▁g", "</s>"]
     weights = rng.dirichlet(np.ones(9) * 0.3, size=4)
@@ -76,7 +76,7 @@ def data_of(html):
     return json.loads(Tree(html).one("script", type="application/json")["text"])
 
 
-def test_weights_come_back_within_a_step_of_their_rows_largest():
+def test_weights_are_unpacked_with_an_error_of_half_a_step():
     seen = shading()
     data = data_of(page(seen, "t"))
     for packed, rows, steps in ((data["words"], seen.weights, 255), (data["sentences"], seen.shares, 65535)):
@@ -97,7 +97,7 @@ def test_one_element_for_each_word_and_sentence_in_their_order():
     buttons = tree.all("button", role="radio")
     assert [button["text"] for button in buttons] == ["mean of all words", "x", "y", "z"]
     assert [button["aria-checked"] for button in buttons] == ["true", "false", "false", "false"]
-    assert [button["tabindex"] for button in buttons] == ["0", "-1", "-1", "-1"]  # one stop, arrows inside
+    assert [button["tabindex"] for button in buttons] == ["0", "-1", "-1", "-1"]  # one tab stop; arrow keys move inside
 
 
 def test_without_its_script_the_page_shows_the_mean():
@@ -108,11 +108,11 @@ def test_without_its_script_the_page_shows_the_mean():
     scale = max(mean.max(), 3 / 7)
     assert words == pytest.approx([w / scale for w in mean if w / scale >= 0.005], abs=0.005)
     sentences = [float(level) for level in re.findall(r'<li [^>]*style="--s:([\d.]+)">', html)]
-    assert sentences == pytest.approx(seen.shares.mean(0).tolist(), abs=0.005)  # three even ones would have 1/3 each
+    assert sentences == pytest.approx(seen.shares.mean(0).tolist(), abs=0.005)  # full colour is 3 times 1/3
     assert f'id="weight">{percent(scale)}<' in html and f'id="share">{percent(1)}<' in html
 
 
-def test_the_table_says_where_each_word_looked():
+def test_the_table_lists_the_attention_of_each_word():
     tree = Tree(page(shading(copied=[0.25, 1, 0, 0.5], origins=[1, -1, 0]), "t"))
     assert [head["text"] for head in tree.all("th", scope="col")][:3] == ["word", "copied", "gold sentence"]
     assert [head["text"] for head in tree.all("th", scope="row")] == ["x", "y", "z"]
@@ -123,7 +123,7 @@ def test_the_table_says_where_each_word_looked():
     assert cells[10].startswith("3 (100 %), ") and cells[11].startswith("e (100 %), ")
 
 
-def test_copying_and_gold_are_there_only_where_they_are_known():
+def test_copying_and_gold_are_shown_only_where_they_are_known():
     bare, full = page(shading(), "t"), page(shading(copied=[0.25, 1, 0, 0.5], origins=[1, -1, 0]), "t")
     assert Tree(bare).one("body")["class"] == "divided" and Tree(full).one("body")["class"] == "divided copying golden"
     assert (data_of(bare)["copied"], data_of(bare)["origins"]) == (None, None)
@@ -152,14 +152,14 @@ def test_text_is_never_markup(text):
     assert len(tree.all("script")) == 2
 
 
-def test_nothing_is_fetched():
+def test_the_page_loads_nothing_from_the_network():
     html = page(shading(), "t")
     assert not re.search(r"https?:|//\w+\.|@import|url\(|\bsrc=|\bhref=", html)
     assert "default-src 'none'" in Tree(html).one("meta", **{"http-equiv": "Content-Security-Policy"})["content"]
     assert "{{" not in html
 
 
-def test_scripts_run_their_own_way():
+def test_words_have_the_direction_of_their_script():
     seen = Shading.of(
         np.full((3, 4), 0.25),
         ["▁سلام", "▁عليكم", "▁peace", "</s>"],
@@ -173,7 +173,7 @@ def test_scripts_run_their_own_way():
     assert tree.one("div", id="words")["dir"] == "rtl"
 
 
-def test_an_empty_summary():
+def test_an_empty_summary_is_shown_as_empty():
     seen = Shading.of(np.full((1, 3), 1 / 3), ["▁a", "▁b", "</s>"], ["</s>"], [0, 1, -1], [-1], sentences=[0, 1, 1])
     tree = Tree(page(seen, "t"))
     assert len(tree.all("button", role="radio")) == 1 and tree.one("em")["text"] == "empty"

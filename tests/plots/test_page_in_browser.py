@@ -1,4 +1,4 @@
-"""The page of a document as its reader has it: mouse, keys, phone, dark, no errors."""
+"""Tests of the page of a document in a browser: mouse, keys, a phone, dark mode and no errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_mean_is_shown_first(tab: Page) -> None:
     assert not tab.problems
 
 
-def test_pointing_shows_a_word_and_leaving_takes_it_back(tab: Page) -> None:
+def test_weights_of_a_word_are_shown_while_the_mouse_points_at_it(tab: Page) -> None:
     tab.move("#words button:nth-of-type(2)")
     assert shades(tab) == expected(SEEN.weights[1].tolist())
     assert "copied 100" in status(tab) and "gold sentence: none" in status(tab)
@@ -59,7 +59,7 @@ def test_pointing_shows_a_word_and_leaving_takes_it_back(tab: Page) -> None:
     assert status(tab).startswith("All words")
 
 
-def test_a_click_stays_and_a_second_one_goes(tab: Page) -> None:
+def test_a_click_selects_a_word_and_a_second_click_deselects_it(tab: Page) -> None:
     for wanted in (True, False):
         tab.move("#words button:nth-of-type(3)", click=True)
         tab.move("h1")
@@ -78,7 +78,7 @@ def test_keys_step_through_the_words(tab: Page) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_phone_scrolls_one_way_only(tab: Page, dark: bool, pictures: Path) -> None:
+def test_a_phone_scrolls_only_vertically(tab: Page, dark: bool, pictures: Path) -> None:
     tab.resize(360, 700, dark=dark)
     assert tab.run("document.documentElement.scrollWidth") <= 360
     ground = tab.run("getComputedStyle(document.body).backgroundColor")

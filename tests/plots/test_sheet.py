@@ -1,4 +1,4 @@
-"""A sheet: a panel a word, light where weights are, boxes where they belong, arrays that come back."""
+"""Tests of sheets of an image: a panel for each word, light by weight, gold boxes and stored arrays."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def test_light_follows_weights() -> None:
     assert not light(np.zeros(6), CELLS, (2, 3), 40, 60).any()
 
 
-def test_a_panel_a_word_after_the_image() -> None:
+def test_a_panel_for_each_word_follows_the_image() -> None:
     figure = draw(IMAGE, looks([0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [0, 0, 0, 0, 0, 1.0]), CELLS, (2, 3))
     assert [axes.get_title() for axes in figure.axes] == ["image", "word0", "word1"]
     assert not boxes(figure.axes[1])
-    (_, chosen) = boxes(figure.axes[2])  # the white line under it, and it
+    (_, chosen) = boxes(figure.axes[2])  # a white line, and the box above it
     assert chosen[2] == pytest.approx((39.5, 19.5, 20, 20))
     shown = figure.axes[1].images[0].get_array()
     assert shown.shape == (40, 60, 3) and np.allclose(
         figure.axes[0].images[0].get_array()[0, 0], [200 / 255, 100 / 255, 50 / 255]
     )
-    assert shown[5, 5].max() > shown[35, 55].max()  # what was looked at is bright
-    assert np.ptp(shown[35, 55]) < np.ptp(shown[5, 5])  # the rest is grey
+    assert shown[5, 5].max() > shown[35, 55].max()  # attended cells are bright
+    assert np.ptp(shown[35, 55]) < np.ptp(shown[5, 5])  # other cells are grey
 
 
 def test_gold_is_dashed_and_a_sentinel_is_a_bar() -> None:
@@ -66,7 +66,7 @@ def test_gold_is_dashed_and_a_sentinel_is_a_bar() -> None:
 def test_a_long_title_stays_on_the_sheet(caption: str) -> None:
     title = f"record 7, a-name.jpg: {caption}"
     figure = draw(IMAGE, looks([1 / 6] * 6), CELLS, (2, 3), title=title)
-    with without_glyph_warnings():  # no font here may have the letters
+    with without_glyph_warnings():  # the machine may lack a font for the letters
         figure.draw_without_rendering()
     assert "".join(text.get_text() for text in figure.texts).replace(" ", "") == title.replace(" ", "")
     assert len(figure.texts) > 1 and all(text.get_window_extent().x1 < figure.bbox.x1 for text in figure.texts)
@@ -75,16 +75,16 @@ def test_a_long_title_stays_on_the_sheet(caption: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(60, 40), (40, 90), (8, 8)])
-def test_files(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_picture_and_arrays_are_written(tmp_path: Path, size: tuple[int, int]) -> None:
     alignment = np.random.default_rng(0).dirichlet(np.ones(6), 4).astype(np.float32)
-    words, of = ["un-", "猫", "<&$>"], [0, 1, 2, -1]
-    (file,) = save_sheet(tmp_path / "deep", 7, Image.new("RGB", size), alignment, CELLS, (2, 3), words, of)
+    words, word_of_row = ["un-", "猫", "<&$>"], [0, 1, 2, -1]
+    (file,) = save_sheet(tmp_path / "deep", 7, Image.new("RGB", size), alignment, CELLS, (2, 3), words, word_of_row)
     assert file.name == "00007_sheet.png" and Image.open(file).size[0] > 200
     arrays = np.load(tmp_path / "deep" / "00007_sheet.npz")
     assert (arrays["alignment"] == alignment).all() and arrays["words"].tolist() == words
     assert arrays["cells"].tolist() == CELLS.tolist() and arrays["extent"].tolist() == [2, 3]
 
 
-def test_an_empty_caption(tmp_path: Path) -> None:
+def test_an_empty_caption_has_a_sheet(tmp_path: Path) -> None:
     (file,) = save_sheet(tmp_path, 0, IMAGE, np.full((1, 6), 1 / 6), CELLS, (2, 3), [], [-1])
     assert file.exists()

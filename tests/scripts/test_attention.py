@@ -1,4 +1,4 @@
-"""``benchmark.py attention``: that it measures what it says."""
+"""Tests of ``benchmark.py attention``: figures of time and memory, and the attentions that are compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/benchmark.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/benchmark.py` does the same
 
 import attention_scaling
 import benchmark
@@ -24,18 +24,18 @@ FIRST = attention.SDPA
 ADDITIVE = {"batch": 3, "targets": 4, "positions": 5, "hidden": 6, "width": 8}
 
 
-def test_what_is_saved_is_counted_once_and_without_inputs() -> None:
+def test_saved_tensors_are_counted_once_and_without_the_inputs() -> None:
     x, w = torch.ones(1000, requires_grad=True), torch.ones(1000, requires_grad=True)
 
     def work() -> Tensor:
-        y = (x * w).tanh()  # inputs; the result
-        return y * y.exp()  # the same result; exp's
+        y = (x * w).tanh()  # saves both inputs, and the result
+        return y * y.exp()  # saves the same result again, and that of exp
 
     assert timing.saved(work, (x, w)) == 2 * 4000
     assert timing.saved(work, (x,)) == 3 * 4000
 
 
-def test_a_figure_is_measured_for_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_are_repeated_for_the_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     calls = []
@@ -53,7 +53,7 @@ def task(**others: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_without_projections_multi_head_is_sdpa(causal: bool) -> None:
+def test_multi_head_without_projections_equals_sdpa(causal: bool) -> None:
     jobs, inputs = attention.curve(task(causal=causal), "multi_head")
     queries, key_values = inputs[-2:]
     assert queries.shape == (1, S, WIDTH) and key_values.shape == (1, S, 2 * WIDTH)
@@ -64,7 +64,7 @@ def test_without_projections_multi_head_is_sdpa(causal: bool) -> None:
     assert list(jobs) == ["forward", "step", "whole forward", "whole step"]
 
 
-def test_sdpa_itself() -> None:
+def test_sdpa_equals_its_formula() -> None:
     jobs, inputs = attention.curve(task(), FIRST)
     weights = torch.softmax(inputs[0] @ inputs[1].transpose(-1, -2) / (WIDTH / HEADS) ** 0.5, -1)
     torch.testing.assert_close(jobs["forward"](), weights @ inputs[2])
@@ -83,7 +83,7 @@ def test_the_forms_of_additive_attention_agree() -> None:
     assert found["ours"][0].shape == (3, 4, 8)
 
 
-def test_asked_for_weights_or_not() -> None:
+def test_contexts_are_equal_with_and_without_weights() -> None:
     contexts = []
     for name in attention_scaling.WEIGHTS:
         torch.manual_seed(0)
@@ -95,7 +95,7 @@ def result(side: str, size: float, took: float) -> dict[str, Any]:
     return {"side": side, "peak": {"step": size}, "times": {"forward": took / 2, "step": took}}
 
 
-def test_a_side_too_large_for_a_length_is_left_out() -> None:
+def test_sides_that_are_too_large_or_too_slow_are_left_out() -> None:
     last = {name: (1000, result(name, size, took)) for name, size, took in (("a", 90, 1), ("b", 10, 1), ("c", 1, 5))}
     assert attention_scaling.affordable(last, 1000, 200) == ["a", "b", "c"]
     assert attention_scaling.affordable(last, 2000, 200) == ["b"]  # c is too slow, a too large
@@ -138,7 +138,7 @@ def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert imread(tmp_path / "a.png").ndim == 3
 
 
-def test_a_side_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_side_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         benchmark.main(["attention", "--sides", "multi_hed", "--only", "curves"])
     assert str(ended.value.code).startswith("benchmark.py: --sides 'multi_hed': unknown side; ")

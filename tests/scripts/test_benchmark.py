@@ -1,3 +1,5 @@
+"""Tests of ``benchmark.py train`` and ``decode``: rounds of steps, turns of sides, ratios and refused options."""
+
 import json
 import sys
 import time
@@ -9,7 +11,7 @@ import pytest
 
 from seq2seq.errors import UserError
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/benchmark.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/benchmark.py` does the same
 
 import benchmark
 from peers import joeynmt_worker, seq2seq_worker
@@ -20,11 +22,11 @@ TINY = ("model.dim=8", "model.embedding_dim=8", "data.tokenizer.vocab_size=40")
 
 
 class Enough(Exception):
-    """Ends a worker's loop."""
+    """Raised to end the loop of a worker."""
 
 
 class Told(Gate):
-    """The worker's end without pipes: lets it do some rounds, and keeps what it says."""
+    """A gate of a worker without pipes: it allows some rounds and keeps the reported figures."""
 
     def __init__(self, rounds: int, **task: Any) -> None:
         self.task, self.rounds, self.said = task, rounds, []
@@ -47,7 +49,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_round_of_steps_lasts_from_its_first_to_the_one_after_its_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_ends_when_the_step_after_its_last_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     gate, clock = Told(2, warmup=1, steps=2), [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     steps = Steps(gate, name="me")
@@ -76,7 +78,7 @@ def test_sides_take_turns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rounds", [0, 1])
-def test_a_side_that_fails_is_told_in_a_line(tmp_path: Path, rounds: int) -> None:
+def test_failing_side_is_reported_in_one_line(tmp_path: Path, rounds: int) -> None:
     program = FAKE.replace("with open", "raise RuntimeError('no room left')\n    with open") if rounds else "1/0"
     with pytest.raises(
         UserError, match=r"^this fp32 ended with exit code 1: \w+Error: (no room left|division by zero)$"
@@ -84,7 +86,7 @@ def test_a_side_that_fails_is_told_in_a_line(tmp_path: Path, rounds: int) -> Non
         contest([Side("this", "fp32", (sys.executable, "-c", program))], {"model": "rnn"}, rounds, 1, tmp_path)
 
 
-def test_speeds_are_medians_and_ratios_go_round_by_round() -> None:
+def test_speeds_are_medians_and_ratios_are_taken_per_round() -> None:
     results = [
         {"side": "this", "rounds": [{"tokens": t, "sentences": 1, "seconds": 2.0} for t in (20, 60, 100)]},
         {"side": PEER, "rounds": [{"tokens": t, "sentences": 1, "seconds": 1.0} for t in (2, 10, 5)]},
@@ -97,7 +99,7 @@ def test_speeds_are_medians_and_ratios_go_round_by_round() -> None:
 
 
 @pytest.mark.parametrize("model", seq2seq_worker.MODELS)
-def test_both_sides_are_configured_alike(model: str, tmp_path: Path) -> None:
+def test_both_sides_have_the_same_configuration(model: str, tmp_path: Path) -> None:
     mine, theirs = seq2seq_worker.config_of(model, None), joeynmt_worker.config_of(model, tmp_path, tmp_path)
     encoder, decoder, training = theirs["model"]["encoder"], theirs["model"]["decoder"], theirs["training"]
     assert mine.data.max_tokens == training["batch_size"]
@@ -122,7 +124,7 @@ def test_both_sides_are_configured_alike(model: str, tmp_path: Path) -> None:
         assert mine.attention.score._target_.rsplit(".", 1)[1].lower() == model.removeprefix("rnn-")
 
 
-def test_training_is_held_up_between_steps(data: Path, tmp_path: Path) -> None:
+def test_training_waits_between_rounds_and_reports_them(data: Path, tmp_path: Path) -> None:
     overrides = [*TINY, f"data.cache={tmp_path / 'cache'}"]
     task = {"model": "rnn-general", "data": str(data), "folder": str(tmp_path), "precision": "fp32"}
     gate = Told(2, **task, overrides=overrides, batch_tokens=60, warmup=1, steps=2)
@@ -134,7 +136,7 @@ def test_training_is_held_up_between_steps(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_decoding_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decode_writes_and_prints_speeds(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--sentences", "3", "--length", "4", "--warmup", "1", "--rounds", "2", "--models", "rnn-additive"]
     files = ["--data", str(data), "--output", str(tmp_path / "speed.json"), "--threads", "1"]
     benchmark.main(["decode", *files, *sizes, "--set", *TINY, f"data.cache={tmp_path / 'cache'}"])
@@ -161,7 +163,7 @@ def test_decoding_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         (lambda data: ["--data", f"{data}", "--set", "attention=nothing"], "attention has no choice nothing"),
     ],
 )
-def test_mistakes_are_told_in_a_line(data: Path, arguments: Callable[[Path], list[str]], says: str) -> None:
+def test_mistakes_are_reported_in_one_line(data: Path, arguments: Callable[[Path], list[str]], says: str) -> None:
     with pytest.raises(SystemExit) as ended:
         benchmark.main(["train", *arguments(data)])
     message = str(ended.value.code)

@@ -1,4 +1,4 @@
-"""The page of the catalogue: what is read, what is kept, what is written and what is left alone."""
+"""Tests of ``scripts/catalogue.py``: it reads configs and runs, keeps one run for each seed and writes tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from seq2seq.errors import UserError
 from tests.catalogue import CONF, choices
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/catalogue.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/catalogue.py` does the same
 
 import catalogue
 import mechanism_speed
@@ -23,7 +23,7 @@ TINY = ["data.reader.train=40", "data.reader.valid=4", "data.reader.test=4", "mo
 
 @pytest.fixture
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three mechanisms, one of them a synonym, and a self-attention."""
+    """Write the configs of three mechanisms, one of which is a synonym, and of a self-attention."""
     files = {
         "attention/dot": "# Dot: e = s . h (Luong 2015, arXiv:1508.04025)\n# For: speed\ndefaults: [a, b]\nheads: 1\n",
         "attention/local": "# Local: |s - t| <= D (Luong 2015)\n# For: long sources\n_target_: x\n",
@@ -38,7 +38,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(folder: Path, *overrides: str, bleu: float = 50.0, seed: int = 1, **chosen: str | None) -> Path:
-    """A finished run's directory, as far as it is read."""
+    """Write the files of a finished run that the catalogue reads."""
     picked = {"data": "toy_translation", "model": "rnn", "attention": "additive", "self_attention": None, **chosen}
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(list(overrides)))
@@ -52,7 +52,7 @@ def run(folder: Path, *overrides: str, bleu: float = 50.0, seed: int = 1, **chos
 
 
 @pytest.mark.parametrize(("slot", "name"), [(slot, name) for slot in catalogue.SLOTS for name in choices(slot)])
-def test_every_file_says_what_it_is_and_what_for(slot: str, name: str) -> None:
+def test_every_config_states_its_idea_and_its_purpose(slot: str, name: str) -> None:
     entry = catalogue.Entry.read(CONF / slot / f"{name}.yaml")
     assert re.match(r"[A-Z]\w", entry.idea)
     assert 10 < len(entry.purpose) < 120 and not entry.purpose.endswith(".")
@@ -90,7 +90,7 @@ def test_a_run_counts_for_the_slot_that_was_varied(chosen: tuple[str, str, str |
     assert catalogue.placed(*chosen) == expected
 
 
-def test_runs_are_kept_one_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_run_is_kept_for_each_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(tmp_path / "a" / "0", "attention=local", "++seed=2", attention="local", bleu=40.0, seed=2)
     run(tmp_path / "a" / "1", "attention=local", attention="local", bleu=10.0)
     run(tmp_path / "a" / "2", "attention=local", "++model.dim=8", attention="local", bleu=0.0)
@@ -102,9 +102,9 @@ def test_runs_are_kept_one_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture[
         (1, 10.0),
         (2, 40.0),
     ]
-    told = capsys.readouterr().err
-    assert "2: left out; not the common recipe: model.dim=8\n" in told
-    assert "3: left out; not the common recipe: debug=batch\n" in told
+    errors = capsys.readouterr().err
+    assert "2: left out; not the common recipe: model.dim=8\n" in errors
+    assert "3: left out; not the common recipe: debug=batch\n" in errors
     run(tmp_path / "c", "attention=local", attention="local", bleu=30.0)
     catalogue.add_runs(store, [tmp_path / "b", tmp_path / "c"])
     assert [r["bleu"] for r in store["runs"]["toy_translation"]["attention"]["rnn"]["local"]] == [30.0, 40.0]
@@ -132,7 +132,7 @@ def test_tables(conf: Path) -> None:
     assert made["measured"] == "Speed and memory: P, 1 threads of 2 cores, torch 2, today."
 
 
-def test_only_tables_are_written_over(conf: Path, tmp_path: Path) -> None:
+def test_only_tables_are_overwritten(conf: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("By hand.\n\n<!-- table: attention rnn -->\nold\n<!-- end -->\n\nNotes.\n")
     run(tmp_path / "runs", "attention=dot", attention="dot", bleu=12.5)
@@ -142,13 +142,13 @@ def test_only_tables_are_written_over(conf: Path, tmp_path: Path) -> None:
     assert text.endswith("|\n\n<!-- end -->\n\nNotes.\n")
     assert "| `dot` | 1,234 | 12.5 |" in text and "old" not in text
     catalogue.main(["--page", str(page)])
-    assert page.read_text() == text  # from what was kept
+    assert page.read_text() == text  # written from the stored runs
     page.write_text("<!-- table: attention rrn -->\n<!-- end -->\n")
     with pytest.raises(SystemExit, match=r"catalogue.py: catalogue.md: unknown table 'attention rrn'; use one of "):
         catalogue.main(["--page", str(page)])
 
 
-def test_the_pace_of_models(tmp_path: Path) -> None:
+def test_speed_of_mechanisms_is_relative_to_dot(tmp_path: Path) -> None:
     overrides = [*TINY, "model.embedding_dim=8", f"data.cache={tmp_path}"]
     found = mechanism_speed.measure("attention", "rnn", ["additive"], 2, overrides)
     assert list(found) == ["dot", "additive"]
@@ -157,7 +157,7 @@ def test_the_pace_of_models(tmp_path: Path) -> None:
     assert all(each["tokens_per_second"] > 0 and each["peak"] > 1000 for each in found.values())
 
 
-def test_a_model_that_is_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_models_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build = mechanism_speed.build
 
     def refuse(config: Any, *sizes: int) -> Any:

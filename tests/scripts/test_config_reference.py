@@ -1,4 +1,4 @@
-"""docs/reference/options.md is what the files of conf/ say."""
+"""Check that docs/reference/options.md agrees with the files of conf/."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from tests.catalogue import CONF
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/config_reference.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/config_reference.py` does the same
 
 import config_reference
 
@@ -20,7 +20,7 @@ FILES = [file for file in sorted(CONF.rglob("*.yaml")) if "hydra" not in file.re
 
 
 def test_the_page_is_current() -> None:
-    assert config_reference.page() == PAGE, "python scripts/config_reference.py writes it"
+    assert config_reference.page() == PAGE, "run python scripts/config_reference.py"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(CONF).as_posix())
@@ -35,7 +35,7 @@ def test_every_file_and_every_value_is_on_the_page(file: Path) -> None:
 
 
 def leaves(node: dict[str, object]) -> set[str]:
-    """Return the names of all values below a node, without those of Hydra."""
+    """Return the names of all values below a node, except those of Hydra."""
     found: set[str] = set()
     for key, value in node.items():
         if key in ("defaults", "hydra", "_target_", "_partial_"):
@@ -45,11 +45,11 @@ def leaves(node: dict[str, object]) -> set[str]:
 
 
 def flow(value: dict[str, object]) -> bool:
-    """Return whether the file has a mapping in one line, which the page shows as one value."""
+    """Return whether the file writes this mapping in one line, which the page shows as one value."""
     return value == {"updates": None, "tokens": None, "seconds": None}
 
 
-def test_a_file_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_is_read_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "attention"
     folder.mkdir()
     (folder / "a.yaml").write_text(
@@ -77,7 +77,7 @@ def test_markdown_is_escaped() -> None:
     assert config_reference.cell("a|b", code=True) == "<code>a&#124;b</code>"
 
 
-def test_check_tells_a_page_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_reports_an_outdated_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "options.md"
     page.write_text("old", encoding="utf-8")
     monkeypatch.setattr(config_reference, "PAGE", page)

@@ -1,4 +1,4 @@
-"""The extension of the site: formulas of docstrings are shown as they are written."""
+"""Tests of the extension of the site: text of docstrings is escaped, so that formulas are shown as written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # where `make docs` finds it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `make docs` does the same
 
 pytest.importorskip("griffe", reason="the extra docs is not installed")
 

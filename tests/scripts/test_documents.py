@@ -1,4 +1,4 @@
-"""Updates on one long document: what is measured, and what is told of lengths that do not fit."""
+"""Tests of ``benchmark.py documents``: time and memory of an update, and lengths that don't fit in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/benchmark.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/benchmark.py` does the same
 
 import benchmark
 import documents
@@ -20,7 +20,7 @@ TINY = ["model.dim=8", "model.heads=2", "model.ff_dim=8", "model.layers=1"]
 
 
 @pytest.mark.parametrize("side", ["multi_head dropout=0", "longformer window.reach=2"])
-def test_a_side_says_what_an_update_takes(side: str) -> None:
+def test_a_side_reports_time_and_memory_of_an_update(side: str) -> None:
     gate = Told(1, length=40, targets=5, vocabulary=30, overrides=TINY)
     with pytest.raises(Enough):
         document.work(gate, side)
@@ -30,7 +30,7 @@ def test_a_side_says_what_an_update_takes(side: str) -> None:
     assert 0 < about["peak"] < about["before"] <= about["resident"]
 
 
-def test_a_document_is_copied_whole() -> None:
+def test_all_words_of_a_document_can_be_copied() -> None:
     batch = document.document(60, 7, 30)
     assert batch.source.shape == (1, 60)
     assert batch.target_in.shape == batch.target_out.shape == (1, 7)
@@ -39,7 +39,7 @@ def test_a_document_is_copied_whole() -> None:
     assert batch.copies.ids[0, -1] == 0  # </s>
 
 
-def test_what_longer_documents_would_need() -> None:
+def test_memory_of_longer_documents_is_extrapolated() -> None:
     one, two = ({"length": s, "peak": p, "before": 100} for s, p in ((10, 3), (20, 24)))
     assert documents.grown([], 10) == 0
     assert documents.grown([one], 30) == 100 + 3 * 9

@@ -1,4 +1,4 @@
-"""The counter of the house: its limits hold for this tree, and it counts a small one as a person would."""
+"""Tests of ``scripts/house.py``: this tree keeps the limits, and counts of a small tree equal those by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/house.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/house.py` does the same
 
 import house
 from house import LIMITS, House
@@ -85,18 +85,18 @@ def cottage(tmp_path_factory: pytest.TempPathFactory) -> House:
     return House(root, "cottage")
 
 
-def test_arrows_run_from_part_to_part_and_count_once(cottage: House) -> None:
+def test_arrows_between_parts_count_once(cottage: House) -> None:
     assert cottage.arrows == {
         *[("cli", "data"), ("cli", "errors"), ("cli", "tasks")],
         *[("model", "data"), ("model", "errors"), ("tasks", "data")],
     }
 
 
-def test_arrows_upwards_and_to_a_sibling_are_told(cottage: House) -> None:
+def test_arrows_upwards_or_to_a_sibling_are_reported(cottage: House) -> None:
     assert cottage.upward() == ["model -> data", "tasks -> data"]
 
 
-def test_everything_else_is_counted(cottage: House) -> None:
+def test_all_other_counts_equal_those_by_hand(cottage: House) -> None:
     found = {count.name: list(count.items) for count in cottage.counts()}
     assert found["loose modules"] == ["errors.py", "model.py"]
     assert found["class names defined twice"] == ["Row: data/codec.py, model.py"]
@@ -114,13 +114,13 @@ def test_everything_else_is_counted(cottage: House) -> None:
     assert found["longest module (lines)"] == ["model.py"]
     numbers = {count.name: count.number for count in cottage.counts()}
     lengths = [5, 14, 14, 7, 2, 5]
-    assert numbers["full-line comments (% of lines)"] == pytest.approx(100 / (sum(lengths) + 1))  # and __init__.py
+    assert numbers["full-line comments (% of lines)"] == pytest.approx(100 / (sum(lengths) + 1))  # 1 of __init__.py
     assert numbers["median module (lines)"] == 6 and numbers["longest module (lines)"] == max(lengths)
 
 
-def test_lines_of_code_are_no_imports_texts_or_comments(cottage: House) -> None:
-    of_model = [line.strip() for line, place in cottage.code_lines() if place.startswith("cottage/model.py")]
-    assert of_model == [
+def test_code_lines_exclude_imports_docstrings_and_comments(cottage: House) -> None:
+    model_lines = [line.strip() for line, place in cottage.code_lines() if place.startswith("cottage/model.py")]
+    assert model_lines == [
         "def width(self, size: int) -> int:",
         "return math.isqrt(size) + errors.UserError.number",
     ]
@@ -137,7 +137,7 @@ def test_this_tree_keeps_the_limits(tree: House) -> None:
     assert not [f"{count.number:g} {count.name}" for count in counts if count.is_broken]
 
 
-def test_a_broken_limit_is_an_exit_code(
+def test_a_broken_limit_gives_exit_code_1(
     cottage: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(house, "House", lambda: cottage)
@@ -148,7 +148,7 @@ def test_a_broken_limit_is_an_exit_code(
     assert "     2  arrows back up  (at most 0, BROKEN)" in capsys.readouterr().out.splitlines()
 
 
-def test_drawn_lines_are_shown_without_and_answered_with_their_modules(
+def test_drawn_lines_hide_their_modules_and_answers_name_them(
     tree: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(house, "House", lambda: tree)

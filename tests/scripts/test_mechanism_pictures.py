@@ -1,4 +1,4 @@
-"""The pictures of mechanisms: one sentence, drawn small."""
+"""Tests of ``scripts/mechanism_pictures.py``: the attention to one sentence is drawn in a small file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/mechanism_pictures.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/mechanism_pictures.py` does the same
 
 import mechanism_pictures
 

@@ -1,4 +1,4 @@
-"""docs/reference/metrics.md is what the table of metrics says."""
+"""Check that docs/reference/metrics.md agrees with the table of metrics."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 
 from seq2seq.metrics.table import METRICS
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/metrics_page.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/metrics_page.py` does the same
 
 import metrics_page
 
 
 def test_the_page_is_current() -> None:
     text = metrics_page.PAGE.read_text(encoding="utf-8")
-    assert metrics_page.page(text) == text, "python scripts/metrics_page.py writes it"
+    assert metrics_page.page(text) == text, "run python scripts/metrics_page.py"
     for metric in METRICS:
         assert text.count(f"\n| `{metric.name}` |") == 1, metric.name
 
 
-def test_what_is_written_by_hand_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_written_by_hand_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "metrics.md"
     page.write_text(f"# By hand\n\n{metrics_page.MARK}\n| old |\n", encoding="utf-8")
     monkeypatch.setattr(metrics_page, "PAGE", page)

@@ -1,4 +1,4 @@
-"""The script that breaks lines: what it breaks, what it leaves alone, and whether tests catch what it breaks."""
+"""Tests of ``scripts/mutate.py``: which lines it changes, which it skips, and whether tests catch the changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/mutate.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/mutate.py` does the same
 
 import mutate
 from mutate import mutants
@@ -52,7 +52,7 @@ class Thing(Base[1]):
 
 
 def lines(source: str) -> set[str]:
-    """The broken lines alone, each as it reads."""
+    """Return the changed line of each mutant, without its indent."""
     whole = source.splitlines()
     found = set()
     for one in mutants(source):
@@ -65,7 +65,7 @@ def lines(source: str) -> set[str]:
     return found
 
 
-def test_what_is_broken_and_what_is_left_alone() -> None:
+def test_mutants_change_code_and_skip_texts_types_and_logging() -> None:
     assert lines(SOURCE) == {
         "SIZE = 4",
         "count: int = 5",
@@ -92,7 +92,7 @@ def test_what_is_broken_and_what_is_left_alone() -> None:
 
 
 @pytest.mark.slow
-def test_draws_follow_from_the_seed() -> None:
+def test_the_seed_determines_the_mutants() -> None:
     first, again, other = (mutate.drawn(seed, 20) for seed in (1, 1, 2))
     assert first == again != other
     places = [(path, one.line) for path, one in first]
@@ -110,10 +110,10 @@ def test_every_module_has_tests() -> None:
 
 
 @pytest.mark.slow
-def test_caught_and_survived(
+def test_caught_and_surviving_mutants_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a tree of two functions, of which a test knows one; the tree itself stays as it is."""
+    """A test covers one of two functions: only its mutant is caught. The files are unchanged afterwards."""
     source = "def known(a):\n    return a + 1\n\n\ndef unknown(a):\n    return a * a\n"
     package, tests = tmp_path / "seq2seq" / "inner", tmp_path / "tests" / "inner"
     for folder in (package, tests):
@@ -128,9 +128,9 @@ def test_caught_and_survived(
     monkeypatch.setattr(mutate, "LIBRARIES", ["pytest"])
     mutate.subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     assert mutate.main(["--seed", "0", "--count", "9", "--allow", "0"]) == 1
-    told = capsys.readouterr().out
-    assert "seed 0: 1 of 2 caught, 1 survived" in told
-    assert "-    return a * a\n+    return a / a" in told and "+    return a - 1" not in told
+    printed = capsys.readouterr().out
+    assert "seed 0: 1 of 2 caught, 1 survived" in printed
+    assert "-    return a * a\n+    return a / a" in printed and "+    return a - 1" not in printed
     assert mutate.main(["--seed", "0", "--count", "9", "--allow", "1"]) == 0
     assert (package / "sums.py").read_text() == source
     (tests / "test_sums.py").write_text("def test_wrong():\n    assert False\n")
@@ -139,8 +139,8 @@ def test_caught_and_survived(
 
 
 @pytest.mark.slow
-def test_the_core_is_held(capsys: pytest.CaptureFixture[str]) -> None:
-    """``MUTATION_SEED=7 MUTATION_COUNT=60 make test ARGS="-m slow tests/scripts/test_mutate.py"``."""
+def test_tests_of_the_core_catch_its_mutants(capsys: pytest.CaptureFixture[str]) -> None:
+    """Other mutants: ``MUTATION_SEED=7 MUTATION_COUNT=60 make test ARGS="-m slow tests/scripts/test_mutate.py"``."""
     seed, count = (os.environ.get(name, default) for name, default in (("MUTATION_SEED", "0"), ("MUTATION_COUNT", "4")))
     with capsys.disabled():
         assert mutate.main(["--seed", seed, "--count", count, "--allow", str(int(count) // 20)]) == 0

@@ -1,4 +1,4 @@
-"""The script that ships a model: a folder that opens, with a README of what the run was."""
+"""Tests of ``scripts/ship_model.py``: it writes a folder that can be loaded, with a README about the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import seq2seq
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # as `python scripts/ship_model.py` has it
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # `python scripts/ship_model.py` does the same
 
 import ship_model
 

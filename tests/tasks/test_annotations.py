@@ -1,4 +1,4 @@
-"""Which annotations of a record hold for an output."""
+"""Tests of the annotations of a record that are valid for an output."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ RECORD = Record(
 )
 
 
-def test_an_output_that_says_the_reference_has_all() -> None:
+def test_an_output_equal_to_the_target_has_all_annotations() -> None:
     known = annotations_of(RECORD, "a  red dog")
     assert known.gold is not None and known.gold.sure == {(0, 0), (1, 1), (2, 2)}
     assert known.gold == gold_of(RECORD)
     assert (known.origins, known.regions) == ([0, 0, 0], [[], BOX, BOX])
 
 
-def test_an_output_that_says_another_reference_has_its_regions_alone() -> None:
+def test_an_output_equal_to_another_reference_has_only_its_regions() -> None:
     assert annotations_of(RECORD, "one dog") == Annotations(regions=[[], BOX])
     assert annotations_of(RECORD, "a cat") == Annotations()
 

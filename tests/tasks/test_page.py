@@ -1,4 +1,4 @@
-"""``docs/how-to/add_a_task.md``: its class, its test and its YAMLs are a task that checks data and scores outputs."""
+"""Check that the class, the test and the YAML files of ``docs/how-to/add_a_task.md`` work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TASK, TOY, DATA = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)`
 
 @pytest.fixture(autouse=True)
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module of the page, as it can be imported once it is written."""
+    """Load the module of the page, as if its file existed."""
     loaded = ModuleType("seq2seq.tasks.past_tense")
     monkeypatch.setitem(sys.modules, loaded.__name__, loaded)
     monkeypatch.setattr(tasks, "past_tense", loaded, raising=False)
@@ -29,13 +29,13 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return loaded
 
 
-def test_its_yaml_builds_its_class() -> None:
+def test_the_yaml_builds_the_class() -> None:
     task = build_node(TASK)
     assert isinstance(task, Task) and set(task.metrics) <= SCORERS.keys()
     assert set(TASK["validation"]) <= set(task.metrics)
 
 
-def test_its_test_passes() -> None:
+def test_the_test_of_the_page_passes() -> None:
     tests: dict[str, object] = {"__name__": "test_past_tense"}
     exec(compile(TEST, "docs/how-to/add_a_task.md", "exec"), tests)
     functions = [function for name, function in tests.items() if name.startswith("test_") and callable(function)]
@@ -44,11 +44,11 @@ def test_its_test_passes() -> None:
         function()
 
 
-def test_its_parts_are_those_of_a_task() -> None:
+def test_the_listed_parts_are_attributes_of_a_task() -> None:
     parts = [name for row in re.findall(r"^\| (`.+?) \|", PAGE, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
     assert len(parts) >= 11 and all(hasattr(Task, name) for name in parts)
 
 
-def test_its_data_name_the_task() -> None:
+def test_the_data_config_names_the_task() -> None:
     override = {"override /task@_global_.task": "past_tense"}
     assert DATA["name"] == "past_tense" and override in DATA["defaults"] and [override] == TOY

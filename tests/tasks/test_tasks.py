@@ -1,4 +1,4 @@
-"""The contract of tasks, over every file of conf/task."""
+"""Tests of the contract of tasks, for every file of conf/task."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def node(task: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_its_yaml_builds_it_and_names_metrics(task: str) -> None:
+def test_the_yaml_builds_the_task_and_names_metrics(task: str) -> None:
     built = build_node(node(task))
     assert isinstance(built, Task) and type(built).__module__ == f"seq2seq.tasks.{task}"
     assert built.metrics == node(task)["metrics"] and set(built.metrics) <= SCORERS.keys()
@@ -46,14 +46,14 @@ def test_its_yaml_builds_it_and_names_metrics(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_encoders_that_it_names_read_its_sources(task: str) -> None:
+def test_the_encoders_that_a_task_names_read_its_sources(task: str) -> None:
     built = build_node(node(task))
     for name in built.encoders.replace(" or ", ", ").split(", "):
         assert locate(composed("train", f"encoder={name}").encoder._target_).reads in built.reads
 
 
 @pytest.mark.parametrize("data", mostly_slow(sorted(file.stem for file in (CONF / "data").glob("*.yaml")), every=3))
-def test_data_go_with_their_own_task_and_with_none_that_reads_other_sources(data: str, tmp_path: Path) -> None:
+def test_data_fit_their_own_task_and_none_that_reads_other_sources(data: str, tmp_path: Path) -> None:
     config = composed("train", f"data={data}")
     for key, value in (("path", str(tmp_path)), ("source", "en"), ("target", "de")):
         if OmegaConf.is_missing(config.data, key) or (key == "path" and not data.startswith(("toy_", "probe_"))):
@@ -69,7 +69,7 @@ def test_data_go_with_their_own_task_and_with_none_that_reads_other_sources(data
 @pytest.mark.parametrize(
     "task", [pytest.param(task, marks=[pytest.mark.slow] if task == "captioning" else []) for task in TASKS]
 )  # test_captions.py trains one
-def test_it_trains_evaluates_and_draws(task: str, tmp_path: Path) -> None:
+def test_each_task_trains_evaluates_and_draws(task: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train.train(composed("train", f"data={TOYS[task]}", *SMALL, f"data.cache={tmp_path / 'cache'}"), run)
     scores = (results(run) or {})["test"]
@@ -80,8 +80,8 @@ def test_it_trains_evaluates_and_draws(task: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["translation", "summarisation", "captioning"])
-def test_a_run_that_does_not_name_its_task_has_that_of_its_data(task: str) -> None:
-    """As runs of before there were tasks."""
+def test_a_run_that_does_not_name_its_task_gets_that_of_its_data(task: str) -> None:
+    """Old runs, from before tasks existed, name no task."""
     config = composed("train", f"data={TOYS[task]}")
     data = {key: config.data.get(key) for key in ("documents", "images")}
     options = {key: value for key, value in node(task).items() if key != "_target_"}
@@ -90,8 +90,8 @@ def test_a_run_that_does_not_name_its_task_has_that_of_its_data(task: str) -> No
     assert moved_names.renamed({"data": data, "task": None})["task"] == {"_target_": node(task)["_target_"]}
 
 
-def test_no_module_outside_tasks_asks_for_the_kinds_of_a_task() -> None:
-    """In data/ and encoders/ a class may compare itself with its own kind."""
+def test_only_tasks_data_and_encoders_check_for_classes_of_a_task() -> None:
+    """In data/ and encoders/ a class may check for its own kind."""
     kinds = ("ImageCodec", "TextCodec", "CaptionCorpus", "GridEncoder", "VideoEncoder", "BackboneEncoder")
     package = CONF.parent / "seq2seq"
     found = [
