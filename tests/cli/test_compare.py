@@ -1,4 +1,4 @@
-"""From runs to the report, and what is refused."""
+"""Tests of ``compare.py``: the report of finished runs, and the input that is refused."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ NAMES = {"rnn additive", "rnn dot", "transformer multi_head"}
 
 
 def composed(*overrides: str) -> DictConfig:
+    """Compose the config of ``compare.py``."""
     (config,) = hydra_app.compose("compare", [hydra_app.as_override(override) for override in overrides])
     return config
 
@@ -38,6 +39,7 @@ CHEAP = ["num_plots=0", "faithfulness_examples=0"]
 
 
 def evaluation(run: Path, output: Path, *options: str) -> DictConfig:
+    """Compose the config of an evaluation of ``run``."""
     asked = [f"checkpoint={run}", f"output={output}", *CHEAP, *options]
     (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in asked])
     return config
@@ -45,6 +47,7 @@ def evaluation(run: Path, output: Path, *options: str) -> DictConfig:
 
 @pytest.fixture(scope="module")
 def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the report of the sweep and return its folder."""
     out = tmp_path_factory.mktemp("report") / "report"
     compare.compare(composed(f"runs={sweep}", f"output={out}", "samples=100"))
     return out
@@ -55,7 +58,7 @@ def test_runs_of_one_configuration_are_one_row(sweep: Path) -> None:
     assert found == {"rnn additive": [1, 2], "rnn dot": [1, 2], "transformer multi_head": [1]}
 
 
-def test_figures_are_those_of_the_runs(sweep: Path, report: Path) -> None:
+def test_figures_of_the_report_equal_those_of_the_runs(sweep: Path, report: Path) -> None:
     summary = json.loads((report / "comparison.json").read_text())["datasets"]["toy_translation"]
     runs = [json.loads((sweep / str(n) / "results.json").read_text()) for n in range(5)]
     for metric in ("bleu", "chrf", "ter", "aer"):
@@ -74,7 +77,7 @@ def test_figures_are_those_of_the_runs(sweep: Path, report: Path) -> None:
         "nll_increase_uniform",
         "perplexity",
         "accuracy",
-    ):  # with intervals
+    ):  # figures with intervals
         found = summary["estimates"][metric]["transformer multi_head"]
         assert found["score"] == pytest.approx(runs[4]["test"][metric]["score"])
         assert found["low"] <= found["score"] <= found["high"]
@@ -84,7 +87,7 @@ def test_figures_are_those_of_the_runs(sweep: Path, report: Path) -> None:
     assert entropy["low"] <= entropy["score"] <= entropy["high"]
 
 
-def test_tables_in_three_forms(report: Path) -> None:
+def test_tables_are_written_as_csv_markdown_and_latex(report: Path) -> None:
     with (report / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["entry"] for row in rows} == NAMES
@@ -97,14 +100,14 @@ def test_tables_in_three_forms(report: Path) -> None:
     assert r"transformer multi\_head & " in latex and r"\begin{tabular}" in latex
 
 
-def test_the_page_says_whose_attention_never_began(report: Path) -> None:
+def test_the_page_lists_systems_whose_attention_never_began(report: Path) -> None:
     page = (report / "index.html").read_text()
     assert "Attention never began in some runs: rnn additive (2 of 2), rnn dot (2 of 2), transformer" in page
     for caption in ("Entropy of attention during training", "attention begins at 0.1 nats per token"):
         assert re.search(rf"<figcaption>[^<]*{caption}[^<]*</figcaption><svg", page), caption
 
 
-def test_the_page_holds_the_attention_that_was_kept(sweep: Path, report: Path) -> None:
+def test_the_page_contains_the_stored_attention(sweep: Path, report: Path) -> None:
     page = (report / "index.html").read_text()
     assert not re.search(r'(src|href)="(?!#|data:)', page)
     (data,) = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
@@ -124,7 +127,7 @@ def test_the_page_holds_the_attention_that_was_kept(sweep: Path, report: Path) -
         assert item["text"] and example["references"]
 
 
-def test_text_of_the_data_is_text_on_the_page(sweep: Path, tmp_path: Path) -> None:
+def test_markup_in_the_data_is_escaped_on_the_page(sweep: Path, tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script><b>&amp;"
     for n in range(5):
         run = Path(shutil.copytree(sweep / str(n), tmp_path / "runs" / str(n)))
@@ -138,7 +141,7 @@ def test_text_of_the_data_is_text_on_the_page(sweep: Path, tmp_path: Path) -> No
     assert "<script>alert" not in page and "<b>&amp;" not in page
 
 
-def test_another_toolkit_stands_in_the_same_table(
+def test_outputs_of_another_toolkit_are_in_the_same_table(
     sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [json.loads(line) for line in (sweep / "0" / "outputs" / "test.jsonl").read_text().splitlines()]
@@ -148,13 +151,13 @@ def test_another_toolkit_stands_in_the_same_table(
     assert "perfect has the highest bleu, 100.0" in capsys.readouterr().out
     summary = json.loads((tmp_path / "out" / "comparison.json").read_text())["datasets"]["toy_translation"]
     assert summary["estimates"]["bleu"]["perfect"]["score"] == pytest.approx(100)
-    assert summary["estimates"]["aer"].keys() == NAMES  # what one lacks is not taken from the others
+    assert summary["estimates"]["aer"].keys() == NAMES  # the others keep a metric that one system lacks
     assert {(d["a"], d["b"]) for d in summary["differences"]["aer"]} >= {("rnn additive", "rnn dot")}
     assert re.search(r"\| perfect \| 1 \| 100\.0 .*\| – \|", (tmp_path / "out" / "table.md").read_text())
 
 
-def plain_attention(folder: Path, rows: list[dict[str, str]], *, wrong: int = 0) -> Path:
-    """As another toolkit might write it: between words, one of them with an end-of-sentence."""
+def write_attention(folder: Path, rows: list[dict[str, str]], *, wrong: int = 0) -> Path:
+    """Write weights between words and </s> as another toolkit might; ``wrong`` adds source columns."""
     draw, arrays = np.random.default_rng(0), {}
     for place, row in enumerate(rows[:3]):
         target, source = len(row["references"][0].split()), len(row["source"].split())
@@ -163,12 +166,12 @@ def plain_attention(folder: Path, rows: list[dict[str, str]], *, wrong: int = 0)
     return folder / "theirs.npz"
 
 
-def test_another_toolkit_s_attention(sweep: Path, tmp_path: Path) -> None:
+def test_attention_of_another_toolkit_is_shown_or_refused(sweep: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (sweep / "0" / "outputs" / "test.jsonl").read_text().splitlines()]
     (tmp_path / "theirs.txt").write_text("".join(row["references"][0] + "\n" for row in rows))
     outputs = f"outputs.theirs={tmp_path / 'theirs.txt'}"
     options = [f"runs={sweep / '0'}", outputs, "samples=100", f"output={tmp_path / 'out'}"]
-    compare.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows)}"))
+    compare.compare(composed(*options, f"attention.theirs={write_attention(tmp_path, rows)}"))
     page = (tmp_path / "out" / "index.html").read_text()
     (data,) = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
     assert len(data["examples"]) == 6 and [len(example["items"]) for example in data["examples"]] == [2] * 3 + [1] * 3
@@ -190,23 +193,23 @@ def test_another_toolkit_s_attention(sweep: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="it is a single array"):
         compare.compare(composed(*options, f"attention.theirs={tmp_path / 'single.npy'}"))
     with pytest.raises(UserError, match=r"but the output has \d+ words and the source"):
-        compare.compare(composed(*options, f"attention.theirs={plain_attention(tmp_path, rows, wrong=1)}"))
+        compare.compare(composed(*options, f"attention.theirs={write_attention(tmp_path, rows, wrong=1)}"))
 
 
-def test_an_evaluation_of_a_run_stands_for_it(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_later_evaluation_replaces_its_run(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.evaluate(evaluation(sweep / "0", tmp_path / "again"))
     found = group_systems(find([sweep, tmp_path / "again"], "test"))
     assert [(entry.name, len(entry.runs)) for entry in found] == [
         (name, 1 + (name[:3] == "rnn")) for name in sorted(NAMES)
     ]
     (run,) = [run for entry in found for run in entry.runs if run.path == tmp_path / "again"]
-    assert run.curves and run.frequencies and run.about["training"]["steps"] == 3  # those of the run
+    assert run.curves and run.frequencies and run.about["training"]["steps"] == 3  # read from the run
     options = [f"runs=[{sweep},{tmp_path / 'again'}]", f"output={tmp_path / 'out'}", "samples=100"]
     compare.compare(composed(*options))
     assert f"{sweep / '0'} is left out" in capsys.readouterr().out
 
 
-def test_what_is_trained_on_is_part_of_a_configuration(sweep: Path, tmp_path: Path) -> None:
+def test_training_data_are_part_of_a_configuration(sweep: Path, tmp_path: Path) -> None:
     runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
     config = runs / "1" / "config.yaml"
     config.write_text(config.read_text().replace("train: 60", "train: 50"))
@@ -218,7 +221,9 @@ def test_what_is_trained_on_is_part_of_a_configuration(sweep: Path, tmp_path: Pa
     assert names == {"rnn additive (runs/0)", "rnn additive (runs/1)", "rnn additive (elsewhere/0)"}
 
 
-def test_against_a_baseline(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_systems_are_compared_with_a_baseline_only(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = [f"runs={sweep}", f"output={tmp_path / 'out'}", "samples=100", "correction=none", "level=0.8"]
     compare.compare(composed(*options, "baseline='transformer multi_head'"))
     said = capsys.readouterr().out
@@ -229,7 +234,7 @@ def test_against_a_baseline(sweep: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert {d["b"] for d in summary["differences"]["bleu"]} == {"transformer multi_head"}
 
 
-def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_outputs_can_be_compared_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, text in (
         ("ref", "a b c d e\nf g h i j\n"),
         ("one", "a b c d e\nf g h i j\n"),
@@ -239,7 +244,7 @@ def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     files = [f"outputs.{name}={tmp_path / name}" for name in ("one", "two")]
     compare.compare(composed(*files, f"references={tmp_path / 'ref'}", f"output={tmp_path / 'out'}", "samples=100"))
     assert re.search(r"one\s+1\s+100\.0", capsys.readouterr().out)
-    # an empty line of the second file is a reference that is not there
+    # an empty line of the second file is a missing reference
     (tmp_path / "other").write_text("\n\n")
     both = f"references=[{tmp_path / 'ref'},{tmp_path / 'other'}]"
     compare.compare(composed(*files, both, f"output={tmp_path / 'out'}", "samples=100"))
@@ -248,7 +253,7 @@ def test_outputs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert summary["estimates"]["bleu"]["two"]["score"] < 60
 
 
-def test_evaluations_can_be_compared_too(sweep: Path, tmp_path: Path) -> None:
+def test_evaluations_with_controls_are_compared_with_their_run(sweep: Path, tmp_path: Path) -> None:
     for control in ("uniform", "frozen"):
         evaluate.evaluate(evaluation(sweep / "0", tmp_path / control, f"evaluation.control={control}_attention"))
     names = [
@@ -263,7 +268,7 @@ def test_runs_may_be_a_pattern(sweep: Path, tmp_path: Path, capsys: pytest.Captu
     assert "rnn" not in (said := capsys.readouterr().out) and "additive" in said and "dot" in said
 
 
-def test_what_is_said_of_a_quality_that_nobody_reached(
+def test_a_quality_that_no_run_reaches_is_reported(
     sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compare.compare(composed(f"runs={sweep}", f"output={tmp_path / 'out'}", "samples=100", "quality=0.001"))
@@ -271,39 +276,39 @@ def test_what_is_said_of_a_quality_that_nobody_reached(
     assert "quality=0.001 has no effect: no run reaches this validation nll." in page
 
 
-def test_a_signature_holds_no_results(report: Path) -> None:
+def test_a_signature_contains_no_results(report: Path) -> None:
     with (report / "table.csv").open(newline="") as file:
         signatures = {row["signature"] for row in csv.DictReader(file) if row["metric"] == "aer"}
     (signature,) = signatures
     assert "rows:predicted" in signature and "precision" not in signature
 
 
-def test_unfinished_runs_are_told(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unfinished_runs_are_reported(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
     (runs / "4" / "results.json").unlink()
     compare.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100"))
     assert f"{runs / '4'} has no results" in capsys.readouterr().out
 
 
-def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
-    """The sweep with one run that is not like the others."""
+def change_one_run(sweep: Path, tmp_path: Path, what: str) -> Path:
+    """Copy the sweep and change one run as ``what`` says."""
     runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
     results, outputs = runs / "1" / "results.json", runs / "1" / "outputs" / "test.jsonl"
-    told, lines = json.loads(results.read_text()), outputs.read_text().splitlines()
+    stored, lines = json.loads(results.read_text()), outputs.read_text().splitlines()
     if what == "signature":
-        told["test"]["bleu"]["signature"] = told["test"]["bleu"]["signature"].replace("tok:13a", "tok:zh")
+        stored["test"]["bleu"]["signature"] = stored["test"]["bleu"]["signature"].replace("tok:13a", "tok:zh")
     elif what == "split":
-        told["valid"] = told.pop("test")
+        stored["valid"] = stored.pop("test")
         outputs = outputs.rename(outputs.with_name("valid.jsonl"))
     elif what == "metric":
-        del told["test"]["bleu"]
+        del stored["test"]["bleu"]
     elif what == "records":
         lines = lines[:-1]
     elif what == "reference":
         lines[0] = json.dumps({**json.loads(lines[0]), "references": ["another"]})
     elif what == "broken":
         lines[1] = "{"
-    results.write_text(json.dumps(told))
+    results.write_text(json.dumps(stored))
     outputs.write_text("\n".join(lines) + "\n")
     return runs
 
@@ -336,14 +341,14 @@ def changed(sweep: Path, tmp_path: Path, what: str) -> Path:
         every=2,
     ),
 )
-def test_what_is_refused(sweep: Path, tmp_path: Path, what: str, options: list[str], message: str) -> None:
-    runs = changed(sweep, tmp_path, what) if what else sweep
+def test_bad_input_is_refused(sweep: Path, tmp_path: Path, what: str, options: list[str], message: str) -> None:
+    runs = change_one_run(sweep, tmp_path, what) if what else sweep
     with pytest.raises(UserError, match=message):
         compare.compare(composed(f"runs={runs}", f"output={tmp_path / 'out'}", "samples=100", *options))
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_to_compare_and_nothing_written_over(sweep: Path, tmp_path: Path) -> None:
+def test_missing_runs_and_unusable_output_folders_are_refused(sweep: Path, tmp_path: Path) -> None:
     for options, message in (
         ([], "name runs or sweeps"),
         ([f"runs={tmp_path / 'nowhere'}"], "nowhere does not exist"),
@@ -361,7 +366,7 @@ def test_nothing_to_compare_and_nothing_written_over(sweep: Path, tmp_path: Path
         compare.compare(composed(f"runs={sweep}", f"output={tmp_path / 'mine'}"))
 
 
-def test_lengths_and_words_by_hand() -> None:
+def test_groups_of_lengths_and_found_words_by_hand() -> None:
     groups = by_length([3, 3, 4, 5, 9, 9, 9, 12, 20, 20])
     assert [(group.name, group.size) for group, _ in groups] == [("3-4", 3), ("5-9", 4), ("12-20", 3)]
     assert words_found("The cat sat on the mat.", "the cat lay on a mat") == (
@@ -370,7 +375,7 @@ def test_lengths_and_words_by_hand() -> None:
     )
 
 
-def test_slices_are_of_all_runs_of_a_configuration(sweep: Path) -> None:
+def test_scores_of_slices_are_means_over_the_runs_of_a_configuration(sweep: Path) -> None:
     runs = find([sweep / "0", sweep / "1"], "test")
     (group, *_), places = zip(*by_length(runs[0].source_lengths), strict=True)
     together = of_length(runs, "bleu", [(group, places[0])], 0.95)[0]
@@ -381,8 +386,8 @@ def test_slices_are_of_all_runs_of_a_configuration(sweep: Path) -> None:
         assert one.score == pytest.approx((first.score + second.score) / 2), name
 
 
-def test_training_data_are_known_by_their_words(sweep: Path, tmp_path: Path) -> None:
-    """Wherever they lie; and others at the same place are others."""
+def test_training_data_are_identified_by_their_word_counts(sweep: Path, tmp_path: Path) -> None:
+    """Equal words at another path are the same training data; other words at the same path are not."""
     runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
     config = runs / "1" / "config.yaml"
     config.write_text(config.read_text().replace("path: null", "path: /elsewhere"))
@@ -393,13 +398,13 @@ def test_training_data_are_known_by_their_words(sweep: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: Path) -> None:
-    """Wherever it was written, ``checkpoints`` of somebody else above it."""
+def test_evaluations_of_two_checkpoints_are_two_systems(sweep: Path, tmp_path: Path) -> None:
+    """The run is found although a folder ``checkpoints`` of another program is beside the outputs."""
     (tmp_path / "checkpoints").mkdir()
     run = Path(shutil.copytree(sweep / "0", tmp_path / "run"))
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     torch.save({key: value for key, value in content.items() if key != "format"}, run / "checkpoints" / "best.ckpt")
-    for name in ("model.safetensors", "best.ckpt"):  # the second as earlier versions wrote it
+    for name in ("model.safetensors", "best.ckpt"):  # earlier versions wrote the second form
         options = [f"checkpoint={run / 'checkpoints' / name}", f"output={tmp_path / name}"]
         (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in options])
         evaluate.evaluate(config)
@@ -409,14 +414,15 @@ def test_an_evaluation_of_another_checkpoint_is_another(sweep: Path, tmp_path: P
     assert {entry.name for entry in found} == {"rnn additive", "rnn additive checkpoint=best.ckpt"}
 
 
-def test_curves_are_means_where_all_were_validated() -> None:
+def test_mean_curves_use_the_steps_at_which_all_runs_were_validated() -> None:
     one = [{"step": 5.0, "train/nll": 9.0}, {"step": 10.0, "validation/nll": 3.0, "validation/bleu": 1.0}]
     other = [{"step": 10.0, "validation/nll": 5.0}, {"step": 20.0, "validation/nll": 2.0}]
     assert mean_curve([one, other]) == [{"step": 10.0, "validation/nll": 4.0}]
     assert mean_curve([one]) == one[1:]
 
 
-def test_other_machines_and_other_pictures_are_told(sweep: Path, tmp_path: Path) -> None:
+def test_other_hardware_and_other_data_options_are_reported(sweep: Path, tmp_path: Path) -> None:
+    """Speeds on two CPUs are not comparable, and an evaluation with other data options is another system."""
     runs = Path(shutil.copytree(sweep, tmp_path / "runs"))
     results = json.loads((runs / "1" / "results.json").read_text())
     results["run"]["hardware"]["cpu"] = "an abacus"
@@ -428,7 +434,8 @@ def test_other_machines_and_other_pictures_are_told(sweep: Path, tmp_path: Path)
     assert names == {"rnn additive", "rnn additive data.max_source_tokens=5"}
 
 
-def test_seconds_to_a_quality(sweep: Path) -> None:
+def test_seconds_until_a_quality_is_reached(sweep: Path) -> None:
+    """The 40 updates take 8 seconds, and update 20 reaches an nll of 2.5: after 4 seconds."""
     run = find([sweep / "0"], "test")[0]
     rows = [{"step": 10.0, "validation/nll": 3.0}, {"step": 20.0, "validation/nll": 2.0}]
     run.__dict__["curves"] = rows
@@ -438,7 +445,7 @@ def test_seconds_to_a_quality(sweep: Path) -> None:
 
 
 def test_five_datasets_are_ranked(sweep: Path, tmp_path: Path) -> None:
-    """Outputs of ``rnn dot`` are made perfect everywhere: it is first of three on each."""
+    """``rnn dot`` gets perfect outputs on each dataset, so its mean rank is 1."""
     for letter in "abcde":
         for n in range(5):
             run = Path(shutil.copytree(sweep / str(n), tmp_path / "runs" / letter / str(n)))
@@ -463,8 +470,8 @@ def test_five_datasets_are_ranked(sweep: Path, tmp_path: Path) -> None:
     assert "Ranking over 5 datasets" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_systems_of_other_datasets_are_not_taken_for_one(sweep: Path, tmp_path: Path) -> None:
-    """Of two sets one has RNNs and the other Transformers: names tell which."""
+def test_systems_of_two_datasets_have_different_names(sweep: Path, tmp_path: Path) -> None:
+    """One dataset has RNNs and the other Transformers, so the names contain the model."""
     for letter, model in (("a", "rnn"), ("b", "transformer")):
         for n in (0, 2):
             run = Path(shutil.copytree(sweep / str(n), tmp_path / letter / str(n)))
@@ -476,8 +483,8 @@ def test_systems_of_other_datasets_are_not_taken_for_one(sweep: Path, tmp_path: 
     assert sorted(names.values()) == ["rnn additive", "rnn dot", "transformer additive", "transformer dot"]
 
 
-def test_evaluations_on_another_dataset_are_told_apart(sweep: Path, tmp_path: Path) -> None:
-    """Two learning rates that differ on the second dataset alone, where one is an evaluation of the first's run."""
+def test_names_contain_an_option_that_differs_on_one_dataset_only(sweep: Path, tmp_path: Path) -> None:
+    """The second dataset has two learning rates; one of its runs is an evaluation of the first dataset's run."""
     several = find([sweep / "0"], "test")
     (one,) = several
     facets = {"model": "rnn", "attention": "dot"}
@@ -491,14 +498,14 @@ def test_evaluations_on_another_dataset_are_told_apart(sweep: Path, tmp_path: Pa
     assert named(untyped) == {"1": "rnn dot (1)", "2": "rnn dot (2)"}
 
 
-def test_an_evaluation_of_other_records_does_not_take_the_place_of_its_run(sweep: Path, tmp_path: Path) -> None:
+def test_an_evaluation_of_other_records_does_not_replace_its_run(sweep: Path, tmp_path: Path) -> None:
     evaluated = evaluate.evaluate(evaluation(sweep / "0", tmp_path / "other", "data.reader.test=3"))
     assert evaluated
     with pytest.raises(UserError, match="cannot be compared: their test sets differ: 6 and 3 records"):
         compare.compare(composed(f"runs=[{sweep / '0'},{tmp_path / 'other'}]", f"output={tmp_path / 'report'}"))
 
 
-def test_a_control_is_named_and_was_not_trained(sweep: Path, tmp_path: Path) -> None:
+def test_a_control_is_named_and_has_no_figures_of_training(sweep: Path, tmp_path: Path) -> None:
     evaluate.evaluate(evaluation(sweep / "0", tmp_path / "control", "evaluation.control=uniform_attention"))
     (alone,) = named(find([tmp_path / "control"], "test")).values()
     assert alone == "rnn additive control=uniform_attention"
@@ -508,8 +515,8 @@ def test_a_control_is_named_and_was_not_trained(sweep: Path, tmp_path: Path) -> 
     assert not control.curves and "training" not in control.about and control.about["parameters"]
 
 
-def test_seeds_of_two_phases_are_one_configuration(sweep: Path, tmp_path: Path) -> None:
-    """Two seeds, each started from the first phase of its own seed; and one from another mechanism's."""
+def test_seeds_that_start_from_their_own_first_phase_are_one_configuration(sweep: Path, tmp_path: Path) -> None:
+    """Two seeds start from the first phase of the same seed; a third run starts from another mechanism's run."""
     for second, first in ((0, 0), (1, 1), (2, 2)):
         run = Path(shutil.copytree(sweep / str(second), tmp_path / str(second)))
         for file in (run / "config.yaml",):
@@ -524,7 +531,9 @@ def test_seeds_of_two_phases_are_one_configuration(sweep: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("typed", "name"), [("soft", "additive"), ("concat", "additive"), ("global", "general")])
-def test_a_synonym_goes_by_the_name_of_what_it_is(sweep: Path, tmp_path: Path, typed: str, name: str) -> None:
+def test_a_synonym_of_a_mechanism_is_replaced_by_the_usual_name(
+    sweep: Path, tmp_path: Path, typed: str, name: str
+) -> None:
     run = Path(shutil.copytree(sweep / "0", tmp_path / "0"))
     file = run / ".hydra" / "hydra.yaml"
     file.write_text(file.read_text().replace("attention: additive", f"attention: {typed}"))
@@ -532,7 +541,7 @@ def test_a_synonym_goes_by_the_name_of_what_it_is(sweep: Path, tmp_path: Path, t
     assert read.facets["attention"] == name
 
 
-def test_texts_that_part_late_are_shown_from_there(sweep: Path) -> None:
+def test_long_texts_are_shown_from_their_first_difference(sweep: Path) -> None:
     (run,) = find([sweep / "0"], "test")
     other = replace(run, path=Path("other"))
     long = " ".join(["word"] * 30)

@@ -1,6 +1,6 @@
-"""kill -9 at any moment, then the same command: what is left is what an uninterrupted run leaves, bit for bit.
+"""Tests of kills: a run that is killed and started again leaves the same bits as an uninterrupted run.
 
-Each run is a fork of the test's process, so that hundreds take minutes.
+Each run is a fork of the test's process, so hundreds of runs take only minutes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tests.conftest import TINY
 from tests.training.test_resume import curves, differences
 
 CHANGES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
-"""Audit events, beside opening a file to write, that change a directory."""
+"""Audit events that change a directory. Opening a file to write is another one."""
 RENAMES = ("os.rename", "os.link")
 REPEATED = ("best_score", "best_step", "steps", "epochs", "tokens", "skipped", "stopped_early", "monitor")
-"""What results.json says of training that is no time, speed, path or size in memory."""
+"""Figures of training in results.json that are no time, speed, path or size in memory: they must be equal."""
 
 
 def composed(cache: Path, *options: str) -> DictConfig:
-    """Four updates, validated at each second."""
+    """Compose the config of four updates, with validation after each second one."""
     few = ["trainer.max_steps=4", "training.validate_every=2", "trainer.log_every_n_steps=1", "training.metrics=[]"]
     small = [
         "training.num_plots=0",
@@ -46,16 +46,16 @@ def composed(cache: Path, *options: str) -> DictConfig:
 
 
 def start(config: DictConfig, folder: Path) -> None:
-    """What the command does in ``folder``, new or not."""
+    """Do what the command does in ``folder``: resume a run that has a checkpoint, else start one."""
     if has_checkpoint(folder):
-        # where caches are counts only if it is typed
+        # a resumed run uses the folder of caches only if it is typed
         train.train(OmegaConf.create({"resume": str(folder), "data": {"cache": config.data.cache}}), folder)
     else:
         train.train(config, folder)
 
 
 def forked(work: Callable[[], Any], before: Callable[[], Any] = lambda: None) -> int:
-    """The id of a process that does ``work``, silently."""
+    """Fork a process that does ``work`` silently, and return its id."""
     child = os.fork()
     if not child:
         code = 1
@@ -71,11 +71,12 @@ def forked(work: Callable[[], Any], before: Callable[[], Any] = lambda: None) ->
 
 
 def ended(child: int) -> int:
+    """Wait for a process to end and return its exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def dying(folder: Path, events: tuple[str, ...], at: int, opens: bool) -> Callable[[], None]:
-    """End the process, as a kill would, before its ``at``-th change of ``folder``."""
+def die_before_change(folder: Path, events: tuple[str, ...], at: int, opens: bool) -> Callable[[], None]:
+    """Return a function that ends the process, like a kill, before its ``at``-th change of ``folder``."""
     left = [at]
     place = str(folder)
 
@@ -90,6 +91,7 @@ def dying(folder: Path, events: tuple[str, ...], at: int, opens: bool) -> Callab
 
 
 def assert_same(one: Path, other: Path) -> None:
+    """Check that two runs left the same checkpoints, curves, results and outputs."""
     names = [sorted(path.name for path in (run / "checkpoints").iterdir()) for run in (one, other)]
     assert names[0] == names[1]
     for name in names[0]:
@@ -112,43 +114,43 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DictConfig, Path]]:
-    """The config, and an uninterrupted run of it, without what the model costs: that takes most of the time."""
+    """Yield a config and an uninterrupted run of it; skip the measurement of costs, which takes most of the time."""
     base = tmp_path_factory.mktemp("kills")
     config = composed(base / "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "cost", lambda *args: {})
         patch.setattr(train, "update_memory", lambda *args: None)
-        start(config, base / "whole")  # in this process, so that the forks need not import anything
+        start(config, base / "whole")  # in this process: the forks then import nothing
         yield config, base / "whole"
 
 
-def killed_at_each(whole: tuple[DictConfig, Path], base: Path, events: tuple[str, ...], opens: bool) -> int:
-    """Kill a run before its n-th change, for each n, and a second time on the way; the number of changes."""
+def kill_before_each_change(whole: tuple[DictConfig, Path], base: Path, events: tuple[str, ...], opens: bool) -> int:
+    """Kill a run before its n-th change, for each n, and resume it; return the number of changes."""
     config, uninterrupted = whole
     for n in range(1000):
         folder = base / str(n)
-        first = ended(forked(lambda folder=folder: start(config, folder), dying(folder, events, n, opens)))  # type: ignore[misc]
+        first = ended(forked(lambda folder=folder: start(config, folder), die_before_change(folder, events, n, opens)))  # type: ignore[misc]
         if first == 0:
             return n
         assert first == 9
         assert ended(forked(lambda folder=folder: start(config, folder))) == 0, n  # type: ignore[misc]
         assert_same(uninterrupted, folder)
-    raise AssertionError("it never ends")
+    raise AssertionError("the run makes 1000 changes or more")
 
 
 @pytest.mark.slow
-def test_killed_before_each_rename(whole: tuple[DictConfig, Path], tmp_path: Path) -> None:
-    assert killed_at_each(whole, tmp_path, RENAMES, opens=False) > 8
+def test_a_run_killed_before_each_rename_can_be_resumed(whole: tuple[DictConfig, Path], tmp_path: Path) -> None:
+    assert kill_before_each_change(whole, tmp_path, RENAMES, opens=False) > 8
 
 
 @pytest.mark.slow
-def test_killed_before_each_change(whole: tuple[DictConfig, Path], tmp_path: Path) -> None:
-    assert killed_at_each(whole, tmp_path, CHANGES, opens=True) > 30
+def test_a_run_killed_before_each_change_can_be_resumed(whole: tuple[DictConfig, Path], tmp_path: Path) -> None:
+    assert kill_before_each_change(whole, tmp_path, CHANGES, opens=True) > 30
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(whole: tuple[DictConfig, Path], tmp_path: Path) -> None:
-    """A hundred kills, of which many hit a run that has been killed before."""
+def test_a_run_killed_at_random_moments_can_be_resumed(whole: tuple[DictConfig, Path], tmp_path: Path) -> None:
+    """A hundred kills; many of them hit a run that was killed before."""
     config, uninterrupted = whole
     began = time.monotonic()
     assert ended(forked(lambda: start(config, tmp_path / "timed"))) == 0

@@ -1,4 +1,4 @@
-"""Overrides in the form that Hydra's grammar reads; paths as a shell completes them."""
+"""Tests of overrides: options become Hydra's grammar, and paths may contain any character."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ NAMES = [
 ]  # fmt: skip
 
 
-def read(command_name: str, *arguments: str) -> DictConfig:
+def compose_typed(command_name: str, *arguments: str) -> DictConfig:
+    """Compose the config of a command from typed arguments."""
     (config,) = hydra_app.compose(command_name, [as_override(word, command_name) for word in arguments])
     return config
 
@@ -46,27 +47,27 @@ def read(command_name: str, *arguments: str) -> DictConfig:
         ("hydra.run.dir=/tmp/x=y", "hydra.run.dir='/tmp/x=y'"),
         ("hydra.run.dir=runs/${now:%Y}", "hydra.run.dir=runs/${now:%Y}"),
         ("--multirun", "--multirun"),
-        ("model.dim=[1,2", "++model.dim='[1,2'"),  # what the grammar can't read is a string, which the check refuses
+        ("model.dim=[1,2", "++model.dim='[1,2'"),  # unreadable text is a string, which the check refuses
         ("model.dim=${encoder.dim}", "++model.dim=${encoder.dim}"),
     ],
 )
-def test_values_are_set_whether_or_not_yaml_lists_them(typed: str, meant: str) -> None:
+def test_typed_options_are_converted_to_the_grammar_of_hydra(typed: str, meant: str) -> None:
     assert as_override(typed) == meant
 
 
 def value(argument: str, command_name: str, *, sweeps: bool = False) -> object:
-    """What an option comes to, by Hydra's grammar and OmegaConf's interpolations."""
+    """Return the value of an option after Hydra's grammar and OmegaConf's interpolations."""
     override = OverridesParser.create().parse_override(as_override(argument, command_name, sweeps=sweeps))
     return plain(OmegaConf.create({"option": override.value()}))["option"]
 
 
 @pytest.mark.parametrize("key", ["checkpoint", "input", "output", "alignments", "plots"])
-def test_a_path_is_taken_character_for_character(key: str) -> None:
+def test_a_path_keeps_all_its_characters(key: str) -> None:
     for name in NAMES:
         assert value(f"{key}=/x/{name}/y", "generate") == f"/x/{name}/y"
 
 
-def test_random_paths_are_taken_character_for_character() -> None:
+def test_random_paths_keep_all_their_characters() -> None:
     random = Random(0)
     characters = string.printable + "üß中\u00a0\u2028😀" + "\\'\"${}[]()=,~#" * 3
     for _ in range(300):
@@ -75,17 +76,17 @@ def test_random_paths_are_taken_character_for_character() -> None:
 
 
 @pytest.mark.parametrize("command_name", list(PATHS))
-def test_every_path_of_every_command(command_name: str) -> None:
+def test_every_path_option_of_every_command_keeps_special_characters(command_name: str) -> None:
     for key in PATHS[command_name]:
         assert value(f"{key.replace('*', 'name')}=/a=b,[ü]", command_name) == "/a=b,[ü]"
 
 
-def test_a_path_goes_through_composition() -> None:
-    config = read("train", "data.cache=/a=b,[ü]/${x}", "data=parallel_text", "data.path=~x'y\"")
+def test_composition_keeps_special_characters_of_paths() -> None:
+    config = compose_typed("train", "data.cache=/a=b,[ü]/${x}", "data=parallel_text", "data.path=~x'y\"")
     assert (config.data.cache, config.data.path) == ("/a=b,[ü]/${x}", "~x'y\"")
 
 
-def test_a_file_of_the_literal_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_file_takes_precedence_over_the_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("'a'", "~", "[b,c]", "choice(d)", "e,f"):
         assert as_override(f"runs={name}", "compare", sweeps=True) != as_override(f"runs=/{name}", "compare")
@@ -93,7 +94,9 @@ def test_a_file_of_the_literal_name_wins(tmp_path: Path, monkeypatch: pytest.Mon
         assert value(f"runs={name}", "compare", sweeps=True) == name
 
 
-def test_the_home_directory_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tilde_is_the_home_directory_unless_a_folder_is_named_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/ü=1")
     assert value("checkpoint=~/run", "generate") == "/home/ü=1/run"
@@ -107,7 +110,7 @@ def test_the_home_directory_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         ("runs=[a=b,ü/c,'d,e']", ["a=b", "ü/c", "d,e"]),
         ("runs=a=b", "a=b"),
         ("references=[x#1,y]", ["x#1", "y"]),
-        ("runs='it''s'", "'it''s'"),  # no quoted value of the grammar
+        ("runs='it''s'", "'it''s'"),  # not a quoted value in the grammar
         ("runs='a b'", "a b"),
         ("sources=null", None),
     ],
@@ -116,7 +119,7 @@ def test_lists_and_quotes_are_read(typed: str, paths: object) -> None:
     assert value(typed, "compare") == paths
 
 
-def test_a_sweep_over_paths() -> None:
+def test_a_sweep_over_paths_has_a_job_for_each_path() -> None:
     typed = [as_override(word, "evaluate", sweeps=True) for word in ("checkpoint=a=1,b(2)", "split=test,valid")]
     jobs = list(hydra_app.compose("evaluate", typed))
     assert [(job.checkpoint, job.split) for job in jobs] == [
@@ -124,7 +127,7 @@ def test_a_sweep_over_paths() -> None:
     ]
 
 
-def test_a_run_s_directory_can_t_have_what_hydra_fills_in(tmp_path: Path) -> None:
+def test_a_run_directory_with_an_interpolation_in_its_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "${x}").mkdir()
     for path in (tmp_path / "${x}", tmp_path / "a${"):
         with pytest.raises(UserError, match=r"^hydra\.run\.dir=.*can't have \$\{ in its name"):
@@ -140,7 +143,7 @@ def test_a_run_s_directory_can_t_have_what_hydra_fills_in(tmp_path: Path) -> Non
         ("c++ and a++b", "c++ and a++b"),
     ],
 )
-def test_nobody_sees_a_sign_that_was_not_typed(text: str, found: str) -> None:
+def test_messages_hide_plus_signs_that_the_user_did_not_type(text: str, found: str) -> None:
     assert shown(text) == found
 
 
@@ -159,7 +162,9 @@ def test_nobody_sees_a_sign_that_was_not_typed(text: str, found: str) -> None:
         ("compare", "examples=3", "++examples=3"),
     ],
 )
-def test_old_names_are_understood(command: str, typed: str, meant: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_old_names_of_options_are_translated_with_a_warning(
+    command: str, typed: str, meant: str, caplog: pytest.LogCaptureFixture
+) -> None:
     assert as_override(typed, command) == meant
     renamed = typed.lstrip("+").partition("=")[0] != meant.lstrip("+").partition("=")[0] or typed == "encoder=clip"
     assert ("is called" in caplog.text) == renamed
@@ -172,7 +177,7 @@ def test_old_names_are_understood(command: str, typed: str, meant: str, caplog: 
         *([f"data.path=/tmp/{name}/x"] for name in NAMES if "\n" not in name),
     ],
 )
-def test_what_a_run_keeps_can_be_typed_again(typed: list[str]) -> None:
+def test_stored_overrides_can_be_typed_again(typed: list[str]) -> None:
     kept = [as_override(word) for word in typed]
     words = shlex.split(" ".join(retyped(kept)))
     assert [as_override(word) for word in words] == kept
@@ -180,6 +185,6 @@ def test_what_a_run_keeps_can_be_typed_again(typed: list[str]) -> None:
         assert words == typed
 
 
-def test_some_options_are_not_typed_again() -> None:
+def test_excluded_options_are_not_typed_again() -> None:
     kept = ["++data.tokenizer.vocab_size=100", "model=rnn", "++training.init_from='runs/a'", "++seed=1"]
     assert retyped(kept, without=("data.tokenizer.vocab_size", "training.init_from")) == ["model=rnn", "seed=1"]

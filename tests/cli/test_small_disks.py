@@ -1,4 +1,4 @@
-"""A run on disks that are too small, in bytes or in files: one line, and the run goes on once there is room."""
+"""Tests of full disks: a run is refused in one line, and resumes when there is room again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOM = "size=1g,nr_inodes=100000"
 
 @contextlib.contextmanager
 def disk(place: Path, room: str) -> Iterator[None]:
-    """A file system in memory at ``place``, where this user may mount one."""
+    """Mount a file system in memory at ``place``; skip the test if this user can't mount one."""
     place.mkdir(exist_ok=True)
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", room, "tmpfs", place], capture_output=True, check=False
@@ -34,7 +34,7 @@ def disk(place: Path, room: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DictConfig, Path]]:
-    """The config, and a run of it with room for all."""
+    """Yield a config and a run of it on a disk with enough room."""
     base = tmp_path_factory.mktemp("disks")
     config = composed(base / "cache", "training.num_plots=1")
     with pytest.MonkeyPatch.context() as patch:
@@ -44,23 +44,25 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DictConfig
         yield config, base / "whole"
 
 
-def attempt(config: DictConfig, folder: Path, told: Path) -> str:
-    """Start or go on with a run in a process of its own, and return what is said where it is refused."""
-    told.write_text("")
+def attempt(config: DictConfig, folder: Path, message: Path) -> str:
+    """Start or resume a run in a forked process; return the message if it is refused, else an empty text."""
+    message.write_text("")
 
     def work() -> None:
         try:
             start(config, folder)
         except UserError as error:
-            told.write_text(str(error))
+            message.write_text(str(error))
 
     assert ended(forked(work)) == 0
-    return told.read_text()
+    return message.read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", ["bytes", "files"])
-def test_every_size_that_is_too_small(whole: tuple[DictConfig, Path], tmp_path: Path, unit: str) -> None:
+def test_a_run_is_refused_on_disks_of_all_sizes_and_then_resumed(
+    whole: tuple[DictConfig, Path], tmp_path: Path, unit: str
+) -> None:
     config, complete = whole
     everything = list(complete.rglob("*"))
     size = sum(file.stat().st_size for file in everything if file.is_file()) // 1024

@@ -1,4 +1,4 @@
-"""From a config to a finished run, and from the run to scores and outputs: the real thing, very small."""
+"""Tests of train.py, resume, checkpoints, evaluate.py and generate.py with a very small run."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ FITTED = FitResult(
     onset=None,
     nll_increase_averaged=None,
 )
-"""A run of one update."""
+"""The result of a run of one update."""
 SENTENCES = ["the bird chose the cow .", "", "a young woman gladly believed ."]
 
 
 def composed(name: str, *overrides: str) -> DictConfig:
+    """Compose the config of a command."""
     (config,) = hydra_app.compose(name, [hydra_app.as_override(override) for override in overrides])
     return config
 
@@ -52,15 +53,16 @@ def copy(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
-def generated(monkeypatch: pytest.MonkeyPatch, text: bytes, *overrides: str) -> None:
+def run_generate(monkeypatch: pytest.MonkeyPatch, text: bytes, *overrides: str) -> None:
+    """Run ``generate.py`` with ``text`` as its standard input."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
     generate.generate(composed("generate", *overrides))
 
 
-# --- what a run leaves ---
+# --- files and messages of a run ---
 
 
-def test_a_run_leaves_what_the_design_lists(run: Path) -> None:
+def test_a_run_writes_results_outputs_and_attention(run: Path) -> None:
     assert {path.name for path in run.iterdir()} >= {
         "attention",
         "checkpoints",
@@ -82,7 +84,7 @@ def test_a_run_leaves_what_the_design_lists(run: Path) -> None:
     assert arrays["weights"].shape[-2:] == (len(arrays["rows"]), len(arrays["columns"]))
 
 
-def test_a_run_says_how_long_it_trains_and_how_to_go_on(
+def test_a_run_reports_its_length_and_the_command_to_train_on(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -97,7 +99,7 @@ def test_a_run_says_how_long_it_trains_and_how_to_go_on(
     )
     assert command == f"       python train.py training.init_from={tmp_path / 'first'}"
 
-    # With what was typed, as a command leaves it in the run, the printed command trains on
+    # The printed command contains the typed options, which the run stores, and continues the training
     kept = [hydra_app.as_override(word) for word in options]
     (tmp_path / "first" / ".hydra").mkdir(exist_ok=True)
     OmegaConf.save(OmegaConf.create(kept), tmp_path / "first" / ".hydra" / "overrides.yaml")
@@ -117,7 +119,7 @@ def test_a_run_says_how_long_it_trains_and_how_to_go_on(
         (None, 0, "nothing was validated: the model of the last update is kept"),
     ],
 )
-def test_a_run_says_whether_validation_still_improved(
+def test_a_run_reports_if_validation_still_improved(
     tmp_path: Path, best_score: float | None, best_step: int, line: str
 ) -> None:
     fitted = replace(FITTED, best_score=best_score, best_step=best_step, steps=2000)
@@ -126,11 +128,11 @@ def test_a_run_says_whether_validation_still_improved(
     assert printed.count("\n") == ("still improving" in line)
 
 
-def test_perplexity_and_accuracy_are_those_of_the_model_s_own_probabilities(run: Path) -> None:
+def test_perplexity_and_accuracy_equal_those_of_stepwise_decoding(run: Path) -> None:
     trained = seq2seq.load(run)
     records = [json.loads(line) for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
     nll, tokens, right = 0.0, 0, 0
-    for record in records:  # one by one, token by token, through the stepwise interface
+    for record in records:  # one record and one token at a time
         source = torch.tensor([[*trained.codec.source.encode(record["source"]), EOS]])
         target = [2, *trained.codec.target.encode(record["references"][0]), EOS]
         batch = seq2seq.batch.Batch(source, torch.tensor([0]))
@@ -150,14 +152,14 @@ def test_a_model_agrees_with_its_own_greedy_outputs(run: Path) -> None:
     sources = [json.loads(line)["source"] for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
     greedy = trained.generate(sources, beam_size=1, suppress_unk=True, min_length=3)
     records = [Record(source=one.source, target=one.text) for one in greedy]
-    assert likelihood(trained, records, 1024)["accuracy"].score > 0.7  # all but </s>, where the length ran out
+    assert likelihood(trained, records, 1024)["accuracy"].score > 0.7  # only </s> differs at the length limit
 
 
 EXPERIMENTS = hydra_app.CONF / "experiment"
 
 
 @pytest.mark.parametrize("name", mostly_slow(sorted(file.stem for file in EXPERIMENTS.glob("*.yaml")), every=3))
-def test_every_experiment_could_be_trained(name: str) -> None:
+def test_every_experiment_passes_the_checks_before_training(name: str) -> None:
     (config,) = hydra_app.compose("train", [f"experiment={name}", "logger=csv"])
     if config.training.reward:
         with pytest.raises(
@@ -168,7 +170,7 @@ def test_every_experiment_could_be_trained(name: str) -> None:
     train.check(config)
 
 
-def test_results_are_never_written_over(run: Path) -> None:
+def test_results_are_never_overwritten(run: Path) -> None:
     with pytest.raises(UserError, match="already holds a finished run"):
         train.train(composed("train", "logger=csv"), run)
     with pytest.raises(UserError, match=r"is finished .*; to train longer, start a new run with training\.init_from="):
@@ -178,8 +180,8 @@ def test_results_are_never_written_over(run: Path) -> None:
 # --- resume ---
 
 
-def test_an_unfinished_run_goes_on(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """After five updates attention has not begun, which the run says."""
+def test_an_unfinished_run_is_resumed(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After five updates attention has not begun, and the run reports this."""
     (copy / "results.json").unlink()
     train.train(composed("resume", f"resume={copy}", "trainer.max_steps=5"), copy)
     training = json.loads((copy / "results.json").read_text())["run"]["training"]
@@ -198,7 +200,7 @@ def test_an_unfinished_run_goes_on(copy: Path, capsys: pytest.CaptureFixture[str
         ("trainer.max_epoch=9", r"trainer\.max_epoch: Trainer has no option max_epoch; did you mean max_epochs\?"),
     ],
 )
-def test_what_a_resumed_run_can_not_change_is_named(copy: Path, override: str, message: str) -> None:
+def test_options_that_a_resumed_run_can_not_change_are_refused(copy: Path, override: str, message: str) -> None:
     (copy / "results.json").unlink()
     with pytest.raises(UserError, match=message):
         train.check(composed("resume", f"resume={copy}", override))
@@ -207,7 +209,7 @@ def test_what_a_resumed_run_can_not_change_is_named(copy: Path, override: str, m
 # --- checkpoints ---
 
 
-def test_checkpoints_open_from_run_file_and_elsewhere(run: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_opens_from_its_run_its_file_and_a_copy(run: Path, tmp_path: Path) -> None:
     file = run / "checkpoints" / "model.safetensors"
     assert checkpoint.find(run) == checkpoint.find(run / "checkpoints") == file
     assert checkpoint.run_of(file) == checkpoint.run_of(file.parent) == run
@@ -219,7 +221,7 @@ def test_checkpoints_open_from_run_file_and_elsewhere(run: Path, tmp_path: Path)
         seq2seq.load(mailed)
 
 
-def test_what_serves_to_go_on_is_no_model(run: Path) -> None:
+def test_last_ckpt_is_not_a_model_and_a_model_can_not_be_resumed(run: Path) -> None:
     with pytest.raises(UserError, match=r"last\.ckpt is only for resume="):
         seq2seq.load(run / "checkpoints" / "last.ckpt")
     with pytest.raises(UserError, match="holds only weights; give the run directory"):
@@ -227,7 +229,7 @@ def test_what_serves_to_go_on_is_no_model(run: Path) -> None:
 
 
 def old_checkpoint(run: Path, file: Path, **config: object) -> Path:
-    """What versions before the format number left: its config with references, and no digest."""
+    """Write a checkpoint as versions before the format number did: without the digest of the model."""
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     del content["format"], content["model"]
     content["config"] |= config
@@ -262,7 +264,7 @@ def test_a_checkpoint_that_could_run_code_is_refused(run: Path, tmp_path: Path) 
     ("content", "message"),
     [(b"text", "is not a checkpoint, or is not complete"), (b"", "is not a checkpoint"), (None, "does not exist")],
 )
-def test_what_is_no_checkpoint_is_told_so(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "x.ckpt"
     if content is not None:
         path.write_bytes(content)
@@ -272,7 +274,7 @@ def test_what_is_no_checkpoint_is_told_so(tmp_path: Path, content: bytes | None,
         seq2seq.load(tmp_path)
 
 
-def test_a_checkpoint_of_another_program_is_told_so(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
     with pytest.raises(UserError, match="not a checkpoint of this application: it lacks 'config'"):
         seq2seq.load(tmp_path / "x.ckpt")
@@ -281,7 +283,7 @@ def test_a_checkpoint_of_another_program_is_told_so(tmp_path: Path) -> None:
 # --- from Python ---
 
 
-def test_generate_gives_text_alternatives_and_attention(run: Path) -> None:
+def test_generate_returns_text_alternatives_and_attention(run: Path) -> None:
     trained = seq2seq.load(run)
     found = trained.generate(SENTENCES, return_attention=True, beam_size=3, n_best=2)
     assert [one.source for one in found] == SENTENCES
@@ -296,13 +298,13 @@ def test_generate_gives_text_alternatives_and_attention(run: Path) -> None:
     assert {j for _, j in seen.links()} == set(range(len(first.text.split())))
 
 
-def test_generation_does_not_depend_on_neighbours(run: Path) -> None:
+def test_generation_does_not_depend_on_other_sentences_in_the_batch(run: Path) -> None:
     trained = seq2seq.load(run)
     together = trained.generate(SENTENCES, search=Greedy())
     assert [one.text for one in together] == [trained.generate(text, search=Greedy())[0].text for text in SENTENCES]
 
 
-def test_a_wrong_decoding_option_names_the_right_ones(run: Path) -> None:
+def test_an_unknown_decoding_option_is_refused_with_a_suggestion(run: Path) -> None:
     with pytest.raises(UserError, match=r"decoding\.beamsize: Beam has no option beamsize; did you mean beam_size\?"):
         seq2seq.load(run).generate("x", beamsize=2)
 
@@ -312,7 +314,7 @@ def test_a_wrong_decoding_option_names_the_right_ones(run: Path) -> None:
 UNPROBED = ["faithfulness_examples=0"]
 
 
-def test_evaluation_starts_from_the_run_and_changes_what_is_typed(
+def test_evaluation_uses_the_config_of_the_run_and_typed_options(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = evaluate.evaluate(
@@ -326,11 +328,11 @@ def test_evaluation_starts_from_the_run_and_changes_what_is_typed(
     assert "perplexity" in capsys.readouterr().out
 
 
-def test_evaluation_repeats_the_run_s_own_figures(copy: Path) -> None:
+def test_evaluation_repeats_the_figures_of_the_run(copy: Path) -> None:
     again = evaluate.evaluate(composed("evaluate", f"checkpoint={copy}", "num_plots=0"))["test"]
-    told = json.loads((copy / "results.json").read_text())["test"]
+    stored = json.loads((copy / "results.json").read_text())["test"]
     assert {name: score.score for name, score in again.items()} == pytest.approx(
-        {name: entry["score"] for name, entry in told.items()}, rel=1e-5
+        {name: entry["score"] for name, entry in stored.items()}, rel=1e-5
     )
 
 
@@ -365,7 +367,9 @@ FILES = {"source_file": "new.en", "target_file": "new.toy", "alignment": "gold.j
         (["device=tpu9"], "device=tpu9 cannot be used"),
     ],
 )
-def test_evaluation_refuses_in_one_line_and_leaves_nothing(copy: Path, options: list[str], message: str) -> None:
+def test_evaluation_refuses_bad_options_in_one_line_and_writes_nothing(
+    copy: Path, options: list[str], message: str
+) -> None:
     with pytest.raises(UserError, match=message) as caught:
         evaluate.evaluate(composed("evaluate", f"checkpoint={copy}", *options))
     assert "\n" not in str(caught.value)
@@ -375,13 +379,13 @@ def test_evaluation_refuses_in_one_line_and_leaves_nothing(copy: Path, options: 
 # --- generate.py ---
 
 
-def test_output_lines_keep_to_input_lines(
+def test_output_has_one_line_for_each_input_line(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Translation, "group_size", 2)  # more than one group
-    text = "\n".join(SENTENCES).encode() + b"\r\na \xe2\x80\xa8 b\n"  # U+2028 ends no line here
+    text = "\n".join(SENTENCES).encode() + b"\r\na \xe2\x80\xa8 b\n"  # U+2028 does not end a line
     pharaoh, plots = tmp_path / "a.pharaoh", tmp_path / "plots"
-    generated(monkeypatch, text, f"checkpoint={run}", f"alignments={pharaoh}", f"plots={plots}")
+    run_generate(monkeypatch, text, f"checkpoint={run}", f"alignments={pharaoh}", f"plots={plots}")
     lines = capsys.readouterr().out.split("\n")
     trained = seq2seq.load(run)
     assert lines[:3] == [one.text for one in trained.generate(SENTENCES)]
@@ -394,7 +398,7 @@ def test_output_lines_keep_to_input_lines(
     ]
 
 
-def test_json_lines_carry_alternatives_and_statistics(run: Path, tmp_path: Path) -> None:
+def test_json_lines_contain_alternatives_and_statistics(run: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
     out = tmp_path / "out.jsonl"
     options = [f"checkpoint={run}", f"input={tmp_path / 'in.txt'}", f"output={out}", "decoding.n_best=2"]
@@ -406,31 +410,33 @@ def test_json_lines_carry_alternatives_and_statistics(run: Path, tmp_path: Path)
     assert entries[1]["hypothesis"] == "" and entries[1]["score"] is None
 
 
-def test_nothing_in_nothing_out(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    generated(monkeypatch, b"", f"checkpoint={run}")
+def test_empty_input_gives_empty_output(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_generate(monkeypatch, b"", f"checkpoint={run}")
     assert capsys.readouterr().out == ""
 
 
-def test_broken_text_is_read_and_its_line_named(
+def test_invalid_utf8_is_read_and_reported_with_its_line(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    generated(monkeypatch, b"the bird\nthe \xff cow\n", f"checkpoint={run}")
+    run_generate(monkeypatch, b"the bird\nthe \xff cow\n", f"checkpoint={run}")
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert "stdin:2: not UTF-8 at byte 5" in caplog.text
 
 
-def test_what_no_file_can_hold_gives_an_empty_line_and_long_lines_are_cut(
+def test_a_line_with_nul_gives_an_empty_output_and_a_long_line_is_cut(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = [b"the bird", b"the \0 cow", b"the cow " * 2000]
-    generated(monkeypatch, b"\n".join(lines), f"checkpoint={run}", "format=jsonl")
+    run_generate(monkeypatch, b"\n".join(lines), f"checkpoint={run}", "format=jsonl")
     entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [bool(entry["n_best"]) for entry in entries] == [True, False, True]
     assert "stdin:2: a NUL character; its output is empty" in caplog.messages
     assert "input: 1 sources over 1024 tokens, cut: input 3" in caplog.messages
 
 
-def test_a_terminal_is_prompted_on_stderr(
+def test_the_prompt_of_a_terminal_is_written_to_stderr(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Terminal(io.StringIO):
@@ -449,10 +455,10 @@ def test_samples_do_not_depend_on_how_lines_are_grouped(
     outputs = []
     for size in (1, 3):
         monkeypatch.setattr(Translation, "group_size", size)
-        generated(monkeypatch, b"the bird\n" * 3, f"checkpoint={run}", "decoding=sample")
+        run_generate(monkeypatch, b"the bird\n" * 3, f"checkpoint={run}", "decoding=sample")
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]
-    assert len(set(outputs[0].splitlines())) > 1  # each line is drawn for itself
+    assert len(set(outputs[0].splitlines())) > 1  # each line is sampled independently
 
 
 @pytest.mark.parametrize(
@@ -464,13 +470,13 @@ def test_samples_do_not_depend_on_how_lines_are_grouped(
         ("output=/proc/no/x", "can't be written"),
     ],
 )
-def test_generation_refuses_in_one_line(run: Path, option: str, message: str) -> None:
+def test_generation_refuses_bad_options(run: Path, option: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         generate.generate(composed("generate", f"checkpoint={run}", option))
 
 
 @pytest.mark.parametrize("name", mostly_slow(["uniform", "permuted", "averaged", "frozen"], every=2))
-def test_controls_change_where_attention_looks(run: Path, tmp_path: Path, name: str) -> None:
+def test_controls_change_attention_and_perplexity(run: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / name
     asked = [f"checkpoint={run}", f"output={out}", f"evaluation.control={name}_attention", "num_plots=0"]
     evaluate.evaluate(composed("evaluate", *asked))
@@ -481,12 +487,12 @@ def test_controls_change_where_attention_looks(run: Path, tmp_path: Path, name: 
         assert entropy == pytest.approx(1, abs=1e-3)
         assert found["attention_sparsity"]["score"] == 0
     assert found["perplexity"]["score"] != plain["perplexity"]["score"]
-    assert "gradient_tau" in plain and "gradient_tau" not in found  # which looks at attention as it is
+    assert "gradient_tau" in plain and "gradient_tau" not in found  # gradient_tau needs unchanged attention
     (with_cost,) = {plain[f"nll_increase_{name}"]["signature"]}
     assert f"attention {name}" in with_cost
 
 
-def test_gold_pairs_leave_what_their_figures_are_made_of(run: Path, tmp_path: Path) -> None:
+def test_evaluation_stores_the_sums_of_each_gold_pair(run: Path, tmp_path: Path) -> None:
     pairs = [
         {
             "src": ["the", "bird", "chose", "the", "cow"],

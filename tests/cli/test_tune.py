@@ -1,4 +1,4 @@
-"""Decoding options chosen on validation: what is tried, what is kept, and who uses it."""
+"""Tests of decoding options that are tuned on validation data: the trials, the stored choice and its use."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from seq2seq.stored.tuned_decoding import FILE
 
 
 def composed(*overrides: str) -> DictConfig:
+    """Compose the config of ``evaluate.py``."""
     (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(override, "evaluate") for override in overrides])
     return config
 
@@ -26,8 +27,8 @@ def copy(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
-def test_the_best_value_is_kept_and_used(copy: Path) -> None:
-    """An oracle decodes the validation split with each value and scores it by the library."""
+def test_the_best_value_is_stored_and_used(copy: Path) -> None:
+    """The score of each trial equals sacreBLEU's score of outputs that are decoded with its value."""
     before = seq2seq.load(copy)
     evaluate.evaluate(composed(f"checkpoint={copy}", "tune={min_length:[0,5,2]}", "tune_metric=chrf"))
     kept = yaml.safe_load((copy / FILE).read_text())
@@ -46,7 +47,7 @@ def test_the_best_value_is_kept_and_used(copy: Path) -> None:
     assert seq2seq.load(copy / "checkpoints" / "model.safetensors").search() == before.search(min_length=best)
 
 
-def test_what_is_typed_wins(copy: Path, tmp_path: Path) -> None:
+def test_typed_options_take_precedence_over_tuned_ones(copy: Path, tmp_path: Path) -> None:
     (copy / FILE).write_text("decoding: {min_length: 4}\n")
     out = tmp_path / "out"
     options = [f"checkpoint={copy}", f"output={out}", "num_plots=0", "save_attention=0", "faithfulness_examples=0"]
@@ -54,8 +55,8 @@ def test_what_is_typed_wins(copy: Path, tmp_path: Path) -> None:
     assert yaml.safe_load((out / "config.yaml").read_text())["decoding"]["min_length"] == 1
 
 
-def test_what_was_tuned_before_and_what_is_typed_beside_is_kept(copy: Path) -> None:
-    """Trials were decoded with it: without it their scores would be of other outputs."""
+def test_options_that_were_tuned_before_or_typed_are_stored_too(copy: Path) -> None:
+    """The trials use these options; without them, the scores would belong to other outputs."""
     (copy / FILE).write_text("decoding: {min_length: 3}\n")
     evaluate.evaluate(composed(f"checkpoint={copy}", "decoding.beam_size=2", "tune={length_penalty:[0.5]}"))
     kept = yaml.safe_load((copy / FILE).read_text())
@@ -64,7 +65,7 @@ def test_what_was_tuned_before_and_what_is_typed_beside_is_kept(copy: Path) -> N
     assert (search.min_length, search.beam_size, search.length_penalty) == (3, 2, 0.5)
 
 
-def test_a_rate_of_errors_is_best_when_low(copy: Path) -> None:
+def test_the_lowest_error_rate_is_the_best(copy: Path) -> None:
     evaluate.evaluate(composed(f"checkpoint={copy}", "tune={max_length:[1,2]}", "tune_metric=ter"))
     kept = yaml.safe_load((copy / FILE).read_text())
     best = min(kept["chosen_on"]["trials"], key=lambda row: row["ter"])
@@ -82,13 +83,14 @@ def test_a_rate_of_errors_is_best_when_low(copy: Path) -> None:
         ("tune={min_length:[1]} decoding=greedy", "decoding=NAME can't be used with tune"),
     ],
 )
-def test_refusals(copy: Path, typed: str, message: str) -> None:
+def test_bad_options_of_tuning_are_refused(copy: Path, typed: str, message: str) -> None:
     with pytest.raises(UserError, match=message.replace("[", r"\[").replace("?", r"\?")):
         evaluate.evaluate(composed(f"checkpoint={copy}", *typed.split()))
     assert not (copy / FILE).exists()
 
 
 def _valid(trained: seq2seq.TrainedModel) -> list[dict[str, str]]:
+    """Return the records of the validation split."""
     from seq2seq.config.instantiate import build_node
 
     corpus = build_node(trained.config.data)

@@ -1,4 +1,4 @@
-"""Typed options that would do nothing are refused; a recipe's are left alone."""
+"""Tests of options without effect: typed ones are refused, those of an experiment are allowed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from seq2seq.errors import UserError
 from tests.sampling import mostly_slow
 
 
-def told(line: str) -> None:
-    """A command line, checked as ``train.py`` checks it."""
+def check_line(line: str) -> None:
+    """Check a command line as ``train.py`` checks it."""
     hydra_app.checked("train", [hydra_app.as_override(word) for word in ["logger=csv", *line.split()]], train.check)
 
 
@@ -49,10 +49,10 @@ def told(line: str) -> None:
         every=3,
     ),
 )
-def test_what_does_nothing_is_named(line: str) -> None:
+def test_typed_options_without_effect_are_refused(line: str) -> None:
     key = re.escape(line.partition("=")[0].replace("logger.other.name", "logger.other"))
     with pytest.raises(UserError, match=rf"^{key}\b.* has no effect") as caught:
-        told(line)
+        check_line(line)
     assert "\n" not in str(caught.value)
 
 
@@ -68,25 +68,25 @@ def test_what_does_nothing_is_named(line: str) -> None:
             "debug=overfit",
             "budget.updates=25 trainer.log_every_n_steps=1",
             "encoder.chunk=8 encoder.overlap=3 task.max_length=20 task.metrics=[bleu]",
-            "training.num_plots=0 trainer.limit_val_batches=0",  # turns off what a default asked for
+            "training.num_plots=0 trainer.limit_val_batches=0",  # turns off what the defaults turn on
         ],
         every=3,
     ),
 )
-def test_what_does_something_passes(line: str) -> None:
-    told(line)
+def test_typed_options_with_an_effect_are_accepted(line: str) -> None:
+    check_line(line)
 
 
-def test_a_recipe_may_set_what_another_choice_leaves_without_effect() -> None:
+def test_an_experiment_may_set_an_option_that_a_typed_option_makes_useless() -> None:
     """The experiment sets ema_decay; the user turns averaging off."""
-    told("experiment=multi30k_rnn training.averaging=none")
+    check_line("experiment=multi30k_rnn training.averaging=none")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     mostly_slow(
         [
-            ("model.dim=-1", "model.dim=-1: must be int at least 1"),  # not encoder.dim, which nobody typed
+            ("model.dim=-1", "model.dim=-1: must be int at least 1"),  # not encoder.dim, which was not typed
             ("model.layers=10000000", "model.layers=10000000: must be int at least 1"),
             ("model.dim=200000", "model.dim and layers make .* parameters"),
             ("seed=-1", "seed=-1: must be int at least 0"),
@@ -102,6 +102,6 @@ def test_a_recipe_may_set_what_another_choice_leaves_without_effect() -> None:
         every=3,
     ),
 )
-def test_what_can_t_be_is_refused_at_once(line: str, message: str) -> None:
+def test_impossible_values_are_refused_before_training(line: str, message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}"):
-        told(line)
+        check_line(line)

@@ -1,4 +1,4 @@
-"""The walk of a command: what stands between ``python train.py`` and the first training step, and what is built."""
+"""Tests of the path from ``python train.py`` to the first training step: the objects built and the modules called."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 def modules_on_the_stack() -> list[str]:
-    """The modules of seq2seq in whose code this thread stands, each once, the outermost first."""
+    """Return the modules of seq2seq on the stack of this thread, each once, the outermost first."""
     found, frame = [], sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
@@ -38,7 +38,7 @@ def modules_on_the_stack() -> list[str]:
 
 
 class Watched:
-    """Counts what a command does."""
+    """Counter of the objects that a command builds."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.counts: Counter[str] = Counter()
@@ -71,7 +71,7 @@ class Watched:
         self.patch.setattr(owner, name, counting)
 
 
-def test_one_command_builds_each_thing_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_command_builds_each_object_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = [
         *TINY,
         "training.num_plots=0",
@@ -87,13 +87,13 @@ def test_one_command_builds_each_thing_once(tmp_path: Path, monkeypatch: pytest.
     assert results(tmp_path / "run") is not None
     once = {"compose": 1, "check": 1, "meta model": 1, "model": 1, "criterion": 1, "corpus": 1, "trainer": 1}
     assert watched.at_first_step == once
-    # scoring opens the stored model: its config is laid out on the meta device, then it is built
+    # scoring opens the stored model: it builds one on the meta device for the layout, then the model itself
     assert watched.counts == {**once, "meta model": 2, "model": 2}
     between = [name for name in watched.stack if name != commands.__name__]
     assert len(between) <= 5, watched.stack
 
 
-def test_a_refused_command_builds_nothing_that_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_command_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = [*TINY, "attention=multi_head", "attention.heads=3", f"hydra.run.dir={tmp_path / 'run'}"]
     monkeypatch.setattr(sys, "argv", ["train.py", *options])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")

@@ -1,4 +1,4 @@
-"""The onset of attention in a comparison: means over seeds, and who never began."""
+"""Tests of the onset of attention in a comparison: means over seeds, and runs without an onset."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from seq2seq.comparison.systems import System
 from seq2seq.comparison.tables import attention_table, onset
 
 
-def system(*training: dict[str, Any]) -> System:
+def make_system(*training: dict[str, Any]) -> System:
+    """Return a system of runs with these figures of training."""
     return System("entry", cast(Any, [SimpleNamespace(about={"training": each}) for each in training]))
 
 
-def test_mean_over_the_runs_in_which_it_began() -> None:
+def test_onset_is_the_mean_over_runs_in_which_attention_began() -> None:
     begun, later = ({"onset": step, "nll_increase_averaged": 0.4} for step in (300, 500))
     never = {"onset": None, "nll_increase_averaged": 0.02}
-    assert onset_of(system(begun, later)) == MeanOnset(400, never=0, runs=2)
-    assert onset_of(system(begun, never, later, never)) == MeanOnset(400, never=2, runs=4)
-    assert onset_of(system(never)) == MeanOnset(None, never=1, runs=1)
-    assert onset_of(system({}, {"onset": None, "nll_increase_averaged": None})) is None  # nobody measured it
-    assert onset_of(system({}, begun)) == MeanOnset(300, never=0, runs=1)
+    assert onset_of(make_system(begun, later)) == MeanOnset(400, never=0, runs=2)
+    assert onset_of(make_system(begun, never, later, never)) == MeanOnset(400, never=2, runs=4)
+    assert onset_of(make_system(never)) == MeanOnset(None, never=1, runs=1)
+    assert onset_of(make_system({}, {"onset": None, "nll_increase_averaged": None})) is None  # no run measured it
+    assert onset_of(make_system({}, begun)) == MeanOnset(300, never=0, runs=1)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_mean_over_the_runs_in_which_it_began() -> None:
         (None, "–", None),
     ],
 )
-def test_cell(known: MeanOnset | None, text: str, value: float | None) -> None:
+def test_cell_of_the_onset_in_the_table(known: MeanOnset | None, text: str, value: float | None) -> None:
     onsets = {} if known is None else {"entry": known}
     analysis = cast(Any, SimpleNamespace(onsets=onsets, names=["entry"], plain={}, estimates={}))
     cell = onset(analysis, "entry")

@@ -1,4 +1,4 @@
-"""Packs tell a comparison what the runs told it, and nothing that anybody wrote."""
+"""Tests of packs: a comparison of packs equals that of their runs, and packs contain no texts or paths."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ LIMIT = 30_000
 
 
 def compare(*options: str) -> Path:
+    """Run ``compare.py`` with these options."""
     (config,) = hydra_app.compose("compare", [hydra_app.as_override(option) for option in options])
     return compare_command.compare(config)
 
 
-def compared(runs: object, out: Path) -> dict[str, Any]:
+def compare_figures(runs: object, out: Path) -> dict[str, Any]:
+    """Compare runs and return comparison.json, with the number of runs instead of their paths."""
     compare(f"runs={runs}", f"output={out}", "samples=100")
     found: dict[str, Any] = json.loads((out / "comparison.json").read_text())
     for dataset in found["datasets"].values():
@@ -48,7 +50,7 @@ def packed(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def original(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return compared(sweep, tmp_path_factory.mktemp("originals") / "report")
+    return compare_figures(sweep, tmp_path_factory.mktemp("originals") / "report")
 
 
 def assert_close(one: Any, other: Any, path: str = "") -> None:
@@ -66,24 +68,26 @@ def assert_close(one: Any, other: Any, path: str = "") -> None:
         assert one == other, path
 
 
-def test_a_comparison_of_packs_is_that_of_the_runs(packed: Path, original: dict[str, Any], tmp_path: Path) -> None:
+def test_a_comparison_of_packs_equals_that_of_the_runs(packed: Path, original: dict[str, Any], tmp_path: Path) -> None:
     assert len(list(packed.iterdir())) == 5
-    assert_close(original, compared(packed, tmp_path / "report"))
+    assert_close(original, compare_figures(packed, tmp_path / "report"))
 
 
-def test_packs_stand_beside_runs(sweep: Path, packed: Path, original: dict[str, Any], tmp_path: Path) -> None:
-    """One seed of a configuration is packed, another not."""
+def test_packs_and_runs_can_be_compared_together(
+    sweep: Path, packed: Path, original: dict[str, Any], tmp_path: Path
+) -> None:
+    """One seed of a configuration is a pack, another seed is a run."""
     mixed = shutil.copytree(packed, tmp_path / "packs")
     (half,) = mixed.glob("rnn-dot-seed2-*")
     half.unlink()
     (other,) = mixed.glob("transformer-*")
     other.unlink()
-    assert_close(original, compared(f"[{mixed},{sweep / '3'},{sweep / '4'}]", tmp_path / "report"))
+    assert_close(original, compare_figures(f"[{mixed},{sweep / '3'},{sweep / '4'}]", tmp_path / "report"))
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert "No examples of rnn additive: a pack holds no texts and no attention maps." in page
 
 
-def test_slices_and_curves_are_those_of_the_runs(sweep: Path, packed: Path) -> None:
+def test_slices_and_curves_of_packs_equal_those_of_the_runs(sweep: Path, packed: Path) -> None:
     def analysed(runs: list[Run]) -> Any:
         return analyse("toy", group_systems(runs), AnalysisOptions("bleu", samples=100))
 
@@ -93,14 +97,14 @@ def test_slices_and_curves_are_those_of_the_runs(sweep: Path, packed: Path) -> N
     assert theirs.by_frequency and theirs.curves["rnn dot"] and theirs.lengths
 
 
-def test_the_same_run_gives_the_same_bytes(sweep: Path, packed: Path, tmp_path: Path) -> None:
+def test_packing_a_run_twice_gives_the_same_bytes(sweep: Path, packed: Path, tmp_path: Path) -> None:
     before = {file.name: file.read_bytes() for file in packed.iterdir()}
     again = shutil.copytree(packed, tmp_path / "packs")
-    compare(f"runs={sweep}", f"pack={again}")  # over what is the same
+    compare(f"runs={sweep}", f"pack={again}")  # overwrites equal files
     assert {file.name: file.read_bytes() for file in again.iterdir()} == before
 
 
-def test_another_run_of_the_same_job_is_not_written_over(run: Path, tmp_path: Path) -> None:
+def test_the_pack_of_another_run_of_the_same_job_is_not_overwritten(run: Path, tmp_path: Path) -> None:
     folder = compare(f"runs={run}", f"pack={tmp_path / 'packs'}")
     (file,) = folder.iterdir()
     other = Path(shutil.copytree(run, tmp_path / "other"))
@@ -112,9 +116,7 @@ def test_another_run_of_the_same_job_is_not_written_over(run: Path, tmp_path: Pa
     assert file.read_bytes() == before
 
 
-def test_a_run_that_was_changed_stays_known_as_such(
-    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_pack_reports_that_its_run_was_changed(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     changed = Path(shutil.copytree(run, tmp_path / "run"))
     (changed / "metrics.csv").write_text((changed / "metrics.csv").read_text().replace("\n3,", "\n2,", 1))
     folder = compare(f"runs={changed}", f"pack={tmp_path / 'packs'}")
@@ -123,16 +125,16 @@ def test_a_run_that_was_changed_stays_known_as_such(
     assert "the run's metrics.csv was changed after it was written" in caplog.text
 
 
-def test_a_run_and_its_pack_are_one(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_and_its_pack_count_as_one_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = compare(f"runs={run}", f"pack={tmp_path / 'packs'}")
-    found = compared(f"[{run},{folder}]", tmp_path / "report")
+    found = compare_figures(f"[{run},{folder}]", tmp_path / "report")
     assert list(found["datasets"]["toy_translation"]["runs"].values()) == [1]
     assert "is a later run of the same configuration and seed" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
 def private(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str], str]:
-    """A run on a folder of text, with an evaluation; the words of that text; and where all of it lies."""
+    """Train and evaluate a run on a folder of text; return the folder, the words of the text and the path."""
     base = tmp_path_factory.mktemp("secretfolder")
     draw = random.Random(1)
     words = ["".join(draw.choices("bcdfghjklmnpqrstvwxz", k=draw.randint(4, 9))) for _ in range(60)]
@@ -159,7 +161,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str], s
     return base, set(words), str(base)
 
 
-def test_a_pack_holds_no_text_and_no_path(private: tuple[Path, set[str], str], tmp_path: Path) -> None:
+def test_a_pack_contains_no_text_and_no_path(private: tuple[Path, set[str], str], tmp_path: Path) -> None:
     base, words, home = private
     assert words & set((base / "run" / "outputs" / "test.jsonl").read_text().replace('"', " ").split())
     folder = compare(f"runs=[{base / 'run'},{base / 'evaluation'}]", f"pack={tmp_path / 'packs'}")
@@ -170,12 +172,13 @@ def test_a_pack_holds_no_text_and_no_path(private: tuple[Path, set[str], str], t
         for secret in (*words, home, "secretfolder", str(ROOT), str(Path.home()) + "/", socket.gethostname()):
             assert secret.encode() not in content, secret
     assert_close(
-        compared(f"[{base / 'run'},{base / 'evaluation'}]", tmp_path / "one"), compared(folder, tmp_path / "other")
+        compare_figures(f"[{base / 'run'},{base / 'evaluation'}]", tmp_path / "one"),
+        compare_figures(folder, tmp_path / "other"),
     )
 
 
-def test_paths_are_told_apart_and_not_told() -> None:
-    assert set(packs.MACHINE) <= IGNORED_KEYS  # so that a pack is of the same configuration as its run
+def test_paths_become_different_names_without_their_folders() -> None:
+    assert set(packs.MACHINE) <= IGNORED_KEYS  # a pack has the configuration of its run
     for path in (
         "/home/jo hn/data/train.jsonl",
         "~/data/train.jsonl",
@@ -190,7 +193,7 @@ def test_paths_are_told_apart_and_not_told() -> None:
         assert portable(text) == text
 
 
-def test_other_test_sets_are_refused_without_their_texts(run: Path, tmp_path: Path) -> None:
+def test_different_test_sets_are_refused_without_texts_of_packs(run: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(run, tmp_path / "other"))
     outputs = other / "outputs" / "test.jsonl"
     lines = [json.loads(line) for line in outputs.read_text(encoding="utf-8").splitlines()]
@@ -208,7 +211,7 @@ def test_other_test_sets_are_refused_without_their_texts(run: Path, tmp_path: Pa
         check([read(run, "test"), read(other, "test")], "bleu")
 
 
-def test_a_limit_rounds_floats_and_keeps_figures(run: Path, tmp_path: Path) -> None:
+def test_a_limit_of_the_size_rounds_floats_and_keeps_sums(run: Path, tmp_path: Path) -> None:
     exact = packing.pack(run, LIMIT)
     assert exact.bits == (52, 52)
     limit = len(exact.content) - 20  # six records have few floats to round
@@ -228,7 +231,7 @@ def test_a_limit_rounds_floats_and_keeps_figures(run: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("place", mostly_slow(range(0, 100, 9), every=2))
-def test_damage_is_one_line(run: Path, tmp_path: Path, place: int) -> None:
+def test_damaged_packs_are_refused_in_one_line(run: Path, tmp_path: Path, place: int) -> None:
     content = bytearray(packing.pack(run, LIMIT).content)
     content[len(content) * place // 100] ^= 16
     file = tmp_path / f"a{packs.SUFFIX}"
@@ -239,7 +242,7 @@ def test_damage_is_one_line(run: Path, tmp_path: Path, place: int) -> None:
         assert "\n" not in str(refused.value)
 
 
-def test_an_evaluation_that_does_what_its_run_did_is_the_job_too(run: Path, tmp_path: Path) -> None:
+def test_an_evaluation_with_the_options_of_its_run_has_the_same_job(run: Path, tmp_path: Path) -> None:
     base = Path(shutil.copytree(run, tmp_path / "run"))
     for name, options in {"same": [], "greedy": ["decoding=greedy"], "valid": ["split=valid"]}.items():
         asked = [f"checkpoint={base}", f"output={tmp_path / name}", "num_plots=0", *options]
@@ -257,7 +260,7 @@ def test_an_evaluation_that_does_what_its_run_did_is_the_job_too(run: Path, tmp_
     assert (alone.split, alone.size) == ("valid", 6)
 
 
-def test_what_a_run_lacks_is_told(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_figures_of_a_run_are_reported(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     poor = Path(shutil.copytree(sweep / "0", tmp_path / "poor"))
     results = json.loads((poor / "results.json").read_text())
     kept = ("bleu", "ter", "perplexity", "attention_entropy")
@@ -275,7 +278,7 @@ def test_what_a_run_lacks_is_told(sweep: Path, tmp_path: Path, capsys: pytest.Ca
     assert note in capsys.readouterr().out
 
 
-def test_what_is_refused(run: Path, packed: Path, tmp_path: Path) -> None:
+def test_bad_options_are_refused(run: Path, packed: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for options, message in {
         (f"runs={run}", f"pack={tmp_path / 'a'}", "metric=bleu"): "metric has no effect with pack=",
@@ -293,7 +296,9 @@ def test_what_is_refused(run: Path, packed: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_a_folder_of_packs_is_small(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_packs_over_the_limit_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pack_command, "MAX_FOLDER", 1000)
     with pytest.raises(UserError, match=r"would hold 0\.0 MB, more than 0\.001 MB; pack fewer runs"):
         compare(f"runs={run}", f"pack={tmp_path / 'packs'}")

@@ -1,4 +1,7 @@
-"""The report that the README shows, and its pictures: `make test ARGS="-m browser -k published --pictures=docs"`."""
+"""Tests of the report that the README shows; they also take its pictures.
+
+To take the pictures of the docs: `make test ARGS="-m browser -k published --pictures=docs"`
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ def tab() -> Iterator[Page]:
         assert not page.problems
 
 
-def test_what_the_docs_say_of_it_stands_in_it(tab: Page) -> None:
-    """BLEU of the eight mechanisms that ``results.md`` has a row of, in both models."""
+def test_figures_in_the_docs_equal_those_of_the_report(tab: Page) -> None:
+    """The table of ``results.md`` repeats the report's BLEU of eight mechanisms in both models."""
     cells = "[...document.querySelectorAll('#scores0 tbody tr')].map(row => [row.cells[0], row.cells[2]])"
     shown = dict(json.loads(tab.run(f"JSON.stringify({cells}.map(both => both.map(cell => cell.textContent)))")))
     section = (DOCS / "results.md").read_text(encoding="utf-8").partition("every mechanism in both models")[2]
@@ -36,8 +39,8 @@ def test_what_the_docs_say_of_it_stands_in_it(tab: Page) -> None:
         assert (rnn, transformer) == (shown[f"rnn {name}"], shown[f"transformer {name}"])
 
 
-def test_its_pictures(tab: Page, pictures: Path) -> None:
-    """The table, and what three mechanisms say of one sentence, at one word."""
+def test_pictures_of_the_report_can_be_taken(tab: Page, pictures: Path) -> None:
+    """Take pictures of the table and of three mechanisms' attention at one word."""
     tab.screenshot(pictures / "report.png")
     names = ("rnn additive", "rnn local", "transformer multi_head")
     boxes = "[...document.querySelectorAll('.explorer fieldset label')]"
@@ -45,7 +48,7 @@ def test_its_pictures(tab: Page, pictures: Path) -> None:
         box = f"{boxes}.find(label => label.textContent.trim() === {json.dumps(name)}).querySelector('input')"
         tab.run(f"(box => box.disabled || box.checked === {json.dumps(name in names)} || box.click())({box})")
     tab.wait("document.querySelectorAll('.panel').length === 3")
-    assert tab.run("document.documentElement.scrollWidth <= innerWidth + 1")  # tables scroll by themselves
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth + 1")  # wide tables scroll inside the page
     tab.resize(1500, 760)
     tab.run("document.querySelector('.panel').scrollIntoView()")
     for panel in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""The report in headless Chromium: every control is used, nothing complains."""
+"""Tests of the report in headless Chromium: every control works, and the page has no errors."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ def tab(browser: Page, file: Path) -> Iterator[Page]:
 
 
 def column(tab: Page, number: int) -> list[str]:
+    """Return the texts of a column of the first table."""
     cells = f"[...document.querySelectorAll('#scores0 tbody tr')].map(row => row.cells[{number}].textContent)"
-    told: list[str] = json.loads(tab.run(f"JSON.stringify({cells})"))
-    return told
+    texts: list[str] = json.loads(tab.run(f"JSON.stringify({cells})"))
+    return texts
 
 
-def test_a_heading_sorts(tab: Page) -> None:
+def test_a_click_on_a_heading_sorts_the_table(tab: Page) -> None:
     assert len(column(tab, 0)) == 3
     tab.move("#scores0 th:nth-child(1) button", click=True)
     names = column(tab, 0)
@@ -56,7 +57,7 @@ def test_a_heading_sorts(tab: Page) -> None:
     assert [float(cell.split()[0]) for cell in column(tab, 3)] == sorted(down)
 
 
-def test_examples_panels_layers_and_heads(tab: Page) -> None:
+def test_controls_choose_examples_panels_layers_and_heads(tab: Page) -> None:
     assert tab.run("document.querySelectorAll('.panel').length") == 3
     tab.run("document.querySelector('.explorer').scrollIntoView()")
     first = tab.run("document.querySelector('.reference').textContent")
@@ -78,14 +79,14 @@ def test_examples_panels_layers_and_heads(tab: Page) -> None:
     find = "const e = document.querySelector('input[type=search]'); e.value = 'the'; "
     find += "e.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter'})); "
     shown = ["6"]
-    for _ in range(2):  # each time the next hit
+    for _ in range(2):  # each search finds the next example
         tab.run(f"(() => {{ {find} }})()")
         tab.wait(f"document.querySelector('.explorer').dataset.ready !== '{shown[-1]}'")
         shown.append(tab.run("document.querySelector('.explorer').dataset.ready"))
     assert len(set(shown)) == 3
 
 
-def test_steps_by_mouse_and_by_key(tab: Page) -> None:
+def test_steps_are_chosen_by_mouse_and_by_key(tab: Page) -> None:
     tab.run("document.querySelector('.panel').scrollIntoView()")
     word = ".panel .tokens button:nth-of-type(1)"
     assert "all steps" in tab.run("document.querySelector('.panel .status').textContent")
@@ -109,7 +110,7 @@ def test_steps_by_mouse_and_by_key(tab: Page) -> None:
     assert tab.run(chosen) == -1
 
 
-def test_panels_that_say_the_same_step_together(tab: Page) -> None:
+def test_panels_with_the_same_output_change_their_step_together(tab: Page) -> None:
     tab.run("document.querySelector('.panel').scrollIntoView()")
     tab.move(".panel .tokens button:nth-of-type(1)", click=True)
     per_panel = (
@@ -122,8 +123,8 @@ def test_panels_that_say_the_same_step_together(tab: Page) -> None:
     assert all((step == 0) == (text == first[0]) for text, step in others)
 
 
-def test_what_is_shaded_is_what_was_kept(tab: Page, file: Path) -> None:
-    """The share that the status names is the largest of the row that the page's own data hold."""
+def test_shares_of_a_word_sum_to_100_percent(tab: Page, file: Path) -> None:
+    """The status shows the largest share of the chosen row."""
     tab.run("document.querySelector('.panel').scrollIntoView()")
     tab.move(".panel .tokens button:nth-of-type(1)", click=True)
     titles = "[...document.querySelector('.panel').querySelectorAll('.tokens span')].map(s => parseFloat(s.title))"
@@ -133,7 +134,7 @@ def test_what_is_shaded_is_what_was_kept(tab: Page, file: Path) -> None:
     assert f"{max(shares):g}" in said.replace("\u00a0", " ")
 
 
-def test_small_dark_and_printed(tab: Page, pictures: Path) -> None:
+def test_the_page_fits_small_screens_dark_mode_and_print(tab: Page, pictures: Path) -> None:
     for width, dark in ((390, False), (390, True), (1200, True)):
         tab.resize(width, 844, dark=dark)
         tab.screenshot(pictures / f"report_{width}_{'dark' if dark else 'light'}.png")
@@ -144,7 +145,7 @@ def test_small_dark_and_printed(tab: Page, pictures: Path) -> None:
     assert len(tab.ask("Page.printToPDF")["data"]) > 10_000
 
 
-def test_names_for_those_who_listen(tab: Page) -> None:
+def test_controls_have_names_for_screen_readers(tab: Page) -> None:
     told = "e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.[0]?.textContent.trim()"
     some = "[...document.querySelectorAll('button, input, select, svg, [role=region]')]"
     unnamed = f"{some}.filter(e => !({told})).length"

@@ -1,4 +1,4 @@
-"""Damage to what runs left is told: as a warning where figures can still be read, else in one line."""
+"""Tests of damaged runs: a warning where figures can still be read, else a refusal in one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def compare(runs: Path) -> None:
     compare_command.compare(config)
 
 
-def test_what_a_run_left_is_as_it_was(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unchanged_run_gives_no_warning(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
     compare(runs)
     assert "changed" not in caplog.text
 
@@ -43,8 +43,10 @@ def test_what_a_run_left_is_as_it_was(runs: Path, caplog: pytest.LogCaptureFixtu
         ("metrics.csv", "\n3,", "\n2,"),
     ],
 )
-def test_a_changed_figure_is_told(runs: Path, name: str, old: str, new: str, caplog: pytest.LogCaptureFixture) -> None:
-    """All still read well: no reader would notice."""
+def test_a_changed_file_is_reported(
+    runs: Path, name: str, old: str, new: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All changed files are still valid, so readers don't notice the change."""
     file = runs / "0" / name
     text = file.read_bytes().decode()
     assert old in text
@@ -55,7 +57,9 @@ def test_a_changed_figure_is_told(runs: Path, name: str, old: str, new: str, cap
 
 @pytest.mark.parametrize("name", ["results.json", "outputs/test.jsonl", "frequencies.json", "config.yaml"])
 @pytest.mark.parametrize("content", [b"", b"null\n", b"[1]\n", b'{"a": 1}\n', b"\xff\x00\n"])
-def test_damage_is_one_line(runs: Path, name: str, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_files_are_reported_in_one_line(
+    runs: Path, name: str, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     (runs / "0" / name).write_bytes(content)
     try:
         compare(runs)
@@ -66,8 +70,8 @@ def test_damage_is_one_line(runs: Path, name: str, content: bytes, caplog: pytes
 
 
 @pytest.mark.parametrize("place", range(0, 100, 9))
-def test_damaged_attention_is_one_line(runs: Path, place: int) -> None:
-    """A bit in each tenth of the archive: its own sums notice, or ours."""
+def test_damaged_attention_is_reported_in_one_line(runs: Path, place: int) -> None:
+    """One bit is changed at eleven places of the archive; if a checksum notices it, the error is one line."""
     file = runs / "0" / "attention" / "test.npz"
     content = bytearray(file.read_bytes())
     content[len(content) * place // 100] ^= 16
@@ -79,7 +83,7 @@ def test_damaged_attention_is_one_line(runs: Path, place: int) -> None:
         assert "\n" not in str(error)
 
 
-def test_an_older_run_without_digests_is_taken_as_it_is(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_older_run_without_digests_gives_no_warning(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = runs / "0" / "results.json"
     content = json.loads(file.read_text())
     del content["run"]["digests"]
@@ -88,8 +92,8 @@ def test_an_older_run_without_digests_is_taken_as_it_is(runs: Path, caplog: pyte
     assert "changed" not in caplog.text
 
 
-def test_old_names_of_figures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A run of version 0.1 stands beside a copy of it that has today's names."""
+def test_old_names_of_figures_are_read_as_the_current_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A run of version 0.1 has the same figures as its copy with the current names."""
     renamed = Path(shutil.copytree(OLD, tmp_path / "renamed"))
     for file in ("results.json", "outputs/test.jsonl"):
         text = (OLD / file).read_text(encoding="utf-8")
@@ -108,7 +112,7 @@ def test_old_names_of_figures(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         check([old, new], metric)
 
 
-def test_a_figure_of_another_version_is_left_out(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_figure_is_left_out_with_a_warning(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = runs / "0" / "results.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"chrf"', '"chrf9"'), encoding="utf-8")
     (run,) = find([runs], "test")

@@ -1,4 +1,4 @@
-"""The report's explorer with sources that are no sentence, in headless Chromium: a picture, a document, a sentinel."""
+"""Tests of the report's explorer in headless Chromium: sources that are a picture or a document, and a sentinel."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def browser() -> Iterator[Page]:
         yield page
 
 
-def opened(browser: Page, folder: Path, *options: str) -> Page:
-    """The report of one small run, at its explorer."""
+def open_report(browser: Page, folder: Path, *options: str) -> Page:
+    """Train a small run, open its report and scroll to the explorer."""
     beside = [
         "training.faithfulness_examples=0",
         "training.num_plots=0",
@@ -52,14 +52,15 @@ def opened(browser: Page, folder: Path, *options: str) -> Page:
 
 
 def choose_first_word(tab: Page) -> str:
+    """Choose the first word of the output and return the text of the status."""
     tab.move(".panel .tokens button:nth-of-type(1)", click=True)
     tab.wait("!document.querySelector('.panel .status').textContent.includes('all steps')")
-    told: str = tab.run("document.querySelector('.panel .status').textContent")
-    return told.replace("\u00a0", " ")
+    status: str = tab.run("document.querySelector('.panel .status').textContent")
+    return status.replace("\u00a0", " ")
 
 
-def test_a_picture_is_lit_where_a_word_looked(browser: Page, tmp_path: Path, pictures: Path) -> None:
-    tab = opened(browser, tmp_path, *CAPTIONS)
+def test_a_picture_is_bright_where_a_word_attends(browser: Page, tmp_path: Path, pictures: Path) -> None:
+    tab = open_report(browser, tmp_path, *CAPTIONS)
     assert tab.run("document.querySelector('.picture img').naturalWidth") > 0
     alpha = f"JSON.stringify({SHADE}(document.querySelector('.picture canvas')))"
     over_all = json.loads(tab.run(alpha))
@@ -76,7 +77,7 @@ def test_a_picture_is_lit_where_a_word_looked(browser: Page, tmp_path: Path, pic
 
 
 def test_a_document_is_shaded_by_sentence_and_by_word(browser: Page, tmp_path: Path, pictures: Path) -> None:
-    tab = opened(browser, tmp_path, *SUMMARIES)
+    tab = open_report(browser, tmp_path, *SUMMARIES)
     choose_first_word(tab)
     percent = "e => parseFloat(e.title)"
     blocks = json.loads(tab.run(f"JSON.stringify([...document.querySelectorAll('.panel .sentence')].map({percent}))"))

@@ -1,4 +1,4 @@
-"""Statistics against sacreBLEU, against theory, and by simulated ties."""
+"""Tests of the statistics: sacreBLEU and known theory, and simulations of equal systems."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAMPLES = 400
 
 
 def translations(seed: int, wrong: float, size: int = 60) -> tuple[list[str], list[list[str]]]:
-    """Outputs with a share of wrong words; references follow from nothing but their place."""
+    """Return outputs with a share of wrong words, and references that are the same for every seed."""
     told, draw = np.random.default_rng(0), np.random.default_rng(seed)
     references = [" ".join(told.choice(WORDS, told.integers(5, 15))) for _ in range(size)]
     outputs = [
@@ -40,7 +40,7 @@ def translations(seed: int, wrong: float, size: int = 60) -> tuple[list[str], li
 
 @pytest.mark.parametrize("metric", ["bleu", "chrf"])
 @pytest.mark.parametrize("wrong", [0.3, 0.33, 0.4])
-def test_the_paired_bootstrap_is_sacrebleu_s(metric: str, wrong: float) -> None:
+def test_the_paired_bootstrap_equals_that_of_sacrebleu(metric: str, wrong: float) -> None:
     (one, references), (other, _) = translations(1, 0.3), translations(2, wrong)
     scorer = {"bleu": BLEU(force=True), "chrf": CHRF()}[metric]
     test = PairedTest(
@@ -53,12 +53,12 @@ def test_the_paired_bootstrap_is_sacrebleu_s(metric: str, wrong: float) -> None:
     ours = [RunGroup.of(name, metric, [rows], resampler) for name, rows in (("one", a), ("other", b))]
     for system, result in zip(ours, theirs, strict=True):
         assert system.scores[0] == pytest.approx(result.score, abs=1e-6)
-        assert system.resampled[0].mean() == pytest.approx(result.mean, abs=1e-3)  # sums there are of 32 bits
+        assert system.resampled[0].mean() == pytest.approx(result.mean, abs=1e-3)  # sacreBLEU sums in 32 bits
     assert sacrebleu_p(*ours) == pytest.approx(theirs[1].p_value, abs=2 / SAMPLES)
 
 
 @pytest.mark.parametrize("wrong", [0.3, 0.36])
-def test_approximate_randomisation_is_sacrebleu_s(wrong: float) -> None:
+def test_approximate_randomisation_equals_that_of_sacrebleu(wrong: float) -> None:
     (one, references), (other, _) = translations(1, 0.3), translations(2, wrong)
     test = PairedTest(
         [("one", one), ("other", other)],
@@ -77,7 +77,7 @@ def test_approximate_randomisation_is_sacrebleu_s(wrong: float) -> None:
 def ties(
     runs: int, of_seeds: float, of_both: float, records: int = 150, times: int = 1000, *, others: int | None = None
 ) -> dict[str, float]:
-    """How often systems that are alike are said to differ, at 0.05."""
+    """Return how often equal systems are reported as different, at the level 0.05."""
     random, resampler = np.random.default_rng(3), Resampler.of(records, 300)
     wrong = {"ours": 0, "sacrebleu": 0, "covered": 0}
     for _ in range(times):
@@ -95,20 +95,20 @@ def ties(
 
 
 @pytest.mark.parametrize(("runs", "of_seeds"), mostly_slow([(3, 0.1), (1, 0.0), (3, 0.0), (3, 1.0), (5, 0.1)], every=5))
-def test_ties_are_called_differences_as_often_as_they_should(runs: int, of_seeds: float) -> None:
+def test_equal_systems_differ_as_often_as_the_level_says(runs: int, of_seeds: float) -> None:
     found = ties(runs, of_seeds, of_both=1.0)
     assert 0.03 <= found["ours"] <= 0.07
     assert 0.93 <= found["covered"] <= 0.97
 
 
 @pytest.mark.parametrize("of_seeds", mostly_slow([0.0, 0.1, 1.0], every=3))
-def test_one_run_beside_several_is_not_called_different_too_often(of_seeds: float) -> None:
+def test_one_run_and_several_equal_runs_do_not_differ_too_often(of_seeds: float) -> None:
     found = ties(1, of_seeds, of_both=1.0, others=3)
     assert 0.01 <= found["ours"] <= 0.07
 
 
-def test_one_run_beside_two_tells_of_these_runs() -> None:
-    """Two are too few to tell how seeds vary: as one run, and as the mean of two, on the same sentences."""
+def test_one_run_and_two_runs_are_compared_without_a_variance_of_seeds() -> None:
+    """Two runs are too few to estimate the variance of seeds, so their mean is compared as one run."""
     random, resampler = np.random.default_rng(3), Resampler.of(150, 300)
     one, *two = (np.stack([random.normal(0, 1, 150), np.ones(150)], 1) for _ in range(3))
     a, b = RunGroup.of("a", "recall", [one], resampler), RunGroup.of("b", "recall", two, resampler)
@@ -120,67 +120,67 @@ def test_one_run_beside_two_tells_of_these_runs() -> None:
 
 
 @pytest.mark.parametrize("of_seeds", mostly_slow([0.0, 0.1, 0.3], every=3))
-def test_two_seeds_each_are_not_called_different_too_often(of_seeds: float) -> None:
+def test_two_equal_systems_of_two_seeds_do_not_differ_too_often(of_seeds: float) -> None:
     assert ties(2, of_seeds, of_both=1.0)["ours"] <= 0.07
 
 
-def test_sacrebleu_s_own_p_is_one_sided() -> None:
+def test_p_of_sacrebleu_is_one_sided() -> None:
     assert 0.08 < ties(1, 0.0, of_both=1.0)["sacrebleu"] < 0.13
 
 
-def of_values(name: str, values: np.ndarray, samples: int = 1000) -> RunGroup:
-    """One run, a value a record."""
+def one_run(name: str, values: np.ndarray, samples: int = 1000) -> RunGroup:
+    """Return a group of one run with one value for each record."""
     rows = np.stack([values, np.ones(len(values))], 1)
     return RunGroup.of(name, "recall", [rows], Resampler.of(len(values), samples))
 
 
-def test_interval_of_many_values_is_the_normal_one() -> None:
+def test_interval_of_many_values_equals_the_normal_interval() -> None:
     values = np.random.default_rng(0).gamma(2, size=800)
     error = values.std() / np.sqrt(len(values))
-    found = estimate(of_values("one", values, 4000))
+    found = estimate(one_run("one", values, 4000))
     expected = (values.mean() - 1.96 * error, values.mean() + 1.96 * error)
     assert (found.low, found.high) == pytest.approx(expected, abs=0.15 * error)
-    assert estimate(of_values("one", np.full(7, 3.0))).low == estimate(of_values("one", np.full(7, 3.0))).high == 3
+    assert estimate(one_run("one", np.full(7, 3.0))).low == estimate(one_run("one", np.full(7, 3.0))).high == 3
 
 
-def test_a_paired_difference_knows_what_documents_have_in_common() -> None:
+def test_a_paired_difference_removes_the_difficulty_of_documents() -> None:
     rng = np.random.default_rng(0)
     hard = rng.normal(0, 10, 400)  # how hard a document is
-    a, b = (of_values(name, hard + gain + rng.normal(0, 1, 400)) for name, gain in (("a", 0.5), ("b", 0.0)))
+    a, b = (one_run(name, hard + gain + rng.normal(0, 1, 400)) for name, gain in (("a", 0.5), ("b", 0.0)))
     found, back = difference(a, b), difference(b, a)
     assert 0 < found.low < found.difference < found.high < 1
     assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
-    assert estimate(a).low < estimate(b).high  # apart, the two can't be told from one another
+    assert estimate(a).low < estimate(b).high  # the intervals of the two scores overlap
 
 
-def of_means(name: str, *values: float) -> RunGroup:
-    """Runs whose records are all alike."""
+def constant_runs(name: str, *values: float) -> RunGroup:
+    """Return a group of runs, each with equal records."""
     rows = [np.stack([np.full(20, value), np.ones(20)], 1) for value in values]
     return RunGroup.of(name, "recall", rows, Resampler.of(20, 4000))
 
 
-def test_where_sentences_do_not_matter_it_is_welch_s_test() -> None:
+def test_difference_of_runs_with_equal_records_equals_welch_s_test() -> None:
     from scipy.stats import ttest_ind
 
     one, other = (1.0, 1.4, 1.1), (1.9, 1.5, 1.6, 2.0)
-    found = difference(of_means("one", *one), of_means("other", *other))
+    found = difference(constant_runs("one", *one), constant_runs("other", *other))
     expected = ttest_ind(one, other, equal_var=False)
-    assert found.p == pytest.approx(expected.pvalue, rel=0.1)  # which seeds were drawn is chance
+    assert found.p == pytest.approx(expected.pvalue, rel=0.1)  # the drawn seeds are random
     assert found.seeds
-    assert estimate(of_means("one", *one)).sd == pytest.approx(np.std(one, ddof=1))
+    assert estimate(constant_runs("one", *one)).sd == pytest.approx(np.std(one, ddof=1))
 
 
-def test_one_run_is_told_as_one() -> None:
-    found = difference(of_means("a", 1.0), of_means("b", 1.0))
+def test_one_run_has_no_variance_of_seeds() -> None:
+    found = difference(constant_runs("a", 1.0), constant_runs("b", 1.0))
     assert (found.p, found.seeds) == (1.0, False)
     rows = np.stack([np.arange(20.0), np.ones(20)], 1)
     own = rows.sum(0), Randomiser.of(20, 50).kept_sums(rows)
     assert randomised_p("recall", own, own) == 1.0
-    assert estimate(of_means("a", 1.0)).sd is None
+    assert estimate(constant_runs("a", 1.0)).sd is None
 
 
-def test_which_pairs() -> None:
-    systems = [of_means(name, value) for name, value in (("a", 1.0), ("b", 2.0), ("c", 3.0))]
+def test_pairs_are_all_pairs_or_those_with_the_baseline() -> None:
+    systems = [constant_runs(name, value) for name, value in (("a", 1.0), ("b", 2.0), ("c", 3.0))]
     assert [(d.a, d.b) for d in compare(systems)] == [("a", "b"), ("a", "c"), ("b", "c")]
     against = compare(systems, "b")
     assert [(d.a, d.b, d.difference) for d in against] == [("a", "b", -1.0), ("c", "b", 1.0)]
@@ -193,8 +193,8 @@ def test_corrections_by_hand() -> None:
     assert corrected([0.2, 0.1], "none") == [0.2, 0.1]
 
 
-def test_ranks_of_the_paper() -> None:
-    """Table 6 of Demsar 2006: four classifiers on fourteen datasets."""
+def test_ranks_equal_those_of_demsar_2006() -> None:
+    """The ranks equal table 6 of Demsar 2006: four classifiers on fourteen datasets."""
     auc = np.array(
         [
             *([0.763, 0.768, 0.771, 0.798], [0.599, 0.591, 0.590, 0.569], [0.954, 0.971, 0.968, 0.967]),
@@ -211,7 +211,7 @@ def test_ranks_of_the_paper() -> None:
     assert found.groups() == [("C4.5+m+cf", "C4.5")]
 
 
-def test_ranks_agree_with_scipy() -> None:
+def test_p_of_ranks_equals_scipy_s_friedman_test() -> None:
     from scipy.stats import friedmanchisquare
 
     scores = np.random.default_rng(0).integers(0, 5, (8, 4)).astype(float)
@@ -221,8 +221,8 @@ def test_ranks_agree_with_scipy() -> None:
         ranking(["a"], [[1], [2]])
 
 
-def test_resamples_without_any_record_that_counts_tell_nothing() -> None:
-    """A share of which two records of 200 know something: 0.37 of the resamples draw neither."""
+def test_resamples_without_a_record_that_counts_are_skipped() -> None:
+    """The share counts on two records of 200 only: about 0.13 of the resamples draw neither of them."""
     rows = np.zeros((200, 2))
     rows[3], rows[7] = (1, 1), (0, 2)
     resampler = Resampler.of(200, 1000)

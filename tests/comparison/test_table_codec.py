@@ -1,4 +1,4 @@
-"""Tables come back as they were: whole numbers exactly, floats to their bits, sums always."""
+"""Tests of the codec of tables: it keeps whole numbers exactly, floats up to their bits, and all sums."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seq2seq.comparison.table_codec import MANTISSA, decode, encode
 
 
 def table(records: int = 200, seed: int = 0) -> np.ndarray:
-    """Counts, counts that follow from them, negative ones, large ones, floats of all sizes, nothing, and no numbers."""
+    """Return columns of counts, dependent, negative and large counts, floats of all sizes, zeros and infinities."""
     random = np.random.default_rng(seed)
     length = random.integers(3, 60, records)
     columns = [
@@ -24,7 +24,7 @@ def table(records: int = 200, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("records", [0, 1, 2, 200])
-def test_all_bits_are_the_table_itself(records: int) -> None:
+def test_all_bits_restore_the_exact_table(records: int) -> None:
     whole = table(records) if records else np.zeros((0, 8))
     layouts, content = encode(whole, [MANTISSA] * 8)
     np.testing.assert_array_equal(decode(layouts, content, records), whole)
@@ -44,7 +44,7 @@ def test_rounding_keeps_sums(bits: int) -> None:
     assert np.abs(back[:, normal] - whole[:, normal]).max() <= 2 * np.abs(whole[:, normal]).max() * 2.0**-bits
 
 
-def test_what_follows_from_another_column_costs_nothing() -> None:
+def test_columns_that_follow_from_another_add_few_bytes() -> None:
     random = np.random.default_rng(1)
     length = random.integers(0, 250, 1000).astype(np.float64)
     sizes = [

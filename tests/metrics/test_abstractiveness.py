@@ -1,4 +1,4 @@
-"""Novelty, fragments, repetition and length against counts by hand and a plain search."""
+"""Tests of novelty, fragments, repetition and length of summaries: counts by hand, and a plain search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seq2seq.metrics.abstractiveness import extraction, figures, fragments, word
 
 
 def plain_fragments(document: list[str], summary: list[str]) -> list[tuple[int, int]]:
-    """By the definition: the longest prefix of the rest that is a window of the document."""
+    """Find fragments by their definition: the longest prefix of the rest that occurs in the document."""
     windows = {tuple(document[a:b]) for a in range(len(document)) for b in range(a + 1, len(document) + 1)}
     found, start = [], 0
     while start < len(summary):
@@ -23,7 +23,7 @@ def plain_fragments(document: list[str], summary: list[str]) -> list[tuple[int, 
     return found
 
 
-def test_figures_by_hand():
+def test_figures_of_a_summary_by_hand():
     document = words("the cat sat on the mat.")
     summary = words("a cat sat on a mat.")
     found = figures(document, summary)
@@ -38,8 +38,8 @@ def test_figures_by_hand():
 
 
 def test_fragments_are_the_longest_prefixes():
-    assert fragments(list("abababc"), list("ababc")) == [(0, 5)]  # starts inside another match
-    assert fragments(list("abxbcd"), list("abcd")) == [(0, 2), (2, 2)]  # greedy, not best
+    assert fragments(list("abababc"), list("ababc")) == [(0, 5)]  # the longest one starts inside another match
+    assert fragments(list("abxbcd"), list("abcd")) == [(0, 2), (2, 2)]  # the greedy choice, not the best
     assert fragments([], ["a"]) == fragments(["a"], []) == []
     for seed in range(50):
         draw = random.Random(seed)
@@ -47,7 +47,7 @@ def test_fragments_are_the_longest_prefixes():
         assert fragments(document, summary) == plain_fragments(document, summary)
 
 
-def test_repeated_trigrams():
+def test_repetition_is_the_share_of_repeated_trigrams():
     assert figures([], list("ababab"))["repetition"] == pytest.approx(2 / 4)  # aba bab aba bab
     assert figures([], list("aaaa"))["repetition"] == pytest.approx(1 / 2)
     assert "repetition" not in figures([], ["a", "b"])
@@ -68,10 +68,10 @@ def test_means_over_the_summaries_that_have_a_figure():
     assert found["length_ratio"].signature == "length_ratio|refs:mean|case:lc|tok:unicode+marks"
 
 
-def test_words_and_marks():
+def test_words_splits_words_and_marks():
     assert words('"Él no", 加速!') == ['"', "él", "no", '"', ",", "加", "速", "!"]
 
 
-def test_as_many_of_each():
+def test_unequal_numbers_of_documents_and_summaries_are_refused():
     with pytest.raises(UserError, match="1 documents, 2 summaries, references for 1"):
         extraction(["a"], ["a", "b"], [["a"]])

@@ -1,4 +1,4 @@
-"""AER, precision and recall by hand; links and their files; baselines against sampling."""
+"""Tests of alignments: AER, precision and recall by hand, links and their files, and baselines by sampling."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_aer_is_zero_between_sure_and_possible(chosen):
     assert agreement([chosen], [GOLD]).aer == 0
 
 
-def test_no_links_at_all():
+def test_aer_without_links_is_one_unless_there_are_no_gold_links():
     assert agreement([set()], [GOLD]).aer == 1
     assert agreement([set()], [GoldLinks.of("a", "x", [])]).aer == 0
 
@@ -53,16 +53,16 @@ def test_uniform_is_the_expectation_of_random_links():
     assert uniform(gold).aer == pytest.approx(np.mean(sampled), abs=5e-3)
 
 
-def test_diagonal():
+def test_diagonal_links_have_no_errors_on_diagonal_gold_links():
     square = GoldLinks.of("abcd", "wxyz", [(n, n) for n in range(4)])
     assert diagonal([square]).aer == 0
-    longer = GoldLinks.of("abcdef", "xyz", [(1, 0), (3, 1), (5, 2)])  # centres of the thirds
+    longer = GoldLinks.of("abcdef", "xyz", [(1, 0), (3, 1), (5, 2)])  # the links are at the centres of the thirds
     assert diagonal([longer]).aer == 0
     shorter = GoldLinks.of("ab", "vwxyz", [(0, 0), (0, 1), (1, 2), (1, 3), (1, 4)])
     assert diagonal([shorter]).aer == 0
 
 
-def test_directions_of_links():
+def test_links_of_each_direction_by_hand():
     forward, backward = {(0, 0), (2, 1), (0, 2)}, {(0, 2), (1, 0), (2, 1)}
     assert links(WEIGHTS) == forward
     assert links(WEIGHTS, "source_to_target") == backward
@@ -71,15 +71,15 @@ def test_directions_of_links():
     assert links(WEIGHTS.T) == {(j, i) for i, j in backward}
 
 
-def test_threshold_and_words_that_nothing_attends():
+def test_links_have_a_threshold_and_unknown_directions_are_refused():
     assert links(WEIGHTS, threshold=0.55) == {(0, 0), (0, 2)}
     assert links(np.zeros((2, 3))) == links(np.zeros((0, 3))) == frozenset()
     with pytest.raises(UserError, match="choose from target_to_source"):
         links(WEIGHTS, "grow-diag")
 
 
-def test_pieces_to_score_with_rows_about_the_input():
-    # steps read <s> x1 x2 y and predict x1 x2 y </s>; each row attends the source of the word read
+def test_rows_about_the_input_are_moved_to_the_predicted_words():
+    # steps read <s> x1 x2 y and predict x1 x2 y </s>; each row attends to the source of the word that it reads
     rows = [[0.4, 0.3, 0.3], [0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1]]
     source, target = [0, 1, -1], [0, 0, 1, -1]
     gold = [GoldLinks.of("ab", "xy", [(0, 0), (1, 1)])]
@@ -87,7 +87,7 @@ def test_pieces_to_score_with_rows_about_the_input():
     assert agreement([align(rows, source, target)], gold).aer == 0.5
 
 
-def test_end_of_sentence_neither_wins_nor_counts():
+def test_end_of_sentence_gets_no_links():
     source, target = [0, 1, -1], [0, -1]
     assert align([[0.1, 0.2, 0.7], [0.0, 0.0, 1.0]], source, target) == {(1, 0)}
     assert align([[0.1, 0.2, 0.7], [0.0, 0.0, 1.0]], source, target, threshold=0.5) == frozenset()

@@ -1,4 +1,4 @@
-"""Scores of captions: by hand, and against COCO's own programs."""
+"""Tests of the metrics of captions: scores by hand, and COCO's own programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFERENCES = [
 CAPTIONS = ["a man rides a brown horse", "two dogs run", "a girl wearing a t-shirt", "a table"]
 
 
-def test_words() -> None:
+def test_words_of_captions() -> None:
     assert words("A man's T-shirt isn't red, (but) \u201cblue\u201d!") == [
         "a",
         "man",
@@ -38,10 +38,10 @@ def test_words() -> None:
 
 
 def test_cider_by_hand() -> None:
-    """One image says "a b", another "c": log(2) is the idf of all, so that it cancels."""
+    """The references are "a b" and "c": every idf is log(2), which cancels."""
     scorer = CiderD([["a b"], ["c"]])
     assert scorer.scores([0], [["a", "b"]]) == pytest.approx([10 * 2 / 4])  # 1- and 2-grams of four orders
-    assert scorer.scores([0], [["a"]]) == pytest.approx([10 / 4 / math.sqrt(2) * math.exp(-1 / 72)])  # one bigram less
+    assert scorer.scores([0], [["a"]]) == pytest.approx([10 / 4 / math.sqrt(2) * math.exp(-1 / 72)])  # no bigram
     assert scorer.scores([0, 1], [["c"], ["c", "c"]]) == pytest.approx([0.0, 10 / 4 * math.exp(-1 / 72) * 0.5])
     assert cider(["a b", "c"], [["a b"], ["c"]]).score == pytest.approx((5 + 2.5) / 2)
 
@@ -53,35 +53,36 @@ def sentences(seed: int, count: int) -> list[str]:
 
 
 def corpus() -> tuple[list[str], list[list[str]]]:
-    """60 captions with 1 to 5 references, some of them right."""
+    """Return 60 captions with 1 to 5 references each; every third caption is one of its references."""
     references = [sentences(n, 1 + n % 5) for n in range(60)]
     wrong = sentences(1000, 60)
     return [wrong[n] if n % 3 else references[n][-1] for n in range(60)], references
 
 
 def as_coco(captions: list[str], references: list[list[str]]) -> tuple[dict, dict]:
-    told = {n: [" ".join(words(text)) for text in several] for n, several in enumerate(references)}
-    return told, {n: [" ".join(words(text))] for n, text in enumerate(captions)}
+    """Return references and captions in the form of pycocoevalcap."""
+    coco_references = {n: [" ".join(words(text)) for text in several] for n, several in enumerate(references)}
+    return coco_references, {n: [" ".join(words(text))] for n, text in enumerate(captions)}
 
 
 @pytest.mark.parametrize("data", [(CAPTIONS, REFERENCES), corpus()], ids=["few", "many"])
-def test_as_pycocoevalcap_has_them(data: tuple[list[str], list[list[str]]]) -> None:
+def test_scores_equal_those_of_pycocoevalcap(data: tuple[list[str], list[list[str]]]) -> None:
     pytest.importorskip("pycocoevalcap")
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
     ours = score(["cider", "bleu1", "bleu2", "bleu3", "bleu4", "rougeL_coco"], *data)
-    told, said = as_coco(*data)
-    assert ours["cider"].score == pytest.approx(Cider().compute_score(told, said)[0], abs=1e-9)
-    bleus = Bleu(4).compute_score(told, said, verbose=0)[0]
+    references, outputs = as_coco(*data)
+    assert ours["cider"].score == pytest.approx(Cider().compute_score(references, outputs)[0], abs=1e-9)
+    bleus = Bleu(4).compute_score(references, outputs, verbose=0)[0]
     for order, theirs in enumerate(bleus, 1):
-        if theirs > 1e-3:  # it adds some 1e-9 to counts
+        if theirs > 1e-3:  # pycocoevalcap adds about 1e-9 to counts
             assert ours[f"bleu{order}"].score / 100 == pytest.approx(theirs, abs=1e-6)
-    assert ours["rougeL_coco"].score / 100 == pytest.approx(Rouge().compute_score(told, said)[0], abs=1e-9)
+    assert ours["rougeL_coco"].score / 100 == pytest.approx(Rouge().compute_score(references, outputs)[0], abs=1e-9)
 
 
-def test_words_are_nearly_those_of_the_treebank_tokenizer() -> None:
+def test_words_of_usual_texts_equal_those_of_the_treebank_tokenizer() -> None:
     pytest.importorskip("pycocoevalcap")
     if missing_for("meteor"):
         pytest.skip(missing_for("meteor"))
@@ -98,7 +99,8 @@ def test_words_are_nearly_those_of_the_treebank_tokenizer() -> None:
 
 
 @pytest.mark.slow
-def test_meteor_where_java_is() -> None:
+def test_meteor_of_references_is_about_100() -> None:
+    """Without Java or METEOR, the metric is refused."""
     if missing := missing_for("meteor"):
         with pytest.raises(UserError, match="metric meteor: "):
             meteor(CAPTIONS, REFERENCES)
@@ -108,7 +110,7 @@ def test_meteor_where_java_is() -> None:
     assert 10 < meteor(CAPTIONS, REFERENCES).score < perfect
 
 
-def test_what_spice_lacks_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_of_spice_and_meteor_are_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     if missing := missing_for("spice"):
         with pytest.raises(UserError, match=r"^metric spice: .*(pip install|java|get_stanford_models)"):
             spice(CAPTIONS, REFERENCES)
@@ -128,13 +130,13 @@ def test_diversity_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["cider", "bleu4", "rougeL_coco"])
-def test_empty_captions_score_nothing_and_empty_lists_are_refused(name: str) -> None:
+def test_empty_captions_score_zero_and_empty_lists_are_refused(name: str) -> None:
     assert score([name], ["", ""], [["a dog"], ["a cat"]])[name].score == 0
     with pytest.raises(UserError, match="no sentences"):
         score([name], [], [])
 
 
-def test_scores_of_coco_s_programs_are_percentages_of_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coco_s_programs_read_our_words_and_their_scores_become_percentages(monkeypatch: pytest.MonkeyPatch) -> None:
     class Scorer:
         def compute_score(self, references: dict[int, list[str]], captions: dict[int, list[str]]) -> tuple[float, None]:
             assert (references, captions) == ({0: ["a dog's ball", "it"], 1: ["two"]}, {0: ["a dog"], 1: ["two cats"]})

@@ -1,4 +1,4 @@
-"""Lead, random and oracle summaries, the oracle against the library's ROUGE of every choice."""
+"""Tests of lead, random and oracle summaries; the oracle equals a greedy search with ``rouge_score``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from seq2seq.metrics.extractive_baselines import (
 DOCUMENT = "One two three.\nFour five.\nSix."
 
 
-def test_lead():
+def test_lead_returns_the_first_sentences_or_words():
     assert lead([DOCUMENT, "Only one."]) == ["One two three.", "Only one."]
     assert lead([DOCUMENT, "Only one."], sentences=2) == ["One two three.\nFour five.", "Only one."]
     assert lead_words([DOCUMENT, "Only one.", ""], words=4) == ["One two three.\nFour", "Only one.", ""]
     assert lead_words([DOCUMENT], words=3) == ["One two three."]
 
 
-def test_random_sentences_depend_on_seed_and_place_alone():
+def test_random_sentences_depend_only_on_the_seed_and_the_place():
     documents = ["\n".join(f"s{k}" for k in range(20))] * 50
     drawn = random_sentences(documents, sentences=3, seed=4)
     assert drawn == random_sentences(documents, sentences=3, seed=4)
@@ -49,7 +49,7 @@ def mean_rouge(summary: str, references: list[str]) -> float:
 
 
 def plain_oracle(document: str, references: list[str], limit: int) -> str:
-    """The greedy search with the library's scores."""
+    """Return the summary of the greedy search with the scores of ``rouge_score``."""
     own, chosen, best = document.split("\n"), [], 0.0
     while len(chosen) < limit:
         tried = {
@@ -66,7 +66,7 @@ def plain_oracle(document: str, references: list[str], limit: int) -> str:
 
 def test_oracle_by_hand():
     document = "The weather was fine.\nThe mayor opened a bridge.\nIt cost three millions.\nPeople cheered."
-    # the bridge first (10/12 of the words), then the cost, set in the document's order; nothing else raises it
+    # the search adds the bridge (10/12 of the words), then the cost; the summary keeps the document's order
     assert oracle([document], [["It cost millions. The mayor opened the bridge"]]) == [
         "The mayor opened a bridge.\nIt cost three millions."
     ]
@@ -74,11 +74,11 @@ def test_oracle_by_hand():
         "The mayor opened a bridge."
     ]
     assert oracle([document], [["xyz"]]) == [""]
-    assert oracle(["a b\nc d\na b"], [["a b"]]) == ["a b"]  # the first of equals, and no second one
+    assert oracle(["a b\nc d\na b"], [["a b"]]) == ["a b"]  # the first of two equal sentences, not both
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_oracle_is_the_greedy_search(seed):
+def test_oracle_equals_the_plain_greedy_search(seed):
     draw = random.Random(seed)
     vocabulary = [f"w{k}" for k in range(12)]
     document = "\n".join(" ".join(draw.choices(vocabulary, k=draw.randint(1, 6))) for _ in range(7))
@@ -87,15 +87,15 @@ def test_oracle_is_the_greedy_search(seed):
     assert oracle([document], [references], sentences=2) == [plain_oracle(document, references, 2)]
 
 
-def test_oracle_reads_other_scripts_where_told():
+def test_oracle_reads_other_scripts_with_the_unicode_tokenizer():
     assert oracle(["我们\n电影"], [["看电影"]]) == [""]
     assert oracle(["我们\n电影"], [["看电影"]], tokenize="unicode") == ["电影"]
 
 
-def test_typical_lengths():
+def test_typical_lengths_are_medians_of_at_least_one():
     references = [["One. Two."], ["a\nb\nc", "x"], ["Just one here."]]
-    assert typical_sentences(references) == 1  # of 1 1 2 3
-    assert typical_words(references) == 2  # of 1 2 3 3
+    assert typical_sentences(references) == 1  # the lower median of 1 1 2 3
+    assert typical_words(references) == 2  # the lower median of 1 2 3 3
     assert typical_sentences([["a\nb\nc"]]) == 3
     assert typical_sentences([[""]]) == typical_words([[""]]) == 1
 

@@ -1,4 +1,4 @@
-"""Kendall's tau by hand and against scipy."""
+"""Tests of Kendall's tau: values by hand, and scipy's."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def test_kendall_by_hand() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_kendall_is_that_of_scipy(seed: int) -> None:
-    """To rounding: scipy divides by two roots, one after the other."""
+def test_kendall_equals_scipy_s_kendalltau(seed: int) -> None:
+    """The values differ by rounding only, because scipy divides by two roots one after the other."""
     draw = np.random.default_rng(seed)
     a, b = draw.integers(0, int(draw.integers(2, 9)), (2, int(draw.integers(3, 30))))  # with ties
     expected = kendalltau(a, b).statistic

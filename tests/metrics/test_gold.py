@@ -1,4 +1,4 @@
-"""Gold files: what is read, and what is said of broken ones."""
+"""Tests of files of gold links: the links that are read, and the errors of broken files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seq2seq.metrics.gold import GoldLinks, read_gold
 LINE = {"src": ["he", "says", "no"], "tgt": ["il", "dit", "non"], "sure": [[0, 0], [2, 2]], "possible": [[1, 1]]}
 
 
-def test_reads_the_form_of_wpt03(tmp_path):
+def test_links_of_the_format_of_wpt03_are_read(tmp_path):
     path = tmp_path / "gold.jsonl"
     path.write_text(json.dumps(LINE) + "\n\n" + json.dumps({**LINE, "tgt": ["no\u2028", "é", "x"]}, ensure_ascii=False))
     first, second = read_gold(path)
@@ -21,7 +21,7 @@ def test_reads_the_form_of_wpt03(tmp_path):
     assert second.target == ("no\u2028", "é", "x")
 
 
-def test_swapped_aligns_the_other_way_round():
+def test_swapped_exchanges_source_and_target():
     gold = GoldLinks.of("abc", "xy", [(2, 0)], [(0, 1)])
     assert gold.swapped() == GoldLinks.of("xy", "abc", [(0, 2)], [(1, 0)])
     assert gold.swapped().swapped() == gold
@@ -49,7 +49,7 @@ def test_errors_name_file_and_line(tmp_path, line, said):
         read_gold(path)
 
 
-def test_missing_and_empty_files(tmp_path):
+def test_missing_and_empty_files_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"none\.jsonl: No such file"):
         read_gold(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").touch()

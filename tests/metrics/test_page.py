@@ -1,4 +1,4 @@
-"""``docs/how-to/add_a_metric.md``: its function, its entry and its test work together."""
+"""Check that the function, the entry and the test of ``docs/how-to/add_a_metric.md`` work together."""
 
 from __future__ import annotations
 

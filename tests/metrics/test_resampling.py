@@ -1,4 +1,4 @@
-"""Scores from sums are those of the metrics themselves, of a corpus and of records drawn from it."""
+"""Tests of scores from sums: they equal the metrics' scores of a corpus and of records drawn from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def corpus(seed: int, size: int = 40) -> tuple[list[str], list[list[str]]]:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS_OF_SUMS)
-def test_the_whole_corpus(name: str) -> None:
+def test_scores_from_sums_equal_those_of_the_corpus(name: str) -> None:
     hypotheses, references = corpus(0)
     rows = np.array(scored([name], hypotheses, references)[name].per_record)
     assert len(rows) == len(hypotheses)
@@ -33,8 +33,8 @@ def test_the_whole_corpus(name: str) -> None:
     assert resampling.score(name, rows.sum(0)) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS_OF_SUMS if name != "cider"])  # whose idf is the corpus's
-def test_records_drawn_with_repetition(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS_OF_SUMS if name != "cider"])  # cider needs the idf
+def test_scores_from_sums_equal_those_of_records_drawn_with_repetition(name: str) -> None:
     hypotheses, references = corpus(1)
     rows = np.array(scored([name], hypotheses, references)[name].per_record)
     draws = np.random.default_rng(2).integers(len(rows), size=(3, len(rows)))
@@ -44,7 +44,7 @@ def test_records_drawn_with_repetition(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["bleu", "bleu2", "bleu4"])
 @pytest.mark.parametrize("text", ["", "zzz", "a zzz zzz zzz", "the cat sat on", "the cat", "z the cat sat on the mat"])
-def test_bleu_where_orders_are_missing(name: str, text: str) -> None:
+def test_bleu_from_sums_where_orders_of_n_grams_are_missing(name: str, text: str) -> None:
     references = [["the cat sat on the mat"]]
     rows = np.array(scored([name], [text], references)[name].per_record)
     assert resampling.score(name, rows.sum(0)) == pytest.approx(
@@ -52,13 +52,13 @@ def test_bleu_where_orders_are_missing(name: str, text: str) -> None:
     )
 
 
-def test_what_records_add() -> None:
-    """Rows of the first records alone, and rows that add nothing."""
+def test_by_record_returns_the_sums_of_each_record() -> None:
+    """Records without a row and rows of zeros have no sums."""
     figures = {"a": MetricResult(0.5, "", [(1, 2), (0, 0)]), "b": MetricResult(1.0, "")}
     assert resampling.by_record(figures, 3) == [{"a": (1, 2)}, {}, {}]
 
 
-def test_shares_and_errors() -> None:
+def test_scores_of_shares_error_rates_and_perplexity_by_hand() -> None:
     assert resampling.score("pointing", [3, 4]) == 0.75
     assert resampling.score("aer_layer1", [[3, 4], [0, 2]]).tolist() == [0.25, 1.0]
     assert np.isnan(resampling.score("pointing", [0, 0]))

@@ -1,4 +1,4 @@
-"""Sentence recall and copied words against numbers worked by hand."""
+"""Tests of sentence recall and copied words: numbers by hand, and a simulation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from seq2seq.metrics.sentences import attended_sentences, copied_words, recalled
 SENTENCES = [0, 0, 1, 1, 1, -1]  # two sentences and </s>
 
 
-def test_a_sentence_gathers_the_mass_of_its_pieces():
+def test_the_weight_of_a_sentence_is_the_sum_over_its_pieces():
     weights = [
         [0.3, 0.2, 0.2, 0.1, 0.2, 0.0],  # 0.5 and 0.5
-        [0.3, 0.0, 0.2, 0.2, 0.2, 0.1],  # sentence 1 by its sum, though no piece of it is the peak
+        [0.3, 0.0, 0.2, 0.2, 0.2, 0.1],  # sentence 1 has the largest sum, but not the peak
         [0.1, 0.0, 0.0, 0.0, 0.0, 0.9],  # </s> doesn't count
         [0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
     ]
@@ -35,19 +35,20 @@ def test_recall_counts_words_with_an_origin():
 
 
 def test_recall_of_uniform_attention():
+    """The recall equals the share of the sentence of origin, by hand and by simulation."""
     documents, origins = ["a b c\nd", "a b\nc d"], [[1, 0, -1], [0]]
     assert uniform_recall(documents, origins) == pytest.approx((1 / 4 + 3 / 4 + 1 / 2) / 3)
     assert uniform_recall(["a"], [[-1]]) is None
-    rng = np.random.default_rng(1)  # each target word attends one word, drawn
+    rng = np.random.default_rng(1)  # each target word attends to one random word
     places = np.array([0, 0, 0, 1])
     drawn = [recalled(places[rng.integers(4, size=2)].tolist(), [1, 0])[0] for _ in range(4000)]
     assert np.mean(drawn) / 2 == pytest.approx(1 / 2, abs=0.02)
 
 
-def test_copied_words_are_those_that_only_copying_can_say():
+def test_copied_words_are_unknown_words_of_the_source():
     known = {"met", "and", "in", "the"}.__contains__
     sources = ["Zorba met Quill in Velm", "the Krum"]
-    targets = ["Zorba and Zorba met Quill in Paris", "Krum"]  # Paris isn't in the source: not to be copied
+    targets = ["Zorba and Zorba met Quill in Paris", "Krum"]  # Paris can't be copied from the source
     assert copied_words(sources, targets, ["Quill met Zorba", "Krum Krum"], known) == [(2, 3), (1, 1)]
     assert copied_words(sources, targets, ["", "the"], known) == [(0, 3), (0, 1)]
     assert copied_words(sources, targets, targets, known) == [(3, 3), (1, 1)]

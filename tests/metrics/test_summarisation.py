@@ -1,4 +1,4 @@
-"""ROUGE against hand-worked counts and against ``rouge_score`` called directly."""
+"""Tests of ROUGE: counts by hand, and ``rouge_score`` called directly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = "the The cats cat runs running ran, Dr. nationalities of 3.5 don't Züri
 
 
 def texts(seed: int, count: int = 30) -> list[str]:
-    """Texts of one to four lines, some empty."""
+    """Return random texts of one to four lines, some of them empty."""
     draw = random.Random(seed)
     return [
         "\n".join(" ".join(draw.choices(WORDS.split(), k=draw.randint(0, 9))) for _ in range(draw.randint(1, 4)))
@@ -26,11 +26,11 @@ def texts(seed: int, count: int = 30) -> list[str]:
     ]
 
 
-def test_equal_to_the_library_called_directly():
+def test_rouge_equals_rouge_score_called_directly():
     hypotheses, first, second = texts(1), texts(2), texts(3)
     references = [[a, b] if place % 3 else [a] for place, (a, b) in enumerate(zip(first, second, strict=True))]
     library = RougeScorer(list(ROUGE), use_stemmer=True)
-    # texts that have lines, as the library wants them for Lsum
+    # the line break marks texts as split into lines, which rouge_score needs for Lsum
     hypotheses, references = ["\n" + text for text in hypotheses], [["\n" + text for text in r] for r in references]
     rows = [library.score_multi(several, text) for text, several in zip(hypotheses, references, strict=True)]
     found, values = score(ROUGE, hypotheses, references), rouge_values(ROUGE, hypotheses, references)
@@ -40,23 +40,22 @@ def test_equal_to_the_library_called_directly():
         assert score([name], hypotheses, references)[name] == found[name]
 
 
-def test_by_hand():
-    # stems: the cat sat on the mat | the cat is on a mat: 4 of 6 words in common, 1 of 5 pairs, a common
-    # subsequence of 4
+def test_rouge_by_hand():
+    # the stems share 4 of 6 words, 1 of 5 pairs and a subsequence of 4 words
     found = score(ROUGE, ["The cats sat on the mat."], [["the cat is on a mat"]])
     assert found["rouge1"].score == pytest.approx(100 * 4 / 6)
     assert found["rouge2"].score == pytest.approx(100 * 1 / 5)
     assert found["rougeL"].score == found["rougeLsum"].score == pytest.approx(100 * 4 / 6)
 
 
-def test_lsum_unites_what_each_sentence_shares():
+def test_lsum_counts_the_union_of_the_words_that_sentences_share():
     # Lin 2004, 3.2: w1 w2 w3 w4 w5 against w1 w3 w8 w9 w5 and w1 w2 w6 w7 w8: the union is w1 w2 w3 w5
     reference, summary = "w1 w2 w3 w4 w5", "w1 w3 w8 w9 w5\nw1 w2 w6 w7 w8"
     assert rouge_lsum([summary], [[reference]]).score == pytest.approx(100 * 2 * (4 / 5 * 4 / 10) / (4 / 5 + 4 / 10))
     assert score(["rougeL"], [summary], [[reference]])["rougeL"].score == pytest.approx(100 * 2 * 3 / (5 + 10))
 
 
-def test_lsum_finds_the_sentences_of_a_text_without_lines():
+def test_lsum_splits_a_text_without_lines_into_sentences():
     first, second = "Dr. Ames met the board at 5 p.m. on Monday.", "The bridge, however, stays closed."
     assert as_lines(f"{first} {second}") == f"{first}\n{second}" == as_lines(f"{first}\n{second}")
     swapped = [[f"{second} {first}"]]
@@ -64,21 +63,21 @@ def test_lsum_finds_the_sentences_of_a_text_without_lines():
     assert score(["rougeL"], [f"{first} {second}"], swapped)["rougeL"].score < 70
 
 
-def test_the_best_reference_counts_for_each_kind():
-    # c b a x y has all three words and no pair, a b z one pair and two words of three
+def test_each_kind_of_rouge_uses_its_best_reference():
+    # "c b a" has all three words and no pair; "a b z" has one pair of two and two words of three
     found = score(["rouge1", "rouge2"], ["a b c"], [["c b a", "a b z"]])
     assert found["rouge1"].score == pytest.approx(100)
     assert found["rouge2"].score == pytest.approx(50)
 
 
-def test_the_mean_is_over_documents():
+def test_rouge_is_the_mean_over_documents():
     assert rouge_values(["rouge1"], ["a b", "", "a b c d"], [["a b"], ["a"], ["a b"]])["rouge1"] == pytest.approx(
         [100, 0, 100 * 4 / 6]
     )
     assert rouge1(["a b", "", "a b c d"], [["a b"], ["a"], ["a b"]]).score == pytest.approx((100 + 400 / 6) / 3)
 
 
-def test_signatures():
+def test_signatures_name_references_tokenizer_and_versions():
     one = f"f1|mean:documents|nrefs:1|refs:best|case:lc|tok:rouge-score|stem:porter|version:{version('rouge-score')}"
     assert rouge1(["a"], [["a"]]).signature == f"rouge1|{one}"
     sentences = f"sents:lines or sentencex.en.{version('sentencex')}"
@@ -101,7 +100,7 @@ def test_other_scripts_need_the_unicode_tokenizer(caplog):
     assert values == pytest.approx([100 * 2 * 2 / (3 + 2), 100 * 2 * 5 / (6 + 5)])
 
 
-def test_words_of_any_script():
+def test_the_unicode_tokenizer_splits_words_of_any_script():
     split = tokenizer("unicode").tokenize
     assert split("Cristóbal's e-mail, 3×!") == ["cristóbal", "s", "e", "mail", "3"]
     assert split("GPU加速 สวัสดี") == ["gpu", "加", "速", "ส", "วั", "ส", "ดี"]
@@ -122,6 +121,6 @@ def test_words_of_any_script():
         (lambda: score(["rougel"], ["a"], [["a"]]), "'rougel' is not a metric of outputs; choose from .*rougeLsum"),
     ],
 )
-def test_mistakes_are_named(call, said):
+def test_mistakes_are_refused_with_the_reason(call, said):
     with pytest.raises(UserError, match=said):
         call()

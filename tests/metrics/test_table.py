@@ -1,4 +1,4 @@
-"""The table of metrics, against what was known of each by name before there was a table."""
+"""Tests of the table of metrics: names, directions, digits, sums and descriptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seq2seq.metrics.table import METRICS, find_metric, get_metric, names_of
 LOWER = {"loss", "nll", "perplexity", "ter", "cer", "repetition"}
 
 
-def test_names_are_of_one_metric_each() -> None:
+def test_each_name_belongs_to_one_metric() -> None:
     names = [metric.name.replace("{n}", "3") for metric in METRICS]
     assert len(set(names)) == len(names)
     for name in names:
@@ -32,18 +32,18 @@ def test_names_are_of_one_metric_each() -> None:
         ("rouge1_random_10", "rouge1_random_{n}"),
     ],
 )
-def test_families(name: str, family: str) -> None:
+def test_numbered_names_belong_to_their_family(name: str, family: str) -> None:
     assert get_metric(name).name == family
 
 
 @pytest.mark.parametrize("name", ["aer_layer", "aer_layer0", "aer_layerx", "xaer", "rouge1_lead_words", ""])
-def test_names_that_are_of_none(name: str) -> None:
+def test_unknown_names_are_refused(name: str) -> None:
     assert find_metric(name) is None
     with pytest.raises(UserError, match="does not exist"):
         get_metric(name)
 
 
-def test_directions() -> None:
+def test_directions_of_metrics() -> None:
     assert {m.name for m in METRICS if m.lower_is_better} == LOWER | {m.name for m in METRICS if m.name[:3] == "aer"}
     assert all(m.higher_is_better is None for m in METRICS if m.group == "attention")
     assert get_metric("bleu").higher_is_better and get_metric("gradient_tau").higher_is_better
@@ -51,13 +51,14 @@ def test_directions() -> None:
 
 
 def test_digits() -> None:
-    """One for percentages and what is about as large, three for what is about as large as a share."""
+    """Percentages and figures of a similar size have one digit, all others three."""
     one = {m.name for m in METRICS if m.unit == "%"} | {"perplexity", "compression", "caption_words"}
     for metric in METRICS:
         assert metric.digits == (1 if metric.name in one else 3), metric.name
 
 
 def test_what_has_no_direction() -> None:
+    """Outside the group of attention, only these metrics have no better direction."""
     neither = {m.name for m in METRICS if m.higher_is_better is None and m.group != "attention"}
     assert neither == {
         *("nll_increase_uniform", "nll_increase_permuted", "nll_increase_frozen", "nll_increase_averaged"),
@@ -67,7 +68,7 @@ def test_what_has_no_direction() -> None:
     }
 
 
-def test_sums() -> None:
+def test_scores_from_sums_by_hand() -> None:
     sums = np.array([[6.0, 3.0], [0.0, 2.0], [0.0, 0.0]])
     expected = {"pointing": [2, 0, np.nan], "aer_layers": [-1, 1, np.nan], "perplexity": [np.exp(2), 1, np.nan]}
     for name, scores in expected.items():
@@ -80,7 +81,7 @@ def test_each_intervention_has_a_figure() -> None:
     assert {f"nll_increase_{name}" for name in INTERVENTIONS} < set(names_of("faithfulness"))
 
 
-def test_what_a_comparison_names_is_in_the_table() -> None:
+def test_metrics_of_a_comparison_are_in_the_table() -> None:
     for name in (*TESTED, *tables.ATTENTION):
         assert find_metric(name) is not None, name
 

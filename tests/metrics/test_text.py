@@ -1,4 +1,4 @@
-"""Metrics that options name: which there are, and which can be computed here."""
+"""Tests of the metrics that options may name: unknown ones and unavailable ones are refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seq2seq.metrics import captions, score
 from seq2seq.metrics.text import SCORERS, check_metrics
 
 
-def test_metrics_in_java_need_java(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_in_java_are_refused_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captions.shutil, "which", lambda program: None)
     check_metrics([name for name in SCORERS if name not in ("meteor", "spice")], "task.metrics")
     for name in ("meteor", "spice"):
@@ -26,7 +26,7 @@ def test_unknown_metrics_are_refused() -> None:
         score(["bleu", "blue"], ["a"], [["a"]])
 
 
-def test_rouge_in_one_pass_is_rouge_by_itself() -> None:
+def test_metrics_computed_together_equal_metrics_computed_alone() -> None:
     texts, references = ["the cat sat", "a dog"], [["the cat sat down"], ["the dog ran", "a dog ran"]]
     together = score(["rouge1", "bleu", "rougeLsum"], texts, references)
     assert list(together) == ["rouge1", "bleu", "rougeLsum"]

@@ -1,4 +1,4 @@
-"""Exact match and character error rate against numbers worked by hand."""
+"""Tests of exact match and character error rate: numbers by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seq2seq.training.options import TrainingOptions
 
 
 def test_exact_match_by_hand() -> None:
-    """Two of four: one is its second reference, one stands apart; a letter more and another case are misses."""
+    """Two of four match, one by its second reference, one without spaces; a letter less and another case do not."""
     outputs = ["walked", "k i t a b ı", "goes ", "Went"]
     references = [["walkt", "walked"], ["kitabı"], ["goess"], ["went"]]
     found = exact_match(outputs, references)
@@ -24,40 +24,40 @@ def test_exact_match_by_hand() -> None:
 
 
 def test_cer_by_hand() -> None:
-    """kitten -> sitting takes 3 edits of 7 characters; an empty output misses all 3; "ab" is 1 edit from "abc"."""
+    """kitten -> sitting takes 3 edits of 7 characters; an empty output takes all 3; "ab" takes 1 of 3 to "abc"."""
     found = cer(["kitten", "", "a b"], [["sitting"], ["cat"], ["xyz", "abc"]])
     assert found.score == pytest.approx(100 * (3 + 3 + 1) / (7 + 3 + 3))
     assert found.per_record == [(300.0, 7.0), (300.0, 3.0), (100.0, 3.0)]
-    assert cer(["abcd"], [["a"]]).score == 300.0  # errors may be more than the characters
+    assert cer(["abcd"], [["a"]]).score == 300.0  # there may be more errors than characters
     assert cer(["ab"], [["ab"]]).signature == "cer|edits:levenshtein|nrefs:1|refs:best|case:mixed|space:no|version:1"
 
 
-def test_a_reference_counts_by_its_edits_a_character() -> None:
-    """2 edits of 8 are less than 6 of 2."""
+def test_the_best_reference_has_the_fewest_edits_per_character() -> None:
+    """2 edits of 8 characters are fewer per character than 6 edits of 2."""
     assert cer(["abcdefgh"], [["ab", "abcdefxx"]]).per_record == [(200.0, 8.0)]
 
 
-def test_edits_are_the_fewest_of_all_ways() -> None:
+def test_edits_equal_the_minimum_over_all_edits() -> None:
     @cache
-    def tried(a: str, b: str) -> int:
-        """Every way to begin."""
+    def fewest(a: str, b: str) -> int:
+        """Return the fewest edits over all choices of the first edit."""
         if not (a and b):
             return len(a) + len(b)
-        return min(tried(a[1:], b) + 1, tried(a, b[1:]) + 1, tried(a[1:], b[1:]) + (a[0] != b[0]))
+        return min(fewest(a[1:], b) + 1, fewest(a, b[1:]) + 1, fewest(a[1:], b[1:]) + (a[0] != b[0]))
 
     random = np.random.default_rng(0)
     for _ in range(200):
         a, b = ("".join(random.choice(list("abc"), random.integers(7))) for _ in range(2))
-        assert edits(a, b) == edits(b, a) == tried(a, b)
+        assert edits(a, b) == edits(b, a) == fewest(a, b)
 
 
 @pytest.mark.parametrize("metric", [exact_match, cer])
-def test_scores_are_functions_of_sums(metric: type) -> None:
+def test_scores_follow_from_the_sums_of_records(metric: type) -> None:
     found = metric(["ab", "cd", "e"], [["ab"], ["ce"], ["xyz"]])
     assert resampling.score(metric.__name__, np.sum(found.per_record, 0)) == pytest.approx(found.score)
 
 
-def test_the_direction_is_known() -> None:
+def test_cer_is_better_when_lower_and_exact_match_when_higher() -> None:
     assert get_metric("cer").lower_is_better and get_metric("exact_match").higher_is_better
     assert TrainingOptions(monitor="cer").direction == "min"
     assert TrainingOptions(monitor="exact_match").direction == "max"

@@ -1,4 +1,4 @@
-"""BLEU, chrF and TER against hand-worked n-gram counts and sacreBLEU's own entry points."""
+"""Tests of BLEU, chrF and TER: n-gram counts by hand, and sacreBLEU's own functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFERENCES = [["The cat sits on the mat."], ["It rains."], ["Nothing."]]
 
 
 def test_bleu_by_hand():
-    # 7 tokens of 7: precisions 6/7, 4/6, 2/5, 1/4, no brevity penalty
+    # 7 tokens, as in the reference: precisions 6/7, 4/6, 2/5, 1/4, no brevity penalty
     expected = 100 * (6 / 7 * 4 / 6 * 2 / 5 * 1 / 4) ** 0.25
     assert bleu(HYPOTHESES[:1], REFERENCES[:1]).score == pytest.approx(expected)
 
@@ -27,7 +27,7 @@ def test_ter_by_hand():
     assert ter(HYPOTHESES[:1], REFERENCES[:1]).score == pytest.approx(100 / 6)
 
 
-def test_agree_with_sacrebleu():
+def test_scores_equal_those_of_sacrebleu():
     streams = [[several[0] for several in REFERENCES]]
     scores = score(["bleu", "chrf", "ter"], HYPOTHESES, REFERENCES)
     assert scores["bleu"].score == pytest.approx(sacrebleu.corpus_bleu(HYPOTHESES, streams).score)
@@ -35,7 +35,7 @@ def test_agree_with_sacrebleu():
     assert scores["ter"].score == pytest.approx(sacrebleu.corpus_ter(HYPOTHESES, streams).score)
 
 
-def test_signatures():
+def test_signatures_have_the_form_of_sacrebleu():
     version = sacrebleu.__version__
     signature = bleu(HYPOTHESES, REFERENCES).signature
     assert signature == f"BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{version}"
@@ -44,19 +44,19 @@ def test_signatures():
 
 
 @pytest.mark.parametrize("metric", [bleu, chrf, ter])
-def test_each_sentence_has_its_own_number_of_references(metric):
+def test_sentences_may_have_different_numbers_of_references(metric):
     ragged = [["A dog.", "The cat sat on the mat."], ["It is raining"]]
     result = metric(HYPOTHESES[:2], ragged)
     assert result.score == pytest.approx(0 if metric is ter else 100)
     assert "nrefs:var" in result.signature
 
 
-def test_perfect_is_perfect_and_empty_output_is_worthless():
+def test_bleu_of_a_perfect_output_is_100_and_of_an_empty_output_0():
     assert score(["bleu", "chrf", "ter"], ["a b c d e"], [["a b c d e"]])["bleu"].score == pytest.approx(100)
     assert bleu([""], [["a b c d"]]).score == 0
 
 
-def test_bleu_of_unspaced_text_needs_its_tokenizer():
+def test_bleu_of_text_without_spaces_needs_the_tokenizer_of_its_language():
     assert (
         bleu(["我们去看电影"], [["我们去看电影"]]).score
         < 100
@@ -77,13 +77,13 @@ def test_bleu_of_unspaced_text_needs_its_tokenizer():
         (lambda: bleu(["a"], [["a"]], tokenize="14a"), "tokenizer '14a' is unknown; choose one of"),
     ],
 )
-def test_mistakes_are_named(call, said):
+def test_mistakes_are_refused_with_the_reason(call, said):
     with pytest.raises(UserError, match=said.replace("[", r"\[")):
         call()
 
 
-def test_lower_cased_bleu_is_the_library_s():
-    """As sacreBLEU with -lc: the case of both sides is folded, and the signature says so."""
+def test_lower_cased_bleu_equals_that_of_sacrebleu():
+    """The score equals sacreBLEU's with -lc: both sides are lower-cased, and the signature says so."""
     hypotheses, references = (
         ["A Man rides a bike .", "two dogs RUN fast"],
         [["a man rides a Bike ."], ["Two dogs run very fast"]],
@@ -94,14 +94,14 @@ def test_lower_cased_bleu_is_the_library_s():
     assert "case:lc" in found["bleu_lc"].signature
 
 
-def test_perplexity_and_accuracy():
+def test_perplexity_and_accuracy_by_hand():
     assert perplexity(10 * math.log(7), 10) == pytest.approx(7)
     assert perplexity(1e6, 1) == math.inf
     assert token_accuracy(3, 4) == 0.75
 
 
-def test_an_empty_reference_among_several_is_a_missing_one():
-    """With references of different numbers every score is that of the references that there are."""
+def test_an_empty_reference_among_several_is_ignored():
+    """Every score equals that without the empty references, and sacreBLEU's with missing references."""
     hypotheses = ["the cat sat", "it is raining on the mat", "a b c d e"]
     padded = [["the cat sat on the mat", "", "  "], ["", "it rains on the mat", "it is raining"], ["", "a b c d f", ""]]
     there = [[text for text in several if text.strip()] for several in padded]
@@ -113,8 +113,8 @@ def test_an_empty_reference_among_several_is_a_missing_one():
         assert score([name], hypotheses, padded)[name].score == pytest.approx(expected.score)
 
 
-def test_a_sentence_whose_references_are_all_empty_should_be_empty():
-    """As with one file of references: the empty output is right, words are wrong."""
+def test_an_empty_output_is_right_if_all_references_are_empty():
+    """The score equals that with one empty reference: an empty output is right, and words are errors."""
     assert score(["bleu", "ter"], ["a b c d", "x"], [["a b c d", "a b c"], ["", ""]]) == score(
         ["bleu", "ter"], ["a b c d", "x"], [["a b c d", "a b c"], [""]]
     )
