@@ -20,12 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 
 import seq2seq
 from seq2seq import checkpoint
-from seq2seq.batch import EOS
 from seq2seq.cli import evaluate, generate, hydra_app, train
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
 from seq2seq.search import Greedy
+from seq2seq.special_tokens import EOS
 from seq2seq.tasks.translation import Translation
 from seq2seq.training.fit import FitResult
 from tests.conftest import TINY

@@ -12,8 +12,8 @@ import torch
 from omegaconf import OmegaConf
 
 from seq2seq.attention.composed import ComposedAttention
-from seq2seq.config.instantiate import CONF, Factory, build_node, build_tool, locate
-from seq2seq.config.validate import check, check_nodes, check_options, describe, fits, parameters
+from seq2seq.config.instantiate import CONF, Factory, build_node, build_tool, locate, signature_of
+from seq2seq.config.validate import check, check_nodes, check_options, describe, fits
 from seq2seq.encoders.rnn import RNNEncoder
 from seq2seq.errors import OptionError, UserError
 from seq2seq.loss import Criterion
@@ -182,8 +182,8 @@ def test_all_options_of_our_components_have_types() -> None:
     targets = sorted(set(chain.from_iterable(named)))
     assert "seq2seq.search.Beam" in targets
     for target in targets:
-        for name, (_, hint) in parameters(locate(target, tools=True))[0].items():
-            assert hint is not Any, f"{target}: {name}"
+        for name, one in signature_of(target, tools=True).parameters.items():
+            assert one.hint is not Any, f"{target}: {name}"
 
 
 def test_an_inherited_option_of_a_dataclass_is_checked_against_its_type() -> None:

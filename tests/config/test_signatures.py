@@ -74,7 +74,7 @@ def test_unknown_names_have_no_source(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["os.system", "torch.load", "seq2seq.cli.sweep.os.system", "seq2seq.files.text.open"])
 def test_only_classes_of_this_package_have_a_signature(path: str) -> None:
-    with pytest.raises(Exception, match="is refused|does not exist"):
+    with pytest.raises(Exception, match=r"is refused|does not exist"):
         signature_of(path, tools=True)
 
 
