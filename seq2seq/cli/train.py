@@ -21,7 +21,7 @@ from seq2seq.cli import quick_check, sweep
 from seq2seq.cli.merge_overrides import merge_overrides, search_of
 from seq2seq.cli.overrides import retyped
 from seq2seq.cli.unused_options import check_effects
-from seq2seq.config.instantiate import build_node, plain
+from seq2seq.config.instantiate import at_key, build_node, plain
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.data.unused_options import TOKENIZERS, check_training
@@ -53,6 +53,7 @@ from seq2seq.stored.plain import read_yaml
 from seq2seq.tasks.base import Task
 from seq2seq.training.budget import Budget
 from seq2seq.training.fit import FitResult, fit
+from seq2seq.training.initial_weights import freeze, start_from
 from seq2seq.training.plan import planned
 from seq2seq.training.precision import check_device, check_size, precision_of
 from seq2seq.training.trainer_parts import TrainingParts
@@ -110,6 +111,8 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     training = TrainingParts.build(config, model)
     check_size(config.trainer, model)
     check_effects(config, typed, model)
+    with at_key("training"):
+        freeze(model, training.options.freeze)
     training.schedule(training.optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}]))
     training.criterion.check_model(model)
     # Check combinations of components.
@@ -238,7 +241,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     config = planned(config, corpus)
     model = build(config, *corpus.codec.sizes)
     if start is not None:
-        start.load_into(model)
+        start_from(model, start, strict=options.strict)
     split = corpus.held_out
     metrics: dict[str, MetricResult] = {}
 
