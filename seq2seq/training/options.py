@@ -76,7 +76,7 @@ class TrainingOptions:
             if getattr(self, name) not in choices:
                 raise UserError(f"{name}={getattr(self, name)} must be one of {', '.join(map(str, choices))}")
         if self.strict and self.init_from is None:
-            raise UserError("strict=true has no effect without training.init_from=RUN")
+            raise UserError("strict=true has no effect without init_from=RUN")
         # Check the options of rewards.
         if self.reward_samples < (2 if self.reward_baseline == "others" else 1):
             raise UserError(

@@ -74,7 +74,7 @@ def test_frozen_parts_keep_their_weights(run: Path, tmp_path: Path) -> None:
 
 def test_strict_without_another_model_is_refused() -> None:
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in [*TINY, "training.strict=true"]])
-    with pytest.raises(UserError, match=r"^training.strict=true has no effect without training.init_from=RUN$"):
+    with pytest.raises(UserError, match=r"^training.strict=true has no effect without init_from=RUN$"):
         train.check(config)
 
 
