@@ -1,4 +1,4 @@
-"""The base of all mechanisms."""
+"""Tests of the base class of all attention mechanisms."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from seq2seq.attention.types import SourceSpec
 from tests.catalogue import mechanism, memory
 
 
-def test_extend_grows_the_memory() -> None:
-    """Positions go on, the extent counts what is real, and keys are appended, not made again."""
+def test_extend_appends_to_the_memory() -> None:
+    """The mask, keys and values are concatenated, and the extent counts the real positions."""
     past, new = memory(3, 2), memory(2, 2)
     attention = mechanism("self_attention", "multi_head", SourceSpec(8, causal=True))
     past, new = attention.prepare(past), attention.prepare(new)

@@ -1,5 +1,6 @@
-"""Every pair of parts, each file of ``conf/attention/{score,window,normalizer,selection}`` with each of the others and
-with heads and positions: a pair keeps the laws, or is refused when it is built.
+"""Tests of pairs of attention parts: each pair obeys the laws of attention, or is refused when it is built.
+
+A part is a file of ``conf/attention/{score,window,normalizer,selection}``, an option of heads or a kind of positions.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ SLOTS = {
     "encoder_self": SourceSpec(WIDTH, is_self=True),
     "decoder_self": SourceSpec(WIDTH, is_self=True, causal=True),
 }
-SMALL = {"reach": 2, "size": 2, "keys": 1, "tokens": 1, "max_span": 2, "ramp": 2}  # windows that bite
+SMALL = {"reach": 2, "size": 2, "keys": 1, "tokens": 1, "max_span": 2, "ramp": 2}  # hide positions of short memories
 Choice = tuple[tuple[str, str], ...]
-"""What differs from ``USUAL``: none, one or two (axis, name)."""
+"""Zero, one or two pairs (axis, name) that differ from ``USUAL``."""
 
 CHOICES: list[Choice] = sorted(
     {
@@ -66,24 +67,26 @@ CASES = [
     )
     for index, choice in enumerate(CHOICES)
     for slot in SLOTS
-    if slot != "cross" or all(axis != "position" for axis, _ in choice)  # relative positions are self-attention's
+    if slot != "cross" or all(axis != "position" for axis, _ in choice)  # only self-attention has relative positions
 ]
 
 
 @cache
 def part(kind: str, name: str) -> dict[str, Any]:
+    """Return the configuration of a part, with the small sizes of ``SMALL``."""
     node = catalogue.part(kind, name)
     return {**node} | {option: value for option, value in SMALL.items() if option in node}
 
 
 @cache
 def composed() -> dict[str, Any]:
+    """Return the configuration of composed attention."""
     return plain(config("attention=dot").attention)
 
 
 @cache
 def built(choice: Choice, slot: str) -> ComposedAttention | UserError:
-    """The mechanism of these parts, or why there is none."""
+    """Return the mechanism with these parts, or the error that refuses them."""
     chosen = USUAL | dict(choice)
     node = composed() | {kind: part(kind, chosen[kind]) for kind in PARTS} | HEADS[chosen["heads"]]
     try:
@@ -94,30 +97,33 @@ def built(choice: Choice, slot: str) -> ComposedAttention | UserError:
 
 
 def meaningless(choice: Choice, slot: str) -> bool:
-    """Pairs that make no sense, though each of the two does."""
+    """Return whether a pair must be refused although each of its two parts works alone."""
     chosen = dict(choice)
-    if chosen.get("position") == "rotary":  # what is turned is multiplied
+    if chosen.get("position") == "rotary":  # rotary positions need a dot product
         score = built((("score", chosen.get("score", USUAL["score"])),), slot)
         return isinstance(score, ComposedAttention) and not isinstance(score.score, Dot)
     return False
 
 
-@pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["using", "training"])
+@pytest.mark.parametrize(
+    "training", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["evaluation", "training"]
+)
 @pytest.mark.parametrize(("choice", "slot"), CASES)
 def test_pairs(choice: Choice, slot: str, training: bool) -> None:
+    """A pair is refused only if one of its parts is refused alone or the two don't fit; other pairs obey the laws."""
     ours = copy.deepcopy(built(choice, slot))
     apart = [built((single,), slot) for single in choice]
     if len(choice) == 2 and (meaningless(choice, slot) or any(isinstance(one, UserError) for one in apart)):
         assert isinstance(ours, UserError)
     if isinstance(ours, UserError):
         assert len(choice) == 1 or meaningless(choice, slot) or any(isinstance(one, UserError) for one in apart)
-        assert len(str(ours)) > 40  # a reason
+        assert len(str(ours)) > 40  # long enough to contain a reason
         return
-    keeps_laws(ours.train(training))
+    check_laws(ours.train(training))
 
 
-def keeps_laws(ours: Attention) -> None:
-    """Those that cost little: chunks, both paths, masks, weights, nothing to attend, finite gradients."""
+def check_laws(ours: Attention) -> None:
+    """Check the cheap laws: chunks, need_weights, masks, weights, rows without visible positions, finite gradients."""
     causal = ours.source.causal
     queries, source = noise(3, T, WIDTH), memory(T, 0, 4, step=1 if ours.source.is_self else 3)
     mask = noise(3, T, T, seed=3) > -1
@@ -145,7 +151,7 @@ def keeps_laws(ours: Attention) -> None:
         close(total, (total > 0).double())
     reported = [x for x in (answer.log_prob, *answer.penalties.values()) if x is not None]
     empty = reported if answer.sentinel is not None else [answer.context, *reported]
-    assert not any(x[1].any() or x[2, 1].any() for x in empty)  # nothing to attend: nothing
+    assert not any(x[1].any() or x[2, 1].any() for x in empty)  # rows without visible positions give 0
     objective = sum((x * noise(*x.shape, seed=4)).sum() for x in (answer.context, *reported))
     assert objective.isfinite()
     gradients = torch.autograd.grad(objective, leaves, allow_unused=True)
@@ -153,7 +159,7 @@ def keeps_laws(ours: Attention) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in PARTS for name in AXES[kind]])
-def test_every_part_serves_a_slot(kind: str, name: str) -> None:
+def test_every_part_works_in_some_slot(kind: str, name: str) -> None:
     choice = () if name == USUAL[kind] else ((kind, name),)
     assert any(isinstance(built(choice, slot), ComposedAttention) for slot in SLOTS)
 
@@ -161,22 +167,24 @@ def test_every_part_serves_a_slot(kind: str, name: str) -> None:
 OTHERS = [
     name
     for name in choices("attention")
-    if "_target_" in OmegaConf.load(CONF / "attention" / f"{name}.yaml")  # a class of its own
+    if "_target_" in OmegaConf.load(CONF / "attention" / f"{name}.yaml")  # not ComposedAttention
     and "score" in config(f"attention={name}").attention
 ]
 
 
-@pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["using", "training"])
+@pytest.mark.parametrize(
+    "training", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["evaluation", "training"]
+)
 @pytest.mark.parametrize(
     ("mechanism", "kind", "name"),
     mostly_slow([(other, kind, name) for other in OTHERS for kind in PARTS for name in AXES[kind]], every=3),
 )
-def test_mechanisms_made_of_parts(mechanism: str, kind: str, name: str, training: bool) -> None:
-    """Those with a class of their own, each part in turn replaced."""
+def test_other_mechanisms_with_each_part(mechanism: str, kind: str, name: str, training: bool) -> None:
+    """A mechanism with another class obeys the laws or is refused, when one of its parts is replaced."""
     node = plain(config(f"attention={mechanism}").attention) | {kind: part(kind, name)}
     try:
         ours = build_node(node, WIDTH, SLOTS["cross"])
     except UserError as refusal:
         assert len(str(refusal)) > 40
         return
-    keeps_laws(randomise(ours.double()).train(training))
+    check_laws(randomise(ours.double()).train(training))

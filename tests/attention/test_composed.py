@@ -1,4 +1,4 @@
-"""Composition: against PyTorch's attention with copied weights; what is refused. (Pairs: ``test_combinations``.)"""
+"""Tests of composed attention: it equals PyTorch's attention with the same weights. ``test_combinations`` has pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T, KEYS = 6, 6
 
 
 def oracle(ours: ComposedAttention) -> nn.MultiheadAttention:
-    """PyTorch's multi-head attention with our weights."""
+    """Return PyTorch's multi-head attention with our weights."""
     dim, key_dim = ours.query_dim, ours.source.width
     theirs = nn.MultiheadAttention(dim, ours.heads, batch_first=True, kdim=key_dim, vdim=key_dim).double()
     theirs._qkv_same_embed_dim = False
@@ -35,8 +35,8 @@ def oracle(ours: ComposedAttention) -> nn.MultiheadAttention:
 
 @pytest.mark.parametrize("need_weights", [True, False])
 @pytest.mark.parametrize(("name", "heads"), [("multi_head", 4), ("cross", 1)])
-def test_multi_head_is_pytorchs(name: str, heads: int, need_weights: bool) -> None:
-    """Their mask says what to ignore, ours what to attend to."""
+def test_multi_head_equals_pytorchs(name: str, heads: int, need_weights: bool) -> None:
+    """Outputs equal nn.MultiheadAttention's. Its mask is True at hidden positions, ours at visible ones."""
     ours = mechanism("attention", name, SourceSpec(KEYS))
     assert ours.heads == heads
     queries, source = noise(3, T, WIDTH), memory(7, 4, 1, width=KEYS)
@@ -49,7 +49,7 @@ def test_multi_head_is_pytorchs(name: str, heads: int, need_weights: bool) -> No
         close(answer.weights, weights)
 
 
-def test_causal_self_attention_is_pytorchs() -> None:
+def test_causal_self_attention_equals_pytorchs() -> None:
     ours = mechanism("self_attention", "multi_head", SourceSpec(WIDTH, causal=True))
     source = memory(T, 4)
     hidden = torch.ones(T, T, dtype=torch.bool).triu(1)
@@ -62,7 +62,7 @@ def test_causal_self_attention_is_pytorchs() -> None:
 @pytest.mark.parametrize("need_weights", [True, False])
 @pytest.mark.parametrize(("name", "groups"), [("multi_query", 1), ("grouped_query", 2), ("multi_head", 4)])
 def test_shared_keys_and_values(name: str, groups: int, need_weights: bool) -> None:
-    """Multi-head attention where neighbouring heads have the same W_k and W_v, of which G are kept and cached."""
+    """The output equals multi-head attention's whose W_k and W_v repeat in neighbouring heads; G of them are cached."""
     ours = mechanism("attention", name, SourceSpec(KEYS))
     every = mechanism("attention", "multi_head", SourceSpec(KEYS))
     every.load_state_dict(
@@ -86,11 +86,11 @@ def test_shared_keys_and_values(name: str, groups: int, need_weights: bool) -> N
 
 
 def _each_head(rows: Tensor, groups: int) -> Tensor:
-    """Rows (G D, ...) of W_k or W_v -> (4 D, ...), each group's for its 4/G heads in turn."""
+    """Repeat the rows of W_k or W_v (G D, ...) of each group for its 4/G heads: (4 D, ...)."""
     return torch.cat([group for group in rows.chunk(groups) for _ in range(4 // groups)])
 
 
-def test_one_head_with_identity_projections_is_sdpa() -> None:
+def test_one_head_with_identity_projections_equals_sdpa() -> None:
     ours = mechanism("attention", "cross", SourceSpec(WIDTH))
     for layer in (ours.query, ours.key_value, ours.output):
         layer.weight.data = torch.eye(WIDTH).double().repeat(len(layer.weight) // WIDTH, 1)
@@ -100,8 +100,8 @@ def test_one_head_with_identity_projections_is_sdpa() -> None:
     close(walk(ours, queries, source).context, expected)
 
 
-def test_width_of_projections() -> None:
-    """Section 3.2.2 a head at a time, three channels each."""
+def test_option_dim_sets_the_width_of_projections() -> None:
+    """The context equals that of Vaswani 2017, section 3.2.2, computed head by head with three channels each."""
     ours = mechanism("attention", "multi_head", SourceSpec(KEYS), "attention.dim=12")
     queries, source = noise(2, T, WIDTH), memory(7, 4, width=KEYS)
     key, value = ours.key_value(source.values).chunk(2, -1)
@@ -113,7 +113,7 @@ def test_width_of_projections() -> None:
 
 
 @pytest.mark.parametrize("name", ["dot", "local", "multi_head"])
-def test_weights_are_those_that_make_the_context(name: str) -> None:
+def test_returned_weights_give_the_context(name: str) -> None:
     ours, source = mechanism("attention", name, SourceSpec(WIDTH)), memory(7, 4, step=3)
     answer = walk(ours, noise(2, T, WIDTH), source)
     context = (answer.weights @ ours.prepare(source).prepared["values"]).transpose(1, 2).flatten(2)
@@ -132,36 +132,36 @@ def test_weights_are_those_that_make_the_context(name: str) -> None:
         ("sentinel", "adaptive"),
     ],
 )
-def test_two_names_of_one_thing(name: str, other: str) -> None:
+def test_synonyms_have_the_same_configuration(name: str, other: str) -> None:
     assert config(f"attention={name}").attention == config(f"attention={other}").attention
 
 
-def test_dropout_acts_on_the_context_only() -> None:
-    """Weights come back undropped, as they sum to one; the context is right in the mean."""
+def test_dropout_changes_the_context_but_not_the_weights() -> None:
+    """Returned weights equal those in evaluation. The mean context over many draws equals that in evaluation."""
     ours = mechanism("attention", "dot", SourceSpec(WIDTH), "attention.dropout=0.5")
     many = torch.zeros(4000, dtype=torch.long)
     queries, source = noise(1, T, WIDTH)[many], memory(7).select(many)
-    calm = walk(ours, queries, source)
+    plain = walk(ours, queries, source)
     ours.train()
     torch.manual_seed(0)
     dropped = walk(ours, queries, source)
-    assert torch.equal(dropped.weights, calm.weights)
-    assert not torch.isclose(dropped.context, calm.context).all(-1).any()
-    torch.testing.assert_close(dropped.context.mean(0), calm.context[0], rtol=0, atol=0.1)
+    assert torch.equal(dropped.weights, plain.weights)
+    assert not torch.isclose(dropped.context, plain.context).all(-1).any()
+    torch.testing.assert_close(dropped.context.mean(0), plain.context[0], rtol=0, atol=0.1)
     ours.eval()
-    assert torch.equal(walk(ours, queries, source).context, calm.context)
+    assert torch.equal(walk(ours, queries, source).context, plain.context)
 
 
 @pytest.mark.parametrize("name", ["hard", "gumbel"])
-def test_what_was_drawn_is_not_dropped(name: str) -> None:
-    """The context is the value that REINFORCE credits."""
+def test_dropout_keeps_drawn_positions(name: str) -> None:
+    """The context is the drawn value, because REINFORCE rewards that choice."""
     ours = mechanism("attention", name, SourceSpec(WIDTH), "attention.dropout=0.9").train()
     source = memory(7, 4)
     answer = walk(ours, noise(2, T, WIDTH), source)
     close(answer.context, (answer.weights @ source.values.unsqueeze(1)).squeeze(1))
 
 
-def test_temporal_is_additive_with_a_bias() -> None:
+def test_temporal_equals_additive_with_a_bias() -> None:
     biased = config("attention=additive", "attention/score=additive_bias").attention
     assert config("attention=temporal").attention == biased != config("attention=additive").attention
 
@@ -235,13 +235,13 @@ def test_refusals(overrides: list[str], source: SourceSpec, reason: str) -> None
         build_node(config(*overrides).attention, WIDTH, source)
 
 
-def test_projection_lets_a_dot_product_join_unequal_widths() -> None:
+def test_projection_allows_dot_products_of_unequal_widths() -> None:
     ours = mechanism("attention", "dot", SourceSpec(KEYS), "attention.project=true")
     assert walk(ours, noise(2, T, WIDTH), memory(7, 4, width=KEYS)).context.shape == (2, T, WIDTH)
 
 
-def test_a_grid_is_attended_as_a_set() -> None:
-    """Where positions play no part, regions of an image are values like any."""
+def test_grid_gives_the_context_of_a_sequence() -> None:
+    """A mechanism that ignores positions gives the same context for the cells of an image as for a sequence."""
     ours = mechanism("attention", "additive", SourceSpec(WIDTH, axes=2))
     source = memory(6, 6)
     grid = torch.cartesian_prod(torch.arange(2), torch.arange(3)).expand(2, -1, -1)
@@ -249,8 +249,8 @@ def test_a_grid_is_attended_as_a_set() -> None:
     close(walk(ours, noise(2, T, WIDTH), image).context, walk(ours, noise(2, T, WIDTH), source).context)
 
 
-def test_one_fixed_position_is_no_choice() -> None:
-    """``none`` reads the last state; all others have something to choose from."""
+def test_only_one_fixed_position_has_no_choice() -> None:
+    """``has_choice`` is False for ``none``, which reads the last state, and True for other mechanisms."""
     assert not mechanism("attention", "none", SourceSpec(KEYS)).has_choice
     assert all(
         mechanism("attention", name, SourceSpec(KEYS)).has_choice for name in ("additive", "local", "uniform", "gmm")

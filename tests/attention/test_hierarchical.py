@@ -1,4 +1,4 @@
-"""Hierarchical attention against the paper's formula, a word at a time in plain Python."""
+"""Tests of hierarchical attention: it equals the paper's formula, computed word by word in Python."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ KINDS = ("renormalised", "within")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def made(kind: str = "renormalised", **options: object) -> HierarchicalAttention:
+def build(kind: str = "renormalised", **options: object) -> HierarchicalAttention:
+    """Return hierarchical attention with random parameters."""
     options = {"word": Additive, "sentence": General, **options}
     return randomise(HierarchicalAttention(Q, SourceSpec(Q), kind=kind, **options).double()).eval()
 
 
 def segmented(*documents: tuple[int, ...]) -> Memory:
-    """A memory whose documents have sentences of these lengths."""
+    """Return a random memory whose documents have sentences of these lengths."""
     ids = [[i for i, n in enumerate(sizes) for _ in range(n)] for sizes in documents]
     source = memory(*map(len, ids), width=Q)
     longest = max(map(len, ids))
@@ -38,6 +39,7 @@ def segmented(*documents: tuple[int, ...]) -> Memory:
 
 
 def softmax(scores: dict[int, float]) -> dict[int, float]:
+    """Return the softmax over the values of a dictionary."""
     total = sum(math.exp(e) for e in scores.values())
     return {key: math.exp(e) / total for key, e in scores.items()}
 
@@ -50,10 +52,20 @@ def formula(
     states: Tensor,
     seen: list[int],
 ) -> tuple[list[float], dict[int, float], dict[int, float]]:
-    """P of one document's words, a_w over all its words, and a_s; ``seen`` are the visible words."""
+    """Return the weights p of a document's words, a_w and a_s by the paper's formula.
+
+    Args:
+        attention: Attention whose parameters are used.
+        query: One query (Q,).
+        values: Values of the words (S, Q).
+        sentence_of: Sentence of each word.
+        states: State of each sentence.
+        seen: Visible words.
+    """
     w, u, v = (p[0].tolist() for p in (attention.word.query_weight, attention.word.key_weight, attention.word.vector))
 
     def word(j: int) -> float:
+        """Return the additive score of a word."""
         inner = [math.tanh(sum(query[i] * w[i][a] + values[j, i] * u[i][a] for i in range(Q))) for a in range(len(v))]
         return sum(x * y for x, y in zip(inner, v, strict=True))
 
@@ -73,8 +85,8 @@ def formula(
 
 @every_kind
 def test_by_hand(kind: str) -> None:
-    """Sentences {1, 3} and {4} of words that score log 1, log 3, log 4; means score log(3)/2 and log 4."""
-    attention = made(kind, word=Dot, sentence=Dot, positions=False)
+    """Words score log 1 and log 3 in sentence 1 and log 4 in sentence 2; the sentences score log(3)/2 and log 4."""
+    attention = build(kind, word=Dot, sentence=Dot, positions=False)
     source = segmented((2, 1))
     source.values.zero_()
     source.values[0, :, 0] = torch.tensor([1.0, 3.0, 4.0]).double().log()
@@ -90,12 +102,12 @@ def test_by_hand(kind: str) -> None:
 @every_kind
 @pytest.mark.parametrize("positions", [False, True])
 def test_formula(kind: str, positions: bool) -> None:
-    attention = made(kind, positions=positions)
+    attention = build(kind, positions=positions)
     documents = ((2, 3, 1), (1, 2))
     source, queries = segmented(*documents), noise(2, T, Q)
     mask = torch.ones(2, T, 6, dtype=torch.bool)
     mask[0, 1, [0, 3]] = False
-    mask[0, 2, 5] = False  # all of the third sentence
+    mask[0, 2, 5] = False  # the only word of the third sentence
     answer = walk(attention, queries, source, mask=mask)
     for b, sizes in enumerate(documents):
         n = sum(sizes)
@@ -112,23 +124,23 @@ def test_formula(kind: str, positions: bool) -> None:
             close(answer.context[b, t], answer.weights[b, 0, t, :n] @ values)
             share = {i: sum(x for x, j in zip(p, ids, strict=True) if j == i) for i in a_s}
             before = {i: a_s[i] * sum(a_w[j] for j in seen if ids[j] == i) for i in a_s}
-            if kind == "within":  # a sentence's share is a_s, so to renormalise is a no-op
+            if kind == "within":  # the weights of a sentence's words sum to a_s
                 assert share == pytest.approx(a_s)
-            else:  # it is proportional to a_s and to what its words have already
+            else:  # the sum is proportional to a_s times the sum of the words' a_w
                 assert share == pytest.approx({i: x / sum(before.values()) for i, x in before.items()})
             assert sum(p) == pytest.approx(1.0)
 
 
-def test_the_kinds_differ() -> None:
+def test_both_kinds_give_different_weights() -> None:
     source, queries = segmented((2, 3, 1)), noise(1, T, Q)
-    first, second = (walk(made(kind), queries, source).weights for kind in KINDS)
+    first, second = (walk(build(kind), queries, source).weights for kind in KINDS)
     assert (first - second).abs().max() > 0.01
 
 
 @every_kind
-def test_one_sentence_is_plain_attention(kind: str) -> None:
+def test_one_sentence_gives_plain_attention(kind: str) -> None:
     plain = ComposedAttention(Q, SourceSpec(Q), score=Additive, window=Global, normalizer=Softmax).double().eval()
-    ours = made(kind, segment_length=9)
+    ours = build(kind, segment_length=9)
     plain.score.load_state_dict(ours.word.state_dict())
     source, queries = memory(9, 6, 0, width=Q), noise(3, T, Q)
     expected = walk(plain, queries, source)
@@ -136,21 +148,21 @@ def test_one_sentence_is_plain_attention(kind: str) -> None:
 
 
 @every_kind
-def test_blocks_are_segments(kind: str) -> None:
-    """Eight positions each, where nothing else is said, whatever place they have in memory."""
-    attention, queries = made(kind, segment_length=8), noise(2, T, Q)
-    source = memory(6, 4, width=Q, step=3)  # positions 0, 3, .. 15
+def test_memory_without_segments_is_cut_into_blocks(kind: str) -> None:
+    """Blocks have segment_length positions, counted by the positions of the words and not by their index in memory."""
+    attention, queries = build(kind, segment_length=8), noise(2, T, Q)
+    source = memory(6, 4, width=Q, step=3)  # positions 0, 3, .., 15
     ids = torch.tensor([[0, 0, 0, 1, 1, 1]] * 2)
     same(walk(attention, queries, source), walk(attention, queries, replace(source, segments=ids)))
     assert not torch.allclose(
-        walk(attention, queries, source).context, walk(made(kind, segment_length=4), queries, source).context
+        walk(attention, queries, source).context, walk(build(kind, segment_length=4), queries, source).context
     )
 
 
 @every_kind
-def test_sections_of_the_encoder(kind: str) -> None:
-    """Their states are compared instead of means; a section that is not real hides its words."""
-    attention, queries = made(kind), noise(1, T, Q)
+def test_sections_of_the_encoder_replace_means(kind: str) -> None:
+    """The query is compared with the states of the sections instead of means; a padded section hides its words."""
+    attention, queries = build(kind), noise(1, T, Q)
     source = segmented((2, 3, 1))
     means = torch.stack([source.values[0, places].mean(0) for places in ([0, 1], [2, 3, 4], [5])])[None]
     real = torch.ones(1, 3, dtype=torch.bool)
@@ -172,25 +184,26 @@ def test_sections_of_the_encoder(kind: str) -> None:
     close(hidden.sum(-1), torch.ones(1, 1, T).double())
 
 
-def test_positions_tell_equal_sentences_apart() -> None:
+def test_positions_distinguish_equal_sentences() -> None:
     source, queries = segmented((2, 2, 2)), noise(1, T, Q)
     source.values[:, 2:4] = source.values[:, 4:] = source.values[:, :2]
 
     def shares(**options: object) -> Tensor:
-        return walk(made("within", **options), queries, source).weights[0, 0].unflatten(-1, (3, 2)).sum(-1)
+        """Return the sum of the weights of each sentence (T, 3)."""
+        return walk(build("within", **options), queries, source).weights[0, 0].unflatten(-1, (3, 2)).sum(-1)
 
     close(shares(positions=False), torch.full((T, 3), 1 / 3, dtype=torch.float64))
-    told = shares()
-    assert (told[:, 1] - told[:, 2]).abs().min() > 0.01
-    limited = shares(max_sections=2)  # the third has the place of the second
+    distinguished = shares()
+    assert (distinguished[:, 1] - distinguished[:, 2]).abs().min() > 0.01
+    limited = shares(max_sections=2)  # the third sentence gets the position of the second
     close(limited[:, 1], limited[:, 2])
     assert (limited[:, 0] - limited[:, 1]).abs().min() > 0.01
 
 
 @every_kind
 def test_far_apart_scores_stay_finite(kind: str) -> None:
-    """A sentence whose words all score e^-200 of the largest still has its share inside."""
-    attention = made(kind, word=Dot, sentence=Dot, positions=False).float()
+    """Weights and gradients are finite where a sentence's words have exp(score) of e^-200 times the largest."""
+    attention = build(kind, word=Dot, sentence=Dot, positions=False).float()
     source = segmented((2, 2))
     values = torch.zeros(1, 4, Q)
     values[0, :, 0] = torch.tensor([0.0, 1.0, 200.0, 201.0])
@@ -215,4 +228,4 @@ def test_refusals() -> None:
             HierarchicalAttention(Q, source, **options)
     for wrong in ({"kind": "product"}, {"segment_length": 0}, {"max_sections": 0}, {"dropout": 1.5}):
         with pytest.raises(UserError, match=rf"^{next(iter(wrong))}="):
-            made(**wrong)
+            build(**wrong)

@@ -1,4 +1,4 @@
-"""Interventions over every file of ``conf/attention``: the weights shown are all that a context is made of."""
+"""Tests of interventions on the weights of every mechanism: no context uses other weights than those shown."""
 
 from __future__ import annotations
 
@@ -30,21 +30,23 @@ every_mechanism = pytest.mark.parametrize("name", choices("attention"))
 every_intervention = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 
 
-def built(name: str) -> Attention:
+def build(name: str) -> Attention:
+    """Return a mechanism of ``conf/attention`` over a source."""
     return mechanism("attention", name, SOURCE)
 
 
-def given(values: list[Tensor]) -> Change:
-    """Weights of our choice, call by call."""
+def replace_by(values: list[Tensor]) -> Change:
+    """Return a change that replaces the weights of each call by the next of ``values``."""
     calls = iter(values)
     return lambda weights, query, memory, first: next(calls)
 
 
-def seen(attention: Attention, queries: Tensor, source: Memory) -> list[Tensor]:
-    """The weights as they come, call by call."""
+def computed_weights(attention: Attention, queries: Tensor, source: Memory) -> list[Tensor]:
+    """Return the weights that attention computes, call by call."""
     found: list[Tensor] = []
 
     def keep(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) -> Tensor:
+        """Record the weights and return them unchanged."""
         found.append(weights)
         return weights
 
@@ -54,27 +56,27 @@ def seen(attention: Attention, queries: Tensor, source: Memory) -> list[Tensor]:
 
 
 @every_mechanism
-def test_weights_put_back_change_nothing(name: str) -> None:
-    attention, queries, source = built(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
+def test_returning_the_same_weights_changes_nothing(name: str) -> None:
+    attention, queries, source = build(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
     plain = walk(attention, queries, source)
     with intervened(attention, lambda weights, query, memory, first: weights):
         same = walk(attention, queries, source)
     assert_close(outcome(same), outcome(plain))
     assert_close(same.weights, plain.weights)
-    assert_close(walk(attention, queries, source).context, plain.context)  # and nothing of it stays behind
+    assert_close(walk(attention, queries, source).context, plain.context)  # the intervention has ended
 
 
 @every_mechanism
-def test_a_context_is_affine_in_its_weights(name: str) -> None:
-    """c(x A + (1 - x) B) = x c(A) + (1 - x) c(B): nothing else reads what was weighed."""
-    attention, queries, source = built(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
-    own = seen(attention, queries, source)
+def test_context_is_affine_in_the_weights(name: str) -> None:
+    """c(x A + (1 - x) B) = x c(A) + (1 - x) c(B) for any weights A and B that replace its own."""
+    attention, queries, source = build(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
+    own = computed_weights(attention, queries, source)
     one = [noise(*weights.shape) for weights in own]
     other = [weights.flip(-1) for weights in one]
     mixed = [0.3 * a + 0.7 * b for a, b in zip(one, other, strict=True)]
     contexts = []
     for weights in (one, other, mixed):
-        with intervened(attention, given(weights)):
+        with intervened(attention, replace_by(weights)):
             contexts.append(walk(attention, queries, source).context)
     assert_close(contexts[2], 0.3 * contexts[0] + 0.7 * contexts[1])
     assert not torch.allclose(contexts[0], contexts[1])
@@ -82,8 +84,8 @@ def test_a_context_is_affine_in_its_weights(name: str) -> None:
 
 @every_mechanism
 @every_intervention
-def test_chunks(name: str, change: Change) -> None:
-    attention, queries, source = built(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
+def test_intervention_is_independent_of_chunks(name: str, change: Change) -> None:
+    attention, queries, source = build(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
     with intervened(attention, change):
         whole = walk(attention, queries, source)
         parts = walk(attention, queries, source, chunks=(1,) * T)
@@ -93,8 +95,8 @@ def test_chunks(name: str, change: Change) -> None:
 
 @every_mechanism
 @every_intervention
-def test_padding_takes_nothing(name: str, change: Change) -> None:
-    attention, queries, source = built(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
+def test_intervention_ignores_padding(name: str, change: Change) -> None:
+    attention, queries, source = build(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
     with intervened(attention, change):
         padded = walk(attention, queries, source)
         alone = walk(attention, queries[1:2], memory(S, 4, 2, step=3).select(torch.tensor([1])))
@@ -103,8 +105,8 @@ def test_padding_takes_nothing(name: str, change: Change) -> None:
 
 
 @pytest.mark.parametrize("name", ["additive", "multi_head", "latent", "coverage", "linear", "hierarchical"])
-def test_what_they_do_to_weights(name: str) -> None:
-    attention, queries, source = built(name), noise(2, T, WIDTH), memory(S, 4, step=3)
+def test_changes_compute_the_documented_weights(name: str) -> None:
+    attention, queries, source = build(name), noise(2, T, WIDTH), memory(S, 4, step=3)
     plain = walk(attention, queries, source).weights
     found = {}
     for how, change in CHANGES.items():
@@ -119,9 +121,9 @@ def test_what_they_do_to_weights(name: str) -> None:
 
 
 @every_mechanism
-def test_mean_rows(name: str) -> None:
-    """Of the first sentence two target positions are padding. Each use of weights has a mean of its own."""
-    attention, queries, source = built(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
+def test_frozen_weights_can_be_recorded_means(name: str) -> None:
+    """Frozen weights equal their mean over real target positions, for each use of weights. Sentence 0 has padding."""
+    attention, queries, source = build(name), noise(3, T, WIDTH), memory(S, 4, 2, step=3)
     real = torch.ones(3, T, dtype=torch.bool)
     real[0, 3:] = False
     with recorded(attention) as weights:
@@ -136,7 +138,7 @@ def test_mean_rows(name: str) -> None:
 
 
 def test_rows_of_a_frozen_state_can_be_reordered() -> None:
-    attention, queries, source = built("additive"), noise(2, 1, WIDTH), memory(S, 4, step=3)
+    attention, queries, source = build("additive"), noise(2, 1, WIDTH), memory(S, 4, step=3)
     prepared = attention.prepare(source)
     ask = partial(Query, position=torch.zeros(2, 1, dtype=torch.long))
     with intervened(attention, CHANGES["frozen"]):
@@ -150,8 +152,8 @@ def test_rows_of_a_frozen_state_can_be_reordered() -> None:
 
 @every_mechanism
 def test_forced_rows_are_used(name: str) -> None:
-    """Row 0 is scaled to a sum of 1. Row 1 is zero and steps 3 and 4 have no row, so that they keep their weights."""
-    attention, queries, source = built(name), noise(2, T, WIDTH), memory(S, S, step=3)
+    """Row 0 is scaled to a sum of 1. Step 1, whose row is zero, and steps 3 and 4 without a row keep their weights."""
+    attention, queries, source = build(name), noise(2, T, WIDTH), memory(S, S, step=3)
     rows = torch.tensor([[2.0, 0, 2, 0, 0, 0], [0.0] * S, [0, 0, 0, 0, 0, 1.0]])
     with intervened(attention, forced(rows)):
         whole = walk(attention, queries, source)
@@ -163,8 +165,8 @@ def test_forced_rows_are_used(name: str) -> None:
     assert_close(parts.weights, whole.weights)
 
 
-def test_forced_rows_leave_other_steps() -> None:
-    attention, queries, source = built("additive"), noise(2, T, WIDTH), memory(S, S, step=3)
+def test_forced_rows_keep_other_steps() -> None:
+    attention, queries, source = build("additive"), noise(2, T, WIDTH), memory(S, S, step=3)
     plain = walk(attention, queries, source)
     with intervened(attention, forced([[0.0] * S, [1.0] + [0.0] * (S - 1)])):
         changed = walk(attention, queries, source)
@@ -174,8 +176,8 @@ def test_forced_rows_leave_other_steps() -> None:
     assert not torch.allclose(changed.context[:, 1], plain.context[:, 1])
 
 
-def test_what_cannot_be_forced() -> None:
-    attention, queries = built("additive"), noise(2, T, WIDTH)
+def test_refusals_of_forced_rows() -> None:
+    attention, queries = build("additive"), noise(2, T, WIDTH)
     for rows in ([1.0, 2.0], [[]], [[-1.0, 2.0]], [[float("nan"), 1.0]]):
         with pytest.raises(UserError, match="forced attention: must be a matrix"):
             forced(rows)

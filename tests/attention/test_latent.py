@@ -1,4 +1,4 @@
-"""Multi-head latent attention against its equations written out, its other form, SDPA and Hugging Face's."""
+"""Tests of latent attention: its two forms equal each other, its equations, PyTorch's SDPA and Hugging Face's class."""
 
 from __future__ import annotations
 
@@ -32,27 +32,30 @@ every_slot = pytest.mark.parametrize(("source", "options"), SLOTS.values(), ids=
 
 
 def build(source: SourceSpec, **options: Any) -> LatentAttention:
+    """Return latent attention with random parameters."""
     given = {"heads": HEADS, "dim": HEADS * D, "latent_dim": L, **options}
     return randomise(LatentAttention(WIDTH, source, **given).double()).eval()
 
 
 def norm(x: list[complex], gain: Tensor) -> list[complex]:
+    """Divide by the root mean square, then multiply by the gain (RMSNorm)."""
     size = math.sqrt(sum(abs(v) ** 2 for v in x) / len(x) + 1e-6)
     return [v / size * g for v, g in zip(x, gain.tolist(), strict=True)]
 
 
 def times(matrix: Tensor, x: list[complex]) -> list[complex]:
+    """Multiply a matrix by a vector."""
     return [sum(w * v for w, v in zip(row, x, strict=True)) for row in matrix.tolist()]
 
 
-def turned(x: list[complex], place: int) -> list[complex]:
-    """RoPE as in the released code: neighbours are one complex number."""
+def rotated(x: list[complex], place: int) -> list[complex]:
+    """Apply RoPE as in the released code: two neighbours are one complex number."""
     pairs = [complex(a, b) for a, b in zip(x[::2], x[1::2], strict=True)]
     return [p * cmath.exp(1j * place * 10000 ** (-2 * i / len(x))) for i, p in enumerate(pairs)]
 
 
-def test_equations() -> None:
-    """DeepSeek-V2's equations 9 to 19, a number at a time in plain Python, with the released code's norms."""
+def test_output_equals_the_equations() -> None:
+    """The output equals DeepSeek-V2's equations 9 to 19 in plain Python, with the norms of the released code."""
     attention = build(DECODER, rope_dim=4, query_latent_dim=6)
     queries, source = noise(1, T, WIDTH), memory(T)
     answer = walk(attention, queries, source)
@@ -63,12 +66,12 @@ def test_equations() -> None:
         c_q = norm(times(attention.query_down.weight, queries[0, t].tolist()), attention.query_norm.weight)
         heads = []
         for h in range(HEADS):
-            q_c, q_r = times(query[h, :D], c_q), turned(times(query[h, D:], c_q), t)
+            q_c, q_r = times(query[h, :D], c_q), rotated(times(query[h, D:], c_q), t)
             scores, values = [], []
             for j in range(t + 1):
                 hidden = source.values[0, j].tolist()
                 c = norm(times(down_kv, hidden), attention.norm.weight)
-                k_c, k_r = times(up_k[h], c), turned(times(down_kr, hidden), j)
+                k_c, k_r = times(up_k[h], c), rotated(times(down_kr, hidden), j)
                 content = sum(a * b for a, b in zip(q_c, k_c, strict=True))
                 position = sum((a * b.conjugate()).real for a, b in zip(q_r, k_r, strict=True))
                 scores.append((content + position) / math.sqrt(D + 4))
@@ -82,7 +85,9 @@ def test_equations() -> None:
 
 @every_slot
 @pytest.mark.parametrize("chunks", [(T,), (1, 4, 2)], ids=str)
-def test_absorbed_is_expanded(source: SourceSpec, options: dict[str, int], chunks: tuple[int, ...]) -> None:
+def test_absorbed_form_equals_the_expanded_form(
+    source: SourceSpec, options: dict[str, int], chunks: tuple[int, ...]
+) -> None:
     queries, values, mask = noise(3, T, WIDTH), memory(T, 0, 4), noise(3, T, T, seed=3) > -1
     expanded, absorbed = (build(source, absorb=form, **options) for form in ("never", "always"))
     for narrower in (None, mask):
@@ -97,8 +102,8 @@ def test_absorbed_is_expanded(source: SourceSpec, options: dict[str, int], chunk
 
 @every_slot
 @pytest.mark.parametrize("absorb", ["never", "always"])
-def test_sdpa_as_multi_query(source: SourceSpec, options: dict[str, int], absorb: str) -> None:
-    """One key [c; k^R] and one value c for all heads, with the scale of the expanded form."""
+def test_context_equals_sdpa_with_one_shared_key(source: SourceSpec, options: dict[str, int], absorb: str) -> None:
+    """SDPA reads one key [c; k^R] and one value c for all heads, with the scale of the expanded form."""
     attention = build(source, absorb=absorb, **options)
     queries, values = noise(2, T, WIDTH), memory(T, 4)
     stored = attention.prepare(values).prepared
@@ -128,8 +133,8 @@ def test_sdpa_as_multi_query(source: SourceSpec, options: dict[str, int], absorb
 
 
 @every_slot
-def test_only_latents_are_kept(source: SourceSpec, options: dict[str, int]) -> None:
-    """L + R numbers a position, however many heads."""
+def test_cache_has_only_latents_and_rotated_keys(source: SourceSpec, options: dict[str, int]) -> None:
+    """The cache has L + R numbers for each position, for any number of heads."""
     attention, values = build(source, **options), memory(9, 4)
     kept = attention.prepare(values)
     if source.causal:
@@ -141,18 +146,18 @@ def test_only_latents_are_kept(source: SourceSpec, options: dict[str, int]) -> N
     assert sum(x.numel() for x in numbers) == 2 * 9 * (L + options.get("rope_dim", 0))
 
 
-def test_what_is_kept_is_normed_and_turned() -> None:
+def test_cached_latents_are_normed_and_cached_keys_rotated() -> None:
     attention, values = build(ENCODER, rope_dim=R), memory(T)
     nn.init.ones_(attention.norm.weight)
     stored = attention.prepare(values).prepared
-    close(stored["latent"].square().mean(-1), torch.ones(1, T).double(), torch.float32)  # but for epsilon
+    close(stored["latent"].square().mean(-1), torch.ones(1, T).double(), torch.float32)  # except for the norm's epsilon
     raw = attention.down(values.values)[..., L:]
     close(stored["rope"][:, 0], raw[:, 0])
     close(torch.linalg.vector_norm(stored["rope"], dim=-1), torch.linalg.vector_norm(raw, dim=-1))
     assert not torch.isclose(stored["rope"][:, 1:], raw[:, 1:]).any()
 
 
-def test_positions_count_by_distance() -> None:
+def test_rotary_context_depends_on_distances_only() -> None:
     attention, queries, here = build(ENCODER, rope_dim=R), noise(1, T, WIDTH), memory(T)
     there = attention.prepare(Memory(here.values, here.mask, here.positions + 11, here.extent))
     near = walk(attention, queries, here).context
@@ -160,8 +165,8 @@ def test_positions_count_by_distance() -> None:
     assert not torch.allclose(attention(ask(queries, 0), there, {}).context, near)
 
 
-def test_rope_dim_follows_the_slot() -> None:
-    """Half a head's width, rounded up to pairs, where positions are rotary; nothing elsewhere unless asked for."""
+def test_default_rope_dim_depends_on_the_slot() -> None:
+    """The default is half a head's width, rounded up to an even number, with rotary positions, and 0 otherwise."""
     rotary = SourceSpec(WIDTH, is_self=True, position="rotary")
     assert [LatentAttention(WIDTH, rotary, heads=1, dim=dim).rope_dim for dim in (2, 4, 6, 8, 16)] == [2, 2, 4, 4, 8]
     for source in (CROSS, ENCODER, DECODER):
@@ -169,8 +174,8 @@ def test_rope_dim_follows_the_slot() -> None:
     assert build(DECODER, rope_dim=4).rope_dim == 4
 
 
-def test_auto_takes_fewer_multiplications() -> None:
-    """Counted at DeepSeek-V2's sizes: absorbed for one query, expanded for a whole sequence."""
+def test_auto_chooses_the_form_with_fewer_multiplications() -> None:
+    """It is the absorbed form for one query and the expanded form for a whole sequence."""
     attention = LatentAttention(64, SourceSpec(64), heads=4, latent_dim=64)  # D = 16, L = 64
     assert attention.absorbs(1, 50)
     assert attention.absorbs(1, 4096)
@@ -184,7 +189,7 @@ def test_auto_takes_fewer_multiplications() -> None:
         assert attention.absorbs(queries, keys) == (absorbed < expanded)
 
 
-def test_dropout_leaves_the_weights_that_are_returned() -> None:
+def test_dropout_keeps_the_returned_weights() -> None:
     attention, queries, values = build(CROSS, dropout=0.5), noise(2, T, WIDTH), memory(T, 4)
     plain = walk(attention, queries, values)
     torch.manual_seed(0)
@@ -197,8 +202,8 @@ def test_dropout_leaves_the_weights_that_are_returned() -> None:
 
 @pytest.mark.parametrize("query_latent_dim", [None, 6])
 @pytest.mark.parametrize("absorb", ["never", "always"])
-def test_hugging_face(query_latent_dim: int | None, absorb: str) -> None:
-    """DeepseekV3Attention with our weights; its kv_b_proj has keys and values of a head side by side."""
+def test_output_equals_hugging_faces(query_latent_dim: int | None, absorb: str) -> None:
+    """The output equals that of DeepseekV3Attention, whose kv_b_proj has a head's keys and values side by side."""
     pytest.importorskip("transformers")
     from transformers import DeepseekV3Config
     from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Attention
@@ -235,7 +240,7 @@ def test_hugging_face(query_latent_dim: int | None, absorb: str) -> None:
     mask = torch.full((T, T), -torch.inf, dtype=torch.float64).triu(1).expand(2, 1, -1, -1)
     context, weights = theirs(source.values, (angle.cos(), angle.sin()), mask)
     answer = walk(ours, source.values, source)
-    torch.testing.assert_close(answer.weights, weights, rtol=0, atol=1e-6)  # its norms and softmax are in fp32
+    torch.testing.assert_close(answer.weights, weights, rtol=0, atol=1e-6)  # their norms and softmax compute in fp32
     torch.testing.assert_close(answer.context, context, rtol=0, atol=1e-6)
 
 

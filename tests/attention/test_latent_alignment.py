@@ -1,4 +1,4 @@
-"""Latent alignment against enumeration of all alignments of a tiny case."""
+"""Tests of latent alignment: likelihoods and gradients equal those enumerated over all alignments of a small case."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ PARTS = {"score": General, "window": Global, "normalizer": Softmax}
 READOUT = noise(Q, WORDS, seed=7)
 
 
-def made(cls: type[HardMarginalAttention] = HardMarginalAttention, **options: object) -> HardMarginalAttention:
+def build(cls: type[HardMarginalAttention] = HardMarginalAttention, **options: object) -> HardMarginalAttention:
+    """Return attention of this class with random parameters."""
     return randomise(cls(Q, SOURCE, **{**PARTS, **options}).double()).eval()
 
 
-def asked(
+def attend(
     attention: HardMarginalAttention,
     source: Memory,
     target: Tensor | None = None,
@@ -40,7 +41,7 @@ def asked(
     state: dict[str, Tensor] | None = None,
     start: int = 0,
 ) -> tuple[Alternatives, dict[str, Tensor], Tensor]:
-    """Alternatives, penalties and context of T queries."""
+    """Return alternatives, penalties and context of T queries, which are random unless given."""
     prepared = attention.prepare(source)
     queries = noise(len(source.mask), T, Q) if queries is None else queries
     answer = attention(
@@ -50,15 +51,15 @@ def asked(
 
 
 def log_likelihoods(contexts: Tensor, words: Tensor) -> Tensor:
-    """log p(y_t | c) of some linear readout: contexts (B, T, J, Q), words (B, T) -> (B, T, J)."""
+    """Return log p(y_t | c) (B, T, J) of a linear readout, for contexts (B, T, J, Q) and words (B, T)."""
     log_p = torch.log_softmax(contexts @ READOUT, -1)
     return log_p.gather(-1, words[:, :, None, None].expand(*log_p.shape[:-1], 1)).squeeze(-1)
 
 
-def test_marginal_is_the_sum_over_all_alignments() -> None:
-    """sum over z_1..z_T of prod_t a(z_t) p(y_t | z_t) = prod_t sum_j a_tj p(y_t | j)."""
+def test_marginal_equals_the_sum_over_all_alignments() -> None:
+    """prod_t sum_j a_tj p(y_t | j) = sum over z_1..z_T of prod_t a_t(z_t) p(y_t | z_t)."""
     source, words = memory(3, width=Q), torch.tensor([[1, 4, 2]])
-    found, _, _ = asked(made(), source)
+    found, _, _ = attend(build(), source)
     assert found.kind == "mixture"
     log_p = log_likelihoods(found.contexts, words)[0]
     a, p = found.log_weights[0].exp().tolist(), log_p.exp().tolist()
@@ -66,7 +67,7 @@ def test_marginal_is_the_sum_over_all_alignments() -> None:
     marginal = torch.logsumexp(found.log_weights[0] + log_p, -1)
     assert marginal.sum().item() == pytest.approx(math.log(total), abs=1e-12)
     expected = (found.log_weights[0].exp() * log_p).sum(-1)
-    assert (marginal > expected).all()  # Jensen
+    assert (marginal > expected).all()  # Jensen's inequality
     every = log_likelihoods(
         found.contexts.repeat_interleave(WORDS, 1), torch.arange(WORDS).repeat(T).unsqueeze(0)
     ).exp()
@@ -74,12 +75,12 @@ def test_marginal_is_the_sum_over_all_alignments() -> None:
 
 
 def test_marginal_by_hand() -> None:
-    """a = (1/4, 3/4): one word in two stands at each place with p = 4/5 and 2/5."""
-    attention = made()
+    """With a = (1/4, 3/4) and p = (4/5, 2/5), the marginal is 1/4 * 4/5 + 3/4 * 2/5 = 1/2."""
+    attention = build()
     attention.score.weight.data[0] = torch.eye(Q)
     source = memory(2, width=Q)
     source.values.copy_(torch.tensor([[[0.0, 1, 0, 0], [math.log(3), 0, 1, 0]]], dtype=torch.float64))
-    found, _, context = asked(attention, source, queries=torch.eye(Q)[None, :1].double())
+    found, _, context = attend(attention, source, queries=torch.eye(Q)[None, :1].double())
     close(found.log_weights.exp(), torch.tensor([[[0.25, 0.75]]]).double())
     close(found.contexts, source.values.unsqueeze(1))
     close(context, torch.tensor([[[0.75 * math.log(3), 0.25, 0.75, 0]]], dtype=torch.float64))
@@ -88,23 +89,23 @@ def test_marginal_by_hand() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"project": True}, {"project": True, "dim": 6}], ids=str)
-def test_the_context_is_soft_attentions_and_the_mean_of_the_alternatives(options: dict[str, object]) -> None:
-    ours, soft = made(**options), randomise(ComposedAttention(Q, SOURCE, **{**PARTS, **options}).double()).eval()
+def test_context_equals_soft_attention_and_the_mean_of_alternatives(options: dict[str, object]) -> None:
+    ours, soft = build(**options), randomise(ComposedAttention(Q, SOURCE, **{**PARTS, **options}).double()).eval()
     source = memory(4, 2, width=Q)
-    found, _, context = asked(ours, source)
+    found, _, context = attend(ours, source)
     expected = walk(soft, noise(2, T, Q), source)
     close(context, expected.context)
     close(found.log_weights.exp(), expected.weights[:, 0])
     close((found.log_weights.exp().unsqueeze(-1) * found.contexts).sum(2), context)
     if not options:
-        assert found.contexts.stride(1) == 0  # a view: S contexts a sentence, not S a query
+        assert found.contexts.stride(1) == 0  # an expanded view: S contexts for each sentence, not for each query
 
 
-def test_nothing_to_attend_is_one_certain_empty_context() -> None:
-    attention = made(window=lambda *args: LocalM(*args, reach=1), project=True)
-    source = memory(6, 0, 1, width=Q)  # the third query of the third sentence is out of reach
+def test_query_without_visible_positions_has_one_zero_context() -> None:
+    attention = build(window=lambda *args: LocalM(*args, reach=1), project=True)
+    source = memory(6, 0, 1, width=Q)  # the window of the third sentence's third query is empty
     source.values.requires_grad_()
-    found, _, _ = asked(attention, source)
+    found, _, _ = attend(attention, source)
     for row, t in ((1, 0), (1, 2), (2, 2)):
         assert found.log_weights[row, t].tolist() == [0.0] + [-math.inf] * 5
         assert not found.contexts[row, t].any()
@@ -117,12 +118,12 @@ def test_nothing_to_attend_is_one_certain_empty_context() -> None:
 
 
 def test_weights_too_small_for_a_logarithm_have_finite_gradients() -> None:
-    """e^-140 is a number in fp64 only; e^-90 is one in fp32, of which 1/a is not."""
+    """In fp32, a = e^-140 is 0, and a = e^-90 is subnormal, so that 1/a overflows."""
     attention = HardMarginalAttention(Q, SOURCE, **PARTS)
     attention.score.weight.data[0] = torch.eye(Q)
     source = memory(3, width=Q, dtype=torch.float32)
     source.values.copy_(torch.tensor([0.0, -90.0, -140.0])[None, :, None].expand(1, 3, Q) / Q)
-    found, _, _ = asked(attention, source, queries=torch.ones(1, T, Q).requires_grad_())
+    found, _, _ = attend(attention, source, queries=torch.ones(1, T, Q).requires_grad_())
     assert found.log_weights[0, 0].tolist() == [0.0, -math.inf, -math.inf]
     torch.logsumexp(found.log_weights + torch.tensor([-200.0, 0.0, 0.0]), -1).sum().backward()
     assert attention.score.weight.grad.isfinite().all()
@@ -137,11 +138,11 @@ def test_refusals() -> None:
     for cls in (HardMarginalAttention, VariationalAttention):
         for options, message in refused:
             with pytest.raises(UserError, match=message):
-                made(cls, **options)
+                build(cls, **options)
         for source in (SourceSpec(Q, is_self=True, input_dim=Q), SourceSpec(Q, causal=True, input_dim=Q)):
             with pytest.raises(UserError, match="self-attention"):
                 cls(Q, source, **PARTS)
-    made(window=lambda *args: LocalP(*args, renormalise=True))
+    build(window=lambda *args: LocalP(*args, renormalise=True))
     for options, message in [
         ({"mode": "exact"}, "elbo .* or sample"),
         ({"samples": 2}, "mode=sample only"),
@@ -149,17 +150,17 @@ def test_refusals() -> None:
         ({"inference_dim": 3}, "even"),
     ]:
         with pytest.raises(UserError, match=message):
-            made(VariationalAttention, **options)
+            build(VariationalAttention, **options)
     with pytest.raises(UserError, match="embedded target"):
         VariationalAttention(Q, SourceSpec(Q), **PARTS)
 
 
-def test_the_bound() -> None:
-    """sum_j q_j log p_j - KL(q || a) <= log sum_j a_j p_j, q enumerated in plain Python."""
-    attention, source, words = made(VariationalAttention), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
+def test_bound_equals_its_formula_and_is_below_the_marginal() -> None:
+    """sum_j q_j log p_j - KL(q || a) <= log sum_j a_j p_j, where q and KL equal those computed in plain Python."""
+    attention, source, words = build(VariationalAttention), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
     target = noise(2, T, Q, seed=5)
-    found, penalties, _ = asked(attention, source, target)
-    prior, _, _ = asked(attention, source)
+    found, penalties, _ = attend(attention, source, target)
+    prior, _, _ = attend(attention, source)
     assert (found.kind, prior.kind) == ("bound", "mixture")
     assert list(penalties) == ["kl"]
     log_p = log_likelihoods(found.contexts, words)
@@ -176,45 +177,45 @@ def test_the_bound() -> None:
             assert bound < marginal[b, t].item()
 
 
-def test_the_bound_is_tight_where_q_is_the_posterior() -> None:
-    attention, source, words = made(VariationalAttention), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
-    prior, _, _ = asked(attention, source)
+def test_bound_equals_the_marginal_if_q_is_the_posterior() -> None:
+    attention, source, words = build(VariationalAttention), memory(3, 2, width=Q), torch.tensor([[1, 4, 2], [0, 3, 3]])
+    prior, _, _ = attend(attention, source)
     log_p = log_likelihoods(prior.contexts, words)
     marginal = torch.logsumexp(prior.log_weights + log_p, -1)
     target = torch.zeros(2, T, Q).double()
-    for b, length in enumerate((3, 2)):  # g . v_j = log a_j + log p_j has a solution: fewer places than dimensions
+    for b, length in enumerate((3, 2)):  # g . v_j = log a_j + log p_j has a solution g: S < Q
         posterior = (prior.log_weights + log_p)[b, :, :length]
         target[b] = posterior @ torch.linalg.pinv(source.values[b, :length]).T
-    found, penalties, _ = asked(attention, source, target)
+    found, penalties, _ = attend(attention, source, target)
     weights = found.log_weights.exp()
     close((weights * log_p).sum(-1) - penalties["kl"], marginal)
     close(weights, (prior.log_weights + log_p - marginal.unsqueeze(-1)).exp())
 
 
-def test_without_a_target_it_is_the_exact_marginal() -> None:
-    ours, exact = made(VariationalAttention), made()
+def test_variational_attention_without_target_gives_the_marginal() -> None:
+    ours, exact = build(VariationalAttention), build()
     exact.load_state_dict(ours.state_dict(), strict=False)
     source = memory(4, 0, 2, width=Q)
     for training in (True, False):
         ours.train(training)
-        found, penalties, context = asked(ours, source)
-        expected, _, expected_context = asked(exact, source)
+        found, penalties, context = attend(ours, source)
+        expected, _, expected_context = attend(exact, source)
         assert not penalties
         close(found.log_weights, expected.log_weights)
         close(context, expected_context)
 
 
-def test_what_is_fed_back_does_not_know_the_target() -> None:
-    attention, source = made(VariationalAttention), memory(4, 2, width=Q)
+def test_context_and_weights_are_independent_of_the_target() -> None:
+    attention, source = build(VariationalAttention), memory(4, 2, width=Q)
     queries, target = noise(2, T, Q), noise(2, T, Q, seed=5)
     informed, plain = walk(attention, queries, source, target=target), walk(attention, queries, source)
     assert torch.equal(informed.context, plain.context)
     assert torch.equal(informed.weights, plain.weights)
 
 
-def test_q_looks_only_where_the_prior_does() -> None:
-    attention, source = made(VariationalAttention, window=lambda *args: LocalM(*args, reach=1)), memory(6, 0, width=Q)
-    found, penalties, _ = asked(attention, source, noise(2, T, Q, seed=5).requires_grad_())
+def test_q_is_zero_where_the_prior_is_zero() -> None:
+    attention, source = build(VariationalAttention, window=lambda *args: LocalM(*args, reach=1)), memory(6, 0, width=Q)
+    found, penalties, _ = attend(attention, source, noise(2, T, Q, seed=5).requires_grad_())
     seen = [[j for j in range(6) if abs(j - t) <= 1] for t in range(T)]
     assert [row.isfinite().nonzero().flatten().tolist() for row in found.log_weights[0]] == seen
     assert found.log_weights[1].tolist() == [[0.0] + [-math.inf] * 5] * T
@@ -225,9 +226,9 @@ def test_q_looks_only_where_the_prior_does() -> None:
     assert gradients[0].isfinite().all()
 
 
-def test_target_reader_is_pytorchs_packed_lstm() -> None:
-    """Over y_1..y_n, of which the decoder reads all but the last, </s>: that one is a zero vector."""
-    attention = made(VariationalAttention, inference_dim=6)
+def test_target_reader_equals_pytorchs_packed_lstm() -> None:
+    """The LSTM reads y_1..y_n, where the last word, </s>, is a zero vector because the decoder doesn't read it."""
+    attention = build(VariationalAttention, inference_dim=6)
     lengths = torch.tensor([5, 1, 3])
     read = noise(3, 5, Q)
     mask = torch.arange(5) < lengths[:, None]
@@ -246,22 +247,22 @@ def test_target_reader_is_pytorchs_packed_lstm() -> None:
 
 
 def test_inference_scale_multiplies_the_scores_of_q() -> None:
-    """Q's scores are scale * g^T U v; the default of conf/ is 1/sqrt(D), with D = 4 here."""
+    """The scores of q are scale * g^T U v, where the default scale is 1/sqrt(D) and D = 4."""
     embedded, mask = noise(2, T, Q), torch.ones(2, T, dtype=torch.bool)
     read = {}
     for scale in (1.0, 0.25, None):
-        read[scale] = made(VariationalAttention, inference_scale=scale).read_target(embedded, mask)
+        read[scale] = build(VariationalAttention, inference_scale=scale).read_target(embedded, mask)
     close(read[0.25], 0.25 * read[1.0])
     close(read[None], read[1.0] / 4**0.5)
 
 
-def test_draws_fall_as_q_says() -> None:
-    attention = made(VariationalAttention, mode="sample", samples=20000).train()
+def test_positions_are_drawn_with_the_probabilities_q() -> None:
+    attention = build(VariationalAttention, mode="sample", samples=20000).train()
     source, target = memory(4, width=Q, step=3), noise(1, T, Q, seed=5)
     seeding.seed(0)
-    drawn, penalties, _ = asked(attention, source, target)
+    drawn, penalties, _ = attend(attention, source, target)
     assert drawn.kind == "sampled"
-    enumerated, exact, _ = asked(made(VariationalAttention), source, target)
+    enumerated, exact, _ = attend(build(VariationalAttention), source, target)
     close(penalties["kl"], exact["kl"])
     for j in range(4):
         here = (drawn.contexts[0] == source.values[0, j]).all(-1)
@@ -272,12 +273,10 @@ def test_draws_fall_as_q_says() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("decoder", ["rnn", "transformer"])
-def test_score_function_gradient_is_that_of_the_enumerated_bound(
+def test_score_function_gradient_equals_that_of_the_enumerated_bound(
     decoder: str, smoothing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Deng 2018, section 3: the mean over all draws z of the gradient of C_z + (C_z - b) log q_z is that of
-    sum_j q_j C_j, in every parameter of a model.
-    """
+    """sum_z q_z d/dw (C_z + (C_z - b) log q_z) = d/dw sum_j q_j C_j (Deng 2018, section 3), for all parameters w."""
     overrides = [f"model={decoder}", "attention=variational"]
     exact, drawn = model(*overrides).train(), model(*overrides, "attention.mode=sample").train()
     layers = len(getattr(drawn.decoder, "layers", [0]))
@@ -295,26 +294,26 @@ def test_score_function_gradient_is_that_of_the_enumerated_bound(
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
-def test_draws_do_not_depend_on_chunks_or_neighbours() -> None:
-    attention = made(VariationalAttention, mode="sample", samples=3).train()
+def test_draws_are_independent_of_chunks_and_other_sentences() -> None:
+    attention = build(VariationalAttention, mode="sample", samples=3).train()
     source, queries, target = memory(6, 4, width=Q, step=3), noise(2, 4, Q), noise(2, 4, Q, seed=5)
     state = attention.initial_state(attention.prepare(source))
-    whole, _, _ = asked(attention, source, target, queries, state)
+    whole, _, _ = attend(attention, source, target, queries, state)
     assert whole.contexts.shape == (2, 4, 3, Q)
     for t in range(4):
-        step, _, _ = asked(attention, source, target[:, t : t + 1], queries[:, t : t + 1], state, start=t)
+        step, _, _ = attend(attention, source, target[:, t : t + 1], queries[:, t : t + 1], state, start=t)
         close(step.contexts, whole.contexts[:, t : t + 1])
         close(step.log_weights, whole.log_weights[:, t : t + 1])
     index = torch.tensor([1])
-    alone, _, _ = asked(attention, source.select(index), target[1:], queries[1:], {"seed": state["seed"][1:]})
+    alone, _, _ = attend(attention, source.select(index), target[1:], queries[1:], {"seed": state["seed"][1:]})
     close(alone.contexts, whole.contexts[1:])
-    calm, _, _ = asked(attention.eval(), source, target, queries)
-    assert calm.kind == "bound"  # nothing is drawn in evaluation
+    evaluated, _, _ = attend(attention.eval(), source, target, queries)
+    assert evaluated.kind == "bound"  # nothing is drawn in evaluation
 
 
 @pytest.mark.parametrize("decoder", ["rnn", "transformer"])
-def test_in_a_model_the_bound_is_below_the_marginal(decoder: str) -> None:
-    """Training's total is the negative bound, evaluation's the exact negative log-likelihood."""
+def test_bound_of_a_model_is_below_the_marginal(decoder: str) -> None:
+    """The loss is the negative bound in training and the exact negative log-likelihood in evaluation."""
     probe, data = model(f"model={decoder}", attention="variational"), batch()
     marginal = teacher_forced_nll(probe, data).nll
     bound = Criterion(weights={"kl": 1.0})(probe.train()(data), data)
@@ -325,7 +324,7 @@ def test_in_a_model_the_bound_is_below_the_marginal(decoder: str) -> None:
     assert inference.grad.any()
 
 
-def test_only_the_last_layer_offers_alternatives() -> None:
+def test_only_the_last_layer_returns_alternatives() -> None:
     earlier = SourceSpec(WIDTH, input_dim=WIDTH, last=False)
     queries, source = noise(2, T, WIDTH), memory(4, 2)
     for name in ("hard_marginal", "variational"):
@@ -336,13 +335,13 @@ def test_only_the_last_layer_offers_alternatives() -> None:
         assert attention(query, prepared, attention.initial_state(prepared)).alternatives is None
 
 
-def test_dropout_of_weights_leaves_the_prior_whole() -> None:
-    """In training the context is of dropped weights, but the prior stays a distribution."""
-    ours = made(dropout=0.5).train()
+def test_dropout_changes_the_context_but_not_the_prior() -> None:
+    """In training, the context uses weights after dropout, and the prior is the distribution before dropout."""
+    ours = build(dropout=0.5).train()
     source = memory(6, 5, width=Q)
     seeding.seed(1)
-    found, _, context = asked(ours, source)
+    found, _, context = attend(ours, source)
     close(found.log_weights.exp().sum(-1), torch.ones(2, T).double())
-    expected = asked(ours.eval(), source)
+    expected = attend(ours.eval(), source)
     close(found.log_weights, expected[0].log_weights)
     assert not torch.allclose(context, expected[2])
