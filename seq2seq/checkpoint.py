@@ -54,6 +54,18 @@ class Checkpoint:
         self.load_into(model)
         return model.eval()
 
+    def weights_for(self, model: Seq2Seq) -> dict[str, Tensor]:
+        """Return the weights, also under the names of weights that are shared: a file stores them under one name.
+
+        Args:
+            model: Model that shares weights.
+        """
+        weights = dict(self.weights)
+        for name, other in _shared(model).items():
+            if name not in weights and other in weights:
+                weights[name] = weights[other]
+        return weights
+
     def load_into(self, model: Seq2Seq) -> None:
         """Load the weights into a model.
 
@@ -63,11 +75,7 @@ class Checkpoint:
         Raises:
             UserError: The weights do not fit the model.
         """
-        # A file stores shared weights under one name only.
-        weights = dict(self.weights)
-        for name, other in _shared(model).items():
-            if name not in weights and other in weights:
-                weights[name] = weights[other]
+        weights = self.weights_for(model)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:

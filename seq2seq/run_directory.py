@@ -33,7 +33,7 @@ from seq2seq.files.writing import PARTIAL, PREFIX, write_text
 log = logging.getLogger(__name__)
 
 LOCK, HYDRA, CONFIG, LOG, FAILED, RESULTS = ".lock", ".hydra", "config.yaml", "train.log", "failed.txt", "results.json"
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, EVALUATIONS = "checkpoints", "evaluations"
 REMADE = ("attention", "outputs", "metrics.csv", "frequencies.json", "profile.txt", RESULTS, FAILED)
 """Files that a run without a checkpoint may leave, and that a run can write again."""
 COMPARED = (CONFIG, "metrics.csv", "frequencies.json", f"{HYDRA}/*.yaml", "outputs/*", "attention/*.npz")
@@ -108,6 +108,35 @@ def held(folder: Path) -> Iterator[None]:
         _tidy(folder)
         with _logged(folder / LOG):
             yield
+
+
+def set_aside(folder: Path, name: str) -> Path:
+    """Move the results of a finished run to ``evaluations/NAME``, before its training goes on.
+
+    A directory that was moved in part is completed.
+
+    Args:
+        folder: Directory of the run, which this process has locked.
+        name: Name of the new directory.
+
+    Returns:
+        The new directory, which ``compare.py`` reads like a run.
+    """
+    aside = folder / EVALUATIONS / name
+    aside.mkdir(parents=True, exist_ok=True)
+    # Copy what the continued training needs too.
+    for path in (folder / CONFIG, folder / "metrics.csv", folder / "frequencies.json", *folder.glob(f"{HYDRA}/*")):
+        if path.exists():
+            target = aside / path.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy2(path, target)
+    # Move the results; results.json is last, because it marks the run as finished.
+    scored = [path for path in folder.glob("attention/*") if path.name != "validation"]
+    for path in [*scored, *folder.glob("outputs/*"), folder / RESULTS]:
+        target = aside / path.relative_to(folder)
+        target.parent.mkdir(exist_ok=True)
+        path.replace(target)
+    return aside
 
 
 def results(folder: Path) -> dict[str, Any] | None:

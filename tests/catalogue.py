@@ -1,6 +1,7 @@
-"""What the tests run over: every choice of a conf folder, built small, and inputs to feed it.
+"""Shared parts of tests: every choice of a conf folder, built small, and inputs for it.
 
-Widths are tiny and parameters are drawn wide, so that nothing is right by being near zero.
+Widths are tiny, and parameters are drawn with a large spread, so that no result is right only because values are near
+0.
 """
 
 from __future__ import annotations
@@ -41,16 +42,17 @@ OPTION = re.compile(r"(attention|self_attention)(\.\w+)+=")
 
 @cache
 def choices(group: str) -> tuple[str, ...]:
-    """The files of a conf folder: what a user can choose."""
+    """Return the names of the files of a conf folder: the choices of a user."""
     return tuple(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
 
 
 @cache
 def config(*overrides: str) -> DictConfig:
-    """``conf/train.yaml`` under ``overrides``, as far as a model reads it (all groups take three times as long).
+    """Return the part of ``conf/train.yaml`` under ``overrides`` that a model reads; the whole takes three times as
+    long.
 
-    Where only mechanisms are overridden there is nothing but them and the sizes that they read: a tenth of the time.
-    A single mechanism under options of its own takes less again: all of a group are composed at once.
+    If only mechanisms are overridden, the result has only them and the sizes that they read: a tenth of the time. A
+    single mechanism with options is faster still, because all mechanisms of a group are composed at once.
     """
     one = MECHANISM.fullmatch(overrides[0]) if overrides else None
     if one and one[2] in choices(one[1]) and all(map(OPTION.match, overrides[1:])):
@@ -67,25 +69,26 @@ def config(*overrides: str) -> DictConfig:
 
 @cache
 def _lines() -> ListConfig:
-    """The defaults of ``conf/train.yaml``."""
+    """Return the defaults of ``conf/train.yaml``."""
     lines: ListConfig = OmegaConf.load(CONF / "train.yaml").defaults
     return lines
 
 
 @cache
 def _sizes() -> DictConfig:
-    """The sizes that mechanisms read."""
+    """Return the sizes that mechanisms read."""
     rnn = OmegaConf.load(CONF / "model" / "rnn.yaml").model
     return _compose({"model": rnn}, *(f"++{size.lstrip('+')}" for size in SMALL))
 
 
 @cache
 def _mechanisms(group: str) -> DictConfig:
-    """Every mechanism of a group, or part of mechanisms, under its name."""
+    """Return all mechanisms of a group, or all parts of one kind, by name."""
     return _compose({"defaults": [{f"{group}@{name}": name} for name in choices(group)]})
 
 
 def _compose(source: dict[str, Any], *overrides: str) -> DictConfig:
+    """Return the config of ``source`` under ``overrides``."""
     ConfigStore.instance().store("catalogue", source)
     with initialize_config_dir(str(CONF), version_base=None):
         return compose("catalogue", list(overrides))
@@ -93,23 +96,23 @@ def _compose(source: dict[str, Any], *overrides: str) -> DictConfig:
 
 @cache
 def part(kind: str, name: str) -> Mapping[str, Any]:
-    """The node of ``conf/attention/KIND/NAME.yaml``, with its sizes; who changes it changes a copy."""
+    """Return the node of ``conf/attention/KIND/NAME.yaml`` with its sizes. Copy it before changing it."""
     group = f"attention/{kind}"
     return plain(OmegaConf.create({name: _mechanisms(group)[name], **_sizes()})[name])
 
 
 def model(*overrides: str, attention: str | None = None) -> Seq2Seq:
-    """A model as a run builds it, at random parameters, in evaluation mode, fp64.
+    """Build a model as a run does, with random parameters, in evaluation mode, fp64.
 
-    ``attention=NAME`` among the overrides is the same as ``attention``, which composes less. So do
-    ``self_attention@SLOT=NAME``.
+    ``attention=NAME`` among the overrides has the same result as the argument ``attention``, which composes less.
+    Overrides ``self_attention@SLOT=NAME`` compose less too.
     """
     return copy.deepcopy(_model(overrides, attention))
 
 
 @cache
 def _sized(*overrides: str) -> DictConfig:
-    """The same as ``config``, with each size looked up: only references to mechanisms, which differ, stay."""
+    """Return ``config`` with all sizes resolved. Only the references to mechanisms stay, because mechanisms differ."""
     composed = copy.deepcopy(config(*overrides))
     for part in (composed.encoder, composed.decoder):
         for name in [name for name in part if name not in SLOTS and OmegaConf.is_interpolation(part, name)]:
@@ -119,6 +122,7 @@ def _sized(*overrides: str) -> DictConfig:
 
 @cache
 def _model(overrides: tuple[str, ...], attention: str | None) -> Seq2Seq:
+    """Build the model that ``model`` copies."""
     own = [override for override in overrides if override.startswith("self_attention@")]
     composed = copy.deepcopy(_sized(*(override for override in overrides if override not in own)))
     if attention is not None:
@@ -129,12 +133,12 @@ def _model(overrides: tuple[str, ...], attention: str | None) -> Seq2Seq:
 
 
 def mechanism(group: str, name: str, source: SourceSpec, *overrides: str, query_dim: int = WIDTH) -> Attention:
-    """The mechanism that ``conf/GROUP/NAME.yaml`` describes, at random parameters, in evaluation mode, fp64."""
+    """Build the mechanism of ``conf/GROUP/NAME.yaml`` with random parameters, in evaluation mode, fp64."""
     return copy.deepcopy(_mechanism(group, name, source, overrides, query_dim))
 
 
 def serves(group: str, name: str, source: SourceSpec) -> bool:
-    """Whether a mechanism takes this slot; those it can't serve it refuses when it is built."""
+    """Return whether a mechanism supports this slot. A mechanism refuses other slots when it is built."""
     try:
         mechanism(group, name, source)
     except UserError:
@@ -144,18 +148,19 @@ def serves(group: str, name: str, source: SourceSpec) -> bool:
 
 @cache
 def _mechanism(group: str, name: str, source: SourceSpec, overrides: tuple[str, ...], query_dim: int) -> Attention:
+    """Build the mechanism that ``mechanism`` copies."""
     return randomise(_factory(group, name, overrides)(query_dim, source).double()).eval()
 
 
 @cache
 def _factory(group: str, name: str, overrides: tuple[str, ...]) -> Callable[..., Attention]:
-    """The same for every slot: to compose and resolve a config takes longer than all else."""
+    """Return the factory of a mechanism, one for all slots: composing and resolving a config is the slowest step."""
     factory: Callable[..., Attention] = build_node(config(f"{group}={name}", *overrides)[group])
     return factory
 
 
 def randomise(module: Module, seed: int = 0) -> Module:
-    """Draws every parameter from N(0, 1/4)."""
+    """Draw every parameter from N(0, 1/4)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -164,12 +169,12 @@ def randomise(module: Module, seed: int = 0) -> Module:
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Standard normal numbers, the same for the same seed in every dtype."""
+    """Return standard normal numbers; one seed gives the same numbers in every dtype."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def memory(*lengths: int, width: int = WIDTH, step: int = 1, dtype: torch.dtype = torch.float64) -> Memory:
-    """A memory of sentences of these lengths whose values stand ``step`` positions apart."""
+    """Return a memory of sentences with these lengths, whose values are ``step`` positions apart."""
     size = torch.tensor(lengths)
     place = torch.arange(max(lengths)).expand(len(lengths), -1)
     extent = (step * (size - 1) + 1).clamp(min=0)
@@ -178,10 +183,11 @@ def memory(*lengths: int, width: int = WIDTH, step: int = 1, dtype: torch.dtype 
 
 
 def batch(sources: tuple[int, ...] = (7, 5, 2), targets: tuple[int, ...] = (4, 6, 5)) -> Batch:
-    """Sentences of these lengths, ``</s>`` included, of random words."""
+    """Return a batch of sentences of random words with these lengths, ``</s>`` included."""
     generator = torch.Generator().manual_seed(2)
 
     def padded(lengths: tuple[int, ...], vocabulary: int, start: list[int]) -> Tensor:
+        """Return random sentences as one padded tensor."""
         rows = [
             [*start, *torch.randint(EOS + 1, vocabulary, (n - 1,), generator=generator).tolist(), EOS] if n else []
             for n in lengths

@@ -1,4 +1,4 @@
-"""What every test starts from: no network, no experiment tracker, one thread, a fixed seed; and one trained run."""
+"""Settings of all tests (no network, no experiment tracker, one thread, a fixed seed) and fixtures of trained runs."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ TINY = [
     *("logger=csv", "data.max_tokens=256", "data.reader.train=60", "data.reader.valid=6", "data.reader.test=6"),
     *("model.dim=8", "model.embedding_dim=8", "trainer.max_steps=3", "training.num_plots=1", "decoding.max_length=8"),
 ]
-"""A run of a second: three updates of a model of width 8."""
+"""Options of a run that takes a second: three updates of a model of width 8."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option ``--pictures``."""
     parser.addoption("--pictures", type=Path, help="a folder for the pictures that tests of pages take")
 
 
 def pytest_collection_finish() -> None:
-    """Take what lives to the end, thousands of tests and all modules, out of the garbage collector's rounds."""
+    """Keep the garbage collector from scanning the thousands of tests and the modules, which live to the end."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture
 def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where a page's picture goes."""
+    """Return the folder for pictures of pages."""
     folder: Path = request.config.getoption("--pictures") or tmp_path
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -50,15 +51,17 @@ def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
+    """Set the seed before each test."""
     seeding.seed(0)
 
 
 @pytest.fixture
 def full_disk() -> Callable[[], AbstractContextManager[None]]:
-    """A disk that takes no byte more, as a context: the system refuses every write to a file."""
+    """Return a context that simulates a full disk: the system refuses every write to a file."""
 
     @contextmanager
     def full() -> Iterator[None]:
+        """Limit the size of files to 0 bytes."""
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
         try:
@@ -71,7 +74,7 @@ def full_disk() -> Callable[[], AbstractContextManager[None]]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where caches go that nobody typed a place for."""
+    """Put caches into a temporary folder where a test sets no other."""
     from seq2seq.stored import machine
 
     folder = tmp_path_factory.mktemp("machine")
@@ -82,7 +85,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def conf_parsed_once() -> Iterator[None]:
-    """Parse each file of ``conf`` once, not anew for each config that is composed of it."""
+    """Parse each file of ``conf`` only once, instead of once for each config that contains it."""
     from omegaconf import OmegaConf
 
     from seq2seq.config.instantiate import CONF
@@ -90,6 +93,7 @@ def conf_parsed_once() -> Iterator[None]:
     load, parsed = OmegaConf.load, {}
 
     def load_once(file: Any) -> Any:
+        """Load a file, and copy the stored result for files of ``conf``."""
         name = str(getattr(file, "name", file))
         if not name.startswith(f"{CONF}{os.sep}"):
             return load(file)
@@ -103,7 +107,7 @@ def conf_parsed_once() -> Iterator[None]:
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """The folder that ``make`` fills: once, whichever of the workers needs it first."""
+    """Return the folder that ``make`` fills. Only the first of the workers that need it calls ``make``."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{folder}.lock"):
@@ -114,11 +118,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a finished run; tests that write into it work on a copy."""
+    """Return the directory of a finished run. Tests that write into it work on a copy."""
     return made_once(tmp_path_factory, "runs", train_one) / "run"
 
 
 def train_one(base: Path) -> None:
+    """Train one tiny model."""
     from seq2seq.cli import hydra_app, train
 
     overrides = [hydra_app.as_override(override) for override in [*TINY, f"data.cache={base / 'cache'}"]]
@@ -128,11 +133,12 @@ def train_one(base: Path) -> None:
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two mechanisms, two seeds each, and a Transformer with one, as a sweep leaves them."""
+    """Return the directory of a sweep: two mechanisms with two seeds each, and a Transformer with one seed."""
     return made_once(tmp_path_factory, "sweep", train_five) / "multirun"
 
 
 def train_five(base: Path) -> None:
+    """Train the five models of a sweep."""
     from omegaconf import OmegaConf
 
     from seq2seq.cli import hydra_app, train
@@ -155,7 +161,7 @@ def train_five(base: Path) -> None:
 
 @contextmanager
 def logging_kept() -> Iterator[None]:
-    """Put the logging of this process back, which a command that runs in it configures."""
+    """Restore the logging of this process after the context, because a command that runs in it configures logging."""
     root = logging.getLogger()
     level, handlers, filters = root.level, list(root.handlers), list(root.filters)
     levels = {name: logging.getLogger(name).level for name in ("hydra", "lightning.pytorch", "seq2seq")}
@@ -170,6 +176,6 @@ def logging_kept() -> Iterator[None]:
 
 @pytest.fixture
 def logging_restored() -> Iterator[None]:
-    """``logging_kept`` around a test."""
+    """Run a test within ``logging_kept``."""
     with logging_kept():
         yield

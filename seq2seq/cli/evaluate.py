@@ -32,7 +32,7 @@ from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import MetricResult
 from seq2seq.metrics.gold import GoldLinks, read_gold
 from seq2seq.metrics.text import check_metrics
-from seq2seq.run_directory import RESULTS, check_links, claimed
+from seq2seq.run_directory import EVALUATIONS, RESULTS, check_links, claimed
 from seq2seq.runtime import interrupts
 from seq2seq.runtime.memory import keep_freed
 from seq2seq.runtime.torch_kernels import avoid_wrong_ones
@@ -114,7 +114,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     # Choose the directory of the results.
     if settings.output is None:
         check_links(trained.run)
-    out = Path(settings.output) if settings.output else _new(trained.run / "evaluations")
+    out = Path(settings.output) if settings.output else _new(trained.run / EVALUATIONS)
     for option in ("source_file", "target_file", "alignment"):
         if (file := getattr(settings, option)) and Path(file).resolve().is_relative_to(out.resolve()):
             raise UserError(f"output={out} contains {option}={file}; choose another directory")

@@ -20,7 +20,7 @@ from seq2seq.files.writing import is_same
 from seq2seq.generation.generator import Generation, TrainedModel
 from seq2seq.generation.writer import OutputWriter, check_outputs, format_of
 from seq2seq.metrics.links import Link
-from seq2seq.run_directory import KEPT, REMADE
+from seq2seq.run_directory import EVALUATIONS, KEPT, REMADE
 from seq2seq.runtime import interrupts
 from seq2seq.runtime.memory import keep_freed
 from seq2seq.runtime.torch_kernels import avoid_wrong_ones
@@ -32,7 +32,7 @@ T = TypeVar("T")
 Told = tuple[Generation, dict[str, float], frozenset[Link]]  # output, statistics of its attention, links of its words
 DRAWN = re.compile(r"\d{5,}_.*\.(png|npz|html)")  # names of the files that ``plots`` writes
 MODEL = (".ckpt", ".safetensors", ".model")  # suffixes of the files of a model
-OF_A_RUN = (*KEPT, *REMADE, "evaluations", tuned_decoding.FILE)
+OF_A_RUN = (*KEPT, *REMADE, EVALUATIONS, tuned_decoding.FILE)
 """Names of files and directories in the directory of a run, which no output may overwrite."""
 
 

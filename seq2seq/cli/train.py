@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -21,7 +22,7 @@ from seq2seq.cli import quick_check, sweep
 from seq2seq.cli.merge_overrides import merge_overrides, search_of
 from seq2seq.cli.overrides import retyped
 from seq2seq.cli.unused_options import check_effects
-from seq2seq.config.instantiate import build_node, plain
+from seq2seq.config.instantiate import at_key, build_node, plain
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.data.unused_options import TOKENIZERS, check_training
@@ -30,11 +31,13 @@ from seq2seq.evaluation import results as run_results
 from seq2seq.evaluation.efficiency import cost, update_memory
 from seq2seq.evaluation.evaluate import score_records
 from seq2seq.evaluation.faithfulness import faithfulness
+from seq2seq.files.writing import write_text
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import MetricResult
 from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.model import build
 from seq2seq.run_directory import (
+    CONFIG,
     HYDRA,
     RESULTS,
     DirectoryTaken,
@@ -44,6 +47,7 @@ from seq2seq.run_directory import (
     has_checkpoint,
     held,
     results,
+    set_aside,
 )
 from seq2seq.runtime import interrupts
 from seq2seq.search import Search
@@ -53,6 +57,7 @@ from seq2seq.stored.plain import read_yaml
 from seq2seq.tasks.base import Task
 from seq2seq.training.budget import Budget
 from seq2seq.training.fit import FitResult, fit
+from seq2seq.training.initial_weights import freeze, start_from
 from seq2seq.training.plan import planned
 from seq2seq.training.precision import check_device, check_size, precision_of
 from seq2seq.training.trainer_parts import TrainingParts
@@ -65,6 +70,8 @@ NEVER_BEGAN = (
     f"per token, less than {ONSET}. Try longer training (trainer.max_epochs, budget.updates), smaller batches "
     "(data.max_tokens), another score (attention/score=general) or another warm-up (lr_scheduler.warmup_steps)."
 )
+NO_END = {"max_epochs": -1, "max_steps": -1, "max_time": None}
+"""Options of the trainer that end training, with the values that do not."""
 RESUMABLE = ("trainer", "logger", "data")
 """Keys of the config that may change when a run is resumed."""
 LATE = 0.1
@@ -110,6 +117,8 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     training = TrainingParts.build(config, model)
     check_size(config.trainer, model)
     check_effects(config, typed, model)
+    with at_key("training"):
+        freeze(model, training.options.freeze)
     training.schedule(training.optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}]))
     training.criterion.check_model(model)
     # Check combinations of components.
@@ -201,6 +210,10 @@ def train(config: DictConfig, run: Path, parts: Parts | None = None) -> dict[str
     run = checkpoint.run_of(config.resume)
     with held(run):
         resume, _ = _resumed(config)  # look again: now no other process can write a checkpoint
+        if (finished := results(run)) is not None:
+            steps = finished["run"]["training"]["steps"]
+            log.info("training goes on; its results so far are in %s", set_aside(run, f"update_{steps}"))
+            write_text(run / CONFIG, OmegaConf.to_yaml(parts.config, resolve=True))
         return _train(replace(parts, resume=resume), run)
 
 
@@ -238,7 +251,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     config = planned(config, corpus)
     model = build(config, *corpus.codec.sizes)
     if start is not None:
-        start.load_into(model)
+        start_from(model, start, strict=options.strict)
     split = corpus.held_out
     metrics: dict[str, MetricResult] = {}
 
@@ -321,12 +334,8 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
             )
     if not isinstance(config.resume, str):
         raise UserError(f"resume={config.resume}: must be a run directory or one of its checkpoints")
-    # Find the checkpoint of a run that is not finished.
     path = checkpoint.find_last(config.resume)
-    if results(run := checkpoint.run_of(path)) is not None:
-        raise UserError(
-            f"{run} is finished (it has results.json); to train longer, start a new run with training.init_from={run}"
-        )
+    ends = _later_end(checkpoint.run_of(path), config)
     # Check its config.
     found, content = checkpoint.stored_config(path)
     found = machine.resumed(found, plain(config), source=str(path))
@@ -335,4 +344,32 @@ def _resumed(config: DictConfig) -> tuple[Path, DictConfig]:
     checkpoint.check_resumed(found, content, path)
     if "format" in content:
         model_file.best_of(path.parent, content.get("model"))
+    found["trainer"] |= ends
     return path, merge_overrides(OmegaConf.create(found), config, ("trainer", "logger"))
+
+
+def _later_end(run: Path, config: DictConfig) -> dict[str, Any]:
+    """Return options of the trainer without an end of training, for a finished run whose new end was typed.
+
+    Args:
+        run: Directory of the run.
+        config: Options of the command.
+
+    Returns:
+        The options; {} for a run that is not finished.
+
+    Raises:
+        UserError: The run is finished, and the command line has no later end.
+    """
+    if (finished := results(run)) is None:
+        return {}
+    done, typed = finished["run"].get("training") or {}, config.get("trainer") or {}
+    if not any(typed.get(key) is not None for key in NO_END):
+        raise UserError(
+            f"{run} is finished (it has results.json); to train longer, say until when (resume={run} "
+            f"trainer.max_epochs={2 * done.get('epochs', 1)}), or start a new run with training.init_from={run}"
+        )
+    for key, name in (("max_epochs", "epochs"), ("max_steps", "steps")):
+        if isinstance(end := typed.get(key), int) and 0 <= end <= done.get(name, 0):
+            raise UserError(f"trainer.{key}={typed[key]}: {run} has trained {done[name]:,} {name}; choose more")
+    return NO_END

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seq2seq.config.defaults import without_defaults
 from seq2seq.config.instantiate import CONF, synonym_of
 from seq2seq.errors import UserError
 from seq2seq.stored import moved_names
@@ -24,6 +25,7 @@ CONTROL = "control"
 IGNORED_KEYS = {
     *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
+    "training.strict",
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "num_plots", "plots_every", "metrics")),
     *(f"training.{name}" for name in ("save_attention", "faithfulness_examples", "attention_examples", "init_from")),
 }
@@ -196,7 +198,7 @@ def _trained_on(path: Path, config: Mapping[str, Any]) -> str:
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without the keys that do not change what a model learns."""
+    """Return a config without defaults of classes, and without the keys that do not change what a model learns."""
     kept: dict[str, Any] = {}
     for key, value in config.items():
         if key in IGNORED_KEYS or key in ("task", "experiment"):
@@ -205,7 +207,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
         below = {name.partition(".")[2] for name in IGNORED_KEYS if name.startswith(f"{key}.")}
         if isinstance(value, Mapping) and below:
             value = {name: one for name, one in value.items() if name not in below}
-        kept[str(key)] = value
+        kept[str(key)] = without_defaults(value)
     return kept
 
 

@@ -24,7 +24,7 @@ from seq2seq.comparison.word_hits import word_hits
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import find_metric, get_metric
 from seq2seq.metrics.words import spoken
-from seq2seq.run_directory import FAILED, RESULTS, changed
+from seq2seq.run_directory import EVALUATIONS, FAILED, RESULTS, changed
 from seq2seq.stored import moved_names
 from seq2seq.stored.plain import parse_json, read_json
 
@@ -204,7 +204,7 @@ def finished(paths: Iterable[Path]) -> list[Path]:
         if not path.exists():
             raise UserError(f"runs: {path} does not exist")
         below = [path / RESULTS] if (path / RESULTS).exists() else sorted(path.rglob(RESULTS))
-        below = [file for file in below if "evaluations" not in file.relative_to(path).parts]
+        below = [file for file in below if EVALUATIONS not in file.relative_to(path).parts]
         if not below:
             raise UserError(f"runs: {path} has no {RESULTS} at or below it; give finished runs or a sweep")
         for file in below:
@@ -359,7 +359,7 @@ def _number(text: str | None) -> bool:
 def _run_of(path: Path, about: Mapping[str, Any]) -> Path:
     """Find the evaluated run: the parent of ``evaluations``, the run of the noted checkpoint, or a directory above."""
     noted = Path(str(about.get("checkpoint", ""))).parent.parent
-    own = [path.parent.parent] if path.parent.name == "evaluations" else []
+    own = [path.parent.parent] if path.parent.name == EVALUATIONS else []
     for folder in (*own, noted, *path.parents):
         if (folder / "checkpoints").exists() and (folder / "config.yaml").exists():
             return folder

@@ -34,19 +34,30 @@ STANDARD: dict[str, ModuleType] = {
 """Modules whose names mean themselves in an annotation, because importing them is cheap."""
 
 
+NO_DEFAULT, UNREAD = object(), object()
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A parameter of a constructor or a function.
 
     Args:
-        required: Whether it has no default.
-        optional: Whether its default is None.
+        default: Its default; ``NO_DEFAULT`` where it has none, ``UNREAD`` where it is no plain value.
         hint: Type annotation; ``Any`` where none can be read.
     """
 
-    required: bool
-    optional: bool
+    default: Any
     hint: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is NO_DEFAULT
+
+    @property
+    def optional(self) -> bool:
+        """Whether its default is None."""
+        return self.default is None
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def of(target: Callable[..., Any]) -> Signature:
         for one in signature:
             if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) and one.name != "self":
                 hint = others.get(one.name, hints.get(one.name, Any))
-                known.setdefault(one.name, Parameter(one.default is one.empty, one.default is None, hint))
+                known.setdefault(one.name, Parameter(NO_DEFAULT if one.default is one.empty else one.default, hint))
         if not any(one.kind is one.VAR_KEYWORD for one in signature):
             return Signature(path, known, False)
     return Signature(path, known, True)
@@ -279,32 +290,36 @@ def _fields(found: _Definition) -> dict[str, Parameter]:
             continue
         if "ClassVar" in ast.unparse(node.annotation):
             continue
-        required, default = node.value is None, node.value
+        default = _default(found.module, node.value)
         # field(...) has its default among its keywords.
-        if isinstance(default, ast.Call) and ast.unparse(default.func).rpartition(".")[2] == "field":
-            options = {keyword.arg: keyword.value for keyword in default.keywords}
+        if isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition(".")[2] == "field":
+            options = {keyword.arg: keyword.value for keyword in node.value.keywords}
             if "init" in options and ast.unparse(options["init"]) == "False":
                 continue
-            required, default = not {"default", "default_factory"} & options.keys(), options.get("default")
-        fields[node.target.id] = Parameter(required, _is_none(default), _hint(found.module, node.annotation))
+            default = UNREAD if "default_factory" in options else _default(found.module, options.get("default"))
+        fields[node.target.id] = Parameter(default, _hint(found.module, node.annotation))
     return fields
 
 
 def _arguments(module: _Module, node: ast.FunctionDef) -> tuple[dict[str, Parameter], bool]:
     """Return the parameters of a function, and whether it has ``**options``."""
     given = node.args
-    defaults: list[ast.expr | None] = [*[None] * (len(given.args) - len(given.defaults)), *given.defaults]
+    defaults: list[ast.expr | None] = [None] * (len(given.args) - len(given.defaults)) + given.defaults
     # Arguments that can only be passed by position cannot be options.
     pairs = [*zip(given.args, defaults, strict=True), *zip(given.kwonlyargs, given.kw_defaults, strict=True)]
     return {
-        one.arg: Parameter(default is None, _is_none(default), _hint(module, one.annotation))
+        one.arg: Parameter(_default(module, default), _hint(module, one.annotation))
         for one, default in pairs
         if one.arg != "self"
     }, given.kwarg is not None
 
 
-def _is_none(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _default(module: _Module, node: ast.expr | None) -> Any:
+    """Return the default that an expression stands for."""
+    try:
+        return NO_DEFAULT if node is None else _value(module, node)
+    except (TypeError, ValueError):
+        return UNREAD
 
 
 def _hint(module: _Module, node: ast.expr | None) -> Any:
@@ -369,7 +384,8 @@ def _value(module: _Module, node: ast.expr) -> Any:
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
             return _value(module, left) - _value(module, right)
         case ast.Name() | ast.Attribute():
-            found = _resolve(module, node)
+            if (found := _resolve(module, node)) is None:
+                raise ValueError(f"{ast.unparse(node)} takes an import")
             return _value(*found) if isinstance(found, tuple) else found
     return ast.literal_eval(node)
 

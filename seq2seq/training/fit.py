@@ -35,6 +35,7 @@ from seq2seq.training.callbacks.progress import Progress
 from seq2seq.training.callbacks.throughput import Throughput
 from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.datamodule import DataModule
+from seq2seq.training.initial_weights import freeze
 from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
 from seq2seq.training.precision import tell_speed
@@ -140,6 +141,7 @@ class _Session:
         if options.overfit is not None:
             without_dropout(model)
             corpus.keep_first_targets()  # a source with several targets cannot predict each with certainty
+        freeze(model, options.freeze)
         # Build the Lightning module and the data.
         tokenizers = corpus.codec.tokenizers
         kept = _kept(config, model)

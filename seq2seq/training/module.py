@@ -56,6 +56,15 @@ class Training(L.LightningModule):
         self.options, self.validation, self.extra = options, validation, dict(extra)
         self.update = Update(model, criterion, options, self_critical)
 
+    @override
+    def train(self, mode: bool = True) -> Training:
+        """Set the mode of all modules; frozen batch norms keep their statistics."""
+        super().train(mode)
+        for norm in self.update.norms:
+            if norm.weight is not None and not norm.weight.requires_grad:
+                norm.eval()
+        return self
+
     @property
     def schedule(self) -> Schedule:
         """Learning-rate schedule of the run."""

@@ -36,6 +36,8 @@ class TrainingOptions:
     save_steps: int | None = None  # save last.ckpt also every N optimiser steps; null: no
     save_minutes: float | None = 10.0  # save it also every N minutes; null: no. Each validation saves it anyway
     init_from: str | None = None  # run or checkpoint with the initial weights and tokenizers
+    strict: bool = False  # refuse init_from if some weights do not fit; false: take those that fit
+    freeze: Sequence[str] = ()  # modules or parameters that training does not change
     reward: str | None = None  # metric of outputs to train by (``SelfCritical``); null: train by likelihood alone
     reward_samples: int = 5  # number of outputs sampled for each record
     reward_baseline: Literal["greedy", "others"] = "greedy"  # reward to subtract: of the greedy output or other samples
@@ -73,6 +75,8 @@ class TrainingOptions:
         ):
             if getattr(self, name) not in choices:
                 raise UserError(f"{name}={getattr(self, name)} must be one of {', '.join(map(str, choices))}")
+        if self.strict and self.init_from is None:
+            raise UserError("strict=true has no effect without init_from=RUN")
         # Check the options of rewards.
         if self.reward_samples < (2 if self.reward_baseline == "others" else 1):
             raise UserError(

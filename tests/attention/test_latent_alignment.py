@@ -245,6 +245,16 @@ def test_target_reader_is_pytorchs_packed_lstm() -> None:
     close(attention.read_target(noisy, mask), attention.read_target(read, mask))
 
 
+def test_inference_scale_multiplies_the_scores_of_q() -> None:
+    """Q's scores are scale * g^T U v; the default of conf/ is 1/sqrt(D), with D = 4 here."""
+    embedded, mask = noise(2, T, Q), torch.ones(2, T, dtype=torch.bool)
+    read = {}
+    for scale in (1.0, 0.25, None):
+        read[scale] = made(VariationalAttention, inference_scale=scale).read_target(embedded, mask)
+    close(read[0.25], 0.25 * read[1.0])
+    close(read[None], read[1.0] / 4**0.5)
+
+
 def test_draws_fall_as_q_says() -> None:
     attention = made(VariationalAttention, mode="sample", samples=20000).train()
     source, target = memory(4, width=Q, step=3), noise(1, T, Q, seed=5)

@@ -39,7 +39,7 @@ WITHOUT_SCORES = {"gmm", "linear", "performer"}
 WITHOUT_CHOICE = {"none", "uniform"}
 ONE_HOT = {"gumbel", "hard", "mocha", "monotonic"}
 """They weigh one position, or a chunk of two (mocha), from the start, so that their entropy is always small."""
-BEGINS_LATE = {("rnn", "scaled_dot"), ("rnn", "variational"), ("transformer", "variational")}
+BEGINS_LATE = {("rnn", "scaled_dot"), ("rnn", "variational")}
 """docs/explanation/learning.md explains these: no paper divides the dot product of LSTM states by sqrt(d), and the
 prior of variational attention learns only from the inference network.
 """

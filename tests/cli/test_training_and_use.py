@@ -21,9 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 import seq2seq
 from seq2seq import checkpoint
 from seq2seq.cli import evaluate, generate, hydra_app, train
+from seq2seq.comparison.runs import find
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
+from seq2seq.run_directory import changed
 from seq2seq.search import Greedy
 from seq2seq.special_tokens import EOS
 from seq2seq.tasks.translation import Translation
@@ -173,8 +175,11 @@ def test_every_experiment_passes_the_checks_before_training(name: str) -> None:
 def test_results_are_never_overwritten(run: Path) -> None:
     with pytest.raises(UserError, match="already holds a finished run"):
         train.train(composed("train", "logger=csv"), run)
-    with pytest.raises(UserError, match=r"is finished .*; to train longer, start a new run with training\.init_from="):
-        train.check(composed("resume", f"resume={run}", "trainer.max_steps=5"))
+    message = r"is finished .*; to train longer, say until when .*, or start a new run with training\.init_from="
+    with pytest.raises(UserError, match=message):
+        train.check(composed("resume", f"resume={run}", "trainer.precision=32-true"))
+    with pytest.raises(UserError, match=r"^trainer\.max_steps=3: .* has trained 3 steps; choose more$"):
+        train.check(composed("resume", f"resume={run}", "trainer.max_steps=3"))
 
 
 # --- resume ---
@@ -190,6 +195,25 @@ def test_an_unfinished_run_is_resumed(copy: Path, capsys: pytest.CaptureFixture[
     assert re.match(
         r"attention never began: .* the loss increases by -?0\.0\d\d nats per token, .*\(data\.max_tokens\)", line
     )
+
+
+def test_a_finished_run_is_trained_longer(tmp_path: Path) -> None:
+    """With a constant learning rate, 3 updates and 3 more give the weights of 6 updates. The first results are kept."""
+    options = [*TINY, "lr_scheduler=constant", "training.num_plots=0", f"data.cache={tmp_path}"]
+    train.train(composed("train", *options, "trainer.max_steps=6"), tmp_path / "whole")
+    train.train(composed("train", *options), tmp_path / "parts")
+    before = json.loads((tmp_path / "parts" / "results.json").read_text())
+    train.train(composed("resume", f"resume={tmp_path / 'parts'}", "trainer.max_steps=6"), tmp_path / "parts")
+    whole, parts = (checkpoint.load(tmp_path / name).weights for name in ("whole", "parts"))
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], rtol=0, atol=0)
+    # The results of both ends can be compared.
+    aside = tmp_path / "parts" / "evaluations" / "update_3"
+    assert json.loads((aside / "results.json").read_text()) == before
+    assert not changed(aside) and not changed(tmp_path / "parts")
+    runs = find([tmp_path / "parts", aside], "test")
+    assert [run.about["training"]["steps"] for run in runs] == [6, 3]
+    assert OmegaConf.load(tmp_path / "parts" / "config.yaml").trainer.max_steps == 6
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def test_source_and_class_have_the_same_parameters(path: str) -> None:
     for name, one in found.parameters.items():
         other = right.parameters[name]
         assert (one.required, one.optional) == (other.required, other.optional), name
+        assert one.default is signatures.UNREAD or one.default == other.default, name
         # Types that only type checkers import are unknown to the class.
         assert other.hint is typing.Any or shown(one.hint) == shown(other.hint), name
 

@@ -1,4 +1,4 @@
-"""Small corpora on disk: random words, numbered so that no two sentences are alike."""
+"""Fixtures for the tests of the data package: small corpora on disk whose sentences all differ."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ WORDS = ("eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "ne
 
 
 def sentences(count: int, seed: int) -> list[str]:
+    """Return ``count`` random sentences; sentence i begins with the word n{i}, so all differ."""
     random = Random(seed)
     return [" ".join([f"n{i}", *random.choices(WORDS, k=random.randint(1, 20))]) for i in range(count)]
 
 
 def write(folder: Path, split: str, **sides: list[str]) -> Path:
-    """``SPLIT.LANGUAGE`` files of those lines."""
+    """Write the lines of each language into ``SPLIT.LANGUAGE`` and return the folder."""
     folder.mkdir(exist_ok=True)
     for language, lines in sides.items():
         (folder / f"{split}.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -31,6 +32,7 @@ def write(folder: Path, split: str, **sides: list[str]) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Write a folder of parallel text with 200, 20 and 10 pairs for train, val and test."""
     for split, count in {"train": 200, "val": 20, "test": 10}.items():
         write(tmp_path / "text", split, a=sentences(count, count), b=sentences(count, count + 1))
     return tmp_path / "text"
@@ -38,7 +40,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(tmp_path: Path, folder: Path) -> Callable[..., TextCorpus]:
-    """A corpus over ``folder``, its cache in the test's own folder; options of the tokenizer in ``tokenizer``."""
+    """Return a function that builds a corpus over ``folder``, with its cache in the test's own folder.
+
+    Its argument ``tokenizer`` has the options of the tokenizer; the keywords are options of the corpus.
+    """
 
     def make(tokenizer: dict[str, Any] | None = None, **options: Any) -> TextCorpus:
         tokenizers = TokenizerOptions(**({"type": "word", "joint": False} | (tokenizer or {})))

@@ -1,4 +1,4 @@
-"""Encoded records on disk: what is written is read, in parts and in other processes."""
+"""Tests of encoded records on disk: they are read as they were written, in parts and after pickling."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from seq2seq.data import arrow
 
 
 def rows(count: int) -> list[dict]:
+    """Return ``count`` records with random source ids."""
     random = np.random.default_rng(0)
     return [
         {
@@ -21,7 +22,7 @@ def rows(count: int) -> list[dict]:
     ]  # fmt: skip
 
 
-def test_what_is_written_is_read(tmp_path, monkeypatch):
+def test_written_records_are_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(arrow, "ROWS_AT_ONCE", 10)
     written = rows(35)
     arrow.write(tmp_path / "a.arrow", written)
@@ -39,6 +40,6 @@ def test_what_is_written_is_read(tmp_path, monkeypatch):
         records[35]
 
 
-def test_an_empty_split(tmp_path):
+def test_empty_split_has_no_records(tmp_path):
     arrow.write(tmp_path / "a.arrow", [])
     assert len(arrow.Records(tmp_path / "a.arrow")) == len(arrow.TokenLists(tmp_path / "a.arrow", "source_ids")) == 0

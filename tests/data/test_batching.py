@@ -1,4 +1,4 @@
-"""Token-counted batches: bounds, nothing lost, little padding, the same for the same seed, equal over ranks."""
+"""Tests of batches with a limit of tokens: size, completeness, padding, reproducibility and equal shares of ranks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seq2seq.data.batching import fitting_tokens, pack, random_batches, shard, s
 
 @pytest.fixture(scope="module")
 def lengths() -> tuple[np.ndarray, np.ndarray]:
-    """Like image descriptions: a right-skewed spread, the two sides correlated."""
+    """Return lengths like those of image descriptions: right-skewed, and correlated between the two sides."""
     random = np.random.default_rng(0)
     source = np.clip(random.gamma(8, 2, 30_000).round() + 2, 3, 60).astype(np.int64)
     target = np.clip((source * random.normal(1.05, 0.18, len(source))).round(), 3, 60).astype(np.int64)
@@ -21,7 +21,7 @@ def lengths() -> tuple[np.ndarray, np.ndarray]:
 
 def test_pack_by_hand():
     cost = np.array([3, 3, 4, 4, 9, 2, 2])
-    # 3x2, 3 of 4 would be 12 > 8; 4x2; 9 alone; 2x2
+    # two rows of 3, because three rows of 4 cost 12 > 8; two rows of 4; 9 alone; two rows of 2
     assert [b.tolist() for b in pack(cost, np.arange(7), 8)] == [[0, 1], [2, 3], [4], [5, 6]]
     assert [b.tolist() for b in pack(cost, np.arange(7), 8, 1)] == [[i] for i in range(7)]
     assert pack(cost, np.arange(0), 8) == []
@@ -35,7 +35,7 @@ def test_every_record_is_in_one_batch_and_no_batch_is_too_large(lengths, max_tok
         assert all(len(b) * max(source[b].max(), target[b].max()) <= max_tokens for b in batches)
 
 
-def test_an_overlong_record_is_a_batch_of_its_own():
+def test_overlong_record_is_a_separate_batch():
     source, target = np.array([5, 500, 5, 5]), np.array([5, 5, 5, 5])
     assert sorted(map(len, random_batches(source, target, 20, seed=(0, 0)))) == [1, 3]
 
@@ -52,7 +52,7 @@ def test_padding_is_below_five_percent(lengths, max_tokens):
     assert 1 - (source.sum() + target.sum()) / padded < 0.05
 
 
-def test_batches_are_a_function_of_seed_and_epoch(lengths):
+def test_batches_depend_only_on_seed_and_epoch(lengths):
     def drawn(*seed: int) -> list[list[int]]:
         return [b.tolist() for b in random_batches(*lengths, 1000, seed=seed)]
 
@@ -62,27 +62,27 @@ def test_batches_are_a_function_of_seed_and_epoch(lengths):
 
 
 @pytest.mark.parametrize(
-    ("records", "tokens"),  # of 10 tokens on the longer side; 200 batches of 512 are 10,240 of them
+    ("records", "tokens"),  # 10,240 records of 10 tokens are 200 batches of 512 tokens
     [(1, 512), (10_240, 512), (20_479, 512), (20_480, 1024), (40_959, 1024), (40_960, 2048), (81_920, 4096)],
 )
-def test_a_bound_that_follows_the_data_by_hand(records, tokens):
+def test_fitting_tokens_by_hand(records, tokens):
     longer, shorter = np.full(records, 10), np.full(records, 4)
     assert fitting_tokens(longer, shorter) == fitting_tokens(shorter, longer) == tokens
 
 
-def test_a_bound_that_follows_the_data_leaves_200_batches(lengths):
+def test_fitting_tokens_give_at_least_200_batches(lengths):
     tokens = fitting_tokens(*lengths)
     counts = {size: len(random_batches(*lengths, size, seed=(1, 0))) for size in (512, 1024, 2048, 4096)}
-    assert tokens == 2048  # 30,000 pairs of some 18 tokens
+    assert tokens == 2048  # 30,000 pairs of about 18 tokens
     assert counts[tokens] >= 200 > counts[4096]
 
 
-def test_batches_come_in_no_order_of_length(lengths):
+def test_batches_are_not_ordered_by_length(lengths):
     longest = np.array([lengths[0][b].max() for b in random_batches(*lengths, 1000, seed=(1, 0))])
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.2
 
 
-def test_the_global_generator_is_left_alone(lengths):
+def test_random_batches_do_not_change_the_global_generator(lengths):
     state = np.random.get_state()[1].copy()
     random_batches(*lengths, 1000, seed=(1, 0))
     assert (np.random.get_state()[1] == state).all()

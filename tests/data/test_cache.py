@@ -1,4 +1,4 @@
-"""The cache notices what happens to its files, says so, and makes them anew."""
+"""Tests of the cache: damaged and missing files are noticed, reported and made again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.damage import damage
 
 
 def values(batches: Iterable[Batch]) -> list[Any]:
-    """All that a batch shows a model."""
+    """Return the source, target and image values of each batch."""
     return [
         (
             None if b.source is None else b.source.tolist(),
@@ -38,7 +38,8 @@ def values(batches: Iterable[Batch]) -> list[Any]:
     ]
 
 
-def shown(corpus: Corpus) -> list[Any]:
+def contents(corpus: Corpus) -> list[Any]:
+    """Return the records, pieces, batches and reports of a corpus."""
     corpus.setup()
     splits = [split for split in ("train", "valid", "test") if corpus.has(split)]
     records = [list(corpus.records(split)) for split in splits]
@@ -46,10 +47,10 @@ def shown(corpus: Corpus) -> list[Any]:
     return [records, pieces, values(corpus.train_loader(1, 0)), values(corpus.loader("valid")), corpus.report]
 
 
-def survive(make: Callable[[], Corpus], folder: Path, damages: int, seed: int) -> None:
-    """Damage files of a cache one after another; each time a new process' corpus has to be what the first one was."""
+def check_repair(make: Callable[[], Corpus], folder: Path, damages: int, seed: int) -> None:
+    """Damage files of a cache one after another; check each time that a new corpus equals the first one."""
     sealed._verified.clear()
-    first, random = shown(make()), Random(seed)
+    first, random = contents(make()), Random(seed)
     whole = {file: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
     assert len(whole) > 2
     lines: list[str] = []
@@ -61,13 +62,13 @@ def survive(make: Callable[[], Corpus], folder: Path, damages: int, seed: int) -
         kind = damage(file, [other for other in whole if other.suffix == file.suffix and other != file], random)
         sealed._verified.clear()
         lines.clear()
-        assert shown(make()) == first, (kind, file)
+        assert contents(make()) == first, (kind, file)
         assert kind == "remove" or any(str(file) in line for line in lines), (kind, file, lines)
         assert {f: f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()} == whole, (kind, file)
 
 
 def in_a_process(target: Callable[..., None], *arguments: Any) -> None:
-    """Run ``target`` where a segmentation fault ends nobody else."""
+    """Run ``target`` in a process, so that a segmentation fault does not end the tests."""
     process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
     process.start()
     process.join()
@@ -78,13 +79,13 @@ MANY = pytest.mark.parametrize("damages", [20, pytest.param(200, marks=pytest.ma
 
 
 @MANY
-def test_damage_to_texts_and_tokenizers_is_noticed_and_mended(make, tmp_path, damages):
+def test_damage_to_texts_and_tokenizers_is_noticed_and_repaired(make, tmp_path, damages):
     options = {"type": "bpe", "vocab_size": 60, "joint": False}
-    in_a_process(survive, lambda: make(options), tmp_path / "cache", damages, 0)
+    in_a_process(check_repair, lambda: make(options), tmp_path / "cache", damages, 0)
 
 
 @MANY
-def test_damage_to_images_is_noticed_and_mended(tmp_path, damages):
+def test_damage_to_images_is_noticed_and_repaired(tmp_path, damages):
     def make() -> CaptionCorpus:
         words = TokenizerOptions(type="word", vocab_size=40, joint=False)
         return CaptionCorpus(
@@ -92,10 +93,10 @@ def test_damage_to_images_is_noticed_and_mended(tmp_path, damages):
             max_tokens=64, cache=str(tmp_path / "cache"),
         )  # fmt: skip
 
-    in_a_process(survive, make, tmp_path / "cache", damages, 1)
+    in_a_process(check_repair, make, tmp_path / "cache", damages, 1)
 
 
-def test_a_whole_file_of_the_cache_in_anothers_place_is_noticed(tmp_path, caplog):
+def test_cache_file_that_is_copied_over_another_is_noticed(tmp_path, caplog):
     for name in "ab":
         with cache.writing(tmp_path / f"{name}.model") as temporary:
             temporary.write_text(name)
@@ -105,7 +106,7 @@ def test_a_whole_file_of_the_cache_in_anothers_place_is_noticed(tmp_path, caplog
     assert sealed.content(tmp_path / "b.model") == (b"b", {})
 
 
-def test_each_bit_of_a_sealed_file_counts(tmp_path):
+def test_change_of_any_bit_of_a_sealed_file_is_noticed(tmp_path):
     file = tmp_path / "a.model"
     with cache.writing(file, lambda: {"rows": 3}) as temporary:
         temporary.write_bytes(b"content")
@@ -118,17 +119,18 @@ def test_each_bit_of_a_sealed_file_counts(tmp_path):
         assert sealed.content(file) is None, bit
 
 
-def test_a_seal_holds_what_is_said_when_the_content_is_there(tmp_path):
-    said = {"rows": 0}
-    with cache.writing(tmp_path / "a", lambda: said) as temporary:
+def test_seal_stores_the_metadata_after_the_content_is_written(tmp_path):
+    metadata = {"rows": 0}
+    with cache.writing(tmp_path / "a", lambda: metadata) as temporary:
         temporary.write_bytes(b"x" * 1000)
-        said["rows"] = 3
+        metadata["rows"] = 3
     sealed._verified.clear()
     assert sealed.content(tmp_path / "a") == (b"x" * 1000, {"rows": 3})
     assert sealed.opened(tmp_path / "b") is None
 
 
 def test_a_verified_file_is_read_again_only_if_it_may_have_changed(tmp_path, monkeypatch):
+    """``_digest`` is None here, so reading a file again raises a TypeError."""
     with cache.writing(tmp_path / "a") as temporary:
         temporary.write_bytes(b"x")
     sealed._verified.clear()
@@ -137,15 +139,15 @@ def test_a_verified_file_is_read_again_only_if_it_may_have_changed(tmp_path, mon
     assert sealed.opened(tmp_path / "a") == {}
     about = (tmp_path / "a").stat()
     (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes())
-    os.utime(tmp_path / "a", ns=(about.st_atime_ns, about.st_mtime_ns))  # its time says nothing
+    os.utime(tmp_path / "a", ns=(about.st_atime_ns, about.st_mtime_ns))  # the modification time is unchanged
     with pytest.raises(TypeError):
         sealed.opened(tmp_path / "a")
 
 
-def test_another_process_takes_over_what_was_verified_and_notices_what_changed_since(tmp_path, monkeypatch):
+def test_unpickled_records_trust_verified_files_and_notice_changes(tmp_path, monkeypatch):
     arrow.write(tmp_path / "a.arrow", [{"source": "s", "target": "t", "references": ["t"]}])
     sent = pickle.dumps(arrow.Records(tmp_path / "a.arrow"))
-    sealed._verified.clear()  # as there
+    sealed._verified.clear()  # as in another process
     with monkeypatch.context() as patch:
         patch.setattr(sealed, "_digest", None)
         assert pickle.loads(sent)[0]["source"] == "s"
@@ -169,12 +171,12 @@ def test_a_file_that_is_removed_while_it_is_read_stays_readable(make, tmp_path):
     assert values(loader) == batches
 
 
-def test_processes_that_make_the_same_files_at_once(make):
-    expected, queue = shown(make()), multiprocessing.get_context("fork").SimpleQueue()
+def test_processes_can_write_the_same_files_at_once(make):
+    expected, queue = contents(make()), multiprocessing.get_context("fork").SimpleQueue()
 
     def build(start: float) -> None:
         time.sleep(max(0.0, start - time.time()))
-        queue.put(shown(make(cache=again)) == expected)
+        queue.put(contents(make(cache=again)) == expected)
 
     again = str(Path(make().folder).parent / "again")
     start = time.time() + 0.2
@@ -187,7 +189,7 @@ def test_processes_that_make_the_same_files_at_once(make):
     assert not list(Path(again).glob(".*"))
 
 
-def test_what_killed_writers_left_goes_after_a_day(tmp_path):
+def test_files_of_killed_writers_are_removed_after_a_day(tmp_path):
     for name, age in (("old", 90_000), ("new", 60)):
         left = tmp_path / f".writing-{name}.arrow"
         left.write_text("half")
@@ -197,7 +199,7 @@ def test_what_killed_writers_left_goes_after_a_day(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == [".writing-new.arrow", "a"]
 
 
-def test_a_key_holds_all_that_a_file_is_made_of(make, tmp_path, folder, monkeypatch):
+def test_options_and_versions_that_change_a_file_change_its_key(make, tmp_path, folder, monkeypatch):
     def files() -> set[str]:
         return {file.name for file in (tmp_path / "cache").iterdir()}
 
@@ -219,12 +221,12 @@ def test_a_key_holds_all_that_a_file_is_made_of(make, tmp_path, folder, monkeypa
         make(**options).setup()
         assert files() > before, options
     before = files()
-    monkeypatch.setattr("seq2seq.data.cache.version", lambda library: "0.0")  # of SentencePiece
+    monkeypatch.setattr("seq2seq.data.cache.version", lambda library: "0.0")  # another version of SentencePiece
     make().setup()
     assert files() > before
 
 
-def test_the_same_bytes_under_another_suffix_are_other_rows(tmp_path):
+def test_digest_depends_on_the_suffix(tmp_path):
     from seq2seq.data.readers.reader import digest
 
     for suffix in ("csv", "tsv"):
@@ -232,11 +234,11 @@ def test_the_same_bytes_under_another_suffix_are_other_rows(tmp_path):
     assert digest([tmp_path / "train.csv"]) != digest([tmp_path / "train.tsv"])
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_cache_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"data\.cache=DIR"), cache.writing(tmp_path / "file" / "a"):
         pass
 
 
-def test_keys_tell_contents_apart():
+def test_different_contents_have_different_keys():
     assert cache.key("a", 1) == cache.key("a", 1) != cache.key("a", 2)

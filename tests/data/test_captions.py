@@ -1,4 +1,4 @@
-"""Images and captions from files to batches: who shares a batch, what is opened when, what bad files do."""
+"""Tests of ``CaptionCorpus``: how images and captions form batches, and how bad files are handled."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Make = Callable[..., CaptionCorpus]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six images with one to three captions each; three of another split."""
+    """Write six training images with one to three captions each, and three validation images."""
     (tmp_path / "images").mkdir()
     for split, count in (("train", 6), ("val", 3)):
         rows = []
@@ -45,6 +45,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(folder: Path) -> Make:
+    """Return a function that builds a corpus of the images in ``folder``."""
+
     def made(**options: Any) -> CaptionCorpus:
         words = TokenizerOptions(type="word", vocab_size=40, joint=False)
         settings = {"images": Images(size=32), "max_tokens": 64, "tokenizer": words, "cache": str(folder / "cache")}
@@ -54,10 +56,10 @@ def make(folder: Path) -> Make:
     return made
 
 
-def said(corpus: CaptionCorpus, **which: Any) -> list[tuple[str, str]]:
-    """(file, caption) of every row of an epoch."""
+def captions_of_epoch(corpus: CaptionCorpus, **options: Any) -> list[tuple[str, str]]:
+    """Return (file, caption) of every row of an epoch."""
     rows = []
-    for batch in corpus.train_loader(**{"seed": 1, "epoch": 0, **which}):
+    for batch in corpus.train_loader(**{"seed": 1, "epoch": 0, **options}):
         assert batch.source is None and batch.images is not None and batch.target is not None
         for row, target in enumerate(batch.target.tolist()):
             name = Path(batch.images.files[int(batch.images.rows[row])]).name
@@ -65,9 +67,9 @@ def said(corpus: CaptionCorpus, **which: Any) -> list[tuple[str, str]]:
     return rows
 
 
-def test_all_captions_of_a_image_share_a_batch_in_which_it_is_once(make: Make) -> None:
+def test_captions_of_an_image_share_a_batch_with_one_copy_of_the_image(make: Make) -> None:
     corpus = make()
-    rows = said(corpus)
+    rows = captions_of_epoch(corpus)
     assert len(rows) == len(set(rows)) == 12
     for batch in corpus.train_loader(seed=1, epoch=0):
         assert len(set(batch.images.files)) == len(batch.images.files) == len(batch.images.pixels)
@@ -76,19 +78,20 @@ def test_all_captions_of_a_image_share_a_batch_in_which_it_is_once(make: Make) -
         assert batch.target_tokens == int((batch.target[:, 1:] != PAD).sum())
 
 
-def test_one_caption_is_drawn_in_each_epoch(make: Make) -> None:
+def test_captions_option_draws_one_caption_per_epoch_or_takes_the_first(make: Make) -> None:
     corpus = make(captions="one")
-    epochs = [frozenset(said(corpus, epoch=epoch)) for epoch in range(8)]
+    epochs = [frozenset(captions_of_epoch(corpus, epoch=epoch)) for epoch in range(8)]
     assert all(len(rows) == len({name for name, _ in rows}) == 6 for rows in epochs)
-    assert len(set(epochs)) > 2 and frozenset(said(corpus, epoch=3)) == epochs[3]
+    assert len(set(epochs)) > 2 and frozenset(captions_of_epoch(corpus, epoch=3)) == epochs[3]
     assert {text for rows in epochs for name, text in rows if name == "train5.png"} == {
         "a orange image", "all orange", "this is orange all over",
     }  # fmt: skip
-    first = said(make(captions="first"))
+    first = captions_of_epoch(make(captions="first"))
     assert sorted(first) == sorted((f"train{n}.png", f"a {COLOURS[n]} image") for n in range(6))
 
 
-def test_epochs_go_on_and_ranks_share_them(make: Make) -> None:
+def test_epochs_resume_and_are_shared_among_ranks(make: Make) -> None:
+    """A loader that starts at batch 1 gives the rest of the epoch; the batches of two ranks interleave to the epoch."""
     corpus = make(max_sentences=2)
     whole = [batch.index.tolist() for batch in corpus.train_loader(seed=3, epoch=1)]
     later = [batch.index.tolist() for batch in corpus.train_loader(seed=3, epoch=1, start_batch=1)]
@@ -98,7 +101,7 @@ def test_epochs_go_on_and_ranks_share_them(make: Make) -> None:
     assert together[: len(whole)] == whole and together[len(whole) :] in ([], [[-1]])
 
 
-def test_every_image_is_padded_to_one_square_whatever_shares_its_batch(make: Make) -> None:
+def test_padding_of_an_image_does_not_depend_on_its_batch(make: Make) -> None:
     corpus = make(max_sentences=2)
     seen: dict[str, torch.Tensor] = {}
     for epoch in range(3):
@@ -122,20 +125,22 @@ def test_evaluation_takes_each_image_with_its_first_caption(make: Make) -> None:
         assert records[place]["source"].endswith(f"images/val{place}.png")
 
 
-def test_a_model_of_the_target_is_enough(make: Make, folder: Path) -> None:
+def test_tokenizer_needs_only_a_target_model(make: Make, folder: Path) -> None:
     (folder / "own.model").write_bytes(make().codec.target.model)
     own = TokenizerOptions(type="word", joint=False, target_model=str(folder / "own.model"))
     assert make(tokenizer=own).codec.target.model == make().codec.target.model
 
 
-def test_workers_see_the_same(make: Make) -> None:
+def test_pickled_dataset_gives_the_same_batch(make: Make) -> None:
     corpus = make()
     again = pickle.loads(pickle.dumps(corpus.train_loader(seed=1, epoch=0).dataset))
     first, second = corpus.train_loader(seed=1, epoch=0).dataset[0], again[0]
     assert first.target.equal(second.target) and first.images.pixels.equal(second.images.pixels)
 
 
-def test_bad_files_are_named_and_dropped_or_refused(make: Make, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_images_are_reported_and_dropped_or_refused(
+    make: Make, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (folder / "images" / "train1.png").write_bytes(b"no image")
     (folder / "images" / "train2.png").unlink()
     with caplog.at_level(logging.WARNING):
@@ -148,7 +153,7 @@ def test_bad_files_are_named_and_dropped_or_refused(make: Make, folder: Path, ca
         make(on_bad="error").setup(("train",))
 
 
-def test_a_file_that_goes_bad_later_is_left_out_not_fatal(
+def test_image_that_becomes_unreadable_during_training_is_skipped(
     make: Make, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     corpus = make(max_sentences=1)
@@ -159,13 +164,13 @@ def test_a_file_that_goes_bad_later_is_left_out_not_fatal(
     assert "train5.png: not an image; left out" in caplog.text
 
 
-def test_mended_images_come_back_and_a_moved_cache_is_made_anew(make: Make, folder: Path) -> None:
+def test_repaired_images_are_used_and_a_moved_cache_is_rebuilt(make: Make, folder: Path) -> None:
     image = (folder / "images" / "train1.png").read_bytes()
     (folder / "images" / "train1.png").unlink()
     assert len(make().records("train")) == 5
     file = make().file("train")
     written = file.stat().st_mtime_ns
-    assert make().file("train") == file and file.stat().st_mtime_ns == written  # nothing was mended
+    assert make().file("train") == file and file.stat().st_mtime_ns == written  # no image was repaired
     (folder / "images" / "train1.png").write_bytes(image)
     assert len(make().records("train")) == 6
     toy = ToyCaptioning(train=3, valid=1, test=1)
@@ -178,10 +183,12 @@ def test_mended_images_come_back_and_a_moved_cache_is_made_anew(make: Make, fold
 
 
 @pytest.mark.parametrize(("on_long", "kept"), [("drop", 1), ("truncate", 2)])
-def test_long_captions_by_policy(make: Make, caplog: pytest.LogCaptureFixture, on_long: str, kept: int) -> None:
-    """Of train2, "this is black.." of 6 tokens with its end is over 5; each caption is judged by itself."""
+def test_long_captions_are_dropped_cut_or_refused(
+    make: Make, caplog: pytest.LogCaptureFixture, on_long: str, kept: int
+) -> None:
+    """Two captions "this is ... all over" have 6 tokens with </s>, over max_length=5; the other captions are kept."""
     corpus = make(on_long=on_long, max_length=5)
-    texts = [text for name, text in said(corpus) if name == "train5.png"]
+    texts = [text for name, text in captions_of_epoch(corpus) if name == "train5.png"]
     assert len(texts) == 1 + kept
     assert ("this is orange all" in texts) is (on_long == "truncate")
     assert "train: 2 too long" in caplog.text
@@ -189,8 +196,8 @@ def test_long_captions_by_policy(make: Make, caplog: pytest.LogCaptureFixture, o
         make(on_long="error", max_length=5).setup(("train",))
 
 
-def test_unknown_words_are_those_of_the_captions_that_are_kept(make: Make) -> None:
-    """The first caption is too long; of the second one word is unknown."""
+def test_unknown_words_are_counted_in_kept_captions_only(make: Make) -> None:
+    """The first caption is too long and is not counted; one word of the second caption is unknown."""
     corpus = make(max_length=5)
     corpus.setup(("train",))
     record: Any = {**corpus.records("train")[0], "references": ["one two three four five six", "zzz a red image"]}
@@ -201,7 +208,7 @@ def test_unknown_words_are_those_of_the_captions_that_are_kept(make: Make) -> No
 
 
 def test_rows_of_one_image_are_joined(folder: Path, make: Make) -> None:
-    """A caption a line, as Flickr's own files have it, in any order."""
+    """A table with one caption per row, like Flickr's files, gives one record per image; rows may be in any order."""
     lines = ["image,caption", *(f"images/train{n}.png,say {k} of {n}" for k in range(3) for n in range(2))]
     for split in ("train", "val"):
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
@@ -215,8 +222,8 @@ def test_rows_of_one_image_are_joined(folder: Path, make: Make) -> None:
     assert [record["references"] for record in records] == [[f"say {k} of {n}" for k in range(3)] for n in range(2)]
 
 
-def test_a_list_is_several_captions(folder: Path) -> None:
-    """Whatever columns are named; an empty one is no caption, and takes no other with it."""
+def test_list_in_a_column_is_several_captions(folder: Path) -> None:
+    """Empty captions are dropped and the other captions of the image are kept, with and without ``references``."""
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     rows[5]["captions"][0] = " "
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -231,15 +238,15 @@ def test_a_list_is_several_captions(folder: Path) -> None:
         assert [record["target"] for record in records] == [texts[0] for texts in wanted]
 
 
-def test_regions_go_with_their_captions(make: Make, folder: Path) -> None:
-    """A caption a row, each with what its words name; one of which nothing is known stands between."""
+def test_regions_stay_with_their_captions(make: Make, folder: Path) -> None:
+    """Each row has one caption and the boxes of its words; a caption without boxes gets an empty list."""
     box, none = [0.0, 0.0, 0.5, 0.5], []
     rows = [
         {"image": "images/train0.png", "captions": ["a red"], "regions": [[none, box]]},
         {"image": "images/train0.png", "captions": ["all of it"]},
         {"image": "images/train0.png", "captions": ["red"], "regions": [[box]]},
-        {"image": "images/train1.png", "captions": ["a green"], "regions": [[box]]},  # of one word, and there are two
-        {"image": "images/train2.png", "captions": ["a blue"], "regions": [[none, box], []]},  # of two captions
+        {"image": "images/train1.png", "captions": ["a green"], "regions": [[box]]},  # boxes of one word, not two
+        {"image": "images/train2.png", "captions": ["a blue"], "regions": [[none, box], []]},  # boxes of two captions
     ]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     corpus = make()
@@ -252,8 +259,8 @@ def test_regions_go_with_their_captions(make: Make, folder: Path) -> None:
         make(images=Images(size=32, fit="crop")).setup(("train",))
 
 
-def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
-    """By a column, or by a hash of the image's path, so that all captions of an image stay together."""
+def test_one_table_is_split_by_a_column_or_by_a_hash(make: Make, folder: Path) -> None:
+    """A column names the split, or a hash of the image's path, so that all captions of an image share a split."""
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     for row, split in zip(rows, ["train", "train", "val", "train", "test", "dev"], strict=True):
         row["split"] = split
@@ -269,10 +276,10 @@ def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
     assert reader.splits(at) == ["all", "test", "train", "valid"]
     assert len(list(reader.rows("all", at))) == 800
     assert len({reader.fingerprint(split, at) for split in reader.splits(at)}) == 4
-    of = {split: [row.record["source"] for row in reader.rows(split, at)] for split in reader.splits(at)[1:]}
-    assert sum(map(len, of.values())) == 800 and len(set().union(*of.values())) == 400
-    assert sum(len(set(sources)) for sources in of.values()) == 400  # none is in two
-    assert all(40 < len(of[split]) < 130 for split in ("valid", "test"))
+    sources_of = {split: [row.record["source"] for row in reader.rows(split, at)] for split in reader.splits(at)[1:]}
+    assert sum(map(len, sources_of.values())) == 800 and len(set().union(*sources_of.values())) == 400
+    assert sum(len(set(sources)) for sources in sources_of.values()) == 400  # no image is in two splits
+    assert all(40 < len(sources_of[split]) < 130 for split in ("valid", "test"))
     rows[2]["split"] = ""
     one.write_text("".join(json.dumps(row) + "\n" for row in rows))
     corpus = make(path=str(one))
@@ -288,7 +295,7 @@ def test_one_table_has_its_splits_inside(make: Make, folder: Path) -> None:
         make(path=str(folder / "all.txt")).setup(("train",))
 
 
-def test_a_split_without_a_image_is_told(make: Make, folder: Path) -> None:
+def test_split_without_readable_images_is_refused(make: Make, folder: Path) -> None:
     for file in (folder / "images").glob("train*.png"):
         file.unlink()
     with pytest.raises(UserError, match=r"train\.jsonl has no record that can be used"):
@@ -300,6 +307,6 @@ def test_a_split_without_a_image_is_told(make: Make, folder: Path) -> None:
     [({"captions": "some"}, r"^captions=some is none of: all, one, first"),
      ({"tokenizer": TokenizerOptions(type="bpe", sampling=0.1)}, r"captions=one")],
 )  # fmt: skip
-def test_refusals(make: Make, options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(make: Make, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make(**options)

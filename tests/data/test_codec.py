@@ -1,4 +1,4 @@
-"""Texts to ids and back: sentences, out-of-vocabulary words, truncation."""
+"""Tests of ``TextCodec``: sentences of documents, out-of-vocabulary words and truncation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ TEXTS = ["the cat sat on the mat .", "a dog ran on the mat ."]
 
 @pytest.fixture(scope="module")
 def words() -> Tokenizer:
+    """Return a tokenizer of words, trained on ``TEXTS``."""
     return Tokenizer.train(TEXTS, type="word", vocab_size=100)
 
 
@@ -21,11 +22,11 @@ def test_lines_are_sentences(words):
     codec = TextCodec(words, words, documents=True)
     example = codec({"source": "the cat sat .\n\na dog ran", "target": "the cat ran"})
     assert words.decode(example.source) == "the cat sat . a dog ran"
-    assert example.sizes == [4, 4]  # the last with </s>
+    assert example.sizes == [4, 4]  # the last sentence includes </s>
     assert words.decode(example.target) == "the cat ran" and example.target[0] == BOS and example.target[-1] == EOS
 
 
-def test_out_of_vocabulary_words_get_ids_after_the_vocabulary_in_the_order_in_which_they_come(words):
+def test_out_of_vocabulary_words_get_ids_after_the_vocabulary_in_source_order(words):
     codec, size = TextCodec(words, words, copy=True), len(words)
     example = codec({"source": "Zork sat on Quux , Zork", "target": "Quux and Zork sat"})
     assert example.oov == ["▁Zork", "▁Quux", "▁,"]
@@ -37,7 +38,7 @@ def test_out_of_vocabulary_words_get_ids_after_the_vocabulary_in_the_order_in_wh
     assert words.words(example.target, example.oov) == [-1, 0, 1, 2, 3, -1]
 
 
-def test_two_vocabularies_are_joined_by_spelling():
+def test_words_of_two_vocabularies_are_matched_by_spelling():
     source = Tokenizer.train(["red green blue"], type="word", vocab_size=100)
     target = Tokenizer.train(["rouge green bleu"], type="word", vocab_size=100)
     example = TextCodec(source, target, copy=True)({"source": "green red", "target": "green rouge"})
@@ -47,7 +48,7 @@ def test_two_vocabularies_are_joined_by_spelling():
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "word"])
-def test_what_no_piece_can_say_is_copied_whole(kind):
+def test_words_without_known_pieces_are_copied_whole(kind):
     tokenizer = Tokenizer.train(TEXTS, type=kind, vocab_size=24)
     codec = TextCodec(tokenizer, tokenizer, copy=True)
     text = "the ☺☺ cat Ж sat"
@@ -57,7 +58,7 @@ def test_what_no_piece_can_say_is_copied_whole(kind):
     assert list(example.copies[:-1]) == list(example.target[1:-1])
 
 
-def test_a_random_segmentation_copies_what_it_can_spell():
+def test_sampled_segmentation_does_not_copy_unknown_pieces():
     tokenizer = Tokenizer.train(TEXTS, type="unigram", vocab_size=24)
     codec = TextCodec(tokenizer, tokenizer, copy=True)
     example = codec({"source": "the Жat sat", "target": "the Жat"}, (1, 1, 1))
@@ -65,14 +66,14 @@ def test_a_random_segmentation_copies_what_it_can_spell():
     assert [i for i, x in zip(example.copies, example.source, strict=True) if x == UNK] == [PAD]
 
 
-def test_truncation_of_a_document_forgets_sentences_and_unknown_words(words):
+def test_cutting_a_document_removes_its_last_sentences_and_unknown_words(words):
     codec, size = TextCodec(words, words, documents=True, copy=True), len(words)
     example = codec({"source": "Zork sat .\nQuux ran .", "target": "Quux Zork"})
     assert example.target == [BOS, size + 1, size, EOS]
     for most, sizes, own, target in (
         (7, [3, 4], ["▁Zork", "▁Quux"], [size + 1, size]),
         (5, [3, 2], ["▁Zork", "▁Quux"], [size + 1, size]),
-        (4, [4], ["▁Zork"], [UNK, size]),  # </s> alone makes no sentence
+        (4, [4], ["▁Zork"], [UNK, size]),  # </s> alone is not a sentence
         (3, [3], ["▁Zork"], [UNK, size]),
     ):
         short = example.cut(most)
@@ -81,7 +82,7 @@ def test_truncation_of_a_document_forgets_sentences_and_unknown_words(words):
         assert list(short.target) == [BOS, *target, EOS]
 
 
-def test_a_policy_cuts_every_source_and_says_so(words):
+def test_policy_cuts_sources_and_reports_it(words):
     policy = Policy(max_source_tokens=6, max_source_sentences=2)
     codec, report = TextCodec(words, words, documents=True, copy=True, policy=policy), Report("test")
     record = {"source": "Zork sat .\nQuux ran .\nthe cat", "target": "Quux cat Zork"}

@@ -1,4 +1,4 @@
-"""Rows to batches by hand; batches of new sources."""
+"""Tests of collation: batches of examples and of new sources."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def test_collate_by_hand():
     assert batch.source.dtype == batch.target.dtype == batch.index.dtype == torch.long
 
 
-def test_a_filler_counts_for_nothing():
+def test_filler_batch_has_no_target_tokens():
     assert filler().target_tokens == int(filler().target_mask.sum()) == 0
     assert filler().source_mask.any() and filler().index.tolist() == [-1]
 
 
-def test_a_batch_of_documents_to_copy_from():
+def test_collate_documents_with_words_to_copy_by_hand():
     first = Example([5, EOS], [BOS, 9, EOS], [2], [8, PAD], [])
     second = Example([6, 7, 6, EOS], [BOS, 20, EOS], [1, 3], [20, 21, 20, PAD], ["a", "b"])
     batch = collate([first, second], [0, 1])
@@ -38,7 +38,8 @@ def test_a_batch_of_documents_to_copy_from():
     assert moved.copies is not None and moved.copies.num_oov == 2 and moved.oov == batch.oov
 
 
-def test_new_sources_keep_their_places_and_empty_lines_are_left_to_the_caller():
+def test_new_sources_keep_their_index_and_empty_lines_are_skipped():
+    """Batches have the indices of the sources in the list; no batch has an empty source."""
     tokenizer = Tokenizer.train(["a b c d e"], type="word", vocab_size=20)
     texts = ["a", "", "a b c d e", "  ", "b c", "d x"]
     batches = list(batches_of(texts, TextCodec(tokenizer, tokenizer), max_tokens=9))
@@ -50,7 +51,7 @@ def test_new_sources_keep_their_places_and_empty_lines_are_left_to_the_caller():
     assert list(batches_of(["", " "], TextCodec(tokenizer, tokenizer), 9)) == []
 
 
-def test_new_sources_that_cannot_be_used_or_are_long_are_told(caplog):
+def test_unusable_and_long_new_sources_are_reported(caplog):
     tokenizer = Tokenizer.train(["a b c d e"], type="word", vocab_size=20)
     codec = TextCodec(tokenizer, tokenizer, policy=Policy(max_source_tokens=3))
     texts = ["a b", "a\ud800", "a b c d", "a\0", "e"]

@@ -1,4 +1,4 @@
-"""Every file of conf/data composes and builds; those of the hub are read when asked for with -m online."""
+"""Check that every file of conf/data composes and builds; with ``-m online``, read the datasets of the hub as well."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ HUB = [name for name in CHOICES if ".HubReader" in (CONF / "data" / f"{name}.yam
 
 
 def corpus(name: str, tmp_path: Path) -> Corpus:
+    """Build the corpus of a file of conf/data."""
     mine = [f"data.cache={tmp_path / 'cache'}"]
     if name not in HUB and not name.startswith("toy_"):
         mine += [f"data.path={tmp_path}", "data.source=en", "data.target=de"]
@@ -29,17 +30,17 @@ def corpus(name: str, tmp_path: Path) -> Corpus:
 
 
 @pytest.mark.parametrize("name", mostly_slow(CHOICES, every=3))
-def test_it_composes_and_builds_and_a_hub_set_is_pinned(name, tmp_path):
+def test_configuration_builds_and_pins_the_revision_of_a_hub_dataset(name, tmp_path):
     made = corpus(name, tmp_path)
     assert made.name == name and isinstance(made.data.reader, HubReader) == (name in HUB)
-    named = name in HUB and made.data.reader.files_of  # after their content
+    named = name in HUB and made.data.reader.files_of  # the names contain a hash of the content
     assert name not in HUB or named or re.fullmatch(r"[0-9a-f]{40}", made.data.reader.revision)
     for file in (file for files in (named or {}).values() for file in files):
         assert re.fullmatch(r"data/\w+-\d+-of-\d+-[0-9a-f]{16}\.parquet", file)
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_its_first_line_says_what_it_is_and_its_task_is_named(name):
+def test_configuration_has_a_description_and_a_task(name):
     text = (CONF / "data" / f"{name}.yaml").read_text()
     assert re.match(r"# \w.+\.\n", text)
     assert re.search(r"^  - override /task@_global_\.task: \w+$", text, re.MULTILINE)
@@ -47,7 +48,7 @@ def test_its_first_line_says_what_it_is_and_its_task_is_named(name):
 
 @pytest.mark.online
 @pytest.mark.parametrize("name", HUB)
-def test_a_hub_set_has_its_splits_and_columns(name, tmp_path, monkeypatch):
+def test_hub_dataset_has_its_splits_and_columns(name, tmp_path, monkeypatch):
     import datasets.config
     import huggingface_hub.constants
 

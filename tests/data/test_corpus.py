@@ -1,4 +1,4 @@
-"""A corpus from folder to batches: determinism, resuming, sharding, policies, caching."""
+"""Tests of ``TextCorpus`` from folder to batches: reproducibility, resuming, ranks, policies and caching."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.data.conftest import sentences, write
 
 
 def plain(batches: Iterable[Batch]) -> list[tuple]:
-    """Batches as values that compare."""
+    """Return the batches as values that can be compared."""
     return [(b.source.tolist(), b.target.tolist(), b.index.tolist(), b.target_tokens) for b in batches]
 
 
-def test_batches_are_the_records(make):
+def test_batches_have_each_record_once(make):
     corpus = make()
     records = corpus.records("train")
     seen = []
@@ -39,7 +39,7 @@ def test_batches_are_the_records(make):
 
 @pytest.mark.parametrize("options", [{}, {"streaming": True, "buffer_size": 30}])
 @pytest.mark.parametrize("sampling", [0.0, 0.2])
-def test_an_epoch_depends_on_seed_and_number_only(make, options, sampling):
+def test_epoch_depends_only_on_seed_and_number(make, options, sampling):
     tokenizer = {"type": "unigram", "joint": True, "vocab_size": 60, "sampling": sampling}
     epoch = plain(make(tokenizer, **options).train_loader(1, 3))
     state = torch.get_rng_state()
@@ -62,7 +62,7 @@ def test_resuming_continues_as_if_never_stopped(make, options, workers):
 
 @pytest.mark.parametrize("options", [{}, {"streaming": True, "buffer_size": 30}])
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_together_are_one_process(make, options, world_size):
+def test_batches_of_all_ranks_equal_those_of_one_process(make, options, world_size):
     corpus = make(**options)
     alone = [b for b in corpus.train_loader(1, 0) if b.target_tokens]
     shares = [list(corpus.train_loader(1, 0, rank=rank, world_size=world_size)) for rank in range(world_size)]
@@ -72,22 +72,23 @@ def test_ranks_together_are_one_process(make, options, world_size):
     assert sum(b.target_tokens for b in together) == sum(b.target_tokens for b in alone)
 
 
-def test_streaming_hands_out_the_same_records(make):
+def test_streaming_gives_the_same_records(make):
     counts = [
-        Counter(tuple(row) for b in make(**o).train_loader(1, 0) for row in _trimmed(b))
+        Counter(tuple(row) for b in make(**o).train_loader(1, 0) for row in _without_padding(b))
         for o in ({}, {"streaming": True, "buffer_size": 30})
     ]
     assert counts[0] == counts[1]
 
 
-def _trimmed(batch: Batch) -> list[tuple[int, ...]]:
+def _without_padding(batch: Batch) -> list[tuple[int, ...]]:
+    """Return the pairs of a batch without padding."""
     return [
         (*s[s != 0].tolist(), *t[t != 0].tolist()) for s, t in zip(batch.source, batch.target, strict=True) if t.any()
     ]
 
 
 @pytest.mark.parametrize("options", [{}, {"streaming": True, "buffer_size": 30}])
-def test_loaders_travel_to_processes_that_share_no_memory(make, options):
+def test_pickled_loaders_give_the_same_batches(make, options):
     corpus = make({"type": "bpe", "vocab_size": 60, "sampling": 0.1}, **options)
     loader = corpus.train_loader(1, 0)
     dataset = (loader.buffers if options else loader).dataset
@@ -105,7 +106,7 @@ def test_evaluation_covers_a_split_once(make, world_size):
     assert sorted(index) == list(range(20))
 
 
-def test_records_come_in_the_files_order(make, folder):
+def test_records_keep_the_order_of_the_files(make, folder):
     corpus = make()
     lines = (folder / "test.b").read_text().splitlines()
     assert [r["target"] for r in corpus.records("test")] == lines
@@ -118,16 +119,16 @@ def test_records_come_in_the_files_order(make, folder):
         corpus.records("newstest")
 
 
-def test_a_bound_follows_the_training_split_unless_it_is_given(make, folder):
+def test_max_tokens_follows_the_training_split_unless_it_is_given(make, folder):
     assert make(max_tokens=None).max_tokens == 512  # 200 pairs
-    write(folder, "train", a=["n " * 99] * 2048, b=["n"] * 2048)  # of 100 tokens, with </s>
+    write(folder, "train", a=["n " * 99] * 2048, b=["n"] * 2048)  # 100 tokens with </s>
     corpus = make(max_tokens=None)
     assert corpus.max_tokens == 1024
     assert corpus.epoch()[0] == len(list(corpus.train_loader(1, 0))) == -(-2048 // 10)  # rows of 100 tokens
     assert make(max_tokens=300).max_tokens == 300
 
 
-def test_a_bound_has_no_split_to_follow(make, folder):
+def test_max_tokens_has_a_default_without_a_stored_training_split(make, folder):
     assert make(max_tokens=None, streaming=True).max_tokens == 4096
     corpus = make(max_tokens=None)
     tokenizers = corpus.codec.tokenizers
@@ -145,25 +146,25 @@ def test_tokenizers_are_joint_or_separate(make):
     assert len(joint.source_tokenizer) > 4
 
 
-def test_models_of_both_sides_or_of_none(make):
+def test_one_tokenizer_model_without_the_other_is_refused(make):
     for side in ("source_model", "target_model"):
         with pytest.raises(UserError, match=r"^tokenizer\.(source|target)_model=null, but"):
             make({side: "a.model"})
 
 
-def test_tokenizers_may_be_given(make, folder, tmp_path):
+def test_tokenizers_can_be_loaded_from_files_or_checkpoints(make, folder, tmp_path):
     trained = Tokenizer.train(["some words"], type="word", vocab_size=9)
     (tmp_path / "given.model").write_bytes(trained.model)
     given = make({"source_model": str(tmp_path / "given.model"), "target_model": str(tmp_path / "given.model")})
     assert given.source_tokenizer == trained
-    (folder / "train.a").unlink()  # a checkpoint's tokenizers need no training split
+    (folder / "train.a").unlink()  # tokenizers of a checkpoint need no training split
     corpus = make()
     corpus.use({"source": trained, "target": trained})
     assert len(corpus.records("test")) == 10
     assert corpus.target_tokenizer == trained
 
 
-def test_a_checkpoints_tokenizers_are_sampled_from_as_before(make):
+def test_tokenizers_of_a_checkpoint_sample_as_before(make):
     tokenizer = {"type": "unigram", "joint": True, "vocab_size": 60, "sampling": 0.4}
     before, after = make(tokenizer), make(tokenizer)
     state = before.source_tokenizer.state()
@@ -171,7 +172,7 @@ def test_a_checkpoints_tokenizers_are_sampled_from_as_before(make):
     assert plain(before.train_loader(1, 0)) == plain(after.train_loader(1, 0))
 
 
-def test_bad_records_are_reported_and_left_out(make, folder, caplog):
+def test_bad_records_are_reported_and_dropped(make, folder, caplog):
     source = sentences(6, 1)
     source[1] = "  "
     write(folder, "train", a=[*source, "long " * 60], b=[*sentences(5, 2), "", "short"])
@@ -196,7 +197,7 @@ def test_bad_records_are_reported_and_left_out(make, folder, caplog):
     assert again.report == corpus.report
 
 
-def test_long_sentences_by_policy_and_in_training_only(make, folder):
+def test_policy_for_long_sentences_applies_to_training_only(make, folder):
     for split in ("train", "test"):
         write(folder, split, a=["long " * 60, "a b"], b=["short", "c d"])
     assert len(make(max_length=50).records("train")) == 1
@@ -210,8 +211,8 @@ def test_long_sentences_by_policy_and_in_training_only(make, folder):
         make(max_length=50, on_long="error").records("train")
 
 
-def test_long_sources_are_cut_and_counted_and_references_are_not(make, folder):
-    """Outside training nothing is too long: a source over the limit is cut. What training drops counts once."""
+def test_long_sources_of_evaluation_are_cut_and_references_are_not(make, folder):
+    """Evaluation cuts sources over the limit and keeps targets; training counts a dropped record once, as too long."""
     for split in ("train", "test"):
         write(folder, split, a=["long " * 2000, "a b", "c " * 60], b=["d " * 1500, "e f", "g"])
     corpus = make(max_tokens=10_000)
@@ -237,7 +238,7 @@ def test_streaming_stores_nothing_of_the_training_split(make, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_what_a_stream_meets_is_told_in_one_line(make, folder, workers):
+def test_bad_records_of_a_stream_are_reported_in_one_line(make, folder, workers):
     corpus = make(streaming=True, buffer_size=30, workers=workers, on_bad="error")
     corpus.setup(["valid"])
     write(folder, "train", a=["a", "", "c"], b=["x", "y", "z"])
@@ -246,7 +247,7 @@ def test_what_a_stream_meets_is_told_in_one_line(make, folder, workers):
     assert str(error.value) == "train.a:2: empty (train); repair the data or set data.on_bad=drop"
 
 
-def test_the_cache_is_used_and_follows_the_data(make, folder, tmp_path):
+def test_cache_is_used_until_the_data_change(make, folder, tmp_path):
     def files() -> dict[str, int]:
         return {f.name: f.stat().st_mtime_ns for f in (tmp_path / "cache").iterdir()}
 
@@ -262,7 +263,7 @@ def test_the_cache_is_used_and_follows_the_data(make, folder, tmp_path):
     assert len(files()) == len(made) + 1
 
 
-def test_an_empty_training_split_is_said(make, folder):
+def test_empty_training_split_is_refused(make, folder):
     write(folder, "train", a=[], b=[])
     with pytest.raises(UserError, match="empty"):
         make().setup()

@@ -1,4 +1,4 @@
-"""Documents from tables: sentences, several references, any column names; and what is cut of them."""
+"""Tests of documents from tables: sentences, several references, names of columns and truncation."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from seq2seq.errors import UserError
 
 
 def table(folder: Path, *entries: dict[str, Any], name: str = "train.jsonl") -> DataLocation:
+    """Write the entries into a table and return its location."""
     (folder / name).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     return DataLocation(folder, "text", "summary")
 
 
 def read(at: DataLocation, split: str = "train", **options: Any) -> list[Row]:
+    """Return the rows of a split."""
     return list(TableReader(**options).rows(split, at))
 
 
@@ -51,7 +53,7 @@ def test_a_target_is_a_text_or_a_list_of_sentences(tmp_path):
     assert "references" not in read(at)[0].record
 
 
-def test_references_are_the_target_and_what_other_columns_say(tmp_path):
+def test_references_are_the_target_and_the_texts_of_other_columns(tmp_path):
     at = table(
         tmp_path,
         {"text": "a", "summary": "one", "human": ["two", "one", "three\n four"], "title": "two"},
@@ -62,7 +64,7 @@ def test_references_are_the_target_and_what_other_columns_say(tmp_path):
     assert [row.record["references"] for row in read(at, references=["human", "title"])] == expected
 
 
-def test_columns_are_chosen_by_what_there_is(tmp_path):
+def test_first_existing_column_is_used(tmp_path):
     (tmp_path / "train.csv").write_text("body,summary\none. two.,s\n")
     at = DataLocation(tmp_path, "text|body", "summary")
     (row,) = read(at, language="en", references=["human|"])
@@ -75,7 +77,7 @@ def test_columns_are_chosen_by_what_there_is(tmp_path):
         read(DataLocation(tmp_path, "text|article", "summary"))
 
 
-def test_an_item_of_a_list_is_a_column(tmp_path):
+def test_item_of_a_list_can_be_a_column(tmp_path):
     at = table(tmp_path, {"doc": {"text": ["a", "b"]}, "tldr": ["one", "two"]}, {"doc": {"text": ["a"]}, "tldr": []})
     first, second = read(DataLocation(tmp_path, "doc.text", "tldr.0"), references=["tldr"])
     assert first.record == {"source": "a\nb", "target": "one", "references": ["one", "two"]}
@@ -84,7 +86,7 @@ def test_an_item_of_a_list_is_a_column(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv", "tsv", "parquet"])
-def test_the_format_is_found(tmp_path, format):
+def test_format_is_detected(tmp_path, format):
     entry = {"text": "One came. Two left.", "summary": "both"}
     if format == "jsonl":
         table(tmp_path, entry)
@@ -99,7 +101,7 @@ def test_the_format_is_found(tmp_path, format):
     assert row.record == {"source": "One came.\nTwo left.", "target": "both"}
 
 
-def test_lists_of_sentences_come_from_parquet_too(tmp_path):
+def test_lists_of_sentences_are_read_from_parquet(tmp_path):
     entry = {"text": ["One.", "Two."], "summary": ["both"], "more": ["each"]}
     pyarrow.parquet.write_table(pa.Table.from_pylist([entry]), tmp_path / "train.parquet")
     (row,) = read(DataLocation(tmp_path, "text", "summary"), references=["more"])
@@ -124,12 +126,12 @@ def test_splits_may_be_of_different_formats(tmp_path):
         TableReader().find("test", at)
 
 
-def test_a_folder_without_tables_is_named(tmp_path):
+def test_folder_without_tables_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"has no SPLIT\.\{jsonl,csv,tsv,parquet\} files \(data\.path\)"):
         TableReader().find("train", DataLocation(tmp_path, "text", "summary"))
 
 
-def test_bad_cells_are_told_by_line(tmp_path):
+def test_bad_cells_are_reported_by_line(tmp_path):
     good = {"text": "a", "summary": "b"}
     bad = [
         {"text": 3},
@@ -143,17 +145,17 @@ def test_bad_cells_are_told_by_line(tmp_path):
     found = read(at, language="en")
     assert [row.problem for row in found] == [None, *["malformed"] * 5, "empty", None]
     assert [row.place for row in found] == [f"train.jsonl:{n}" for n in range(1, 9)]
-    assert found[-1].record["source"] == ""  # which ``accepted`` reports as empty
+    assert found[-1].record["source"] == ""  # ``accepted`` reports it as empty
 
 
-def test_options_are_checked_when_built():
+def test_invalid_options_are_refused():
     with pytest.raises(UserError, match=r"^language=klingon has no rules"):
         TableReader(language="klingon")
     with pytest.raises(UserError, match=r"^references=human must be a list: \[human\]"):
         HubReader("a/b", "0" * 40, references="human")
 
 
-def test_the_fingerprint_follows_the_options(tmp_path):
+def test_fingerprint_depends_on_the_options(tmp_path):
     at = table(tmp_path, {"text": "a", "summary": "b"})
     options = ({}, {"language": "en"}, {"language": "de"}, {"references": ["summary"]}, {"column": "x.{}"})
     assert len({TableReader(**o).fingerprint("train", at) for o in options}) == len(options)
@@ -173,16 +175,16 @@ def test_files_outside_the_hub_are_read_by_address(tmp_path, monkeypatch):
         assert rows == [Row("someone/something dev:0", {"source": "a\nb", "target": "one"})]
 
 
-def test_a_local_copy_of_a_hub_set_is_read_alike(tmp_path):
+def test_local_copy_of_a_hub_dataset_is_read_with_the_same_options(tmp_path):
     at = table(tmp_path, {"text": "One. Two.", "summary": "b", "more": ["c"]})
     (row,) = HubReader("a/b", "0" * 40, language="en", references=["more"]).rows("train", at)
     assert row.record == {"source": "One.\nTwo.", "target": "b", "references": ["b", "c"]}
 
 
-# --- truncation
+# --- Truncation
 
 
-def test_a_corpus_cuts_sources_everywhere_and_targets_in_training(tmp_path):
+def test_corpus_cuts_all_sources_but_only_targets_of_training(tmp_path):
     long = {"text": "Ann saw one. Bea saw two. Cat saw six. Dan saw all.", "summary": "a b c d e f", "more": ["g"]}
     for name in ("train", "test"):
         table(tmp_path, long, {"text": ["Eve."], "summary": "a"}, name=f"{name}.jsonl")

@@ -1,4 +1,4 @@
-"""The download script against a server of our own."""
+"""Tests of ``scripts/download.py`` with a local HTTP server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "download.py"
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """Serve files without writing a log."""
+
     def log_message(self, *args: object) -> None:
         pass
 
 
 @pytest.fixture(scope="module")
 def script():
+    """Import ``scripts/download.py`` as a module."""
     spec = importlib.util.spec_from_file_location("download", SCRIPT)
     module = sys.modules["download"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -33,7 +36,7 @@ def script():
 
 @pytest.fixture
 def home(tmp_path, script, monkeypatch):
-    """A dataset of two files, one of them compressed, and the folder that is served."""
+    """Serve a dataset of two files, one of them compressed, and yield the folder that is served."""
     served = tmp_path / "served"
     served.mkdir()
     contents = {"train.en": b"one\ntwo\n", "train.de": "fünf\n".encode()}
@@ -50,7 +53,7 @@ def home(tmp_path, script, monkeypatch):
     server.server_close()
 
 
-def test_files_arrive_uncompressed_and_checked(script, home, tmp_path, capsys):
+def test_files_are_downloaded_and_decompressed(script, home, tmp_path, capsys):
     assert script.main(["small", "--to", str(tmp_path / "to")]) == 0
     assert {f.name: f.read_text() for f in (tmp_path / "to").iterdir()} == {
         "train.en": "one\ntwo\n",
@@ -59,7 +62,7 @@ def test_files_arrive_uncompressed_and_checked(script, home, tmp_path, capsys):
     assert f"data=small data.path={tmp_path / 'to'}" in capsys.readouterr().err
 
 
-def test_what_is_there_is_not_fetched_again_and_what_is_wrong_is(script, home, tmp_path, capsys):
+def test_existing_files_are_kept_and_damaged_files_are_downloaded_again(script, home, tmp_path, capsys):
     script.main(["small", "--to", str(tmp_path / "to")])
     (tmp_path / "to" / "train.de").write_text("cut sho")
     (home / "train.en.gz").unlink()
@@ -68,14 +71,14 @@ def test_what_is_there_is_not_fetched_again_and_what_is_wrong_is(script, home, t
     assert "train.en: exists already" in capsys.readouterr().err
 
 
-def test_a_changed_file_is_refused(script, home, tmp_path, capsys):
+def test_file_with_a_wrong_checksum_is_refused(script, home, tmp_path, capsys):
     (home / "train.de").write_text("sechs\n")
     assert script.main(["small", "--to", str(tmp_path / "to")]) == 1
     assert re.search(r"download\.py: train\.de: SHA-256 is \w{64}, not \w{64}", capsys.readouterr().err)
     assert not (tmp_path / "to" / "train.de").exists()
 
 
-def test_faults_are_one_line(script, home, tmp_path, capsys):
+def test_errors_are_reported_in_one_line(script, home, tmp_path, capsys):
     (home / "train.en.gz").write_bytes(b"not gzip")
     assert script.main(["small", "--to", str(tmp_path / "to")]) == 1
     assert script.main(["small", "--to", str(tmp_path / "to"), "--from", "http://127.0.0.1:1/no"]) == 1
@@ -90,7 +93,7 @@ def test_a_mirror_may_be_a_folder(script, home, tmp_path):
     assert len(list((tmp_path / "to").iterdir())) == 2
 
 
-def test_the_sums_of_the_datasets_are_whole(script):
+def test_datasets_have_https_addresses_and_different_checksums(script):
     for source in script.DATASETS.values():
         assert source.url.startswith("https://")
         assert all(re.fullmatch(r"[0-9a-f]{64}", sha) for _, sha in source.files.values())

@@ -1,4 +1,4 @@
-"""Examples that are cut: they keep an end, and the sizes of their sentences add up."""
+"""Tests of cutting examples: the end mark is kept, and the sizes of the sentences add up to the length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seq2seq.special_tokens import BOS, EOS
         (2, ([5, EOS], [BOS, 8, EOS])),
     ],
 )
-def test_truncation_leaves_an_end(most, expected):
+def test_cut_examples_keep_their_end_mark(most, expected):
     example = Example([5, 6, 7, EOS], [BOS, 8, 9, EOS])
     assert example.length == 4
     short = example.cut(most, most)
@@ -27,5 +27,5 @@ def test_truncation_leaves_an_end(most, expected):
 @pytest.mark.parametrize(
     ("length", "left"), [(12, [3, 4, 5]), (11, [3, 4, 4]), (9, [3, 4, 2]), (8, [3, 5]), (7, [3, 4]), (4, [4]), (2, [2])]
 )
-def test_the_end_mark_belongs_to_the_last_sentence_left(length, left):
+def test_cut_sizes_count_the_end_mark_in_the_last_sentence(length, left):
     assert cut_sizes([3, 4, 5], length) == left

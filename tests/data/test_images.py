@@ -1,4 +1,4 @@
-"""Images of every kind that turns up in folders: a real file of each, decoded rightly or refused by its reason."""
+"""Tests of reading images: files of many kinds are decoded correctly, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ RED, BLUE = (220, 30, 30), (30, 30, 220)
 
 
 def halves(size: tuple[int, int] = (32, 32)) -> Image.Image:
-    """Red at the left, blue at the right."""
+    """Return an image that is red on the left and blue on the right."""
     image = Image.new("RGB", size, RED)
     image.paste(BLUE, (size[0] // 2, 0, *size))
     return image
 
 
 def looks_like_halves(pixels: np.ndarray, tolerance: int = 40) -> bool:
+    """Return whether the left is red and the right is blue."""
     left, right = pixels[0, :, 8, 2].astype(int), pixels[0, :, 8, 13].astype(int)
     return bool((abs(left - RED) <= tolerance).all() and (abs(right - BLUE) <= tolerance).all())
 
@@ -34,7 +35,7 @@ def looks_like_halves(pixels: np.ndarray, tolerance: int = 40) -> bool:
     [("a.jpg", "RGB"), ("a.png", "RGB"), ("a.png", "P"), ("a.jpg", "CMYK"), ("a.gif", "P"), ("a.webp", "RGB"),
      ("a.bmp", "RGB"), ("a.tif", "CMYK"), ("a.png", "RGBA")],
 )  # fmt: skip
-def test_colours_of_any_mode(tmp_path: Path, name: str, mode: str) -> None:
+def test_images_of_any_mode_keep_their_colours(tmp_path: Path, name: str, mode: str) -> None:
     halves().convert(mode).save(tmp_path / name)
     pixels = PLAIN.open(tmp_path / name)
     assert pixels.shape == (1, 3, 16, 16) and pixels.dtype == np.uint8
@@ -42,7 +43,7 @@ def test_colours_of_any_mode(tmp_path: Path, name: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
-def test_grey_is_grey_in_all_three_colours(tmp_path: Path, mode: str) -> None:
+def test_grey_images_have_three_equal_channels(tmp_path: Path, mode: str) -> None:
     Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 32, 1).repeat(64, 0)).convert(mode).save(
         tmp_path / "g.png"
     )
@@ -55,11 +56,11 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     levels = np.repeat(np.array([0, 128 * 257, 65535], np.uint16)[None], 30, 0).repeat(10, 1)
     Image.fromarray(levels).save(tmp_path / "deep.png")
     assert np.round(PLAIN.open(tmp_path / "deep.png")[0, 0, 8, [1, 8, 14]]).tolist() == [0, 128, 255]
-    Image.fromarray(levels // 1000).save(tmp_path / "dark.png")  # its own levels do not decide what white is
+    Image.fromarray(levels // 1000).save(tmp_path / "dark.png")  # the scale does not depend on the image
     assert PLAIN.open(tmp_path / "dark.png").max() == 0
 
 
-def test_what_is_transparent_shows_white(tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(tmp_path: Path) -> None:
     image = halves().convert("RGBA")
     image.putalpha(Image.fromarray(np.repeat(np.array([[255, 0]], np.uint8), 16, 1).repeat(32, 0)))
     image.save(tmp_path / "a.png")
@@ -72,7 +73,7 @@ def test_what_is_transparent_shows_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("orientation", "back"), [(1, 0), (3, 180), (6, 90), (8, 270)])
-def test_cameras_that_were_turned(tmp_path: Path, orientation: int, back: int) -> None:
+def test_rotation_by_the_camera_is_undone(tmp_path: Path, orientation: int, back: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     halves().rotate(back, expand=True).save(tmp_path / "turned.jpg", exif=exif, quality=95)
@@ -88,8 +89,8 @@ def test_cameras_that_were_turned(tmp_path: Path, orientation: int, back: int) -
         (7, Image.Transpose.TRANSVERSE),
     ],
 )
-def test_cameras_that_mirror(tmp_path: Path, orientation: int, taken: Image.Transpose) -> None:
-    """Four corners of four greys tell all eight ways apart; each of these ways undoes itself."""
+def test_mirroring_by_the_camera_is_undone(tmp_path: Path, orientation: int, taken: Image.Transpose) -> None:
+    """Four greys in the corners distinguish all eight orientations; each of these four is its own inverse."""
     corners = Image.fromarray(np.array([[0, 80], [160, 240]], np.uint8)).resize((32, 32), Image.Resampling.NEAREST)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -99,22 +100,22 @@ def test_cameras_that_mirror(tmp_path: Path, orientation: int, taken: Image.Tran
 
 
 @pytest.mark.parametrize("tag", [0x0100, 0x011A, 0x0112])
-def test_metadata_that_are_broken_do_not_matter(tmp_path: Path, tag: int) -> None:
-    """A size, a resolution or an orientation in letters."""
+def test_broken_metadata_are_ignored(tmp_path: Path, tag: int) -> None:
+    """The tag of the size, the resolution or the orientation has a text."""
     entry = struct.pack("<HHI4s", tag, 2, 4, b"abc\0")  # type 2 is text
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
     halves().save(tmp_path / "odd.jpg", exif=exif, quality=95)
     assert looks_like_halves(PLAIN.open(tmp_path / "odd.jpg"))
 
 
-def test_large_images_are_read_where_that_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit, which is not ours
+def test_pillows_own_limit_of_pixels_is_ignored_and_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit
     halves((50, 40)).save(tmp_path / "large.png")
     assert PLAIN.open(tmp_path / "large.png").shape == (1, 3, 16, 16)
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
-def test_animations_give_their_first_frame_or_some_of_all(tmp_path: Path) -> None:
+def test_animations_give_their_first_frame_or_several_frames(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (20, 20), (level, 0, 0)) for level in (0, 60, 120, 180, 240)]
     for name in ("a.gif", "a.png", "a.webp"):
         options = {"lossless": True} if name == "a.webp" else {}
@@ -127,8 +128,8 @@ def test_animations_give_their_first_frame_or_some_of_all(tmp_path: Path) -> Non
     assert Images(size=16, frames=3).open(tmp_path / "still.png").shape == (3, 3, 16, 16)
 
 
-def test_enormous_images_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
-    """A file of some hundred bytes that says it has 60,000 x 60,000 pixels, and one over the option."""
+def test_enormous_images_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    """A small file that claims 60,000 x 60,000 pixels and an image over ``max_pixels`` are refused."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -143,8 +144,8 @@ def test_enormous_images_are_refused_before_they_are_unpacked(tmp_path: Path) ->
         Images(max_pixels=1999).open(tmp_path / "large.png")
 
 
-def test_frames_that_are_no_clip(tmp_path: Path) -> None:
-    """Pages of several sizes, and a later one that is enormous."""
+def test_frames_of_different_or_enormous_sizes_are_refused(tmp_path: Path) -> None:
+    """Pages of different sizes and a later page that is too large are refused; the first page alone is read."""
     pages = [Image.new("RGB", (100, 50)), Image.new("RGB", (50, 100))]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(BadImage, match="frames of different sizes: 100 x 50 and 50 x 100 pixels"):
@@ -157,7 +158,7 @@ def test_frames_that_are_no_clip(tmp_path: Path) -> None:
     assert Images(size=16, max_pixels=1000).open(tmp_path / "grows.tif").shape == (1, 3, 16, 16)
 
 
-def test_what_can_not_be_read_says_why(tmp_path: Path) -> None:
+def test_unreadable_images_are_reported_with_the_reason(tmp_path: Path) -> None:
     halves((200, 200)).save(tmp_path / "whole.jpg")
     content = (tmp_path / "whole.jpg").read_bytes()
     for name, written, reason in (
@@ -178,14 +179,14 @@ def test_what_can_not_be_read_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fit", "shape"), [("pad", (1, 3, 8, 16)), ("crop", (1, 3, 16, 16)), ("stretch", (1, 3, 16, 16))]
 )
-def test_shapes(tmp_path: Path, fit: str, shape: tuple[int, ...]) -> None:
+def test_shape_follows_fit(tmp_path: Path, fit: str, shape: tuple[int, ...]) -> None:
     halves((80, 40)).save(tmp_path / "wide.png")
     assert Images(size=16, fit=fit).open(tmp_path / "wide.png").shape == shape
-    halves((4, 3)).save(tmp_path / "tiny.png")  # smaller ones are made larger
+    halves((4, 3)).save(tmp_path / "tiny.png")  # small images are enlarged
     assert max(Images(size=16, fit=fit).open(tmp_path / "tiny.png").shape[2:]) == 16
 
 
-def test_random_changes_follow_their_seed(tmp_path: Path) -> None:
+def test_random_changes_depend_on_their_seed(tmp_path: Path) -> None:
     halves().save(tmp_path / "a.png")
     changing = Images(size=16, flip=0.5, crop=0.4, colour=0.3)
 
@@ -204,6 +205,6 @@ def test_random_changes_follow_their_seed(tmp_path: Path) -> None:
     [({"size": 0}, r"size=0 must be at least 1"), ({"fit": "fill"}, r"fit=fill is none of: pad, crop, stretch"),
      ({"flip": 2}, r"flip=2 must lie in 0\.\.1"), ({"crop": 0}, r"crop=0 must lie in 0\.01\.\.1")],
 )  # fmt: skip
-def test_refusals(options: dict, message: str) -> None:
+def test_invalid_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Images(**options)

@@ -1,6 +1,6 @@
-"""Every row of a file is a record, or is counted with its line: whatever stands in it, in each format.
+"""Check that each row of a file becomes a record or is read_all with its line, in every format.
 
-The count of rows, and which of them are good, come from how the files are made and not from any reader.
+The expected numbers of rows and good rows come from the way the files are made, not from a reader.
 """
 
 from __future__ import annotations
@@ -24,29 +24,31 @@ from seq2seq.data.readers.tables import TableReader
 from seq2seq.data.readers.text import ParallelTextReader
 from seq2seq.data.record_policy import MAX_PLACES, Policy, Report, accepted
 
-ROWS = 400  # of a file; with eight kinds of files 3,200
+ROWS = 400  # per file: 3,200 rows for the eight kinds of files
 AT = ("en", "de")
 
-Line = tuple[bytes, str | None]  # a row, and the source of its record, None for a bad one
+Line = tuple[bytes, str | None]  # a row, and the source of its record (None if the row is bad)
 
 
 def good(n: int) -> dict[str, Any]:
+    """Return a good row with number ``n``."""
     return {"en": f"a cat {n}", "de": f"eine Katze {n}"}
 
 
-def counted(reader: Reader, path: Path, split: str = "train", at: tuple[str, str] = AT) -> tuple[list[str], Report]:
-    """The sources of the records, and the report of the rest."""
+def read_all(reader: Reader, path: Path, split: str = "train", at: tuple[str, str] = AT) -> tuple[list[str], Report]:
+    """Return the sources of the accepted records, and the report of the other rows."""
     report = Report(split)
     rows = reader.rows(split, DataLocation(path, *at))
     return [record["source"] for _, record in accepted(rows, Policy(on_mismatch="drop"), report)], report
 
 
 def dropped(report: Report) -> list[str]:
+    """Return the places of all dropped rows."""
     return [place for places in report.places.values() for place in places]
 
 
-def holds(lines: list[Line], found: list[str], report: Report, prefix: str, first: int) -> None:
-    """Good rows are records in their order; all others are counted, each with its own line."""
+def check_all_rows_are_counted(lines: list[Line], found: list[str], report: Report, prefix: str, first: int) -> None:
+    """Check that good rows are records in their order, and that each other row is read_all with its line."""
     assert found == [source for _, source in lines if source is not None]
     assert sum(report.counts.values()) == len(lines) - len(found) <= MAX_PLACES
     numbers = sorted(int(place.removeprefix(prefix).split(" ")[0]) for place in dropped(report))
@@ -54,7 +56,7 @@ def holds(lines: list[Line], found: list[str], report: Report, prefix: str, firs
 
 
 def text_line(n: int, random: Random) -> Line:
-    """A line of the first file of two, whose counterpart is good."""
+    """Draw a line of the first of two files; its counterpart in the second file is good."""
     bad = [b"", b" \t ", b"\xff cat", b"a\x00cat", b"\xed\xa0\x80 half a pair", b"\xc3", b"\xe2\x80\xa8"]
     if random.random() < 0.5:
         return random.choice(bad), None
@@ -63,6 +65,7 @@ def text_line(n: int, random: Random) -> Line:
 
 
 def json_line(n: int, random: Random) -> Line:
+    """Draw a line of JSON Lines and the source of its record."""
     entry, raw = good(n), json.dumps(good(n))
     wrong: list[dict[str, Any]] = [
         {"en": "a"}, {"de": "x"}, {}, {"EN": 1, "de": "x"}, {**entry, "en": None}, {**entry, "en": 3}, {**entry,
@@ -95,6 +98,7 @@ def json_line(n: int, random: Random) -> Line:
 
 
 def csv_line(n: int, random: Random) -> Line:
+    """Draw a line of CSV and the source of its record."""
     bad = [
         b"", b"one", b"a,b,c", b",", b"a,", b",b", b"\xff,b", b'"a"b,c', b'a,"b"c', b'"never closed,b', b'a,"b',
         b"a\0,b",
@@ -115,6 +119,7 @@ def csv_line(n: int, random: Random) -> Line:
 
 
 def tsv_line(n: int, random: Random) -> Line:
+    """Draw a line of tab-separated text and the source of its record."""
     bad = [b"", b"one", b"a\tb\tc", b"\t", b"a\t", b"\tb", b"\xff\tb", b"a\0\tb", b"a\t\xed\xbf\xbf", b" "]
     if random.random() < 0.5:
         return random.choice(bad), None
@@ -135,12 +140,12 @@ def test_tables(tmp_path: Path, form: str, end: bytes) -> None:
     make, header = FILES[form]
     random = Random(f"{form} {end!r}")
     lines = [make(n, random) for n in range(ROWS)]
-    lines.append(next(line for line in lines if line[0]))  # not blank: the end of the last line is optional
+    lines.append(next(line for line in lines if line[0]))  # not blank, because the last line end is optional
     last, mark = random.choice([b"", end]), random.choice([b"", b"\xef\xbb\xbf"])
     content = end.join([header.strip()] * bool(header) + [line for line, _ in lines]) + last
     (tmp_path / f"train.{form}").write_bytes(mark + content)
-    found, report = counted(TableReader(form), tmp_path)
-    holds(lines, found, report, f"train.{form}:", 2 if header else 1)
+    found, report = read_all(TableReader(form), tmp_path)
+    check_all_rows_are_counted(lines, found, report, f"train.{form}:", 2 if header else 1)
 
 
 def test_parallel_text(tmp_path: Path) -> None:
@@ -148,19 +153,19 @@ def test_parallel_text(tmp_path: Path) -> None:
     lines = [text_line(n, random) for n in range(ROWS)]
     (tmp_path / "train.en").write_bytes(b"".join(line + b"\n" for line, _ in lines))
     (tmp_path / "train.de").write_bytes(b"x\n" * (ROWS + 20))
-    found, report = counted(ParallelTextReader(), tmp_path)
+    found, report = read_all(ParallelTextReader(), tmp_path)
     assert found == [source for _, source in lines if source is not None]
     assert report.counts["without a counterpart"] == 20
     assert len(found) + sum(report.counts.values()) == ROWS + 20 == len(found) + len(set(dropped(report)))
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "tsv"])
-def test_one_table_over_all_its_splits(tmp_path: Path, form: str) -> None:
-    """Rows of a file that names its splits, some of which say nothing: each is in one split, or counted in one."""
+def test_rows_of_one_table_with_several_splits(tmp_path: Path, form: str) -> None:
+    """Each row names its split or leaves it empty; it is read in one split, or read_all in one split."""
     random = Random(form)
     names = ["train", "valid", "val", "test", "", " ", " train "]
-    said = [random.choice(names) for _ in range(ROWS)]
-    rows = [{**good(n), "split": name} for n, name in enumerate(said)]
+    split_names = [random.choice(names) for _ in range(ROWS)]
+    rows = [{**good(n), "split": name} for n, name in enumerate(split_names)]
     for row in random.sample(rows, 50):
         row["en"] = ""
     mark = {"csv": ",", "tsv": "\t"}.get(form, "")
@@ -173,14 +178,14 @@ def test_one_table_over_all_its_splits(tmp_path: Path, form: str) -> None:
             '{"split": ["test"], "en": "a", "de": "b"}',
         ]
     (tmp_path / f"all.{form}").write_text((f"{mark.join(rows[0])}\n" if mark else "") + "\n".join(lines) + "\n")
-    reports = {split: counted(TableReader(), tmp_path / f"all.{form}", split) for split in ("train", "valid", "test")}
+    reports = {split: read_all(TableReader(), tmp_path / f"all.{form}", split) for split in ("train", "valid", "test")}
     kept = sum(len(found) for found, _ in reports.values())
-    assert kept == sum(bool(row["en"] and name.strip()) for row, name in zip(rows, said, strict=True))
+    assert kept == sum(bool(row["en"] and name.strip()) for row, name in zip(rows, split_names, strict=True))
     assert kept + sum(sum(report.counts.values()) for _, report in reports.values()) == len(lines)
     assert (
         len({place.split(" ")[0] for _, report in reports.values() for place in dropped(report)}) == len(lines) - kept
     )
-    everything, report = counted(TableReader(), tmp_path / f"all.{form}", "all")
+    everything, report = read_all(TableReader(), tmp_path / f"all.{form}", "all")
     assert len(everything) + sum(report.counts.values()) == len(lines)
 
 
@@ -192,9 +197,9 @@ def test_parquet(tmp_path: Path) -> None:
         raw[place], cells[place] = b"\xff", None
     links = pa.array([[[random.choice([0, 0, 9]), 0]] for _ in range(ROWS)])
     pyarrow.parquet.write_table(
-        pa.table({"en": _strings(raw), "de": ["x"] * ROWS, "alignment": links}), tmp_path / "train.parquet"
+        pa.table({"en": _unchecked_strings(raw), "de": ["x"] * ROWS, "alignment": links}), tmp_path / "train.parquet"
     )
-    found, report = counted(TableReader(), tmp_path)
+    found, report = read_all(TableReader(), tmp_path)
     fine = [
         cell for cell, link in zip(cells, links.to_pylist(), strict=True)
         if cell and cell.strip() and "\0" not in cell and link[0][0] < len(cell.split())
@@ -202,14 +207,14 @@ def test_parquet(tmp_path: Path) -> None:
     assert found == fine and len(fine) + sum(report.counts.values()) == ROWS
 
 
-def _strings(raw: list[bytes | None]) -> pa.Array:
-    """Strings whose bytes nobody has looked at."""
+def _unchecked_strings(raw: list[bytes | None]) -> pa.Array:
+    """Return an array of strings whose bytes are not checked to be UTF-8."""
     binary = pa.array(raw, pa.binary())
     return pa.Array.from_buffers(pa.string(), len(binary), binary.buffers())
 
 
 def test_rows_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streamed, where rows may differ in what they have."""
+    """Rows of a stream may have different columns; each is a record or is read_all."""
     random = Random(8)
     rows: list[dict[str, Any]] = [
         random.choice(
@@ -233,7 +238,7 @@ def test_images_in_a_folder(tmp_path: Path) -> None:
     ]
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "metadata.jsonl").write_text("\n".join(rows))
-    found, report = counted(ImageFolderReader(), tmp_path, at=("file_name", "text"))
+    found, report = read_all(ImageFolderReader(), tmp_path, at=("file_name", "text"))
     assert len(found) == sum("text" in row for row in rows)
     assert len(found) + sum(report.counts.values()) == ROWS
 
@@ -249,7 +254,7 @@ def test_karpathys_splits(tmp_path: Path) -> None:
     ]  # fmt: skip
     images = [random.choice([fine, {**fine, "split": "val"}, random.choice(bad)]) for _ in range(ROWS)]
     (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"images": images}).encode())
-    results = [counted(KarpathyReader("x.json"), tmp_path, split) for split in ("train", "val")]
+    results = [read_all(KarpathyReader("x.json"), tmp_path, split) for split in ("train", "val")]
     kept = [len(found) for found, _ in results]
     assert kept == [images.count(fine), images.count({**fine, "split": "val"})]
     assert sum(kept) + sum(sum(report.counts.values()) for _, report in results) == ROWS

@@ -1,4 +1,4 @@
-"""``docs/how-to/add_a_dataset.md``: its modules, its tests and its YAMLs work as they stand there."""
+"""Check that the modules, tests and YAMLs of ``docs/how-to/add_a_dataset.md`` work as they are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ YAMLS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE,
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
-    """The Python of the page as modules, in the page's order."""
+    """Load the Python code of the page as modules, in the page's order."""
     loaded = {}
     for name, code in zip(MODULES, re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL), strict=True):
         loaded[name] = ModuleType(name)
@@ -33,7 +33,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     yield loaded
 
 
-def test_its_tests_pass(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+def test_tests_of_the_page_pass(modules: dict[str, ModuleType], tmp_path: Path) -> None:
     tests: list[Callable[..., None]] = [
         function for module in modules.values() for name, function in vars(module).items() if name.startswith("test_")
     ]
@@ -44,7 +44,7 @@ def test_its_tests_pass(modules: dict[str, ModuleType], tmp_path: Path) -> None:
         test(*[directory][: len(inspect.signature(test).parameters)])
 
 
-def test_its_yamls_build_its_readers(modules: dict[str, ModuleType]) -> None:
+def test_yamls_of_the_page_build_their_readers(modules: dict[str, ModuleType]) -> None:
     mydata, bars, toy = YAMLS
     assert build_node(bars["reader"]).separator == "|||"
     assert build_node(toy["reader"]).splits(DataLocation(None, toy["source"], toy["target"])) == [

@@ -1,4 +1,4 @@
-"""SentencePiece models from elsewhere: their own ids, spaces, unknown pieces and bytes; the library is the oracle."""
+"""Tests of SentencePiece models of other origin: ids, spaces, unknown pieces and bytes equal those of the library."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def foreign(type: str, **options: Any) -> bytes:
+    """Train a SentencePiece model with the library itself and return its content."""
     model = io.BytesIO()
     settings = {"vocab_size": 45, "hard_vocab_limit": False, "normalization_rule_name": "identity"} | options
     SentencePieceTrainer.train(
@@ -45,18 +46,20 @@ def foreign(type: str, **options: Any) -> bytes:
 
 @pytest.fixture(scope="module", params=[(type, kind) for type in TYPES for kind in KINDS], ids=" ".join)
 def model(request: pytest.FixtureRequest) -> tuple[Tokenizer, SentencePieceProcessor, dict[str, Any]]:
+    """Return the tokenizer, the library's processor and the options of each model."""
     type, kind = request.param
     content = foreign(type, **KINDS[kind])
     return Tokenizer(content, type), SentencePieceProcessor(model_proto=content), KINDS[kind]
 
 
 def texts() -> list[str]:
+    """Return training texts and random texts."""
     random = Random(0)
     drawn = ["".join(random.choices(LETTERS, k=random.randint(1, 30))) for _ in range(60)]
     return [*TEXTS[:3], "the café is near", "ü", *filter(str.strip, drawn)]
 
 
-def test_words_are_those_of_the_text_and_of_what_is_decoded(model):
+def test_words_match_the_text_and_the_decoded_text(model):
     tokenizer, _, _ = model
     for text in texts():
         ids = tokenizer.encode(text)
@@ -67,7 +70,7 @@ def test_words_are_those_of_the_text_and_of_what_is_decoded(model):
         assert max(map(int, ids)) < len(tokenizer) and not {PAD, BOS, EOS} & set(ids)
 
 
-def test_words_and_decoded_text_agree_whatever_ids_a_model_says(model):
+def test_words_match_the_decoded_text_for_any_ids(model):
     tokenizer, random = model[0], Random(1)
     for _ in range(100):
         ids = [i for i in random.choices(range(len(tokenizer)), k=12) if i != EOS]
@@ -75,13 +78,13 @@ def test_words_and_decoded_text_agree_whatever_ids_a_model_says(model):
         assert max(tokenizer.words(ids), default=-1) + 1 == len(text.split()) and text == " ".join(text.split())
 
 
-def test_texts_without_unknown_letters_come_back(model):
+def test_texts_without_unknown_letters_survive_a_round_trip(model):
     tokenizer, library, _ = model
     for text in TEXTS[:3]:
         assert tokenizer.decode(tokenizer.encode(text)) == text == library.decode(library.encode(text)).strip()
 
 
-def test_pieces_are_the_librarys_under_other_numbers(model):
+def test_pieces_equal_those_of_the_library_with_other_ids(model):
     tokenizer, library, _ = model
     assert tuple(tokenizer.pieces([PAD, UNK, BOS, EOS])) == SPECIALS
     specials = {library.pad_id(), library.unk_id(), library.bos_id(), library.eos_id()}
@@ -95,7 +98,7 @@ def test_pieces_are_the_librarys_under_other_numbers(model):
     assert [again.encode(text) for text in texts()] == [tokenizer.encode(text) for text in texts()]
 
 
-def test_pieces_are_spelt_as_they_are_encoded(model):
+def test_spelt_pieces_match_the_encoded_ids(model):
     tokenizer, _, _ = model
     for text in texts():
         ids, spelt = tokenizer.encode(text), tokenizer.spell(text)
@@ -103,7 +106,7 @@ def test_pieces_are_spelt_as_they_are_encoded(model):
         assert all(tokenizer.id(piece) == i for i, piece in zip(ids, spelt, strict=True))
 
 
-def test_sampled_segmentations_keep_to_the_words(model):
+def test_sampled_segmentations_keep_the_words_and_the_text(model):
     tokenizer, _, kind = model
     if tokenizer.type not in ("unigram", "bpe"):
         return
@@ -121,7 +124,7 @@ def test_sampled_segmentations_keep_to_the_words(model):
 
 
 @pytest.mark.parametrize("type", ["unigram", "bpe"])
-def test_a_piece_of_several_words_is_refused(type, tmp_path):
+def test_model_with_pieces_of_several_words_is_refused(type, tmp_path):
     content = foreign(type, split_by_whitespace=False, vocab_size=90)
     (tmp_path / "own.model").write_bytes(content)
     with pytest.raises(UserError, match=r"own\.model can't be used: its piece .* holds several words.*by_whitespace"):
@@ -129,7 +132,7 @@ def test_a_piece_of_several_words_is_refused(type, tmp_path):
 
 
 @pytest.mark.parametrize("type", TYPES)
-def test_a_model_of_another_type_is_refused(type):
+def test_model_of_another_type_is_refused(type):
     content = foreign(type)
     for other in TYPES:
         if other != type:
@@ -137,7 +140,7 @@ def test_a_model_of_another_type_is_refused(type):
                 Tokenizer(content, other)
 
 
-def test_damaged_models_are_refused_or_read_as_they_are():
+def test_truncated_models_are_refused():
     content, random = foreign("bpe"), Random(0)
     for _ in range(40):
         with pytest.raises(UserError):

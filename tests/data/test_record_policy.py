@@ -1,4 +1,4 @@
-"""What each policy does with each kind of bad or long record, and how it is reported."""
+"""Tests of the policies for bad and long records, and of their reports."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def test_bad_records_are_counted_with_their_places():
     ]
 
 
-def test_a_line_too_many_is_an_error_unless_the_user_says_otherwise():
+def test_line_without_a_counterpart_is_an_error_by_default():
     with pytest.raises(UserError, match=r"f:5: without a counterpart \(train\).*data\.on_mismatch=drop"):
         list(accepted(ROWS, Policy(), Report("train")))
 
 
-def test_error_stops_at_the_first_bad_record():
+def test_on_bad_error_stops_at_the_first_bad_record():
     with pytest.raises(UserError, match=r"f:2: empty \(valid\).*data\.on_bad=drop"):
         list(accepted(ROWS, Policy(on_bad="error"), Report("valid")))
 
 
-def test_the_places_listed_are_bounded_and_the_counts_are_not():
+def test_report_limits_its_places_but_not_its_counts():
     report = Report("train")
     list(accepted([Row(f"f:{i}", problem="malformed") for i in range(MAX_PLACES + 5)], Policy(), report))
     assert report.counts["malformed"] == MAX_PLACES + 5
@@ -57,18 +57,18 @@ def test_an_unknown_policy_is_refused(option):
         Policy(**{option: "ignore"})
 
 
-def test_sentences_are_cut_first_and_tokens_then():
+def test_sentences_are_cut_before_tokens():
     sizes = [3, 4, 5]  # x x x | x x x x | x x x x </s>
     assert Policy().source_limit(12, sizes) == 12
     assert Policy(max_source_sentences=3, max_source_tokens=12).source_limit(12, sizes) == 12
-    assert Policy(max_source_sentences=2).source_limit(12, sizes) == 8  # seven and </s>
+    assert Policy(max_source_sentences=2).source_limit(12, sizes) == 8  # seven tokens and </s>
     assert Policy(max_source_sentences=2, max_source_tokens=6).source_limit(12, sizes) == 6
     assert Policy(max_source_sentences=1).source_limit(12, None) == 12
     assert Policy(max_target_tokens=4).target_limit(9) == 4
     assert Policy(max_target_tokens=4).target_limit(4) == 4
 
 
-def test_sizes_always_add_up():
+def test_sizes_of_cut_sources_add_up_to_their_length():
     random = Random(1)
     for _ in range(500):
         sizes = [random.randint(1, 6) for _ in range(random.randint(1, 8))]
@@ -85,7 +85,7 @@ def test_sizes_always_add_up():
         assert length <= (policy.max_source_tokens or length)
 
 
-def test_what_is_cut_is_counted_with_its_places():
+def test_cut_records_are_counted_with_their_places():
     policy, report = Policy(max_source_tokens=6, max_source_sentences=2, max_target_tokens=4), Report("train")
     for place, (length, sizes) in enumerate([(12, [3, 4, 5]), (6, [1, 2, 3]), (8, [8]), (3, [3])]):
         policy.source_limit(length, sizes, f"f:{place}", report)
@@ -100,6 +100,6 @@ def test_what_is_cut_is_counted_with_its_places():
 @pytest.mark.parametrize(
     ("option", "value"), [("max_source_tokens", 1), ("max_source_sentences", 0), ("max_target_tokens", -3)]
 )
-def test_limits_that_leave_nothing_are_refused(option, value):
+def test_too_small_limits_are_refused(option, value):
     with pytest.raises(UserError, match=rf"^{option}={value} must be null .* or at least [12]"):
         Policy(**{option: value})

@@ -1,4 +1,7 @@
-"""Round trips in many scripts, specials, words, state; sampling is in test_sampling.py."""
+"""Tests of the tokenizer: round trips in many scripts, special tokens, words and state.
+
+The tests of sampling are in test_sampling.py.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,11 @@ SUBWORDS = ["unigram", "bpe", "char"]
 
 @pytest.fixture(scope="module", params=[*SUBWORDS, "word"])
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    """Return a trained tokenizer of each type."""
     return Tokenizer.train(TEXTS, type=request.param, vocab_size=220)
 
 
-def test_specials_have_the_numbers_of_batch(tokenizer):
+def test_special_tokens_have_ids_0_to_3(tokenizer):
     assert (PAD, UNK, BOS, EOS) == (0, 1, 2, 3)
     assert tuple(tokenizer.pieces([PAD, UNK, BOS, EOS])) == SPECIALS
 
@@ -39,18 +43,18 @@ def test_round_trip_keeps_case_and_every_character(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_decoding_drops_specials_and_stops_at_the_end(tokenizer):
+def test_decoding_drops_special_tokens_and_stops_at_the_end_mark(tokenizer):
     ids = tokenizer.encode("Zwei Männer")
     assert tokenizer.decode([BOS, *ids, EOS, *ids, PAD, PAD]) == "Zwei Männer"
     assert tokenizer.decode([EOS]) == tokenizer.decode([]) == ""
 
 
-def test_spaces_are_folded_and_nothing_else(tokenizer):
+def test_repeated_and_outer_spaces_are_removed(tokenizer):
     assert tokenizer.decode(tokenizer.encode("  Zwei   Männer ")) == "Zwei Männer"
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_pieces_make_up_their_words(tokenizer, text):
+def test_pieces_of_a_word_spell_the_word(tokenizer, text):
     ids = tokenizer.encode(text)
     words = tokenizer.words([*ids, EOS])
     assert words[-1] == -1
@@ -60,15 +64,15 @@ def test_pieces_make_up_their_words(tokenizer, text):
     assert spelt == text.split(" ")
 
 
-def test_word_places_agree_with_decoded_text_whatever_a_model_says():
+def test_word_numbers_match_the_decoded_text_for_unusual_ids():
     tokenizer = Tokenizer.train(TEXTS, type="char", vocab_size=220)
     space, a, z = (tokenizer.encode("Zwei")[0], tokenizer.encode("a")[1], tokenizer.encode("Z")[1])
-    ids = [a, space, space, z, BOS, a, space]  # no space first, two in a row, a special, one at the end
+    ids = [a, space, space, z, BOS, a, space]  # no first space, two in a row, a special token, a last space
     assert tokenizer.decode(ids) == "a Za"
     assert tokenizer.words(ids)[:6] == [0, 1, 1, 1, -1, 1]
 
 
-def test_every_unknown_word_is_a_token_of_its_own():
+def test_each_unknown_word_is_one_token():
     tokenizer = Tokenizer.train(["one two three"], type="word", vocab_size=50)
     ids = tokenizer.encode("one four five three")
     assert [i == UNK for i in ids] == [False, True, True, False]
@@ -85,13 +89,13 @@ def test_unknown_characters_stay_inside_their_word(type):
     assert set(tokenizer.words(ids)) == {0}
 
 
-def test_normalization_is_the_users_choice():
+def test_normalization_follows_the_option():
     assert Tokenizer.train(["ﬁn ½ é"], type="char", vocab_size=99, normalization="nfkc").encode("ﬁn") != []
     folding = Tokenizer.train(["fin fin"], type="char", vocab_size=99, normalization="nfkc")
     assert folding.decode(folding.encode("ﬁn")) == "fin"
 
 
-def test_state_is_a_tensor_that_brings_it_all_back(tokenizer, tmp_path):
+def test_tokenizer_is_restored_from_its_state_tensor(tokenizer, tmp_path):
     torch.save({"source": tokenizer.state()}, tmp_path / "checkpoint")
     state = torch.load(tmp_path / "checkpoint", weights_only=True)["source"]
     assert state.dtype == torch.uint8 and state.dim() == 1
@@ -105,16 +109,16 @@ def test_training_is_deterministic():
     assert Tokenizer.train(TEXTS, vocab_size=160) != Tokenizer.train(TEXTS[:-1], vocab_size=160)
 
 
-def test_a_vocabulary_larger_than_the_text_allows_is_as_large_as_it_can_be():
+def test_too_large_vocab_size_gives_the_largest_possible_vocabulary():
     assert 4 < len(Tokenizer.train(["one two three"], type="word", vocab_size=8000)) < 10
 
 
-def test_a_vocabulary_too_small_for_the_characters_names_the_option():
+def test_vocab_size_too_small_for_the_characters_is_refused():
     with pytest.raises(UserError, match=r"data\.tokenizer\.vocab_size=10 is too small: .* take \d+"):
         Tokenizer.train(TEXTS, vocab_size=10)
 
 
-def test_no_text_is_an_error_of_the_users():
+def test_training_without_text_is_refused():
     with pytest.raises(UserError, match="empty"):
         Tokenizer.train([])
 
@@ -143,14 +147,14 @@ def test_model_files_are_checked(tmp_path: Path):
         ({"user_defined_symbols": ["a", "a"]}, "twice"),
     ],
 )
-def test_options_that_contradict_are_refused(options, named):
+def test_invalid_options_are_refused(options, named):
     with pytest.raises(UserError, match=named):
         TokenizerOptions(**options)
 
 
 @pytest.mark.parametrize("type", [*SUBWORDS, "word"])
 @pytest.mark.parametrize("white", ["\t", "\u00a0", "\u3000", "\x0b", "\x0c", "\x85", "\u2028", "\x1c", " \n "])
-def test_any_white_space_parts_words(type, white):
+def test_any_white_space_separates_words(type, white):
     tokenizer = Tokenizer.train(TEXTS, type=type, vocab_size=220)
     text = f"{white}Zwei{white}Männer stehen{white}"
     assert tokenizer.encode(text) == tokenizer.encode("Zwei Männer stehen")
@@ -161,21 +165,21 @@ def test_any_white_space_parts_words(type, white):
 
 @pytest.mark.parametrize("type", [*SUBWORDS, "word"])
 @pytest.mark.parametrize("normalization", ["identity", "nfkc", "nmt_nfkc", "nmt_nfkc_cf"])
-def test_every_word_of_a_text_keeps_its_place_whatever_normalization_makes_of_it(type, normalization):
+def test_normalization_keeps_the_number_of_words(type, normalization):
     tokenizer = Tokenizer.train(TEXTS, type=type, vocab_size=250, normalization=normalization)
-    # rules drop zero-width spaces, write the diaeresis and U+FDFA with spaces; U+2581 is the library's own space
+    # rules drop zero-width spaces and write the diaeresis and U+FDFA with spaces; U+2581 is SentencePiece's own space
     for text in ("a \u200b b", "x¨y ´ z", "a \ufdfa b", "a▁b ▁ c", "\ufeffa b", "a \x00 b\x00c"):
         words = tokenizer.words(tokenizer.encode(text))
         assert max(words) + 1 == len(text.split()), text
 
 
-def test_text_that_holds_the_librarys_mark_of_a_space():
+def test_space_mark_of_sentencepiece_in_a_text_becomes_an_underscore():
     tokenizer = Tokenizer.train(["one_two three"], type="char", vocab_size=50)
     assert tokenizer.decode(tokenizer.encode("one▁two three")) == "one_two three"
 
 
 @pytest.mark.parametrize("error", [ValueError("b"), UserError("train.en:3: malformed"), KeyboardInterrupt()])
-def test_what_reading_the_texts_raises_is_passed_on(error):
+def test_errors_from_reading_the_texts_are_raised_unchanged(error):
     def texts() -> Iterator[str]:
         yield "one two"
         raise error
@@ -208,7 +212,7 @@ def test_a_user_defined_symbol_stays_one_piece(type):
 
 
 @pytest.mark.parametrize("type", SUBWORDS)
-def test_bytes_stand_for_unknown_characters(type):
+def test_byte_fallback_encodes_unknown_characters(type):
     tokenizer = Tokenizer.train(["one two three"] * 5, type=type, vocab_size=300, byte_fallback=True)
     text = "öne 😀two 漢字 t\x00e"
     for sample in (None, (1, 2, 3)) if type != "char" else (None,):
@@ -216,10 +220,10 @@ def test_bytes_stand_for_unknown_characters(type):
         assert UNK not in ids
         assert tokenizer.decode(ids) == text
         assert max(tokenizer.words(ids)) == 3
-    assert tokenizer.words(tokenizer.encode("ö"))[-2:] == [0, 0]  # both bytes are of the one word
+    assert tokenizer.words(tokenizer.encode("ö"))[-2:] == [0, 0]  # both bytes belong to word 0
 
 
-def test_bytes_that_are_no_character_are_shown_as_such():
+def test_invalid_bytes_decode_to_the_replacement_character():
     tokenizer = Tokenizer.train(["one two"] * 5, type="char", vocab_size=300, byte_fallback=True)
     start, end = (tokenizer.id(f"<0x{byte}>") for byte in ("C3", "B6"))
     assert tokenizer.decode([start, end]) == "ö"
@@ -228,7 +232,7 @@ def test_bytes_that_are_no_character_are_shown_as_such():
 
 
 @pytest.mark.parametrize("type", ["unigram", "bpe"])
-def test_digits_are_split(type):
+def test_split_digits_makes_each_digit_a_piece(type):
     texts = ["in 1995 1996 1997 1998 1999", "in 1995 1995"] * 9
     plain = Tokenizer.train(texts, type=type, vocab_size=40)
     split = Tokenizer.train(texts, type=type, vocab_size=40, split_digits=True)
@@ -236,7 +240,7 @@ def test_digits_are_split(type):
     assert [piece.strip("▁") for piece in split.pieces(split.encode("1995")) if piece != "▁"] == list("1995")
 
 
-def test_a_state_that_holds_no_model_is_refused():
+def test_state_without_a_model_is_refused():
     for state in (b"", b"bpe\n", b"bpe\n\x00\x01", b"\xff\xfe", b"bpe\n" + bytes(100)):
         with pytest.raises(UserError, match="not a SentencePiece model"):
             Tokenizer.from_state(torch.tensor(list(state), dtype=torch.uint8))

@@ -1,4 +1,4 @@
-"""A typed option that would change nothing is refused, with the reason."""
+"""Check that an option on the command line that has no effect is refused with the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seq2seq.errors import UserError
 
 
 def refused(*overrides: str) -> str:
-    """What the check of ``train.py`` says of a command line."""
+    """Return the error of the check of ``train.py`` for a command line."""
     lines = [hydra_app.as_override(override) for override in overrides]
     with pytest.raises(UserError) as error:
         hydra_app.checked("train", lines, train.check)
@@ -38,40 +38,40 @@ def refused(*overrides: str) -> str:
         (["data=multi30k", "data.path=copy", "data.reader.revision=main"], "data.reader.revision", "data.path=copy"),
     ],
 )
-def test_training(overrides, key, reason):
+def test_unused_options_of_training_are_refused(overrides, key, reason):
     text = refused(*overrides)
     assert text.startswith(f"{key} has no effect here: ")
     assert reason in text
 
 
-def test_the_format_of_one_file(tmp_path: Path):
+def test_format_is_refused_for_a_single_file(tmp_path: Path):
     (tmp_path / "all.jsonl").write_text(json.dumps({"en": "a", "de": "b"}) + "\n")
     options = ["data=jsonl", f"data.path={tmp_path / 'all.jsonl'}", "data.source=en", "data.target=de"]
     assert "data.reader.format has no effect here" in refused(*options, "data.reader.format=jsonl")
 
 
-def test_options_that_nobody_typed_are_left():
+def test_options_with_an_effect_are_accepted():
     (config,) = hydra_app.compose("train", [])
     train.check(config, ["data.max_tokens", "data.tokenizer.vocab_size"])
 
 
 @pytest.mark.parametrize("name", ["tokenizer.vocab_size", "tokenizer.sampling", "tokenizer.source_model", *OF_TRAINING])
-def test_evaluation(name):
+def test_unused_options_of_evaluation_are_refused(name):
     with pytest.raises(UserError, match=rf"^data\.{name} has no effect here: "):
         check_evaluation(["split", f"data.{name}"])
 
 
-def test_evaluation_reads_where_the_data_is():
+def test_options_that_evaluation_uses_are_accepted():
     check_evaluation(["data", "data.path", "data.reader.references", "data.images.size", "data.cache", "max_tokens"])
 
 
-def test_a_run_is_recorded_with_the_tokenizers_that_it_has(run: Path, tmp_path: Path):
+def test_run_with_init_from_stores_the_options_of_its_tokenizers(run: Path, tmp_path: Path):
     from tests.conftest import TINY
 
     overrides = [*TINY, f"training.init_from={run}", f"data.cache={tmp_path}", "training.faithfulness_examples=0"]
     overrides += ["training.num_plots=0", "trainer.max_steps=1"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(override) for override in overrides])
-    config.data.tokenizer.vocab_size = 17  # as another recipe's
+    config.data.tokenizer.vocab_size = 17  # as another recipe sets it
     train.train(config, tmp_path / "run")
     stored = checkpoint.load(tmp_path / "run")
     before = checkpoint.load(run)

@@ -1,4 +1,4 @@
-"""The fused cross-entropy against the plain formula, and that against PyTorch's."""
+"""Tests of the cross-entropy: the fused kernel equals the plain formula, which equals PyTorch's."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ every_smoothing = pytest.mark.parametrize("smoothing", [0.0, 0.1])
 
 
 def inputs(dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """Features, weight and bias."""
+    """Return features, weight and bias."""
     shapes = [(len(TARGETS), D), (V, D), (V,)]
     return [noise(*shape, seed=seed, dtype=dtype).requires_grad_() for seed, shape in enumerate(shapes)]
 
 
 def shares(dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """What is generated and what is copied."""
+    """Return the weight of generation and the copied probability of each target."""
     generated = noise(len(TARGETS), seed=3, dtype=dtype).sigmoid().detach()
     return [generated.requires_grad_(), (0.5 * (1 - generated)).detach().requires_grad_()]
 
 
 @every_smoothing
-def test_plain_is_pytorchs(smoothing: float) -> None:
+def test_plain_equals_pytorch(smoothing: float) -> None:
+    """The results equal those of ``F.cross_entropy``, and padding is not counted as correct."""
     features, weight, bias = inputs()
     targets = TARGETS.clamp(max=V - 1)
     found = plain_cross_entropy(features, weight, bias, targets, smoothing=smoothing)
@@ -45,7 +46,8 @@ def test_plain_is_pytorchs(smoothing: float) -> None:
 @every_smoothing
 @pytest.mark.parametrize("copying", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_fused_is_plain(dtype: torch.dtype, copying: bool, smoothing: float) -> None:
+def test_fused_equals_plain(dtype: torch.dtype, copying: bool, smoothing: float) -> None:
+    """Losses, gradients and the correct predictions in evaluation equal those of the plain formula."""
     leaves = [*inputs(dtype), *(shares(dtype) if copying else [])]
     features, weight, bias, *parts = leaves
     targets = TARGETS if copying else TARGETS.clamp(max=V - 1)
@@ -58,7 +60,8 @@ def test_fused_is_plain(dtype: torch.dtype, copying: bool, smoothing: float) -> 
         assert torch.equal(fused_cross_entropy(*arguments)[2], plain[2])
 
 
-def test_fused_is_plain_under_autocast() -> None:
+def test_fused_equals_plain_under_autocast() -> None:
+    """Losses and gradients in bfloat16 are near those of the plain formula."""
     leaves, targets = inputs(torch.float32), TARGETS.clamp(max=V - 1)
     with torch.autocast("cpu", torch.bfloat16):
         losses = [f(*leaves, targets, smoothing=0.1)[0] for f in (fused_cross_entropy, plain_cross_entropy)]

@@ -1,4 +1,4 @@
-"""Dropout: rate, scale, independence, gradient, seeds."""
+"""Tests of dropout: its rate, scale, independence, gradient and seeds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch.nn import functional as F
 from seq2seq.layers.dropout import Dropout, dropout, keep_mask, relu_dropout
 from seq2seq.layers.plain_kernels import plain_kernels
 
-N = 200_001  # not a multiple of four: the last word is cut
+N = 200_001  # not a multiple of four: the last random word is used in part
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_rate_and_scale(p: float, dtype: torch.dtype) -> None:
+    """Elements are kept with probability 1 - p and divided by 1 - p."""
     out = dropout(torch.full((N,), 3.0, dtype=dtype), p)
     kept = out != 0
     assert out.dtype == dtype
@@ -24,7 +25,7 @@ def test_rate_and_scale(p: float, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("lag", [1, 2, 3, 4, 5])
 def test_neighbours_are_independent(lag: int) -> None:
-    """Four elements share one random word."""
+    """Neighbouring elements are not correlated, although four of them share one random word."""
     kept = keep_mask((N,), 0.3).ne(0).double() - 0.7
     correlation = (kept[lag:] * kept[:-lag]).mean() / (0.3 * 0.7)
     assert abs(correlation.item()) < 5 / N**0.5
@@ -37,7 +38,8 @@ def test_gradient_is_the_mask() -> None:
     torch.testing.assert_close(x.grad * x, out)
 
 
-def test_nothing_to_drop() -> None:
+def test_input_is_returned_where_nothing_is_dropped() -> None:
+    """The input is returned if p is 0 or in evaluation; empty tensors are accepted."""
     x = torch.randn(3, 4)
     assert dropout(x, 0.0) is x
     assert dropout(x, 0.5, training=False) is x
@@ -46,6 +48,7 @@ def test_nothing_to_drop() -> None:
 
 
 def test_everything_dropped() -> None:
+    """p = 1 gives zeros and zero gradients."""
     x = torch.randn(3, 4, requires_grad=True)
     out = dropout(x, 1.0)
     out.sum().backward()
@@ -54,6 +57,7 @@ def test_everything_dropped() -> None:
 
 
 def test_seeds() -> None:
+    """A seed repeats the draws, also for tensors that are not contiguous, and calls draw different masks."""
     x = torch.ones(5, 3).t()  # not contiguous
     first = [dropout(x, 0.5) for _ in range(2)]
     torch.manual_seed(0)
@@ -70,7 +74,7 @@ def test_refusals(p: float) -> None:
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
 def test_relu_dropout_is_dropout_of_relu(p: float) -> None:
-    """Same draws, same values, same gradient as the two in a row."""
+    """Draws, values and gradients equal those of dropout(relu(x))."""
     results = []
     for compute in (lambda x: relu_dropout(x, p), lambda x: dropout(torch.relu(x), p)):
         torch.manual_seed(5)
@@ -84,8 +88,8 @@ def test_relu_dropout_is_dropout_of_relu(p: float) -> None:
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
-def test_plain_dropout_is_pytorchs(p: float) -> None:
-    """Same draws, same values, same gradient as ``F.dropout``."""
+def test_plain_dropout_equals_pytorch(p: float) -> None:
+    """Draws, values and gradients equal those of ``F.dropout``."""
     for compute, reference in ((dropout, F.dropout), (relu_dropout, lambda x, p: F.dropout(F.relu(x), p))):
         results = []
         for function in (compute, reference):
@@ -100,8 +104,11 @@ def test_plain_dropout_is_pytorchs(p: float) -> None:
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_fast_dropout_is_distributed_as_the_plain_one(p: float) -> None:
-    """Where an element is kept both give the same value and gradient; the shares kept agree within five errors."""
+def test_fast_dropout_has_the_distribution_of_pytorchs(p: float) -> None:
+    """Kept elements have the values and gradients of ``F.dropout``.
+
+    The shares of kept elements agree within five standard errors.
+    """
     kept = []
     for compute in (dropout, F.dropout):
         x = torch.full((N,), 3.0, dtype=torch.float64, requires_grad=True)

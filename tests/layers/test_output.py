@@ -1,4 +1,4 @@
-"""The fused loss against ``F.cross_entropy`` on the full logits."""
+"""Tests of the output layer: the loss equals ``F.cross_entropy`` of the full logits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ TARGETS = torch.tensor([3, PAD, 10, 4, PAD, 1, 7])
 
 
 def reference(layer: OutputLayer, features: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Return the loss of ``F.cross_entropy``."""
     logits = F.linear(features, layer.weight, layer.bias)
     return F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum", ignore_index=PAD)
 
 
 def gradients(loss: Tensor, layer: OutputLayer, features: Tensor) -> tuple[Tensor, ...]:
+    """Return the gradients of half the loss."""
     return torch.autograd.grad(0.5 * loss, [features, *layer.parameters()])
 
 
@@ -28,6 +30,7 @@ def gradients(loss: Tensor, layer: OutputLayer, features: Tensor) -> tuple[Tenso
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_loss_is_cross_entropy(dtype: torch.dtype, smoothing: float, bias: bool) -> None:
+    """Losses and gradients equal those of ``F.cross_entropy``."""
     layer = randomise(OutputLayer(D, V, bias=bias).to(dtype))
     features = noise(len(TARGETS), D, dtype=dtype).requires_grad_()
     found, expected = layer.loss(features, TARGETS, smoothing), reference(layer, features, TARGETS, smoothing)
@@ -39,7 +42,7 @@ def test_loss_is_cross_entropy(dtype: torch.dtype, smoothing: float, bias: bool)
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_over_several_blocks(smoothing: float) -> None:
-    """A vocabulary so large that a block holds four tokens."""
+    """The vocabulary is so large that a block contains only four tokens."""
     layer, features = OutputLayer(2, 2**20), noise(10, 2, dtype=torch.float32).requires_grad_()
     targets = torch.tensor([5, 2**20 - 1, PAD, 9, 1, PAD, PAD, PAD, 123456, 7])
     found, expected = layer.loss(features, targets, smoothing).smoothed, reference(layer, features, targets, smoothing)
@@ -49,7 +52,7 @@ def test_loss_over_several_blocks(smoothing: float) -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_in_bfloat16(smoothing: float) -> None:
-    """Under autocast products are bf16's; sums, gradients and the softmax keep fp32's range and dtype."""
+    """Under autocast, products are in bf16, but sums, gradients and the softmax are in fp32."""
     layer = randomise(OutputLayer(D, V))
     features = noise(len(TARGETS), D, dtype=torch.float32).requires_grad_()
     expected = reference(layer, features, TARGETS, smoothing)
@@ -63,7 +66,8 @@ def test_loss_in_bfloat16(smoothing: float) -> None:
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_hits_are_counted_in_evaluation(context: type[torch.no_grad]) -> None:
+def test_correct_predictions_are_marked_in_evaluation(context: type[torch.no_grad]) -> None:
+    """``correct`` marks the targets that are the likeliest word, except padding."""
     layer = randomise(OutputLayer(D, V))
     layer.bias.data[PAD] = -99
     features = noise(len(TARGETS), D, dtype=torch.float32)
@@ -79,6 +83,7 @@ def test_hits_are_counted_in_evaluation(context: type[torch.no_grad]) -> None:
 
 
 def test_all_padding() -> None:
+    """The loss of padding, or of no tokens, is 0, and its gradients are 0."""
     layer, features = OutputLayer(D, V), noise(3, D, dtype=torch.float32).requires_grad_()
     loss = layer.loss(features, torch.full((3,), PAD), 0.1).smoothed
     assert loss == 0
@@ -86,7 +91,8 @@ def test_all_padding() -> None:
     assert layer.loss(features[:0], TARGETS[:0]).smoothed == 0
 
 
-def test_tied_weights_learn_from_both_ends() -> None:
+def test_tied_weights_get_the_gradients_of_both_layers() -> None:
+    """The gradient of a shared table is the sum of that of the embedding and that of the output layer."""
     table = nn.Embedding(V, D, padding_idx=PAD).double()
     layer = OutputLayer(D, V, tied=table).double()
     assert layer.weight is table.weight
@@ -99,6 +105,7 @@ def test_tied_weights_learn_from_both_ends() -> None:
 
 
 def test_log_probs() -> None:
+    """They equal the log_softmax of the logits, in fp32 for a bfloat16 model too."""
     layer = randomise(OutputLayer(D, V))
     features = noise(2, 3, D, dtype=torch.float32)
     torch.testing.assert_close(layer.log_probs(features), layer(features).log_softmax(-1))

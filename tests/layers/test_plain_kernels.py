@@ -1,4 +1,4 @@
-"""The switch between fast kernels and plain formulas, alone and in whole models."""
+"""Tests of the switch between fast kernels and plain formulas, alone and in whole models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from seq2seq.search import topk
 from tests.catalogue import batch, model, noise
 
 
-def test_the_switch_goes_back() -> None:
+def test_switch_is_restored() -> None:
+    """The context restores the switch, also when nested and after an exception."""
     with plain_kernels(), plain_kernels():
         assert is_plain()
     assert not is_plain()
@@ -22,7 +23,8 @@ def test_the_switch_goes_back() -> None:
     assert not is_plain()
 
 
-def test_within_it_no_fast_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_fast_kernel_runs_inside_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the fast kernels removed, a model runs inside the context and fails outside."""
     for module, name in (
         (output, "fused_cross_entropy"),
         (scores, "fused_additive"),
@@ -40,10 +42,12 @@ def test_within_it_no_fast_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["rnn", "transformer"])
-def test_a_model_computes_the_same(name: str) -> None:
+def test_models_compute_the_same_with_both(name: str) -> None:
+    """Losses and gradients are equal with fast kernels and with plain formulas."""
     probe, data = model(f"model={name}", attention="additive"), batch()
 
     def gradients() -> list[torch.Tensor]:
+        """Return the loss and the gradients of all parameters."""
         loss = Criterion(label_smoothing=0.1)(probe(data), data).total
         return [loss, *torch.autograd.grad(loss, list(probe.parameters()))]
 

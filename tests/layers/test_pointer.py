@@ -1,4 +1,4 @@
-"""Copying against the sum over source positions written out, and its loss against autograd."""
+"""Tests of copying: the mixture equals a sum over source positions in plain Python, and its loss equals autograd's."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ V, OWN = 7, 2
 
 
 def make(seed: int = 0, batch: int = 2, length: int = 3, source: int = 5) -> tuple[Copying, torch.Tensor]:
+    """Build random attention over random sources, and random log-probabilities of the vocabulary."""
     random = torch.Generator().manual_seed(seed)
     ids = torch.randint(UNK + 1, V + OWN, (batch, source), generator=random)
     ids[:, -1] = PAD
-    ids[0, 1] = ids[0, 0]  # a word that stands twice
+    ids[0, 1] = ids[0, 0]  # a word that occurs twice
     weights = torch.rand(batch, length, source, generator=random, dtype=torch.float64)
     weights = weights / weights.sum(-1, keepdim=True) * torch.rand(batch, length, 1, generator=random).double()
     weights = weights.masked_fill((ids == PAD).unsqueeze(1), 0.0)
@@ -29,7 +30,8 @@ def make(seed: int = 0, batch: int = 2, length: int = 3, source: int = 5) -> tup
     return Copying(weights, Copies(ids, OWN)), log_p
 
 
-def test_the_mixture_is_a_distribution_and_each_word_gets_what_its_positions_have():
+def test_mixture_equals_the_sum_over_positions():
+    """p(w) = (1 - sum_j a_j) P(w) + the sum of a_j over the positions j of w, and p sums to 1."""
     copying, log_p = make()
     p = copying.mix(log_p).exp()
     assert torch.allclose(p.sum(-1), torch.ones(2, 3, dtype=p.dtype))
@@ -42,8 +44,8 @@ def test_the_mixture_is_a_distribution_and_each_word_gets_what_its_positions_hav
                 assert p[b, t, w].item() == pytest.approx(expected)
 
 
-def test_hand_worked():
-    """g = 0.5, attention 0.5, 0.25 to two places of an own word and 0.25 to </s>, which is not copied."""
+def test_mixture_by_hand():
+    """g = 0.5; attention is 0.5 and 0.25 at two places of an own word, and 0.25 at </s>, which is not copied."""
     pointer = Pointer(1, 1, 1)
     torch.nn.init.zeros_(pointer.gate.weight)
     torch.nn.init.zeros_(pointer.gate.bias)
@@ -54,7 +56,8 @@ def test_hand_worked():
     assert copying.generated.item() == pytest.approx(0.625)
 
 
-def test_nothing_copied_is_generation_and_nothing_generated_is_finite():
+def test_mixture_without_copying_and_without_generation():
+    """Zero weights give the log-probabilities of generation. Weights that sum to 1 give finite gradients."""
     copying, log_p = make()
     nothing = Copying(torch.zeros_like(copying.weights), copying.copies)
     assert torch.equal(nothing.mix(log_p)[..., :V], log_p) and nothing.mix(log_p)[..., V:].exp().sum() == 0
@@ -67,7 +70,8 @@ def test_nothing_copied_is_generation_and_nothing_generated_is_finite():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_that_of_the_mixture_and_so_are_its_gradients(smoothing):
+def test_loss_and_gradients_are_those_of_the_mixture(smoothing):
+    """Losses and gradients equal those of -log p(y) with the smoothing of the vocabulary, computed by autograd."""
     copying, _ = make()
     layer = OutputLayer(4, V).double()
     features = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
@@ -95,7 +99,8 @@ def test_the_loss_is_that_of_the_mixture_and_so_are_its_gradients(smoothing):
         assert torch.allclose(ours, theirs)
 
 
-def test_a_word_that_can_be_neither_said_nor_copied_teaches_nothing():
+def test_impossible_targets_give_no_gradient():
+    """An unknown target that is not copied has the loss -MIN_LOG_PROB and zero gradients."""
     layer = OutputLayer(4, V)
     features = torch.randn(1, 4, requires_grad=True)
     copied = torch.zeros(1, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Absolute positions against their formula."""
+"""Tests of absolute positions: they equal their formula."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from seq2seq.layers.positions import Learned, Sinusoidal
 
 
-def test_sinusoidal_is_the_papers() -> None:
+def test_sinusoidal_equals_the_formula() -> None:
+    """sin and cos of t / 10000^(2i / D), alternately."""
     places = [0, 1, 2, 50, 4097]
     found = Sinusoidal(6)(torch.tensor(places), torch.float64)
     for row, t in zip(found.tolist(), places, strict=True):
@@ -19,8 +20,8 @@ def test_sinusoidal_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_sinusoidal_is_exact_in_a_narrow_model(dtype: torch.dtype) -> None:
-    """Casting the model casts what comes out, not the angles."""
+def test_sinusoidal_is_exact_in_low_precision(dtype: torch.dtype) -> None:
+    """Casting the model rounds the result, but not the angles."""
     places = torch.arange(1000, 1010)
     exact = Sinusoidal(8)(places, torch.float64)
     torch.testing.assert_close(Sinusoidal(8).to(dtype)(places, dtype), exact.to(dtype))
@@ -32,5 +33,6 @@ def test_sinusoidal_needs_an_even_width() -> None:
 
 
 def test_learned() -> None:
+    """Positions are rows of the table."""
     positions = Learned(4, 10)
     assert torch.equal(positions(torch.tensor([3, 9]), torch.float32), positions.table.weight[[3, 9]])

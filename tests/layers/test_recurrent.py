@@ -1,4 +1,4 @@
-"""How a recurrent layer starts."""
+"""Tests of the initial weights of recurrent layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from seq2seq.layers.recurrent import Weights, recurrent
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("lstm", 4), ("gru", 3)])
-def test_start(cell: str, gates: int) -> None:
+def test_initial_weights(cell: str, gates: int) -> None:
+    """Recurrent matrices are orthogonal, input matrices have Glorot's bound, and the bias of the forget gate is 1."""
     weights = Weights.of(recurrent(cell, 5, 8))
     for gate in weights.hidden.split(8):
         torch.testing.assert_close(gate @ gate.t(), torch.eye(8))

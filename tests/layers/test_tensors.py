@@ -1,4 +1,4 @@
-"""Small operations on tensors."""
+"""Tests of small operations on tensors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.catalogue import noise
         (torch.float64,) * 2,
     ],
 )
-def test_at_least_fp32(dtype: torch.dtype, wide: torch.dtype) -> None:
+def test_widen_returns_at_least_fp32(dtype: torch.dtype, wide: torch.dtype) -> None:
     x = torch.tensor([1.5], dtype=dtype)
     assert widen(x).dtype == wide
     assert widen(x).item() == 1.5

@@ -1,4 +1,4 @@
-"""The additive score: the kernel against the plain formula, and that by hand."""
+"""Tests of the additive score: the fused kernel equals the plain formula, which equals values worked by hand."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ B, H, T, S, A = 2, 3, 4, 5, 7
 
 
 def test_plain_by_hand() -> None:
+    """v^T tanh(q + k) of one query and two keys."""
     queries = torch.tensor([[[[1.0, 0.0]]]], dtype=torch.float64)
     keys = torch.tensor([[[[1.0, 2.0], [-1.0, 0.0]]]], dtype=torch.float64)
     found = plain_additive(queries, keys, torch.tensor([[3.0, -1.0]], dtype=torch.float64))
@@ -25,8 +26,8 @@ def test_plain_by_hand() -> None:
 
 
 @pytest.mark.parametrize("length", [1, T])
-def test_fused_is_plain(length: int) -> None:
-    """Values and gradients."""
+def test_fused_equals_plain(length: int) -> None:
+    """The fused kernel and the plain formula have the same values and gradients."""
     leaves = [
         noise(*shape, seed=n).requires_grad_() for n, shape in enumerate([(B, H, length, A), (B, H, S, A), (H, A)])
     ]
@@ -38,12 +39,13 @@ def test_fused_is_plain(length: int) -> None:
         close(ours, theirs)
 
 
-def test_the_score_can_take_either() -> None:
-    """Gradients of all its parameters too."""
+def test_score_is_equal_with_either_kernel() -> None:
+    """Scores and the gradients of all parameters are equal with the fused kernel and with the plain formula."""
     score = randomise(Additive(4, 6, H, SourceSpec(6), dim=A, bias=True).double())
     queries, keys, weight = noise(B, H, T, 4), noise(B, H, S, 6, seed=1), noise(B, H, T, S, seed=2)
 
     def results() -> list[torch.Tensor]:
+        """Return the scores and the gradients of the parameters."""
         scores = score(queries, score.keys(keys), memory(S, S))
         return [scores, *torch.autograd.grad((scores * weight).sum(), list(score.parameters()))]
 

@@ -1,4 +1,4 @@
-"""Random numbers by place: uniform, and each independent of all others."""
+"""Tests of random numbers that depend on their place: they are uniform and independent of each other."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ B, H, T, S = 8, 4, 50, 60
 
 
 def places(count: int, batch: int = B) -> Tensor:
-    """0 .. count - 1 for each sentence."""
+    """Return the places 0 .. count - 1 for each sentence."""
     return torch.arange(count).expand(batch, -1)
 
 
 @pytest.fixture(scope="module")
 def draws() -> Tensor:
+    """Draw numbers (B, H, T, S)."""
     torch.manual_seed(0)
     return counter_rng.uniform(counter_rng.seeds(B, CPU), places(T), H, places(S).unsqueeze(-1)).double()
 
 
 def test_uniform(draws: Tensor) -> None:
-    """The distribution's first moments, and Kolmogorov's distance at one in a thousand."""
+    """Mean and variance are those of U(0, 1), and a Kolmogorov-Smirnov test passes at a level of 0.001."""
     count = draws.numel()
     assert draws.shape == (B, H, T, S)
     assert draws.mean().item() == pytest.approx(1 / 2, abs=4 / math.sqrt(12 * count))
@@ -39,7 +40,7 @@ def test_uniform(draws: Tensor) -> None:
 
 
 def test_independent_of_neighbours(draws: Tensor) -> None:
-    """No correlation along sequences, heads, queries or places, near or far."""
+    """Numbers 1, 2 or 3 sequences, heads, queries or places apart are not correlated."""
     centred = draws - 0.5
     for dim in range(4):
         for apart in (1, 2, 3):
@@ -49,15 +50,16 @@ def test_independent_of_neighbours(draws: Tensor) -> None:
     assert len(draws.flatten().unique()) > 0.99 * draws.numel()
 
 
-def test_query_and_place_are_told_apart(draws: Tensor) -> None:
-    """u(t, s) isn't u(s, t), nor a function of s - t."""
+def test_query_and_place_are_not_interchangeable(draws: Tensor) -> None:
+    """u(t, s) differs from u(s, t) and is not a function of s - t."""
     square = draws[..., :T]
     assert not (square == square.mT)[:, :, ~torch.eye(T, dtype=torch.bool)].any()
     diagonals = [torch.stack(list(square.diagonal(k, 2, 3).unbind(-1))) for k in (0, 1)]
     assert all((one != other).all() for diagonal in diagonals for one, other in pairwise(diagonal))
 
 
-def test_any_split_draws_the_same() -> None:
+def test_parts_draw_the_numbers_of_the_whole() -> None:
+    """Any split of the queries, order of the places, choice of sequences or number of heads gives the same numbers."""
     torch.manual_seed(1)
     seeds, memory = counter_rng.seeds(B, CPU), places(S).unsqueeze(-1)
     whole = counter_rng.uniform(seeds, places(T), H, memory)
@@ -71,7 +73,7 @@ def test_any_split_draws_the_same() -> None:
 
 
 def test_places_on_a_grid() -> None:
-    """(2, 3) and (3, 2) are two places; negative ones are places too."""
+    """(2, 3) and (3, 2) get different numbers, and so do negative places."""
     torch.manual_seed(0)
     seeds = counter_rng.seeds(1, CPU)
     grid = torch.cartesian_prod(torch.arange(-1, 9), torch.arange(-1, 9))[None]
@@ -79,7 +81,7 @@ def test_places_on_a_grid() -> None:
 
 
 def test_never_0_or_1() -> None:
-    """The least and the greatest that bits can say, halves between: their Gumbel numbers are finite."""
+    """The smallest number, (1/2) / 2^bits, and the largest, (2^bits - 1/2) / 2^bits, have finite Gumbel noise."""
     ends = (torch.tensor([0, 2**counter_rng.BITS - 1]).to(torch.float32) + 0.5) * 2.0**-counter_rng.BITS
     assert ends[0] > 0
     assert ends[1] < 1
@@ -87,6 +89,7 @@ def test_never_0_or_1() -> None:
 
 
 def test_seeds_come_from_torchs_generator() -> None:
+    """Seeds differ between calls, and ``torch.manual_seed`` repeats them."""
     torch.manual_seed(0)
     first, second = counter_rng.seeds(100, CPU), counter_rng.seeds(100, CPU)
     assert len(torch.cat((first, second)).unique()) == 200
@@ -94,7 +97,7 @@ def test_seeds_come_from_torchs_generator() -> None:
     assert torch.equal(counter_rng.seeds(100, CPU), first)
 
 
-def test_the_hash_is_splitmix64s() -> None:
+def test_hash_is_splitmix64() -> None:
     """Known answers: the first five numbers of the generator with seed 1234567."""
     golden = 0x9E3779B97F4A7C15
     steps = [(1234567 + k * golden) % 2**64 for k in range(1, 6)]

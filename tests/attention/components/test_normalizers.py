@@ -1,5 +1,5 @@
-"""Every normaliser: against its formula, worked by hand or by another algorithm, against the package ``entmax``, and
-where nothing can be seen.
+"""Tests of every normaliser: its weights equal values worked by hand, another algorithm and the package ``entmax``,
+also where positions are hidden.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from tests.catalogue import WIDTH, choices, config, mechanism, memory, noise
 from tests.sampling import mostly_slow
 
 ALL = torch.ones(1, dtype=torch.bool)
-SPARSE = {"sparsemax": 2.0, "entmax15": 1.5, "entmax": 1.5}  # alpha at the start
+SPARSE = {"sparsemax": 2.0, "entmax15": 1.5, "entmax": 1.5}  # initial alpha
 every_normalizer = pytest.mark.parametrize("name", choices("attention/normalizer"))
 every_sparse = pytest.mark.parametrize("name", SPARSE)
 
 
 def build(name: str, heads: int = 1) -> Normalizer:
+    """Build the normaliser of this name."""
     return build_node(config(f"attention/normalizer={name}").attention.normalizer)(heads)
 
 
 def weights(normalizer: Normalizer, *scores: float) -> list[float]:
+    """Return the weights of one row of scores."""
     return normalizer(torch.tensor(scores, dtype=torch.float64).view(1, 1, 1, -1), ALL).flatten().tolist()
 
 
 def projection(scores: Tensor, alpha: float) -> Tensor:
-    """[(alpha - 1) e - tau]_+^(1 / (alpha - 1)) of one row, tau halved in upon 200 times in plain Python."""
+    """Return [(alpha - 1) e - tau]_+^(1 / (alpha - 1)) of one row, with tau from 200 bisections in plain Python."""
     x = [(alpha - 1) * e for e in scores.tolist()]
     low, high = max(x) - 1.0, max(x)
     for _ in range(200):
@@ -47,45 +49,47 @@ def projection(scores: Tensor, alpha: float) -> Tensor:
 
 
 def test_softmax_by_hand() -> None:
+    """Scores log 0, log 1 and log 3 get the weights 0, 1/4 and 3/4; the fourth score is hidden."""
     scores = torch.tensor([0.0, 1.0, 3.0, 2.0]).double().log().view(1, 1, 1, 4)
     visible = torch.tensor([True, True, True, False])
     close(Softmax(1)(scores, visible), torch.tensor([[[[0, 0.25, 0.75, 0]]]], dtype=torch.float64))
 
 
-def test_sharpening_by_hand() -> None:
-    """Temperature 1/2 squares the odds, 2 takes their root."""
+def test_temperature_by_hand() -> None:
+    """Temperature 1/2 squares the odds; temperature 2 takes their square root."""
     assert weights(Softmax(1, temperature=0.5), 0.0, math.log(3)) == pytest.approx([1 / 10, 9 / 10])
     assert weights(Softmax(1, temperature=2.0), 0.0, math.log(9)) == pytest.approx([1 / 4, 3 / 4])
 
 
 def test_sigmoid_by_hand() -> None:
-    """sigma = 1/2, 3/4, 3/4: it saturates, where the odds of a softmax were 1, 3, 3."""
+    """sigma(e) = 1/2, 3/4, 3/4, divided by their sum 2. The odds of a softmax would be 1, 3, 3."""
     assert weights(Sigmoid(1), 0.0, math.log(3), math.log(3)) == pytest.approx([1 / 4, 3 / 8, 3 / 8])
     scores = 3 * noise(2, 2, 3, 5)
     close(Sigmoid(2)(scores, ALL), scores.sigmoid() / scores.sigmoid().sum(-1, keepdim=True))
 
 
 def test_sparsemax_by_hand() -> None:
-    """tau = (1 + 0.6 - 1) / 2 = 0.3: the third is below it."""
+    """tau = (1 + 0.6 - 1) / 2 = 0.3, and the third score is below it."""
     assert weights(Sparsemax(1), 1.0, 0.6, 0.2) == pytest.approx([0.7, 0.3, 0.0], abs=1e-15)
     assert weights(Sparsemax(1), 1.0, 2.5, 1.4) == [0, 1, 0]
 
 
 def test_entmax15_by_hand() -> None:
-    """(0.8)^2 + (0.6)^2 = 1: scores twice as far apart as 0.8 and 0.6, the third on the threshold."""
+    """Weights are [e / 2 - tau]_+^2. Here tau = 0, because 0.8^2 + 0.6^2 = 1; the third score is at the threshold."""
     assert weights(Entmax15(1), 1.6, 1.2, 0.0) == pytest.approx([0.64, 0.36, 0.0], abs=1e-15)
     assert weights(Entmax(1, alpha=1.5), 1.6, 1.2, 0.0) == pytest.approx([0.64, 0.36, 0.0], abs=1e-7)
 
 
 def test_entmax_by_hand() -> None:
-    """alpha = 4/3: (e / 3 - tau)^3; (2/3)^3 + (19/27)^(1/3 * 3) = 1 by choice of the scores."""
+    """alpha = 4/3: weights are [e / 3 - tau]_+^3. The scores are chosen so that tau = 0: 8/27 + 19/27 = 1."""
     second = 3 * (19 / 27) ** (1 / 3)
     assert weights(Entmax(1, alpha=4 / 3, learn=False), 2.0, second, -1.0) == pytest.approx([8 / 27, 19 / 27, 0.0])
 
 
 @every_sparse
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
-def test_sparse_is_the_projection(name: str, scale: float) -> None:
+def test_sparse_weights_equal_bisection(name: str, scale: float) -> None:
+    """Weights equal those of the bisection in ``projection`` and sum to 1."""
     scores = scale * noise(1, 1, 4, 40)
     found = build(name).double()(scores, ALL)
     close(found.sum(-1), torch.ones(1, 1, 4, dtype=torch.float64))
@@ -97,7 +101,7 @@ def test_sparse_is_the_projection(name: str, scale: float) -> None:
 
 @pytest.mark.parametrize("alpha", mostly_slow([1.01, 1.1, 1.3, 1.7, 1.9, 1.99], every=2))
 def test_entmax_at_any_alpha(alpha: float) -> None:
-    """Two scores, 2 000 alike, and 2 000 that Newton's steps take longest for."""
+    """Weights equal ``projection``, also for 2 000 equal scores and for 2 000 scores that need most Newton steps."""
     slow = -torch.linspace(0, 1, 2000, dtype=torch.float64).pow(0.05)
     for scores in (noise(2), noise(50), 0.1 * noise(2000), 10 * noise(2000), torch.zeros(2000).double(), slow):
         found = Entmax(1, alpha=alpha, learn=False)(scores.view(1, 1, 1, -1), ALL)
@@ -105,6 +109,7 @@ def test_entmax_at_any_alpha(alpha: float) -> None:
 
 
 def test_entmax_between_softmax_and_sparsemax() -> None:
+    """alpha near 1 gives a softmax, and alpha near 2 gives sparsemax."""
     scores = noise(2, 3, 4, 7)
     near = Entmax(3, alpha=1.01, learn=False)(scores, ALL), Entmax(3, alpha=2 - 1e-9, learn=False)(scores, ALL)
     torch.testing.assert_close(near[0], Softmax(3)(scores, ALL), rtol=0, atol=0.01)
@@ -112,7 +117,7 @@ def test_entmax_between_softmax_and_sparsemax() -> None:
 
 
 def test_sparsemax_is_idempotent() -> None:
-    """A projection, so the identity on the simplex: after a softmax nothing would be sparse. Others are none."""
+    """Sparsemax is a projection, so it changes no weights that are already on the simplex; other normalisers do."""
     scores = noise(2, 3, 4, 7)
     once = Sparsemax(3)(scores, ALL)
     close(Sparsemax(3)(once, ALL), once)
@@ -131,7 +136,11 @@ def test_shifting_all_scores_changes_nothing(name: str) -> None:
 
 
 @every_normalizer
-def test_weights_over_what_is_seen(name: str) -> None:
+def test_weights_depend_only_on_visible_scores(name: str) -> None:
+    """Hidden scores get no weight and no gradient, and don't change the other weights.
+
+    Weights sum to 1, or to 0 where every score is hidden.
+    """
     scores = (10 * noise(2, 3, 4, 5)).requires_grad_()
     visible = noise(2, 1, 4, 5, seed=1) > 0
     visible[0, :, 0] = False
@@ -145,7 +154,7 @@ def test_weights_over_what_is_seen(name: str) -> None:
     assert gradient.isfinite().all()
     assert not gradient[~visible.expand_as(weights)].any()
     assert all(other.isfinite().all() for other in others)
-    for b, t in ((0, 1), (1, 2)):  # hidden or not there is the same
+    for b, t in ((0, 1), (1, 2)):  # equal to a call without the hidden scores
         seen = visible[b, 0, t]
         alone = normalizer(scores[b : b + 1, :, t : t + 1, seen], ALL)
         close(weights[b, :, t, seen], alone[0, :, 0])
@@ -154,6 +163,7 @@ def test_weights_over_what_is_seen(name: str) -> None:
 @every_normalizer
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_extreme_scores(name: str, dtype: torch.dtype) -> None:
+    """Weights and gradients are finite for scores near the largest number of the dtype."""
     big = torch.finfo(dtype).max / 2
     scores = torch.tensor([[[[big, -big, 0.0], [-big, -big, -big], [big, big, big]]]], dtype=dtype).requires_grad_()
     normalizer = build(name, 1)
@@ -168,7 +178,7 @@ def test_extreme_scores(name: str, dtype: torch.dtype) -> None:
 @every_normalizer
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(name: str, dtype: torch.dtype) -> None:
-    """As exact as its numbers are, over many scores too."""
+    """Weights of 500 scores are as exact as the dtype allows."""
     scores = noise(2, 3, 4, 500, dtype=dtype)
     found = build(name, 3)(scores, ALL)
     exact = build(name, 3).double()(scores.double(), ALL)
@@ -177,11 +187,12 @@ def test_half_precision(name: str, dtype: torch.dtype) -> None:
 
 @every_normalizer
 def test_gradients(name: str) -> None:
+    """Gradients of scores and parameters equal finite differences."""
     normalizer = build(name, 3).double()
     visible = torch.tensor([True] * 6 + [False])
 
     def outputs(scores: Tensor, *parameters: Tensor) -> Tensor:
-        """gradcheck moves ``parameters`` in place."""
+        """Return the weights; gradcheck changes ``parameters`` in place."""
         return normalizer(scores, visible)
 
     with torch.no_grad():
@@ -191,10 +202,11 @@ def test_gradients(name: str) -> None:
 
 
 def test_jacobian_of_sparsemax() -> None:
-    """diag(s) - s s^T / |S|, s the support's indicator (Martins & Astudillo 2016, equation 12)."""
+    """diag(s) - s s^T / |S|, with s the indicator of the support (Martins & Astudillo 2016, equation 12)."""
     scores = noise(6)
 
     def row(x: Tensor) -> Tensor:
+        """Return the weights of one row."""
         return Sparsemax(1)(x.view(1, 1, 1, -1), ALL).flatten()
 
     s = (row(scores) > 0).double()
@@ -202,21 +214,22 @@ def test_jacobian_of_sparsemax() -> None:
     close(torch.autograd.functional.jacobian(row, scores), torch.diag(s) - torch.outer(s, s) / s.sum())
 
 
-def test_alpha_is_learned_a_head() -> None:
+def test_each_head_learns_its_alpha() -> None:
+    """Each head has one alpha without weight decay, and a larger alpha gives more zeros."""
     normalizer = Entmax(3, alpha=1.2)
     assert (1 + normalizer.shape.sigmoid()).tolist() == pytest.approx([1.2] * 3)
     with torch.no_grad():
         normalizer.shape.copy_(torch.tensor([-3.0, 0.0, 3.0]))
     scores = noise(1, 1, 1, 20).expand(1, 3, 1, 20)
     zeros = (normalizer.double()(scores, ALL) == 0).sum(-1).flatten().tolist()
-    assert zeros == sorted(set(zeros))  # a larger alpha, more zeros
+    assert zeros == sorted(set(zeros))  # increases with alpha
     (group,) = parameter_groups(normalizer, "weights")
     assert group["weight_decay"] == 0
     assert not list(Entmax(3, learn=False).parameters())
 
 
-def test_alpha_stays_off_softmax() -> None:
-    """Where the exponent would explode, it is put back."""
+def test_constrain_keeps_alpha_above_1() -> None:
+    """``constrain`` moves alpha back to 1.01, because the exponent explodes near 1."""
     normalizer = Entmax(1)
     torch.nn.init.constant_(normalizer.shape, -100.0)
     normalizer.constrain()
@@ -225,8 +238,8 @@ def test_alpha_stays_off_softmax() -> None:
     Entmax(1, learn=False).constrain()
 
 
-def test_alpha_comes_back_from_its_least() -> None:
-    """Trained to be softmax, then to be sparsemax: held at 1.01, it still learns."""
+def test_alpha_still_learns_at_its_minimum() -> None:
+    """Training towards a softmax moves alpha to its minimum of 1.01. Then training towards sparsemax increases it."""
     scores, normalizer = 2 * noise(64, 1, 1, 20, dtype=torch.float32), Entmax(1)
     optimizer = torch.optim.SGD(normalizer.parameters(), lr=1.0)
     alphas = []
@@ -243,8 +256,8 @@ def test_alpha_comes_back_from_its_least() -> None:
 
 
 @every_sparse
-def test_is_the_packages(name: str) -> None:
-    """Forwards and backwards, where nothing is hidden: there hidden rows raise or are NaN."""
+def test_equals_the_entmax_package(name: str) -> None:
+    """Weights and gradients equal the package's. No score is hidden: there the package raises or returns NaN."""
     entmax = pytest.importorskip("entmax")
     ours = build(name, 3).double()
     scores, by = (2 * noise(2, 3, 4, 30)).requires_grad_(), noise(2, 3, 4, 30, seed=1)
@@ -266,8 +279,8 @@ def test_is_the_packages(name: str) -> None:
 
 
 @pytest.mark.parametrize("position", ["none", "rotary", "alibi"])
-def test_a_temperature_divides_all_that_is_scored(position: str) -> None:
-    """On the fused path too, with ALiBi's bias: it is the softmax of divided scores."""
+def test_temperature_divides_scores_and_position_bias(position: str) -> None:
+    """A temperature of 1/2 squares the odds, position bias included, with and without the fused kernel."""
     source = SourceSpec(WIDTH, is_self=True, causal=True, position=position)
     ours = mechanism("self_attention", "multi_head", source)
     queries, values = noise(2, 5, WIDTH), memory(5, 3)

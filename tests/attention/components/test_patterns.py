@@ -1,4 +1,4 @@
-"""Patterns: what each query sees, listed by hand; unions; the cache that forgets what is out of reach."""
+"""Tests of patterns: the positions that each query sees, unions of patterns, and caches without values out of reach."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ every_pattern = pytest.mark.parametrize("name", NARROW)
 
 
 def build(name: str, source: SourceSpec, *overrides: str, **options: Any) -> ComposedAttention:
-    """Self-attention in this pattern, narrow unless told otherwise."""
+    """Build self-attention with this pattern, with the options of ``NARROW`` unless others are given."""
     chosen = [f"self_attention.window.{key}={value}" for key, value in (options or NARROW[name]).items()]
     return mechanism("self_attention", name, source, *chosen, *overrides)
 
 
 def seen(window: Window, length: int, source: Memory | None = None) -> list[list[int]]:
-    """The places that each of ``length`` queries sees."""
+    """Return the places that each of ``length`` queries sees."""
     places = torch.arange(length)[None]
     visible = window(Query(torch.zeros(1, length, WIDTH), places), source or memory(length)).visible
     return [row.nonzero().flatten().tolist() for row in visible[0, 0]]
 
 
 def used(mechanism: ComposedAttention, length: int) -> Tensor:
-    """(H, T, S) True where a weight is not 0."""
+    """Return (H, T, S), True where a weight is not 0."""
     return walk(mechanism, noise(1, length, WIDTH), memory(length)).weights[0] > 0
 
 
@@ -85,7 +85,7 @@ def test_longformer() -> None:
 
 @both_slots
 def test_random(source: SourceSpec) -> None:
-    """floor(u_ik n), u the stored draws, n = i + 1 if causal, else the true length, padding or not."""
+    """Query i sees itself and floor(u_ik n), u the stored draws; n = i + 1 if causal, else the unpadded length."""
     window = Random(WIDTH, 1, source, keys=3, max_length=4)
     u = (window.draws.double() / 2**31).tolist()
     padded = memory(9, 6).select(torch.tensor([1]))
@@ -98,7 +98,7 @@ def test_random(source: SourceSpec) -> None:
 @both_slots
 @pytest.mark.parametrize("window", [Random, BigBird])
 def test_draws_are_stored(window: type[Window], source: SourceSpec) -> None:
-    """Drawn once, saved with the parameters, the same in every precision."""
+    """Draws are made once, stored in the state dict, and equal in every precision."""
     first, second = (window(WIDTH, 1, source, keys=2, max_length=512) for _ in range(2))
     assert seen(first, 40) == seen(first, 40) != seen(second, 40)
     assert seen(copy.deepcopy(first).bfloat16(), 400) == seen(first, 400)
@@ -109,6 +109,7 @@ def test_draws_are_stored(window: type[Window], source: SourceSpec) -> None:
 
 
 def test_big_bird_is_a_union() -> None:
+    """Big Bird sees the union of Longformer and random positions."""
     window = BigBird(WIDTH, 1, ENCODER, tokens=2, reach=1, keys=2, max_length=16)
     drawn = Random(WIDTH, 1, ENCODER, keys=2, max_length=16)
     drawn.load_state_dict(window.random.state_dict())
@@ -118,7 +119,7 @@ def test_big_bird_is_a_union() -> None:
 
 
 def test_causal_big_bird() -> None:
-    """Place 0 is global, one place back is near, and place i draws floor(u_i (i + 1)), u = 1/4, 1/2 by turns."""
+    """Query i sees place 0 (global), one place back, and floor(u_i (i + 1)), with u = 1/4 and 1/2 alternately."""
     ours = build("big_bird", DECODER, tokens=1, reach=1, keys=1, max_length=2)
     ours.window.random.draws.copy_(torch.tensor([[2**29], [2**30]]))
     assert used(ours, 9)[0].int().tolist() == [
@@ -152,7 +153,8 @@ def test_every_query_sees_itself(name: str, source: SourceSpec) -> None:
         ("big_bird", {"tokens": 1, "reach": 8}),
     ],
 )
-def test_wide_enough_is_everything(name: str, options: dict[str, int], source: SourceSpec) -> None:
+def test_wide_patterns_equal_full_attention(name: str, options: dict[str, int], source: SourceSpec) -> None:
+    """A pattern that reaches every position equals full attention."""
     wide, plain = build(name, source, **options), mechanism("self_attention", "multi_head", source)
     plain.load_state_dict({key: x for key, x in wide.state_dict().items() if not key.startswith("window.")})
     queries, values = noise(3, 9, WIDTH), memory(9, 6, 2)
@@ -162,30 +164,31 @@ def test_wide_enough_is_everything(name: str, options: dict[str, int], source: S
 @both_slots
 @every_pattern
 @pytest.mark.parametrize("position", ["none", "rotary", "alibi"])
-def test_weights_are_the_softmax_over_what_is_seen(name: str, source: SourceSpec, position: str) -> None:
-    """Narrow windows change no score: where one is seen, weights are those of full attention, divided by their sum."""
+def test_weights_are_the_softmax_over_visible_positions(name: str, source: SourceSpec, position: str) -> None:
+    """Weights are those of full attention at the visible positions, divided by their sum."""
     spec = SourceSpec(WIDTH, is_self=True, causal=source.causal, position=position)
     ours, plain = build(name, spec), mechanism("self_attention", "multi_head", spec)
     plain.load_state_dict({key: x for key, x in ours.state_dict().items() if not key.startswith("window.")})
     queries, values = noise(3, 12, WIDTH), memory(12, 6, 2)
-    everything = walk(plain, queries, values).weights
-    part = everything * ours.window(ask(queries, 0), values).visible
-    assert (part == 0).sum() > (everything == 0).sum()
+    full = walk(plain, queries, values).weights
+    part = full * ours.window(ask(queries, 0), values).visible
+    assert (part == 0).sum() > (full == 0).sum()
     close(walk(ours, queries, values).weights, part / part.sum(-1, keepdim=True).clamp_min(1e-30))
 
 
 @every_pattern
 @pytest.mark.parametrize("need_weights", [True, False])
 @pytest.mark.parametrize("chunks", [(1,) * 12, (5, 7), (4, 1, 3, 4)], ids=str)
-def test_forgetting_changes_nothing(name: str, chunks: tuple[int, ...], need_weights: bool) -> None:
+def test_dropping_cached_values_changes_no_context(name: str, chunks: tuple[int, ...], need_weights: bool) -> None:
+    """The cache drops values out of reach, and contexts in chunks equal those of one call."""
     ours, queries, values = build(name, DECODER), noise(3, 12, WIDTH), memory(12, 6, 2)
     whole = walk(ours, queries, values).context
     close(walk(ours, queries, values, chunks=chunks, need_weights=need_weights).context, whole)
 
 
 @pytest.mark.parametrize("name", sorted({*NARROW, "adaptive_span"}))
-def test_forgetting_as_configured(name: str) -> None:
-    """Further than any window of ``conf`` reaches."""
+def test_dropping_cached_values_with_default_options(name: str) -> None:
+    """The cache works with the options of ``conf`` for a sequence longer than the reach of every window."""
     ours, queries, values = mechanism("self_attention", name, DECODER), noise(2, 70, WIDTH), memory(70, 30)
     whole = walk(ours, queries, values)
     first, last = ours.window.cache_window or (0, 69)
@@ -204,31 +207,31 @@ def test_forgetting_as_configured(name: str) -> None:
         ("big_bird", None),
     ],
 )
-def test_memory_is_bounded(name: str, most: int | None) -> None:
-    """What the past holds before each new value; with weights asked for, all of it."""
+def test_cache_is_bounded(name: str, most: int | None) -> None:
+    """The cache keeps at most ``most`` values before each new value, but all of them if weights are needed."""
     ours, values = build(name, DECODER), memory(12, 6)
     for need_weights in (False, True):
         past = None
         for t in range(12):
             past = ours.extend(past, ours.prepare(cut(values, slice(t, t + 1))), need_weights=need_weights)
-            held = t if need_weights or most is None else min(t, most)
-            assert past.mask.shape == (2, held + 1)
+            kept = t if need_weights or most is None else min(t, most)
+            assert past.mask.shape == (2, kept + 1)
             assert past.positions[0, -1, 0] == t
-            assert {x.shape[2] for x in past.prepared.values()} == {held + 1}
+            assert {x.shape[2] for x in past.prepared.values()} == {kept + 1}
             assert past.extent.flatten().tolist() == [t + 1, min(t + 1, 6)]
         sizes = {x.untyped_storage().nbytes() for x in past.prepared.values()}
-        assert sizes == {past.mask.numel() * WIDTH * 8}  # nothing larger is kept alive underneath
+        assert sizes == {past.mask.numel() * WIDTH * 8}  # they are no views of larger tensors
 
 
-def test_global_tokens_stay() -> None:
+def test_cache_keeps_global_tokens() -> None:
     ours, values, past = build("longformer", DECODER), memory(12), None
     for t in range(12):
         past = ours.extend(past, ours.prepare(cut(values, slice(t, t + 1))))
     assert past.positions.flatten().tolist() == [0, 1, 10, 11]
 
 
-def test_a_cache_is_reordered() -> None:
-    """Rows of the batch change places after some was forgotten."""
+def test_cache_can_be_reordered() -> None:
+    """The rows of a cache can be reordered after values were dropped."""
     ours, queries, values = build("sliding_window", DECODER), noise(3, 9, WIDTH), memory(9, 6, 4)
     index = torch.tensor([2, 0, 0])
     past = None
@@ -239,8 +242,8 @@ def test_a_cache_is_reordered() -> None:
     close(context, walk(ours, queries[index], values.select(index)).context[:, 6:])
 
 
-def test_local_m_forgets_too() -> None:
-    """In self-attention p_t = t is the query's own place."""
+def test_local_m_drops_cached_values_too() -> None:
+    """In self-attention, p_t = t is the query's own place, so local-m equals a sliding window and drops values too."""
     local = mechanism("self_attention", "multi_head", DECODER, "attention/window@self_attention.window=local_m",
                       "self_attention.window.reach=2")  # fmt: skip
     assert isinstance(local.window, LocalM)
@@ -251,7 +254,8 @@ def test_local_m_forgets_too() -> None:
 
 
 @pytest.mark.parametrize("window", [SlidingWindow, Dilated, BlockLocal, Random, Longformer, BigBird])
-def test_one_axis_only(window: type[Window]) -> None:
+def test_patterns_refuse_other_slots(window: type[Window]) -> None:
+    """Patterns refuse cross-attention and memories with two axes."""
     with pytest.raises(UserError, match=f"{window.__name__}.*two sequences.*self-attention"):
         window(WIDTH, 1, SourceSpec(WIDTH))
     with pytest.raises(UserError, match="time"):
@@ -260,6 +264,7 @@ def test_one_axis_only(window: type[Window]) -> None:
 
 @every_pattern
 def test_refusals(name: str) -> None:
+    """Every option must be at least 1."""
     classes = {"sliding_window": SlidingWindow, "dilated": Dilated, "block_local": BlockLocal, "random": Random}
     window = {**classes, "longformer": Longformer, "big_bird": BigBird}[name]
     for option in NARROW[name]:
@@ -267,8 +272,8 @@ def test_refusals(name: str) -> None:
             window(WIDTH, 1, ENCODER, **{option: 0})
 
 
-def test_a_pattern_is_a_part_of_any_self_attention() -> None:
-    """By a command line, with another score."""
+def test_patterns_combine_with_other_scores() -> None:
+    """Overrides combine a pattern with another mechanism and another score."""
     ours = mechanism(
         "self_attention", "multi_head", ENCODER,
         "attention/window@self_attention.window=big_bird", "self_attention.window.keys=1",

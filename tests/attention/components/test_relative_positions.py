@@ -1,4 +1,4 @@
-"""Relative position representations against the paper's equations, a pair at a time."""
+"""Tests of relative position representations: they equal the paper's equations, computed for one pair at a time."""
 
 from __future__ import annotations
 
@@ -24,36 +24,37 @@ both_slots = pytest.mark.parametrize("source", [ENCODER, DECODER], ids=["encoder
 
 
 def build(source: SourceSpec, *overrides: str) -> RelativeAttention:
+    """Build relative self-attention with these options."""
     ours = mechanism("self_attention", "relative", source, *(f"self_attention.{line}" for line in overrides))
     assert isinstance(ours, RelativeAttention)
     return ours
 
 
 def by_hand(ours: RelativeAttention, queries: Tensor, values: Memory) -> tuple[Tensor, Tensor]:
-    """Equations 3 and 4 in loops: contexts (B, T, C), weights (B, H, T, S)."""
+    """Return contexts (B, T, C) and weights (B, H, T, S) from equations 3 and 4, computed in loops."""
     width = WIDTH // HEADS
-    asked = ours.query(queries)
-    keys, told = ours.key_value(values.values).chunk(2, -1)
+    q = ours.query(queries)
+    keys, v = ours.key_value(values.values).chunk(2, -1)
     size = values.values.shape[1]
     contexts = torch.zeros(len(queries), T, WIDTH, dtype=torch.float64)
     weights = torch.zeros(len(queries), HEADS, T, size, dtype=torch.float64)
     for b in range(len(queries)):
         for i in range(T):
             seen = [j for j in range(size) if values.mask[b, j] and (j <= i or not ours.source.causal)]
-            row = torch.zeros(WIDTH, dtype=torch.float64)
+            combined = torch.zeros(WIDTH, dtype=torch.float64)
             for h in range(HEADS):
                 part = slice(h * width, (h + 1) * width)
-                away = {j: max(-ours.clip, min(ours.clip, j - i)) + ours.clip for j in seen}
-                scores = {j: float(asked[b, i, part] @ (keys[b, j, part] + ours.key_table[away[j]])) for j in seen}
+                distance = {j: max(-ours.clip, min(ours.clip, j - i)) + ours.clip for j in seen}
+                scores = {j: float(q[b, i, part] @ (keys[b, j, part] + ours.key_table[distance[j]])) for j in seen}
                 total = sum(math.exp(e / math.sqrt(width)) for e in scores.values())
                 for j in seen:
                     weights[b, h, i, j] = math.exp(scores[j] / math.sqrt(width)) / total
-                    value = told[b, j, part]
+                    value = v[b, j, part]
                     if ours.value_table is not None:
-                        value = value + ours.value_table[away[j]]
-                    row[part] += weights[b, h, i, j] * value
+                        value = value + ours.value_table[distance[j]]
+                    combined[part] += weights[b, h, i, j] * value
             if seen:
-                contexts[b, i] = ours.output(row)
+                contexts[b, i] = ours.output(combined)
     return contexts, weights
 
 
@@ -61,6 +62,7 @@ def by_hand(ours: RelativeAttention, queries: Tensor, values: Memory) -> tuple[T
 @pytest.mark.parametrize("values", ["true", "false"])
 @pytest.mark.parametrize("clip", [1, 3, 16])
 def test_by_hand(source: SourceSpec, clip: int, values: str) -> None:
+    """Contexts and weights equal those of the loops in ``by_hand``."""
     ours = build(source, f"clip={clip}", f"values={values}")
     queries, past = noise(3, T, WIDTH), memory(T, 4, 0)
     with torch.no_grad():
@@ -73,7 +75,8 @@ def test_by_hand(source: SourceSpec, clip: int, values: str) -> None:
 
 
 @both_slots
-def test_tables_of_zeros_are_plain_attention(source: SourceSpec) -> None:
+def test_tables_of_zeros_give_plain_attention(source: SourceSpec) -> None:
+    """With zero tables, relative attention equals multi-head attention."""
     ours, plain = build(source), mechanism("self_attention", "multi_head", source)
     for table in (ours.key_table, ours.value_table):
         torch.nn.init.zeros_(table)
@@ -83,7 +86,7 @@ def test_tables_of_zeros_are_plain_attention(source: SourceSpec) -> None:
 
 
 def test_only_distances_matter() -> None:
-    """Everything moved by 100 places, nothing changed; but before and after are told apart."""
+    """Moving all positions by 100 changes no weight, but reversing the order does."""
     ours, values = build(ENCODER, "clip=2"), memory(T, 4)
     prepared = ours.prepare(values)
     moved = ours.prepare(replace(values, positions=values.positions + 100))
@@ -95,7 +98,8 @@ def test_only_distances_matter() -> None:
     assert not torch.allclose(other.weights, answer.weights)
 
 
-def test_tables_are_shared_by_heads_and_start_alive() -> None:
+def test_tables_are_shared_by_heads_and_start_nonzero() -> None:
+    """Each table has 2 x 16 + 1 rows of the width of one head, and its initial values are not near 0."""
     seeding.seed(0)
     ours = build_node(config("self_attention=relative").self_attention, WIDTH, ENCODER)
     assert ours.key_table.shape == ours.value_table.shape == (33, WIDTH // HEADS)
@@ -103,7 +107,7 @@ def test_tables_are_shared_by_heads_and_start_alive() -> None:
 
 
 def test_one_head_without_projections() -> None:
-    """Keys, values and queries as they are; a general score's W k too gets a^K added."""
+    """Queries and values are used as they are. a^K is added to the keys of the score, W k for a general score."""
     for score in ("dot", "general"):
         ours = mechanism(
             "self_attention", "relative", ENCODER, f"attention/score@self_attention.score={score}",
@@ -112,14 +116,14 @@ def test_one_head_without_projections() -> None:
         )  # fmt: skip
         queries, values = noise(1, T, WIDTH), memory(T)
         keys = ours.score.keys(values.values[:, None])[0, 0]
-        away = (torch.arange(T) - torch.arange(T)[:, None]).clamp(-2, 2) + 2
-        weights = (0.7 * torch.einsum("td,tsd->ts", queries[0], keys + ours.key_table[away])).softmax(-1)
-        context = torch.einsum("ts,tsd->td", weights, values.values[0] + ours.value_table[away])
+        distance = (torch.arange(T) - torch.arange(T)[:, None]).clamp(-2, 2) + 2
+        weights = (0.7 * torch.einsum("td,tsd->ts", queries[0], keys + ours.key_table[distance])).softmax(-1)
+        context = torch.einsum("ts,tsd->td", weights, values.values[0] + ours.value_table[distance])
         close(walk(ours, queries, values).context[0], context)
 
 
 def test_dropout_acts_on_distances_too() -> None:
-    """a^V is read by the weights that are left, as v is."""
+    """Dropout of the weights acts on a^V as it acts on v."""
     ours = mechanism(
         "self_attention", "relative", ENCODER, "self_attention.heads=1", "self_attention.project=false",
         "self_attention.clip=2", "model.attention_dropout=0.5",
@@ -128,11 +132,11 @@ def test_dropout_acts_on_distances_too() -> None:
     seeding.seed(0)
     answer = walk(ours, queries, values)
     seeding.seed(0)
-    left = dropout(answer.weights[:, 0], 0.5)
-    assert (left == 0).sum() > (answer.weights == 0).sum()
-    away = (torch.arange(T) - torch.arange(T)[:, None]).clamp(-2, 2) + 2
-    read = values.values[:, None] + ours.value_table[away]
-    close(answer.context, torch.einsum("bts,btsd->btd", left, read))
+    dropped = dropout(answer.weights[:, 0], 0.5)
+    assert (dropped == 0).sum() > (answer.weights == 0).sum()
+    distance = (torch.arange(T) - torch.arange(T)[:, None]).clamp(-2, 2) + 2
+    values_read = values.values[:, None] + ours.value_table[distance]
+    close(answer.context, torch.einsum("bts,btsd->btd", dropped, values_read))
 
 
 @pytest.mark.parametrize(

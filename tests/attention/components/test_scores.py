@@ -1,4 +1,4 @@
-"""Each score against numbers worked by hand, a second formula, or a library's."""
+"""Tests of scores: each equals values worked by hand, a second formula or a function of PyTorch."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Q, K, HEADS, T, S = 4, 6, 2, 3, 5
 
 
 def scores(score: Score, queries: Tensor, keys: Tensor, places: Memory | None = None) -> Tensor:
-    """(B, H, T, S) for queries (B, H, T, Q) and keys (B, H, S, K)."""
+    """Return scores (B, H, T, S) for queries (B, H, T, Q) and keys (B, H, S, K)."""
     return score(queries, score.keys(keys), places or memory(*[keys.shape[2]] * len(keys)))
 
 
 def attend(score: partial[Score], queries: Tensor, source: Memory) -> tuple[Tensor, Tensor]:
-    """Context and weights of one head without projections."""
+    """Return the context and the weights of one head without projections."""
     spec = SourceSpec(source.values.shape[-1])
     attention = ComposedAttention(queries.shape[-1], spec, score=score, window=Global, normalizer=Softmax)
     answer = walk(randomise(attention.double()).eval(), queries, source)
@@ -53,6 +53,7 @@ def test_general_by_hand() -> None:
 
 
 def test_additive_by_hand() -> None:
+    """v^T tanh(W q + U k + b) of one query and one key."""
     score = Additive(1, 1, 1, SourceSpec(1), dim=2, bias=True).double()
     parameters = {"query_weight": [[[1.0, 2.0]]], "key_weight": [[[0.0, 1.0]]], "bias": [[[0.5, 0.0]]]}
     for name, value in parameters.items():
@@ -63,7 +64,7 @@ def test_additive_by_hand() -> None:
 
 
 def test_cosine_by_hand() -> None:
-    """Lengths 5 and 13 play no part: (3, 4) . (5, 12) / 65; nor would they be divided by, were they 0."""
+    """(3, 4) . (5, 12) / 65: lengths have no effect, and zero vectors score 0."""
     score = Cosine(2, 2, 1, SourceSpec(2), gain=2.0)
     keys = torch.tensor([[3.0, 4.0], [5.0, 12.0], [-30.0, -40.0], [0.0, 0.0]])
     found = scores(score, torch.tensor([[[[3.0, 4.0], [0.0, 0.0]]]]), keys[None, None]).flatten().tolist()
@@ -71,7 +72,8 @@ def test_cosine_by_hand() -> None:
 
 
 @pytest.mark.parametrize("learn", [True, False])
-def test_cosine_is_pytorchs(learn: bool) -> None:
+def test_cosine_equals_pytorch(learn: bool) -> None:
+    """The score equals the gain times ``F.cosine_similarity``; a learned gain is one number for each head."""
     score = Cosine(Q, Q, HEADS, SourceSpec(Q), gain=3.0, learn=learn).double()
     queries, keys = noise(2, HEADS, T, Q), noise(2, HEADS, S, Q, seed=1)
     expected = F.cosine_similarity(queries.unsqueeze(3), keys.unsqueeze(2), dim=-1)
@@ -83,8 +85,8 @@ def test_cosine_is_pytorchs(learn: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_cosine_of_nothing_and_of_much(dtype: torch.dtype) -> None:
-    """Zero vectors and those whose square overflows in fp16: scores and gradients stay finite."""
+def test_cosine_of_zero_and_huge_vectors(dtype: torch.dtype) -> None:
+    """Scores and gradients are finite for zero vectors and for vectors whose square overflows in fp16."""
     queries = torch.zeros(1, 1, 3, Q, dtype=dtype)
     queries[..., 1, :] = 1e4
     queries[..., 2, 0] = 1.0
@@ -98,8 +100,8 @@ def test_cosine_of_nothing_and_of_much(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("score", [Dot, ScaledDot, General, Cosine])
-def test_a_gain_is_of_a_head_and_does_not_decay(score: type[Dot]) -> None:
-    """scaled_luong: from 1, times the score; the fused kernel knows it."""
+def test_each_head_has_a_gain_without_weight_decay(score: type[Dot]) -> None:
+    """As ``scaled_luong``, a gain starts at 1 and multiplies the scores of its head. It has no weight decay."""
     plain, gained = (
         score(Q, Q, HEADS, SourceSpec(Q), **o).double() for o in ({}, {} if score is Cosine else {"gain": True})
     )
@@ -118,6 +120,7 @@ def test_a_gain_is_of_a_head_and_does_not_decay(score: type[Dot]) -> None:
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("name", ["cosine", "dot", "general"])
 def test_gains_and_scales_on_the_fused_path(name: str, groups: int) -> None:
+    """Contexts of the fused kernel equal those with weights."""
     options = ["attention.score.scale=0.7", *([] if name == "cosine" else ["attention.score.gain=true"])]
     ours = mechanism(
         "attention", "multi_head", SourceSpec(8), f"attention/score={name}", f"attention.groups={groups}", *options
@@ -127,6 +130,7 @@ def test_gains_and_scales_on_the_fused_path(name: str, groups: int) -> None:
 
 
 def test_dot_is_unscaled_sdpa() -> None:
+    """The context equals torch's scaled_dot_product_attention with a scale of 1."""
     queries, source = noise(2, T, K), memory(S, 3, width=K)
     expected = F.scaled_dot_product_attention(
         queries, source.values, source.values, attn_mask=source.mask[:, None], scale=1.0
@@ -135,20 +139,21 @@ def test_dot_is_unscaled_sdpa() -> None:
 
 
 def test_scaled_dot_is_sdpa() -> None:
+    """The context equals torch's scaled_dot_product_attention."""
     queries, source = noise(2, T, K), memory(S, 3, width=K)
     expected = F.scaled_dot_product_attention(queries, source.values, source.values, attn_mask=source.mask[:, None])
     close(attend(partial(ScaledDot), queries, source)[0], expected)
 
 
-def test_general_moves_to_either_side() -> None:
-    """W on the keys, as here, or on the queries."""
+def test_general_matrix_may_multiply_the_queries() -> None:
+    """The score multiplies the keys by W; multiplying the queries by W gives the same scores."""
     score = randomise(General(Q, K, HEADS, SourceSpec(K)).double())
     queries, keys = noise(2, HEADS, T, Q), noise(2, HEADS, S, K, seed=1)
     close(scores(score, queries, keys), (queries @ score.weight) @ keys.transpose(2, 3))
 
 
 def test_additive_is_concat() -> None:
-    """Bahdanau's v^T tanh(W q + U k) is Luong's v^T tanh([W U] [q; k]), pair by pair."""
+    """Bahdanau's v^T tanh(W q + U k) equals Luong's v^T tanh([W U] [q; k]), computed for one pair at a time."""
     score = randomise(Additive(Q, K, HEADS, SourceSpec(K), dim=7, bias=True).double())
     queries, keys = noise(2, HEADS, T, Q), noise(2, HEADS, S, K, seed=1)
     found = scores(score, queries, keys)
@@ -161,7 +166,7 @@ def test_additive_is_concat() -> None:
 
 
 def test_additive_starts_as_in_the_paper() -> None:
-    """v = 0: uniform over what is real, and at first only v has a gradient."""
+    """v = 0, so that initial weights are uniform over the real positions, and only v has a gradient."""
     score = Additive(64, 64, 1, SourceSpec(64), init_std=0.001)
     assert score.query_weight.std().item() == pytest.approx(0.001, rel=0.1)
     assert score.key_weight.std().item() == pytest.approx(0.001, rel=0.1)
@@ -177,7 +182,7 @@ def test_additive_starts_as_in_the_paper() -> None:
 
 
 def test_additive_normalized() -> None:
-    """g v / |v|: the length of v is free, g starts at sqrt(1/A)."""
+    """The score uses g v / |v|: the length of v has no effect, and g starts at sqrt(1/A)."""
     score = Additive(Q, K, 1, SourceSpec(K), dim=9, normalize=True).double()
     assert score.gain.item() == pytest.approx(1 / 3)
     queries, keys = noise(1, 1, T, Q), noise(1, 1, S, K, seed=1)
@@ -191,7 +196,7 @@ def test_additive_normalized() -> None:
 
 
 def test_location_reads_positions() -> None:
-    """Row j of W scores whatever stands at position j; past its last row nothing is seen."""
+    """Row j of W is the score of the value at position j. Positions beyond the last row are hidden."""
     score = randomise(Location(Q, K, 1, SourceSpec(K), max_length=6).double())
     source = memory(S, 2, width=K, step=2)  # at 0, 2, 4, 6, 8
     queries = noise(2, T, Q)
@@ -204,6 +209,7 @@ def test_location_reads_positions() -> None:
 
 
 def test_location_ignores_content() -> None:
+    """Other values at the same positions have the same weights."""
     queries, source = noise(2, T, Q), memory(S, 3, width=K)
     other = Memory(source.values.flip(0) + 1, source.mask, source.positions, source.extent)
     location = partial(Location, max_length=8)
@@ -211,14 +217,15 @@ def test_location_ignores_content() -> None:
 
 
 def test_constant_is_the_mean() -> None:
+    """The context is the mean of the real values."""
     queries, source = noise(2, T, Q), memory(4, 2, width=K)
     context, weights = attend(partial(Constant), queries, source)
     close(context, torch.stack((source.values[0].mean(0), source.values[1, :2].mean(0)))[:, None].expand(-1, T, -1))
     close(weights[1, 0, 0], torch.tensor([0.5, 0.5, 0, 0], dtype=torch.float64))
 
 
-def test_constant_leaves_no_parameter_without_gradient() -> None:
-    """DistributedDataParallel waits for each of them."""
+def test_constant_gives_every_parameter_a_gradient() -> None:
+    """DistributedDataParallel waits for the gradient of every parameter."""
     probe = model("model=transformer", attention="uniform")
     Criterion()(probe(batch()), batch()).total.backward()
     assert all(p.grad is not None for p in probe.parameters())
@@ -238,13 +245,14 @@ def test_refusals() -> None:
         Additive(Q, K, 1, SourceSpec(K), normalize=True, init_std=0.001)
 
 
-def test_additive_keeps_little_for_the_backward_pass() -> None:
-    """A fifth of the B T S A numbers of all tanh at once, at most (T = S = 50, A = 512)."""
+def test_additive_stores_little_for_the_backward_pass() -> None:
+    """The score stores at most a fifth of the B T S A numbers that tanh has (T = S = 50, A = 512)."""
     score = Additive(16, 16, 1, SourceSpec(16), dim=512)
     queries, keys = noise(2, 1, 50, 16, dtype=torch.float32), noise(2, 1, 50, 16, dtype=torch.float32)
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
+        """Record the memory of a stored tensor."""
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
@@ -255,7 +263,10 @@ def test_additive_keeps_little_for_the_backward_pass() -> None:
 
 @pytest.mark.parametrize("score", [Dot, General])
 def test_products_of_normalised_vectors_start_with_unit_variance(score: type[Dot]) -> None:
-    """None follows the model; by default, as in configs of before the option, there is no scale but the formula's."""
+    """``scale=None`` gives unit variance for normalised vectors.
+
+    The default is a factor of 1, as in configs that are older than the option.
+    """
     torch.manual_seed(0)
     queries, keys = torch.randn(1, 1, 200, 64), torch.randn(1, 1, 200, 64)
     normalised = SourceSpec(64, states="normalised")
@@ -277,7 +288,7 @@ SCALED = {
 
 
 @pytest.mark.parametrize("name", SCALED)
-def test_a_scale_multiplies_the_formula(name: str) -> None:
+def test_scale_multiplies_the_formula(name: str) -> None:
     kind, options = SCALED[name]
     source = SourceSpec(Q, states="normalised")
     plain, scaled = (randomise(kind(Q, Q, HEADS, source, scale=scale, **options).double()) for scale in (1.0, 2.5))
@@ -286,7 +297,8 @@ def test_a_scale_multiplies_the_formula(name: str) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
-def test_a_scale_is_above_0(scale: float) -> None:
+def test_scale_must_be_above_0(scale: float) -> None:
+    """Every score refuses a scale that is not above 0."""
     for kind, options in SCALED.values():
         with pytest.raises(UserError, match=r"^scale=.* must be above 0"):
             kind(Q, Q, 1, SourceSpec(Q), scale=scale, **options)

@@ -1,4 +1,6 @@
-"""Selections: what is drawn follows the weights, and surrogate gradients are compared with enumeration."""
+"""Tests of selections: sampled positions follow the weights, and surrogate gradients equal enumeration over all
+choices.
+"""
 
 from __future__ import annotations
 
@@ -31,44 +33,50 @@ every_sampled = pytest.mark.parametrize("selection", SAMPLED.values(), ids=SAMPL
 
 
 def attention(selection: Callable[[], Selection], heads: int = 1, **parts: object) -> ComposedAttention:
+    """Build cross-attention with this selection, with random parameters."""
     options = {"score": Additive, "window": Global, "normalizer": Softmax, **parts}
     return randomise(ComposedAttention(WIDTH, SourceSpec(WIDTH), selection=selection, heads=heads, **options).double())
 
 
 def drawn(selection: Selection, weights: Tensor, seed: int = 0) -> Tensor:
-    """The weights that ``selection`` makes of ``weights`` (B, H, T, S) in training."""
+    """Return the weights that ``selection`` makes from ``weights`` (B, H, T, S) in training."""
     seeding.seed(seed)
     state = selection.train().initial_state(len(weights), CPU)
     return selection(weights, partial(uniform, weights, state), state).weights
 
 
 def uniform(weights: Tensor, state: AttentionState) -> Tensor:
+    """Return the random numbers for the places of ``weights``."""
     size, heads, queries, places = weights.shape
     positions = torch.arange(queries).expand(size, -1), torch.arange(places).expand(size, -1).unsqueeze(-1)
     return random.uniform(state["seed"], positions[0], heads, positions[1])
 
 
 def one_hot(weights: Tensor) -> bool:
+    """Return True if every row has a single 1 and zeros."""
     return bool(((weights == 0) | (weights == 1)).all() and (weights.sum(-1) == 1).all())
 
 
 @every_sampled
 @pytest.mark.parametrize("total", [1.0, 0.4])
 def test_frequencies_are_the_weights(selection: Callable[[], Selection], total: float) -> None:
-    """2 10^5 draws; where a window has taken mass away, what is left is divided by its sum."""
+    """Over 200 000 draws, frequencies equal the weights divided by their sum, which a window may have made less than 1.
+
+    Draws of neighbouring sequences, heads and queries agree as often as independent draws.
+    """
     share = torch.tensor([0.5, 0.3, 0.0, 0.15, 0.05], dtype=torch.float64)
     found = drawn(selection(), (total * share).expand(1000, 4, 50, 5))
     assert one_hot(found)
     torch.testing.assert_close(found.mean((0, 1, 2)), share, rtol=0, atol=5e-3)
-    for dim, size in enumerate((1000, 4, 50)):  # one for each sequence, head and query
-        close_, apart = found.narrow(dim, 0, size - 1), found.narrow(dim, 1, size - 1)
-        agreement = (close_ * apart).sum(-1).mean().item()
+    for dim, size in enumerate((1000, 4, 50)):  # sequences, heads and queries
+        unshifted, shifted = found.narrow(dim, 0, size - 1), found.narrow(dim, 1, size - 1)
+        agreement = (unshifted * shifted).sum(-1).mean().item()
         assert agreement == pytest.approx(share.square().sum().item(), abs=0.01)
 
 
 @every_sampled
-def test_frequencies_whatever_made_the_weights(selection: Callable[[], Selection]) -> None:
-    """Gaussian windows, ALiBi's bias, temperatures and sparse normalisers are in what is drawn."""
+def test_frequencies_with_windows_normalizers_and_biases(selection: Callable[[], Selection]) -> None:
+    """Frequencies equal the weights under Gaussian windows, sparse normalisers, temperatures and ALiBi's bias."""
     count = 20_000
     for parts in (
         {"window": partial(LocalP, reach=3)},
@@ -96,7 +104,8 @@ def test_frequencies_whatever_made_the_weights(selection: Callable[[], Selection
 
 
 @pytest.mark.parametrize("name", ["hard", "gumbel"])
-def test_the_likeliest_in_evaluation(name: str) -> None:
+def test_evaluation_reads_the_likeliest_position(name: str) -> None:
+    """The position with the largest soft weight is read, without loss terms or state."""
     ours = mechanism("attention", name, SourceSpec(WIDTH))
     queries, source = noise(2, T, WIDTH), memory(S, 3, step=3)
     answer = walk(ours, queries, source)
@@ -111,7 +120,8 @@ def test_the_likeliest_in_evaluation(name: str) -> None:
 
 @every_sampled
 @pytest.mark.parametrize("chunks", [(1,) * T, (2, 2), (3, 1)], ids=str)
-def test_chunks_draw_what_the_whole_draws(selection: Callable[[], Selection], chunks: tuple[int, ...]) -> None:
+def test_chunks_draw_the_positions_of_one_call(selection: Callable[[], Selection], chunks: tuple[int, ...]) -> None:
+    """Calls with parts of the queries draw the same positions as one call."""
     ours = attention(selection, heads=2).train()
     queries, source = noise(3, T, WIDTH), memory(S, 0, 2, step=3)
     answers = []
@@ -123,7 +133,7 @@ def test_chunks_draw_what_the_whole_draws(selection: Callable[[], Selection], ch
 
 @every_sampled
 def test_draws_differ(selection: Callable[[], Selection]) -> None:
-    """Between calls, sequences, heads and queries, asked alike; not for the same seed."""
+    """Draws differ between calls, sequences, heads and queries with equal weights; a seed repeats them."""
     weights = torch.full((6, 3, 20, 50), 1 / 50, dtype=torch.float64)
     first = drawn(selection(), weights).argmax(-1)
     assert not torch.equal(drawn(selection(), weights, seed=1).argmax(-1), first)
@@ -135,7 +145,7 @@ def test_draws_differ(selection: Callable[[], Selection]) -> None:
 
 @every_sampled
 def test_state_round_trip(selection: Callable[[], Selection]) -> None:
-    """Search's reordering in training mode: a sequence takes its seed along, and a padded source draws no other."""
+    """A reordered sequence keeps its seed, as search needs it, and the padding of a source doesn't change its draws."""
     ours, index = attention(selection, heads=2).train(), torch.tensor([2, 0, 0])
     queries, source = noise(3, T, WIDTH), memory(S, 4, 2)
     prepared = ours.prepare(source)
@@ -154,7 +164,7 @@ def test_state_round_trip(selection: Callable[[], Selection]) -> None:
 @every_sampled
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_hidden_places_are_never_drawn(selection: Callable[[], Selection], dtype: torch.dtype) -> None:
-    """Nor is anything where all is hidden; gradients are finite."""
+    """Hidden positions are never drawn, and none is drawn where all are hidden. Gradients are finite."""
     weights = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.5, 0.0, 0.5], [1.0, 6e-8, 0.0]], dtype=dtype)
     weights = weights.expand(200, 2, 4, 3).clone().requires_grad_()
     seeding.seed(0)
@@ -171,7 +181,10 @@ def test_hidden_places_are_never_drawn(selection: Callable[[], Selection], dtype
 
 
 def enumerated(costs: Tensor, weights: Tensor) -> Tensor:
-    """E cost = sum_z prod_t a_t[z_t] cost[z] over all S^T choices; weights (T, S), costs (S, ..., S)."""
+    """Return E cost = sum_z prod_t a_t[z_t] cost[z] over all S^T choices z.
+
+    Args: costs: Cost of each choice (S, ..., S). weights: Weights a (T, S).
+    """
     total = weights.new_zeros(())
     for z in product(range(weights.shape[1]), repeat=len(weights)):
         total = total + torch.stack([weights[t, s] for t, s in enumerate(z)]).prod() * costs[z]
@@ -180,8 +193,9 @@ def enumerated(costs: Tensor, weights: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("baseline", [0.0, 3.0])
 def test_reinforce_is_the_exact_gradient(baseline: float) -> None:
-    """E_z (cost(z) - b) grad sum_t log a_t[z_t] = grad E cost, b any constant: two queries of three places, all nine
-    choices, each drawn by some sequence.
+    """E_z (cost(z) - b) grad sum_t log a_t[z_t] = grad E cost for any constant b.
+
+    Two queries over three places have nine choices, and each choice is drawn by some of the sequences.
     """
     ours = attention(partial(Hard, soft=0.0)).train()
     parameters = list(ours.parameters())
@@ -207,7 +221,7 @@ def test_reinforce_is_the_exact_gradient(baseline: float) -> None:
 
 
 def test_negative_entropy() -> None:
-    """sum_j a_j log a_j, of what a window has left too."""
+    """The penalty is sum_j a_j log a_j, after division of the weights by their sum."""
     weights = torch.tensor([[0.5, 0.25, 0.25, 0.0], [0.1, 0.1, 0.0, 0.0]], dtype=torch.float64).expand(1, 1, 2, 4)
     hard = Hard().train()
     state = hard.initial_state(1, CPU)
@@ -216,7 +230,7 @@ def test_negative_entropy() -> None:
 
 
 def test_some_passes_are_soft() -> None:
-    """Half of them, each for the whole batch: then the context is the expectation and nothing was drawn."""
+    """Half of the passes are soft, for the whole batch: the context is the expectation, and log-probabilities are 0."""
     ours, soft = attention(Hard), attention(Soft)
     queries, source = noise(3, T, WIDTH), memory(S, 4, 2)
     expected = walk(soft, queries, source)
@@ -231,14 +245,17 @@ def test_some_passes_are_soft() -> None:
         if passes[-1]:
             close(answer.weights, expected.weights)
             close(answer.context, expected.context)
-    assert 70 < sum(passes) < 130  # 4 deviations
+    assert 70 < sum(passes) < 130  # 4 standard deviations
     for probability in (0.0, 1.0):
         always = walk(attention(partial(Hard, soft=probability)).train(), queries, source)
         assert (always.state["soft"] == bool(probability)).all()
 
 
 def test_soft_passes_are_annealed() -> None:
-    """Linearly between two shares of training; a checkpoint holds where it stands, unless it never moves."""
+    """The probability of soft passes changes linearly between two shares of training.
+
+    The state dict contains the probability only if it changes.
+    """
     hard = Hard(soft=1.0, final_soft=0.2, anneal_from=0.5, anneal_to=0.75)
     assert not hard.passes_gradient
     for progress, soft in ((0.0, 1.0), (0.5, 1.0), (0.625, 0.6), (0.75, 0.2), (1.0, 0.2)):
@@ -256,7 +273,7 @@ def test_soft_passes_are_annealed() -> None:
 
 @pytest.mark.parametrize("temperature", [0.5, 3.0])
 def test_draws_from_tempered_weights(temperature: float) -> None:
-    """In proportion to a^(1/tau), where a window has taken mass away too; the log-probability is that of the draw."""
+    """Frequencies are in proportion to a^(1/tau), whatever the sum of a, and ``log_prob`` is that of the draw."""
     share = torch.tensor([0.5, 0.3, 0.0, 0.15, 0.05], dtype=torch.float64)
     powers = share ** (1 / temperature)
     expected = powers / powers.sum()
@@ -275,12 +292,13 @@ def test_draws_from_tempered_weights(temperature: float) -> None:
 
 
 def test_readings() -> None:
-    """Soft, likeliest, and another draw; in what follows attention reads as before."""
+    """``reading`` selects the soft weights, the likeliest position or another sample, and is undone afterwards."""
     ours, soft = attention(partial(Hard, soft=0.0)).train(), attention(Soft)
     queries, source = noise(3, T, WIDTH), memory(S, 4, 2)
     expected = walk(soft, queries, source).weights
 
     def weights() -> Tensor:
+        """Return the weights with the same seed."""
         seeding.seed(2)
         return walk(ours, queries, source).weights
 
@@ -295,8 +313,11 @@ def test_readings() -> None:
     assert torch.equal(weights(), first)
 
 
-def test_gumbel_is_torchs() -> None:
-    """Forward one-hot, backward softmax((log a + g) / tau), by another road: their function with our noise."""
+def test_gumbel_is_the_straight_through_estimator() -> None:
+    """The result equals torch's straight-through Gumbel-softmax with our noise, computed by its definition.
+
+    Forward it is one-hot; backward it has the gradient of softmax((log a + g) / tau).
+    """
     for temperature in (1.0, 0.5, 3.0):
         gumbel = Gumbel(temperature=temperature).train()
         scores = noise(3, 2, T, S).requires_grad_()
@@ -308,10 +329,11 @@ def test_gumbel_is_torchs() -> None:
         by = noise(3, 2, T, S, seed=1)
         (found,) = torch.autograd.grad((ours * by).sum(), [scores])
         (expected,) = torch.autograd.grad((y * by).sum(), [scores])
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # g is fp32 there
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # Gumbel's noise is fp32
 
 
-def test_gumbel_anneals() -> None:
+def test_gumbel_temperature_is_annealed() -> None:
+    """tau changes geometrically from 2 to 1/2, and the state dict contains it."""
     gumbel = Gumbel(temperature=2.0, final_temperature=0.5)
     for progress, temperature in ((0.0, 2.0), (0.5, 1.0), (1.0, 0.5)):
         gumbel.set_progress(progress)
@@ -327,6 +349,7 @@ def test_gumbel_anneals() -> None:
 @pytest.mark.parametrize("family", ["rnn", "transformer"])
 @pytest.mark.parametrize("name", ["hard", "gumbel"])
 def test_scores_learn_in_models(family: str, name: str) -> None:
+    """Every parameter of the score gets a gradient in both model families."""
     probe = model(f"model={family}", attention=name).train()
     seeding.seed(0)
     weights = {"reinforce": 0.1, "negative_entropy": 0.002}

@@ -1,4 +1,4 @@
-"""Windows against the paper's formulas, a position at a time in plain Python."""
+"""Tests of windows: they equal the paper's formulas, computed for one position at a time in plain Python."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ LENGTHS = (9, 6, 2)
 
 
 def attention(window: partial[Window]) -> ComposedAttention:
+    """Build attention with this window and a general score."""
     made = ComposedAttention(Q, SourceSpec(Q), score=General, window=window, normalizer=Softmax)
     return randomise(made.double()).eval()
 
 
 def seen(window: Window, source: Memory, *positions: int) -> list[list[int]]:
-    """The places that queries at these positions see in the first sentence."""
+    """Return the places that queries at these positions see in the first sentence."""
     places = torch.tensor([positions])
     vector = torch.zeros(1, len(positions), Q, dtype=torch.float64)
     visible = window(Query(vector, places), source.select(torch.tensor([0]))).visible
@@ -35,10 +36,12 @@ def seen(window: Window, source: Memory, *positions: int) -> list[list[int]]:
 
 
 def test_global() -> None:
+    """A global window has neither a mask nor a factor."""
     assert Global(Q, 1, SourceSpec(Q))(Query(noise(1, T, Q), torch.arange(T)[None]), memory(3)) == (None, None)
 
 
 def test_last() -> None:
+    """The context is the last real value."""
     answer = walk(attention(partial(Last)), noise(3, T, Q), source := memory(*LENGTHS, width=Q))
     last = torch.stack([source.values[row, length - 1] for row, length in enumerate(LENGTHS)])
     close(answer.context, last[:, None].expand(-1, T, -1))
@@ -86,7 +89,7 @@ def test_local_p(reach: int, renormalise: bool) -> None:
 
 
 def test_local_p_uses_the_true_length() -> None:
-    """v = 0: every window stands at the middle of its own sentence, padding or not."""
+    """v = 0, so that every window is at the middle of its sentence, without padding."""
     window = LocalP(Q, 1, SourceSpec(Q), reach=2).double()
     torch.nn.init.zeros_(window.centre.weight)
     source = memory(9, 5)
@@ -98,7 +101,10 @@ def test_local_p_uses_the_true_length() -> None:
 
 @pytest.mark.parametrize(("length", "places"), [(20, 7), (21, 6), (22, 7)])
 def test_local_p_inside_a_sentence(length: int, places: int) -> None:
-    """v = 0, so p = S / 2: 2 D + 1 places if that is whole, else 2 D; the Gaussian, of sigma D / 2, ends at e^-2."""
+    """v = 0, so p = S / 2, and 2 D + 1 places are visible if p is whole, else 2 D.
+
+    The Gaussian has sigma = D / 2. At distance D it is e^-2.
+    """
     window = LocalP(Q, 1, SourceSpec(Q), reach=3).double()
     torch.nn.init.zeros_(window.centre.weight)
     visible, factor = window(Query(noise(1, 1, Q), torch.zeros(1, 1)), memory(length))
@@ -109,7 +115,7 @@ def test_local_p_inside_a_sentence(length: int, places: int) -> None:
 
 
 def test_local_p_in_bfloat16_places_windows_exactly() -> None:
-    """Far out, bf16 has only every second or fourth integer."""
+    """bf16 can't represent all integers above 256, but the window under autocast is that of fp32."""
     window = LocalP(Q, 1, SourceSpec(Q), reach=3)
     torch.nn.init.zeros_(window.centre.weight)
     query, source = Query(noise(1, 1, Q, dtype=torch.float32), torch.zeros(1, 1)), memory(702)
@@ -123,13 +129,13 @@ SELF = SourceSpec(Q, is_self=True, causal=True)
 
 
 def m(x: float, z: float, ramp: int) -> float:
-    """The paper's soft mask."""
+    """Return the paper's soft mask m_z(x)."""
     return min(max((ramp + z - x) / ramp, 0.0), 1.0)
 
 
 @pytest.mark.parametrize("centre", ["local_m", "local_p"])
 def test_adaptive_span(centre: str) -> None:
-    """a(s) = m_z(|s - p_t|) exp(e(s)) / the sum of that, z a head's own; p_t = t, or predicted as in local-p."""
+    """a(s) = m_z(|s - p_t|) exp(e(s)) / sum, one z for each head; p_t = t, or predicted as in local-p."""
     mechanism = ComposedAttention(
         Q, SourceSpec(Q), score=General, normalizer=Softmax, heads=2, project=True,
         window=partial(AdaptiveSpan, max_span=4, ramp=2, centre=centre),
@@ -158,7 +164,7 @@ def test_adaptive_span(centre: str) -> None:
 
 
 def test_soft_mask() -> None:
-    """1 up to z, 0 from z + R on, and a straight line between."""
+    """The mask is 1 up to z, 0 from z + R on, and linear between them."""
     window = AdaptiveSpan(Q, 2, SELF, max_span=10, ramp=4).double()
     window.fraction.data = torch.tensor([0.3, 0.0], dtype=torch.float64).view(2, 1, 1)
     query = Query(noise(1, 1, Q), torch.tensor([[9]]))
@@ -166,11 +172,12 @@ def test_soft_mask() -> None:
     assert factor[0, 0, 0].flip(0).tolist() == pytest.approx([1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0])
     assert factor[0, 1, 0].flip(0).tolist() == pytest.approx([1, 0.75, 0.5, 0.25, 0, 0, 0, 0, 0, 0])
     assert torch.equal(visible, factor > 0)
-    factor[0, 0, 0, 4].backward()  # on the ramp: d m / d fraction = max_span / R
+    factor[0, 0, 0, 4].backward()  # on the ramp, d m / d fraction = max_span / R
     assert window.fraction.grad.flatten().tolist() == [2.5, 0.0]
 
 
 def test_span_is_penalised_and_constrained() -> None:
+    """The regulariser is the mean span, and ``constrain`` moves fractions to 0..1."""
     window = AdaptiveSpan(Q, 2, SELF, max_span=10, ramp=4, init=0.25)
     assert window.regulariser()["span"].item() == pytest.approx(2.5)
     window.regulariser()["span"].backward()
@@ -180,7 +187,8 @@ def test_span_is_penalised_and_constrained() -> None:
     assert window.fraction.flatten().tolist() == [0.0, 1.0]
 
 
-def test_a_span_over_all_is_full_attention() -> None:
+def test_span_over_the_whole_memory_is_full_attention() -> None:
+    """A span over the whole memory gives the weights of a global window."""
     queries, source = noise(3, T, Q), memory(*LENGTHS, width=Q)
     wide, plain = attention(partial(AdaptiveSpan, max_span=20)), attention(partial(Global))
     wide.window.fraction.data.fill_(1.0)
@@ -188,8 +196,8 @@ def test_a_span_over_all_is_full_attention() -> None:
     close(walk(wide, queries, source).weights, walk(plain, queries, source).weights)
 
 
-def test_a_span_survives_scores_far_apart() -> None:
-    """What is out of reach takes no part: no softmax over it that leaves the rest nothing."""
+def test_span_ignores_huge_scores_out_of_reach() -> None:
+    """A huge score out of reach doesn't take the weight of the visible positions."""
     ours = attention(partial(AdaptiveSpan, max_span=1, ramp=1))
     source = memory(9, width=Q)
     source.values[:, 8] = 1e4
@@ -197,8 +205,8 @@ def test_a_span_survives_scores_far_apart() -> None:
     close(weights.sum(-1), torch.ones(1, 1, T).double())
 
 
-def test_memory_of_a_span_is_bounded() -> None:
-    """By max_span + R: further back nothing can be seen, whatever is learned."""
+def test_cache_of_a_span_is_bounded() -> None:
+    """The cache keeps max_span + R values: no learned span reaches further back."""
     ours = ComposedAttention(
         Q, SELF, score=General, normalizer=Softmax, window=partial(AdaptiveSpan, max_span=2, ramp=3)
     ).double()
@@ -214,7 +222,7 @@ def test_memory_of_a_span_is_bounded() -> None:
 
 
 def test_local_p_over_a_grid() -> None:
-    """Row and column predicted, a Gaussian in both, against the formula in plain Python; 3 rows of 4 and 2 of 3."""
+    """Row and column are predicted, with a Gaussian along both; grids of 3 x 4 and 2 x 3 equal plain Python."""
     window = LocalP(Q, 1, SourceSpec(Q, axes=2), reach=2).double()
     randomise(window)
     vector = noise(2, T, Q)
@@ -226,8 +234,8 @@ def test_local_p_over_a_grid() -> None:
         for t in range(T):
             inner = [math.tanh(sum(w_rc * x for w_rc, x in zip(r, vector[b, t].tolist(), strict=True))) for r in w]
             centre = [
-                size / (1 + math.exp(-sum(v_r * h for v_r, h in zip(of, inner, strict=True))))
-                for of, size in zip(v, source.extent[b].tolist(), strict=True)
+                size / (1 + math.exp(-sum(v_r * h for v_r, h in zip(v_axis, inner, strict=True))))
+                for v_axis, size in zip(v, source.extent[b].tolist(), strict=True)
             ]
             for s, place in enumerate(places.tolist()):
                 away = [x - p for x, p in zip(place, centre, strict=True)]
@@ -236,14 +244,14 @@ def test_local_p_over_a_grid() -> None:
                 assert view.factor[b, 0, t, s].item() == pytest.approx(shape)
 
 
-def test_one_row_of_a_grid_is_time() -> None:
-    """The 1-D form is the special case of a grid with one row whose centre is in it."""
+def test_local_p_on_one_row_equals_local_p_along_time() -> None:
+    """On a grid with one row, at the predicted row centre, local-p equals local-p along time."""
     flat, grid = (LocalP(Q, 1, SourceSpec(Q, axes=axes), reach=2).double() for axes in (1, 2))
     randomise(flat)
     grid.hidden.load_state_dict(flat.hidden.state_dict())
     grid.centre.weight.data = torch.cat((torch.zeros_like(flat.centre.weight), flat.centre.weight))
     source, query = memory(7, width=Q), Query(noise(1, T, Q), torch.arange(T)[None])
-    row = torch.full_like(source.positions, 0.5, dtype=torch.float64)  # 1 sigmoid(0)
+    row = torch.full_like(source.positions, 0.5, dtype=torch.float64)  # the predicted centre, 1 sigmoid(0)
     tall = Memory(
         source.values,
         source.mask,
@@ -255,7 +263,7 @@ def test_one_row_of_a_grid_is_time() -> None:
 
 
 @pytest.mark.parametrize("window", [Last, LocalM, AdaptiveSpan])
-def test_no_window_over_image_regions(window: type[Window]) -> None:
+def test_windows_along_time_refuse_image_regions(window: type[Window]) -> None:
     with pytest.raises(UserError, match="time"):
         window(Q, 1, SourceSpec(Q, axes=2))
 

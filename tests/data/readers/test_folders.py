@@ -1,4 +1,4 @@
-"""Folders of images with tables of captions."""
+"""Tests of ``ImageFolderReader``: folders of images with tables of captions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.errors import UserError
 
 
-def test_a_folder_a_split(tmp_path: Path) -> None:
+def test_each_split_is_a_folder_with_a_table(tmp_path: Path) -> None:
     for split, name in (("train", "metadata.jsonl"), ("validation", "metadata.csv")):
         (tmp_path / split / "deep").mkdir(parents=True)
         Image.new("RGB", (8, 8), "red").save(tmp_path / split / "deep" / "a.png")

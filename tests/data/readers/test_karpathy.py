@@ -1,4 +1,4 @@
-"""Karpathy's splits, as their files have them."""
+"""Tests of ``KarpathyReader``: JSON files in the format of Karpathy's splits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ READER = KarpathyReader("dataset_x.json", "{filepath}/{filename}")
 
 
 def at(path: Path) -> DataLocation:
+    """Return the location of the dataset."""
     return DataLocation(path, "image", "caption")
 
 
 def entry(name: str, split: str, *captions: str) -> dict:
+    """Return the entry of one image in a file of splits."""
     return {"filename": name, "filepath": "val2014", "split": split, "sentences": [{"raw": text} for text in captions]}
 
 
@@ -47,7 +49,7 @@ def test_splits_images_and_captions(tmp_path: Path) -> None:
     assert READER.fingerprint("train", at(tmp_path)) != first
 
 
-def test_what_is_wrong_is_told_in_a_line(tmp_path: Path) -> None:
+def test_missing_and_invalid_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset_x\.json: No such file or directory; download the splits"):
         READER.splits(at(tmp_path))
     for content in ("[]", "{", '{"photos": []}'):

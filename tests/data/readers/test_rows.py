@@ -1,4 +1,4 @@
-"""Tables as people have them: what is a row, what is wrong with the others, and when a whole file is refused."""
+"""Tests of the table formats: which rows are read, which rows are malformed, and which files are refused."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from seq2seq.errors import UserError
 
 
 def read(path: Path, content: str | bytes) -> list[tuple[int, Any]]:
-    """(line, cells), or (line, what is wrong)."""
+    """Write ``content`` to ``path`` and return (line, cells) of each row, or (line, problem)."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     rows = FORMATS[path.suffix[1:]](path)
     return [(n, entry.problem if isinstance(entry, Fault) else list(entry.values())) for n, entry in rows]
 
 
-def test_a_quote_that_is_never_closed_costs_one_row(tmp_path: Path) -> None:
+def test_unclosed_quotation_mark_makes_one_row_malformed(tmp_path: Path) -> None:
     csv = tmp_path / "x.csv"
     assert read(csv, 'a,b\n1,2\n"3,4\n5,6\n7,8\n') == [
         (2, ["1", "2"]),
@@ -30,23 +30,23 @@ def test_a_quote_that_is_never_closed_costs_one_row(tmp_path: Path) -> None:
         (4, ["5", "6"]),
         (5, ["7", "8"]),
     ]
-    # closed by the next quotation mark, where no cell ends
+    # the next quotation mark closes it in the middle of a cell
     assert read(csv, 'a,b\n"1,2\n3,4\n5,"6"\n') == [(2, "malformed"), (3, ["3", "4"]), (4, ["5", "6"])]
-    # closed at the end of a line, in a row of another number of cells
+    # a mark at the end of a line closes it, but the row has the wrong number of cells
     assert read(csv, 'a,b\n"1,2\n3,4\nx,y"\n') == [(2, "malformed"), (3, ["3", "4"]), (4, "malformed")]
-    # many of them
+    # many unclosed marks
     assert read(csv, "a,b\n" + '"1,2\n3,4\n' * 200) == [
         row for n in range(2, 402, 2) for row in ((n, "malformed"), (n + 1, ["3", "4"]))
     ]
 
 
-def test_cells_of_several_lines_are_numbered_by_the_last(tmp_path: Path) -> None:
+def test_rows_of_several_lines_have_the_number_of_their_last_line(tmp_path: Path) -> None:
     csv = tmp_path / "x.csv"
     assert read(csv, 'a,b\r\n"1\r\n""2""",3\r\n\r\n4,5') == [(3, ['1\r\n"2"', "3"]), (4, "empty"), (5, ["4", "5"])]
 
 
-def test_a_row_that_may_have_swallowed_others_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is right by the grammar, and two quotation marks that belong to nothing look the same."""
+def test_row_that_may_contain_other_rows_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Such a row is valid CSV, but two stray quotation marks give the same text; a warning names the row."""
     assert read(tmp_path / "x.csv", 'a,b\n1,"2\n3,4\n5,6"\n') == [(4, ["1", "2\n3,4\n5,6"])]
     assert "x.csv:2: this row has 3 lines, and each line looks like a row" in caplog.text
     caplog.clear()
@@ -74,9 +74,9 @@ def test_lines_may_end_in_carriage_returns(tmp_path: Path, form: str, mark: str)
         assert read(tmp_path / f"x.{form}", end.join(rows)) == expected
 
 
-def test_names_of_columns(tmp_path: Path) -> None:
+def test_column_names_are_checked(tmp_path: Path) -> None:
     csv = tmp_path / "x.csv"
-    assert read(csv, "a,b,,\n1,2,3,4\n") == [(2, ["1", "2"])]  # without a name nobody asks for them
+    assert read(csv, "a,b,,\n1,2,3,4\n") == [(2, ["1", "2"])]  # columns without a name are ignored
     for content, reason in (
         ("a,b,a\n", "the column name 'a' occurs twice"),
         ("\na,b\n", "the first line must name the columns"),
@@ -90,8 +90,8 @@ def test_names_of_columns(tmp_path: Path) -> None:
         read(tmp_path / "x.tsv", "a\ta\n")
 
 
-def test_damaged_parquet_is_told_in_a_line(tmp_path: Path) -> None:
-    """Whatever of it is damaged; what is read of it before is what was written."""
+def test_damaged_parquet_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    """A damaged file is read, or refused with an error of one line that begins with its path."""
     whole, damaged = tmp_path / "x.parquet", tmp_path / "y.parquet"
     values = [f"a cat {n}" for n in range(3000)]
     pyarrow.parquet.write_table(pa.table({"a": values}), whole, row_group_size=500, write_page_checksum=True)
@@ -109,7 +109,7 @@ def test_damaged_parquet_is_told_in_a_line(tmp_path: Path) -> None:
             assert str(error).startswith(str(damaged)) and "\n" not in str(error)
 
 
-def test_columns_of_parquet_that_stand_twice(tmp_path: Path) -> None:
+def test_parquet_with_duplicate_column_names_is_refused(tmp_path: Path) -> None:
     table = pa.table([pa.array(["x"]), pa.array(["y"])], names=["a", "a"])
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(UserError, match="the column name 'a' occurs twice"):

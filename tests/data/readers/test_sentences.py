@@ -1,4 +1,4 @@
-"""Where sentences end: cases analysed by hand, and what holds of any text."""
+"""Tests of splitting texts into sentences: cases analysed by hand, and properties of any text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seq2seq.data.readers.sentences import LANGUAGES, split
 from seq2seq.errors import UserError
 
 SPLIT = {
-    "abbreviations end nothing": (
+    "abbreviations do not end a sentence": (
         "Dr. Kim paid 3.5 million to J. R. Moss. He left at 5 p.m. on Monday.",
         ["Dr. Kim paid 3.5 million to J. R. Moss.", "He left at 5 p.m. on Monday."],
     ),
@@ -20,12 +20,12 @@ SPLIT = {
         ["It rained all day.", "It stopped."],
     ),
     "a blank line ends a sentence": ("A headline\n\nThe text\r\n \r\nThe rest", ["A headline", "The text", "The rest"]),
-    "nothing comes of nothing": (" \n\n\t\n", []),
+    "white space has no sentences": (" \n\n\t\n", []),
 }
 
 
 @pytest.mark.parametrize("case", SPLIT)
-def test_by_hand(case):
+def test_sentences_by_hand(case):
     text, sentences = SPLIT[case]
     assert split(text) == sentences
 
@@ -45,7 +45,7 @@ def test_an_unknown_language_is_refused_with_the_choices(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_nothing_is_lost_and_no_sentence_is_empty(language):
+def test_sentences_keep_all_characters_and_are_not_empty(language):
     random = Random(language)
     pieces = [
         "Mr.",

@@ -1,4 +1,4 @@
-"""Rows of text folders, tables and the hub, with the place of each; what is missing is said in a line."""
+"""Tests of the readers of text folders, tables and the hub: rows with their places, and errors in one line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from seq2seq.errors import UserError
 
 
 def at(path: Path | None, source: str = "en", target: str = "de") -> DataLocation:
+    """Return the location of a dataset."""
     return DataLocation(path, source, target)
 
 
 def rows(reader, location, split="train"):
-    """(place, source, target), or (place, problem)."""
+    """Return (place, source, target) of each row, or (place, problem)."""
     return [
         (r.place, r.record["source"], r.record["target"]) if r.record else (r.place, r.problem)
         for r in reader.rows(split, location)
@@ -35,7 +36,7 @@ def test_parallel_text_by_line(tmp_path):
     (tmp_path / "train.en").write_bytes(b"\xef\xbb\xbfone\r\ntwo\n\nfour \xff\nf\xe2\x80\xa8ive\x0c\x1c.\nsix")
     (tmp_path / "train.de").write_bytes("eins\nzwei\ndrei\nvier\nfünf\n".encode())
     assert rows(ParallelTextReader(), at(tmp_path)) == [
-        ("train.en:1", "one", "eins"),  # neither byte order mark nor carriage return
+        ("train.en:1", "one", "eins"),  # without the byte order mark and the carriage return
         ("train.en:2", "two", "zwei"),
         ("train.en:3", "", "drei"),
         ("train.en:4", "not UTF-8"),
@@ -44,13 +45,13 @@ def test_parallel_text_by_line(tmp_path):
     ]
 
 
-def test_the_longer_and_the_faulty_side_are_named(tmp_path):
+def test_place_names_the_longer_or_the_faulty_side(tmp_path):
     (tmp_path / "train.en").write_bytes(b"one\ntwo\n")
     (tmp_path / "train.de").write_bytes(b"\xff\n \nthree\n")
     assert [row[0] for row in rows(ParallelTextReader(), at(tmp_path))] == ["train.de:1", "train.de:2", "train.de:3"]
 
 
-def test_splits_go_by_many_names(tmp_path):
+def test_splits_are_found_under_several_names(tmp_path):
     for name in ("train", "dev", "test_2016_flickr", "newstest"):
         for language in ("en", "de"):
             (tmp_path / f"{name}.{language}").touch()
@@ -64,7 +65,7 @@ def test_splits_go_by_many_names(tmp_path):
         reader.find("half", at(tmp_path))
 
 
-def test_a_missing_folder_is_named():
+def test_missing_folder_is_refused():
     with pytest.raises(UserError, match=r"/no/such: no such folder \(data\.path\)"):
         ParallelTextReader().find("train", at(Path("/no/such")))
     with pytest.raises(UserError, match=r"data\.path=DIR"):
@@ -72,14 +73,16 @@ def test_a_missing_folder_is_named():
 
 
 ENTRIES = [{"en": "one", "de": "eins"}, {"en": 'two, "2"\nlines', "de": "zwei"}]
-IN_LINES = [ENTRIES[0], {"en": 'two, "2"', "de": '"zwei'}]  # what a format without quotation marks can hold
+IN_LINES = [ENTRIES[0], {"en": 'two, "2"', "de": '"zwei'}]  # for a format without quotation marks
 
 
 def entries_of(format: str) -> list[dict[str, str]]:
+    """Return the entries that are written in the format."""
     return IN_LINES if format == "tsv" else ENTRIES
 
 
 def save(folder: Path, format: str) -> None:
+    """Write the entries into ``train.FORMAT``."""
     file = folder / f"train.{format}"
     if format == "jsonl":
         file.write_text("".join(json.dumps(e) + "\n" for e in ENTRIES))
@@ -94,7 +97,7 @@ def save(folder: Path, format: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv", "tsv", "parquet"])
-def test_tables(tmp_path, format):
+def test_tables_of_each_format_are_read(tmp_path, format):
     save(tmp_path, format)
     found = rows(TableReader(format), at(tmp_path))
     assert [row[1:] for row in found] == [(entry["en"], entry["de"]) for entry in entries_of(format)]
@@ -103,7 +106,7 @@ def test_tables(tmp_path, format):
         rows(TableReader(format), at(tmp_path, target="fr"))
 
 
-def test_jsonl_faults_by_line(tmp_path):
+def test_jsonl_problems_are_reported_by_line(tmp_path):
     lines = [b'{"en": "a", "de": "b"}', b"{oops", b"[1]", b'{"en": "\xff", "de": "b"}', b'{"en": null, "de": "b"}']
     (tmp_path / "train.jsonl").write_bytes(b"\n".join([*lines, b'{"en": 3, "de": "b"}']))
     problems = [(r.place.split(":")[1], r.problem) for r in TableReader("jsonl").rows("train", at(tmp_path))]
@@ -111,14 +114,14 @@ def test_jsonl_faults_by_line(tmp_path):
     assert problems == [(str(i), problem) for i, problem in enumerate(expected, 1)]
 
 
-def test_csv_faults_by_line(tmp_path):
+def test_csv_problems_are_reported_by_line(tmp_path):
     (tmp_path / "train.csv").write_bytes(b'en,de\na,b\nonly one\n1,2,3\n\xff,b\n"two\nlines",b\n')
     found = [(r.place, r.problem) for r in TableReader("csv").rows("train", at(tmp_path))]
     problems = [None, "malformed", "malformed", "not UTF-8", None]
     assert found == [(f"train.csv:{n}", p) for n, p in zip((2, 3, 4, 5, 7), problems, strict=True)]
 
 
-def test_gold_links_and_references_come_along(tmp_path):
+def test_gold_links_and_references_are_read(tmp_path):
     entry = {"en": "a b", "de": "x", "alignment": [[0, 0]], "possible": [[1, 0]], "references": ["x", "y"], "id": 3}
     (tmp_path / "test.jsonl").write_text(json.dumps(entry))
     (row,) = TableReader("jsonl").rows("test", at(tmp_path))
@@ -127,7 +130,7 @@ def test_gold_links_and_references_come_along(tmp_path):
     }  # fmt: skip
 
 
-def test_nested_columns_and_files_in_parts(tmp_path):
+def test_nested_columns_and_files_in_parts_are_read(tmp_path):
     for part, word in enumerate("ab"):
         table = pa.Table.from_pylist([{"translation": {"en": word, "de": word.upper()}}])
         pyarrow.parquet.write_table(table, tmp_path / f"train-0000{part}-of-00002.parquet")
@@ -141,7 +144,7 @@ def test_an_unknown_format_is_refused():
         TableReader("xml")
 
 
-def test_the_fingerprint_follows_the_content(tmp_path):
+def test_fingerprint_changes_with_the_content(tmp_path):
     for language in ("en", "de"):
         (tmp_path / f"train.{language}").write_text("one\n")
     before = ParallelTextReader().fingerprint("train", at(tmp_path))
@@ -153,7 +156,7 @@ def test_the_fingerprint_follows_the_content(tmp_path):
 HUB = HubReader("someone/something", "0" * 40, "de-en", column="translation.{}")
 
 
-def test_the_hub_is_asked_for_a_revision(monkeypatch):
+def test_hub_reader_requests_the_revision(monkeypatch):
     asked = {}
 
     def load_dataset(*args, **kwargs):
@@ -168,7 +171,7 @@ def test_the_hub_is_asked_for_a_revision(monkeypatch):
     assert HUB.find("dev", at(None)) == "valid"
 
 
-def test_images_of_the_hub_come_as_their_files(monkeypatch):
+def test_images_of_the_hub_are_returned_as_the_bytes_of_their_files(monkeypatch):
     file = io.BytesIO()
     Image.new("RGB", (4, 3), "red").save(file, "PNG")
     entries = [{"image": {"bytes": file.getvalue(), "path": "a.png"}, "caption_0": "red", "caption_1": "all red"}]
@@ -193,12 +196,12 @@ def test_images_of_the_hub_come_as_their_files(monkeypatch):
     assert row.record["source"] == "p:1" and row.record["image"] == b"1"
 
 
-def test_without_a_network_the_way_out_is_said():
+def test_error_without_a_network_suggests_data_path():
     with pytest.raises(UserError, match=r"someone/something .*data\.path=DIR"):
         rows(HUB, at(None))
 
 
-def test_a_copy_of_a_hub_set_may_be_text_or_tables(tmp_path):
+def test_local_copy_of_a_hub_dataset_may_be_text_or_tables(tmp_path):
     (tmp_path / "text").mkdir()
     for language, word in {"en": "one", "de": "eins"}.items():
         (tmp_path / "text" / f"train.{language}").write_text(word)
@@ -210,7 +213,7 @@ def test_a_copy_of_a_hub_set_may_be_text_or_tables(tmp_path):
         HUB.find("train", at(tmp_path))
 
 
-def test_a_row_that_lacks_a_column_is_bad_and_a_file_that_lacks_it_refused(tmp_path):
+def test_row_without_a_column_is_malformed_and_file_without_it_is_refused(tmp_path):
     lines = ['{"en": "a"}', '{"en": "b", "de": "x"}', '{"de": "x"}', '{"en": null}', "{", '{"en": "c", "de": "y"}']
     (tmp_path / "train.jsonl").write_text("\n".join(lines))
     found = list(TableReader("jsonl").rows("train", at(tmp_path)))
@@ -223,7 +226,7 @@ def test_a_row_that_lacks_a_column_is_bad_and_a_file_that_lacks_it_refused(tmp_p
         list(TableReader("jsonl").rows("train", at(tmp_path)))
 
 
-def test_a_null_around_a_column_is_an_empty_cell(tmp_path):
+def test_null_parent_of_a_nested_column_is_an_empty_cell(tmp_path):
     entries = [{"t": {"en": "a", "de": "x"}}, {"t": None}, {"t": {"en": None, "de": "x"}}]
     pyarrow.parquet.write_table(pa.Table.from_pylist(entries), tmp_path / "train.parquet")
     found = rows(TableReader("parquet", column="t.{}"), at(tmp_path))
@@ -232,7 +235,7 @@ def test_a_null_around_a_column_is_an_empty_cell(tmp_path):
     assert columns.row({"image": "a.png", "captions": None, "caption_0": "x"}, "p:1").record["target"] == "x"
 
 
-def test_a_row_of_the_hub_that_is_not_utf_8_is_bad(monkeypatch):
+def test_row_of_the_hub_that_is_not_utf_8_is_reported(monkeypatch):
     binary = pa.array([b"a", b"\xff", b"c"])
     texts = pa.Array.from_buffers(pa.string(), 3, binary.cast(pa.binary()).buffers())
     loaded = datasets.Dataset(pa.table({"en": texts, "de": ["x", "y", "z"]}))

@@ -1,4 +1,4 @@
-"""Drawn clips: moments follow each other as the caption says, and each word's frames are those that show its object."""
+"""Tests of toy clips: captions name the moments in order, and each region covers the frames with its object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seq2seq.data.toy.scenes import COLOURS, SHAPES
 from seq2seq.errors import UserError
 
 
-def test_words_name_the_frames_that_show_them(tmp_path: Path) -> None:
+def test_regions_of_words_cover_the_frames_with_their_objects(tmp_path: Path) -> None:
     made = ToyClips(train=30, valid=2, test=10).generate()
     for number, record in enumerate([*made["train"], *made["test"]]):
         file = tmp_path / f"{number}.png"
@@ -35,15 +35,15 @@ def test_words_name_the_frames_that_show_them(tmp_path: Path) -> None:
                 assert not any(seen[:start]) and not any(seen[end:])
 
 
-def test_captions_tell_one_story_both_ways() -> None:
+def test_both_captions_name_the_same_moments_in_opposite_order() -> None:
     for record in ToyClips(train=20, valid=1, test=1).generate()["train"]:
         forwards, backwards = sorted(record["references"], key=lambda text: not text.startswith("first"))
-        told = forwards.removeprefix("first a ").split(" , then a ")
-        assert backwards.removeprefix("a ").split(" after a ") == told[::-1]
-        assert len(told) in (2, 3)
+        moments = forwards.removeprefix("first a ").split(" , then a ")
+        assert backwards.removeprefix("a ").split(" after a ") == moments[::-1]
+        assert len(moments) in (2, 3)
 
 
-def test_novel_pairs_are_in_test_alone() -> None:
+def test_each_test_record_has_a_pair_that_is_not_in_training() -> None:
     made = ToyClips(train=200, valid=20, test=40, novel=("colour", "shape")).generate()
 
     def pairs(text: str) -> set[tuple[str, str]]:
@@ -56,6 +56,6 @@ def test_novel_pairs_are_in_test_alone() -> None:
 
 
 @pytest.mark.parametrize(("options", "message"), [({"frames": 2}, "frames=2"), ({"share": 0}, "share=0")])
-def test_refusals(options: dict[str, int], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}"):
         ToyClips(**options)

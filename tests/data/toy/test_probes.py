@@ -1,4 +1,4 @@
-"""Each probe against a second way to its answer; splits apart, of the lengths that are said, from the seed alone."""
+"""Tests of the probes: answers equal those of a second computation; splits are disjoint and have the given lengths."""
 
 from __future__ import annotations
 
@@ -20,31 +20,35 @@ Splits = dict[str, list[Record]]
 
 
 def read(reader: Probe) -> Splits:
+    """Return the records of each split."""
     return {split: [row.record for row in reader.rows(split, AT) if row.record] for split in reader.splits(AT)}
 
 
 @pytest.fixture(scope="module", params=PROBES, ids=lambda probe: probe.__name__)
 def probe(request: pytest.FixtureRequest) -> Probe:
+    """Return a probe of each kind."""
     return request.param()
 
 
 @pytest.fixture(scope="module")
 def splits(probe: Probe) -> Splits:
+    """Return the records of each split of the probe."""
     return read(probe)
 
 
 @pytest.fixture(scope="module")
 def everything(splits: Splits) -> list[Record]:
+    """Return all records of the probe."""
     return [record for records in splits.values() for record in records]
 
 
 def linked(record: Record, links: str = "alignment") -> list[list[str]]:
-    """For each target word the source words that it is linked to."""
+    """Return, for each target word, the source words that it is linked to."""
     source, size = record["source"].split(), len(record["target"].split())
     return [[source[i] for i, j in record[links] if j == place] for place in range(size)]
 
 
-def test_sizes_and_lengths(probe: Probe, splits: Splits) -> None:
+def test_splits_have_the_given_sizes_and_lengths(probe: Probe, splits: Splits) -> None:
     for split, (least, most) in {"train": probe.lengths, "valid": probe.lengths, "test": probe.test_lengths}.items():
         lengths = Counter(len(record["source"].split()) for record in splits[split])
         assert sum(lengths.values()) == getattr(probe, split)
@@ -57,7 +61,7 @@ def test_no_source_is_in_two_splits_or_twice(everything: list[Record]) -> None:
     assert max(Counter(record["source"] for record in everything).values()) == 1
 
 
-def test_every_word_is_learnt_before_it_is_asked_for(splits: Splits) -> None:
+def test_words_of_evaluation_occur_in_training(splits: Splits) -> None:
     for side in ("source", "target"):
         seen = Counter(word for record in splits["train"] for word in record[side].split())
         assert min(seen.values()) >= 50
@@ -65,17 +69,17 @@ def test_every_word_is_learnt_before_it_is_asked_for(splits: Splits) -> None:
         assert asked <= set(seen)
 
 
-def test_links_lead_from_word_to_word(everything: list[Record]) -> None:
+def test_links_are_valid_and_cover_the_target(everything: list[Record]) -> None:
     for record in everything:
         source, target = len(record["source"].split()), len(record["target"].split())
         sure, possible = ({tuple(link) for link in record[name]} for name in ("alignment", "possible"))
         assert all(0 <= i < source and 0 <= j < target for i, j in sure | possible)
         assert len(sure) == len(record["alignment"]) and not sure & possible
         assert len({j for _, j in sure}) == len(sure) == len({i for i, _ in sure})  # one to one
-        assert {j for _, j in sure | possible} == set(range(target))  # nothing that no attention could get right
+        assert {j for _, j in sure | possible} == set(range(target))  # each target word has a link
 
 
-def test_the_seed_makes_the_records(probe: Probe) -> None:
+def test_fingerprint_depends_on_seed_and_options(probe: Probe) -> None:
     small = replace(probe, train=50, valid=5, test=5)
     assert small.fingerprint("train", AT) == replace(small).fingerprint("train", AT)
     assert small.fingerprint("train", AT) != replace(small, seed=2).fingerprint("train", AT)
@@ -114,13 +118,13 @@ def test_sort() -> None:
 
 
 def test_insert() -> None:
-    words = {"d": "la", "h": "de", "l": "en", "p": "la", "t": "de", "x": "en"}  # one letter of four, by hand
+    words = {"d": "la", "h": "de", "l": "en", "p": "la", "t": "de", "x": "en"}  # every fourth letter, by hand
     for record in (record for records in read(Insert()).values() for record in records):
         expected = re.sub("[dhlptx]", lambda found: f"{words[found[0]]} {found[0]}", record["source"])
         assert record["target"] == "".join(c.upper() if len(c) == 1 else c for c in re.split(r"(\w\w|\W)", expected))
         sure, maybe = linked(record), linked(record, "possible")
-        for word, of, around in zip(record["target"].split(), sure, maybe, strict=True):
-            assert (of, around) == ([word.lower()], []) if word.isupper() else not of and len(around) in (1, 2)
+        for word, links, near in zip(record["target"].split(), sure, maybe, strict=True):
+            assert (links, near) == ([word.lower()], []) if word.isupper() else not links and len(near) in (1, 2)
         assert [i for i, _ in record["alignment"]] == list(range(len(record["source"].split())))  # in order
     assert Insert().answer(["d", "a", "h"]) == [
         ("la", (), (0,)),
@@ -141,10 +145,10 @@ def test_needle(value: int) -> None:
         first = len(hay.split()) + 1
         assert record["alignment"] == [[first + j, j] for j in range(value)] and not record["possible"]
         places[round(10 * first / len(record["source"].split()))] += 1
-    assert min(places[tenth] for tenth in range(1, 9)) > 100  # anywhere
+    assert min(places[tenth] for tenth in range(1, 9)) > 100  # the needle may be in any part
 
 
-def test_more_symbols_than_letters() -> None:
+def test_symbols_after_the_letters_have_numbers() -> None:
     words = Copy(symbols=60).words
     assert words[:26] == list(string.ascii_lowercase) and words[26] == "a1" and words[59] == "h2"
     assert len(set(words)) == 60
@@ -164,6 +168,6 @@ def test_more_symbols_than_letters() -> None:
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(make, message: str) -> None:
+def test_invalid_options_are_refused(make, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()

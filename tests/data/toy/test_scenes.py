@@ -1,4 +1,4 @@
-"""Drawn scenes: what captions say is true of the image, seen in its pixels and worked out from its places."""
+"""Tests of toy scenes: objects are drawn in their boxes, captions are true, and held-out combinations are not shown."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from seq2seq.errors import UserError
 
 
 def pixels(scene: Scene, size: int = 64) -> np.ndarray:
+    """Return the pixels of the drawn scene."""
     return np.asarray(Image.open(io.BytesIO(scene.draw(size))).convert("RGB")).astype(int)
 
 
@@ -36,7 +37,7 @@ def pixels(scene: Scene, size: int = 64) -> np.ndarray:
 def test_an_object_is_painted_in_its_box_and_nowhere_else(shape: str, colour: str) -> None:
     thing = Thing(shape, colour, "plain", "big", 0.4, 0.6)
     seen = pixels(Scene((thing,), 230), 100)
-    assert abs(seen[60, 40] - COLOURS[colour]).max() <= 2  # its middle
+    assert abs(seen[60, 40] - COLOURS[colour]).max() <= 2  # the middle of the object
     left, top, right, bottom = (round(100 * side) for side in thing.box)
     painted = abs(seen - 230).max(2) > 8
     inside = np.zeros_like(painted)
@@ -61,10 +62,10 @@ def test_captions_by_hand() -> None:
     one = Thing("circle", "red", "plain", "small", 0.2, 0.3)
     two = Thing("star", "blue", "dotted", "big", 0.8, 0.5)
     three = Thing("cross", "green", "striped", "big", 0.5, 0.7)
-    assert [sentence(said) for said in Scene((one,), 255).captions()] == [
+    assert [sentence(caption) for caption in Scene((one,), 255).captions()] == [
         "there is a small red circle", "a small red circle",
     ]  # fmt: skip
-    assert [sentence(said) for said in Scene((two, one), 255).captions()] == [
+    assert [sentence(caption) for caption in Scene((two, one), 255).captions()] == [
         "a big dotted blue star right of a small red circle",
         "there is a big dotted blue star right of a small red circle",
         "a small red circle left of a big dotted blue star",
@@ -72,18 +73,18 @@ def test_captions_by_hand() -> None:
     ]
     below = Thing("circle", "red", "plain", "small", 0.7, 0.1)
     assert sentence(Scene((two, below), 255).captions()[0]) == "a big dotted blue star below a small red circle"
-    assert [sentence(said) for said in Scene((two, three, one), 255).captions()] == [
+    assert [sentence(caption) for caption in Scene((two, three, one), 255).captions()] == [
         "from left to right : a small red circle , a big striped green cross and a big dotted blue star",
         "from right to left : a big dotted blue star , a big striped green cross and a small red circle",
     ]
-    said = Scene((two, one), 255).captions()[0]
-    boxes = regions(said)
+    caption = Scene((two, one), 255).captions()[0]
+    boxes = regions(caption)
     assert boxes[0] == boxes[5] == [] and boxes[1:5] == [[0.6, 0.3, 1.0, 0.7]] * 4
     assert boxes[-1] == pytest.approx([0.07, 0.17, 0.33, 0.43])
 
 
 @pytest.mark.parametrize("novel_of", [NOVEL, ("texture", "colour", "shape"), ("size", "colour")])
-def test_scenes_can_be_told_apart_and_novel_things_are_where_they_belong(novel_of: tuple[str, ...]) -> None:
+def test_objects_do_not_overlap_and_only_novel_scenes_show_held_out_ones(novel_of: tuple[str, ...]) -> None:
     random = Random(3)
     hidden = held_out(random, novel_of, 0.2)
     painter = Painter(random, hidden, novel_of)
@@ -100,15 +101,15 @@ def test_scenes_can_be_told_apart_and_novel_things_are_where_they_belong(novel_o
                 assert a is b or apart
 
 
-def test_what_can_not_be_held_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 180 combinations 72, of which no two may differ in their size alone: by chance hardly ever."""
+def test_share_that_can_not_be_held_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """72 of 180 combinations are held out: a draw in which no two differ in size alone is very improbable."""
     monkeypatch.setattr(scenes, "TRIES", 20)
     with pytest.raises(UserError, match=r"data\.reader\.share=0\.4: if so many of 180 .* smaller share"):
         held_out(Random(1), NOVEL, 0.4)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.4])
-def test_every_two_attributes_are_learnt_together(share: float) -> None:
+def test_training_keeps_every_combination_of_two_attributes(share: float) -> None:
     every = set(product(TEXTURES, COLOURS, SHAPES))
     for seed in range(10):
         hidden = held_out(Random(seed), ("texture", "colour", "shape"), share)
@@ -118,7 +119,7 @@ def test_every_two_attributes_are_learnt_together(share: float) -> None:
             assert {tuple(one[n] for n in kept) for one in shown} == {tuple(one[n] for n in kept) for one in every}
 
 
-def test_the_set_follows_its_seed() -> None:
+def test_generation_depends_on_the_seed_and_invalid_options_are_refused() -> None:
     small = ToyCaptioning(train=5, valid=2, test=3)
     assert small.generate() == ToyCaptioning(train=5, valid=2, test=3).generate()
     assert small.generate() != ToyCaptioning(train=5, valid=2, test=3, seed=2).generate()

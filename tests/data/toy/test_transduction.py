@@ -1,4 +1,4 @@
-"""The toy inflections: forms worked by hand, links that say where each character comes from, unseen stems."""
+"""Tests of the toy inflections: forms and links are worked out by hand, and stems of evaluation are not in training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ AT = DataLocation(None, "lemma", "form")
 @pytest.mark.parametrize(
     ("stem", "tags", "form"),
     [
-        ("kitap", ["ACC"], "kitabı"),  # the last vowel is back and unrounded; p is voiced before a vowel
+        ("kitap", ["ACC"], "kitabı"),  # the last vowel is back and unrounded; p becomes b before a vowel
         ("kitap", ["PL"], "kitaplar"),
         ("kitap", ["PL", "DAT"], "kitaplara"),
-        ("kitap", ["LOC"], "kitapta"),  # t after a voiceless consonant, which stays
+        ("kitap", ["LOC"], "kitapta"),  # t after a voiceless consonant; p stays
         ("göz", ["ACC"], "gözü"),
         ("göz", ["LOC"], "gözde"),
-        ("göz", ["PL", "ACC"], "gözleri"),  # the plural's e decides
+        ("göz", ["PL", "ACC"], "gözleri"),  # the vowel follows the plural's e
         ("kutu", ["ACC"], "kutuyu"),  # y between vowels
         ("kutu", ["DAT"], "kutuya"),
         ("renk", ["DAT"], "renğe"),
@@ -34,7 +34,7 @@ def test_forms_by_hand(stem: str, tags: list[str], form: str) -> None:
 
 
 def test_links_by_hand() -> None:
-    """k i t a p PL ACC -> k i t a p l a r ı: the plural's a hangs on the stem's a, and the last ı on the plural."""
+    """k i t a p PL ACC -> k i t a p l a r ı: the plural's a depends on the stem's a, and the last ı on the plural."""
     record = inflected("kitap", ["PL", "ACC"])
     assert record["alignment"] == [[n, n] for n in range(5)] + [[5, 5], [5, 6], [5, 7], [6, 8]]
     assert record["possible"] == [[3, 6], [5, 8]]
@@ -42,7 +42,7 @@ def test_links_by_hand() -> None:
     assert voiced["alignment"] == [[n, n] for n in range(6)] and voiced["possible"] == [[5, 4], [3, 5]]
 
 
-def test_records_are_good_and_stems_of_test_are_new() -> None:
+def test_records_are_valid_and_stems_of_evaluation_are_not_in_training() -> None:
     reader = ToyTransduction(train=300, valid=20, test=40, seed=2)
     tags = {tag for several in TAGS for tag in several}
     stems: dict[str, set[str]] = {}

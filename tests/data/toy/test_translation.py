@@ -1,4 +1,4 @@
-"""The toy language pair against a hand-made analysis, and what holds of every sentence."""
+"""Tests of the toy language pair: some sentences are compared with an analysis by hand, and properties hold of all."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ AT = DataLocation(None, "en", "toy")
 
 @pytest.fixture(scope="module")
 def splits() -> dict[str, list[Record]]:
+    """Return the records of each split."""
     reader = ToyTranslation()
     return {split: [row.record for row in reader.rows(split, AT)] for split in reader.splits(AT)}
 
 
 @pytest.fixture(scope="module")
 def everything(splits) -> list[Record]:
+    """Return the records of all splits."""
     return [record for records in splits.values() for record in records]
 
 
 def glossed(record: Record, links: str = "alignment") -> list[str]:
-    """``target=source words`` in the target's order."""
+    """Return ``target=source words`` for each target word, in the target's order."""
     source, target = record["source"].split(), record["target"].split()
     return [f"{t}={'+'.join(source[i] for i, j in record[links] if j == place)}" for place, t in enumerate(target)]
 
 
 def find(records: list[Record], source: str) -> Record:
+    """Return the record with this source."""
     return next(record for record in records if record["source"] == source)
 
 
@@ -49,9 +52,9 @@ def test_a_phrase_by_hand():
     }  # fmt: skip
 
 
-# Sentences of the default training split, read by a person: order, agreement and links of each word.
+# Sentences of the default training split, analysed by hand: order, agreement and links of each word.
 ANALYSED = {
-    # a dropped subject; the mark of a definite animate object; one word for two
+    # a dropped subject; the mark of a definite animate object; one word for two words
     "he chases the singer .": "kogogar=chases ak= le=the kimilo=singer .=.",
     "the fox pulls the wine glass which two lawyers forget .": (
         "la=the duklega=fox mitibar=pulls le=the brebrego=wine+glass kiom=which pebrag=two dafugoi=lawyers "
@@ -59,7 +62,7 @@ ANALYSED = {
     ),
     # the particle at the end of its clause, the verb before it
     "they tidy up the lawyer .": "plivafaren=tidy ak= le=the dafugo=lawyer mor=up .=.",
-    # past: an auxiliary in second place and participles last; in the subordinate clause the auxiliary closes
+    # past: the auxiliary is second and the participle last; in a subordinate clause the auxiliary is last
     "the horse lost the weak stones although the broken sheep dog rarely rested .": (
         "le=the grepono=horse hab=lost las=the beplenai=stones kazipai=weak rug=lost brafudid=lost "
         "dripez=although la=the noviva=sheep+dog votela=broken kluvig=rarely simonid=rested hab=rested .=."
@@ -68,12 +71,12 @@ ANALYSED = {
         "la=the klatrata=bird gruseda=strange hab=chose una=a paneta=chair kiam=which las=the bruklofai=aunts "
         "zol=described braplufid=described haben=described vet=chose lamegid=chose .=."
     ),
-    # "did" is the auxiliary; plurals without an article take one
+    # "did" is the auxiliary; plurals without an article get one
     "five weak children who brought shoes did not arrive .": (
         "brigrep=five kipletai=children kazipai=weak kiai=who uns= tibipoi=shoes gadakid=brought haben=brought "
         "ne=not haben=did tefumid=arrive .=."
     ),
-    # the possessor follows, the article of what is possessed has no source; adjectives in mirrored order
+    # the possessor follows the noun, whose article has no source word; adjectives are in reverse order
     "the priest 's red dog steals an old brave table .": (
         "la= vutata=dog tenina=red de='s le=the zedavo=priest dribonar=steals un=an zapluko=table semiso=brave "
         "tonulo=old .=."
@@ -88,12 +91,12 @@ def test_gold_links_by_hand(splits, source):
 
 def test_possible_links_by_hand(splits):
     record = find(splits["train"], "the priest 's red dog steals an old brave table .")
-    # the article of what is possessed is neither word's translation, but comes of the dog and of 's
+    # the article of the possessed noun translates no word, but depends on the dog and on 's
     assert [g for g in glossed(record, "possible") if not g.endswith("=")] == ["la='s+dog", "le=priest", "un=table"]
     assert find(splits["train"], "they tidy up the lawyer .")["possible"] == [[0, 0], [3, 1], [4, 1], [4, 2]]
 
 
-def test_the_split_sizes(splits):
+def test_split_sizes(splits):
     assert {split: len(records) for split, records in splits.items()} == {"train": 4000, "valid": 300, "test": 500}
 
 
@@ -101,7 +104,7 @@ def test_no_sentence_is_in_two_splits_or_twice(everything):
     assert max(Counter(record["source"] for record in everything).values()) == 1
 
 
-def test_lengths(everything):
+def test_lengths_are_within_the_limits(everything):
     lengths = [len(record["source"].split()) for record in everything]
     assert min(lengths) >= SHORTEST and max(lengths) <= LONGEST
     assert 7 < sum(lengths) / len(lengths) < 12
@@ -114,7 +117,7 @@ def test_a_source_has_one_translation():
         assert translations.setdefault(record["source"], record["target"]) == record["target"]
 
 
-def test_every_word_is_learnt_before_it_is_asked_for(splits):
+def test_words_of_evaluation_occur_in_training(splits):
     for side in ("source", "target"):
         seen = Counter(word for record in splits["train"] for word in record[side].split())
         assert min(seen.values()) >= 5
@@ -123,7 +126,7 @@ def test_every_word_is_learnt_before_it_is_asked_for(splits):
         assert asked <= set(seen)
 
 
-def test_links_lead_from_word_to_word(everything):
+def test_links_are_valid_and_do_not_repeat(everything):
     for record in everything:
         source, target = len(record["source"].split()), len(record["target"].split())
         sure, possible = ({tuple(link) for link in record[name]} for name in ("alignment", "possible"))
@@ -131,9 +134,9 @@ def test_links_lead_from_word_to_word(everything):
         assert len(sure) == len(record["alignment"]) and not sure & possible
 
 
-def test_words_without_a_counterpart_are_the_ones_the_grammar_adds(everything):
+def test_unlinked_words_are_those_that_the_grammar_adds_or_drops(everything):
     unlinked = {g.removesuffix("=") for record in everything for g in glossed(record) if g.endswith("=")}
-    assert unlinked == {OBJECT_MARK, "uns", "unas", "le", "la", "los", "las"}  # of plurals; of what is possessed
+    assert unlinked == {OBJECT_MARK, "uns", "unas", "le", "la", "los", "las"}  # with plurals and possessed nouns
     assert {A[0][1], A[1][1]} == {"uns", "unas"}
     dropped = Counter(
         word
@@ -144,8 +147,8 @@ def test_words_without_a_counterpart_are_the_ones_the_grammar_adds(everything):
     assert set(dropped) == {"he", "she", "they", "do", "does"}
 
 
-def test_the_hard_parts_are_there(everything):
-    """A share of the sentences each: reordering, one to many (also apart), many to one, verbs at the end."""
+def test_hard_constructions_are_frequent(everything):
+    """Over 5 % of the sentences have each: reordering, one to many (also apart), many to one, a verb at the end."""
     seen: Counter[str] = Counter()
     for record in everything:
         links = [tuple(link) for link in record["alignment"]]
@@ -163,7 +166,7 @@ def test_the_hard_parts_are_there(everything):
     assert shares["crossing"] > 0.5 and min(shares.values()) > 0.05, shares
 
 
-def test_no_spelling_has_two_entries():
+def test_each_spelling_has_one_entry_in_the_lexicon():
     lexicon = Lexicon()
     entries = [lexeme for part in vars(lexicon).values() if isinstance(part, list) for lexeme in part]
     forms = Counter(form for lexeme in entries for form in set(lexeme.forms))
@@ -171,7 +174,7 @@ def test_no_spelling_has_two_entries():
     assert len(entries) > 200 and len({lexeme.stem for lexeme in entries}) == len(entries)
 
 
-def test_the_seed_makes_the_sentences():
+def test_fingerprint_depends_on_the_seed():
     small = ToyTranslation(50, 5, 5)
     assert small.fingerprint("train", AT) == ToyTranslation(50, 5, 5).fingerprint("train", AT)
     assert small.fingerprint("train", AT) != ToyTranslation(50, 5, 5, seed=2).fingerprint("train", AT)
