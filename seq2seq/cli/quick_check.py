@@ -89,10 +89,10 @@ def command(config: DictConfig, options: str, groups: Iterable[str]) -> None:
         UserError: A name or a type is wrong. The message names it.
     """
     # Check the names first: a misspelt name is also a missing option.
-    signature = signature_of(options)
-    unknown = {str(key): None for key in config if key not in (*groups, *signature.parameters)}
+    signature, names = signature_of(options), [key for key in map(str, config) if key not in tuple(groups)]
+    unknown = dict.fromkeys(key for key in names if key not in signature.parameters)
     validate.check_options("", unknown, signature, beside=groups)
-    own = {key: value for key, value in plain(config).items() if key not in groups}
+    own = plain(OmegaConf.masked_copy(config, names))
     validate.check_options("", own, signature, beside=groups)
     if "checkpoint" in own:
         _check_changes(config, str(own["checkpoint"]), groups)
