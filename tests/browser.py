@@ -1,4 +1,4 @@
-"""A page in headless Chromium, over the DevTools protocol: what ``-m browser`` tests look at and press keys in."""
+"""Helpers for the ``-m browser`` tests: a page in headless Chromium, controlled by the DevTools protocol."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEYS = {
 
 
 class Page:
-    """A tab; ``problems`` are the errors and warnings that its console has shown."""
+    """A tab of the browser; ``problems`` lists the errors and warnings of its console."""
 
     def __init__(self, out: int, into: int) -> None:
         self._out, self._into = os.fdopen(out, "wb"), os.fdopen(into, "rb")
@@ -42,7 +42,7 @@ class Page:
             self.ask(f"{domain}.enable")
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Sends a command, and returns its result."""
+        """Send a command and return its result."""
         self._count += 1
         message = {"id": self._count, "method": method, "params": parameters}
         if self._session:
@@ -58,31 +58,31 @@ class Page:
                 return result
 
     def open(self, path: Path) -> None:
-        """Loads a file."""
+        """Load a file and wait until it is loaded."""
         self._seen.clear()
         self.ask("Page.navigate", url=path.resolve().as_uri())
         while "Page.loadEventFired" not in self._seen:
             self._read()
 
     def wait(self, condition: str) -> None:
-        """Until an expression is true; 10 seconds at most."""
-        again = f"({condition}) ? done() : left-- ? setTimeout(again, 20) : fail(new Error('in vain'))"
+        """Wait until an expression is true, for at most 10 seconds."""
+        again = f"({condition}) ? done() : left-- ? setTimeout(again, 20) : fail(new Error('the condition is false'))"
         self.run(f"new Promise((done, fail) => {{ let left = 500; const again = () => {again}; again(); }})")
 
     def run(self, script: str) -> Any:
-        """The value of an expression, awaited if it is a promise."""
+        """Return the value of an expression; if it is a promise, await it."""
         said = self.ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in said:
             raise RuntimeError(said["exceptionDetails"]["exception"].get("description", script))
         return said["result"].get("value")
 
     def press(self, key: str) -> None:
-        """A key, down and up."""
+        """Press and release a key."""
         for kind in ("rawKeyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key])
 
     def move(self, selector: str, *, click: bool = False) -> None:
-        """The mouse onto the middle of an element."""
+        """Move the mouse to the middle of an element."""
         box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
         place = self.run(f"(box => ({{x: box.x + box.width / 2, y: box.y + box.height / 2}}))({box})")
         self.ask("Input.dispatchMouseEvent", type="mouseMoved", **place)
@@ -90,21 +90,21 @@ class Page:
             self.ask("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
 
     def resize(self, width: int, height: int, *, dark: bool = False) -> None:
-        """The window, and whether its user wants dark pages."""
+        """Set the size of the window, and the preference for light or dark pages."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.ask("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
 
     def screenshot(self, path: Path) -> None:
-        """What is seen."""
+        """Save a picture of the visible part of the page."""
         path.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot")["data"]))
 
     def _read(self) -> dict[str, Any]:
         letters = bytearray()
         while (letter := self._into.read(1)) != b"\0":
             if not letter:
-                raise RuntimeError("Chromium has gone")
+                raise RuntimeError("Chromium has ended")
             letters += letter
         said: dict[str, Any] = json.loads(letters)
         about, method = said.get("params", {}), said.get("method", "")
@@ -120,10 +120,10 @@ class Page:
 
 @contextmanager
 def chromium() -> Iterator[Page]:
-    """A page of a browser of its own."""
+    """Start a browser and yield a page of it; stop the browser at the end."""
     theirs, ours = os.pipe()
     mine, said = os.pipe()
-    with TemporaryDirectory(ignore_cleanup_errors=True) as home:  # its other processes may still write as they end
+    with TemporaryDirectory(ignore_cleanup_errors=True) as home:  # processes that are ending may still write there
         command = f'exec "{CHROMIUM}" {FLAGS} --user-data-dir="{home}" 3<&{theirs} 4>&{said}'
         process = subprocess.Popen(
             ["bash", "-c", command], pass_fds=(theirs, said), stderr=subprocess.DEVNULL, start_new_session=True

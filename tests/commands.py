@@ -1,4 +1,4 @@
-"""The commands as a shell starts them, without the seconds that their imports take: in other processes or here."""
+"""Helpers that run the commands as a shell does, in a forked process or in this one, without the slow imports."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["seq2seq.cli.train", "seq2seq.cli.hydra_app"])  # imported once, then each run is a fork
+SERVER.set_forkserver_preload(["seq2seq.cli.train", "seq2seq.cli.hydra_app"])  # import once; each run is a fork
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Do what ``python SCRIPT ARGUMENTS`` does at the root of the repository."""
+    """Run ``python SCRIPT ARGUMENTS`` at the root of the repository, in a forked process."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
         process = SERVER.Process(target=_main, args=([script, *arguments], out, err))
-        with contextlib.chdir(ROOT):  # where the server finds the package
+        with contextlib.chdir(ROOT):  # the server finds the package there
             process.start()
         process.join()
         code = process.exitcode if process.exitcode is not None else -1
@@ -31,8 +31,8 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def train_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Do what ``python train.py ARGUMENTS`` does, in this process and its directory: nothing is forked."""
-    import pytest  # here, so that a fork does not import them
+    """Run ``python train.py ARGUMENTS`` in this process and in its current directory."""
+    import pytest  # imported here, so that the fork server does not import them
     from hydra.core.global_hydra import GlobalHydra
 
     from seq2seq.cli import commands
@@ -43,18 +43,19 @@ def train_here(*arguments: str) -> subprocess.CompletedProcess[str]:
     with pytest.MonkeyPatch.context() as patch, logging_kept():
         patch.setattr(sys, "argv", ["train.py", *arguments])
         patch.setenv("HYDRA_FULL_ERROR", "0")
-        # Hydra closes all handlers that it finds. That of absl would close pytest's stderr.
+        # Hydra closes all handlers that it finds. The handler of absl would close pytest's stderr.
         patch.setattr(logging, "_handlerList", [])
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 commands.train()
             except SystemExit as ended:
                 code = ended.code if isinstance(ended.code, int) else 1
-                print(ended.code, file=sys.stderr)  # as the interpreter does in the end
+                print(ended.code, file=sys.stderr)  # as the interpreter does when it exits
     return subprocess.CompletedProcess(["train.py", *arguments], code, out.getvalue(), err.getvalue())
 
 
 def _main(line: list[str], out: Path, err: Path) -> None:
+    """Run a script as the main program, with its output in two files."""
     for stream, path in ((0, Path(os.devnull)), (1, out), (2, err)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), stream)
     os.chdir(ROOT)

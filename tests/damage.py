@@ -1,4 +1,4 @@
-"""Seeded damage to files, as disks, copies and people do it."""
+"""Helper that damages files at random, like faulty disks, interrupted copies and mistakes of users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ KINDS = ("flip", "truncate", "zero", "swap", "empty", "append", "remove")
 
 
 def damage(file: Path, others: Sequence[Path], random: Random) -> str:
-    """Change ``file`` in a way that ``random`` draws, and return its kind; ``others`` may take its place."""
+    """Damage ``file`` and return the kind of damage.
+
+    Args:
+        file: File to change.
+        others: Files whose content may replace that of ``file``; if empty, its own reversed bytes do.
+        random: Source of the kind and the place of the damage.
+    """
     content = bytearray(file.read_bytes())
     kind = random.choice(KINDS)
     place = random.randrange(len(content))
@@ -21,7 +27,7 @@ def damage(file: Path, others: Sequence[Path], random: Random) -> str:
     elif kind == "zero":
         before = bytes(content)
         content[place : place + 512] = bytes(len(content[place : place + 512]))
-        if content == before:  # zeros were there
+        if content == before:  # the bytes were zero before
             content[place] = 1
     elif kind == "swap":
         content = bytearray(random.choice(others).read_bytes() if others else content[::-1])

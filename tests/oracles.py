@@ -1,4 +1,4 @@
-"""PyTorch's own Transformer with our weights."""
+"""Independent results to compare with: PyTorch's own Transformer with our weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from seq2seq.decoders.transformer import TransformerDecoder
 from seq2seq.encoders.transformer import TransformerEncoder
 from tests.catalogue import WIDTH
 
-HEADS, FF_DIM = 4, 12  # as conf/model/transformer.yaml and tests/catalogue.py have them
+HEADS, FF_DIM = 4, 12  # values of conf/model/transformer.yaml and tests/catalogue.py
 
 
 def encoder(ours: TransformerEncoder, norm: str, activation: str) -> nn.TransformerEncoder:
-    """``nn.TransformerEncoder``, fp64, by its slow path."""
+    """Return an ``nn.TransformerEncoder`` with the weights of ``ours``, in fp64, without its fast path."""
     layer = nn.TransformerEncoderLayer(
         WIDTH, HEADS, FF_DIM, 0.0, activation, batch_first=True, norm_first=norm == "pre"
     )
@@ -31,7 +31,7 @@ def encoder(ours: TransformerEncoder, norm: str, activation: str) -> nn.Transfor
 
 
 def decoder(ours: TransformerDecoder, norm: str) -> nn.TransformerDecoder:
-    """``nn.TransformerDecoder``, fp64."""
+    """Return an ``nn.TransformerDecoder`` with the weights of ``ours``, in fp64."""
     layer = nn.TransformerDecoderLayer(WIDTH, HEADS, FF_DIM, 0.0, batch_first=True, norm_first=norm == "pre")
     last = nn.LayerNorm(WIDTH) if norm == "pre" else None
     theirs = nn.TransformerDecoder(layer, len(ours.layers), last).double()
@@ -48,7 +48,7 @@ def decoder(ours: TransformerDecoder, norm: str) -> nn.TransformerDecoder:
 
 
 def multi_head(prefix: str, ours: Attention) -> dict[str, Tensor]:
-    """The state of an ``nn.MultiheadAttention`` of one width."""
+    """Return the weights of ``ours`` under the names of ``nn.MultiheadAttention``; all widths are equal."""
     return {
         f"{prefix}.in_proj_weight": torch.cat((ours.query.weight, ours.key_value.weight)),
         f"{prefix}.in_proj_bias": torch.cat((ours.query.bias, ours.key_value.bias)),
@@ -57,10 +57,10 @@ def multi_head(prefix: str, ours: Attention) -> dict[str, Tensor]:
 
 
 def feed_forward(prefix: str, ours: nn.Module) -> dict[str, Tensor]:
-    """The state of the feed-forward half of a layer."""
+    """Return the weights of a feed-forward block under the names of PyTorch's layers."""
     return named(f"{prefix}.linear1", ours.up) | named(f"{prefix}.linear2", ours.down)
 
 
 def named(prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    """A module's state under another name."""
+    """Return the weights of a module under names that begin with ``prefix``."""
     return {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Pages of the documentation, their blocks of code, and the commands in them."""
+"""Helpers that read the pages of the documentation: their blocks of code and the commands in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPERATORS = {"|", "||", "&&", ";", "&", "(", ")", "do", "done", "then", "fi"}
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its page, its number among the blocks of its language there, its language and its text."""
+    """A fenced block of code; ``number`` counts the blocks of the same language on its page."""
 
     page: str
     number: int
@@ -35,7 +35,7 @@ def name_of(page: Path) -> str:
 
 
 def blocks(page: Path, language: str | None = None) -> list[Block]:
-    """Return the blocks of a page, or those in one language."""
+    """Return the blocks of a page; with ``language``, only the blocks in that language."""
     found: list[Block] = []
     for name, text in FENCE.findall(page.read_text(encoding="utf-8")):
         number = sum(block.language == name for block in found)
@@ -44,7 +44,7 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
 
 
 def prose(page: Path) -> str:
-    """Return a page without its blocks."""
+    """Return the text of a page without its blocks."""
     return FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
@@ -55,7 +55,7 @@ def simple_commands(text: str) -> Iterator[list[str]]:
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|;&<>")
         lexer.whitespace_split, lexer.commenters = True, "#"
         words: list[str] = []
-        skip = False  # the file of a redirection
+        skip = False  # the next word is the file of a redirection
         for word in lexer:
             if word in OPERATORS:
                 yield from [words] if words else []
@@ -70,9 +70,9 @@ def simple_commands(text: str) -> Iterator[list[str]]:
 
 
 def program_lines(page: Path) -> list[list[str]]:
-    """Return the commands of a page that run a program of this repository, in blocks and in the text.
+    """Return the commands of a page that run a program of this repository, from blocks and from the text.
 
-    Commands in the text with an ellipsis (``python train.py ... data.path=DIR``) are left out.
+    Skips commands in the text with an ellipsis (``python train.py ... data.path=DIR``).
     """
     spans = re.findall(r"`(python \w+\.py[^`]*)`", prose(page))
     texts = [block.text for block in blocks(page, "bash")]

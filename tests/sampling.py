@@ -1,4 +1,4 @@
-"""Which of many cases ``make test`` runs; the others are slow."""
+"""Helper that selects which of many cases ``make test`` runs; it marks the others slow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def mostly_slow(cases: Sequence[Any], every: int) -> list[Any]:
-    """Mark all cases slow but the first and each ``every``-th after it, which stand for their neighbours."""
+    """Mark all cases slow, except the first and each ``every``-th after it."""
     return [
         case if index % every == 0 else pytest.param(*_values(case), marks=pytest.mark.slow)
         for index, case in enumerate(cases)
@@ -17,4 +17,5 @@ def mostly_slow(cases: Sequence[Any], every: int) -> list[Any]:
 
 
 def _values(case: Any) -> tuple[Any, ...]:
+    """Return the arguments of a case as a tuple."""
     return case if isinstance(case, tuple) else (case,)

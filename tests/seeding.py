@@ -1,4 +1,4 @@
-"""A fixed seed at the price of a test that takes a millisecond."""
+"""Helper that sets the seed of PyTorch in less time than ``torch.manual_seed``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import torch
 
 
 def seed(number: int) -> None:
-    """Do as ``torch.manual_seed``, which formats the caller's stack for each kind of device that is not in use yet."""
+    """Set the seed of PyTorch's generators.
+
+    ``torch.manual_seed`` is slow: it formats the caller's stack for each kind of device that is not in use yet.
+    """
     if torch.cuda.is_available() or torch.backends.mps.is_available():
         torch.manual_seed(number)
     else:

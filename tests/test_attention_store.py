@@ -1,4 +1,4 @@
-"""Attention kept for comparison: what is written is read again, within 8 bits."""
+"""Tests of ``attention_store``: weights are read as they were written, except for rounding to 8 bits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from seq2seq.metrics.alignment import agreement, counts
 from seq2seq.metrics.gold import GoldLinks
 
 
-def exhibit(place: int, random: np.random.Generator) -> AttentionRecord:
+def random_record(place: int, random: np.random.Generator) -> AttentionRecord:
+    """Return a record with random weights; rows of weights sum to 1."""
+
     def weights(*shape: int) -> np.ndarray:
         return random.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(np.float32)
 
@@ -27,8 +29,8 @@ def exhibit(place: int, random: np.random.Generator) -> AttentionRecord:
     )
 
 
-def test_what_is_kept_comes_back(tmp_path: Path) -> None:
-    kept = [exhibit(place, np.random.default_rng(place)) for place in (0, 3)]
+def test_saved_records_are_read_back_within_half_a_step(tmp_path: Path) -> None:
+    kept = [random_record(place, np.random.default_rng(place)) for place in (0, 3)]
     save(tmp_path / "deep" / "test.npz", kept)
     for before, after in zip(kept, load(tmp_path / "deep" / "test.npz"), strict=True):
         for name in attention_store.TEXT:
@@ -41,19 +43,21 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
             assert (np.abs(one - other) <= 0.501 * step).all()
 
 
-def test_what_there_is_no_room_for_is_kept_as_a_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention_store, "MAX_WEIGHTS", 60)  # one exhibit has 54 weights
-    save(tmp_path / "test.npz", [exhibit(place, np.random.default_rng(place)) for place in (0, 1)])
+def test_records_beyond_the_limit_keep_only_their_mean_alignment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_store, "MAX_WEIGHTS", 60)  # one record has 54 weights
+    save(tmp_path / "test.npz", [random_record(place, np.random.default_rng(place)) for place in (0, 1)])
     first, second = load(tmp_path / "test.npz")
     assert first.weights and not second.weights
     assert second.alignment.shape == (3, 4)
 
 
-def test_empty_and_broken_files(tmp_path: Path) -> None:
+def test_empty_store_is_read_and_broken_files_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "none.npz", [])
     assert load(tmp_path / "none.npz") == []
     (tmp_path / "broken.npz").write_bytes(b"not a zip")
-    save(tmp_path / "cut.npz", [exhibit(0, np.random.default_rng(0))])
+    save(tmp_path / "cut.npz", [random_record(0, np.random.default_rng(0))])
     (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-30])
     (tmp_path / "nothing.npz").write_bytes(b"")
     np.savez(tmp_path / "other.npz", weights=np.ones(3))
@@ -67,13 +71,13 @@ def test_empty_and_broken_files(tmp_path: Path) -> None:
     assert load(tmp_path / "blank.npz")[0].reference.shape == (0, 1)
 
 
-def test_steps_by_hand() -> None:
+def test_quantised_steps_by_hand() -> None:
     steps, largest = quantised([[0.0, 0.5, 1.0], [0.1, -0.2, 0.4], [0, 0, 0]])
     assert steps.tolist() == [[0, 128, 255], [64, 0, 255], [0, 0, 0]]
     assert largest.tolist() == pytest.approx([1.0, 0.4, 0.0])
 
 
-def test_a_run_keeps_its_attention_and_what_figures_are_made_of(run: Path) -> None:
+def test_run_saves_attention_and_the_sums_behind_its_scores(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "outputs" / "test.jsonl").read_text().splitlines()]
     kept = load(run / "attention" / "test.npz")
     assert [one.place for one in kept] == list(range(len(rows)))
@@ -83,16 +87,16 @@ def test_a_run_keeps_its_attention_and_what_figures_are_made_of(run: Path) -> No
         assert one.reference is not None
         assert one.reference.shape == (len(row["references"][0].split()), len(row["source"].split()))
     scores = json.loads((run / "results.json").read_text())["test"]
-    kept_of = {name for row in rows for name in row["sums"]}
-    assert {"bleu", "aer", "aer_input", "perplexity", "accuracy", "nll_increase_frozen", "flips_random"} <= kept_of
-    for name in kept_of:
+    names = {name for row in rows for name in row["sums"]}
+    assert {"bleu", "aer", "aer_input", "perplexity", "accuracy", "nll_increase_frozen", "flips_random"} <= names
+    for name in names:
         parts = np.array([row["sums"][name] for row in rows if name in row["sums"]])
         assert scores[name]["score"] == pytest.approx(float(resampling.score(name, parts.sum(0)))), name
     frequencies = json.loads((run / "frequencies.json").read_text())
     assert list(frequencies.values()) == sorted(frequencies.values(), reverse=True)
 
 
-def test_counts_add_up() -> None:
+def test_summed_link_counts_give_the_alignment_error_rate() -> None:
     gold = [
         GoldLinks.of(["a", "b"], ["c", "d"], [(0, 0)], [(1, 1)]),
         GoldLinks.of(["a"], ["c"], [(0, 0)], []),

@@ -1,4 +1,4 @@
-"""What a batch says of itself."""
+"""Tests of ``Batch``: its masks, its shifted targets, and moving it to a device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SOURCE = torch.tensor([[5, 6, EOS], [7, EOS, PAD]])
 TARGET = torch.tensor([[BOS, 8, EOS, PAD], [BOS, 9, 4, EOS]])
 
 
-def test_views() -> None:
+def test_masks_and_shifted_targets() -> None:
     batch = Batch(SOURCE, torch.tensor([3, 1]), TARGET, 5)
     assert len(batch) == 2
     assert batch.source_mask.tolist() == [[True, True, True], [True, True, False]]
@@ -20,7 +20,7 @@ def test_views() -> None:
     assert batch.target_mask.sum() == batch.target_tokens
 
 
-def test_moving_keeps_everything() -> None:
+def test_moving_a_batch_moves_all_tensors_and_keeps_the_rest() -> None:
     moved = Batch(SOURCE, torch.tensor([3, 1]), TARGET, 5).to("meta")
     assert {t.device.type for t in (moved.source, moved.index, moved.target)} == {"meta"}
     assert moved.target_tokens == 5

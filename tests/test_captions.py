@@ -1,4 +1,4 @@
-"""A run over drawn scenes, very small: what it leaves, what its scores are of, and what becomes of new images."""
+"""Tests of captioning from end to end, with a tiny run over drawn scenes: its files, its scores, and new images."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ ORDERED = ["local_m", "monotonic", "mocha", "gmm", "location", "hierarchical"]
 
 
 def composed(name: str, *lines: str) -> DictConfig:
+    """Return the config of a command with options."""
     (config,) = hydra_app.compose(name, [hydra_app.as_override(line) for line in lines])
     return config
 
 
 def train(directory: Path, *overrides: str) -> Path:
+    """Train a tiny captioning model and return the directory of the run."""
     lines = [*SMALL, f"data.cache={directory / 'cache'}", *overrides]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
     train_command.train(config, directory / "run")
@@ -53,10 +55,11 @@ def train(directory: Path, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a finished captioning run."""
     return train(tmp_path_factory.mktemp("captions"))
 
 
-def test_what_a_run_leaves(captions: Path) -> None:
+def test_run_saves_scores_outputs_and_attention_sheets(captions: Path) -> None:
     scores = json.loads((captions / "results.json").read_text())["test"]
     assert {"cider", "bleu4", "rougeL_coco", "pointing", "pointing_uniform", "pointing_centre"} <= scores.keys()
     assert {"exact", "attributes", "unique_captions", "perplexity", "attention_entropy"} <= scores.keys()
@@ -69,14 +72,14 @@ def test_what_a_run_leaves(captions: Path) -> None:
         "pointing",
         "exact",
         "attributes",
-    ):  # outputs tell how figures come about
-        told = resampling.score(name, np.sum([row["sums"][name] for row in rows if name in row["sums"]], axis=0))
-        assert told == pytest.approx(scores[name]["score"], nan_ok=True), name
+    ):  # the scores follow from the sums in the outputs
+        score = resampling.score(name, np.sum([row["sums"][name] for row in rows if name in row["sums"]], axis=0))
+        assert score == pytest.approx(scores[name]["score"], nan_ok=True), name
     for folder in (captions / "attention" / "test", *(captions / "attention" / "validation").iterdir()):
         assert {"00000_sheet.png", "00000_sheet.npz"} <= {path.name for path in folder.iterdir()}
 
 
-def test_new_images(captions: Path) -> None:
+def test_loaded_model_captions_and_scores_image_files(captions: Path) -> None:
     model = seq2seq.load(captions)
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
     found = model.generate([Path(row["source"]) for row in rows], return_attention=True)
@@ -108,13 +111,13 @@ def test_new_images(captions: Path) -> None:
         every=8,
     ),
 )
-def test_other_ways(tmp_path: Path, overrides: str) -> None:
+def test_other_models_and_options_give_finite_perplexity(tmp_path: Path, overrides: str) -> None:
     run = train(tmp_path, "training.num_plots=0", "training.faithfulness_examples=2", *overrides.split())
     assert np.isfinite(json.loads((run / "results.json").read_text())["test"]["perplexity"]["score"])
 
 
 @pytest.mark.parametrize("attention", mostly_slow(ORDERED, every=3))
-def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> None:
+def test_mechanisms_that_need_an_order_are_refused_for_images(attention: str) -> None:
     lines = [*SMALL, f"attention={attention}"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
     with pytest.raises(seq2seq.errors.UserError, match=r"regions|time"):
@@ -122,8 +125,8 @@ def test_what_needs_an_order_is_refused_before_data_are_read(attention: str) -> 
 
 
 @pytest.mark.slow
-def test_clips(tmp_path: Path) -> None:
-    """Frames are a memory in time, which temporal and monotonic attention read; a sheet shows them as a strip."""
+def test_clips_with_temporal_and_monotonic_attention(tmp_path: Path) -> None:
+    """Temporal and monotonic attention accept clips, because frames have an order; a sheet shows them as a strip."""
     lines = [
         *("data=toy_clips", "logger=csv", "data.reader.train=20", "data.reader.valid=3", "data.reader.test=4"),
         *("model.dim=16", "model.embedding_dim=8", "encoder.frames.channels=[8,8]", "trainer.max_steps=2"),
@@ -137,8 +140,8 @@ def test_clips(tmp_path: Path) -> None:
         assert seen["extent"].tolist() == [1, 8] and seen["cells"].tolist() == [[0, n] for n in range(8)]
 
 
-def things(caption: str) -> set[tuple[str, ...]]:
-    """Size, texture, colour and shape of what a caption names; a plain texture is not said."""
+def objects(caption: str) -> set[tuple[str, ...]]:
+    """Return size, texture, colour and shape of each object in a caption; captions omit the texture "plain"."""
     words, found = caption.split(), set()
     for place, (one, two) in enumerate(pairwise(words)):
         if one in COLOURS and two in SHAPES:
@@ -147,13 +150,13 @@ def things(caption: str) -> set[tuple[str, ...]]:
     return found
 
 
-def test_scenes_are_told_truly_and_novel_things_are_in_test_alone(captions: Path) -> None:
+def test_captions_match_regions_and_test_scenes_have_new_objects(captions: Path) -> None:
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in SMALL])
     corpus = seq2seq.config.instantiate.build_node(config.data)
     records = corpus.data.reader.generate()
-    learnt = set().union(*(things(record["target"]) for split in ("train", "valid") for record in records[split]))
+    seen = set().union(*(objects(record["target"]) for split in ("train", "valid") for record in records[split]))
     for record in records["test"]:
-        assert things(record["target"]) - learnt and record["references"][0] == record["target"]
+        assert objects(record["target"]) - seen and record["references"][0] == record["target"]
         for text, regions in zip(record["references"], record["regions"], strict=True):
             named = [word for word, boxes in zip(text.split(), regions, strict=True) if boxes]
             assert named and not {"a", "and", ",", "left", "of", "above"} & set(named)
@@ -162,7 +165,7 @@ def test_scenes_are_told_truly_and_novel_things_are_in_test_alone(captions: Path
 
 
 @pytest.mark.parametrize("family", ["rnn", "transformer"])
-def test_the_gate_scales_what_the_source_gives(family: str) -> None:
+def test_closed_gate_removes_the_effect_of_the_source(family: str) -> None:
     lines = [line for line in SMALL if family == "rnn" or not line.startswith("model.embedding_dim")]
     lines += ["decoder.gate=true", f"model={family}"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(line) for line in lines])
@@ -171,17 +174,17 @@ def test_the_gate_scales_what_the_source_gives(family: str) -> None:
     gates = {name: value for name, value in model.decoder.named_parameters() if ".gate." in f".{name}"}
     assert gates
     for name, value in gates.items():
-        value.data.fill_(0.0 if name.endswith("weight") else -1e4)  # shut
+        value.data.fill_(0.0 if name.endswith("weight") else -1e4)  # closed gate: sigmoid(-1e4) = 0
     model.eval()
     batch = shown((64, 64), (64, 64), side=64)
     batch = replace(batch, target=torch.tensor([[2, 5, 6, 3]] * 2), target_tokens=6)
     encoded = model.encode(batch)
     other = replace(encoded, memory=replace(encoded.memory, values=encoded.memory.values + 1))
     first, second = (model.decoder(batch.target_in, model.decoder.start(e))[0].features for e in (encoded, other))
-    torch.testing.assert_close(first, second)  # nothing of the memory comes through
+    torch.testing.assert_close(first, second)  # the memory has no effect
 
 
-def test_new_images_from_the_command_line(
+def test_generate_command_captions_folders_patterns_and_lists(
     captions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
@@ -209,8 +212,8 @@ def test_new_images_from_the_command_line(
         generate.generate(composed("generate", f"checkpoint={captions}", f"alignments={tmp_path / 'a'}"))
 
 
-def test_a_grid_of_one_row_is_no_order_in_time(captions: Path) -> None:
-    """Which a clip is: its frames follow each other."""
+def test_grid_of_one_row_has_no_monotonicity(captions: Path) -> None:
+    """Monotonicity is defined for a clip, but not for an image whose grid has one row."""
     model = seq2seq.load(captions)
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
     seen = model.generate([rows[0]["source"]], return_attention=True)[0].attention
@@ -220,9 +223,9 @@ def test_a_grid_of_one_row_is_no_order_in_time(captions: Path) -> None:
     assert "monotonicity" in clip.statistics()
 
 
-def test_control_by_other_images(captions: Path, tmp_path: Path) -> None:
+def test_shuffled_images_exchange_sources_and_keep_references(captions: Path, tmp_path: Path) -> None:
     out = tmp_path / "control"
-    cache = captions.parent / "cache"  # where the run's images are: a stored config doesn't say where caches go
+    cache = captions.parent / "cache"  # the images are there; a stored config does not contain the path of the cache
     asked = [f"checkpoint={captions}", f"output={out}", f"data.cache={cache}", "evaluation.control=shuffled_images"]
     asked += ["num_plots=0", "faithfulness_examples=0"]
     evaluate.evaluate(composed("evaluate", *asked))
@@ -242,7 +245,9 @@ def test_control_by_other_images(captions: Path, tmp_path: Path) -> None:
             evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", f"evaluation.control={control}"))
 
 
-def test_other_sizes_of_images_are_told(captions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_evaluation_warns_about_another_image_size(
+    captions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     asked = [
         f"checkpoint={captions}",
         f"output={tmp_path / 'out'}",
@@ -273,8 +278,10 @@ def test_without_a_test_split_the_validation_split_is_scored(captions: Path, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_self_critical_training_on_images(tmp_path: Path, share: float) -> None:
-    """With batch norms, whose statistics stay as they are beside the likelihood too: gradients under the statistics of
-    a batch and under the running ones would pull the network in two directions.
+    """Training on rewards changes the encoder, but not the running statistics of its batch norms.
+
+    This also applies to updates that include the likelihood: otherwise one gradient would use the statistics of the
+    batch and the other the running ones.
     """
     start = train(tmp_path / "first", "encoder.norm=batch")
     second = ["training.reward=cider", f"training.init_from={start}", "encoder.norm=batch", "data.captions=all"]
@@ -282,7 +289,7 @@ def test_self_critical_training_on_images(tmp_path: Path, share: float) -> None:
     second += ["training.reward_contrast=1"]
     run = train(tmp_path / "second", *second)
     (run / "results.json").unlink()
-    train_command.train(composed("resume", f"resume={run}", "trainer.max_steps=5"), run)  # in the middle of an epoch
+    train_command.train(composed("resume", f"resume={run}", "trainer.max_steps=5"), run)  # in mid-epoch
     before, after = (
         torch.load(one / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for one in (start, run)
     )
@@ -291,7 +298,7 @@ def test_self_critical_training_on_images(tmp_path: Path, share: float) -> None:
     assert not any("running_" in name for name in changed)
 
 
-def test_text_has_no_images_to_shuffle(run: Path) -> None:
+def test_shuffled_images_are_refused_for_text(run: Path) -> None:
     with pytest.raises(seq2seq.errors.UserError, match="shuffled_images is none of: uniform_attention"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "evaluation.control=shuffled_images"))
 
@@ -315,13 +322,13 @@ def test_text_has_no_images_to_shuffle(run: Path) -> None:
         every=3,
     ),
 )
-def test_what_does_not_go_together_is_refused_before_data_are_read(lines: list[str], message: str) -> None:
+def test_incompatible_options_are_refused_before_data_are_read(lines: list[str], message: str) -> None:
     with pytest.raises(seq2seq.errors.UserError, match=message):
         train_command.check(composed("train", "logger=csv", *lines))
 
 
 @pytest.mark.slow
-def test_evaluation_on_other_images_and_sizes_but_not_on_text(captions: Path, tmp_path: Path) -> None:
+def test_evaluation_accepts_other_image_sizes_and_refuses_text(captions: Path, tmp_path: Path) -> None:
     small = ["data=toy_captioning", "data.reader.test=4", "data.reader.train=2", "data.reader.valid=2", "num_plots=0"]
     small += [f"data.cache={tmp_path}", f"checkpoint={captions}"]
     results = {}
@@ -335,19 +342,19 @@ def test_evaluation_on_other_images_and_sizes_but_not_on_text(captions: Path, tm
         evaluate.evaluate(composed("evaluate", f"checkpoint={captions}", "alignment=gold.jsonl"))
 
 
-def test_a_text_model_on_images_is_refused(run: Path) -> None:
+def test_evaluating_a_text_model_on_images_is_refused(run: Path) -> None:
     with pytest.raises(seq2seq.errors.UserError, match="data=toy_captioning has images, but the model reads text"):
         evaluate.evaluate(composed("evaluate", f"checkpoint={run}", "data=toy_captioning"))
 
 
 @pytest.mark.slow
-def test_one_batch_by_heart(tmp_path: Path) -> None:
+def test_overfitting_one_batch_succeeds(tmp_path: Path) -> None:
     lines = ["debug=overfit", "model.dim=32", "trainer.max_steps=400", "data.max_sentences=4", "optimizer.lr=0.003"]
     train(tmp_path, *lines, "~trainer.limit_test_batches", "training.num_plots=0", "trainer.limit_test_batches=1")
 
 
-def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path) -> None:
-    """Only some: the others are scored. All: one line."""
+def test_images_that_are_missing_when_they_are_scored(captions: Path, tmp_path: Path) -> None:
+    """If some files are missing, the others are scored; if all are missing, scoring is refused."""
     trained = seq2seq.generation.generator.TrainedModel.load(captions)
     rows = [json.loads(line) for line in (captions / "outputs" / "test.jsonl").read_text().splitlines()]
     records = [
@@ -364,7 +371,7 @@ def test_files_that_vanish_before_they_are_scored(captions: Path, tmp_path: Path
         score_records(trained, gone, trained.search(), task, max_tokens=512, plots=0)
 
 
-def test_words_are_told_apart_by_spaces_alone(captions: Path) -> None:
+def test_words_are_separated_only_by_spaces(captions: Path) -> None:
     trained = seq2seq.generation.generator.TrainedModel.load(captions)
     assert seq2seq.generation.attention_map._words("red\u00a0square a\tb") == ["red\u00a0square", "a\tb"]
     assert seq2seq.generation.attention_map._words("") == []

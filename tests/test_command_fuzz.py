@@ -1,4 +1,4 @@
-"""Command lines that nobody should type: each is accepted, or refused in one line that shows no sign of its own."""
+"""Tests of random command lines: each is accepted, or refused in one line without a ``++`` that was not typed."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ VALUES = [
         "/",
     ),
 ]
-LAUNCHED = re.compile(r"^\d\d:\d\d:\d\d (Launching \d+ jobs|\t#\d+ :).*\n", re.MULTILINE)  # what Hydra says of a sweep
+LAUNCHED = re.compile(r"^\d\d:\d\d:\d\d (Launching \d+ jobs|\t#\d+ :).*\n", re.MULTILINE)  # Hydra's log of a sweep
 BEFORE = [*[""] * 16, "+", "++", "~", "+++", "-", "--", " "]
 FLAGS = [
     *("-m", "--multirun", "--cfg", "--cfg=job", "--help", "--config-name", "-cn=x", "--resolve", "-p"),
@@ -141,10 +141,10 @@ FLAGS = [
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Runs in an empty directory; takes back the handlers that Hydra gives to the root logger.
+def _empty_directory_and_restored_logging(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Run each test in an empty directory and restore the handlers of the root logger afterwards.
 
-    Where Hydra configures logging, all handlers are closed. absl's would close the file that pytest captures stderr in.
+    When Hydra configures logging, it closes all handlers. The handler of absl would close pytest's stderr.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logging, "shutdown", lambda *handlers: None)
@@ -154,8 +154,8 @@ def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     logging.root.setLevel(level)
 
 
-def line(random: Random) -> tuple[str, list[str]]:
-    """A command and what is typed behind it."""
+def random_line(random: Random) -> tuple[str, list[str]]:
+    """Return a random command and its arguments."""
     words = []
     for _ in range(random.choice([1, 1, 1, 2, 3])):
         sign = random.choice([*["="] * 16, "", "==", ":"])
@@ -169,9 +169,9 @@ pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 def outcome(name: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What stands on stderr in the end."""
+    """Run a command line and return its complete output on stderr."""
     monkeypatch.setattr(sys, "argv", ["program.py", *words])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which ends with the test, whatever the command sets
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # pytest restores it, even if the command changes it
     GlobalHydra.instance().clear()
     capsys.readouterr()
     said: object = ""
@@ -184,10 +184,13 @@ def outcome(name: str, words: list[str], capsys: pytest.CaptureFixture[str], mon
     return text + (said if isinstance(said, str) else "")
 
 
-def held(seed: int, count: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def check_random_lines(
+    seed: int, count: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Check that ``count`` random command lines print at most one line, without a traceback."""
     random, failed = Random(seed), []
     for _ in range(count):
-        name, words = line(random)
+        name, words = random_line(random)
         text = LAUNCHED.sub("", outcome(name, words, capsys, monkeypatch))
         plain = "++" not in text or any("++" in word for word in words)
         if "Traceback" in text or text.count("\n") > 1 or not plain:
@@ -196,12 +199,12 @@ def held(seed: int, count: int, capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 def test_a_few_command_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    held(1, 20, capsys, monkeypatch)
+    check_random_lines(1, 20, capsys, monkeypatch)
 
 
 @pytest.mark.slow
 def test_many_command_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    held(2, 500, capsys, monkeypatch)
+    check_random_lines(2, 500, capsys, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +222,7 @@ def test_many_command_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         (["--help", "attention=locall"], "attention has no choice locall; did you mean local?"),
     ],
 )
-def test_flags_are_checked(
+def test_wrong_flags_and_choices_are_refused(
     words: list[str],
     message: str,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""The command line: overrides as typed, mistakes told in one line."""
+"""Tests of the command line: overrides, sweeps and errors of one line."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tests.test_run_directory import snapshot
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_sweep_over_a_group_by_pattern() -> None:
+def test_sweep_over_a_group_by_pattern() -> None:
     jobs = hydra_app.compose("train", ["attention=glob(local*)"])
     assert [job.attention.window["_target_"].rpartition(".")[2] for job in jobs] == ["LocalP", "LocalM"]
 
 
-def test_a_sweep_is_all_its_jobs() -> None:
+def test_sweep_is_composed_to_all_combinations() -> None:
     jobs = list(hydra_app.compose("train", ["attention=additive,local", "++seed=1,2", "++trainer.max_epochs=3"]))
     assert [(job.attention.window._target_.rsplit(".")[-1], job.seed) for job in jobs] == [
         *(("Global", 1), ("Global", 2), ("LocalP", 1), ("LocalP", 2))
     ]
 
 
-def told(*typed: str, name: str = "train") -> None:
-    """A command line, checked as ``train.py`` checks it."""
+def check_line(*typed: str, name: str = "train") -> None:
+    """Check a command line as ``train.py`` checks it."""
     hydra_app.checked(name, [hydra_app.as_override(argument) for argument in typed], train.check)
 
 
@@ -56,8 +56,8 @@ def told(*typed: str, name: str = "train") -> None:
     ),
     ids=" ".join,
 )
-def test_right_command_lines_pass(typed: list[str]) -> None:
-    told(*typed)
+def test_valid_command_lines_are_accepted(typed: list[str]) -> None:
+    check_line(*typed)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_right_command_lines_pass(typed: list[str]) -> None:
         every=2,
     ),
 )
-def test_wrong_command_lines_are_refused_with_the_right_names(typed: str, message: str) -> None:
+def test_invalid_options_are_refused_by_name_in_one_line(typed: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        told(typed)
+        check_line(typed)
     assert "\n" not in str(caught.value)
 
 
-TRANSFORMER, ITSELF = "model=transformer", "self_attention@encoder_self"
+TRANSFORMER, ENCODER_SELF = "model=transformer", "self_attention@encoder_self"
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ TRANSFORMER, ITSELF = "model=transformer", "self_attention@encoder_self"
         (["attention=hierarchical", "attention.word.dim=0"], r"^attention\.word\.dim=0 must be at least 1"),
         ([TRANSFORMER, "self_attention=sliding_window", "self_attention.window.reach=0"],
          r"^self_attention\.window\.reach=0 must be at least 1"),
-        ([TRANSFORMER, f"{ITSELF}=multi_head", "encoder_self.heads=3"], r"^encoder_self\.heads=3 must divide"),
+        ([TRANSFORMER, f"{ENCODER_SELF}=multi_head", "encoder_self.heads=3"], r"^encoder_self\.heads=3 must divide"),
         ([TRANSFORMER, "self_attention=entmax", "self_attention.normalizer.alpha=2.0"],
          r"^self_attention\.normalizer\.alpha=2\.0 .* the normalizer softmax,"),
-        ([TRANSFORMER, f"{ITSELF}=linear", "encoder_self.hops=3"],
+        ([TRANSFORMER, f"{ENCODER_SELF}=linear", "encoder_self.hops=3"],
          "self_attention@encoder_self=linear has no option hops"),
         (["attention=linear", "attention/score=dot"],
          "attention=linear has no part attention/score; it has: attention/feature_map"),
@@ -129,9 +129,9 @@ TRANSFORMER, ITSELF = "model=transformer", "self_attention@encoder_self"
     ], every=3),
     ids=" ".join,
 )  # fmt: skip
-def test_mechanisms_are_told_by_the_keys_of_their_slot(typed: list[str], message: str) -> None:
+def test_errors_name_the_option_of_the_slot_that_is_wrong(typed: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        told(*typed)
+        check_line(*typed)
     assert "\n" not in str(caught.value)
 
 
@@ -148,14 +148,14 @@ def test_mechanisms_are_told_by_the_keys_of_their_slot(typed: list[str], message
         ("decoding=3", "decoding=3: choose one of the group's files"),
     ],
 )
-def test_hydra_s_own_complaints_become_one_line(typed: str, message: str) -> None:
+def test_errors_of_hydra_are_explained_in_one_line(typed: str, message: str) -> None:
     with pytest.raises(Exception) as caught:
-        told(typed)
+        check_line(typed)
     line = hydra_app.explain(caught.value)
     assert message in line and "\n" not in line
 
 
-def test_a_mistake_is_one_line_on_stderr_and_leaves_no_directory(tmp_path: Path) -> None:
+def test_wrong_option_prints_one_line_and_makes_no_directory(tmp_path: Path) -> None:
     done = commands.run("train.py", "encoder.dropot=0.1", f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -172,7 +172,7 @@ def test_a_mistake_is_one_line_on_stderr_and_leaves_no_directory(tmp_path: Path)
     ],
     ids=" ".join,
 )
-def test_a_refused_launch_leaves_every_byte_of_a_run(run: Path, tmp_path: Path, typed: list[str]) -> None:
+def test_refused_start_does_not_change_an_existing_run(run: Path, tmp_path: Path, typed: list[str]) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     before = snapshot(copy)
     done = commands.run("train.py", *(argument.format(run=copy) for argument in typed))
@@ -180,7 +180,7 @@ def test_a_refused_launch_leaves_every_byte_of_a_run(run: Path, tmp_path: Path, 
     assert snapshot(copy) == before
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_closed_output_pipe_is_not_an_error() -> None:
     lines = "[print('a line') for _ in range(99999)]"
     code = f"from seq2seq.cli import hydra_app; hydra_app.run(lambda config: {lines}, 'generate')"
     line = f'{sys.executable} -c "{code}" checkpoint=x | head -n 1'
@@ -188,7 +188,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert (done.stdout, done.stderr) == ("a line\n", "")
 
 
-def test_a_paper_s_table_is_one_sweep() -> None:
+def test_luong_experiments_match_the_tables_of_the_paper() -> None:
     jobs = list(hydra_app.compose("train", ["experiment=glob(luong2015_table4_*)", "data=toy_translation"]))
     found = [tuple(job.attention[part]["_target_"].rpartition(".")[2] for part in ("window", "score")) for job in jobs]
     assert sorted(found) == sorted(
@@ -205,19 +205,21 @@ def test_a_paper_s_table_is_one_sweep() -> None:
 
 
 @cache
-def see_s_ladder() -> list[DictConfig]:
+def see_ladder() -> list[DictConfig]:
+    """Return the configs of the experiments after See 2017."""
     return list(hydra_app.compose("train", ["experiment=glob(see2017_ladder_*)", "data=toy_summarisation"]))
 
 
-def test_see_s_model_has_the_widths_that_the_paper_counts() -> None:
-    """256 a direction: coverage adds 512 parameters (w_c), copying 1153 (w_h*, w_s, w_x and b; section 5), of which 256
-    are of the decoder's cell, which is not read here.
+def test_see_models_have_the_parameter_counts_of_the_paper() -> None:
+    """Coverage adds 512 parameters (w_c) and copying adds 1153 (w_h*, w_s, w_x and b); See 2017, section 5.
+
+    Our copy switch reads the hidden state of the decoder but not its LSTM cell, so it has 256 fewer in w_s.
     """
-    plain, pointer, coverage = (build(job, 50, 50) for job in see_s_ladder())
+    plain, pointer, coverage = (build(job, 50, 50) for job in see_ladder())
     sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (plain, pointer, coverage)]
     assert (sizes[1] - sizes[0], sizes[2] - sizes[1]) == (1153 - 256, 512)
 
 
-def test_see_s_ladder_may_repeat_itself() -> None:
-    for job in see_s_ladder():
+def test_see_experiments_decode_without_n_gram_blocking() -> None:
+    for job in see_ladder():
         assert (job.decoding.no_repeat_ngram_size, job.decoding.max_length) == (0, 120)

@@ -1,4 +1,4 @@
-"""Damage to what a run leaves: 240 seeded cases of flipped, cut, zeroed and exchanged bytes; none is silent."""
+"""Tests of damaged checkpoint files: 240 random cases of flipped, cut, zeroed and exchanged bytes are all detected."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ from seq2seq.cli import train
 from seq2seq.errors import UserError
 from seq2seq.stored import model_file
 
-CASES = 12  # of each kind and file
+CASES = 12  # for each kind of damage and each file
 
 
 def flipped(content: bytearray, draw: random.Random) -> None:
+    """Flip one bit of ``content``, in place."""
     content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
 
 
 def cut(content: bytearray, draw: random.Random) -> None:
+    """Cut the end of ``content``, in place."""
     del content[draw.randrange(len(content)) :]
 
 
 def zeroed(content: bytearray, draw: random.Random) -> None:
+    """Set 512 bytes of ``content`` to zero, in place."""
     start = draw.randrange(len(content))
     content[start : start + 512] = bytes(len(content[start : start + 512]))
 
 
 def exchanged(content: bytearray, draw: random.Random) -> None:
+    """Exchange two blocks of 16 bytes, in place."""
     one, other = sorted(draw.sample(range(len(content) // 16), 2))
     first, second = content[16 * one : 16 * one + 16], content[16 * other : 16 * other + 16]
     content[16 * one : 16 * one + 16], content[16 * other : 16 * other + 16] = second, first
@@ -45,17 +49,18 @@ FILES = ("model.safetensors", "config.yaml", "source.model", "target.model", "la
 
 @pytest.fixture
 def folder(run: Path, tmp_path: Path) -> Path:
+    """Copy the checkpoints of a run and return their folder."""
     return Path(shutil.copytree(run / "checkpoints", tmp_path / "run" / "checkpoints"))
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_damage_is_told_in_one_line(name: str, kind: str, folder: Path) -> None:
+def test_damaged_file_is_refused_in_one_line(name: str, kind: str, folder: Path) -> None:
     draw, file = random.Random(f"{name} {kind}"), folder / name
     whole = file.read_bytes()
     for _ in range(CASES):
         content = bytearray(whole)
-        while content == whole:  # zeros upon zeros change nothing
+        while content == whole:  # the damage may change nothing, for example zeros to zeros
             content = bytearray(whole)
             DAMAGES[kind](content, draw)
         file.write_bytes(content)
@@ -69,7 +74,7 @@ def test_damage_is_told_in_one_line(name: str, kind: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES[:4])
-def test_a_run_does_not_go_on_with_a_damaged_best_model(name: str, folder: Path) -> None:
+def test_run_with_a_damaged_best_model_is_not_resumed(name: str, folder: Path) -> None:
     content = bytearray((folder / name).read_bytes())
     flipped(content, random.Random(name))
     (folder / name).write_bytes(content)
@@ -77,7 +82,7 @@ def test_a_run_does_not_go_on_with_a_damaged_best_model(name: str, folder: Path)
         train.check(OmegaConf.create({"resume": str(folder.parent)}))
 
 
-def test_files_of_another_model_are_damage(folder: Path, tmp_path: Path) -> None:
+def test_files_of_another_model_are_refused_as_damaged(folder: Path, tmp_path: Path) -> None:
     opened, other = checkpoint.load(folder), tmp_path / "other"
     models = {side: tokenizer.model for side, tokenizer in opened.codec.tokenizers.items()}
     files = model_file.write_beside(other, {**OmegaConf.to_object(opened.config), "seed": 9}, models, keep=False)

@@ -1,4 +1,4 @@
-"""Every block of code in the pages works: commands are composed and checked, shell is run, Python is executed."""
+"""Check that every block of code in the documentation works: commands, shell and Python."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.pages import COMMANDS, PAGES, ROOT, Block, blocks, name_of, program_l
 from tests.sampling import mostly_slow
 
 LANGUAGES = {"bash", "python", "yaml", "console", "text"}
-"""``text`` is a tree of files, a formula or the output of a command: nothing in it can be run."""
+"""Languages of blocks. ``text`` is a tree of files, a formula or the output of a command; it cannot be run."""
 
 HOW_TO = "docs/how-to/"
 COVERED = {
@@ -41,7 +41,7 @@ COVERED = {
     ("README.md", "python"): "tests/test_doc_blocks.py",
     ("docs/quickstart.md", "python"): "tests/test_doc_blocks.py",
 }
-"""Which file runs the Python and YAML of a page."""
+"""Test file that runs the Python or YAML of each page."""
 
 CREATED = {
     HOW_TO + "add_a_dataset.md": ("data=mydata", "data=bars", "data.path=data/bars", "data=toy_past_tense"),
@@ -49,16 +49,16 @@ CREATED = {
     HOW_TO + "add_an_encoder.md": ("encoder=convolution", "encoder@encoder.words=convolution", "encoder.kernel=5"),
     HOW_TO + "add_a_metric.md": ("task.metrics=[bleu,length_error]", "metric=length_error"),
 }
-"""Options of files that the reader of a page writes: commands are composed without them."""
+"""Options that need files which the reader of a page writes; commands are composed without these options."""
 
 PLUGINS = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
-"""Options of packages that tests do not install (the extra ``sweeps``)."""
+"""Options of packages of the extra ``sweeps``, which the tests do not install."""
 
 PLACEHOLDERS = {"NAME": "additive", "MODEL": "rnn", "N": "2000"}
-"""Values of commands that stand for any choice; ``OPTIONS`` stands for any options."""
+"""Valid values for the placeholders in commands. The placeholder ``OPTIONS`` is skipped instead."""
 
 ELSEWHERE = ("trainer=gpu",)
-"""Choices that are refused on a machine without a GPU: their commands are composed and not checked."""
+"""Choices that need a GPU: commands with them are composed but not checked."""
 
 SHELL = {"echo", "printf", "mkdir", "for", "export", "source", "xz", "head", "python3", "joey/bin/pip", "bash", "pip"}
 STUBS = "python() { :; }; python3() { :; }; make() { :; }; pip() { :; }; bash() { :; }; source() { :; }; "
@@ -74,7 +74,9 @@ def options_of(page: str, words: list[str]) -> list[str]:
     for word in words:
         key, equals, value = word.partition("=")
         if word not in skipped and not word.startswith(PLUGINS):
-            value = re.sub(r"^interval\((.+),.+\)$", r"\1", value)  # which a sweeper draws from
+            value = re.sub(
+                r"^interval\((.+),.+\)$", r"\1", value
+            )  # a sweeper draws from the interval; take its lower bound
             options.append(f"{key}{equals}{PLACEHOLDERS.get(value, value)}")
     return options
 
@@ -98,7 +100,7 @@ def check_train(options: list[str]) -> None:
 
 
 def check_use(command: str, options: list[str]) -> None:
-    """Check the options of ``evaluate.py`` and ``generate.py``: their own, and those that change a run's config."""
+    """Check the options of ``evaluate.py`` or ``generate.py``, including options that change the config of a run."""
     config = composed(command, options)
     groups = evaluate.GROUPS if command == "evaluate" else ("decoding",)
     changes = [option for option in options if option.partition("=")[0].partition(".")[0] in groups]
@@ -106,7 +108,7 @@ def check_use(command: str, options: list[str]) -> None:
     if command == "generate":
         own_options(config, generate.Generating, groups)
         return
-    config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "encoder"])  # as the command does
+    config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "encoder"])  # as evaluate.py does
     settings = own_options(config, evaluate.Evaluation, groups)
     validate.check_options("evaluation", settings.evaluation, Control)
     images = composed("train", ["data=toy_captioning"])
@@ -115,18 +117,19 @@ def check_use(command: str, options: list[str]) -> None:
         candidates(composed("train", changes), settings.tune, {})
 
 
-def shown(line: tuple[str, ...]) -> str:
+def shortened(line: tuple[str, ...]) -> str:
+    """Return page and command, at most 110 characters, as the id of a test."""
     return f"{line[0].rpartition('/')[2]}:{' '.join(line[1:])}"[:110]
 
 
 def mostly_first_pages(lines: list[tuple[str, ...]]) -> list[Any]:
-    """The lines of README and quickstart, and each third of the others; the rest is slow."""
+    """Mark two thirds of the commands slow, except the commands of README and quickstart."""
     first = [line for line in lines if line[0].endswith(("README.md", "quickstart.md"))]
     return [*[(line,) for line in first], *mostly_slow([(line,) for line in lines if line not in first], every=3)]
 
 
-@pytest.mark.parametrize(("line",), mostly_first_pages(LINES), ids=shown)
-def test_commands_are_composed(line: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("line",), mostly_first_pages(LINES), ids=shortened)
+def test_commands_are_composed_and_their_options_checked(line: tuple[str, ...]) -> None:
     page, script, *words = line
     options, command = options_of(page, words), script.removesuffix(".py")
     if {"--help", "--version"} & set(words) or any(word.startswith("list=") for word in words):
@@ -141,19 +144,19 @@ def test_commands_are_composed(line: tuple[str, ...]) -> None:
         check_use(command, options)
 
 
-def test_there_are_commands_of_all_kinds() -> None:
+def test_pages_have_many_commands_of_all_kinds() -> None:
     counts = [sum(script == f"{name}.py" for _, script, *_ in LINES) for name in ("train", "evaluate", "generate")]
     assert all(count >= 8 for count in counts) and len(LINES) > 100
 
 
 @pytest.mark.parametrize("option", ["encoder.dropot=0.1", "attention=locall", "decoding.beam=3", "trainer.epochs=2"])
-def test_a_wrong_option_is_found(option: str) -> None:
+def test_wrong_option_is_detected(option: str) -> None:
     with pytest.raises(Exception, match=r"no option|locall|beam|epochs"):
         check_train([option])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_block_has_a_language_and_a_test(page: Path) -> None:
+def test_every_block_has_a_known_language_and_a_test(page: Path) -> None:
     for block in blocks(page):
         assert block.language in LANGUAGES, block
         if block.language in ("python", "yaml"):
@@ -164,8 +167,8 @@ def test_every_block_has_a_language_and_a_test(page: Path) -> None:
 
 
 @pytest.mark.parametrize("block", BASH, ids=str)
-def test_shell_runs(block: Block, tmp_path: Path) -> None:
-    """The shell of a block runs in an empty folder; programs of this repository do nothing there."""
+def test_shell_blocks_run(block: Block, tmp_path: Path) -> None:
+    """Each block runs without errors in an empty folder; stubs replace Python, make, pip, bash and source."""
     for name in ("input.txt", "joey/bin/pip"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("#!/bin/sh\n")
@@ -179,7 +182,7 @@ def test_shell_runs(block: Block, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", BASH, ids=str)
-def test_programs_exist_and_take_these_flags(block: Block) -> None:
+def test_programs_in_shell_blocks_exist_and_accept_the_flags(block: Block) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     made = {path for text in blocks(ROOT / block.page) for path in re.findall(r"tests/[\w/]+\.py", text.text)}
     for words in simple_commands(block.text):
@@ -205,7 +208,7 @@ def test_programs_exist_and_take_these_flags(block: Block) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
-def test_python_of_the_first_pages_runs(page: str, run: Path) -> None:
+def test_python_of_readme_and_quickstart_runs(page: str, run: Path) -> None:
     (block,) = blocks(ROOT / page, "python")
     code = re.sub(r'seq2seq\.load\("[^"]+"\)', f"seq2seq.load({str(run)!r})", block.text)
     assert str(run) in code
@@ -218,7 +221,7 @@ def test_python_of_the_first_pages_runs(page: str, run: Path) -> None:
 
 
 @pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "console")], ids=str)
-def test_messages_are_those_of_the_command(block: Block) -> None:
+def test_console_blocks_show_the_actual_error_messages(block: Block) -> None:
     typed, message = block.text.rstrip("\n").split("\n")
     (words,) = simple_commands(typed.removeprefix("$ "))
     with pytest.raises(Exception) as caught:

@@ -1,4 +1,4 @@
-"""The documentation names what exists: files, functions in files, dotted names, layers."""
+"""Check that files, functions, dotted names, links and layers that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ EXAMPLES = {
         "tests/encoders/test_convolution.py",
     },
 }
-"""What the reader of a page is about to write."""
+"""Files and names that the reader of a page writes; they need not exist."""
 
 
 @cache
 def files() -> frozenset[str]:
-    """Every path that a page may name, and every end of it after a slash: ``components/scores.py``."""
+    """Return all paths that a page may name, also without their first folders: ``components/scores.py``."""
     paths = [file.relative_to(ROOT).parts for folder in FOLDERS for file in (ROOT / folder).rglob("*.*")]
     paths += [(file.name,) for file in ROOT.glob("*.*")]
     return frozenset("/".join(parts[start:]) for parts in paths for start in range(len(parts)))
 
 
 def code(page: Path) -> str:
-    """What stands in backticks or in a block, a line each."""
+    """Return the code of a page: spans in backticks, one a line, and then the blocks."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
@@ -73,16 +73,16 @@ def code(page: Path) -> str:
 
 
 def module_of(path: str) -> ModuleType:
-    """The module of a file, named from the root or from ``seq2seq/``."""
+    """Return the module of a file; ``path`` starts at the root or at ``seq2seq/``."""
     inside = path.removeprefix("seq2seq/")
     return importlib.import_module("seq2seq." + inside.removesuffix(".py").replace("/", "."))
 
 
 def resolve(owner: object, name: str) -> object:
-    """The attribute ``a.b`` of ``owner``.
+    """Return the attribute ``a.b`` of ``owner``.
 
     Raises:
-        AttributeError: It has none.
+        AttributeError: ``owner`` has no such attribute.
     """
     for part in name.split("."):
         owner = getattr(owner, part)
@@ -90,7 +90,7 @@ def resolve(owner: object, name: str) -> object:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_paths_exist(page: Path) -> None:
+def test_files_named_in_pages_exist(page: Path) -> None:
     text = code(page)
     named = set(re.findall(r"(?<![\w/.*~-])((?:\w[\w-]*/)*\w+\.py)\b", text))
     named |= set(re.findall(r"(?<![\w/.*~-])((?:conf|docs)/[\w/]+\.\w+)\b", text))
@@ -99,7 +99,7 @@ def test_paths_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_dotted_names_import(page: Path) -> None:
+def test_dotted_names_can_be_imported(page: Path) -> None:
     named = set(re.findall(r"(?<![\w/.])seq2seq(?:\.\w+)+", code(page)))
     for name in sorted(named - EXAMPLES.get(page.name, set())):
         pkgutil.resolve_name(name)
@@ -109,14 +109,14 @@ OTHERS = [ROOT / name for name in ("CHANGELOG.md", "data/README.md", "results/RE
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings."""
+    """Return the anchors of the headings of a page."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", title.replace("`", "")).strip().lower()) for title in titles}
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=name_of)
-def test_links_lead_to_files_and_headings(page: Path) -> None:
+def test_link_targets_exist(page: Path) -> None:
     for link in re.findall(r"\]\((?!https?:)([^)]+)\)", prose(page)):
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
@@ -124,7 +124,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_pages_of_the_site_link_to_pages_of_the_site() -> None:
+def test_links_of_the_site_stay_inside_docs() -> None:
     links = [(page, link) for page in DOCS for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", prose(page))]
     outside = [link for page, link in links if not (page.parent / link).resolve().is_relative_to(ROOT / "docs")]
     assert outside == []
@@ -145,14 +145,14 @@ def test_reference_lists_every_module_of_a_package(page: Path) -> None:
     assert {".".join(parts).removesuffix(".__init__") for parts in files} <= named
 
 
-def test_chains_of_the_architecture_exist() -> None:
+def test_functions_named_in_the_architecture_exist() -> None:
     named = set(re.findall(r"([\w/]+\.py):(\w+(?:\.\w+)*)", code(ROOT / "docs" / "explanation" / "architecture.md")))
     assert len(named) > 50
     for path, name in named:
         resolve(module_of(path), name)
 
 
-def test_nouns_of_the_architecture_stand_where_it_says() -> None:
+def test_core_abstractions_are_in_the_modules_that_the_architecture_names() -> None:
     page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     table = page.partition("## Core abstractions")[2].partition("\n## ")[0]
     rows = [row.split(" | ") for row in table.splitlines() if row.startswith("| `")]
@@ -163,7 +163,7 @@ def test_nouns_of_the_architecture_stand_where_it_says() -> None:
             assert any(hasattr(module, noun) for module in modules), noun
 
 
-def test_layers_of_the_architecture_are_those_that_are_checked() -> None:
+def test_layers_of_the_architecture_equal_those_of_importlinter() -> None:
     page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     block = page.partition("## Dependency layers")[2].split("```")[1].removeprefix("text")
     layers = [re.split(r"\s{2,}", line)[0] for line in block.strip().splitlines()]
@@ -171,12 +171,12 @@ def test_layers_of_the_architecture_are_those_that_are_checked() -> None:
     assert layers == settings["tool"]["importlinter"]["contracts"][0]["layers"]
 
 
-def test_no_file_has_the_marks_of_an_unfinished_merge() -> None:
+def test_no_file_has_merge_conflict_markers() -> None:
     files = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).split("\0")
     marks = re.compile(rb"^(<{7} |>{7} |={7}$)", re.MULTILINE)
     paths = [ROOT / name for name in files if name]
     assert [path.name for path in paths if path.is_file() and marks.search(path.read_bytes())] == []
 
 
-def test_the_readme_is_short() -> None:
+def test_readme_has_less_than_200_lines() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200

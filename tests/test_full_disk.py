@@ -1,4 +1,4 @@
-"""A full disk at each kind of write: one line that names the file, and nothing lost that was written before."""
+"""Tests of a full disk: each write fails with one line that names the file, and keeps the earlier file."""
 
 from __future__ import annotations
 
@@ -58,24 +58,24 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_what_was_there_stays(tmp_path: Path, kind: str, full_disk: Callable[[], Any]) -> None:
+def test_failed_write_keeps_the_earlier_file(tmp_path: Path, kind: str, full_disk: Callable[[], Any]) -> None:
     name, write = WRITERS[kind]
     write(tmp_path)
     (tmp_path / name).write_text("old")
     before = sorted(os.listdir(tmp_path))
-    if kind == "gold":  # of no record, so that there is nothing to write but the file of attention
+    if kind == "gold":  # without records, the only file to write is that of attention
         (tmp_path / name).unlink()
     with full_disk(), pytest.raises(UserError, match=r"can't be written \(File too large\)") as caught:
         write(tmp_path)
     assert "\n" not in str(caught.value)
     assert kind == "gold" or (name in str(caught.value) and (tmp_path / name).read_text() == "old")
     assert sorted(os.listdir(tmp_path)) == before
-    write(tmp_path)  # and there is room again
+    write(tmp_path)  # succeeds when there is room again
     assert kind == "gold" or (tmp_path / name).read_bytes() != b"old"
 
 
-def test_no_room_for_names_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk without inodes fails when the temporary file is made."""
+def test_failure_to_make_a_file_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk without free inodes fails when the temporary file is made."""
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device", str(tmp_path / ".writing-x"))
@@ -88,16 +88,16 @@ def test_no_room_for_names_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 WRITES = ("savefig", "savez", "savez_compressed", "open", "fdopen")
-METHODS = ("write_text", "write_bytes")  # of a path; as functions they are those of ``files``
+METHODS = ("write_text", "write_bytes")  # methods of Path; the functions of these names are in ``files.writing``
 ELSEWHERE = {
-    "files/writing.py": "which the others use",
-    "training/csv_logger.py": "appends rows",
-    "runtime/memory.py": "asks the system to forget a peak: no file",
+    "files/writing.py": "the other writers use it",
+    "training/csv_logger.py": "it appends rows",
+    "runtime/memory.py": "it resets a peak of the system, and writes no file",
 }
 
 
-def test_no_file_is_written_but_beside_its_place() -> None:
-    """Every call that writes a file does so into the temporary one that ``files.writing`` gives."""
+def test_files_are_written_only_through_a_temporary_file() -> None:
+    """Every call in the package that writes a file writes to the temporary file of ``files.writing``."""
     found: Counter[str] = Counter()
     for file in PACKAGE.rglob("*.py"):
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""``import seq2seq`` and ``seq2seq.load`` leave the process of a notebook as it is."""
+"""Check that ``import seq2seq`` and ``seq2seq.load`` do not change the state of the process."""
 
 from __future__ import annotations
 

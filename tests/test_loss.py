@@ -1,4 +1,4 @@
-"""The criterion against the sum over tokens, written out."""
+"""Tests of ``Criterion`` and ``likelihood``: losses and gradients compared with sums written out over tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.catalogue import batch, choices, model, noise
 
 
 def loss(criterion: Criterion, probe: nn.Module, data: Batch) -> Losses:
-    """The loss of one teacher-forced pass."""
+    """Return the losses of one teacher-forced pass."""
     return criterion(probe(data, need_weights=criterion.needs_weights), data)
 
 
@@ -35,7 +35,7 @@ every_family = pytest.mark.parametrize("family", choices("model"))
 
 @every_family
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_sum_over_tokens(family: str, smoothing: float) -> None:
+def test_loss_and_gradient_equal_those_of_torch_cross_entropy(family: str, smoothing: float) -> None:
     probe, data = model(f"model={family}"), batch()
     losses = loss(Criterion(smoothing), probe, data)
     logits = probe.decoder.output(probe(data).features).flatten(0, 1)
@@ -51,22 +51,22 @@ def test_sum_over_tokens(family: str, smoothing: float) -> None:
         close(ours, theirs)
 
 
-def test_likelihood_is_unsmoothed_and_counts_what_is_correct() -> None:
+def test_likelihood_is_unsmoothed_and_marks_correct_tokens() -> None:
     probe, data = model(), batch()
     with torch.no_grad():
         losses = teacher_forced_nll(probe, data)
     log_p = probe.log_probs(data).detach()
     correct = log_p.argmax(-1) == data.target_out
     assert torch.equal(losses.correct, correct & data.target_mask)
-    of_targets = log_p.gather(2, data.target_out.unsqueeze(2)).squeeze(2) * data.target_mask
-    close(losses.per_token, -of_targets)
-    close(losses.nll, -of_targets.sum())
+    log_p_targets = log_p.gather(2, data.target_out.unsqueeze(2)).squeeze(2) * data.target_mask
+    close(losses.per_token, -log_p_targets)
+    close(losses.nll, -log_p_targets.sum())
     assert losses.tokens == 15
 
 
 @every_family
-def test_padding_and_batching_add_nothing(family: str) -> None:
-    """The loss of a batch is the sum of its sentences' losses, however far each is padded."""
+def test_loss_does_not_depend_on_padding_and_batching(family: str) -> None:
+    """The loss of a batch equals the sum of the losses of its sentences, with any padding."""
     probe, data, criterion = model(f"model={family}"), batch(), Criterion(0.1)
     total = loss(criterion, probe, data).total
     wide = Batch(F.pad(data.source, (0, 3)), data.index, F.pad(data.target, (0, 2)), data.target_tokens)
@@ -76,7 +76,7 @@ def test_padding_and_batching_add_nothing(family: str) -> None:
 
 
 class Penalised(nn.Module):
-    """A mechanism that also reports penalties: T positions cost 1, 2, 3 ..."""
+    """Mechanism with two penalties: ``cost`` is 1, 2, 3, ... over the target positions, ``span`` is |query|^2."""
 
     def __init__(self, inside: nn.Module) -> None:
         super().__init__()
@@ -94,12 +94,13 @@ class Penalised(nn.Module):
 
 
 def penalised() -> Seq2Seq:
+    """Return a model whose cross attention reports penalties."""
     probe = model()
     probe.decoder.attention = Penalised(probe.decoder.attention)
     return probe
 
 
-def test_penalties_are_weighted_where_targets_are_real() -> None:
+def test_penalties_are_weighted_and_summed_without_padding() -> None:
     probe, data = penalised(), batch(targets=(4, 6, 5))
     plain = loss(Criterion(0.1), model(), data)
     losses = loss(Criterion(0.1, {"cost": 0.5, "span": 0.25}), probe, data)
@@ -110,12 +111,12 @@ def test_penalties_are_weighted_where_targets_are_real() -> None:
     assert gradient.any()
 
 
-def test_no_penalty_is_dropped_silently() -> None:
+def test_penalty_without_a_coefficient_is_refused() -> None:
     with pytest.raises(UserError, match=r"reports a term span; .* loss\.weights\.span=NUMBER \(there are: cost"):
         loss(Criterion(0.1, {"cost": 0.5}), penalised(), batch())
 
 
-def test_a_term_that_starts_late() -> None:
+def test_term_that_starts_after_a_share_of_training() -> None:
     criterion = Criterion(0.0, {"cost": 0.5, "span": 0.25}, {"cost": 0.9})
     probe, data = penalised(), batch()
     for progress, weight in ((0.0, 0.0), (0.89, 0.0), (0.9, 0.5), (1.0, 0.5)):
@@ -129,7 +130,7 @@ def test_a_term_that_starts_late() -> None:
             Criterion(weights={"cost": 1.0}, start_at={"cost": value})
 
 
-def test_a_term_that_starts_with_an_update() -> None:
+def test_term_that_starts_at_an_update() -> None:
     criterion = Criterion(0.0, {"cost": 0.5, "span": 0.0}, {"cost": 3000})
     criterion.has_no_end = True
     probe, data = penalised(), batch()
@@ -139,8 +140,8 @@ def test_a_term_that_starts_with_an_update() -> None:
         close(losses.total, losses.nll + weight * losses.terms["cost"])
 
 
-def test_doubly_stochastic_by_loops() -> None:
-    """Xu 2015, equation 14: over the real positions of each sentence, summed as the cost is; a filler has no target."""
+def test_doubly_stochastic_term_by_loops() -> None:
+    """sum_i (1 - sum_t alpha_ti)^2 over the source words of each sentence with targets (Xu 2015, equation 14)."""
     probe, data = model(), batch(targets=(4, 0, 5))
     losses = loss(Criterion(0.0, {"doubly_stochastic": 2.0}), probe, data)
     weights = probe(data, need_weights=True).weights["cross.0"][:, 0]
@@ -153,7 +154,7 @@ def test_doubly_stochastic_by_loops() -> None:
     assert "doubly_stochastic" not in loss(Criterion(0.0, {"doubly_stochastic": 0.0}), probe, data).terms
 
 
-def test_weights_without_a_gradient_are_not_regularised() -> None:
+def test_doubly_stochastic_is_refused_for_weights_without_a_gradient() -> None:
     criterion = Criterion(weights={"doubly_stochastic": 1.0, "reinforce": 0.1, "negative_entropy": 0.0})
     probe = model(attention="hard").train()
     with pytest.raises(UserError, match=r"needs weights with a gradient, but attention=hard samples its weights"):
@@ -168,7 +169,8 @@ def test_weights_without_a_gradient_are_not_regularised() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_reinforce_with_a_baseline(smoothing: float) -> None:
+def test_reinforce_with_a_baseline_by_hand(smoothing: float) -> None:
+    """The term is sum (C - b) log p(z) over the sentences; d term / d log p(z) = C - b."""
     data, output = batch(targets=(2, 3)), OutputLayer(4, 12).double()
     log_prob = noise(2, 3, seed=5).requires_grad_()
     decoded = Decoded(noise(2, 3, 4), log_prob=log_prob, output=output)
@@ -188,16 +190,19 @@ def test_reinforce_with_a_baseline(smoothing: float) -> None:
 
 
 def costs(log_p: Tensor, data: Batch, smoothing: float) -> Tensor:
-    """(B,) the smoothed cross-entropy of each sentence."""
+    """Return the smoothed cross-entropy of each sentence, (B,)."""
     options = {"label_smoothing": smoothing, "ignore_index": PAD, "reduction": "none"}
     return F.cross_entropy(log_p.mT, data.target_out, **options).sum(1)
 
 
 def test_word_prediction_by_hand() -> None:
-    """-log softmax(W m + b) of every target word, m the mean of the real places; what only copying says is left out."""
+    """-sum log softmax(W m + b) over the target words, where m is the mean of the memory without padding.
+
+    Words that can only be copied are skipped.
+    """
     data, output = batch(targets=(2, 3)), OutputLayer(4, 12).double()
     data = replace(data, target=data.target.clone())
-    data.target[1, 2] = 15  # an own word
+    data.target[1, 2] = 15  # a word that can only be copied
     mask = torch.tensor([[True, True, False], [True, True, True]])
     memory = Memory.of(noise(2, 3, 4, seed=7), mask)
     decoded = Decoded(noise(2, 3, 4), memory=memory, output=output)
@@ -215,14 +220,14 @@ def test_word_prediction_by_hand() -> None:
         criterion(wide, data)
 
 
-def test_the_baseline_moves_once_an_update() -> None:
-    """b <- 0.9 b + 0.1 mean C over the sentences of all micro-batches and processes, fillers left out."""
+def test_baseline_is_updated_once_per_update() -> None:
+    """b <- 0.9 b + 0.1 mean C over the sentences of all micro-batches and processes, without filler sentences."""
     output, criterion = OutputLayer(4, 12).double(), Criterion(0.1, {"reinforce": 0.1}, baseline_decay=0.9)
     criterion.baseline.fill_(3.0)
     shares, every = [], []
     for seed, targets in enumerate(((2, 3), (4, 1), (3, 0), (0, 0, 1))):
         data = batch(targets=targets)
-        if seed == 3:  # fillers alone
+        if seed == 3:  # only filler sentences
             data = replace(data, target=data.target[:2])
         decoded = Decoded(noise(2, max(targets), 4, seed=seed), log_prob=noise(2, max(targets)), output=output)
         shares.append(criterion(decoded, data).costs)
@@ -237,7 +242,7 @@ def test_the_baseline_moves_once_an_update() -> None:
 
 
 def paths(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch) -> Iterator[Tensor]:
-    """log p(z) of each of the S^T paths z of one sentence, which is then what hard attention draws."""
+    """Make hard attention draw each of the S^T paths z of one sentence in turn, and yield log p(z)."""
     for path in product(range(data.source.shape[1]), repeat=data.target_out.shape[1]):
         draw(patch, path)
         decoded = probe(data, need_weights=True)
@@ -246,7 +251,7 @@ def paths(probe: Seq2Seq, data: Batch, patch: pytest.MonkeyPatch) -> Iterator[Te
 
 
 def hard() -> tuple[Seq2Seq, Batch]:
-    """A model that always draws, and a sentence of three source and two target words."""
+    """Return a model that always samples, and one sentence of three source and two target words."""
     probe = model(attention="hard").train()
     probe.decoder.attention.selection.soft.fill_(0.0)
     return probe, batch(sources=(3,), targets=(2,))
@@ -254,10 +259,10 @@ def hard() -> tuple[Seq2Seq, Batch]:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("baseline", [0.0, 3.0])
-def test_hard_attention_learns_by_the_exact_gradient(
+def test_hard_attention_has_the_gradient_of_the_expected_cost(
     baseline: float, smoothing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mean over all draws of the loss's gradient is that of E cost = sum_z p(z) C(z), whatever the baseline."""
+    """The mean gradient of the loss over all draws equals the gradient of sum_z p(z) C(z), with any baseline."""
     probe, data = hard()
     criterion = Criterion(smoothing, {"reinforce": 1.0, "negative_entropy": 0.0})
     criterion.baseline.fill_(baseline)
@@ -276,8 +281,8 @@ def test_hard_attention_learns_by_the_exact_gradient(
         close(ours, theirs)
 
 
-def test_a_mean_reward_as_baseline_lowers_the_variance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the gradient of reinforce over all draws, which has the same mean with b = E C as with b = 0."""
+def test_mean_cost_as_baseline_lowers_the_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradient of reinforce has the same mean over all draws with b = E C and b = 0, but less variance."""
     probe, data = hard()
     criterion = Criterion(weights={"reinforce": 1.0, "negative_entropy": 0.0})
     scores = list(probe.decoder.attention.score.parameters())
@@ -295,24 +300,25 @@ def test_a_mean_reward_as_baseline_lowers_the_variance(monkeypatch: pytest.Monke
         torch.tensor(p, dtype=torch.float64),
         *(torch.stack(found) for found in gradients.values()),
     )
-    close(weights @ with_, weights @ without)  # both are the gradient of the expected cost
+    close(weights @ with_, weights @ without)  # both equal the gradient of the expected cost
     assert (weights @ with_.square()).sum() < 0.5 * (weights @ without.square()).sum()
 
 
-def test_the_expected_log_likelihood_is_below_the_marginal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expected_log_likelihood_is_below_the_marginal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Xu 2015, equation 10: sum_z p(z) log p(y | z) <= log sum_z p(z) p(y | z) = log p(y)."""
     probe, data = hard()
     criterion = Criterion(weights={"reinforce": 0.1, "negative_entropy": 0.0})
     found = [(log_p, -loss(criterion, probe, data).nll) for log_p in paths(probe, data, monkeypatch)]
-    log_p, of_target = (torch.stack(column) for column in zip(*found, strict=True))
-    bound, marginal = (log_p.exp() * of_target).sum(), torch.logsumexp(log_p + of_target, 0)
-    assert of_target.min() < bound < marginal - 1e-3
-    assert marginal < of_target.max()
+    log_p, log_p_target = (torch.stack(column) for column in zip(*found, strict=True))
+    bound, marginal = (log_p.exp() * log_p_target).sum(), torch.logsumexp(log_p + log_p_target, 0)
+    assert log_p_target.min() < bound < marginal - 1e-3
+    assert marginal < log_p_target.max()
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("kind", ["mixture", "bound"])
-def test_alternatives_by_the_book(kind: str, smoothing: float) -> None:
+def test_loss_of_alternatives_equals_the_definition(kind: str, smoothing: float) -> None:
+    """log p = log sum_z w_z p_z for a mixture, and sum_z w_z log p_z for a bound."""
     data, output = batch(targets=(2, 3)), OutputLayer(4, 12).double()
     features, log_weights = noise(2, 3, 5, 4).requires_grad_(), noise(2, 3, 5, seed=1).log_softmax(-1)
     decoded = Decoded(features[:, :, 0], mixture=Mixture(features, log_weights, kind), output=output)
@@ -334,12 +340,13 @@ def test_alternatives_by_the_book(kind: str, smoothing: float) -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_sampled_alternatives_are_unbiased(smoothing: float) -> None:
-    """The mean over all draws of the gradient is the gradient of E_q[C_z], the cost as it is smoothed, and a draw
-    counts by how much it costs more than the expected context does.
+def test_sampled_alternatives_have_an_unbiased_gradient(smoothing: float) -> None:
+    """The mean gradient over all draws equals the gradient of E_q[C_z], where C_z is the smoothed cost.
+
+    The gradient of a draw is weighted by the difference of its cost and the cost of the expected context.
     """
     data, output = batch(targets=(1, 1)), OutputLayer(4, 12).double()
-    contexts = noise(2, 1, 3, 4)  # what z = 0, 1, 2 would give
+    contexts = noise(2, 1, 3, 4)  # the contexts of z = 0, 1, 2
     logits = noise(2, 1, 3, seed=1).requires_grad_()
     log_q = logits.log_softmax(-1)
     nll, each = (
@@ -353,27 +360,27 @@ def test_sampled_alternatives_are_unbiased(smoothing: float) -> None:
         drawn = Mixture(contexts[:, :, z : z + 1], log_q[:, :, z : z + 1], "sampled")
         losses = Criterion(smoothing)(Decoded(expectation, mixture=drawn, output=output), data)
         close(losses.nll, nll[:, :, z].sum())
-        gradient, by_draw = torch.autograd.grad(losses.total, [logits, drawn.log_weights], retain_graph=True)
-        close(by_draw[..., 0], each[:, :, z] - costs(output.log_probs(expectation), data, smoothing).unsqueeze(1))
+        gradient, advantage = torch.autograd.grad(losses.total, [logits, drawn.log_weights], retain_graph=True)
+        close(advantage[..., 0], each[:, :, z] - costs(output.log_probs(expectation), data, smoothing).unsqueeze(1))
         mean += log_q.exp()[:, :, z : z + 1].detach() * gradient
     close(mean, exact)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0])
-def test_refusals(smoothing: float) -> None:
+def test_invalid_label_smoothing_is_refused(smoothing: float) -> None:
     with pytest.raises(UserError, match=rf"^label_smoothing={smoothing} must lie in \[0, 1\)"):
         Criterion(smoothing)
 
 
 @pytest.mark.parametrize("value", [None, "much", math.nan, math.inf, -math.inf])
-def test_coefficients_are_numbers(value: Any) -> None:
+def test_coefficients_that_are_not_finite_numbers_are_refused(value: Any) -> None:
     with pytest.raises(UserError, match=rf"^weights\.kl={value} must be a finite number"):
         Criterion(weights={"cost": 1, "kl": value})
     with pytest.raises(UserError, match=rf"^start_at\.kl={value} must be a share"):
         Criterion(weights={"kl": 1.0}, start_at={"kl": value})
 
 
-def test_a_term_that_would_wait_for_ever_is_refused_when_it_is_met() -> None:
+def test_term_that_would_never_start_is_refused_in_the_forward_pass() -> None:
     criterion = Criterion(weights={"cost": 0.5, "span": 0.25, "none": 1.0}, start_at={"cost": 0.0, "none": 0.9})
     criterion.has_no_end = True
     loss(criterion, penalised(), batch())

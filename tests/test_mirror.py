@@ -1,4 +1,4 @@
-"""Every module of seq2seq has a test file of its name, or it is said here which files hold it."""
+"""Check that every module of seq2seq has a test file of its name, or is listed here with the file that tests it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HELD_BY = {
+TESTED_BY = {
     "attention/component.py": "attention/test_composed.py",
     "attention/components/feature_maps.py": "attention/test_linear.py",
-    "attention/recurrent.py": "attention/test_laws.py",  # the base of coverage, GMM, monotonic and others
+    "attention/recurrent.py": "attention/test_laws.py",  # base class of coverage, GMM, monotonic and others
     "checkpoint.py": "cli/test_training_and_use.py",
-    "cli/commands.py": "test_commands.py",
+    "cli/commands.py": "config/test_signatures.py",
     "cli/evaluate.py": "cli/test_training_and_use.py",
     "cli/generate.py": "cli/test_training_and_use.py",
     "cli/help_layout.py": "cli/test_help.py",
@@ -29,7 +29,6 @@ HELD_BY = {
     "comparison/page.py": "comparison/test_report_in_browser.py",
     "comparison/ranks.py": "comparison/test_statistics.py",
     "comparison/record_digests.py": "comparison/test_packs.py",
-    "comparison/run_config.py": "cli/test_compare.py",
     "comparison/significance.py": "comparison/test_statistics.py",
     "comparison/slices.py": "cli/test_compare.py",
     "comparison/systems.py": "cli/test_compare.py",
@@ -103,11 +102,11 @@ HELD_BY = {
     "training/optimization.py": "training/test_gradients.py",
     "training/trainer_parts.py": "training/test_options.py",
 }
-"""The tests of modules that are parts of something larger, and are held as such."""
+"""Test file of each module that has no test file of its name."""
 
 
-def own(module: str) -> Path:
-    """The test file of a module's name."""
+def own_test_file(module: str) -> Path:
+    """Return the path of the test file that has the name of a module."""
     path = Path(module)
     return ROOT / "tests" / path.parent / f"test_{path.name}"
 
@@ -115,11 +114,15 @@ def own(module: str) -> Path:
 def test_every_module_has_tests() -> None:
     package = ROOT / "seq2seq"
     modules = {str(file.relative_to(package)) for file in package.rglob("*.py") if file.name != "__init__.py"}
-    without = {module for module in modules if not own(module).exists()}
-    assert without - HELD_BY.keys() == set(), "write tests/.../test_NAME.py, or say here which tests hold the module"
-    assert HELD_BY.keys() - without == set(), "has a test file of its name by now, or is no more: strike it out"
+    without = {module for module in modules if not own_test_file(module).exists()}
+    assert without - TESTED_BY.keys() == set(), (
+        "write tests/.../test_NAME.py, or add the module and its test file to TESTED_BY"
+    )
+    assert TESTED_BY.keys() - without == set(), (
+        "the module has a test file of its name, or does not exist: remove it from TESTED_BY"
+    )
 
 
-@pytest.mark.parametrize("file", sorted(set(HELD_BY.values())))
-def test_what_is_said_to_hold_it_is_there(file: str) -> None:
+@pytest.mark.parametrize("file", sorted(set(TESTED_BY.values())))
+def test_listed_test_files_exist(file: str) -> None:
     assert (ROOT / "tests" / file).is_file()

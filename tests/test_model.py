@@ -1,4 +1,4 @@
-"""An encoder and a decoder together: shared tables, alignments, what is refused."""
+"""Tests of ``Seq2Seq`` and ``build``: sizes, shared embeddings, alignments, and refused options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.catalogue import SOURCE_VOCABULARY, TARGET_VOCABULARY, batch, choices
 
 @pytest.mark.parametrize("family", choices("model"))
 @pytest.mark.parametrize("attention", ["multi_head", "local"])
-def test_sizes_come_from_config_and_vocabularies(family: str, attention: str) -> None:
+def test_embedding_and_output_have_the_sizes_of_the_vocabularies(family: str, attention: str) -> None:
     probe = model(f"model={family}", f"attention={attention}")
     assert probe.encoder.embedding.table.num_embeddings == SOURCE_VOCABULARY
     assert probe.log_probs(batch()).shape == (3, 6, TARGET_VOCABULARY)
@@ -23,7 +23,7 @@ def test_sizes_come_from_config_and_vocabularies(family: str, attention: str) ->
 @pytest.mark.parametrize("family", choices("model"))
 @pytest.mark.parametrize("tie", [True, False])
 @pytest.mark.parametrize("share", [True, False])
-def test_tables_are_shared_as_asked(family: str, tie: bool, share: bool) -> None:
+def test_embedding_tables_are_shared_according_to_the_options(family: str, tie: bool, share: bool) -> None:
     asked = {"model.tie_output": tie, "model.share_embeddings": share, "data.tokenizer.joint": True}
     overrides = [f"{option}={str(value).lower()}" for option, value in asked.items()]
     made = build(config(f"model={family}", *overrides), TARGET_VOCABULARY, TARGET_VOCABULARY)
@@ -57,13 +57,13 @@ def test_alignment_is_the_head_mean_of_the_last_layer(family: str) -> None:
     close(alignment.sum(-1), torch.ones(3, 6).double())
 
 
-def test_weights_of_all_slots() -> None:
+def test_model_returns_weights_of_all_slots_only_on_request() -> None:
     weights = model("model=transformer", "model.layers=2")(batch(), need_weights=True).weights
     assert set(weights) == {f"{slot}.{layer}" for slot in ("cross", "encoder_self", "decoder_self") for layer in (0, 1)}
     assert not model("model=transformer")(batch()).weights
 
 
-def test_advice_on_learned_positions_holds() -> None:
+def test_error_on_learned_positions_gives_a_max_length_that_works() -> None:
     overrides = ["model=transformer", "model.positions=learned"]
     with pytest.raises(UserError, match=r"7 tokens is longer than the 6 learned positions; raise max_length"):
         model(*overrides, "model.max_length=6")(batch())
@@ -72,6 +72,6 @@ def test_advice_on_learned_positions_holds() -> None:
 
 @pytest.mark.parametrize("override", ["encoder.layers=0", "decoder.layers=0"])
 @pytest.mark.parametrize("kind", ["rnn", "transformer"])
-def test_a_model_without_layers_is_refused(kind: str, override: str) -> None:
+def test_model_without_layers_is_refused(kind: str, override: str) -> None:
     with pytest.raises(UserError, match="layers must be at least 1"):
         build(config(f"model={kind}", override), 9, 9)

@@ -1,4 +1,4 @@
-"""Who may write into a directory: a refusal changes nothing, a start that came to nothing can be repeated."""
+"""Tests of the directory of a run: locks, refused directories, repeated starts, and the files it keeps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RESULTS = {"test": {}, "run": {"seed": 1}}
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Every file and folder at or below ``folder``: inode, time of its last change, and content."""
+    """Return inode, time of the last change and content of ``folder`` and of all files and folders below it."""
     found = {}
     for path in [folder, *sorted(folder.rglob("*"))]:
         about = path.lstat()
@@ -34,21 +34,23 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
-def made(folder: Path, *names: str) -> Path:
+def write_files(folder: Path, *names: str) -> Path:
+    """Write files with these names into ``folder`` and return it."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(RESULTS) if name == "results.json" else "content")
     return folder
 
 
-def take(folder: Path, config: DictConfig = CONFIG) -> None:
+def claim(folder: Path, config: DictConfig = CONFIG) -> None:
+    """Claim ``folder`` for a new run and release it."""
     with claimed(folder, config, composed=True):
         pass
 
 
 @contextmanager
 def worker(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds ``folder``."""
+    """Start another process that locks ``folder``; kill it at the end."""
     code = "import sys, time; from pathlib import Path; from seq2seq.run_directory import held\n"
     code += "with held(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
     line = [sys.executable, "-c", code, str(folder)]
@@ -60,7 +62,7 @@ def worker(folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-# --- what is refused ---
+# --- directories that are refused ---
 
 
 @pytest.mark.parametrize(
@@ -71,28 +73,31 @@ def worker(folder: Path) -> Iterator[subprocess.Popen[str]]:
         ([".lock", "checkpoints/best.ckpt"], "a stopped run; continue it with resume="),
         (["thesis.tex"], r"already holds thesis\.tex, which does not belong to a new run"),
         ([".lock", "config.yaml", "notes/a.txt"], "already holds notes,"),
-        (["config.yaml", "outputs/mine.txt"], r"already holds config\.yaml,"),  # not ours: there is no lock
+        (
+            ["config.yaml", "outputs/mine.txt"],
+            r"already holds config\.yaml,",
+        ),  # without a lock file it is not the directory of a run
         ([".hydra/hydra.yaml", "multirun.yaml"], r"already holds \.hydra,"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_what_is_there_is_refused_and_stays_as_it_was(tmp_path: Path, names: list[str], message: str) -> None:
-    folder = made(tmp_path / "run", *names)
+def test_directory_with_other_files_is_refused_and_not_changed(tmp_path: Path, names: list[str], message: str) -> None:
+    folder = write_files(tmp_path / "run", *names)
     before = snapshot(folder)
     with pytest.raises(DirectoryTaken, match=message):
-        take(folder)
+        claim(folder)
     assert snapshot(folder) == before
 
 
-def test_a_file_is_no_directory(tmp_path: Path) -> None:
+def test_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content")
     with pytest.raises(DirectoryTaken, match="file is a file"):
-        take(tmp_path / "file")
+        claim(tmp_path / "file")
     with pytest.raises(UserError, match="can't be written and locked"):
-        take(tmp_path / "file" / "below")
+        claim(tmp_path / "file" / "below")
 
 
-def test_a_directory_at_work_is_left_alone(tmp_path: Path) -> None:
+def test_directory_locked_by_another_process_is_refused_and_not_changed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with worker(folder) as process:
         before = snapshot(folder)
@@ -100,52 +105,54 @@ def test_a_directory_at_work_is_left_alone(tmp_path: Path) -> None:
             with pytest.raises(RunInProgress, match="run is in use by another process; wait until it ends"), start():
                 pass
         assert snapshot(folder) == before
-        process.kill()  # the system gives the lock back
+        process.kill()  # the system releases the lock
         process.wait()
-        take(folder)
+        claim(folder)
 
 
-def test_this_process_holds_it_once(tmp_path: Path) -> None:
+def test_process_cannot_lock_a_directory_twice(tmp_path: Path) -> None:
     with claimed(tmp_path, CONFIG), pytest.raises(RunInProgress), held(tmp_path):
         pass
 
 
-def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
-    """As a loader's, which outlives a training process that is killed."""
+def test_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
+    """A worker of a data loader can outlive a training process that is killed."""
     code = "import os, sys, time; from pathlib import Path; from seq2seq.run_directory import held\n"
     code += "with held(Path(sys.argv[1])):\n    child = os.fork()\n"
-    code += "    os.write(1, f'{child or 0}\\n'.encode())\n    time.sleep(60)"  # each a line in one write
+    code += (
+        "    os.write(1, f'{child or 0}\\n'.encode())\n    time.sleep(60)"  # each process writes its line in one call
+    )
     line = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as process:
         assert process.stdout is not None
-        said = {process.stdout.readline().strip() for _ in range(2)}  # both live, and the child has begun
-        child = int((said - {"0"}).pop())
+        printed = {process.stdout.readline().strip() for _ in range(2)}  # both processes run, and the child has started
+        child = int((printed - {"0"}).pop())
         process.kill()
         process.wait()
         try:
-            os.kill(child, 0)  # it lives
-            take(tmp_path)
+            os.kill(child, 0)  # the child still runs
+            claim(tmp_path)
         finally:
             os.kill(child, signal.SIGKILL)
 
 
-def test_no_permission_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_to_lock_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OSError(38, "Function not implemented")  # no locks on this file system
+        raise OSError(38, "Function not implemented")  # the file system has no locks
 
     monkeypatch.setattr("seq2seq.run_directory.FileLock.acquire", refuse)
     with pytest.raises(UserError, match=r"run can't be written and locked \(Function not implemented\); choose a"):
-        take(tmp_path / "run")
+        claim(tmp_path / "run")
 
 
-# --- what can be used again ---
+# --- directories that can be used again ---
 
 
-def test_a_start_that_came_to_nothing_is_repeated(tmp_path: Path) -> None:
+def test_start_without_a_checkpoint_can_be_repeated(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    take(folder)
+    claim(folder)
     left = ["metrics.csv", "attention/validation/step_1/a.png", "outputs/.writing-x", "checkpoints/.writing-y"]
-    made(folder, *left, ".writing-z.yaml", "failed.txt", "wandb/offline/x", "checkpoints/last.partial")
+    write_files(folder, *left, ".writing-z.yaml", "failed.txt", "wandb/offline/x", "checkpoints/last.partial")
     before = (folder / "train.log").read_text()
     with claimed(folder, OmegaConf.create({"seed": 2}), composed=True):
         logging.getLogger("x").warning("second")
@@ -156,43 +163,43 @@ def test_a_start_that_came_to_nothing_is_repeated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"test": {}', "[]", "null", '{"run": {}}', '{"test": {}, "run": 1}'])
-def test_half_a_file_is_no_result(tmp_path: Path, text: str) -> None:
+def test_damaged_results_are_not_read_and_not_overwritten(tmp_path: Path, text: str) -> None:
     (tmp_path / "results.json").write_text(text)
     assert results(tmp_path) is None
     (tmp_path / ".lock").touch()
     with pytest.raises(DirectoryTaken, match=r"results\.json is damaged; move it away"):
-        take(tmp_path)  # what else the run left may be all that there is of it
+        claim(tmp_path)  # the other files of the run may be the only copies
     assert (tmp_path / "results.json").read_text() == text
 
 
-def test_a_temporary_file_is_no_checkpoint(tmp_path: Path) -> None:
-    made(tmp_path, "checkpoints/.writing-a.ckpt", "checkpoints/last.partial")
+def test_temporary_files_are_not_checkpoints(tmp_path: Path) -> None:
+    write_files(tmp_path, "checkpoints/.writing-a.ckpt", "checkpoints/last.partial")
     assert not has_checkpoint(tmp_path)
-    made(tmp_path, "checkpoints/last.ckpt")
+    write_files(tmp_path, "checkpoints/last.ckpt")
     assert has_checkpoint(tmp_path)
 
 
-def test_what_is_written_before_the_first_checkpoint_is_none(tmp_path: Path) -> None:
-    """A run that was killed while it saved its first best model starts again, without what it left of that."""
-    take(tmp_path)
+def test_files_of_an_unfinished_best_model_are_not_a_checkpoint(tmp_path: Path) -> None:
+    """A run that was killed while it saved its first best model starts again; the incomplete files are removed."""
+    claim(tmp_path)
     beside = [f"checkpoints/{name}" for name in (model_file.CONFIG, *map(model_file.side_file, ("source", "target")))]
-    made(tmp_path, *beside, f"checkpoints/{model_file.NEXT}")
+    write_files(tmp_path, *beside, f"checkpoints/{model_file.NEXT}")
     assert not has_checkpoint(tmp_path)
-    take(tmp_path)
+    claim(tmp_path)
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [model_file.NAME, "mine.ckpt", "notes.txt"])
-def test_what_else_is_among_the_checkpoints_is_kept(tmp_path: Path, name: str) -> None:
-    take(tmp_path)
-    made(tmp_path, f"checkpoints/{name}")
+def test_other_files_among_the_checkpoints_are_kept(tmp_path: Path, name: str) -> None:
+    claim(tmp_path)
+    write_files(tmp_path, f"checkpoints/{name}")
     with pytest.raises(DirectoryTaken, match=f"already holds checkpoints/{name}"):
-        take(tmp_path)
+        claim(tmp_path)
     assert (tmp_path / "checkpoints" / name).exists()
 
 
-def test_a_killed_claim_can_be_repeated_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed before the n-th file takes its name, for every n."""
+def test_killed_claim_can_be_repeated_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is killed before it renames the n-th file, for every n; then the directory can be claimed."""
     whole = Path.replace
     for n in range(10):
         folder = tmp_path / str(n)
@@ -207,25 +214,25 @@ def test_a_killed_claim_can_be_repeated_at_every_step(tmp_path: Path, monkeypatc
                 return whole(path, target)
 
             monkeypatch.setattr(Path, "replace", replace)
-            take(folder)
+            claim(folder)
             os._exit(0)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        take(folder)
+        claim(folder)
         assert (folder / "config.yaml").exists() and not list(folder.rglob(".writing-*"))
         if code == 0:
             break
     assert 1 <= n < 9
 
 
-# --- what is kept ---
+# --- files that are kept ---
 
 
-def test_the_config_is_kept_resolved(tmp_path: Path) -> None:
-    take(tmp_path)
+def test_config_is_saved_with_references_resolved(tmp_path: Path) -> None:
+    claim(tmp_path)
     assert OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml")) == {"seed": 1, "a": {"b": 1}}
 
 
-def test_the_log_ends_where_the_disk_does(
+def test_full_disk_ends_the_log_with_one_warning(
     tmp_path: Path, full_disk: Callable[[], Any], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with claimed(tmp_path, CONFIG, composed=True):
@@ -238,7 +245,7 @@ def test_the_log_ends_where_the_disk_does(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_other_ranks_leave_the_directory_to_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_ranks_do_not_write_into_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with claimed(tmp_path, CONFIG, composed=True):
         before = snapshot(tmp_path)
         monkeypatch.setenv("LOCAL_RANK", "1")
@@ -246,13 +253,13 @@ def test_other_ranks_leave_the_directory_to_the_first(tmp_path: Path, monkeypatc
             assert snapshot(tmp_path) == before
 
 
-def test_a_full_disk_is_one_line_at_each_file_of_a_claim(tmp_path: Path, full_disk: Callable[[], Any]) -> None:
+def test_full_disk_at_a_claim_is_reported_in_one_line(tmp_path: Path, full_disk: Callable[[], Any]) -> None:
     with full_disk(), pytest.raises(UserError, match=r"config\.yaml can't be written \(File too large\)"):
-        take(tmp_path / "run")
-    take(tmp_path / "run")  # which is free once there is room
+        claim(tmp_path / "run")
+    claim(tmp_path / "run")  # the directory can be used when there is room again
 
 
-def test_time_is_not_lost_on_a_refusal(tmp_path: Path) -> None:
+def test_locked_directory_is_refused_within_5_seconds(tmp_path: Path) -> None:
     with held(tmp_path):
         began = time.monotonic()
         with pytest.raises(RunInProgress), held(tmp_path):
@@ -263,14 +270,14 @@ def test_time_is_not_lost_on_a_refusal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["train.log", "metrics.csv", "outputs", "checkpoints/last.ckpt", "evaluations", "wandb"]
 )
-def test_links_out_of_a_run_are_not_followed(tmp_path: Path, name: str) -> None:
-    """A directory from elsewhere may hold links to anything of its reader's."""
+def test_links_out_of_a_run_are_refused(tmp_path: Path, name: str) -> None:
+    """A run directory from another person may contain links to private files of the user."""
     mine, run = tmp_path / "mine", tmp_path / "run"
     mine.mkdir()
-    made(run, "checkpoints/model.safetensors", "notes/a")
-    (run / "latest").symlink_to(run / "notes")  # within the run
-    if name != "wandb":  # which links its own log out of the run, and never writes it through the run
-        made(run, "wandb/offline-run/config")
+    write_files(run, "checkpoints/model.safetensors", "notes/a")
+    (run / "latest").symlink_to(run / "notes")  # a link inside the run is allowed
+    if name != "wandb":  # wandb links its own log, which is outside the run, and does not write through the link
+        write_files(run, "wandb/offline-run/config")
         (run / "wandb" / "offline-run" / "debug-core.log").symlink_to(mine / "core.log")
     check_links(run)
     (run / name).symlink_to(mine)

@@ -1,4 +1,4 @@
-"""The small model in models/: it opens, it translates well, and it stays small."""
+"""Tests of the small model in models/: it loads, it translates well, and its files are small."""
 
 from __future__ import annotations
 
@@ -27,23 +27,26 @@ RECORDS = ToyTranslation().generate()["test"][:100]
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
+    """Load the shipped model on the CPU."""
     return seq2seq.load(FOLDER, device="cpu")
 
 
-def test_size_and_files() -> None:
+def test_model_has_few_small_files_without_paths() -> None:
     files = {file.name: file for file in FOLDER.iterdir()}
     assert set(files) == {"README.md", "config.yaml", "model.safetensors", "source.model", "target.model"}
     assert sum(file.stat().st_size for file in files.values()) <= 1_000_000
     config = files["config.yaml"].read_text(encoding="utf-8")
-    assert re.findall(r":\s+['\"]?(?:/|~|[A-Za-z]:\\)", config) == []  # no path of the machine that trained it
+    assert (
+        re.findall(r":\s+['\"]?(?:/|~|[A-Za-z]:\\)", config) == []
+    )  # no absolute paths of the machine that trained it
 
 
-def test_known_translations(model: TrainedModel) -> None:
+def test_known_sentences_are_translated_as_expected(model: TrainedModel) -> None:
     assert [found.text for found in model.generate(list(KNOWN))] == list(KNOWN.values())
 
 
-def test_scores(model: TrainedModel) -> None:
-    """The scores of README.md are of all 500 sentences; the first 100 must come near."""
+def test_scores_agree_with_readme(model: TrainedModel) -> None:
+    """The scores on the first 100 sentences are close to those in README.md, which are on all 500."""
     outputs = [found.text for found in model.generate([record["source"] for record in RECORDS])]
     bleu = score(["bleu"], outputs, [[record["target"]] for record in RECORDS])["bleu"].score
     sources, targets = ([record[side] for record in RECORDS] for side in ("source", "target"))
@@ -57,7 +60,7 @@ def test_scores(model: TrainedModel) -> None:
     assert bleu == pytest.approx(stated["BLEU"], abs=3) and aer == pytest.approx(stated["AER"], abs=0.02)
 
 
-def test_the_weights_shown_are_the_weights_used(model: TrainedModel) -> None:
+def test_returned_attention_weights_are_the_weights_that_the_model_uses(model: TrainedModel) -> None:
     record = RECORDS[50]
     (own,) = model.score(record["source"], record["target"], return_attention=True)
     assert own.attention is not None
@@ -71,7 +74,7 @@ def test_the_weights_shown_are_the_weights_used(model: TrainedModel) -> None:
     assert model.score(record["source"], record["target"])[0].log_probs == pytest.approx(own.log_probs, abs=1e-6)
 
 
-def test_interventions_act_in_generation(model: TrainedModel) -> None:
+def test_intervention_changes_generation_only_inside_its_context(model: TrainedModel) -> None:
     source = RECORDS[50]["source"]
     (plain,) = model.generate(source)
     with seq2seq.intervene(model, "uniform"):
@@ -84,8 +87,8 @@ def test_interventions_act_in_generation(model: TrainedModel) -> None:
         pass
 
 
-def test_drawing(model: TrainedModel, tmp_path: Path) -> None:
-    """Two cells that share no border have four lines each; links of words that are not there are not drawn."""
+def test_draw_shows_alignment_and_gold_links(model: TrainedModel, tmp_path: Path) -> None:
+    """Two gold cells without a common border have 8 lines; links to words that do not exist are not drawn."""
     (found,) = model.generate(RECORDS[50]["source"], return_attention=True)
     assert found.attention is not None
     figure = seq2seq.draw(found.attention, gold=[(0, 0), (1, 2), (99, 0)], title="a title")

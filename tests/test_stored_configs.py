@@ -1,7 +1,8 @@
-"""Configs that a stranger stored in a model or a run: whatever they ask for, at every key and through every door.
+"""Tests of malicious configs in models and runs from other people: forged values at every key.
 
-Each case is told at the doors that would use it, in one line, and does nothing at any of them: no file appears or
-changes outside the run, no connection is tried, no variable of the environment comes out.
+There are four ways to open a run: ``seq2seq.load``, ``generate.py``, ``evaluate.py`` and ``train.py resume=``. A way
+that would use the forged value refuses the config in one line. No way writes a file outside the run, opens a
+connection, or shows a variable of the environment.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from tests.sampling import mostly_slow
 
 SECRET = "a-secret-of-this-machine"
 ALL = ("load", "generate", "evaluate", "resume")
-READING = ("evaluate", "resume")  # what also builds a reader
-CANARY = "CANARY"  # stands for a path where nothing may appear
+READING = ("evaluate", "resume")  # ways that also build a reader
+CANARY = "CANARY"  # placeholder of a path where no file may appear
 WRITER = {"_target_": "seq2seq.generation.writer.OutputWriter", "output": CANARY}
 FAIL = {"_target_": "seq2seq.cli.sweep.fail", "folder": CANARY, "reason": "x"}
 WORK = {"_target_": "seq2seq.training.launch._work", "work": "x"}
@@ -112,7 +113,10 @@ CODE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("logger", [WRITER], ("resume",)),
     ("logger.../x", {}, ("resume",)),
 ]
-"""(key, value, the doors that refuse it); the config of a model has no trainer, logger and optimizer that it uses."""
+"""Cases (key, value, ways that refuse it) that name classes, functions and plugins to run.
+
+Only ``resume`` uses the trainer, the logger and the optimizer.
+"""
 
 PLACES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("data.cache", CANARY, ()),
@@ -153,7 +157,7 @@ PLACES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("logger.csv.save_dir", CANARY, ()),
     ("training.init_from", "https://example.com/run", ()),
 ]
-"""Paths and addresses: refused where they would be read, and without effect where they would be written to."""
+"""Cases with paths and addresses: reading from them is refused; writing to them has no effect."""
 
 SIZES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("encoder.layers", 10_000_000, ALL),
@@ -212,7 +216,7 @@ SIZES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("lr_scheduler", {}, ("resume",)),
     ("unknown", 1, ("resume",)),
 ]
-"""Sizes that no file has the weights for, and values of other kinds."""
+"""Cases with sizes that do not match the stored weights, and values of a wrong type."""
 
 REFERENCES = [
     "${oc.env:SEQ2SEQ_SECRET}",
@@ -234,29 +238,29 @@ REFERENCES = [
     "${nowhere}",
     "${task.metrics",
 ]
-"""What old configs may not ask for; in new ones even references are refused."""
+"""Interpolations that are refused in old configs. New configs may not contain any interpolation."""
 
 YAMLS = {
     "aliases": "a: &a [1, 2]\nb: [*a, *a]\n",
-    "an alias bomb": "a: &a [x, x]\n" + "b: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n",
+    "alias bomb": "a: &a [x, x]\n" + "b: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n",
     "python": "encoder: !!python/object/apply:os.system ['touch CANARY']\n",
     "bytes": "encoder: {_target_: seq2seq.training.launch._work, work: !!binary gASVAAAAAA==}\n",
     "deep": "a: " + "[" * 3000 + "]" * 3000 + "\n",
     "large": "a: " + "x" * (5 << 20) + "\n",
     "many": "a: [" + "1, " * 100_000 + "1]\n",
-    "a list": "- 1\n",
-    "nothing": "",
-    "no YAML": "a: b: c: {",
-    "no text": b"\xff\xfe\x00",
+    "list": "- 1\n",
+    "empty": "",
+    "invalid YAML": "a: b: c: {",
+    "not UTF-8": b"\xff\xfe\x00",
 }
 
 
 MANY = pytest.mark.slow
-"""Its 100,000 values take a second to read; another test counts as many that are read already."""
+"""Reading 100,000 values takes a second, so this case is slow; a faster test checks the same limit without a file."""
 
 
 def put(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """``config`` with ``value`` at ``key``, whatever stood there."""
+    """Return a copy of ``config`` with ``value`` at ``key``; nodes above it are made if needed."""
     found = copy.deepcopy(config)
     node: Any = found
     *above, last = key.split(".") if not key.startswith("logger...") else ["logger", "../x"]
@@ -268,13 +272,13 @@ def put(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return found
 
 
-def planted(value: Any, canary: Path) -> Any:
-    """``value`` with the canary's path in it."""
+def with_canary(value: Any, canary: Path) -> Any:
+    """Return ``value`` with the path of the canary in place of its placeholder."""
     return yaml.safe_load(yaml.safe_dump(value).replace(CANARY, str(canary)))
 
 
-class Door:
-    """A run whose config somebody has forged, and the ways in which it is opened."""
+class ForgedRun:
+    """A run with a forged config, and the four ways to open it."""
 
     def __init__(self, run: Path, tmp_path: Path, commands: dict[str, DictConfig]) -> None:
         self.source, self.folder = run / "checkpoints", tmp_path / "run" / "checkpoints"
@@ -284,7 +288,7 @@ class Door:
         self.input, self.output = tmp_path / "input", tmp_path / "output"
 
     def forge(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Write model and last.ckpt with a changed config, and digests that are right."""
+        """Write the model and last.ckpt with a changed config and with valid digests."""
         opened = checkpoint.load(self.source)
         config = OmegaConf.to_container(opened.config)
         tokenizers = {side: tokenizer.model for side, tokenizer in opened.codec.tokenizers.items()}
@@ -293,21 +297,24 @@ class Door:
         resume_file.write(self.folder / "last.ckpt", content)
 
     def write_model(self, config: Any, tokenizers: dict[str, bytes], weights: dict[str, torch.Tensor]) -> None:
+        """Write a model file with this config, whatever its content."""
         beside = model_file.write_beside(self.folder, config, tokenizers, keep=False)
         self.seal(beside, weights)
 
     def seal(self, beside: dict[str, str], weights: dict[str, torch.Tensor]) -> None:
+        """Write the weights, with the digests of the other files."""
         kinds = checkpoint.load(self.source).codec.tokenizers
         about = {"files": beside, "tokenizers": {side: kinds[side].type for side in kinds}}
         model_file.write(self.folder / "model.safetensors", weights, {**about, "step": 1, "score": 1.0, "monitor": "x"})
 
-    def open(self, door: str) -> None:
+    def open(self, way: str) -> None:
+        """Open the run in one of the ways ``ALL``."""
         run = self.folder.parent
-        if door == "load":
+        if way == "load":
             seq2seq.load(run)
-        elif door == "generate":
+        elif way == "generate":
             generate.generate(self._with("generate", checkpoint=run, input=self.input, output=self.output))
-        elif door == "evaluate":
+        elif way == "evaluate":
             evaluate.evaluate(self._with("evaluate", checkpoint=run, output=run.parent / "evaluation"))
         else:
             config = self._with("resume", resume=run)
@@ -315,25 +322,29 @@ class Door:
             train.train(config, run)
 
     def _with(self, hydra_app: str, **values: Path) -> DictConfig:
+        """Return the composed config of a command with these values."""
         return OmegaConf.merge(self.commands[hydra_app], {key: str(value) for key, value in values.items()})  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")
 def commands() -> dict[str, DictConfig]:
-    """What the commands compose."""
+    """Return the config of each command, composed without a run."""
     quick = ["++faithfulness_examples=0", "++num_plots=0", "++save_attention=0", "++split=valid"]
     typed = {"generate": ["++checkpoint=x"], "evaluate": ["++checkpoint=x", *quick], "resume": ["++resume=x"]}
     return {name: next(hydra_app.compose(name, overrides)) for name, overrides in typed.items()}
 
 
 @pytest.fixture
-def door(run: Path, tmp_path: Path, commands: dict[str, DictConfig]) -> Door:
-    return Door(run, tmp_path, commands)
+def forgery(run: Path, tmp_path: Path, commands: dict[str, DictConfig]) -> ForgedRun:
+    """Return a run whose config can be forged."""
+    return ForgedRun(run, tmp_path, commands)
 
 
 @pytest.fixture(autouse=True)
-def guarded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[None]:
-    """No connection is tried, nothing of the environment is shown, and the canary stays away."""
+def no_connection_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[None]:
+    """Check after each test that it opened no connection and that no output or file contains the secret."""
     tried: list[Any] = []
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
@@ -350,11 +361,11 @@ def guarded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and SECRET in file.read_text(errors="replace")]
 
 
-def refused(door: Door, name: str) -> str | None:
-    """What is said at a door, in one line and at once; None where it opened."""
+def refused(forgery: ForgedRun, name: str) -> str | None:
+    """Return the error of opening the run in one way, or None. The error is one line and comes within 10 seconds."""
     began = time.process_time()
     try:
-        door.open(name)
+        forgery.open(name)
     except UserError as error:
         assert time.process_time() - began < 10
         assert "\n" not in str(error) and len(str(error)) < 1000 and SECRET not in str(error)
@@ -362,44 +373,45 @@ def refused(door: Door, name: str) -> str | None:
     return None
 
 
-def identity(case: tuple[str, Any, tuple[str, ...]]) -> str:
+def name_of_case(case: tuple[str, Any, tuple[str, ...]]) -> str:
+    """Return the key and the start of the value, as the id of a test."""
     return f"{case[0]}={str(case[1])[:40]}"
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=identity(case), marks=[pytest.mark.slow] if index % 7 else [])
+        pytest.param(case, id=name_of_case(case), marks=[pytest.mark.slow] if index % 7 else [])
         for index, case in enumerate([*CODE, *PLACES, *SIZES])
     ],
 )
-def test_no_stored_config_does_anything(
-    case: tuple[str, Any, tuple[str, ...]], door: Door, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_forged_values_are_refused_and_have_no_effect(
+    case: tuple[str, Any, tuple[str, ...]], forgery: ForgedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, value, refusing = case
     canary = tmp_path / "canary"
-    door.forge(lambda config: put(config, key, planted(value, canary)))
+    forgery.forge(lambda config: put(config, key, with_canary(value, canary)))
     for name in refusing or ALL:
-        said = refused(door, name)
-        assert (said is not None) == (name in refusing), (name, said)
+        message = refused(forgery, name)
+        assert (message is not None) == (name in refusing), (name, message)
         assert not canary.exists()
         assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("text", mostly_slow(REFERENCES, every=6))
-def test_no_resolver_is_asked(text: str, door: Door) -> None:
-    """In a config of today, and in one of before configs were stored resolved."""
-    door.forge(lambda config: put(config, "data.name", text))
+def test_interpolations_are_refused(text: str, forgery: ForgedRun) -> None:
+    """Interpolations are refused in new configs, and in configs of versions that stored them unresolved."""
+    forgery.forge(lambda config: put(config, "data.name", text))
     for name in ALL:
-        assert "data.name=" in (refused(door, name) or ""), name
-    old = {key: value for key, value in door.content.items() if key not in ("format", "model")}
+        assert "data.name=" in (refused(forgery, name) or ""), name
+    old = {key: value for key, value in forgery.content.items() if key not in ("format", "model")}
     for path, config in (("data.name", {"name": "oc.env"}), ("logger.csv.x", {}), ("model.dim", {})):
-        for file in door.folder.iterdir():
+        for file in forgery.folder.iterdir():
             file.unlink()
         forged = put(put(old["config"], "data.name", config.get("name", "env")), path, text)
-        torch.save({**old, "config": forged}, door.folder / "last.ckpt")
+        torch.save({**old, "config": forged}, forgery.folder / "last.ckpt")
         for name in ALL:
-            assert path in (refused(door, name) or ""), name
+            assert path in (refused(forgery, name) or ""), name
 
 
 @pytest.mark.parametrize(
@@ -414,73 +426,73 @@ def test_no_resolver_is_asked(text: str, door: Door) -> None:
     ],
     ids=lambda parts: parts["name"],
 )
-def test_no_resolver_is_asked_by_parts_that_make_one_together(parts: dict[str, str], door: Door) -> None:
-    old = {key: value for key, value in door.content.items() if key not in ("format", "model")}
+def test_interpolations_made_of_several_parts_are_refused(parts: dict[str, str], forgery: ForgedRun) -> None:
+    old = {key: value for key, value in forgery.content.items() if key not in ("format", "model")}
     name, others = parts["name"], {key: value for key, value in parts.items() if key != "name"}
-    torch.save({**old, "config": {**put(old["config"], "data.name", name), **others}}, door.folder / "last.ckpt")
+    torch.save({**old, "config": {**put(old["config"], "data.name", name), **others}}, forgery.folder / "last.ckpt")
     for way in ALL:
-        assert "is refused" in (refused(door, way) or ""), way
+        assert "is refused" in (refused(forgery, way) or ""), way
 
 
 @pytest.mark.parametrize("key", ["step", "shape"])
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), "x", None, [1]], ids=str)
-def test_metadata_that_no_model_has_are_told(key: str, number: Any, door: Door) -> None:
-    door.forge(lambda config: config)
-    file = door.folder / "model.safetensors"
+def test_invalid_metadata_of_a_model_file_are_refused(key: str, number: Any, forgery: ForgedRun) -> None:
+    forgery.forge(lambda config: config)
+    file = forgery.folder / "model.safetensors"
     raw = file.read_bytes()
     size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + size])
-    said = {**json.loads(header["__metadata__"]["seq2seq"]), "sha256": model_file.BLANK}
+    metadata = {**json.loads(header["__metadata__"]["seq2seq"]), "sha256": model_file.BLANK}
     if key == "step":
-        said["step"] = number
+        metadata["step"] = number
     else:
         next(tensor for name, tensor in header.items() if name != "__metadata__")["shape"] = [number, 3]
-    header["__metadata__"]["seq2seq"] = json.dumps(said)
+    header["__metadata__"]["seq2seq"] = json.dumps(metadata)
     text = json.dumps(header).encode()
     blank = len(text).to_bytes(8, "little") + text + raw[8 + size :]
     digest = hashlib.sha256(blank).hexdigest()
     file.write_bytes(blank.replace(model_file.BLANK.encode(), digest.encode(), 1))
     for way in ("load", "generate"):
-        assert "model.safetensors is refused" in (refused(door, way) or ""), way
+        assert "model.safetensors is refused" in (refused(forgery, way) or ""), way
 
 
-def test_references_that_grow_without_end_are_refused(door: Door) -> None:
-    old = {key: value for key, value in door.content.items() if key not in ("format", "model")}
+def test_references_that_grow_exponentially_or_in_a_circle_are_refused(forgery: ForgedRun) -> None:
+    old = {key: value for key, value in forgery.content.items() if key not in ("format", "model")}
     nodes = {f"n{i}": {"x": f"${{n{i + 1}}}", "y": f"${{n{i + 1}}}"} for i in range(60)} | {"n60": 1}
     texts = {f"n{i}": f"${{n{i + 1}}}${{n{i + 1}}}" for i in range(60)} | {"n60": "x"}
     for bomb in (nodes, texts, {"a": "${b}", "b": "${a}"}, {"a": {"b": "${a}"}}):
-        torch.save({**old, "config": {**old["config"], **bomb}}, door.folder / "last.ckpt")
+        torch.save({**old, "config": {**old["config"], **bomb}}, forgery.folder / "last.ckpt")
         for name in ("load", "resume"):
-            assert "is refused" in (refused(door, name) or "")
+            assert "is refused" in (refused(forgery, name) or "")
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=MANY if kind == "many" else []) for kind in YAMLS])
-def test_only_plain_yaml_within_bounds_is_read(kind: str, door: Door, tmp_path: Path) -> None:
-    door.forge(lambda config: config)
-    weights = model_file.weights(door.folder / "model.safetensors")
+def test_only_plain_yaml_within_bounds_is_read(kind: str, forgery: ForgedRun, tmp_path: Path) -> None:
+    forgery.forge(lambda config: config)
+    weights = model_file.weights(forgery.folder / "model.safetensors")
     text = YAMLS[kind]
     content = text if isinstance(text, bytes) else text.replace(CANARY, str(tmp_path / "canary")).encode()
-    (door.folder / "config.yaml").write_bytes(content)
+    (forgery.folder / "config.yaml").write_bytes(content)
     names = ("config.yaml", "source.model", "target.model")
-    door.seal({name: hashlib.sha256((door.folder / name).read_bytes()).hexdigest() for name in names}, weights)
+    forgery.seal({name: hashlib.sha256((forgery.folder / name).read_bytes()).hexdigest() for name in names}, weights)
     for name in ALL[:3]:
-        assert "config.yaml" in (refused(door, name) or "")
+        assert "config.yaml" in (refused(forgery, name) or "")
     assert not (tmp_path / "canary").exists()
 
 
-def test_more_values_than_any_config_has_are_refused() -> None:
+def test_more_than_100000_values_are_refused() -> None:
     with pytest.raises(UserError, match="more than 100000 values"):
         plain.check({"a": [1] * 100_000}, "config.yaml")
 
 
-def test_loggers_are_this_installation_s_by_their_names(caplog: pytest.LogCaptureFixture) -> None:
-    """And what a stored config says beside them is told."""
+def test_stored_loggers_are_replaced_by_those_of_this_installation(caplog: pytest.LogCaptureFixture) -> None:
+    """Other options of the stored loggers are ignored with a warning."""
     stored = {"wandb": {"_target_": "x", "offline": False, "dir": "/elsewhere", "project": "mine"}}
     usual = yaml.safe_load((CONF / "logger" / "wandb.yaml").read_text())["wandb"]
     found = machine.resumed({**PLAIN, "logger": stored}, {"logger": {"wandb": {"project": "typed"}}}, source="file")
     assert found["logger"] == {"wandb": usual} and usual["offline"] is True
     assert "logger.wandb.dir=/elsewhere" in caplog.text and "logger.wandb.offline=False" in caplog.text
-    assert "project" not in caplog.text  # which was typed
+    assert "project" not in caplog.text  # the user typed it, so there is no warning
 
 
 @pytest.mark.parametrize(
@@ -493,7 +505,7 @@ def test_loggers_are_this_installation_s_by_their_names(caplog: pytest.LogCaptur
         ({"reader": {"train": 9}}, "data.reader.train is fixed by the run"),
     ],
 )
-def test_what_is_typed_of_data_counts(typed: dict[str, Any], message: str | None) -> None:
+def test_typed_options_of_data_replace_stored_ones(typed: dict[str, Any], message: str | None) -> None:
     if message is not None:
         with pytest.raises(UserError, match=message):
             machine.resumed(PLAIN, {"data": typed}, source="file")
@@ -507,8 +519,8 @@ READER = {"_target_": "seq2seq.data.readers.tables.TableReader"}
 PLAIN: dict[str, Any] = {"data": {"path": "x", "cache": "/theirs", "reader": READER}, "trainer": {}, "logger": {}}
 
 
-def test_an_honest_copy_opens_at_every_door(door: Door) -> None:
-    """So that the refusals above are not of what the tests do to a run."""
-    door.forge(lambda config: config)
+def test_copy_without_forged_values_opens_in_every_way(forgery: ForgedRun) -> None:
+    """The refusals above come from the forged values, not from rewriting the files."""
+    forgery.forge(lambda config: config)
     for name in ALL:
-        assert refused(door, name) is None, name
+        assert refused(forgery, name) is None, name

@@ -1,4 +1,4 @@
-"""A run over documents, very small: what it leaves, and what becomes of new documents."""
+"""Tests of summarisation from end to end, with a tiny run over documents: scores, pictures and new documents."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def summaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a tiny summarisation model and return the directory of the run."""
     run = tmp_path_factory.mktemp("documents")
     overrides = [*SMALL, f"data.cache={run / 'cache'}"]
     (config,) = hydra_app.compose("train", [hydra_app.as_override(override) for override in overrides])
@@ -37,7 +38,7 @@ def summaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "run"
 
 
-def test_scores_are_those_of_the_library_on_what_was_saved(summaries: Path) -> None:
+def test_rouge_scores_equal_those_of_rouge_score_on_the_outputs(summaries: Path) -> None:
     scores = json.loads((summaries / "results.json").read_text())["test"]
     rows = [json.loads(line) for line in (summaries / "outputs" / "test.jsonl").read_text().splitlines()]
     kinds = ["rouge1", "rouge2", "rougeL"]
@@ -53,14 +54,16 @@ def test_scores_are_those_of_the_library_on_what_was_saved(summaries: Path) -> N
     assert all(len(row["copied"]) == len(row["hypothesis"].split(" ")) for row in rows)
 
 
-def test_pictures_of_documents(summaries: Path) -> None:
+def test_run_saves_pictures_of_documents(summaries: Path) -> None:
     for folder in (summaries / "attention" / "test", *(summaries / "attention" / "validation").iterdir()):
         names = {path.name for path in folder.iterdir()}
         assert {"00000_document.png", "00000_document.html", "00000_document.npz"} <= names
 
 
-def test_new_documents(summaries: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder gives a line a file, and own words come out as they are written."""
+def test_generate_summarises_new_documents_and_marks_copied_words(
+    summaries: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``generate.py`` prints a line for each file of a folder, and keeps the spelling of unknown words."""
     for name, text in (("b", "Zork met Quux .\nnobody came ."), ("a", "")):
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
     options = [f"checkpoint={summaries}", f"input={tmp_path}", "mark_copied=true"]
@@ -71,6 +74,6 @@ def test_new_documents(summaries: Path, tmp_path: Path, capsys: pytest.CaptureFi
     trained = seq2seq.load(summaries)
     found = trained.generate(["Zork met Quux .\nnobody came ."], return_attention=True)[0]
     assert found.attention is not None and set(found.attention.sentences) == {0, 1}
-    assert found.attention.source[0] == "▁Zork"  # in no vocabulary
+    assert found.attention.source[0] == "▁Zork"  # this word is not in the vocabulary
     words = zip(found.text.split(" "), found.copied, strict=True)
     assert second == " ".join(f"[{word}]" if share > 0.5 else word for word, share in words)

@@ -11,15 +11,15 @@ LONGEST_DEFAULT = 40  # characters of a default that stands behind its key
 BY_CHOICE = "by choice: "
 
 
-def table(pairs: Iterable[tuple[str, str]], width: int, column: int = 36) -> Iterator[str]:
+def table(pairs: Iterable[tuple[str, str]], width: int, column: int | None = None) -> Iterator[str]:
     """Yield the lines of two columns; the text of a long entry starts on the next line.
 
     Args:
         pairs: (entry, text).
         width: Characters of a line.
-        column: Characters before the text.
+        column: Characters before the text; None for a third of a line.
     """
-    column = column if width - column >= 36 else min(column, 6)
+    column = width * 36 // 100 if column is None else column if width - column >= 36 else 6
     for entry, text in pairs:
         start = f"  {entry}".ljust(column)
         indent = " " * column

@@ -142,6 +142,8 @@ def eval_diff(
     # Data options are comparable only on the same dataset.
     for node in ("decoding", *(["data"] if _name(config) == _name(trained) else [])):
         mine, usual = (_flat(node, one.get(node)) for one in (config, trained))
+        usual, chosen = _as_chosen(node, mine, usual)
+        found |= chosen
         changed = (key for key in mine if mine[key] != usual.get(key))
         found |= {
             key: str(mine[key]) for key in changed if IGNORED_DATA_KEYS.isdisjoint((key, ".".join(key.split(".")[:2])))
@@ -152,6 +154,28 @@ def eval_diff(
         found["checkpoint"] = scored
     control = _below(config, "evaluation").get("control")
     return found | ({CONTROL: str(control)} if control else {})
+
+
+def _as_chosen(node: str, mine: dict[str, Any], usual: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the options with which an evaluation is compared if it has another class in a group, and the choice.
+
+    Args:
+        node: Key of the group.
+        mine: Options of the evaluation, by their full keys.
+        usual: Options of the run, by their full keys.
+
+    Returns:
+        (options of the group's file, {group: name of the file}); (``usual``, {}) if the class is the same.
+    """
+    target = mine.get(f"{node}._target_")
+    if target == usual.get(f"{node}._target_"):
+        return usual, {}
+    for file in sorted((CONF / node).glob("*.yaml")):
+        if (options := _flat(node, read_yaml(file))).get(f"{node}._target_") == target:
+            # An option that refers to another key has the value of the run where the run has the option.
+            referring = [key for key, value in options.items() if isinstance(value, str) and value.startswith("${")]
+            return options | {key: usual.get(key, mine.get(key)) for key in referring}, {node: file.stem}
+    return usual, {}
 
 
 def origin_of(path: Path, config: Mapping[str, Any], depth: int = 0) -> Origin:

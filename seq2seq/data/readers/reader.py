@@ -25,6 +25,9 @@ ALIASES = {
     "test": ("test", "tst", "eval", "test_2016_flickr", "test2016"),
 }
 
+MOST_LISTED = 12
+"""Largest number of file names in a message."""
+
 
 @dataclass(frozen=True)
 class DataLocation:
@@ -63,6 +66,14 @@ class DataLocation:
         if self.path.suffix[1:] not in FORMATS:
             raise UserError(f"{self.path} is neither a folder nor a {', '.join(FORMATS)} file (data.path)")
         return self.path
+
+    def listing(self) -> str:
+        """Return what the folder has, for messages about missing files."""
+        if self.path is None or not self.path.is_dir():
+            return "there are no splits"
+        names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+        shown = ", ".join(names[:MOST_LISTED]) + (" ..." if len(names) > MOST_LISTED else "")
+        return f"{self.path} has {shown}" if names else f"{self.path} is empty"
 
     @property
     def root(self) -> Path:
@@ -141,8 +152,9 @@ class Reader(ABC):
         for name in (split, *ALIASES.get(canonical(split), ())):
             if name in existing:
                 return name
+        there = f"the splits are: {', '.join(existing)}" if existing else at.listing()
         raise UserError(
-            f"{self.files(split, at)} does not exist; the splits are: {', '.join(existing) or 'none'} "
+            f"{self.files(split, at)} does not exist; {there} "
             f"(data.path={at.path or 'null'} data.source={at.source} data.target={at.target})"
         )
 

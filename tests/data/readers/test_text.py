@@ -256,3 +256,13 @@ def test_sources_without_targets_keep_their_order(tmp_path):
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"^0 has no column 'text', but other"):
         list(columns.sources([("0", {"other": "x"}), ("1", {"other": "y"})]))
+
+
+def test_a_wrong_language_is_reported_with_the_files_that_are_there(tmp_path: Path) -> None:
+    for name in ("train.en", "train.fr", ".hidden"):
+        (tmp_path / name).write_text("a\n")
+    with pytest.raises(UserError, match=r"train\.de does not exist; .* has train\.en, train\.fr \(data\.path="):
+        ParallelTextReader().find("train", DataLocation(tmp_path, "en", "de"))
+    with pytest.raises(UserError, match=r"is empty \(data\.path="):
+        (tmp_path / "none").mkdir()
+        ParallelTextReader().find("train", DataLocation(tmp_path / "none", "en", "de"))
