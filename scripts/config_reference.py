@@ -3,8 +3,7 @@
     python scripts/config_reference.py           # write the page
     python scripts/config_reference.py --check   # exit with 1 if the page differs from the files
 
-The first comment of a file describes the file. The comment on the line of an option, with the comment lines below it,
-describes the option.
+``seq2seq.config.option_text`` reads the files; ``--help`` shows the same texts.
 """
 
 from __future__ import annotations
@@ -12,41 +11,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
+from seq2seq.config.instantiate import CONF
+from seq2seq.config.option_text import ABOUT, ConfigFile, Option, groups, read
 
-ROOT = Path(__file__).parents[1]
-CONF = ROOT / "conf"
-PAGE = ROOT / "docs" / "reference" / "options.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "options.md"
 COMMANDS = ("train", "resume", "evaluate", "generate", "compare")
-HIDDEN = ("hydra", "base")
-"""Folders whose files are no choices: help and logging of Hydra, and files that other files include."""
-GLOBAL = "# @package _global_"
-ABOUT = {
-    "attention": "How the decoder attends to the source.",
-    "attention/feature_map": "Feature maps of linear attention: a part of a mechanism.",
-    "attention/normalizer": "How scores become weights: a part of a mechanism.",
-    "attention/score": "How a query is compared with a position: a part of a mechanism.",
-    "attention/selection": "Which weights make the context: a part of a mechanism.",
-    "attention/window": "Which positions are visible: a part of a mechanism.",
-    "data": "The dataset.",
-    "debug": "Short runs that find mistakes.",
-    "decoder": "The network that writes the output.",
-    "decoding": "The search for outputs.",
-    "encoder": "The network that reads the source.",
-    "experiment": "Recipes: settings of several groups at once.",
-    "logger": "Where the curves of training are written.",
-    "lr_scheduler": "The learning rate over the updates.",
-    "model": "Encoder, decoder and their sizes together.",
-    "optimizer": "The optimiser.",
-    "self_attention": "How a sequence attends to itself. `self_attention=` sets the encoder and the decoder, "
-    "`self_attention@encoder_self=` and `self_attention@decoder_self=` one of them.",
-    "task": "What sources and targets are.",
-    "trainer": "The hardware and the length of training.",
-}
 INTRO = """# Options
 
 <!-- written by: python scripts/config_reference.py -->
@@ -64,124 +36,6 @@ comments. `python scripts/config_reference.py` writes it.
 
 [Commands](commands.md) explains how options are written on the command line.
 """
-
-
-@dataclass
-class Option:
-    """An option of a file: its full key, its default as YAML and its comment."""
-
-    key: str
-    default: str
-    comment: str
-
-
-@dataclass
-class ConfigFile:
-    """A file of ``conf/``: its name, first comment, class, choices of other groups, and options."""
-
-    name: str
-    header: str = ""
-    target: str = ""
-    defaults: list[str] = field(default_factory=list)
-    options: list[Option] = field(default_factory=list)
-
-
-def groups() -> list[str]:
-    """Return the names of all groups that users choose from, such as ``attention/score``."""
-    folders = (path for path in CONF.rglob("*") if path.is_dir())
-    names = (path.relative_to(CONF) for path in folders if not set(HIDDEN) & set(path.relative_to(CONF).parts))
-    return sorted(str(name) for name in names)
-
-
-def read(file: Path) -> ConfigFile:
-    """Return what a file says.
-
-    Args:
-        file: A YAML file of ``conf/``.
-    """
-    text = file.read_text(encoding="utf-8")
-    lines = text.splitlines()
-    found = ConfigFile(file.stem, header=_header(lines))
-    root = yaml.compose(text)
-    if not isinstance(root, yaml.MappingNode):
-        return found
-    group = file.parent.relative_to(CONF).as_posix()
-    prefix = "" if lines[0] == GLOBAL or group == "." else group.removesuffix("/base").replace("/", ".")
-    for key, value in root.value:
-        if key.value == "defaults":
-            found.defaults = [_choice(item) for item in value.value]
-        elif key.value == "_target_":
-            found.target = value.value
-        elif key.value != "hydra":
-            found.options += _options(f"{prefix}.{key.value}".lstrip("."), key, value, lines)
-    found.options = [option for option in found.options if not option.key.endswith("_partial_")]
-    return found
-
-
-def _header(lines: Sequence[str]) -> str:
-    """Return the comment at the top of a file as one line."""
-    comments = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        if line != GLOBAL:
-            comments.append(line.removeprefix("#").strip())
-    return " ".join(comments).replace(" For: ", ". For: ", 1)
-
-
-def _choice(item: yaml.Node) -> str:
-    """Return an entry of ``defaults`` as it is written on a command line: ``score=general``."""
-    if isinstance(item, yaml.MappingNode):
-        key, value = item.value[0]
-        return f"{key.value.removeprefix('override ')}={value.value}"
-    return str(item.value)
-
-
-def _options(key: str, name: yaml.Node, value: yaml.Node, lines: Sequence[str]) -> Iterator[Option]:
-    """Yield an option and those below it.
-
-    Args:
-        key: The full key.
-        name: The node of the key.
-        value: The node of the value.
-        lines: All lines of the file.
-    """
-    if isinstance(value, yaml.MappingNode) and not value.flow_style:
-        nested = list(value.value)
-        targets = [item.value for part, item in nested if part.value == "_target_"]
-        comment = _comment(lines, name.start_mark.line, name.end_mark.column)
-        if targets or comment:
-            yield Option(key, f"class {targets[0]}" if targets else "", comment)
-        for part, item in nested:
-            if part.value != "_target_":
-                yield from _options(f"{key}.{part.value}", part, item, lines)
-        return
-    start, end = value.start_mark, value.end_mark
-    default = "\n".join(lines)[_offset(lines, start) : _offset(lines, end)]
-    yield Option(key, " ".join(default.split()), _comment(lines, end.line, end.column))
-
-
-def _offset(lines: Sequence[str], mark: yaml.Mark) -> int:
-    """Return the position of a mark in the text of all lines."""
-    column: int = mark.column
-    return sum(len(line) + 1 for line in lines[: mark.line]) + column
-
-
-def _comment(lines: Sequence[str], number: int, column: int) -> str:
-    """Return the comment at the end of a line, with the comment lines that go on with it.
-
-    Args:
-        lines: All lines of the file.
-        number: The line on which the value ends.
-        column: The column at which it ends.
-    """
-    found = re.search(r"#\s*(.*)$", lines[number][column:])
-    parts = [found[1]] if found else []
-    for line in lines[number + 1 :]:
-        if not re.match(r"\s+#", line):
-            break
-        parts.append(line.strip().lstrip("#").strip())
-    return " ".join(parts)
 
 
 def cell(text: str, *, code: bool = False) -> str:

@@ -14,6 +14,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.cli import compare, evaluate, generate, hydra_app, train
+from seq2seq.cli import help as help_text
 from seq2seq.cli.merge_overrides import own_options
 from seq2seq.cli.overrides import as_override, keys
 from seq2seq.cli.tune import candidates
@@ -68,7 +69,7 @@ LINES = sorted({(name_of(page), *words[1:]) for page in PAGES for words in progr
 
 def options_of(page: str, words: list[str]) -> list[str]:
     """Return the options of a command that can be composed here."""
-    skipped = ("-m", "--cfg", "job", "--help", "OPTIONS", *CREATED.get(page, ()))
+    skipped = ("-m", "--cfg", "job", "OPTIONS", *CREATED.get(page, ()))
     options = []
     for word in words:
         key, equals, value = word.partition("=")
@@ -131,6 +132,9 @@ def mostly_first_pages(lines: list[tuple[str, ...]]) -> list[Any]:
 def test_commands_are_composed_and_their_options_checked(line: tuple[str, ...]) -> None:
     page, script, *words = line
     options, command = options_of(page, words), script.removesuffix(".py")
+    if {"--help", "--version"} & set(words) or any(word.startswith("list=") for word in words):
+        assert help_text.answer(command, words)
+        return
     if command == "train":
         check_train(options)
     elif command == "compare":

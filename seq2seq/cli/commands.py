@@ -39,8 +39,12 @@ def compare() -> None:
 
 
 def _run(task: Any, config_name: str, check: Any) -> None:
-    """Run a command; Ctrl-C is handled before the import of Hydra, which takes long."""
+    """Run a command, or print help; Ctrl-C is handled before the import of Hydra, which takes long."""
     with interrupts.stopping():
+        from seq2seq.cli import help
+
+        if help.answered(config_name, sys.argv[1:]):
+            return
         from seq2seq.cli import hydra_app
 
         hydra_app.run(task, config_name, check)

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli import sweep
+from seq2seq.cli.one_line import one_line
 from seq2seq.cli.overrides import as_override, groups, keys, shown
 from seq2seq.compat import hydra as hydra_compat
 from seq2seq.config.instantiate import CONF
 from seq2seq.config.validate import suggest
 from seq2seq.errors import UnknownOption, UserError
 from seq2seq.files.text import speak_utf8
-from seq2seq.files.writing import FULL
 from seq2seq.runtime import interrupts
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,8 @@ def run(
     """
     # Register the resolvers, and read the command line.
     speak_utf8()
-    resolvers: dict[str, Callable[..., str]] = {"choices": choices, "options": own_options, "run_of": _run_of}
-    for name, resolver in {**resolvers, "job_place": sweep.place}.items():
-        OmegaConf.register_new_resolver(name, resolver, replace=True)
+    OmegaConf.register_new_resolver("run_of", _run_of, replace=True)
+    OmegaConf.register_new_resolver("job_place", sweep.place, replace=True)
     typed, started, built = sys.argv[1:], False, None
     arguments = [as_override(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in typed]
 
@@ -123,7 +122,7 @@ def _flags(arguments: list[str]) -> list[str]:
         UserError: A flag does not exist, or can't be combined with another.
     """
     parser = hydra_compat.flag_parser()
-    parser.exit_on_error = False
+    parser.exit_on_error = parser.allow_abbrev = False
     try:
         found, unknown = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
@@ -132,7 +131,7 @@ def _flags(arguments: list[str]) -> list[str]:
         raise UserError(f"{shown(unknown[0])} is not an option; write GROUP=CHOICE or KEY=VALUE (--help lists them)")
     if found.experimental_rerun is not None:
         raise UserError("--experimental-rerun is not supported; use resume=RUN to resume a run")
-    if found.resolve and not (found.cfg or found.help):
+    if found.resolve and not found.cfg:
         raise UserError("--resolve has no effect alone; add --cfg job")
     flags = list(arguments)
     for override in found.overrides:
@@ -156,29 +155,10 @@ def _left(config: DictConfig, traceback_wanted: bool) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _one_line(traceback_wanted: bool) -> Iterator[None]:
-    """End the program without a traceback: silently for a closed pipe, with one line for an error of the user."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of the output has ended, for example ``head``
-        _drop_output()
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in FULL or traceback_wanted:
-            raise
-        _drop_output()
-        sys.exit(f"{Path(sys.argv[0]).name}: {error.filename or 'stdout'} can't be written ({error.strerror})")
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if traceback_wanted:
-            raise
-        sys.exit(f"{Path(sys.argv[0]).name}: {explain(error)}")
-
-
-def _drop_output() -> None:
-    """Drop the rest of the output in the buffer of stdout, so that Python does not fail to write it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _one_line(traceback_wanted: bool) -> AbstractContextManager[None]:
+    """Return ``one_line`` for errors of the user, of Hydra and of OmegaConf."""
+    mistakes = (UserError, HydraException, OmegaConfBaseException)
+    return one_line(mistakes, explain, traceback_wanted=traceback_wanted)
 
 
 def _sweep_directory(config_name: str, overrides: list[str]) -> Path:
@@ -354,38 +334,6 @@ def _short(text: str) -> str:
     """Return ``text`` in one line, without its middle if it is longer than ``LONGEST``."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
-
-
-def choices(*groups: str) -> str:
-    """Return the choices of config groups for ``--help``: each file with its first comment.
-
-    Args:
-        groups: Names of the groups; all groups if empty.
-    """
-    lines = []
-    for group in sorted(path for path in CONF.rglob("*") if path.is_dir() and "hydra" not in path.parts):
-        name = str(group.relative_to(CONF))
-        files = sorted(group.glob("*.yaml")) if group.name != "base" and (not groups or name in groups) else []
-        if files:
-            lines.append(f"{name}=")
-        lines += [f"    {file.stem:20} {_first_comment(file)}".rstrip() for file in files]
-    return "\n".join(lines).replace("$", "$$")  # Hydra fills the help text as a string.Template
-
-
-def own_options(name: str) -> str:
-    """Return the options in ``conf/NAME.yaml`` with their comments, for ``--help``.
-
-    Args:
-        name: Name of the config in ``conf``.
-    """
-    text = (CONF / f"{name}.yaml").read_text(encoding="utf-8").partition("\n\n")[2].partition("\n\nhydra:")[0]
-    return text.replace("$", "$$")
-
-
-def _first_comment(file: Path) -> str:
-    """Return the first comment of a YAML file."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return next((line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line), "")
 
 
 def _run_of(path: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config import validate
-from seq2seq.config.instantiate import build_node, plain
+from seq2seq.config.instantiate import build_node, plain, signature_of
 from seq2seq.errors import UserError
-from seq2seq.search import Search
 from seq2seq.stored import roles
+
+if TYPE_CHECKING:
+    from seq2seq.search import Search
 
 T = TypeVar("T")
 
@@ -25,6 +27,8 @@ def search_of(config: DictConfig) -> Search:
     Raises:
         UserError: The class of ``decoding`` is not a search.
     """
+    from seq2seq.search import Search  # imports torch: the check of options need not wait for it
+
     search = build_node(config.decoding)
     if not isinstance(search, Search):
         raise UserError(f"decoding._target_={config.decoding._target_} is not a way to decode; choose decoding=CHOICE")
@@ -69,4 +73,9 @@ def merge_overrides(stored: DictConfig, typed: DictConfig, groups: Iterable[str]
         merged = plain(config[group])
         roles.check(merged, "", group)
         validate.check_nodes(group, merged)
+        # A task takes any option, for references that a stored config has no more.
+        known = {*signature_of(merged["_target_"], tools=True).parameters, *(stored.get(group) or ())}
+        if "_target_" not in node and (unknown := [key for key in map(str, node) if key not in known]):
+            hint = f"{validate.suggest(unknown[0], known)}; there are: {', '.join(sorted(known - {'_target_'}))}"
+            raise UserError(f"{group}.{unknown[0]} has no effect here{hint}")
     return config

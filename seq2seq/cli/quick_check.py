@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 from omegaconf import DictConfig, OmegaConf
 
+from seq2seq.cli.merge_overrides import merge_overrides
 from seq2seq.config import signatures, validate
 from seq2seq.config.instantiate import plain, signature_of
 from seq2seq.config.ranges import Range
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import METRICS, find_metric
 from seq2seq.metrics.text import check_metrics
+from seq2seq.stored import config as stored_config
 from seq2seq.stored import roles
+from seq2seq.stored.plain import read_yaml
 
 COMPONENTS = (
     "data",
@@ -84,8 +88,28 @@ def command(config: DictConfig, options: str, groups: Iterable[str]) -> None:
     Raises:
         UserError: A name or a type is wrong. The message names it.
     """
-    own = {key: value for key, value in plain(config).items() if key not in groups}
-    validate.check_options("", own, signature_of(options), beside=groups)
+    # Check the names first: a misspelt name is also a missing option.
+    signature, names = signature_of(options), [key for key in map(str, config) if key not in tuple(groups)]
+    unknown = dict.fromkeys(key for key in names if key not in signature.parameters)
+    validate.check_options("", unknown, signature, beside=groups)
+    own = plain(OmegaConf.masked_copy(config, names))
+    validate.check_options("", own, signature, beside=groups)
+    if "checkpoint" in own:
+        _check_changes(config, str(own["checkpoint"]), groups)
+
+
+def _check_changes(config: DictConfig, checkpoint: str, groups: Iterable[str]) -> None:
+    """Check the options that change the config of a run, if that config can be read; else the command reports it."""
+    path = Path(checkpoint)
+    places = (path / "checkpoints", path, path.parent)
+    file = next((place / "config.yaml" for place in places if (place / "config.yaml").is_file()), None)
+    try:
+        stored = stored_config.opened(read_yaml(file), str(file)) if file else None
+    except UserError:
+        return
+    if stored is not None:
+        changed = [group for group in groups if group != "encoder"]  # the model is the run's
+        merge_overrides(OmegaConf.create(stored), config, changed)
 
 
 def _with_any_precision(config: DictConfig) -> DictConfig:

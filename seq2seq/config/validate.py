@@ -63,9 +63,21 @@ def suggest(name: str, among: Iterable[str]) -> str:
         among: Known names.
     """
     among = list(among)
-    near = difflib.get_close_matches(name, among, n=1, cutoff=0.75)
+    # One slip in a short name leaves less in common than the cutoff: ``cvs`` and ``csv`` share two of three letters.
+    near = [other for other in among if _is_one_slip(name, other)]
+    near += difflib.get_close_matches(name, among, n=1, cutoff=0.75)
     near += sorted(other for other in among if len(name) > 2 and other.startswith(name))
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _is_one_slip(typed: str, name: str) -> bool:
+    """Return whether one letter is missing, added or wrong, or two neighbours have changed places."""
+    start = 0
+    while typed[start : start + 1] == name[start : start + 1] != "":
+        start += 1
+    a, b = typed[start:], name[start:]
+    exchanged = a[:2] == b[1::-1] and a[2:] == b[2:]
+    return min(len(typed), len(name)) > 2 and (exchanged or a[1:] == b[1:] or a[1:] == b or a == b[1:])
 
 
 def check_nodes(path: str, value: Any, config: DictConfig | None = None) -> None:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from seq2seq.attention.composed import ComposedAttention
 from seq2seq.config.instantiate import CONF, Factory, build_node, build_tool, locate, signature_of
-from seq2seq.config.validate import check, check_nodes, check_options, describe, fits
+from seq2seq.config.validate import check, check_nodes, check_options, describe, fits, suggest
 from seq2seq.encoders.rnn import RNNEncoder
 from seq2seq.errors import OptionError, UserError
 from seq2seq.loss import Criterion
@@ -223,3 +223,21 @@ def test_values_fit_types(value: Any, hint: Any, expected: bool) -> None:
 def test_types_are_described_by_their_choices() -> None:
     assert describe(Literal["lstm", "gru"] | None) == "one of lstm, gru, null"
     assert describe(int) == "int"
+
+
+@pytest.mark.parametrize(
+    ("typed", "known", "suggested"),
+    [
+        ("cvs", ["csv", "tensorboard", "wandb"], "csv"),  # neighbours exchanged
+        ("gup", ["auto", "cpu", "ddp", "gpu"], "gpu"),
+        ("csb", ["csv", "wandb"], "csv"),  # a wrong letter
+        ("rn", ["rnn", "transformer"], "rnn"),
+        ("loca", ["location", "local"], "local"),  # a missing letter comes before a prefix
+        ("greddy", ["beam", "greedy", "sample"], "greedy"),
+        ("trans", ["rnn", "transformer"], "transformer"),
+        ("lr", ["rl", "eps"], None),  # too short to tell
+        ("word", ["char", "bpe"], None),
+    ],
+)
+def test_a_slip_in_a_name_has_a_suggestion(typed: str, known: list[str], suggested: str | None) -> None:
+    assert suggest(typed, known) == (f"; did you mean {suggested}?" if suggested else "")
