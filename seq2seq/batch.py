@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import PAD
+
+if TYPE_CHECKING:  # metrics read the special tokens, and need no torch
+    import torch
+    from torch import Tensor
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+"""Ids of the special tokens, the same in every vocabulary."""
+SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
+"""Spelling of the special tokens, in the order of their ids."""
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,10 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Attention
 from seq2seq.attention.types import Memory, SourceSpec
-from seq2seq.batch import Batch
+from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq, build
-from seq2seq.special_tokens import BOS, EOS, PAD
 
 Module = TypeVar("Module", bound=nn.Module)
 

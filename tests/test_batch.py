@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from seq2seq.batch import Batch
-from seq2seq.special_tokens import BOS, EOS, PAD
+from seq2seq.batch import BOS, EOS, PAD, Batch
 
 SOURCE = torch.tensor([[5, 6, EOS], [7, EOS, PAD]])
 TARGET = torch.tensor([[BOS, 8, EOS, PAD], [BOS, 9, 4, EOS]])

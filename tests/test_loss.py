@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.attention.types import AttentionOutput, Memory, Query
-from seq2seq.batch import Batch
+from seq2seq.batch import PAD, Batch
 from seq2seq.decoders.base import Decoded
 from seq2seq.errors import UserError
 from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.loss import Criterion, Losses, likelihood, teacher_forced_nll
 from seq2seq.model import Seq2Seq
-from seq2seq.special_tokens import PAD
 from tests.attention.walk import close, draw
 from tests.catalogue import batch, choices, model, noise
 

@@ -15,9 +15,8 @@ from mechanism_speed import Trainee
 from peers.timing import seconds
 from peers.worker_protocol import Gate
 
-from seq2seq.batch import Batch, Copies
+from seq2seq.batch import BOS, EOS, SPECIALS, Batch, Copies
 from seq2seq.runtime.memory import allocated, keep_freed
-from seq2seq.special_tokens import BOS, EOS, SPECIALS
 
 SENTENCE = 25  # tokens per sentence
 SMALL = 256  # tokens of the document for the warm-up

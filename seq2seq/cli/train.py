@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
 from seq2seq.cli import quick_check, sweep
+from seq2seq.cli.initial_model import start_from
 from seq2seq.cli.merge_overrides import merge_overrides, search_of
 from seq2seq.cli.overrides import retyped
 from seq2seq.cli.unused_options import check_effects
@@ -57,7 +58,7 @@ from seq2seq.stored.plain import read_yaml
 from seq2seq.tasks.base import Task
 from seq2seq.training.budget import Budget
 from seq2seq.training.fit import FitResult, fit
-from seq2seq.training.initial_weights import freeze, start_from
+from seq2seq.training.frozen import freeze
 from seq2seq.training.plan import planned
 from seq2seq.training.precision import check_device, check_size, precision_of
 from seq2seq.training.trainer_parts import TrainingParts

@@ -11,6 +11,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from seq2seq.batch import BOS, EOS
 from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.data import arrow
 from seq2seq.data.batch_loading import Batcher
@@ -28,7 +29,6 @@ from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.data.vocabulary import UnknownTokens
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import BOS, EOS
 
 
 class CaptionCorpus(Corpus):

@@ -13,7 +13,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from seq2seq.batch import Batch
+from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK, Batch
 from seq2seq.config.instantiate import build_node
 from seq2seq.data.example import Example, Sample
 from seq2seq.data.images import ImageFile, Images
@@ -21,7 +21,6 @@ from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.records import Record
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import BOS, EOS, PAD, SPECIALS, UNK
 
 
 class Codec(ABC):

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.batch import Batch, Copies, ImageBatch
+from seq2seq.batch import EOS, PAD, Batch, Copies, ImageBatch
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.codec import Codec
 from seq2seq.data.example import Example, Ids
 from seq2seq.data.images import BadImage, ImageFile, Pixels
 from seq2seq.data.record_policy import Report
 from seq2seq.files.text import usable
-from seq2seq.special_tokens import EOS, PAD
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.batch import EOS, PAD, UNK
 from seq2seq.data.images import ImageFile
-from seq2seq.special_tokens import EOS, PAD, UNK
 
 Ids = Sequence[int] | NDArray[np.int32]
 

@@ -12,8 +12,8 @@ from functools import cached_property
 
 from sentencepiece import SentencePieceProcessor
 
+from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import BOS, EOS, PAD, SPECIALS, UNK
 
 SPACE = "▁"  # U+2581, by which SentencePiece writes the space before (or after) a word
 TYPES = ("unigram", "bpe", "word", "char")  # the library numbers them from 1 in this order

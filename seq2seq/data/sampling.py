@@ -15,8 +15,8 @@ from itertools import accumulate, pairwise
 from random import Random
 from typing import Protocol
 
+from seq2seq.batch import UNK
 from seq2seq.data.piece_vocabulary import SPACE, PieceVocabulary
-from seq2seq.special_tokens import UNK
 
 LONG = 200  # characters that are merged at a time: the time of merging grows with the square of their number
 

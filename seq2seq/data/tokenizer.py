@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seq2seq.batch import EOS, SPECIALS, UNK
 from seq2seq.config.ranges import Count, Share
 from seq2seq.data.piece_vocabulary import SPACE, STAND_IN, TYPES, PieceVocabulary, one_line
 from seq2seq.data.sampling import Sampler, sampler
 from seq2seq.data.tokenizer_training import train_model
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import EOS, SPECIALS, UNK
 
 log = logging.getLogger(__name__)
 

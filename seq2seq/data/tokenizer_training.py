@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sentencepiece import SentencePieceTrainer
 
+from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
 from seq2seq.compat.sentencepiece import is_without_text, needed_vocabulary
 from seq2seq.data.piece_vocabulary import one_line
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import BOS, EOS, PAD, SPECIALS, UNK
 
 LONGEST_WORD = 1000  # characters that are kept of a word: the library fails on words of 10,000 characters
 LONGEST_LINE = 10_000  # characters of a line: the library skips lines of a megabyte, and is slow on repetitive ones

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeVar
 
+from seq2seq.batch import UNK
 from seq2seq.data.example import Ids
 from seq2seq.data.piece_vocabulary import SPACE
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.special_tokens import UNK
 
 TOLERATED = 0.01  # largest share of <unk> among the tokens of a split without a warning
 SHOWN = 8  # number of unknown letters or words in a warning

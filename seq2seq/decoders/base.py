@@ -18,13 +18,12 @@ from torch import Tensor, nn
 
 from seq2seq.attention.base import Attention
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, select_rows, sum_terms
-from seq2seq.batch import Copies
+from seq2seq.batch import UNK, Copies
 from seq2seq.encoders.base import EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.pointer import Copying, Pointer
-from seq2seq.special_tokens import UNK
 
 SENTINEL = "sentinel."
 """Prefix of the name of a slot, for the weights (B, H, T, 1) on its sentinel, which is outside the memory."""

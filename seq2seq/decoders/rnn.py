@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from seq2seq.attention.base import Attention, AttentionFactory
 from seq2seq.attention.types import Alternatives, AttentionOutput, Memory, Query, SourceSpec
+from seq2seq.batch import PAD
 from seq2seq.config.ranges import Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.decoders.bridge import Bridge
@@ -27,7 +28,6 @@ from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.pointer import Pointer
-from seq2seq.special_tokens import PAD
 
 
 class Readout(nn.Module):

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from seq2seq.attention.base import Attention, AttentionFactory
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
+from seq2seq.batch import PAD
 from seq2seq.config.ranges import Count, Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.encoders.base import Encoder, EncoderOutput
@@ -21,7 +22,6 @@ from seq2seq.layers.output import Mixture, OutputLayer
 from seq2seq.layers.pointer import Pointer
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
-from seq2seq.special_tokens import PAD
 
 
 class DecoderLayer(nn.Module):

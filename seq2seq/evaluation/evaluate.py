@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seq2seq.attention_store import AttentionRecord
-from seq2seq.batch import Batch
+from seq2seq.batch import EOS, Batch
 from seq2seq.data.batching import sorted_batches
 from seq2seq.data.collate import collate
 from seq2seq.data.example import lengths
@@ -31,7 +31,6 @@ from seq2seq.metrics.links import Link
 from seq2seq.metrics.resampling import by_record
 from seq2seq.search import Hypothesis, Search
 from seq2seq.search.base import evaluating
-from seq2seq.special_tokens import EOS
 from seq2seq.tasks.base import ScoredRecords, Task
 
 log = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seq2seq.attention.interventions import INTERVENTIONS
-from seq2seq.batch import Batch, Copies, ImageBatch
+from seq2seq.batch import PAD, UNK, Batch, Copies, ImageBatch
 from seq2seq.data.collate import collate
 from seq2seq.data.records import Record
 from seq2seq.decoders.base import Decoded
@@ -43,7 +43,6 @@ from seq2seq.metrics import MetricResult
 from seq2seq.metrics.faithfulness import kendall
 from seq2seq.metrics.words import summed
 from seq2seq.search.base import differentiable, evaluating
-from seq2seq.special_tokens import PAD, UNK
 
 ERASED_PIXEL = 128  # grey
 MIN_LOG_PROB = log(1e-8)  # least log p: a word that can only be copied has probability 0 without its source word

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from seq2seq.attention_store import Array, AttentionRecord
-from seq2seq.batch import Batch
+from seq2seq.batch import EOS, Batch
 from seq2seq.data.codec import Codec
 from seq2seq.data.images import ImageFile
 from seq2seq.decoders.base import SENTINEL
@@ -24,7 +24,6 @@ from seq2seq.metrics.links import Link
 from seq2seq.metrics.words import merge, overlap
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, force
-from seq2seq.special_tokens import EOS
 
 MOST_WEIGHTS = 1 << 22  # most attention weights of one head and layer in one pass
 

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
-from seq2seq.batch import Batch
+from seq2seq.batch import EOS, Batch
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.config.validate import check_nodes
 from seq2seq.data.batching import sorted_batches
@@ -27,7 +27,6 @@ from seq2seq.generation.attention_map import AttentionMap, attention_maps
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
 from seq2seq.search.teacher_forcing import force
-from seq2seq.special_tokens import EOS
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from seq2seq.batch import PAD, UNK
 from seq2seq.layers.tensors import wide_dtype
-from seq2seq.special_tokens import PAD, UNK
 
 MIN_LOG_PROB = -69.0  # lowest log p of a target that may be copied: the loss stays finite, and the gradient is 0 there
 

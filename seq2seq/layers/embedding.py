@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seq2seq.batch import PAD
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.positions import Learned, Sinusoidal
-from seq2seq.special_tokens import PAD
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi")
 

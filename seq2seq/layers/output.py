@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from seq2seq.batch import UNK
 from seq2seq.layers.cross_entropy import MIN_LOG_PROB, fused_cross_entropy, plain_cross_entropy, token_losses
 from seq2seq.layers.plain_kernels import is_plain
 from seq2seq.layers.tensors import wide_dtype
-from seq2seq.special_tokens import UNK
 
 
 class TokenLoss(NamedTuple):

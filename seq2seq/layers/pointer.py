@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.batch import Copies
-from seq2seq.special_tokens import PAD
+from seq2seq.batch import PAD, Copies
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 import regex
 from numpy.typing import ArrayLike, NDArray
 
+from seq2seq.batch import SPECIALS, UNK
 from seq2seq.metrics.metric import Metric
-from seq2seq.special_tokens import SPECIALS, UNK
 
 Array = NDArray[np.float64]
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"

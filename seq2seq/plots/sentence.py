@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from seq2seq.batch import BOS, SPECIALS
 from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link
 from seq2seq.metrics.words import overlap
 from seq2seq.plots import heatmap
-from seq2seq.special_tokens import BOS, SPECIALS
 
 _TITLES = {
     "cross": "cross-attention",

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from seq2seq.batch import Batch
+from seq2seq.batch import EOS, Batch
 from seq2seq.config.ranges import Count, CountOrZero, NonNegative
 from seq2seq.encoders.base import EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
-from seq2seq.special_tokens import EOS
 
 
 @dataclass(frozen=True)

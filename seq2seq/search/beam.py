@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from seq2seq.batch import Batch
+from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.config.ranges import Count
 from seq2seq.encoders.base import EncoderOutput
 from seq2seq.model import Seq2Seq
@@ -24,7 +24,6 @@ from seq2seq.search.beam_rows import BeamRows
 from seq2seq.search.constraints import Constraints
 from seq2seq.search.coverage import CoveragePenalty
 from seq2seq.search.topk import top
-from seq2seq.special_tokens import BOS, EOS, PAD
 
 
 @dataclass(frozen=True, kw_only=True)

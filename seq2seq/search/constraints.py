@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seq2seq.batch import BOS, EOS, PAD, UNK
 from seq2seq.search.base import Search
-from seq2seq.special_tokens import BOS, EOS, PAD, UNK
 
 
 class Constraints:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from seq2seq.batch import Batch
+from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, evaluating
-from seq2seq.special_tokens import BOS, EOS, PAD
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from seq2seq.batch import BOS, EOS, PAD
 from seq2seq.encoders.base import EncoderOutput
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, Search, hypothesis
 from seq2seq.search.beam_rows import BeamRows
 from seq2seq.search.constraints import Constraints
-from seq2seq.special_tokens import BOS, EOS, PAD
 
 Choice = Callable[[Tensor, Tensor, int], Tensor]
 """Function from log_probs (N, V), numbers of the outputs (N,) and the number of the step to the next tokens (N,)."""

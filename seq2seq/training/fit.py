@@ -35,7 +35,7 @@ from seq2seq.training.callbacks.progress import Progress
 from seq2seq.training.callbacks.throughput import Throughput
 from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.datamodule import DataModule
-from seq2seq.training.initial_weights import freeze
+from seq2seq.training.frozen import freeze
 from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
 from seq2seq.training.precision import tell_speed

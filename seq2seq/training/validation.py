@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TypeVar
 
-from seq2seq.batch import Batch
+from seq2seq.batch import PAD, Batch
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
 from seq2seq.errors import UserError
@@ -17,7 +17,6 @@ from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
-from seq2seq.special_tokens import PAD
 from seq2seq.tasks.annotations import gold_of
 from seq2seq.training import distributed
 from seq2seq.training.attention_figures import AttentionFigures

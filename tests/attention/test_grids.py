@@ -10,10 +10,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seq2seq.batch import Batch
+from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
-from seq2seq.special_tokens import BOS, EOS, PAD
 from tests.attention.test_laws_in_models import read
 from tests.attention.walk import close
 from tests.catalogue import choices, model

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from seq2seq.attention.base import Attention
 from seq2seq.attention.types import SourceSpec
-from seq2seq.batch import Batch
+from seq2seq.batch import PAD, Batch
 from seq2seq.layers.embedding import POSITIONS, relative
 from seq2seq.model import Seq2Seq
-from seq2seq.special_tokens import PAD
 from tests import seeding
 from tests.attention.walk import close, walk
 from tests.catalogue import WIDTH, batch, choices, memory, model, noise, serves

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import seq2seq
 from seq2seq import checkpoint
+from seq2seq.batch import EOS
 from seq2seq.cli import evaluate, generate, hydra_app, train
 from seq2seq.comparison.runs import find
 from seq2seq.data.records import Record
@@ -27,7 +28,6 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
 from seq2seq.run_directory import changed
 from seq2seq.search import Greedy
-from seq2seq.special_tokens import EOS
 from seq2seq.tasks.translation import Translation
 from seq2seq.training.fit import FitResult
 from tests.conftest import TINY

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seq2seq.batch import PAD
 from seq2seq.data.captions import CaptionCorpus
 from seq2seq.data.images import Images
 from seq2seq.data.readers.reader import DataLocation
@@ -23,7 +24,6 @@ from seq2seq.data.tokenizer import TokenizerOptions
 from seq2seq.data.toy.captioning import ToyCaptioning
 from seq2seq.data.vocabulary import UnknownTokens
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import PAD
 
 COLOURS = ["red", "green", "blue", "black", "white", "orange"]
 Make = Callable[..., CaptionCorpus]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from seq2seq.batch import BOS, EOS, PAD, UNK
 from seq2seq.data.codec import TextCodec
 from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.special_tokens import BOS, EOS, PAD, UNK
 
 TEXTS = ["the cat sat on the mat .", "a dog ran on the mat ."]
 

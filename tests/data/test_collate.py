@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from seq2seq.batch import BOS, EOS, PAD
 from seq2seq.data.codec import TextCodec
 from seq2seq.data.collate import batches_of, collate, filler
 from seq2seq.data.example import Example
 from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.special_tokens import BOS, EOS, PAD
 
 
 def test_collate_by_hand():

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from seq2seq.batch import Batch
+from seq2seq.batch import BOS, EOS, Batch
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import BOS, EOS
 from tests.data.conftest import sentences, write
 
 

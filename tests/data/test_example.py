@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from seq2seq.batch import BOS, EOS
 from seq2seq.data.example import Example, cut_sizes
-from seq2seq.special_tokens import BOS, EOS
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
+from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
 from seq2seq.data.codec import TextCodec
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import BOS, EOS, PAD, SPECIALS, UNK
 
 TEXTS = ["a man walks a cat", "the cafe is near", "12 cats near the man"] * 20
 TYPES = ("unigram", "bpe", "char", "word")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from seq2seq.batch import BOS, EOS, PAD, SPECIALS, UNK
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.errors import UserError
-from seq2seq.special_tokens import BOS, EOS, PAD, SPECIALS, UNK
 
 TEXTS = [
     'The quick brown fox, isn\'t it? "Yes" – it’s (very) quick!',

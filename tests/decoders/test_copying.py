@@ -7,12 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seq2seq.batch import Batch, Copies
+from seq2seq.batch import PAD, Batch, Copies
 from seq2seq.errors import UserError
 from seq2seq.loss import Criterion, teacher_forced_nll
 from seq2seq.search import Beam, Greedy
 from seq2seq.search.teacher_forcing import force, rescore
-from seq2seq.special_tokens import PAD
 from tests.attention.walk import close
 from tests.catalogue import TARGET_VOCABULARY as V
 from tests.catalogue import batch, choices, model

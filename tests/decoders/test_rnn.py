@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.batch import Batch
+from seq2seq.batch import PAD, Batch
 from seq2seq.decoders.bridge import Bridge
 from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
-from seq2seq.special_tokens import PAD
 from tests.attention.walk import close
 from tests.catalogue import WIDTH, batch, model, noise, randomise
 

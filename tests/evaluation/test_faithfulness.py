@@ -14,7 +14,7 @@ from pytest import MonkeyPatch
 from torch import Tensor, nn
 
 import seq2seq
-from seq2seq.batch import Batch
+from seq2seq.batch import UNK, Batch
 from seq2seq.cli import hydra_app, train
 from seq2seq.data.collate import collate
 from seq2seq.data.records import Record
@@ -22,7 +22,6 @@ from seq2seq.evaluation import faithfulness as module
 from seq2seq.evaluation.evaluate import forced
 from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.generation.generator import TrainedModel
-from seq2seq.special_tokens import UNK
 from tests.conftest import TINY
 
 TOKENS = 4096

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from seq2seq.attention.base import Attention
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Query, SourceSpec
-from seq2seq.batch import Batch
+from seq2seq.batch import SPECIALS, Batch
 from seq2seq.data.codec import Codec
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
@@ -36,7 +36,6 @@ from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.layers.output import OutputLayer
 from seq2seq.layers.pointer import Pointer
 from seq2seq.model import Seq2Seq
-from seq2seq.special_tokens import SPECIALS
 
 Rows = Mapping[str, str | Sequence[str]]
 """Map {word read: a row of quarters, or one row for each head}."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seq2seq.batch import PAD
 from seq2seq.layers.cross_entropy import fused_cross_entropy, plain_cross_entropy
-from seq2seq.special_tokens import PAD
 from tests.catalogue import noise
 
 D, V = 5, 11

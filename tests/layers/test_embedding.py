@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from seq2seq.batch import PAD
 from seq2seq.errors import UserError
 from seq2seq.layers.embedding import POSITIONS, TokenEmbedding, relative
 from seq2seq.layers.positions import Sinusoidal
-from seq2seq.special_tokens import PAD
 
 TOKENS = torch.tensor([[5, 2, PAD], [7, 7, 1]])
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seq2seq.batch import PAD
 from seq2seq.layers.output import OutputLayer
-from seq2seq.special_tokens import PAD
 from tests.catalogue import noise, randomise
 
 D, V = 5, 11

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seq2seq.batch import Copies
+from seq2seq.batch import PAD, UNK, Copies
 from seq2seq.layers.cross_entropy import MIN_LOG_PROB
 from seq2seq.layers.output import OutputLayer
 from seq2seq.layers.pointer import Copying, Pointer
-from seq2seq.special_tokens import PAD, UNK
 
 V, OWN = 7, 2
 

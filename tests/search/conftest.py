@@ -12,13 +12,12 @@ from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import General, ScaledDot
 from seq2seq.attention.components.windows import Global
 from seq2seq.attention.composed import ComposedAttention
-from seq2seq.batch import Batch
+from seq2seq.batch import EOS, PAD, Batch
 from seq2seq.decoders.rnn import RNNDecoder
 from seq2seq.decoders.transformer import TransformerDecoder
 from seq2seq.encoders.rnn import RNNEncoder
 from seq2seq.encoders.transformer import TransformerEncoder
 from seq2seq.model import Seq2Seq
-from seq2seq.special_tokens import EOS, PAD
 
 general = partial(ComposedAttention, score=General, window=Global, normalizer=Softmax)
 multi_head = partial(ComposedAttention, score=ScaledDot, window=Global, normalizer=Softmax, heads=2, project=True)

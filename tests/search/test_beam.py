@@ -9,11 +9,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from seq2seq.batch import Batch
+from seq2seq.batch import BOS, EOS, PAD, UNK, Batch
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Beam, Greedy, force, rescore
-from seq2seq.special_tokens import BOS, EOS, PAD, UNK
 from tests.sampling import mostly_slow
 
 Words = tuple[int, ...]

@@ -1,8 +1,8 @@
 import torch
 
+from seq2seq.batch import BOS, EOS, PAD
 from seq2seq.search import Greedy
 from seq2seq.search.constraints import Constraints, forbid_repeats
-from seq2seq.special_tokens import BOS, EOS, PAD
 
 INF = torch.inf
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from seq2seq.batch import Batch
+from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Greedy
-from seq2seq.special_tokens import BOS, EOS, PAD
 
 
 def test_each_token_is_the_most_probable_after_those_before(

@@ -8,11 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seq2seq.batch import Batch
+from seq2seq.batch import PAD, Batch
 from seq2seq.layers.embedding import TokenEmbedding
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Beam, Greedy, Hypothesis, Sample, Search
-from seq2seq.special_tokens import PAD
 
 SEARCHES = {
     "greedy": Greedy(no_repeat_ngram_size=2),

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from seq2seq.batch import Batch
+from seq2seq.batch import EOS, Batch
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Greedy, Hypothesis, force, rescore
-from seq2seq.special_tokens import EOS
 
 
 def said(*tokens: int) -> Hypothesis:

@@ -15,12 +15,11 @@ import pytest
 import torch
 
 from seq2seq import checkpoint
-from seq2seq.batch import Batch
+from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
 from seq2seq.metrics.rewards import reward
 from seq2seq.search import Greedy
-from seq2seq.special_tokens import BOS, EOS, PAD
 from seq2seq.training.options import TrainingOptions
 from seq2seq.training.self_critical import SelfCritical
 from tests.catalogue import batch, model

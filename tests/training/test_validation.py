@@ -11,12 +11,12 @@ import pytest
 import sacrebleu
 import torch
 
+from seq2seq.batch import PAD
 from seq2seq.cli import hydra_app, train
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import likelihood
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.search import Beam, Greedy
-from seq2seq.special_tokens import PAD
 from seq2seq.training.options import TrainingOptions
 from seq2seq.training.validation import Validation
 

@@ -13,8 +13,9 @@ from torch import nn
 
 from seq2seq import checkpoint
 from seq2seq.cli import hydra_app, train
+from seq2seq.cli.initial_model import modules, start_from
 from seq2seq.errors import UserError
-from seq2seq.training.initial_weights import freeze, is_named, modules, start_from
+from seq2seq.training.frozen import freeze, is_named
 from seq2seq.training.module import Training
 from tests.conftest import TINY
 
