@@ -1,4 +1,4 @@
-"""Tests of initial weights from another model, and of parts that training keeps."""
+"""Tests of initial weights from another model, and of frozen parts."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ def trained(folder: Path, run: Path, *options: str) -> dict[str, torch.Tensor]:
     return checkpoint.load(folder / "second").weights
 
 
-def test_another_mechanism_takes_all_that_fits(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With a learning rate of 0 the weights of the run are found again, but for those of its own mechanism."""
+def test_model_with_another_mechanism_takes_the_weights_that_fit(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a learning rate of 0 all weights outside the mechanism equal those of the first run."""
     first = checkpoint.load(run).weights
     with caplog.at_level(logging.WARNING):
         second = trained(tmp_path, run, "attention=general", "optimizer.lr=0")
@@ -47,7 +49,7 @@ def test_another_mechanism_takes_all_that_fits(run: Path, tmp_path: Path, caplog
     )
 
 
-def test_strict_refuses_what_does_not_fit(run: Path, tmp_path: Path) -> None:
+def test_strict_refuses_weights_that_do_not_fit(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"new here: decoder.attention.score \(1\).*; training.strict=false takes"):
         trained(tmp_path, run, "attention=general", "training.strict=true")
 
@@ -63,14 +65,14 @@ def test_a_model_without_common_weights_is_refused(run: Path) -> None:
 
 
 def test_frozen_parts_keep_their_weights(run: Path, tmp_path: Path) -> None:
-    """All weights of the encoder and of attention are those of the run after three updates; the others are not."""
+    """After three updates the weights of encoder and attention equal those of the first run; all others differ."""
     first = checkpoint.load(run).weights
     second = trained(tmp_path, run, "training.freeze=[encoder,attention]", "optimizer.lr=0.01")
     kept = {name for name in first if torch.equal(first[name], second[name])}
     assert kept == {name for name in first if name.startswith(("encoder.", "decoder.attention."))}
     state = torch.load(tmp_path / "second" / "checkpoints" / "last.ckpt", weights_only=True)
-    held = sum(len(group["params"]) for group in state["optimizer_states"][0]["param_groups"])
-    assert held == len(first) - len(kept)
+    optimized = sum(len(group["params"]) for group in state["optimizer_states"][0]["param_groups"])
+    assert optimized == len(first) - len(kept)
 
 
 def test_strict_without_another_model_is_refused() -> None:
@@ -104,18 +106,18 @@ def test_wrong_names_of_frozen_parts_are_refused(names: list[str], message: str)
         ("encoder.embedding.table.weight", "decoder.embedding", False),
     ],
 )
-def test_a_name_is_a_run_of_whole_parts(key: str, name: str, named: bool) -> None:
+def test_a_name_matches_whole_parts_of_a_key(key: str, name: str, named: bool) -> None:
     assert is_named(key, name) is named
 
 
-def test_long_lists_of_modules_are_cut() -> None:
+def test_long_lists_of_modules_are_shortened() -> None:
     names = [f"decoder.layers.{layer}.attention.{which}" for layer in range(8) for which in ("weight", "bias")]
     text = modules(names)
     assert text.startswith("decoder.layers.0.attention (2), ") and text.endswith(" and 2 more modules")
 
 
 def test_frozen_batch_norms_keep_their_statistics() -> None:
-    """In training, a frozen batch norm works as in evaluation, so that its averages do not move."""
+    """In training mode a frozen batch norm stays in evaluation mode, so that its averages do not change."""
 
     class Two(Training):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A disk without room: one line, and the files that were there before are as they were."""
+"""Tests of a full disk: it is reported in one line, and old files keep their content."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ WRITES: dict[str, Callable[[Path], object]] = {
 
 
 @contextmanager
-def room(size: int) -> Iterator[None]:
-    """No file of more than ``size`` bytes can be written."""
+def file_size_limit(size: int) -> Iterator[None]:
+    """Limit the size of files that can be written to ``size`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -34,9 +34,9 @@ def room(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_nothing_is_lost_where_there_is_no_room(name: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_old_files_are_kept(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"before")
-    with room(50_000), pytest.raises(UserError, match=rf"{name} can't be written") as caught:
+    with file_size_limit(50_000), pytest.raises(UserError, match=rf"{name} can't be written") as caught:
         WRITES[name](tmp_path)
     assert "\n" not in str(caught.value)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {name: b"before"}
@@ -46,4 +46,4 @@ def test_weights_that_share_their_memory_are_written_once(tmp_path: Path) -> Non
     weights = {"a": WEIGHTS["a"], "b": WEIGHTS["a"], "c": torch.ones(2)}
     digest = model_file.write(tmp_path / "one", weights, ABOUT)
     assert sorted(model_file.weights(tmp_path / "one")) == ["a", "c"]
-    assert digest == model_file.write(tmp_path / "other", weights, ABOUT)  # the same bytes for the same model
+    assert digest == model_file.write(tmp_path / "other", weights, ABOUT)  # equal models have equal bytes

@@ -1,4 +1,4 @@
-"""Text of users: marks at the head of files, other encodings, characters that no file holds, the standard streams."""
+"""Tests of text of users: byte order marks, encodings, impossible characters and the standard streams."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ KARPATHY = json.dumps({"images": [{"filename": "a", "split": "train", "sentences
 
 
 def _split(form: str) -> Callable[[Path], Any]:
+    """Return a function that reads the split ``train`` of a table in this format."""
     return lambda file: [r.record for r in TableReader(form).rows("train", DataLocation(file.parent, *AT))]
 
 
 def _parallel(file: Path) -> Any:
+    """Read a file as the sources of three pairs."""
     (file.parent / "train.de").write_text("x\n" * 3)
     return [row.record for row in ParallelTextReader().rows("train", DataLocation(file.parent, *AT))]
 
 
-READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {  # name of a file, its text, what reads it
+READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {  # name of a file, its text, function that reads it
     "lines": ("x.txt", "one\ntwo\nthree\n", lambda file: list(read_lines(file))),
     "whole": ("x.txt", "one\ntwo", read_text),
     "gold alignments": ("x.jsonl", GOLD, read_gold),
@@ -57,7 +59,7 @@ READERS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {  # name of a file
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_byte_order_mark_is_no_letter(tmp_path: Path, name: str) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path, name: str) -> None:
     file, text, read = READERS[name]
     (tmp_path / file).write_bytes(text.encode())
     without = read(tmp_path / file)
@@ -67,14 +69,14 @@ def test_a_byte_order_mark_is_no_letter(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("name", READERS)
-def test_utf_16_is_refused_by_its_name(tmp_path: Path, name: str, encoding: str) -> None:
+def test_utf_16_is_recognised_and_refused(tmp_path: Path, name: str, encoding: str) -> None:
     file, text, read = READERS[name]
     (tmp_path / file).write_bytes(text.encode(encoding))
     with pytest.raises(UserError, match=r"looks like UTF-16.*iconv"):
         read(tmp_path / file)
 
 
-def test_standard_input_is_read_in_the_same_way(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+def test_standard_input_is_read_like_a_file(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     def piped(content: bytes) -> list[str]:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "latin-1"))
         return list(stdin_lines())
@@ -85,12 +87,12 @@ def test_standard_input_is_read_in_the_same_way(monkeypatch: pytest.MonkeyPatch,
         piped("a cat\n".encode("utf-16"))
 
 
-def test_a_nul_here_and_there_is_not_utf_16(tmp_path: Path) -> None:
+def test_nul_characters_are_not_taken_for_utf_16(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"a\0b\n\0\nabc\0\0\0\0\0\0\n" + b"\0" * 50 + b"\n")
     assert [line.strip("\0") for line in read_lines(tmp_path / "x")] == ["a\0b", "", "abc", ""]
 
 
-def test_what_no_file_can_hold(caplog: pytest.LogCaptureFixture) -> None:
+def test_characters_that_no_file_can_contain_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     assert flaw("żółw 😀 \u2028") is None
     assert flaw("a\ud83d") == "half a surrogate pair" and flaw("a\0") == "a NUL character"
     with caplog.at_level(logging.WARNING):
@@ -98,7 +100,7 @@ def test_what_no_file_can_hold(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.message for record in caplog.records] == ["f:2: a NUL character; its output is empty"]
 
 
-def test_files_that_are_not_there(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory"), ("a\0b", "NUL")):
         with pytest.raises(UserError, match=reason):
             list(read_lines(path))
@@ -108,7 +110,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_the_standard_streams_are_utf_8_in_any_locale() -> None:
-    """In the plainest one, where Python would write ASCII and read bytes as surrogates."""
+    """In the POSIX locale Python would write ASCII and read bytes as surrogates."""
     code = (
         "import sys; from seq2seq.files.text import speak_utf8; speak_utf8(); line = sys.stdin.readline();"
         "print(line.strip(), '\\u017c', '\\udcff'); print('\\u017c', file=sys.stderr)"

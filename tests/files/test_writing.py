@@ -1,4 +1,4 @@
-"""Files are whole or not there: errors and kills between any two steps leave the old content."""
+"""Tests of writing files: after an error or a kill at any step, a file has its old content."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seq2seq.errors import UserError
 from seq2seq.files.writing import PREFIX, write_bytes, write_text, writing
 
 
-def test_the_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
+def test_new_content_replaces_the_old(tmp_path: Path) -> None:
     file = tmp_path / "new folder" / "results.json"
     write_text(file, "old\r\n")
-    assert file.read_bytes() == b"old\r\n"  # no ends of lines are translated
+    assert file.read_bytes() == b"old\r\n"  # line ends are not translated
     write_bytes(file, b"new")
     assert file.read_bytes() == b"new" and os.listdir(file.parent) == ["results.json"]
     mask = os.umask(0o027)
@@ -25,7 +25,7 @@ def test_the_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o666 & ~mask
 
 
-def test_an_error_leaves_the_old_content_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_an_error_keeps_the_old_content_and_no_other_file(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     write_text(file, "old")
     with pytest.raises(ZeroDivisionError), writing(file) as temporary:
@@ -34,7 +34,7 @@ def test_an_error_leaves_the_old_content_and_nothing_beside_it(tmp_path: Path) -
     assert file.read_text() == "old" and os.listdir(tmp_path) == ["results.json"]
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -47,7 +47,9 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("step", ["sync", "replace"])
-def test_killed_before_the_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_kill_before_the_rename_keeps_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     file = tmp_path / "results.json"
     write_text(file, "old")
     child = os.fork()
@@ -61,13 +63,13 @@ def test_killed_before_the_name_is_taken(tmp_path: Path, monkeypatch: pytest.Mon
     assert [name.startswith(PREFIX) for name in os.listdir(tmp_path) if name != "results.json"] == [True]
 
 
-def test_what_another_file_lacks_is_not_said_of_this_one(tmp_path: Path) -> None:
+def test_errors_of_other_files_are_not_reported_for_this_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="source"), writing(tmp_path / "made"):
         (tmp_path / "source").read_text()
 
 
-def test_what_utf_8_cannot_hold_is_escaped(tmp_path: Path) -> None:
-    """A path of the command line that is no UTF-8 stands in results.json, which must not be lost for it."""
+def test_characters_outside_utf_8_are_escaped(tmp_path: Path) -> None:
+    """results.json may contain a path of the command line that is not UTF-8, and must still be written."""
     write_text(tmp_path / "x.json", json.dumps({"żółw": "a\udcff"}, ensure_ascii=False))
     text = (tmp_path / "x.json").read_bytes().decode()
     assert text == '{"żółw": "a\\udcff"}' and json.loads(text) == {"żółw": "a\udcff"}

@@ -1,4 +1,4 @@
-"""The attention of long outputs is that of all at once, though it is computed a few at a time."""
+"""Tests of the attention of outputs, which is computed for a few outputs at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seq2seq.generation.generator import TrainedModel
 SENTENCES = ["the old woman saw the bird .", "a bird", "the cow saw a bird near the house .", "the house"]
 
 
-def test_few_rows_at_a_time_give_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_of_single_outputs_equals_that_of_all_at_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = TrainedModel.load(run)
     together = trained.generate(SENTENCES, return_attention=True)
     passes = []
@@ -30,7 +30,7 @@ def test_few_rows_at_a_time_give_the_same(run: Path, monkeypatch: pytest.MonkeyP
         np.testing.assert_allclose(one.attention.alignment, other.attention.alignment, atol=1e-6)
 
 
-def test_the_words_of_an_output_stand_between_spaces() -> None:
-    """Two spaces enclose an empty word, as where words are counted; an empty output has none."""
+def test_words_of_an_output_are_split_at_single_spaces() -> None:
+    """Two spaces enclose an empty word, as in the counts of words; an empty output has no words."""
     assert attention_map._words("a  b") == ["a", "", "b"]
     assert attention_map._words("") == []

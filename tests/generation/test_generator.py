@@ -1,4 +1,4 @@
-"""Scores of given outputs; generation itself is held by tests/cli/test_training_and_use.py."""
+"""Tests of the scores of given outputs; ``tests/cli/test_training_and_use.py`` tests generation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.golden.test_translation import AS_IT_IS, LAST, PAIRS, translator
 from tests.golden.test_translation import FIRST as FIRST_LAYER
 
 
-def test_scores_are_those_worked_out_on_paper() -> None:
+def test_scores_equal_those_worked_out_by_hand() -> None:
     model = translator(FIRST_LAYER, LAST)
     found = model.score([pair["source"] for pair in PAIRS], [pair["target"] for pair in PAIRS])
     assert -sum(sum(one.log_probs) for one in found) == pytest.approx(nats(AS_IT_IS))
@@ -25,8 +25,8 @@ def test_scores_are_those_worked_out_on_paper() -> None:
         assert one.loss == pytest.approx(loss / tokens)
 
 
-def test_scores_agree_with_the_search(run: Path) -> None:
-    """A search reports the probability of its output, and the attention of the output is the same."""
+def test_scores_equal_those_of_the_search(run: Path) -> None:
+    """The log-probability and the attention of an output equal those that the search reports."""
     trained = TrainedModel.load(run)
     sources = ["the old woman saw the bird .", "a bird"]
     said = trained.generate(sources, return_attention=True)
@@ -40,7 +40,7 @@ def test_scores_agree_with_the_search(run: Path) -> None:
     assert alone.log_probs == pytest.approx(found[0].log_probs, abs=1e-5)
 
 
-def test_what_cannot_be_scored(run: Path) -> None:
+def test_different_numbers_of_inputs_and_outputs_are_refused(run: Path) -> None:
     trained = TrainedModel.load(run)
     assert trained.score([], []) == []
     with pytest.raises(UserError, match="2 inputs and 1 outputs"):

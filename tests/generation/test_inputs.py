@@ -1,4 +1,4 @@
-"""Where new inputs come from: documents to summarise."""
+"""Tests of documents to summarise: text files, folders, rows of tables and standard input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seq2seq.generation.inputs import read_documents
 COLUMNS = Columns(["body", "text"], ["summary"], language="en")
 
 
-def test_a_file_is_a_document_and_a_folder_holds_several(tmp_path: Path) -> None:
+def test_a_file_is_one_document_and_a_folder_has_several(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("It rained. Nobody\ncame.\n\nThe end\n", encoding="utf-8")
     (tmp_path / "a.txt").write_bytes(b"Caf\xe9 is closed.")
     (tmp_path / "c.md").write_text("no text file", encoding="utf-8")
@@ -44,7 +44,7 @@ def test_without_a_language_lines_are_sentences(monkeypatch: pytest.MonkeyPatch)
     assert list(read_documents(None, Columns(["text"], ["summary"]))) == [("stdin", "One. Two.\nThree.")]
 
 
-def test_refusals(tmp_path: Path) -> None:
+def test_unreadable_documents_are_refused_with_the_reason(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path, "has no .txt files"),
         (tmp_path / "x.txt", "No such file"),

@@ -1,4 +1,4 @@
-"""What a command writes: never over what it reads, and nothing that was there before is lost on the way."""
+"""Tests of output files: commands never overwrite their inputs, and failures keep the old files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ TEXT = b"the bird chose the cow .\na young woman gladly believed .\n"
 
 
 def generate(*overrides: str) -> None:
+    """Run ``generate.py`` with these overrides."""
     (config,) = hydra_app.compose("generate", [hydra_app.as_override(override) for override in overrides])
     generate_command.generate(config)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with an input under four names and one that does not exist."""
+    """Make a working directory with an input under four names and a link to a missing file."""
     (tmp_path / "in.txt").write_bytes(TEXT)
     (tmp_path / "symbolic.txt").symlink_to("in.txt")
     os.link(tmp_path / "in.txt", tmp_path / "hard.txt")
@@ -40,6 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def content(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of each file in a folder."""
     return {str(file): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
@@ -53,14 +55,14 @@ def test_an_output_that_is_the_input_is_refused(run: Path, folder: Path, option:
 
 
 @pytest.mark.parametrize("name", ["new.txt", "./new.txt", "dangling.txt", "below/new.txt"])
-def test_two_outputs_are_two_files(run: Path, folder: Path, name: str) -> None:
+def test_two_outputs_in_one_file_are_refused(run: Path, folder: Path, name: str) -> None:
     before = content(folder)
     with pytest.raises(UserError, match=rf"output=new.txt is also alignments={name}"):
         generate(f"checkpoint={run}", "input=in.txt", "output=new.txt", f"alignments={name}")
     assert content(folder) == before
 
 
-def test_an_open_descriptor_is_the_file_behind_it(run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_is_an_open_input_is_refused(run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (folder / "in.txt").open("rb+") as file:
         with pytest.raises(UserError, match="is also read"):
             generate(f"checkpoint={run}", "input=in.txt", f"output=/dev/fd/{file.fileno()}")
@@ -76,17 +78,17 @@ def test_an_open_descriptor_is_the_file_behind_it(run: Path, folder: Path, monke
 
 
 @pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "config.yaml", "outputs/test.jsonl", "checkpoints/mine.txt"])
-def test_files_of_the_run_are_no_outputs(run: Path, folder: Path, name: str) -> None:
+def test_files_of_the_run_are_refused_as_outputs(run: Path, folder: Path, name: str) -> None:
     copy = Path(shutil.copytree(run, folder / "run"))
     before = content(copy)
     with pytest.raises(UserError, match=r"run; choose another file|is also read"):
         generate("checkpoint=run", "input=in.txt", f"output=run/{name}")
     assert content(copy) == before
-    generate("checkpoint=run", "input=in.txt", "output=run/mine.txt")  # beside them it may be
+    generate("checkpoint=run", "input=in.txt", "output=run/mine.txt")  # a new file in the folder is allowed
     assert len((copy / "mine.txt").read_text().splitlines()) == 2
 
 
-def test_a_report_is_not_written_over_what_it_is_made_of(tmp_path: Path) -> None:
+def test_a_report_over_its_own_inputs_is_refused(tmp_path: Path) -> None:
     report = tmp_path / "report"
     report.mkdir()
     for name in ("comparison.json", "table.md"):
@@ -100,17 +102,17 @@ def test_a_report_is_not_written_over_what_it_is_made_of(tmp_path: Path) -> None
     assert (report / "table.md").read_text() == "a line\n"
 
 
-def test_a_wrong_model_leaves_the_output_that_was_there(folder: Path) -> None:
+def test_a_wrong_model_keeps_the_old_output(folder: Path) -> None:
     (folder / "out.txt").write_text("kept\n")
     with pytest.raises(UserError):
         generate("checkpoint=nowhere", "input=in.txt", "output=out.txt")
     assert (folder / "out.txt").read_text() == "kept\n" and not (folder / "out.txt.partial").exists()
 
 
-def test_lines_so_far_are_kept_beside_the_old_output(
+def test_interrupted_output_is_kept_beside_the_old_file(
     run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ctrl-C in the second group: the old file stays, the first group's lines are told."""
+    """After Ctrl-C the old file is kept, and the file with the lines of the first group is reported."""
     (folder / "out.txt").write_text("kept\n")
     whole, calls = TrainedModel.stream, []
 
@@ -122,7 +124,7 @@ def test_lines_so_far_are_kept_beside_the_old_output(
 
     monkeypatch.setattr(Task, "group_size", 1)
     monkeypatch.setattr(TrainedModel, "stream", stopped)
-    for name in ("out.txt.partial", "out.txt1.partial"):  # the second try keeps what the first one left
+    for name in ("out.txt.partial", "out.txt1.partial"):  # the second run keeps the file of the first
         calls.clear()
         with pytest.raises(KeyboardInterrupt):
             generate(f"checkpoint={run}", "input=in.txt", "output=out.txt")
@@ -131,7 +133,7 @@ def test_lines_so_far_are_kept_beside_the_old_output(
     assert (folder / "out.txt").read_text() == "kept\n"
 
 
-def test_an_output_takes_the_place_of_the_file_behind_a_link(folder: Path) -> None:
+def test_an_output_replaces_the_file_behind_a_link(folder: Path) -> None:
     (folder / "old").write_text("old")
     (folder / "old").chmod(0o640)
     (folder / "link").symlink_to("old")
@@ -142,7 +144,7 @@ def test_an_output_takes_the_place_of_the_file_behind_a_link(folder: Path) -> No
     assert (folder / "old").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
+def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     with OutputWriter(f"/dev/fd/{writing}") as writer:
         writer.write(Generation("a", []), {}, ())
@@ -151,7 +153,7 @@ def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
     os.close(reading)
 
 
-def test_a_full_disk_names_the_output_that_did_not_fit(tmp_path: Path, full_disk: Callable[[], Any]) -> None:
+def test_a_full_disk_is_reported_with_the_name_of_the_output(tmp_path: Path, full_disk: Callable[[], Any]) -> None:
     (tmp_path / "a.txt").write_text("kept")
     writer = OutputWriter(tmp_path / "a.txt", alignments=tmp_path / "b.txt")
     with full_disk(), pytest.raises(UserError, match=r"a\.txt can't be written \(File too large\)$"), writer:
@@ -161,7 +163,7 @@ def test_a_full_disk_names_the_output_that_did_not_fit(tmp_path: Path, full_disk
     assert sorted(os.listdir(tmp_path)) == ["a.txt"]
 
 
-def test_a_second_output_that_cannot_be_opened_leaves_no_first(tmp_path: Path) -> None:
+def test_no_output_is_made_if_the_second_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(UserError, match="can't be written"),
@@ -171,7 +173,7 @@ def test_a_second_output_that_cannot_be_opened_leaves_no_first(tmp_path: Path) -
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_stdout_is_flushed_a_group_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdout_is_written_and_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     monkeypatch.setattr("sys.stdout", written)
     with OutputWriter() as writer:
@@ -180,11 +182,11 @@ def test_stdout_is_flushed_a_group_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
 
 
 BREAKS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-"""Characters that break a line for some programs; a space alone parts words."""
+"""Characters that end a line for some programs; only a space separates words."""
 
 
 @pytest.mark.parametrize("character", BREAKS)
-def test_a_text_is_one_line_and_its_copied_words_are_marked(
+def test_a_text_is_one_line_with_its_copied_words_marked(
     tmp_path: Path, character: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = f"a b{character}c d{character}"
@@ -194,7 +196,7 @@ def test_a_text_is_one_line_and_its_copied_words_are_marked(
         assert (tmp_path / "out.txt").read_text(encoding="utf-8") == expected
 
 
-def test_words_are_those_that_were_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_copied_word_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", out := io.StringIO())
     with OutputWriter(mark_copied=True) as writer:
         writer.write(Generation("x", [Output("a b", 0.0, 0.0, True)], copied=[0.9, 0.6]), {}, ())

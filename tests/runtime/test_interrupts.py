@@ -1,4 +1,4 @@
-"""Ctrl-C wherever it arrives: the code that a shell expects, at most one line, and no process left."""
+"""Tests of Ctrl-C at any time: the exit code is 130, nothing is printed, and no process is left."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ SWALLOWED = {
 
 
 def started(code: str) -> subprocess.Popen[str]:
+    """Start Python code in a process, and wait until it has started."""
     line = [sys.executable, "-c", code]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None and process.stdout.readline() == "started\n"
@@ -69,7 +70,7 @@ def started(code: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("how", SWALLOWED)
-def test_an_interrupt_that_is_swallowed_ends_the_program(how: str) -> None:
+def test_a_swallowed_interrupt_ends_the_program(how: str) -> None:
     process = started(START + SWALLOWED[how])
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
@@ -78,7 +79,7 @@ def test_an_interrupt_that_is_swallowed_ends_the_program(how: str) -> None:
 
 
 def test_no_exception_is_raised_in_the_middle_of_an_import() -> None:
-    """Where C++ code calls Python code, an exception that it does not expect aborts the process."""
+    """Before ``unwind`` there is no exception: C++ code that calls Python would abort the process."""
     code = START.replace("    interrupts.unwind()\n", "")
     process = started(code + "    try:\n        time.sleep(60)\n    finally:\n        import os\n        os.abort()\n")
     time.sleep(0.1)
@@ -87,7 +88,7 @@ def test_no_exception_is_raised_in_the_middle_of_an_import() -> None:
     assert (process.returncode, out, err) == (130, "", "")
 
 
-def test_a_second_interrupt_ends_at_once() -> None:
+def test_a_second_interrupt_ends_the_program_at_once() -> None:
     code = START.replace("0.5", "60") + "    try:\n        time.sleep(60)\n    finally:\n        time.sleep(60)\n"
     process = started(code)
     for _ in range(2):
@@ -96,7 +97,7 @@ def test_a_second_interrupt_ends_at_once() -> None:
     assert process.wait(timeout=20) == 130
 
 
-def test_errors_without_an_interrupt_stay_what_they_are() -> None:
+def test_errors_without_an_interrupt_are_not_changed() -> None:
     done = subprocess.run(
         [sys.executable, "-c", START + "    sys.exit('a line')"], capture_output=True, text=True, cwd=ROOT, check=False
     )
@@ -104,7 +105,7 @@ def test_errors_without_an_interrupt_stay_what_they_are() -> None:
 
 
 def test_a_worker_ends_with_the_process_that_started_it() -> None:
-    """However that ends: here by kill -9, of which it can't tell anybody."""
+    """The worker also ends if its parent is killed by SIGKILL, which runs no clean-up."""
     worker = "import os, time; from seq2seq.runtime.interrupts import end_with; end_with({parent}); "
     worker += "print(os.getpid(), flush=True); time.sleep(60)"
     code = f"import os, subprocess, sys\nworker = {worker!r}.format(parent=os.getpid())\n"
@@ -115,13 +116,13 @@ def test_a_worker_ends_with_the_process_that_started_it() -> None:
     process.kill()
     process.wait()
     deadline = time.monotonic() + 10
-    while _lives(child) and time.monotonic() < deadline:
+    while _is_running(child) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not _lives(child)
+    assert not _is_running(child)
 
 
-def _lives(process: int) -> bool:
-    """Whether it runs; what nobody has waited for is over as well."""
+def _is_running(process: int) -> bool:
+    """Return True if a process is running; a zombie process is not."""
     try:
         return os.readlink(f"/proc/{process}/exe") != ""
     except OSError:
@@ -129,7 +130,7 @@ def _lives(process: int) -> bool:
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "generate", "compare"])
-def test_commands_are_stopped_while_they_import(name: str) -> None:
+def test_commands_can_be_interrupted_during_imports(name: str) -> None:
     code = "import builtins, runpy, signal, sys\nsys.argv = ['x.py']\nimport_, seen = builtins.__import__, []\n"
     code += "def slow(module, *args):\n    if module.startswith('hydra') and not seen:\n        seen.append(1)\n"
     code += "        signal.raise_signal(signal.SIGINT)\n    return import_(module, *args)\n"

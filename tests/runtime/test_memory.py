@@ -1,4 +1,4 @@
-"""What a process holds after a large tensor was freed, as the system counts it; what a piece of work allocates."""
+"""Tests of the memory that a process keeps after a tensor is freed, and of the memory that a function allocates."""
 
 import os
 import subprocess
@@ -33,14 +33,15 @@ print(first, held(), held(give_back))
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="glibc"
 )
-def test_freed_memory_stays_with_the_process_once_asked_until_given_back():
+def test_freed_memory_is_kept_until_it_is_given_back():
     done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
     before, after, given_back = map(int, done.stdout.split())
     assert before < SIZE // 2 < after
     assert given_back < -SIZE // 2
 
 
-def test_what_is_allocated_is_counted_where_most_is_alive_at_once() -> None:
+def test_allocated_memory_is_counted_at_its_peak() -> None:
+    """The peak is two megabytes, since two of the three tensors exist at a time."""
     x = torch.zeros(250_000)  # a megabyte
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""The probe of bf16 on this machine's CPU."""
+"""Tests of the measurement of bf16 on this machine's CPU."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from seq2seq.runtime import torch_kernels
 
 
 @pytest.mark.parametrize("lstm", [False, True])
-def test_the_probe_is_short_and_draws_no_number(lstm: bool) -> None:
+def test_the_measurement_is_short_and_keeps_the_random_state(lstm: bool) -> None:
     state = torch.get_rng_state()
     torch_kernels.bf16_time.cache_clear()
     torch_kernels.bf16_has_lstm.cache_clear()
     if lstm and not torch_kernels.bf16_has_lstm():
-        with pytest.raises(RuntimeError):  # oneDNN's
+        with pytest.raises(RuntimeError):  # raised by oneDNN
             torch_kernels.bf16_time(lstm=True)
         return
     began = time.perf_counter()
@@ -26,7 +26,7 @@ def test_the_probe_is_short_and_draws_no_number(lstm: bool) -> None:
 
 
 def test_the_ratio_is_that_of_the_fastest_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds of 8, 4 and 6 seconds in bf16, and of 3, 1 and 2 in fp32: 4 / 1."""
+    """Rounds take 8, 4 and 6 seconds in bf16, and 3, 1 and 2 in fp32: the ratio is 4 / 1."""
     now, lengths = [0.0], iter([8.0, 4.0, 6.0, 3.0, 1.0, 2.0])
     monkeypatch.setattr(torch_kernels, "ROUNDS", 3)
     monkeypatch.setattr(torch_kernels, "SECONDS", 1000)

@@ -1,4 +1,4 @@
-"""Tiny random models, sharp enough to prefer some outputs, and batches of random sources."""
+"""Fixtures of tests of searches: tiny random models that prefer some outputs, and batches of random sources."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Build = Callable[..., Seq2Seq]
 
 @pytest.fixture
 def build() -> Build:
-    """(family, vocabulary, seed, sharpness, dtype) -> a model in training mode: search must turn dropout off itself."""
+    """Return a function that builds a model in training mode; searches must turn dropout off themselves."""
 
     def make(
         family: str, vocabulary: int = 9, *, seed: int = 0, sharpness: float = 4.0, dtype: torch.dtype = torch.float64
@@ -67,12 +67,13 @@ def build() -> Build:
 
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
+    """Return the name of a family of models."""
     return str(request.param)
 
 
 @pytest.fixture
 def batch() -> Callable[..., Batch]:
-    """Sources of the given lengths (with ``</s>``), places 0, 1, ..."""
+    """Return a function that makes a batch of random sources with these lengths, including ``</s>``."""
 
     def make(lengths: list[int], vocabulary: int = 9, seed: int = 0) -> Batch:
         generator = torch.Generator().manual_seed(seed)

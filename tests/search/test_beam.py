@@ -1,4 +1,4 @@
-"""The fast search against the plain one: every prefix rescored from its tokens, no caches, no early end."""
+"""Tests of beam search, against a plain search that rescores every prefix, without caches or early ends."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Words = tuple[int, ...]
 LIMIT = {"max_length_ratio": 0.0, "max_length_offset": 4}
 
 
-def one(batch: Batch, place: int) -> Batch:
-    """A sentence on its own, without padding."""
+def sentence_of(batch: Batch, place: int) -> Batch:
+    """Return one sentence of a batch without padding."""
     source = batch.source[place]
     return Batch(source[source != PAD].unsqueeze(0), batch.index[place : place + 1])
 
 
 def next_log_probs(model: Seq2Seq, sentence: Batch, prefixes: list[Words]) -> torch.Tensor:
-    """(prefixes, V): log p(. | prefix), by teacher forcing."""
+    """Return log p(. | prefix) of each prefix by teacher forcing: (prefixes, V)."""
     target = torch.tensor([[BOS, *prefix, EOS] for prefix in prefixes])
     repeated = Batch(sentence.source.expand(len(prefixes), -1), sentence.index.expand(len(prefixes)), target)
     with torch.no_grad():
@@ -34,12 +34,13 @@ def next_log_probs(model: Seq2Seq, sentence: Batch, prefixes: list[Words]) -> to
 
 
 def divide(total: float, length: int, search: Beam) -> float:
+    """Divide a log-probability by the norm of the length."""
     base = (5 + length) / 6 if search.length_norm == "gnmt" else length
     return total / base**search.length_penalty
 
 
-def plain(model: Seq2Seq, sentence: Batch, search: Beam, limit: int) -> list[tuple[float, float, Words]]:
-    """(score, log_prob, tokens) of all that finished, best first; to the last step."""
+def plain_search(model: Seq2Seq, sentence: Batch, search: Beam, limit: int) -> list[tuple[float, float, Words]]:
+    """Return (score, log_prob, tokens) of all finished hypotheses, best first; search up to the last step."""
     live: list[tuple[float, Words]] = [(0.0, ())]
     finished: list[tuple[float, float, Words]] = []
     for step in range(limit + 1):
@@ -84,7 +85,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("seed", mostly_slow(range(3), every=3))
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ",".join(o) or "default")
-def test_equals_the_plain_search(
+def test_beam_search_equals_the_plain_search(
     family: str, options: dict[str, object], seed: int, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
     lengths = [3, 1, 5, 2, 4, 4]
@@ -93,7 +94,7 @@ def test_equals_the_plain_search(
     found = search(model, sentences)
     for place, length in enumerate(lengths):
         limit = max(min(search.max_length or 99, length + 3), search.min_length)
-        expected = plain(model, one(sentences, place), search, limit)[: search.n_best]
+        expected = plain_search(model, sentence_of(sentences, place), search, limit)[: search.n_best]
         assert [h.tokens for h in found[place]] == [list(words) for _, _, words in expected]
         assert [h.score for h in found[place]] == pytest.approx([score for score, _, _ in expected], abs=1e-9)
         assert [h.log_prob for h in found[place]] == pytest.approx([total for _, total, _ in expected], abs=1e-9)
@@ -104,13 +105,14 @@ def test_equals_the_plain_search(
     ("n_best", "best", "steps"),
     [(1, [[]], [4, 16, 12]), (2, [[], [4]], [4, 16, 12, 8])],
 )
-def test_the_finished_leave_and_the_search_ends_when_nothing_can_win(
+def test_search_ends_when_no_hypothesis_can_win(
     n_best: int, best: list[list[int]], steps: list[int], build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
-    """p(4) = 0.6, p(</s>) = 0.3, p(5) = 0.1 after anything. By hand, for each of four sentences and a beam of 5:
+    """By hand, with p(4) = 0.6, p(</s>) = 0.3 and p(5) = 0.1 after any prefix, for four sentences and a beam of 5.
 
-    step 1 ends "" (0.3) beside "4" (0.6); step 2 ends "4" (0.18), and "44" (0.36) could still win; in step 3 "444"
-    (0.216) can't beat the best any more, but the second best; in step 4 "4444" (0.13) can't either.
+    Step 1 finishes "" (0.3) and keeps "4" (0.6). Step 2 finishes "4" (0.18), and "44" (0.36) can still win. In step 3
+    "444" (0.216) can't beat the best output any more, but it can beat the second best. In step 4 "4444" (0.13) can't
+    beat the second best either.
     """
     model = build("rnn", sharpness=0.0)
     model.decoder.output.bias.data = torch.full((9,), -50.0, dtype=torch.float64)
@@ -124,7 +126,7 @@ def test_the_finished_leave_and_the_search_ends_when_nothing_can_win(
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_wide_enough_it_is_exhaustive(
+def test_wide_beam_equals_exhaustive_search(
     family: str, alpha: float, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
     model, sentences = build(family, 7), batch([4, 2], 7)
@@ -137,7 +139,7 @@ def test_wide_enough_it_is_exhaustive(
         scored = []
         for length in range(5):
             target = torch.tensor([[BOS, *said, EOS] for said in everything if len(said) == length])
-            source = one(sentences, place).source.expand(len(target), -1)
+            source = sentence_of(sentences, place).source.expand(len(target), -1)
             with torch.no_grad():
                 log_probs = model.eval().log_probs(Batch(source, torch.zeros(len(target)), target))
             totals = log_probs.gather(2, target[:, 1:].unsqueeze(2)).sum((1, 2)).tolist()
@@ -149,7 +151,7 @@ def test_wide_enough_it_is_exhaustive(
 
 
 @pytest.mark.parametrize("dtype", mostly_slow([torch.float64, torch.float32], every=2))
-def test_beam_of_one_is_greedy(
+def test_beam_of_one_equals_greedy_search(
     family: str, dtype: torch.dtype, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
     for seed in range(5):
@@ -161,7 +163,7 @@ def test_beam_of_one_is_greedy(
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_log_prob_is_that_of_teacher_forcing(
+def test_log_prob_equals_that_of_teacher_forcing(
     family: str, dtype: torch.dtype, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
     model, sentences = build(family, dtype=dtype), batch([5, 1, 3, 2])
@@ -174,17 +176,17 @@ def test_log_prob_is_that_of_teacher_forcing(
             assert [h.log_prob for h in hypotheses] == pytest.approx(log_probs, rel=tolerance)
 
 
-def test_equal_scores_go_to_the_first_token(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
+def test_first_tokens_win_among_equal_scores(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
     model = build("transformer", 200, sharpness=0.0)
     torch.nn.init.zeros_(model.decoder.output.bias)
     found = Beam(beam_size=3, n_best=3, min_length=1, max_length=1)(model, batch([3, 2]))
     assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[[1], [4], [5]]] * 2
 
 
-def test_coverage_penalty_is_that_of_the_attention_used(
+def test_coverage_penalty_equals_that_of_the_attention(
     family: str, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
-    """Every hypothesis' score is made anew from one teacher-forced pass."""
+    """The score of each hypothesis equals that of one teacher-forced pass."""
     model, lengths = build(family, seed=2), [6, 3, 5]
     sentences = batch(lengths, seed=2)
     search = Beam(beam_size=8, n_best=8, coverage_penalty=2.0, length_penalty=1.0)
@@ -200,7 +202,7 @@ def test_coverage_penalty_is_that_of_the_attention_used(
         assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
 
 
-def test_weights_gone_to_nan_are_reported(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
+def test_weights_of_nan_are_reported(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
     model = build("rnn")
     torch.nn.init.constant_(model.decoder.output.weight, math.nan)
     for search in (Greedy(), Beam()):
@@ -221,6 +223,6 @@ def test_weights_gone_to_nan_are_reported(build: Callable[..., Seq2Seq], batch: 
         ({"max_length_ratio": math.inf}, "^max_length_ratio=inf"),
     ],
 )
-def test_options_are_checked(options: dict[str, object], named: str) -> None:
+def test_impossible_options_are_refused(options: dict[str, object], named: str) -> None:
     with pytest.raises(UserError, match=named):
         Beam(**options)

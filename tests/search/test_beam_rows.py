@@ -1,4 +1,4 @@
-"""Rows follow their hypotheses: each row carries its slot's name through splits, ends and regroupings."""
+"""Test of the rows of beam search: each row follows its hypothesis when hypotheses split, finish and move."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from seq2seq.decoders.base import DecoderState
 from seq2seq.search.beam_rows import BeamRows
 
 
-def test_every_live_slot_finds_its_parents_state_and_its_own_source() -> None:
+def test_each_row_has_the_state_of_its_parent_and_its_own_source() -> None:
+    """The rows store the numbers of their slots at each step; the numbers equal those of the parents."""
     choose = random.Random(0)
     regrouped = moved = 0
     for _ in range(50):
@@ -22,7 +23,7 @@ def test_every_live_slot_finds_its_parents_state_and_its_own_source() -> None:
         state = DecoderState((memory,), (), ({},), {"trail": torch.zeros(size, 0, dtype=torch.long)})
         trails: dict[tuple[int, int], list[int]] = {(b, 0): [] for b in range(size)}
         while True:
-            trail = torch.cat((state.tensors["trail"], rows.slots.unsqueeze(1)), 1)  # what the step adds
+            trail = torch.cat((state.tensors["trail"], rows.slots.unsqueeze(1)), 1)  # each step adds the slots
             state = DecoderState(state.cross, (), ({},), {"trail": trail})
             trails = {(b, k): [*said, b * width + k] for (b, k), said in trails.items()}
             live = torch.zeros(size, width, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""conf/decoding lists every option of every search, at its default."""
+"""Check that ``conf/decoding`` lists every option of every search with its default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILES = sorted((Path(__file__).parents[2] / "conf" / "decoding").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_file_is_the_class(file: Path) -> None:
+def test_file_has_the_options_and_defaults_of_its_class(file: Path) -> None:
     node = OmegaConf.load(file)
     built = build_node(node)
     assert built == type(built)()

@@ -1,3 +1,5 @@
+"""Tests of the constraints of searches: forbidden tokens, lengths and repeated n-grams."""
+
 import torch
 
 from seq2seq.batch import BOS, EOS, PAD
@@ -8,23 +10,24 @@ INF = torch.inf
 
 
 def allowed(options: Greedy, limits: list[int], said: list[list[int]], size: int = 9) -> list[list[int]]:
+    """Return the tokens that are allowed after each row of ``said``."""
     forbid = Constraints(options, limits, torch.device("cpu"))
     log_probs = forbid(torch.full((len(said), size), -2.0), torch.tensor(said), torch.arange(len(said)))
     assert set(log_probs.flatten().tolist()) <= {-2.0, -INF}
     return [(row > -INF).nonzero().flatten().tolist() for row in log_probs]
 
 
-def test_padding_and_begin_are_never_said() -> None:
+def test_padding_and_begin_are_never_allowed() -> None:
     assert allowed(Greedy(), [5], [[BOS]]) == [[1, 3, 4, 5, 6, 7, 8]]
     assert allowed(Greedy(suppress_unk=True), [5], [[BOS]]) == [[3, 4, 5, 6, 7, 8]]
 
 
-def test_lengths() -> None:
+def test_lengths_are_limited() -> None:
     assert allowed(Greedy(min_length=2), [5], [[BOS, 4]]) == [[1, 4, 5, 6, 7, 8]]
     assert allowed(Greedy(min_length=2), [5, 2], [[BOS, 4, 4]] * 2) == [[1, 3, 4, 5, 6, 7, 8], [EOS]]
 
 
-def test_repeats_by_hand() -> None:
+def test_repeated_ngrams_are_forbidden() -> None:
     a, b, c = 4, 5, 6
     for said, size, forbidden in [
         ([a, b], 1, [a, b]),
@@ -39,6 +42,6 @@ def test_repeats_by_hand() -> None:
         assert (log_probs[0] == -INF).nonzero().flatten().tolist() == forbidden, (said, size)
 
 
-def test_a_vocabulary_used_up_ends_the_output_early() -> None:
+def test_output_ends_early_if_all_other_tokens_are_forbidden() -> None:
     said = [[BOS, 1, 4, 5, 6, 7, 8], [BOS, 1, 4, 5, 6, 7, PAD]]
     assert allowed(Greedy(min_length=9, no_repeat_ngram_size=1), [20, 20], said) == [[EOS], [8]]

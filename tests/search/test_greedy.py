@@ -1,4 +1,4 @@
-"""Greedy search against the definition: the model read anew from <s> for every token."""
+"""Test of greedy search, against a model that reads each prefix again from ``<s>``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seq2seq.model import Seq2Seq
 from seq2seq.search import Greedy
 
 
-def test_each_token_is_the_most_probable_after_those_before(
+def test_each_token_is_the_most_probable_after_its_prefix(
     family: str, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
     model, sentences = build(family), batch([5, 3, 4])

@@ -1,4 +1,4 @@
-"""An output is a function of its own source: not of the batch's size, order, padding or neighbours."""
+"""Check that an output depends only on its source, not on the size, order, padding or other rows of the batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEARCHES = {
 
 
 def rows(batch: Batch, places: list[int]) -> Batch:
-    """These sentences, padded no further than they need."""
+    """Return a batch of these sentences without unnecessary padding."""
     source = batch.source[places]
     return replace(batch, source=source[:, : int((source != PAD).sum(1).max())], index=batch.index[places])
 
@@ -37,7 +37,7 @@ def rows(batch: Batch, places: list[int]) -> Batch:
     ids=["fp64", "fp32"],
 )
 @pytest.mark.parametrize("name", SEARCHES)
-def test_batches_of_any_kind_agree(
+def test_outputs_do_not_depend_on_the_batch(
     family: str,
     name: str,
     dtype: torch.dtype,
@@ -61,16 +61,16 @@ def test_batches_of_any_kind_agree(
                 )
 
 
-def test_the_length_limit_is_that_of_the_sentence(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
+def test_length_limit_depends_on_the_sentence(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
     model = build("rnn")
-    model.decoder.output.bias.data[3] = -100.0  # </s> is never wanted
+    model.decoder.output.bias.data[3] = -100.0  # </s> is never chosen
     for search in (Greedy, Beam, Sample):
         found = search(max_length_ratio=1.5, max_length_offset=2, max_length=11)(model, batch([1, 4, 5, 9]))
         assert [len(h[0].tokens) for h in found] == [3, 8, 9, 11]
         assert not any(h[0].finished for h in found)
 
 
-def test_learned_positions_are_a_limit(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
+def test_learned_positions_limit_the_length(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
     model = build("transformer")
     model.decoder.embedding = TokenEmbedding(9, 8, positions="learned", max_length=6).double()
     model.decoder.output.bias.data[3] = -100.0

@@ -1,4 +1,4 @@
-"""Modes of modules: what search changes while it runs, and leaves as it was."""
+"""Test of the modes of modules: searches change them while they run, and restore them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 from seq2seq.search.base import differentiable, evaluating
 
 
-def test_each_module_gets_its_own_mode_back() -> None:
+def test_each_module_gets_its_previous_mode_back() -> None:
     frozen, model = nn.BatchNorm2d(2), nn.Sequential(nn.Dropout(), nn.LSTM(2, 2))
     model.append(frozen.eval())
     for inside, in_training in ((evaluating, False), (differentiable, True)):

@@ -1,3 +1,5 @@
+"""Tests of sampling: the distribution of tokens, reproducible draws and log-probabilities."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,7 +16,7 @@ P = torch.tensor([0.1, 0.4, 0.0, 0.3, 0.2], dtype=torch.float64)
 
 
 def frequencies(search: Sample, steps: int = 10_000) -> torch.Tensor:
-    """How often each of five tokens is chosen by draws spread evenly over [0, 1)."""
+    """Return how often each of five tokens is chosen, for draws at equal distances in [0, 1)."""
     draws = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
     chosen = search.choose(P.log().expand(steps, -1), draws)
     return torch.bincount(chosen, minlength=5) / steps
@@ -24,26 +26,26 @@ def frequencies(search: Sample, steps: int = 10_000) -> torch.Tensor:
     ("options", "expected"),
     [
         ({}, [0.1, 0.4, 0.0, 0.3, 0.2]),
-        ({"temperature": 0.5}, [1 / 30, 16 / 30, 0.0, 9 / 30, 4 / 30]),  # squares
+        ({"temperature": 0.5}, [1 / 30, 16 / 30, 0.0, 9 / 30, 4 / 30]),  # in proportion to the squares
         ({"top_k": 2}, [0.0, 4 / 7, 0.0, 3 / 7, 0.0]),
         ({"top_k": 99}, [0.1, 0.4, 0.0, 0.3, 0.2]),
         ({"top_p": 0.69}, [0.0, 4 / 7, 0.0, 3 / 7, 0.0]),
         ({"top_p": 0.71}, [0.0, 4 / 9, 0.0, 3 / 9, 2 / 9]),
         ({"top_p": 1e-9}, [0.0, 1.0, 0.0, 0.0, 0.0]),
-        ({"top_k": 3, "top_p": 0.75}, [0.0, 4 / 7, 0.0, 3 / 7, 0.0]),  # 4/9 + 3/9 of what top_k left reach 0.75
+        ({"top_k": 3, "top_p": 0.75}, [0.0, 4 / 7, 0.0, 3 / 7, 0.0]),  # after top_k, 4/9 + 3/9 reach 0.75
     ],
 )
-def test_distribution(options: dict[str, float], expected: list[float]) -> None:
+def test_distribution_of_tokens_by_hand(options: dict[str, float], expected: list[float]) -> None:
     assert frequencies(Sample(**options)).tolist() == pytest.approx(expected, abs=2e-4)
 
 
-def test_no_draw_reaches_a_token_without_probability() -> None:
+def test_tokens_without_probability_are_never_drawn() -> None:
     p = torch.tensor([[-torch.inf, 0.0, -0.3, -torch.inf]])
     for draw in (0.0, 1.0 - 2.0**-53):
         assert Sample().choose(p, torch.tensor([draw], dtype=torch.float64)).item() in (1, 2)
 
 
-def test_an_output_depends_on_seed_place_and_number_alone(
+def test_output_depends_only_on_seed_record_and_number(
     family: str, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
     model, sentences = build(family), batch([4, 3, 6])
@@ -59,7 +61,7 @@ def test_an_output_depends_on_seed_place_and_number_alone(
     assert Sample(samples=6)(model, moved) != many
 
 
-def test_coldest_and_narrowest_are_greedy(
+def test_sampling_from_the_best_token_equals_greedy_search(
     family: str, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
     model, sentences = build(family), batch([4, 3, 6])
@@ -68,7 +70,9 @@ def test_coldest_and_narrowest_are_greedy(
         assert [h[0].tokens for h in search(model, sentences)] == [h[0].tokens for h in greedy]
 
 
-def test_log_prob_is_the_models_own(family: str, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
+def test_log_prob_equals_that_of_the_model(
+    family: str, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
+) -> None:
     model, sentences = build(family), batch([4, 3, 6])
     found = Sample(samples=3, temperature=1.5, top_k=4, no_repeat_ngram_size=1, min_length=2)(model, sentences)
     for hypotheses, again in zip(found, rescore(model, sentences, found), strict=True):
@@ -86,6 +90,6 @@ def test_log_prob_is_the_models_own(family: str, build: Callable[..., Seq2Seq], 
         ({"samples": 0}, "samples=0"),
     ],
 )
-def test_options_are_checked(options: dict[str, float], named: str) -> None:
+def test_impossible_options_are_refused(options: dict[str, float], named: str) -> None:
     with pytest.raises(UserError, match=named):
         Sample(**options)

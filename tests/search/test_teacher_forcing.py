@@ -1,3 +1,5 @@
+"""Tests of teacher forcing: weights and log-probabilities of given outputs."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,15 +12,16 @@ from seq2seq.model import Seq2Seq
 from seq2seq.search import Greedy, Hypothesis, force, rescore
 
 
-def said(*tokens: int) -> Hypothesis:
+def hypothesis(*tokens: int) -> Hypothesis:
+    """Return a finished hypothesis with these tokens."""
     return Hypothesis(list(tokens), 0.0, 0.0, True)
 
 
-def test_weights_are_those_of_the_sentence_alone(
+def test_weights_equal_those_of_a_single_sentence(
     family: str, build: Callable[..., Seq2Seq], batch: Callable[..., Batch]
 ) -> None:
     model, sentences = build(family), batch([5, 2, 3])
-    outputs = [said(4, 5), said(), said(6, 7, 8, 4)]
+    outputs = [hypothesis(4, 5), hypothesis(), hypothesis(6, 7, 8, 4)]
     forced = force(model, sentences, outputs)
     assert model.training
     for place, (output, length) in enumerate(zip(outputs, [5, 2, 3], strict=True)):
@@ -37,9 +40,9 @@ def test_weights_are_those_of_the_sentence_alone(
 
 
 def test_rescoring_by_the_chain_rule(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
-    """The sum is that of one-token steps through the decoder; sentences may have different numbers of outputs."""
+    """The score is the sum over single steps of the decoder; sentences may have different numbers of outputs."""
     model, sentences = build("rnn"), batch([5, 2])
-    outputs = [[said(4, 5, 6)], [said(7), said()]]
+    outputs = [[hypothesis(4, 5, 6)], [hypothesis(7), hypothesis()]]
     found = rescore(model, sentences, outputs)
     assert [len(scores) for scores in found] == [1, 2]
     with torch.no_grad():
@@ -52,8 +55,8 @@ def test_rescoring_by_the_chain_rule(build: Callable[..., Seq2Seq], batch: Calla
     assert found[0][0] == pytest.approx(total, abs=1e-9)
 
 
-def test_gradients_may_follow(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
-    """Nothing that a search leaves behind stands in the way of training."""
+def test_training_works_after_a_search(build: Callable[..., Seq2Seq], batch: Callable[..., Batch]) -> None:
+    """A search leaves no state that prevents a backward pass."""
     model, sentences = build("transformer"), batch([3, 2])
     outputs = [found[0] for found in Greedy()(model, sentences)]
     force(model, sentences, outputs)

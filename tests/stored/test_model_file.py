@@ -1,4 +1,4 @@
-"""``model.safetensors``: other programs read its weights, and its digests are those of the bytes on disk."""
+"""Tests of ``model.safetensors``: its weights can be read by other programs, and its digests detect changed bytes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ WEIGHTS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """Write a model, and return the path of its file."""
     files = model_file.write_beside(tmp_path, {"seed": 1, "trainer": {"x": 2}}, {"target": b"pieces"}, keep=False)
     about = {"files": files, "tokenizers": {"target": "word"}, "step": 3, "score": 0.5, "monitor": "nll"}
     model_file.write(tmp_path / model_file.NAME, {**WEIGHTS, "tied": WEIGHTS["a"]}, about)
@@ -26,11 +27,11 @@ def path(tmp_path: Path) -> Path:
 
 def test_other_programs_read_the_weights(path: Path) -> None:
     stored = load_file(path)
-    assert stored.keys() == WEIGHTS.keys() == model_file.weights(path).keys()  # what is tied is written once
+    assert stored.keys() == WEIGHTS.keys() == model_file.weights(path).keys()  # tied weights are written once
     assert all(torch.equal(stored[name], WEIGHTS[name]) for name in WEIGHTS)
 
 
-def test_digests_are_those_of_the_bytes(path: Path) -> None:
+def test_digests_equal_those_of_the_bytes(path: Path) -> None:
     about = model_file.about(path)
     zeros = path.read_bytes().replace(about.digest.encode(), b"0" * 64)
     assert about.digest == hashlib.sha256(zeros).hexdigest()
@@ -40,7 +41,7 @@ def test_digests_are_those_of_the_bytes(path: Path) -> None:
     assert about.shapes == {"a": ("F32", (2, 3)), "b": ("I64", (2,))}
 
 
-def test_how_training_went_is_no_part_of_a_model(path: Path) -> None:
+def test_config_of_a_model_has_no_options_of_the_trainer(path: Path) -> None:
     assert model_file.config_of(path, model_file.about(path)) == {"seed": 1}
 
 

@@ -1,4 +1,4 @@
-"""Configs of runs made before a name was changed: every class and key that they can hold is found today."""
+"""Tests of old names in configs of old runs: each class and key of version 0.1 has a current name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from seq2seq.config.instantiate import CONF, locate
 from seq2seq.stored import moved_names
 
 OLD = (Path(__file__).parents[1] / "fixtures" / "targets_0.1.txt").read_text().split()
-"""Every ``_target_`` that the files of ``conf/`` named in version 0.1."""
+"""Every ``_target_`` in the files of ``conf/`` of version 0.1."""
 
 
 @cache
-def named_today() -> set[str]:
+def current_targets() -> set[str]:
+    """Return every ``_target_`` in the current files of ``conf/``."""
     found: set[str] = set()
 
     def walk(value: object) -> None:
@@ -36,17 +37,17 @@ def named_today() -> set[str]:
 
 @pytest.mark.parametrize("path", OLD)
 def test_a_class_of_version_0_1_is_found(path: str) -> None:
-    today = moved_names.class_path(path)
-    assert today in named_today(), "no file of conf/ names it: add its new name to stored/moved_names.py"
-    assert locate(today, tools=True)
+    current = moved_names.class_path(path)
+    assert current in current_targets(), "no file of conf/ names it: add its new name to stored/moved_names.py"
+    assert locate(current, tools=True)
 
 
-def test_names_of_today_stay() -> None:
-    for path in named_today():
+def test_current_names_do_not_change() -> None:
+    for path in current_targets():
         assert moved_names.class_path(path) == path
 
 
-def test_keys_of_version_0_1_are_those_of_today() -> None:
+def test_new_names_of_keys_exist() -> None:
     config = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
     config["data"] = yaml.safe_load((CONF / "data" / "coco.yaml").read_text(encoding="utf-8"))
     for new in moved_names.KEYS.values():
@@ -60,7 +61,7 @@ def test_keys_of_version_0_1_are_those_of_today() -> None:
         assert all((CONF / group / f"{name}.yaml").is_file() for name in names.values())
 
 
-def test_keys_move_with_what_is_below(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_renamed_with_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moved_names, "KEYS", {"schedule": "lr_scheduler", "loss.start": "loss.start_at"})
     old = {"schedule": {"_target_": "x.Y", "steps": 3}, "loss": {"start": {"a": 1}, "b": [{"_target_": 5}]}, "z": None}
     assert moved_names.renamed(old) == {
@@ -68,5 +69,5 @@ def test_keys_move_with_what_is_below(monkeypatch: pytest.MonkeyPatch) -> None:
         "loss": {"start_at": {"a": 1}, "b": [{"_target_": 5}]},
         "z": None,
     }
-    both = {"schedule": 1, "lr_scheduler": 2, "loss": 7}  # the new name counts, and what is no mapping stays
+    both = {"schedule": 1, "lr_scheduler": 2, "loss": 7}  # the new name has priority, and other values are kept
     assert moved_names.renamed(both) == both

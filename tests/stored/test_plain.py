@@ -1,4 +1,4 @@
-"""Stored YAML against the library that wrote it."""
+"""Tests of reading stored YAML and JSON; YAML is compared with OmegaConf, which wrote it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ CHOICES = [
 
 
 def config_of(choice: str) -> Any:
+    """Compose a config of ``train.py`` with these choices."""
     typed = [*choice.split(), *(["++encoder.name=x"] if choice == "encoder=backbone" else [])]
     return next(hydra_app.compose("train", typed))
 
 
 @pytest.mark.parametrize("choice", mostly_slow(CHOICES, every=18))
-def test_references_are_resolved_as_the_library_does(choice: str, tmp_path: Path) -> None:
-    """And every class that a composed config names has its role."""
+def test_references_are_resolved_as_by_omegaconf(choice: str, tmp_path: Path) -> None:
+    """References equal those that OmegaConf resolves, and each class of the config is allowed at its key."""
     config = config_of(choice)
     OmegaConf.save(config, tmp_path / "config.yaml")
     expected = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
@@ -38,17 +39,17 @@ def test_references_are_resolved_as_the_library_does(choice: str, tmp_path: Path
     roles.check(found, "x")
 
 
-def test_a_reference_inside_a_text_is_its_value() -> None:
+def test_references_inside_a_text_are_resolved() -> None:
     found = plain.resolved({"a": {"b": 3}, "c": "x${a.b}-${oc.select:a.c,y}", "d": "${oc.select:a.c,1.5}"}, "x")
     assert found == {"a": {"b": 3}, "c": "x3-y", "d": 1.5}
 
 
-def test_dates_stay_as_they_are_written(tmp_path: Path) -> None:
+def test_dates_are_read_as_text(tmp_path: Path) -> None:
     assert plain.parse_yaml(b"a: 2026-01-31\nb: 1.0e-06\nc: 1_000\n", "x") == {"a": "2026-01-31", "b": 1e-6, "c": 1000}
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "nul", '{"a": ' + "1" * 5000 + "}"])
-def test_json_that_can_not_be_read_is_told_in_one_line(text: str, tmp_path: Path) -> None:
+def test_unreadable_json_is_reported_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(UserError, match=r"results\.json") as caught:
         plain.read_json(tmp_path / "results.json")

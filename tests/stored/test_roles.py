@@ -1,4 +1,4 @@
-"""Which class may stand where: by hand for some keys, and by what conf/ says of a key of one's own."""
+"""Tests of the classes that a config may name at each key, and of the roles that a new config file adds."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from seq2seq.stored.roles import Roles, check, roles
         ("logger.csv", "lightning.pytorch.loggers.WandbLogger", False),
     ],
 )
-def test_a_class_counts_at_its_key_alone(path: str, name: str, allowed: bool) -> None:
+def test_a_class_is_allowed_only_at_its_keys(path: str, name: str, allowed: bool) -> None:
     assert (name in roles().of(path)[0]) is allowed
 
 
-def test_a_file_of_one_s_own_makes_a_role(tmp_path: Path) -> None:
+def test_a_class_is_allowed_by_a_new_config_file(tmp_path: Path) -> None:
     (tmp_path / "attention" / "score").mkdir(parents=True)
     (tmp_path / "train.yaml").write_text("defaults:\n  - attention: mine\ndecoder:\n  attention: ${attention}\n")
     (tmp_path / "attention" / "mine.yaml").write_text("defaults:\n  - score: own\n_target_: own.Mechanism\n")

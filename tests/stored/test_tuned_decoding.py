@@ -1,4 +1,4 @@
-"""RUN/decoding.yaml: written, read back, and refused where it names what decoding does not have."""
+"""Tests of RUN/decoding.yaml: it is written and read, and unknown options are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seq2seq.stored.tuned_decoding import FILE, save_tuned, with_tuned
 CONFIG = OmegaConf.create({"decoding": {"_target_": "x", "length_penalty": 1.0, "beam_size": 5}})
 
 
-def test_written_and_read(tmp_path: Path) -> None:
+def test_tuned_options_are_written_and_read(tmp_path: Path) -> None:
     assert with_tuned(CONFIG, tmp_path) == CONFIG
     assert save_tuned(
         tmp_path, {"length_penalty": 0.6}, "valid", "bleu", [{"length_penalty": 0.6, "bleu": 3.0}]
@@ -33,7 +33,7 @@ def test_written_and_read(tmp_path: Path) -> None:
         "a: &a [*a]",
     ],
 )
-def test_what_is_no_option_is_refused(content: str, tmp_path: Path) -> None:
+def test_unknown_options_are_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(content)
     with pytest.raises(UserError, match=FILE):
         with_tuned(CONFIG, tmp_path)

@@ -1,4 +1,4 @@
-"""A run small enough to train in a second: 32 sentence pairs, a model of width 8."""
+"""Fixtures of a run that trains in a second: 32 sentence pairs, a model of width 8."""
 
 from __future__ import annotations
 
@@ -44,26 +44,30 @@ Prepare = Callable[..., Run]
 
 @cache
 def composed(*groups: str) -> DictConfig:
-    """The config that the command line ``groups`` makes."""
+    """Return the config of ``train.py`` with these choices of groups, such as ``lr_scheduler=cosine``."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", list(groups))
 
 
 @pytest.fixture(scope="session")
 def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the corpus is kept from test to test."""
+    """Return the folder in which all tests cache the encoded corpus."""
     return tmp_path_factory.mktemp("encoded")
 
 
 @cache
 def drawn(reader: Generated) -> dict[str, list[Record]]:
-    """The records of a reader, drawn once for all readers that are equal."""
+    """Return the generated records of a reader; equal readers share them."""
     return reader.generate()
 
 
 @pytest.fixture
 def prepare(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
-    """Config, corpus and fresh model, of groups such as ``lr_scheduler=cosine`` and keys as ``trainer.max_epochs``."""
+    """Return a function that makes a config, a corpus and a new model.
+
+    Its arguments are choices of groups, such as ``lr_scheduler=cosine``, and values of keys, such as
+    ``trainer.max_epochs``.
+    """
     monkeypatch.setattr(Generated, "_records", property(drawn))
 
     def made(*groups: str, **keys: Any) -> Run:

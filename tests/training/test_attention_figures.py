@@ -1,4 +1,4 @@
-"""Figures of attention at validation, against the same taken one sentence at a time and by other means."""
+"""Tests of the statistics of attention at validation, against those of single sentences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = {
 
 
 def figures(model: Seq2Seq, corpus: Any, examples: int, rank: int = 0, ranks: int = 1) -> AttentionFigures:
-    """What the batches of one process add up to."""
+    """Return the statistics of the batches of one process."""
     found = AttentionFigures(examples)
     with torch.no_grad():
         for batch in corpus.loader("valid", rank, ranks):
@@ -40,7 +40,7 @@ def figures(model: Seq2Seq, corpus: Any, examples: int, rank: int = 0, ranks: in
 
 
 def sharpened(model: Seq2Seq) -> Seq2Seq:
-    """The model with larger weights, whose attention differs from step to step."""
+    """Return the model with noise added to its weights, so that attention differs from step to step."""
     torch.manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -49,7 +49,7 @@ def sharpened(model: Seq2Seq) -> Seq2Seq:
 
 
 def averaged_nll(model: Seq2Seq, batch: Batch, weights: list[Tensor]) -> float:
-    """The loss of one sentence if each use of weights, in turn, has the mean of its rows (1, H, T, S)."""
+    """Return the loss of a sentence if each use of attention weights gets the mean of its rows (1, H, T, S)."""
     turn = cycle([rows.mean(2, keepdim=True) for rows in weights])
 
     def change(weights: Tensor, query: Query, memory: Memory, first: Tensor | None) -> Tensor:
@@ -62,8 +62,11 @@ def averaged_nll(model: Seq2Seq, batch: Batch, weights: list[Tensor]) -> float:
 @pytest.mark.parametrize(
     "groups", [["attention=additive"], ["attention=memory"], ["model=transformer", "attention=multi_head"]], ids=str
 )
-def test_one_sentence_at_a_time(groups: list[str], prepare: Callable[..., Any]) -> None:
-    """A memory network applies weights once a hop, a Transformer once a layer; the others not at all in between."""
+def test_statistics_equal_those_of_single_sentences(groups: list[str], prepare: Callable[..., Any]) -> None:
+    """The statistics equal those of single sentences without padding.
+
+    A memory network uses attention weights once in each hop, a Transformer once in each layer.
+    """
     _, corpus, model = prepare(*groups)
     model = sharpened(model)
     examples, entropy, increase, tokens = 5, 0.0, 0.0, 0
@@ -88,7 +91,7 @@ def test_one_sentence_at_a_time(groups: list[str], prepare: Callable[..., Any]) 
     assert abs(increase / tokens) > 1e-3
 
 
-def test_shares_of_several_processes_make_the_whole(prepare: Callable[..., Any]) -> None:
+def test_sums_over_processes_equal_those_of_one_process(prepare: Callable[..., Any]) -> None:
     _, corpus, model = prepare(**{"data.max_tokens": 40})
     model = sharpened(model)
     whole = figures(model, corpus, 6).sums.totals()
@@ -98,8 +101,8 @@ def test_shares_of_several_processes_make_the_whole(prepare: Callable[..., Any])
         assert sum(share.get(name, 0) for share in shares) == pytest.approx(total, rel=1e-4, abs=1e-4)
 
 
-def test_attention_that_cannot_begin(prepare: Callable[..., Any]) -> None:
-    """Uniform rows are their own mean; the last state alone leaves nothing to measure."""
+def test_statistics_of_uniform_and_no_attention(prepare: Callable[..., Any]) -> None:
+    """Uniform rows equal their mean; ``attention=none`` has no statistics."""
     _, corpus, model = prepare("attention=uniform")
     found = figures(sharpened(model), corpus, 8).finish()
     assert found["attention_normalized_entropy"] == pytest.approx(1)
@@ -109,11 +112,11 @@ def test_attention_that_cannot_begin(prepare: Callable[..., Any]) -> None:
     assert figures(model, corpus, 8).finish() == {}
 
 
-def test_validation_has_them_unless_switched_off(prepare: Callable[..., Any]) -> None:
+def test_validation_reports_the_statistics_unless_switched_off(prepare: Callable[..., Any]) -> None:
     _, corpus, model = prepare()
     for examples, names in ((0, set()), (3, NAMES)):
         validation = Validation(corpus, TrainingOptions(attention_examples=examples))
-        for _ in range(2):  # the second validation forgets the first
+        for _ in range(2):  # the second validation starts anew
             validation.start()
             with torch.no_grad():
                 for batch in corpus.loader("valid"):
@@ -125,8 +128,8 @@ def test_validation_has_them_unless_switched_off(prepare: Callable[..., Any]) ->
         TrainingOptions(attention_examples=-1)
 
 
-def test_columns_of_a_run(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    """Every validation of a run has its row."""
+def test_statistics_are_written_to_metrics_csv(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """Each validation writes its statistics to metrics.csv; the result has the last ones."""
     config, corpus, model = prepare(**{"training.attention_examples": 4})
     result = fit(config, corpus, model, tmp_path)
     header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()

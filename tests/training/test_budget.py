@@ -1,4 +1,4 @@
-"""Budgets: what they come to, held against what runs say they did."""
+"""Tests of budgets: models and lengths of training, compared with what runs report."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ SIZES = (544, 544)
 
 
 def composed(*overrides: str) -> DictConfig:
+    """Return the config of ``train.py`` with these overrides."""
     (config,) = hydra_app.compose("train", [hydra_app.as_override(override) for override in overrides])
     return config
 
 
 def trained(tmp_path: Path, run: Path, *overrides: str) -> dict[str, object]:
-    """What a small run under a budget says of its training."""
+    """Train a small run under a budget, and return its entry in results.json."""
     small = [option for option in TINY if not option.startswith("trainer.max_steps")]
     cache = f"data.cache={run.parent / 'cache'}"
     config = composed(*small, cache, "training.faithfulness_examples=0", "training.num_plots=0", *overrides)
     train.train(config, tmp_path / "run")
-    told: dict[str, object] = json.loads((tmp_path / "run" / "results.json").read_text())["run"]
-    return told
+    report: dict[str, object] = json.loads((tmp_path / "run" / "results.json").read_text())["run"]
+    return report
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def trained(tmp_path: Path, run: Path, *overrides: str) -> dict[str, object]:
         [(model, name) for name in ("additive", "memory", "multi_head") for model in ("rnn", "transformer")], every=5
     ),
 )
-def test_models_of_one_size(model: str, attention: str) -> None:
+def test_models_meet_a_budget_of_parameters(model: str, attention: str) -> None:
     config = composed(f"model={model}", f"attention={attention}", "budget.parameters=700000")
     made = Budget.of(config).sized(config, SIZES)
     count = sum(parameter.numel() for parameter in build(made, *SIZES).parameters())
@@ -53,50 +54,51 @@ def test_models_of_one_size(model: str, attention: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "heads"),
     [
-        (["model=transformer", "encoder=rnn", "decoder=rnn"], 4),  # nothing has a feed-forward layer
-        (["model=rnn", "encoder=transformer", "decoder=transformer"], 4),  # nor a width of embeddings
+        (["model=transformer", "encoder=rnn", "decoder=rnn"], 4),  # no part has a feed-forward layer
+        (["model=rnn", "encoder=transformer", "decoder=transformer"], 4),  # no part has a width of embeddings
         (["model=rnn", "attention=multi_head", "attention.heads=3"], 3),
     ],
 )
-def test_models_of_parts(overrides: list[str], heads: int) -> None:
+def test_models_of_mixed_parts_meet_a_budget_of_parameters(overrides: list[str], heads: int) -> None:
     made = Budget.of(config := composed(*overrides, "budget.parameters=700000")).sized(config, SIZES)
     count = sum(parameter.numel() for parameter in build(made, *SIZES).parameters())
     assert count == pytest.approx(700_000, rel=0.1)
     assert made.model.dim % heads == 0
 
 
-def test_a_size_that_fixed_widths_forbid_is_refused() -> None:
+def test_budget_that_fixed_widths_exceed_is_refused() -> None:
     config = composed("experiment=bahdanau2015", "data=toy_translation", "budget.parameters=2000000")
     with pytest.raises(UserError, match=r"budget\.parameters=2000000 can't be met: .*encoder\.dim=2000 stays"):
         Budget.of(config).sized(config, SIZES)
 
 
 @pytest.mark.parametrize("debug", ["batch", "overfit", "profile"])
-def test_debugging_ends_when_it_says(debug: str) -> None:
+def test_debug_options_replace_the_budget_of_training(debug: str) -> None:
+    """The debug options end training, so they replace the budget of the experiment."""
     config = composed("experiment=tatoeba", "data.path=.", f"debug={debug}", "logger=csv")
     assert not {"updates", "tokens", "seconds"} & {name for name, value in config.budget.items() if value is not None}
 
 
 @pytest.mark.slow
-def test_a_budget_of_target_tokens(run: Path, tmp_path: Path) -> None:
-    told = trained(tmp_path, run, "budget.tokens=3000")
+def test_budget_of_target_tokens_ends_training(run: Path, tmp_path: Path) -> None:
+    report = trained(tmp_path, run, "budget.tokens=3000")
     corpus: Corpus = build_node(composed(*TINY, f"data.cache={run.parent / 'cache'}").data)
     corpus.setup()
     updates, tokens = corpus.epoch()
     assert tokens == sum(len(batch.target_out[batch.target_mask]) for batch in corpus.train_loader(1, 0))
-    training = told["training"]
+    training = report["training"]
     assert isinstance(training, dict)
     assert training["steps"] == -(-3000 * updates // tokens)
     assert training["tokens"] == pytest.approx(3000, rel=0.1)
 
 
-def test_a_budget_of_updates(run: Path, tmp_path: Path) -> None:
+def test_budget_of_updates_ends_training(run: Path, tmp_path: Path) -> None:
     training = trained(tmp_path, run, "budget.updates=5", "attention=dot")["training"]
     assert isinstance(training, dict)
     assert training["steps"] == 5
 
 
-def test_a_budget_of_seconds_anneals_by_the_clock(run: Path, tmp_path: Path) -> None:
+def test_budget_of_seconds_anneals_the_learning_rate_by_time(run: Path, tmp_path: Path) -> None:
     training = trained(tmp_path, run, "budget.seconds=2", "trainer.log_every_n_steps=1", "lr_scheduler.warmup_steps=0")
     seconds = training["training"]
     assert isinstance(seconds, dict)
@@ -120,6 +122,6 @@ def test_a_budget_of_seconds_anneals_by_the_clock(run: Path, tmp_path: Path) -> 
         ),
     ],
 )
-def test_what_is_refused(options: list[str], message: str) -> None:
+def test_impossible_budgets_are_refused(options: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         train.check(composed(*options))

@@ -1,4 +1,4 @@
-"""metrics.csv: rows as they come, and what a resumed run does with those that will come again."""
+"""Tests of metrics.csv: its rows and columns, and repairs when a run is resumed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from seq2seq.training.csv_logger import CSVLogger
 
 
 def rows(directory: Path) -> list[dict[str, str]]:
+    """Return the rows of metrics.csv in a folder."""
     with (directory / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def test_columns_come_as_they_come(tmp_path: Path) -> None:
+def test_new_columns_are_added_to_earlier_rows(tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path / "run")
     logger.log_metrics({"loss": 2.5}, step=1)
     logger.log_metrics({"loss": 2.0}, step=2)
@@ -32,7 +33,7 @@ def test_columns_come_as_they_come(tmp_path: Path) -> None:
     ]
 
 
-def test_resumed_run_goes_on_in_the_file(tmp_path: Path) -> None:
+def test_resumed_run_replaces_rows_after_its_step(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         CSVLogger(tmp_path).log_metrics({"loss": step}, step=step)
     resumed = CSVLogger(tmp_path)
@@ -41,13 +42,13 @@ def test_resumed_run_goes_on_in_the_file(tmp_path: Path) -> None:
     assert [row["loss"] for row in rows(tmp_path)] == ["1", "2", "9"]
 
 
-def test_rewinding_nothing(tmp_path: Path) -> None:
+def test_rewinding_without_a_file_makes_none(tmp_path: Path) -> None:
     CSVLogger(tmp_path).rewind(5)
     assert not (tmp_path / "metrics.csv").exists()
 
 
 def test_a_row_is_appended_without_reading_the_file(tmp_path: Path) -> None:
-    """The audit hook sees each file that Python opens: after the first validation all are opened to append, once."""
+    """Python's audit hook sees each opening of the file: after both columns are known, each row appends once."""
     opened: list[str] = []
     watched = str(tmp_path / "metrics.csv")
 
@@ -67,8 +68,8 @@ def test_a_row_is_appended_without_reading_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [b"3,0.", b"3", b"\0\0\0\0", b"3,0.5,\xff"])
-def test_a_row_that_was_cut_off_is_mended(tmp_path: Path, torn: bytes) -> None:
-    """As a kill or a full disk in the middle of a row leaves it."""
+def test_incomplete_last_row_is_removed(tmp_path: Path, torn: bytes) -> None:
+    """A kill or a full disk in the middle of a row leaves such an end of the file."""
     logger = CSVLogger(tmp_path)
     for step in (1, 2):
         logger.log_metrics({"loss": step, "bleu": 0}, step=step)
@@ -81,13 +82,13 @@ def test_a_row_that_was_cut_off_is_mended(tmp_path: Path, torn: bytes) -> None:
     assert [row["step"] for row in rows(tmp_path)] == ["1", "2", "3"]
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path, full_disk: Callable[[], Any]) -> None:
+def test_full_disk_is_reported_in_one_line(tmp_path: Path, full_disk: Callable[[], Any]) -> None:
     logger = CSVLogger(tmp_path)
     logger.log_metrics({"loss": 1}, step=1)
     before = (tmp_path / "metrics.csv").read_bytes()
 
-    told = r"metrics\.csv can't be written \(File too large\)[:;] free some"
+    message = r"metrics\.csv can't be written \(File too large\)[:;] free some"
     for metrics in ({"loss": 2}, {"bleu": 2}):  # a row that is appended, and one that needs a new header
-        with full_disk(), pytest.raises(UserError, match=told):
+        with full_disk(), pytest.raises(UserError, match=message):
             logger.log_metrics(metrics, step=2)
     assert (tmp_path / "metrics.csv").read_bytes() == before

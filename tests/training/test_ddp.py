@@ -1,4 +1,4 @@
-"""Two processes follow one process that accumulates two batches an update: the same tokens in each."""
+"""Tests of training with two processes, which equals one process that accumulates two batches an update."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from seq2seq.training.module import Training
 
 KEYS = {
     "model.dropout": 0.0,
-    "attention.selection.final_soft": 1.0,  # no process draws what the other would not,
+    "attention.selection.final_soft": 1.0,  # soft attention draws no random numbers
     "attention.selection.credit": "sentence",
-    "attention.selection.baseline": "moving",  # but reinforce has its baseline
+    "attention.selection.baseline": "moving",  # but the moving baseline is still updated
     "training.metrics": ["chrf"],
     "training.validate_every": 3,
     "trainer.log_every_n_steps": 1,
@@ -30,12 +30,13 @@ KEYS = {
 
 
 def column(run: Path, name: str) -> list[float]:
+    """Return the values of a column of metrics.csv."""
     with (run / "metrics.csv").open() as file:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
-def test_an_average_over_processes_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two, the other having twice what this one has."""
+def test_mean_over_processes_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other of two processes has twice the values of this one."""
     monkeypatch.setattr(distributed, "is_distributed", lambda: True)
     monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(distributed.dist, "all_reduce", lambda flat: flat.mul_(3))
@@ -44,7 +45,7 @@ def test_an_average_over_processes_by_hand(monkeypatch: pytest.MonkeyPatch) -> N
     assert mean.tolist() == [3.0, 6.0] and variance.tolist() == [[9.0]]
 
 
-def test_two_processes_follow_one(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_two_processes_equal_one_that_accumulates(prepare: Callable[..., Any], tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     alone = fit(*prepare("attention=hard", **KEYS, **{"trainer.accumulate_grad_batches": 2}), one)
     together = fit(*prepare("attention=hard", "trainer=ddp", **KEYS), two)
@@ -60,8 +61,10 @@ def test_two_processes_follow_one(prepare: Callable[..., Any], tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_two_processes_resume(prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signal reaches the first process only; both stop after the same update, and go on."""
+def test_two_processes_stop_together_and_are_resumed(
+    prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first process gets the signal; both stop after the same update, and are resumed."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     fit(*prepare("trainer=ddp"), whole)
     original, count = Training.training_step, itertools.count()

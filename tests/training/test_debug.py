@@ -1,4 +1,4 @@
-"""debug=overfit, debug=profile and debug=batch, as their YAMLs set them."""
+"""Tests of debug=overfit, debug=profile and debug=batch, with the options of their YAML files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ OVERFIT = {
 }
 
 
-def test_overfit_learns_one_batch_by_heart(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    """Dropout is on in the config: it has to be turned off."""
+def test_overfit_learns_one_batch(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """Training reaches a loss near 0 and stops, because dropout is turned off."""
     keys = {"model.dim": 32, "model.embedding_dim": 32, "data.max_tokens": 24, "optimizer.lr": 0.03}
     result = fit(*prepare("lr_scheduler=constant", **OVERFIT, **keys, **{"trainer.max_steps": 300}), tmp_path)
     assert result.steps < 300
 
 
-def test_overfit_fails_loudly(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_overfit_reports_a_batch_that_is_not_learned(prepare: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"debug=overfit: after 5 updates .* nats per token"):
         fit(*prepare(**OVERFIT, **{"trainer.max_steps": 5}), tmp_path)
 
@@ -43,10 +43,10 @@ def test_all_kinds_of_dropout_are_turned_off(prepare: Callable[..., Any]) -> Non
 
 
 @pytest.mark.slow
-def test_profile_says_where_the_time_goes(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_profile_reports_the_time_of_each_phase(prepare: Callable[..., Any], tmp_path: Path) -> None:
     keys = {"training.profile": 2, "trainer.max_epochs": -1, "trainer.max_steps": 50, "trainer.limit_val_batches": 0}
     result = fit(*prepare(**keys), tmp_path)
-    assert result.steps == 9  # 5 to warm up, 2 by phase, 2 by operation
+    assert result.steps == 9  # 5 to warm up, 2 to time phases, 2 to time operations
     text = (tmp_path / "profile.txt").read_text()
     for phase in ("waiting for data", "forward and loss", "backward", "clipping and optimiser", "aten::"):
         assert phase in text
@@ -54,7 +54,7 @@ def test_profile_says_where_the_time_goes(prepare: Callable[..., Any], tmp_path:
     assert sum(shares) == pytest.approx(100, abs=0.5)
 
 
-def test_batch_goes_through_training_and_validation(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_debug_batch_trains_and_validates_one_batch(prepare: Callable[..., Any], tmp_path: Path) -> None:
     config, corpus, model = prepare("debug=batch")
     config.trainer.update(max_epochs=1)
     result = fit(config, corpus, model, tmp_path)

@@ -1,4 +1,4 @@
-"""What a fitted run leaves, and the trainer options that are not a user's to set."""
+"""Tests of ``fit``: its result, its files, and trainer options that it refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seq2seq.errors import UserError
 from seq2seq.training.fit import fit
 
 
-def test_curves_and_result(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_curves_and_result_of_a_run(prepare: Callable[..., Any], tmp_path: Path) -> None:
     config, corpus, model = prepare()
     result = fit(config, corpus, model, tmp_path)
     with (tmp_path / "metrics.csv").open() as file:
@@ -38,12 +38,14 @@ def test_pictures_are_drawn_at_each_validation(prepare: Callable[..., Any], tmp_
 
 
 @pytest.mark.parametrize("option", ["callbacks", "val_check_interval", "logger"])
-def test_what_is_ours_is_refused(option: str, prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_trainer_options_of_the_application_are_refused(
+    option: str, prepare: Callable[..., Any], tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=rf"trainer\.{option} is set by the application; use "):
         fit(*prepare(**{f"trainer.{option}": 1}), tmp_path)
 
 
-def test_validation_draws_no_number_that_training_would(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_validation_does_not_change_the_random_numbers_of_training(prepare: Callable[..., Any], tmp_path: Path) -> None:
     sampled = {"_target_": "seq2seq.search.Sample"}
     keys = {
         "training.metrics": ["chrf"],

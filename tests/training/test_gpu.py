@@ -1,4 +1,4 @@
-"""trainer=gpu: bf16, and no step in which the host waits for the device. Needs a GPU."""
+"""Tests of trainer=gpu: bf16, and steps in which the host does not wait for the device. They need a GPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU at
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Makes PyTorch raise on any synchronisation within a step, from the third on (the first ones set things up)."""
+    """Make PyTorch raise an error on any synchronisation in an update, from the third on; return the updates so far.
+
+    The first two updates may wait, since they initialise the optimiser.
+    """
     original, steps = Training.optimizer_step, []
 
     def watched(self: Training, *args: Any, **kwargs: Any) -> None:
@@ -48,7 +51,7 @@ def test_no_host_sync_in_the_step(
     assert all(value.dtype == torch.float32 for value in state["state_dict"].values() if value.is_floating_point())
 
 
-def test_gpu_follows_the_cpu(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_gpu_gives_the_score_of_the_cpu(prepare: Callable[..., Any], tmp_path: Path) -> None:
     keys = {"model.dropout": 0.0}
     on_cpu = fit(*prepare(**keys), tmp_path / "cpu")
     on_gpu = fit(*prepare("trainer=gpu", **keys, **{"trainer.precision": "32-true"}), tmp_path / "gpu")
@@ -57,19 +60,19 @@ def test_gpu_follows_the_cpu(prepare: Callable[..., Any], tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("length", [64, 192])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_rows_that_see_nothing_in_bf16(length: int, dropout: float) -> None:
-    """The fused kernel leaves gradients finite (one of them does not: ``seq2seq.runtime.torch_kernels``)."""
+def test_gradients_of_fully_masked_rows_are_finite_in_bf16(length: int, dropout: float) -> None:
+    """Gradients are finite without cuDNN, whose kernel returns NaN (``seq2seq.runtime.torch_kernels``)."""
     avoid_wrong_ones()
     mechanism = build_node(config("attention=multi_head").attention, 64, SourceSpec(64)).cuda().train()
     mechanism.dropout = dropout
     values = torch.randn(3, length, 64, device="cuda", requires_grad=True)
     mask = torch.arange(length, device="cuda") < torch.tensor([length, 1, 0], device="cuda")[:, None]
-    asking = torch.randn(3, length, 64, device="cuda", requires_grad=True)
+    queries = torch.randn(3, length, 64, device="cuda", requires_grad=True)
     with torch.autocast("cuda", torch.bfloat16):
         memory = mechanism.prepare(Memory.of(values, mask))
-        query = Query(asking, torch.arange(length, device="cuda").expand(3, -1))
+        query = Query(queries, torch.arange(length, device="cuda").expand(3, -1))
         context = mechanism(query, memory, mechanism.initial_state(memory)).context
     context.float().sum().backward()
-    for given in (asking, values, *mechanism.parameters()):
+    for given in (queries, values, *mechanism.parameters()):
         assert given.grad is not None and given.grad.isfinite().all()
     assert not context[2].any()

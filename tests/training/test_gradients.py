@@ -1,4 +1,4 @@
-"""The gradient of a step against autograd's of the mean loss, and PyTorch's own clipping."""
+"""Tests of the gradient of an update, against autograd on the mean loss and PyTorch's clipping."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from seq2seq.training.optimization import parameter_groups
 X, Y = torch.randn(7, 5), torch.randn(7, 3)
 
 
-class Pulled(Attention):
-    """A mechanism that wants its one parameter to be small."""
+class Regularised(Attention):
+    """Mechanism whose regulariser makes its only parameter small."""
 
     def __init__(self) -> None:
         super().__init__(1, SourceSpec(1))
@@ -42,11 +42,13 @@ class Pulled(Attention):
 
 
 def summed(model: nn.Module) -> Tensor:
+    """Return the sum of squared errors of the model on ``X`` and ``Y``."""
     return (model(X) - Y).square().sum()
 
 
 @pytest.mark.parametrize("clip", [None, 0.5, 100.0])
 def test_mean_and_clipping_by_norm(clip: float | None) -> None:
+    """The gradient equals that of the mean loss after ``clip_grad_norm_``."""
     ours = nn.Linear(5, 3)
     theirs = copy.deepcopy(ours)
     summed(ours).backward()
@@ -59,6 +61,7 @@ def test_mean_and_clipping_by_norm(clip: float | None) -> None:
 
 
 def test_clipping_by_value() -> None:
+    """The gradient equals that of the mean loss after ``clip_grad_value_``."""
     ours = nn.Linear(5, 3)
     theirs = copy.deepcopy(ours)
     summed(ours).backward()
@@ -69,9 +72,9 @@ def test_clipping_by_value() -> None:
         torch.testing.assert_close(a.grad, b.grad)
 
 
-def test_regularisers_count_once_an_update() -> None:
-    """d/dw (sum of losses / tokens + c R(w)), also where the loss says nothing of w."""
-    mechanism, model = Pulled(), nn.Linear(5, 3)
+def test_regularisers_are_added_once_in_each_update() -> None:
+    """d/dw (sum of losses / tokens + c R(w)), also where the loss is independent of w."""
+    mechanism, model = Regularised(), nn.Linear(5, 3)
     both = nn.ModuleList([mechanism, model])
     (summed(model) + 5 * mechanism.width.sum()).backward()
     terms = regularise(both.parameters(), [mechanism], {"width": 0.25}, scale=1 / 7)
@@ -86,7 +89,7 @@ def test_regularisers_count_once_an_update() -> None:
 
 def test_regulariser_without_coefficient_is_refused() -> None:
     with pytest.raises(UserError, match=r"loss\.weights\.width"):
-        regularise([], [Pulled()], {}, 1.0)
+        regularise([], [Regularised()], {}, 1.0)
 
 
 def test_biases_norms_and_embeddings_do_not_decay() -> None:
@@ -101,7 +104,7 @@ def test_biases_norms_and_embeddings_do_not_decay() -> None:
     assert len(everything["params"]) == len(names)
 
 
-def test_numbers_and_biases_of_heads_do_not_decay() -> None:
+def test_scalars_and_biases_of_heads_do_not_decay() -> None:
     options = {"query_dim": 4, "key_dim": 4, "heads": 2, "source": SourceSpec(4)}
     model = nn.ModuleDict({"score": Additive(**options, bias=True), "window": AdaptiveSpan(4, 2, SourceSpec(4))})
     constant = {id(p) for p in parameter_groups(model, "weights")[1]["params"]}

@@ -1,4 +1,4 @@
-"""Signals as a shell sees them: what is left, what is said, and the exit code."""
+"""Tests of signals during training: the checkpoint, the message and the exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
 
 
-def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
+def test_sigterm_saves_a_checkpoint_and_reports_how_to_resume(
     prepare: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
@@ -39,13 +39,13 @@ def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
     assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
         try:
             module = Training.__new__(Training)
             vars(module)["update"] = SimpleNamespace()
-            Interruption(None).on_train_start(None, module)  # neither the trainer nor where it stands is read
+            Interruption(None).on_train_start(None, module)  # reads neither the trainer nor its position
             os.kill(os.getpid(), signal.SIGINT)
             (tmp_path / "one update more").touch()
             os.kill(os.getpid(), signal.SIGINT)

@@ -1,4 +1,4 @@
-"""A run that is killed between any two renames ends, resumed, as the run that was not killed, to the last bit."""
+"""Check that a run that is killed between two renames and resumed equals an uninterrupted run, bit for bit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLOCKS = ("seconds", "train/tokens_per_second")
 
 
 def killed_at(number: int, prepare: Callable[..., Any], run: Path) -> bool:
-    """Fit in a process that ends without any clean-up before its ``number``-th rename; whether it came so far."""
+    """Fit in a process that is killed before rename number ``number``; return False if it ends before."""
     child = os.fork()
     if child == 0:
         try:
@@ -45,13 +45,14 @@ def killed_at(number: int, prepare: Callable[..., Any], run: Path) -> bool:
 
 
 def content(run: Path) -> dict[str, Any]:
-    """What a run left, clocks aside."""
+    """Return the content of a run without times."""
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     last["curves"].pop("seconds")
     return {"last": last, **{name: (run / "checkpoints" / name).read_bytes() for name in FILES}}
 
 
 def same(one: Any, other: Any) -> bool:
+    """Return True if two values are equal, apart from times."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one if key not in CLOCKS)
     if isinstance(one, list | tuple):
@@ -59,12 +60,16 @@ def same(one: Any, other: Any) -> bool:
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
 
 
-@pytest.mark.slow  # tests/cli/test_kills.py does the same to a whole run
+@pytest.mark.slow  # tests/cli/test_kills.py kills whole commands in the same way
 def test_killed_between_any_two_renames_and_resumed(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    """Once resumed to its end, and once ended where it stood: the best model is the one that last.ckpt names."""
+    """Resume each killed run to its end. The result equals that of an uninterrupted run.
+
+    If a new best model awaits its rename, first resume the run only up to the step of last.ckpt. Its best model is then
+    the one that last.ckpt names.
+    """
     whole = tmp_path / "whole"
     result = fit(*prepare(**KEYS), whole)
-    assert result.best_step > 3  # a second best, which takes the place of the first
+    assert result.best_step > 3  # a second best model replaces the first
     number, endings = 1, 0
     while killed_at(number, prepare, run := tmp_path / str(number)):
         last = run / "checkpoints" / "last.ckpt"
@@ -78,10 +83,11 @@ def test_killed_between_any_two_renames_and_resumed(prepare: Callable[..., Any],
         assert same(content(whole), content(run)), number
         assert not (run / "checkpoints" / model_file.NEXT).exists()
         number += 1
-    assert number > 9 and endings == 3  # of two bests each before its rename, and once before last.ckpt names it
+    assert number > 9 and endings == 3  # before both renames of a best model, and before last.ckpt names the second
 
 
-def test_a_best_model_that_last_does_not_name_is_told(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_wrong_or_missing_best_model_is_refused_on_resume(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """The best model on disk is another one than last.ckpt names, or is missing."""
     fit(*prepare(**KEYS), tmp_path / "one")
     fit(*prepare(**{**KEYS, "optimizer.lr": 0.02}), tmp_path / "other")
     other = (tmp_path / "other" / "checkpoints" / "model.safetensors").read_bytes()

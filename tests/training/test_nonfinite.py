@@ -1,4 +1,4 @@
-"""A loss that is not finite: stopped or skipped, named, and never let into the weights."""
+"""Tests of losses that are not finite: training stops or skips the update, and the weights stay finite."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from seq2seq.training.fit import fit
 from seq2seq.training.module import Training
 from seq2seq.training.nonfinite import NonFiniteGuard
 
-POISONED = 9  # a record of the training split
+POISONED = 9  # number of a record of the training split
 
 
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the loss of every batch with a certain record not-a-number."""
+    """Make the loss of every batch with the record ``POISONED`` not-a-number."""
     original = Criterion.forward
 
     def forward(self: Criterion, decoded: Decoded, batch: Batch) -> Losses:
@@ -40,12 +40,12 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves the check to the optimiser's fused kernel, as on a GPU (the CPU's has the same protocol)."""
+    """Leave the check to the fused kernel of the optimiser, as on a GPU; the kernel of the CPU works alike."""
     monkeypatch.setattr(NonFiniteGuard, "on_device", lambda *_: True)
 
 
 def poisoned_step(corpus: Any, seed: int) -> tuple[int, list[int]]:
-    """The update of epoch 0 that meets the record, and all its records."""
+    """Return the update of epoch 0 that contains the record, and all records of this update."""
     for step, batch in enumerate(corpus.train_loader(seed, 0), 1):
         if POISONED in batch.index:
             return step, sorted(batch.index.tolist())
@@ -53,7 +53,7 @@ def poisoned_step(corpus: Any, seed: int) -> tuple[int, list[int]]:
 
 
 @pytest.mark.usefixtures("poison")
-def test_stops_with_the_weights_before_it(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_training_stops_with_the_weights_before_the_update(prepare: Callable[..., Any], tmp_path: Path) -> None:
     config, corpus, model = prepare()
     step, records = poisoned_step(corpus, config.seed)
     with pytest.raises(UserError) as stopped:
@@ -64,14 +64,15 @@ def test_stops_with_the_weights_before_it(prepare: Callable[..., Any], tmp_path:
     if step > 1:
         fit(*prepare(**{"trainer.max_steps": step - 1}), tmp_path / "before")
         before = torch.load(tmp_path / "before" / "checkpoints" / "last.ckpt", weights_only=True)
-        del before["state_dict"]["criterion.progress"]  # a share of each run's own length
+        del before["state_dict"]["criterion.progress"]  # it depends on the length of the run
         for name, value in before["state_dict"].items():
             assert torch.equal(state["state_dict"][name], value)
-    with pytest.raises(UserError, match=f"step {step} "):  # the checkpoint goes on to where it stopped
+    with pytest.raises(UserError, match=f"step {step} "):  # the resumed run stops at the same update
         fit(*prepare(), tmp_path / "stopped", tmp_path / "stopped" / "checkpoints" / "last.ckpt")
 
 
 def skipped(run: Path) -> dict[str, Tensor]:
+    """Check that a run has skipped two updates and its weights are finite; return its state."""
     with (run / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/skipped"]]
     assert float(rows[-1]["train/skipped"]) == 2
@@ -82,13 +83,13 @@ def skipped(run: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.usefixtures("poison")
-def test_skips_and_counts(
+def test_updates_are_skipped_and_counted_on_host_and_device(
     prepare: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
 ) -> None:
     keys = {"training.nonfinite": "skip", "trainer.log_every_n_steps": 1, "training.weight_decay_on": "all"}
     config, corpus, model = prepare(**keys)
     step, _ = poisoned_step(corpus, config.seed)
-    assert fit(config, corpus, model, tmp_path / "host").skipped == 2  # once an epoch
+    assert fit(config, corpus, model, tmp_path / "host").skipped == 2  # once in each epoch
     assert f"at step {step} " in caplog.text
     request.getfixturevalue("on_device")
     assert fit(*prepare(**keys), tmp_path / "device").skipped == 2
@@ -98,7 +99,7 @@ def test_skips_and_counts(
 
 
 @pytest.mark.usefixtures("poison", "on_device")
-def test_device_stops_at_the_next_look(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_training_stops_when_it_reads_the_check_of_the_device(prepare: Callable[..., Any], tmp_path: Path) -> None:
     config, corpus, model = prepare(**{"trainer.log_every_n_steps": 50})
     step, _ = poisoned_step(corpus, config.seed)
     with pytest.raises(UserError, match=f"step {step} "):
@@ -108,7 +109,7 @@ def test_device_stops_at_the_next_look(prepare: Callable[..., Any], tmp_path: Pa
 
 
 class NoReading(TorchDispatchMode):
-    """Refuses every operation that brings a number from the device to the host."""
+    """Refuse every operation that copies a number from the device to the host."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert func.__name__ not in ("_local_scalar_dense.default", "equal.default", "nonzero.default"), func
@@ -116,7 +117,7 @@ class NoReading(TorchDispatchMode):
 
 
 @pytest.mark.usefixtures("on_device")
-def test_a_step_on_a_device_reads_nothing_back(
+def test_check_on_a_device_copies_nothing_to_the_host(
     prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, calls = Training.configure_gradient_clipping, []

@@ -1,4 +1,4 @@
-"""Options that cannot be are refused when they are made, each by name."""
+"""Tests of the options of training: impossible values are refused by name, and the monitor has a direction."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from seq2seq.training.options import TrainingOptions
         ({"monitor": "kl"}, "mode"),
     ],
 )
-def test_refused(options: dict[str, Any], named: str) -> None:
+def test_impossible_values_are_refused_by_name(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=f"^{named}="):
         TrainingOptions(**options)
 
 
-def test_direction_is_inferred_or_given() -> None:
+def test_direction_of_the_monitor_is_inferred_or_given() -> None:
     assert TrainingOptions(monitor="aer").direction == "min"
     assert TrainingOptions(monitor="bleu", metrics=["bleu"], decoding=Greedy()).direction == "max"
     assert TrainingOptions(monitor="cider").direction == TrainingOptions(monitor="rougeL").direction == "max"
@@ -45,7 +45,7 @@ def test_direction_is_inferred_or_given() -> None:
     )
 
 
-def test_better() -> None:
+def test_better_follows_the_direction_of_the_monitor() -> None:
     less, more = TrainingOptions(monitor="nll"), TrainingOptions(monitor="accuracy")
     assert less.better(1.0, None) and less.better(1.0, 2.0) and not less.better(2.0, 2.0)
     assert more.better(3.0, 2.0) and not more.better(1.0, 2.0)

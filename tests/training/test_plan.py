@@ -1,4 +1,4 @@
-"""Plans: what a data set of a known size gets, and what was typed instead."""
+"""Tests of plans: batch size and number of epochs by the size of the data, and explicit options that replace them."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ OPEN = {"data.max_tokens": None, "trainer.max_epochs": None}
     [
         (240, 30),
         (67, 30),  # 2,010 updates
-        (66, 31),  # 30 epochs are 1,980
+        (66, 31),  # 30 epochs would be 1,980 updates
         (25, 80),
         (20, 100),
-        (2, 100),  # no more, though these are 200
-        (3_333, 30),  # 99,990
+        (2, 100),  # the maximum of epochs, although these are only 200 updates
+        (3_333, 30),  # 99,990 updates
         (3_334, 29),
         (60_000, 1),
         (300_000, 1),
     ],
 )
-def test_epochs_by_hand(updates: int, epochs: int) -> None:
+def test_planned_epochs_by_hand(updates: int, epochs: int) -> None:
     assert planned_epochs(updates) == epochs
 
 
-def test_a_small_set_is_planned(prepare: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_plan_of_a_small_data_set(prepare: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     config, corpus, _ = prepare(**OPEN)
     batches = list(corpus.train_loader(1, 0))
     plan = planned(config, corpus)
     assert plan.data.max_tokens == corpus.max_tokens == 512
-    assert len(batches) == 2  # 32 pairs, the longer side of some 13 tokens
+    assert len(batches) == 2  # 32 pairs, whose longer side has about 13 tokens
     assert plan.trainer.max_epochs == 100
     assert caplog.messages[-1] == "batches of 512 tokens, 2 updates an epoch; 200 updates in all, 100 epochs"
     assert config.trainer.max_epochs is None
 
 
-def test_a_plan_is_of_the_updates_of_a_trainer(prepare: Callable[..., Any]) -> None:
+def test_updates_depend_on_accumulation_devices_and_limits(prepare: Callable[..., Any]) -> None:
     config, corpus, _ = prepare(**{**OPEN, "data.max_tokens": 16, "data.reader.train": 320})
     batches = len(list(corpus.train_loader(1, 0)))
     assert updates_of(config, corpus) == batches > 100
@@ -64,7 +64,9 @@ def test_a_plan_is_of_the_updates_of_a_trainer(prepare: Callable[..., Any]) -> N
     assert updates_of(config, corpus) == batches
 
 
-def test_a_stream_has_no_number_of_updates(prepare: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_plan_of_a_stream_has_no_number_of_updates(
+    prepare: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     config, corpus, _ = prepare(**OPEN, **{"data.streaming": True})
     plan = planned(config, corpus)
@@ -82,13 +84,13 @@ def test_a_stream_has_no_number_of_updates(prepare: Callable[..., Any], caplog: 
         {"trainer.max_epochs": None, "budget.seconds": 1.5},
     ],
 )
-def test_what_is_typed_wins(prepare: Callable[..., Any], keys: dict[str, Any]) -> None:
+def test_explicit_options_replace_the_plan(prepare: Callable[..., Any], keys: dict[str, Any]) -> None:
     config, corpus, _ = prepare(**keys)
     ended = Budget.of(config).ended(config, corpus)
-    assert planned(ended, corpus) is ended  # batches of 64 tokens, which are typed, too
+    assert planned(ended, corpus) is ended  # the batch size of 64 tokens is explicit, too
 
 
-def test_time_ends_a_plan_early(prepare: Callable[..., Any]) -> None:
+def test_plan_keeps_a_limit_of_time(prepare: Callable[..., Any]) -> None:
     config, corpus, _ = prepare(**OPEN, **{"trainer.max_time": "00:00:15:00"})
     plan = planned(config, corpus).trainer
     assert (plan.max_epochs, plan.max_time) == (100, "00:00:15:00")
@@ -119,5 +121,5 @@ def test_time_ends_a_plan_early(prepare: Callable[..., Any]) -> None:
         ({"max_epochs": -1, "max_steps": 50}, None, "batches of 1,024 tokens; 50 updates in all"),
     ],
 )
-def test_the_line_by_hand(trainer: dict[str, Any], updates: int | None, line: str) -> None:
+def test_summary_line_by_hand(trainer: dict[str, Any], updates: int | None, line: str) -> None:
     assert summary(OmegaConf.create(trainer), 1024, updates) == line

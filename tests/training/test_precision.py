@@ -1,4 +1,4 @@
-"""Which precision training computes in, what is refused, and what is said of its speed."""
+"""Tests of the precision of training: the choice, refusals, and reports of its speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LSTM, PLAIN = nn.Sequential(nn.LSTM(2, 2)), nn.Linear(2, 2)
 
 @pytest.fixture(params=[False, True], ids=["cpu", "gpu"])
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """A machine with or without a GPU, one that computes in bf16."""
+    """Simulate a machine with or without a GPU, which computes in bf16; return True with a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: request.param)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     return bool(request.param)
@@ -32,23 +32,23 @@ def test_auto_follows_the_device(gpu: bool) -> None:
     assert precision_of({"accelerator": "cpu", "precision": "auto"}) == "32-true"
 
 
-def test_an_old_gpu_computes_in_fp32(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_fp32_on_a_gpu_without_bf16(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert precision_of({"accelerator": "auto", "precision": "auto"}) == "32-true"
 
 
-@pytest.mark.parametrize(("typed", "meant"), [(32, "32-true"), ("bf16", "bf16-mixed"), (None, "32-true")])
-def test_one_precision_has_one_name(typed: object, meant: str) -> None:
-    assert precision_of({"accelerator": "cpu", "precision": typed}) == meant
+@pytest.mark.parametrize(("given", "expected"), [(32, "32-true"), ("bf16", "bf16-mixed"), (None, "32-true")])
+def test_other_names_of_precisions_are_normalised(given: object, expected: str) -> None:
+    assert precision_of({"accelerator": "cpu", "precision": given}) == expected
 
 
-@pytest.mark.parametrize("typed", ["16-mixed", 16, "16-true", "bf16-true", "64-true", "transformer-engine", "bf17"])
-def test_a_cpu_refuses_what_it_can_t_train_in(typed: object) -> None:
-    with pytest.raises(UserError, match=rf"^trainer\.precision={typed}: .*32-true"):
-        precision_of({"accelerator": "cpu", "precision": typed})
+@pytest.mark.parametrize("given", ["16-mixed", 16, "16-true", "bf16-true", "64-true", "transformer-engine", "bf17"])
+def test_precisions_that_a_cpu_lacks_are_refused(given: object) -> None:
+    with pytest.raises(UserError, match=rf"^trainer\.precision={given}: .*32-true"):
+        precision_of({"accelerator": "cpu", "precision": given})
 
 
-def test_fp16_is_for_gpus(gpu: bool) -> None:
+def test_fp16_needs_a_gpu(gpu: bool) -> None:
     trainer = {"accelerator": "auto", "precision": "16-mixed"}
     if gpu:
         assert precision_of(trainer) == "16-mixed"
@@ -57,7 +57,7 @@ def test_fp16_is_for_gpus(gpu: bool) -> None:
             precision_of(trainer)
 
 
-def test_bf16_needs_a_kernel_where_the_model_has_an_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_is_refused_for_an_lstm_without_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = {"accelerator": "cpu", "precision": "bf16-mixed"}
     monkeypatch.setattr(precision, "bf16_has_lstm", lambda: False)
     with pytest.raises(UserError, match=r"^trainer\.precision=bf16-mixed: this CPU has no LSTM in bf16"):
@@ -69,7 +69,7 @@ def test_bf16_needs_a_kernel_where_the_model_has_an_lstm(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("chosen", "ratio", "told"),
+    ("chosen", "ratio", "message"),
     [
         ("bf16-mixed", 20.0, "trainer.precision=bf16-mixed takes 20.0 times as long as 32-true on this CPU"),
         ("32-true", 0.4, "trainer.precision=bf16-mixed is 2.5 times as fast as 32-true on this CPU"),
@@ -78,15 +78,15 @@ def test_bf16_needs_a_kernel_where_the_model_has_an_lstm(monkeypatch: pytest.Mon
         ("32-true", 1.0, ""),
     ],
 )
-def test_the_slower_precision_is_told(
-    chosen: str, ratio: float, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_slower_choice_of_precision_is_reported(
+    chosen: str, ratio: float, message: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(precision, "bf16_has_lstm", lambda: True)
     monkeypatch.setattr(precision, "bf16_time", lambda *, lstm: ratio if lstm else 1.0)
     with caplog.at_level(logging.INFO):
         tell_speed(chosen, LSTM)
         tell_speed(chosen, PLAIN)
-    assert caplog.messages == ([told] if told else [])
+    assert caplog.messages == ([message] if message else [])
 
 
 def test_a_transformer_trains_in_bf16_on_any_cpu(
@@ -99,7 +99,7 @@ def test_a_transformer_trains_in_bf16_on_any_cpu(
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda", "mps"])
-def test_a_device_that_is_not_there_is_refused_by_its_option(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_device_is_refused_with_its_option(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UserError, match=f"^trainer.accelerator={name}: this machine has no such device"):

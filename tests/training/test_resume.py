@@ -1,4 +1,4 @@
-"""A run that was broken off and resumed is the run that was not, to the last bit."""
+"""Check that a run that is interrupted and resumed equals an uninterrupted run, bit for bit."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
 
 
 def interrupting(model: Seq2Seq, at: int | None, signum: int = signal.SIGINT) -> Seq2Seq:
-    """Sends a signal to this process in the middle of the ``at``-th training batch of the sitting, from 0."""
+    """Make the model send a signal to this process in training batch number ``at`` (from 0), and return it."""
     count = itertools.count()
 
     def send(module: nn.Module, args: Any) -> None:
@@ -72,7 +72,7 @@ def interrupting(model: Seq2Seq, at: int | None, signum: int = signal.SIGINT) ->
 
 
 def differences(a: Any, b: Any, place: str = "") -> list[str]:
-    """Where two checkpoints differ, clocks aside."""
+    """Return the places where two checkpoints differ, apart from times."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         keys = sorted({*a, *b}, key=str)
         return [d for k in keys if k not in CLOCKS for d in differences(a.get(k), b.get(k), f"{place}/{k}")]
@@ -84,6 +84,7 @@ def differences(a: Any, b: Any, place: str = "") -> list[str]:
 
 
 def curves(run: Path) -> list[dict[str, str]]:
+    """Return the rows of metrics.csv without times."""
     with (run / "metrics.csv").open() as file:
         return [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
 
@@ -93,14 +94,14 @@ RARE = (
     "steps, cosine, generated text",
     "epochs",
     "plateau, patience, average of the last",
-)  # what they save, the others save as well
+)  # slow cases; the remaining case saves the same kinds of state
 
 
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[pytest.mark.slow] if case in RARE else []) for case in CASES]
 )
 def test_resumed_equals_uninterrupted(case: str, prepare: Callable[..., Any], tmp_path: Path) -> None:
-    """Broken off in the first epoch and in the second."""
+    """The run is interrupted in the first epoch and again in the second."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     groups, keys = CASES[case]
     fit(*prepare(*groups, **keys), whole)
@@ -123,7 +124,7 @@ def test_resumed_equals_uninterrupted(case: str, prepare: Callable[..., Any], tm
 
 
 def test_pending_validation_is_run_when_resumed(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    """The signal comes with the batch after whose update a validation is due."""
+    """The signal comes during an update after which a validation is due."""
     keys = {"training.validate_every": 3, "trainer.max_epochs": 1}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     fit(*prepare(**keys), whole)
@@ -138,14 +139,14 @@ def test_pending_validation_is_run_when_resumed(prepare: Callable[..., Any], tmp
 
 
 def test_position_counts_batches_trained_on_not_fetched(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    config, corpus, model = prepare(**{"data.workers": 2})  # which fetch four batches ahead
+    config, corpus, model = prepare(**{"data.workers": 2})  # the workers fetch four batches ahead
     with pytest.raises(Interrupted):
         fit(config, corpus, interrupting(model, 2), tmp_path)
     state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["DataModule"] == {"epoch": 0, "batches": 3} and state["global_step"] == 3
 
 
-def test_other_number_of_processes_is_refused(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_resuming_with_another_number_of_processes_is_refused(prepare: Callable[..., Any], tmp_path: Path) -> None:
     fit(*prepare(**{"trainer.max_epochs": 1}), tmp_path)
     last = tmp_path / "checkpoints" / "last.ckpt"
     state = torch.load(last, weights_only=True)

@@ -1,4 +1,4 @@
-"""Learning rates against the formulas of the papers, worked by hand."""
+"""Tests of learning rates, against the formulas of the papers and values by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def optimizer(lr: float = 1.0) -> Optimizer:
 
 
 def rates(schedule: Schedule, steps: int) -> list[float]:
-    """The rate of each update 1, 2, ..."""
+    """Return the learning rates of updates 1, 2, ..., ``steps``."""
     found = []
     for _ in range(steps):
         found.append(schedule.optimizer.param_groups[0]["lr"])
@@ -38,7 +38,7 @@ def test_warm_up_is_linear_and_reaches_the_peak() -> None:
     assert rates(ConstantSchedule(optimizer(0.8)), 2) == [0.8, 0.8]
 
 
-def test_inverse_square_root_is_vaswanis() -> None:
+def test_inverse_square_root_equals_the_formula_of_vaswani() -> None:
     """lrate = d^-0.5 min(step^-0.5, step warmup^-1.5), whose peak is (d warmup)^-0.5."""
     dim, warmup = 512, 4000
     expected = {step: dim**-0.5 * min(step**-0.5, step * warmup**-1.5) for step in (1, 2000, 4000, 4001, 16000)}
@@ -66,8 +66,8 @@ def test_cosine_takes_its_length_from_the_training() -> None:
         CosineSchedule(optimizer()).plan(math.inf)
 
 
-def test_halving_is_luongs() -> None:
-    """12 epochs of 2 updates: the peak for 8 of them, then a half, a quarter, an eighth, a sixteenth."""
+def test_halving_equals_the_schedule_of_luong() -> None:
+    """In 12 epochs of 2 updates, 8 have the peak; pairs of updates then have 1/2, 1/4, 1/8 and 1/16 of it."""
     schedule = HalvingSchedule(optimizer())
     schedule.plan(24.0)
     assert rates(schedule, 24) == [1.0] * 16 + [0.5] * 2 + [0.25] * 2 + [0.125] * 2 + [0.0625] * 2
@@ -91,7 +91,7 @@ def test_plateau_reduces_after_patience() -> None:
 
 
 @pytest.mark.parametrize("kind", [ConstantSchedule, InverseSquareRootSchedule, CosineSchedule, PlateauSchedule])
-def test_state_goes_on(kind: type[Schedule]) -> None:
+def test_restored_schedule_continues_its_rates(kind: type[Schedule]) -> None:
     def made() -> Schedule:
         schedule = kind(optimizer(), warmup_steps=3)
         schedule.plan(20)
@@ -120,7 +120,7 @@ def test_impossible_options_are_refused(options: dict[str, float], named: str) -
         kind(optimizer(), **options)
 
 
-def test_training_within_the_warm_up_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_training_shorter_than_the_warm_up_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     ConstantSchedule(optimizer(), warmup_steps=5).plan(5)
     assert not caplog.records
     ConstantSchedule(optimizer(), warmup_steps=5).plan(4)

@@ -1,4 +1,4 @@
-"""Training by rewards: the gradient against enumeration, baselines by hand, and a run that goes on from another."""
+"""Tests of training by rewards: the gradient against enumeration, baselines by hand, and a second phase of training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.conftest import TINY
 def critic(
     worth: Callable[[str], float], *, samples: int = 5, baseline: str = "greedy", longest: int = 1, contrast: float = 0
 ) -> SelfCritical:
-    """Outputs are spelt as their ids; ``worth`` is their reward."""
+    """Return a ``SelfCritical`` whose reward is ``worth`` of an output, spelt as its token ids."""
     made = SelfCritical.__new__(SelfCritical)
     made.reward = lambda places, texts, finished: [worth(text) for text in texts]
     made.seed, made.samples, made.baseline, made.max_length = 1, samples, baseline, longest
@@ -38,8 +38,8 @@ def critic(
     return made
 
 
-def test_the_gradient_is_that_of_the_expected_reward() -> None:
-    """Outputs of one token at most, all of them enumerated: 100 x 80 samples come within a tenth of the exact one."""
+def test_gradient_equals_that_of_the_expected_reward() -> None:
+    """Outputs have at most one token and are enumerated: 100 x 80 samples are within a tenth of the exact gradient."""
     ours, data = model("model=rnn"), batch()
     data = data.select(torch.tensor([0]))
 
@@ -58,13 +58,13 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
         loss = critic(worth, samples=80)(ours, data, seed).loss
         for place, grad in enumerate(torch.autograd.grad(loss, list(ours.parameters()), allow_unused=True)):
             total[place] = total[place] if grad is None else total[place] + grad / 100
-    assert [isinstance(t, torch.Tensor) for t in total] == [g is not None for g in exact]  # the encoder learns too
+    assert [isinstance(t, torch.Tensor) for t in total] == [g is not None for g in exact]  # also of the encoder
     mine = torch.cat([g.flatten() for g in total if isinstance(g, torch.Tensor)])
     wanted = torch.cat([g.flatten() for g, t in zip(exact, total, strict=True) if isinstance(t, torch.Tensor)])
     assert (mine - wanted).norm() < 0.1 * wanted.norm()
 
 
-def test_figures_and_baselines() -> None:
+def test_rewards_and_baselines_of_samples() -> None:
     ours, data = model("model=rnn"), batch()
     same = critic(lambda text: 3.0)(ours, data, 1)
     assert same.loss.item() == 0
@@ -73,12 +73,12 @@ def test_figures_and_baselines() -> None:
     )
     others = critic(len, samples=2, baseline="others", longest=6)(ours, data, 1)
     figures = {name: value.item() / others.tokens for name, value in others.figures.items()}
-    assert figures["reward"] == pytest.approx(figures["reward_baseline"])  # each is the other's
+    assert figures["reward"] == pytest.approx(figures["reward_baseline"])  # rewards of others
     assert figures["advantage_variance"] > 0
 
 
-def test_what_is_worth_as_much_elsewhere_is_no_merit() -> None:
-    """An output of length l is worth 10^place l to a record."""
+def test_contrast_subtracts_the_reward_for_another_record() -> None:
+    """An output of length l has the reward 10^place l for a record."""
     ours, data = model("model=rnn"), batch()
     asked: list[tuple[list[int], list[str]]] = []
 
@@ -95,7 +95,7 @@ def test_what_is_worth_as_much_elsewhere_is_no_merit() -> None:
 
     reward(0.0, data)
     ((own, texts),) = asked
-    told = reward(0.5, data)
+    contrasted = reward(0.5, data)
     (places, again), (others, same) = asked
     assert places == own and again == same == texts and len(set(map(len, texts))) > 1
     following = {place: follower for place, follower in zip(own[::2], own[2::2] + own[:1], strict=True)}
@@ -103,14 +103,14 @@ def test_what_is_worth_as_much_elsewhere_is_no_merit() -> None:
     by_hand = [
         (10.0**place - 0.5 * 10.0 ** following[place]) * len(text) for place, text in zip(own, texts, strict=True)
     ]
-    assert told == pytest.approx(sum(by_hand) / len(by_hand))
-    one = data.select(torch.tensor([len(data) - 1]))  # there is no other record
+    assert contrasted == pytest.approx(sum(by_hand) / len(by_hand))
+    one = data.select(torch.tensor([len(data) - 1]))  # there is no other record to compare with
     assert reward(1.0, one) == pytest.approx(reward(0.0, one))
     filler = replace(data, index=torch.full_like(data.index, -1))
     assert critic(len, longest=5, contrast=1.0)(ours, filler, 3).loss.item() == 0
 
 
-def test_a_record_is_drawn_for_once_and_fillers_teach_nothing() -> None:
+def test_repeated_records_are_sampled_once_and_fillers_have_no_loss() -> None:
     ours, data = model("model=rnn"), batch()
     twice = data.select(torch.tensor([0, 1, 0, 2, 1]))
     one, other = (critic(len, longest=5)(ours, given, 3) for given in (data, twice))
@@ -119,7 +119,7 @@ def test_a_record_is_drawn_for_once_and_fillers_teach_nothing() -> None:
     assert critic(len, longest=5)(ours, filler, 3).loss.item() == 0
 
 
-def test_what_could_not_learn_is_refused() -> None:
+def test_unsupported_combinations_with_rewards_are_refused() -> None:
     options = TrainingOptions(reward="bleu", decoding=Greedy())
     corpus = SimpleNamespace(streaming=True)
     with pytest.raises(UserError, match=r"data\.streaming=false"):
@@ -132,18 +132,18 @@ def test_what_could_not_learn_is_refused() -> None:
 
 
 def test_rewards_of_outputs() -> None:
-    told = [["a dog runs", "the dog is running"], ["a cat"]]
-    assert reward("cider", told)([1, 0], ["a cat", "a bird"], [True, True])[0] > 1
-    assert reward("rougeL", told)([1, 0], ["a cat", "nothing"], [True, True]) == pytest.approx([1.0, 0.0])
-    # the end is a word: a whole caption is worth more than one that breaks off, and than the same unended
-    told = [["a man riding a wave"], ["a man on a surfboard"], ["a dog on a beach"], ["a man riding a horse"]]
-    ended = reward("cider", told)
+    references = [["a dog runs", "the dog is running"], ["a cat"]]
+    assert reward("cider", references)([1, 0], ["a cat", "a bird"], [True, True])[0] > 1
+    assert reward("rougeL", references)([1, 0], ["a cat", "nothing"], [True, True]) == pytest.approx([1.0, 0.0])
+    # CIDEr counts the end as a word, so a finished caption has a higher reward than unfinished ones
+    references = [["a man riding a wave"], ["a man on a surfboard"], ["a dog on a beach"], ["a man riding a horse"]]
+    ended = reward("cider", references)
     texts = ["a man riding a wave", "a man riding a wave", "a man riding a wave on a"]
     whole, cut, longer = ended([0] * 3, texts, [True, False, False])
     assert whole > cut and whole > longer
     for name in ("ter", "meteor", "sense"):
         with pytest.raises(UserError, match=rf"^reward={name} is none of: bleu, bleu_lc, chrf"):
-            reward(name, told)
+            reward(name, references)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_rewards_of_outputs() -> None:
      *(({"reward_contrast": bad}, "reward_contrast=.* must be a finite number") for bad in (-1.0, inf, nan)),
      ({"reward_contrast": 1.0}, "reward_contrast=1.0 has no effect without a reward; set reward")],
 )  # fmt: skip
-def test_refusals(options: dict[str, Any], message: str) -> None:
+def test_impossible_options_of_rewards_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TrainingOptions(**options)
 
 
 @pytest.mark.parametrize("share", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
-def test_a_second_phase_goes_on_from_the_first(run: Path, tmp_path: Path, share: float) -> None:
-    """The same weights and tokenizers; rewards in the curves."""
+def test_second_phase_of_training_starts_from_the_first(run: Path, tmp_path: Path, share: float) -> None:
+    """Weights and tokenizers equal those of the first run, and metrics.csv has rewards."""
     first = checkpoint.load(run)
     lines = [
         *("logger=csv", "data.reader.train=60", "data.reader.valid=6", "data.reader.test=6", "training.num_plots=0"),

@@ -1,4 +1,4 @@
-"""The share that goes to a sentinel, from the model to statistics and pictures."""
+"""Tests of the share of attention that goes to a sentinel, in generation, statistics and pictures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from seq2seq.plots.sentence import save_sentence
 from seq2seq.search import Greedy
 
 
-def seen(name: str, prepare: Callable[..., Any], path: Path) -> AttentionMap:
-    """Where an untrained model looks."""
+def attention_of(name: str, prepare: Callable[..., Any], path: Path) -> AttentionMap:
+    """Return the attention of an untrained model for one sentence."""
     config, corpus, model = prepare(f"attention={name}")
     trained = TrainedModel(model, corpus.codec, config, path, torch.device("cpu"))
     (found,) = trained.generate("the bird chose the cow .", return_attention=True, search=Greedy(max_length=5))
@@ -25,8 +25,8 @@ def seen(name: str, prepare: Callable[..., Any], path: Path) -> AttentionMap:
     return found.attention
 
 
-def test_it_is_reported_and_drawn(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    found = seen("adaptive", prepare, tmp_path)
+def test_share_of_the_sentinel_is_reported_and_drawn(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    found = attention_of("adaptive", prepare, tmp_path)
     weights, share = found.weights["cross.0"], found.sentinels["cross.0"]
     assert share.shape == weights.shape[:2]
     np.testing.assert_allclose(weights.sum(-1) + share, 1, rtol=1e-5)
@@ -40,8 +40,8 @@ def test_it_is_reported_and_drawn(prepare: Callable[..., Any], tmp_path: Path) -
         np.testing.assert_array_equal(arrays["weights"][0, ..., -1], share)
 
 
-def test_there_is_none_without_one(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    found = seen("additive", prepare, tmp_path)
+def test_mechanism_without_a_sentinel_reports_no_share(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    found = attention_of("additive", prepare, tmp_path)
     assert found.sentinels == {}
     assert "sentinel" not in found.statistics()
     (picture,) = save_sentence(tmp_path, 0, found.weights, found.source, found.target)

@@ -1,4 +1,4 @@
-"""Training against a plain loop that knows nothing of Lightning."""
+"""Tests of training and its updates, against a plain loop without Lightning."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from seq2seq.training.update import Update
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_training_is_the_plain_loop(accumulate: int, prepare: Callable[..., Any], tmp_path: Path) -> None:
-    """AdamW on the mean loss over all tokens of each update, clipped, at rates lr min(t/w, sqrt(w/t))."""
+def test_training_equals_the_plain_loop(accumulate: int, prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """AdamW on the clipped gradient of the mean loss over the tokens of an update, at rates lr min(t/w, sqrt(w/t))."""
     config, corpus, model = prepare(
         **{
             "model.dropout": 0.0,
@@ -29,7 +29,7 @@ def test_training_is_the_plain_loop(accumulate: int, prepare: Callable[..., Any]
             "trainer.log_every_n_steps": 1,
             "training.weight_decay_on": "all",
             "optimizer.weight_decay": 0.1,
-            "optimizer.eps": 1e-4,  # a larger one than usual: else rounding decides where gradients vanish
+            "optimizer.eps": 1e-4,  # larger than usual: otherwise rounding matters where gradients vanish
         }
     )
     plain = copy.deepcopy(model).train()
@@ -63,7 +63,7 @@ def test_training_is_the_plain_loop(accumulate: int, prepare: Callable[..., Any]
     assert [float(row["train/gradient_norm"]) for row in rows] == pytest.approx(norms, rel=1e-3)
 
 
-def test_the_baseline_of_reinforce_moves_once_an_update(
+def test_baseline_of_reinforce_changes_once_in_each_update(
     prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """b <- 0.9 b + 0.1 mean cost of the sentences of all micro-batches."""
@@ -71,12 +71,12 @@ def test_the_baseline_of_reinforce_moves_once_an_update(
     config, corpus, model = prepare("attention=hard", *moving, **{"trainer.accumulate_grad_batches": 3})
     original, seen = Criterion.forward, []
 
-    def listening(self: Criterion, *args: Any) -> Losses:
+    def recorded(self: Criterion, *args: Any) -> Losses:
         losses = original(self, *args)
         seen.append((self.baseline.item(), losses.costs.tolist()))
         return losses
 
-    monkeypatch.setattr(Criterion, "forward", listening)
+    monkeypatch.setattr(Criterion, "forward", recorded)
     fit(config, corpus, model, tmp_path)
     baseline, forwards = 0.0, iter(seen)
     for epoch in range(config.trainer.max_epochs):
@@ -92,7 +92,7 @@ def test_the_baseline_of_reinforce_moves_once_an_update(
 
 
 def test_a_plain_loop_can_call_the_update(prepare: Callable[..., Any]) -> None:
-    """Three micro-batches an update, clipped: the gradient is that of the mean loss over all their tokens."""
+    """With three micro-batches an update, the clipped gradient is that of the mean loss over all their tokens."""
     config, corpus, model = prepare(**{"model.dropout": 0.0})
     ours, theirs, criterion = model.train(), copy.deepcopy(model).train(), Criterion(0.1)
     update = Update(ours, criterion, TrainingOptions())
@@ -115,7 +115,7 @@ def test_a_plain_loop_can_call_the_update(prepare: Callable[..., Any]) -> None:
     assert update.sums.totals()["updates"] == step + 1
 
 
-def test_an_update_that_is_not_finite_leaves_the_weights(prepare: Callable[..., Any]) -> None:
+def test_an_update_that_is_not_finite_is_skipped(prepare: Callable[..., Any]) -> None:
     config, corpus, model = prepare()
     update = Update(model.train(), Criterion(), TrainingOptions(nonfinite="skip"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)

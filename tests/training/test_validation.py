@@ -1,4 +1,4 @@
-"""Scores of the validation split against the same figures taken in another way."""
+"""Tests of the scores of the validation split, against the same figures from other functions."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from seq2seq.training.validation import Validation
 
 
 def run(validation: Validation, corpus: Any, model: Any) -> dict[str, float]:
+    """Validate a model, and return its scores."""
     validation.start()
     with torch.no_grad():
         for batch in corpus.loader("valid"):
@@ -29,7 +30,7 @@ def run(validation: Validation, corpus: Any, model: Any) -> dict[str, float]:
     return validation.finish()
 
 
-def test_likelihood_is_that_of_the_log_probabilities(prepare: Callable[..., Any]) -> None:
+def test_likelihood_equals_that_of_the_log_probabilities(prepare: Callable[..., Any]) -> None:
     _, corpus, model = prepare()
     scores = run(Validation(corpus, TrainingOptions()), corpus, model)
     nll, hits, tokens = 0.0, 0, 0
@@ -45,10 +46,8 @@ def test_likelihood_is_that_of_the_log_probabilities(prepare: Callable[..., Any]
     assert set(scores) == {"nll", "perplexity", "accuracy", "aer"}
 
 
-def test_likelihood_of_a_mechanism_that_reports_terms_in_evaluation(
-    prepare: Callable[..., Any], tmp_path: Path
-) -> None:
-    """Scoring a run counts none of them."""
+def test_likelihood_excludes_penalties_of_the_mechanism(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """The likelihood excludes the penalties that the mechanism reports in evaluation mode."""
     config, corpus, model = prepare("attention=coverage")
     trained = TrainedModel(model.eval(), corpus.codec, config, tmp_path, torch.device("cpu"))
     scores = likelihood(trained, corpus.records("valid"), config.data.max_tokens)
@@ -76,10 +75,10 @@ def test_text_is_scored_detokenised_in_the_order_of_the_split(search: Any, prepa
     assert scores["ter"] == pytest.approx(sacrebleu.corpus_ter(hypotheses, references).score)
 
 
-def test_shares_of_several_processes_make_the_whole(
+def test_scores_over_processes_equal_those_of_one_process(
     prepare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three ranks of which some get fillers, gathered by hand."""
+    """Three processes, of which some get fillers, are gathered by hand."""
     _, corpus, model = prepare(**{"data.max_tokens": 40})
     options = TrainingOptions(metrics=("chrf",), decoding=Greedy())
     whole = run(Validation(corpus, options), corpus, model)
@@ -96,7 +95,7 @@ def test_shares_of_several_processes_make_the_whole(
     assert shares[0].finish() == pytest.approx(whole)
 
 
-def test_monitor_has_to_be_measured(prepare: Callable[..., Any]) -> None:
+def test_a_monitor_that_is_not_measured_is_refused(prepare: Callable[..., Any]) -> None:
     _, corpus, _ = prepare()
     validation = Validation(corpus, TrainingOptions(metrics=("bleu",), decoding=Greedy()))
     for name in ("nll", "perplexity", "accuracy", "bleu", "aer"):
@@ -105,7 +104,9 @@ def test_monitor_has_to_be_measured(prepare: Callable[..., Any]) -> None:
         validation.check("chrf")
 
 
-def test_data_without_a_validation_split(prepare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_without_a_validation_split_are_refused(
+    prepare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, corpus, _ = prepare()
     monkeypatch.setattr(corpus, "has", lambda split: split != "valid")
     with pytest.raises(UserError, match=r"no validation split .* trainer\.limit_val_batches=0"):

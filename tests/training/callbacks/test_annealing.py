@@ -1,4 +1,4 @@
-"""Progress from 0 to 1, by updates or by time, and what is refused where nobody knows it."""
+"""Tests of annealing: progress from 0 to 1 by updates or by time, and runs without a known end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDLESS = float("inf")
 
 
 def progress(steps: float, *overrides: str, step: int = 0, timer: Timer | None = None) -> tuple[float, Criterion]:
-    """How far a training of ``steps`` updates is after ``step`` of them, as its criterion is told."""
+    """Return the progress that the criterion gets after ``step`` of ``steps`` updates, and the criterion."""
     criterion, callback = Criterion(), Annealing()
     module = nn.ModuleDict({"model": model("model=rnn", *overrides), "criterion": criterion})
     trainer = SimpleNamespace(estimated_stepping_batches=steps, global_step=step, callbacks=[timer] if timer else [])
@@ -33,8 +33,8 @@ def progress(steps: float, *overrides: str, step: int = 0, timer: Timer | None =
     return criterion.progress.item(), criterion
 
 
-def test_updates_and_time() -> None:
-    """What will end training is what is nearer to its end."""
+def test_progress_follows_the_limit_that_is_nearer() -> None:
+    """The progress is the larger one of the progress by updates and the progress by time."""
     timer = Timer("00:00:01:40")
     timer.time_elapsed = lambda stage="train": 25.0
     for steps, step, clock, expected in (
@@ -43,7 +43,7 @@ def test_updates_and_time() -> None:
         (8, 6, timer, 0.75),
         (8, 1, timer, 0.25),
         (ENDLESS, 6, timer, 0.25),
-        (-1, 6, timer, 0.25),  # of data without a length
+        (-1, 6, timer, 0.25),  # the data have no length
     ):
         found, criterion = progress(steps, step=step, timer=clock)
         assert found == expected
@@ -52,7 +52,7 @@ def test_updates_and_time() -> None:
 
 
 @pytest.mark.parametrize("steps", [ENDLESS, -1])
-def test_without_an_end_nothing_may_wait_for_it(steps: float) -> None:
+def test_annealing_without_a_known_end_is_refused(steps: float) -> None:
     found, criterion = progress(steps, step=6)
     assert found == 0
     assert criterion.has_no_end
@@ -67,8 +67,8 @@ def test_without_an_end_nothing_may_wait_for_it(steps: float) -> None:
             progress(steps, *overrides)
 
 
-def test_a_fitted_run_was_annealed_to_its_end(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    """Before the last of four updates progress was 3/4, also where the run was broken off after two."""
+def test_fit_anneals_to_the_end_of_training(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    """Before the last of four updates the progress is 3/4, also if the run is interrupted after two and resumed."""
     keys = {"trainer.max_steps": 4}
 
     def check(share: float, path: Path) -> None:
@@ -87,13 +87,13 @@ def test_a_fitted_run_was_annealed_to_its_end(prepare: Callable[..., Any], tmp_p
     check(0.75, broken)
 
 
-def test_a_run_that_time_ends(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_fit_anneals_by_time(prepare: Callable[..., Any], tmp_path: Path) -> None:
     result = fit(
         *prepare("attention=gumbel", **{"trainer.max_epochs": -1, "trainer.max_time": "00:00:00:01"}), tmp_path
     )
     assert 0 < torch.load(result.last, weights_only=True)["state_dict"]["criterion.progress"] <= 1
 
 
-def test_a_term_that_waits_in_a_run_without_an_end(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_term_that_starts_later_is_refused_without_a_known_end(prepare: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"loss\.start_at\.coverage=0\.9 .* nothing says when this run ends"):
         fit(*prepare("attention=coverage", **{"trainer.max_epochs": -1}), tmp_path)

@@ -1,4 +1,4 @@
-"""Averages of weights against their definitions, and which weights are validated and kept."""
+"""Tests of averages of weights: their formulas, and which weights are validated and saved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seq2seq.training.fit import fit
 
 
 def test_moving_average_is_the_weighted_sum() -> None:
-    """a_n = sum_t w_t (1 - d_t) prod_{u > t} d_u, the first weights taken whole."""
+    """a_n = sum_t w_t (1 - d_t) prod_{u > t} d_u, with d_1 = 0."""
     weights = torch.randn(6, 3, dtype=torch.float64)
     average = MovingAverage(decay=0.4)
     for step, w in enumerate(weights, 1):
@@ -32,8 +32,8 @@ def test_moving_average_is_the_weighted_sum() -> None:
     torch.testing.assert_close(average.average[0], expected)
 
 
-def test_trained_weights_linger() -> None:
-    """a_n = d^n w_0 + sum_t w_t (1 - d) d^(n - t)."""
+def test_moving_average_can_start_at_the_initial_weights() -> None:
+    """a_n = d^n w_0 + sum_t w_t (1 - d) d^(n - t), where w_0 are the weights before training."""
     start, after = torch.randn(3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
     average, module = MovingAverage(decay=0.9, trained=True), torch.nn.ParameterList([start.clone()])
     average.on_train_start(None, SimpleNamespace(device="cpu", parameters=module.parameters))
@@ -43,15 +43,16 @@ def test_trained_weights_linger() -> None:
     torch.testing.assert_close(average.average[0], expected)
 
 
-def test_last_average_is_the_mean_of_the_last() -> None:
+def test_last_average_is_the_mean_of_the_last_weights() -> None:
     average = LastAverage(count=3)
     for step, value in enumerate((1.0, 2.0, 4.0, 9.0)):
         average.refresh([torch.tensor([value])], step)
-        average.refresh([torch.tensor([value])], step)  # a validation broken off and run again
+        average.refresh([torch.tensor([value])], step)  # an interrupted validation is repeated
     assert average.average[0].item() == 5.0
 
 
-def validated(model: Seq2Seq, corpus: Any, state: dict[str, torch.Tensor]) -> float:
+def validation_loss(model: Seq2Seq, corpus: Any, state: dict[str, torch.Tensor]) -> float:
+    """Load weights into the model, and return its loss on the validation split."""
     weights = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     model.load_state_dict(weights)
     with torch.no_grad():
@@ -60,23 +61,23 @@ def validated(model: Seq2Seq, corpus: Any, state: dict[str, torch.Tensor]) -> fl
 
 
 @pytest.mark.parametrize("kind", ["none", "ema", "last"])
-def test_averaged_weights_are_validated_and_kept(kind: str, prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_averaged_weights_are_validated_and_saved(kind: str, prepare: Callable[..., Any], tmp_path: Path) -> None:
     keys = {"training.averaging": kind, "training.validate_every": 5, "training.ema_decay": 0.5}
     config, corpus, model = prepare(**keys)
     result = fit(config, corpus, model, tmp_path)
     assert model_file.about(result.best).step == result.best_step
     fresh = build(config, *corpus.codec.sizes)
     best = {f"model.{name}": weight for name, weight in checkpoint.load(result.best).weights.items()}
-    assert validated(fresh, corpus, best) == pytest.approx(result.best_score, rel=1e-6)
+    assert validation_loss(fresh, corpus, best) == pytest.approx(result.best_score, rel=1e-6)
     last = torch.load(result.last, weights_only=True)
     assert ("trained_state_dict" in last) == (kind != "none")
     if kind != "none":
-        assert validated(fresh, corpus, last["trained_state_dict"]) != pytest.approx(result.best_score, rel=1e-6)
+        assert validation_loss(fresh, corpus, last["trained_state_dict"]) != pytest.approx(result.best_score, rel=1e-6)
 
 
-def test_averaging_does_not_disturb_training(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    with_it = fit(*prepare(**{"training.averaging": "ema", "training.validate_every": 2}), tmp_path / "ema")
+def test_averaging_does_not_change_training(prepare: Callable[..., Any], tmp_path: Path) -> None:
+    averaged = fit(*prepare(**{"training.averaging": "ema", "training.validate_every": 2}), tmp_path / "ema")
     without = fit(*prepare(**{"training.validate_every": 7}), tmp_path / "none")
-    trained = torch.load(with_it.last, weights_only=True)["trained_state_dict"]
+    trained = torch.load(averaged.last, weights_only=True)["trained_state_dict"]
     for name, value in torch.load(without.last, weights_only=True)["state_dict"].items():
         assert torch.equal(trained[name], value)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, when it is written, and that a broken write leaves the one before."""
+"""Tests of checkpoints: their content, when they are written, and failures while writing."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from seq2seq.training.fit import fit
 
 
 def is_plain(value: Any) -> bool:
+    """Return True if a value consists of built-in containers, numbers, strings and tensors only."""
     if isinstance(value, Mapping):
         return type(value).__name__ in ("dict", "OrderedDict") and all(map(is_plain, [*value, *value.values()]))
     if type(value) in (list, tuple):
@@ -26,7 +27,7 @@ def is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, str, torch.Tensor)
 
 
-def test_is_plain_and_self_contained(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_last_checkpoint_is_plain_and_self_contained(prepare: Callable[..., Any], tmp_path: Path) -> None:
     config, corpus, model = prepare(**{"training.patience": 5, "training.averaging": "last"})
     result = fit(config, corpus, model, tmp_path)
     state = torch.load(result.last, weights_only=True)
@@ -39,7 +40,7 @@ def test_is_plain_and_self_contained(prepare: Callable[..., Any], tmp_path: Path
     model.load_state_dict(weights)
 
 
-def test_the_best_model_is_a_folder_of_its_own(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_best_model_is_a_folder_with_config_and_tokenizers(prepare: Callable[..., Any], tmp_path: Path) -> None:
     config, corpus, model = prepare(**{"training.averaging": "last"})
     result = fit(config, corpus, model, tmp_path)
     assert sorted(file.name for file in result.best.parent.iterdir()) == [
@@ -57,18 +58,19 @@ def test_the_best_model_is_a_folder_of_its_own(prepare: Callable[..., Any], tmp_
 
 
 def column(run: Path, name: str) -> list[tuple[int, float]]:
+    """Return (step, value) of the rows of metrics.csv that have a value in the column."""
     with (run / "metrics.csv").open() as file:
         return [(int(row["step"]), float(row[name])) for row in csv.DictReader(file) if row.get(name)]
 
 
 @pytest.mark.parametrize(("monitor", "best"), [("nll", min), ("accuracy", max)])
-def test_best_is_the_best_of_the_monitored_metric(
+def test_best_model_has_the_best_monitored_score(
     monitor: str, best: Callable[..., Any], prepare: Callable[..., Any], tmp_path: Path
 ) -> None:
     keys = {"training.monitor": monitor, "training.validate_every": 2, "optimizer.lr": 0.1}
     result = fit(*prepare(**keys), tmp_path)
     scores = column(tmp_path, f"validation/{monitor}")
-    step, score = best(scores, key=lambda pair: pair[1])  # the first of equals
+    step, score = best(scores, key=lambda pair: pair[1])  # min and max return the first of equal scores
     assert (result.best_step, result.best_score) == (step, pytest.approx(score))
     assert (about := model_file.about(result.best)).step == step and about.score == result.best_score
     assert torch.load(result.last, weights_only=True)["global_step"] == result.steps
@@ -82,13 +84,15 @@ def test_patience_ends_training(prepare: Callable[..., Any], tmp_path: Path) -> 
     assert result.stopped_early and len(scores) == place + 1 + 2
 
 
-def test_the_end_is_always_validated(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_last_step_is_always_validated(prepare: Callable[..., Any], tmp_path: Path) -> None:
     keys = {"trainer.max_steps": 8, "trainer.max_epochs": -1, "training.validate_every": 3}
     fit(*prepare(**keys), tmp_path)
     assert [step for step, _ in column(tmp_path, "validation/nll")] == [3, 6, 8]
 
 
-def test_saves_in_between(prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_checkpoint_is_saved_by_steps_or_minutes(
+    prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saved: list[int] = []
     original = Checkpoints._save
     monkeypatch.setattr(
@@ -102,7 +106,7 @@ def test_saves_in_between(prepare: Callable[..., Any], tmp_path: Path, monkeypat
     assert saved == list(range(1, steps + 1))
 
 
-def test_without_validation_the_end_is_saved(prepare: Callable[..., Any], tmp_path: Path) -> None:
+def test_without_validation_the_best_model_is_the_last(prepare: Callable[..., Any], tmp_path: Path) -> None:
     result = fit(*prepare(**{"trainer.limit_val_batches": 0, "trainer.max_epochs": 1}), tmp_path)
     assert result.best_score is None
     state = torch.load(result.last, weights_only=True)
@@ -111,9 +115,9 @@ def test_without_validation_the_end_is_saved(prepare: Callable[..., Any], tmp_pa
         assert torch.equal(weight, state["state_dict"][f"model.{name}"])
 
 
-def test_a_broken_write_leaves_the_file_before(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_previous_file(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     resume_file.write(path, {"step": 1})
     with pytest.raises((AttributeError, TypeError, RuntimeError)):
-        resume_file.write(path, {"a": torch.zeros(1000), "step": (lambda: 2)})  # not to be pickled
+        resume_file.write(path, {"a": torch.zeros(1000), "step": (lambda: 2)})  # a lambda can't be pickled
     assert resume_file.read(path) == {"step": 1, "format": 1}

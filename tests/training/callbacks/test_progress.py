@@ -1,4 +1,4 @@
-"""What a person sees while training: on a terminal a bar, elsewhere a line now and then, always on stderr."""
+"""Tests of the progress that a user sees on stderr: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seq2seq.training.callbacks import progress
 from seq2seq.training.fit import fit
 
 
-def test_lines_where_there_is_no_terminal(
+def test_progress_is_logged_in_lines_without_a_terminal(
     prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS", 0.0)
@@ -25,7 +25,7 @@ def test_lines_where_there_is_no_terminal(
     assert [line.split(",")[0] for line in lines] == ["step 3/6", "step 4/6", "step 5/6", "step 6/6"]
 
 
-def test_nothing_where_it_is_switched_off(
+def test_progress_can_be_switched_off(
     prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS", 0.0)
@@ -35,11 +35,13 @@ def test_nothing_where_it_is_switched_off(
 
 
 class Terminal(io.StringIO):
+    """Text stream that reports to be a terminal."""
+
     def isatty(self) -> bool:
         return True
 
 
-def test_a_bar_over_the_whole_training_on_a_terminal(
+def test_progress_is_one_bar_on_a_terminal(
     prepare: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal = Terminal()
