@@ -24,7 +24,7 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """Score a checkpoint."""
+    """Score a checkpoint on a split."""
     _run(run_evaluate, "evaluate", check_evaluate)
 
 

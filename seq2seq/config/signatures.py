@@ -51,12 +51,12 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether it has no default."""
+        """True if the parameter has no default."""
         return self.default is NO_DEFAULT
 
     @property
     def optional(self) -> bool:
-        """Whether its default is None."""
+        """True if its default is None."""
         return self.default is None
 
 
