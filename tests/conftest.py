@@ -24,7 +24,14 @@ from tests import seeding
 torch.set_num_threads(1)
 
 TINY = [
-    *("logger=csv", "data.max_tokens=256", "data.reader.train=60", "data.reader.valid=6", "data.reader.test=6"),
+    *(
+        "logger=csv",
+        "trainer=cpu",
+        "data.max_tokens=256",
+        "data.reader.train=60",
+        "data.reader.valid=6",
+        "data.reader.test=6",
+    ),
     *("model.dim=8", "model.embedding_dim=8", "trainer.max_steps=3", "training.num_plots=1", "decoding.max_length=8"),
 ]
 """Options of a run that takes a second: three updates of a model of width 8."""

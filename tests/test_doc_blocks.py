@@ -57,7 +57,7 @@ PLUGINS = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweepe
 PLACEHOLDERS = {"NAME": "additive", "MODEL": "rnn", "N": "2000"}
 """Valid values for the placeholders in commands. The placeholder ``OPTIONS`` is skipped instead."""
 
-ELSEWHERE = ("trainer=gpu",)
+ELSEWHERE = ("trainer=gpu", "trainer=mps")
 """Choices that need a GPU: commands with them are composed but not checked."""
 
 SHELL = {"echo", "printf", "mkdir", "for", "export", "source", "xz", "head", "python3", "joey/bin/pip", "bash", "pip"}

@@ -62,6 +62,7 @@ class Evaluation:
     faithfulness_examples: int
     max_tokens: int
     device: str
+    verbose: bool
     output: str | None
     evaluation: Mapping[str, Any]
     tune: Mapping[str, Any] | None
@@ -201,8 +202,11 @@ def _scored(
     metadata = run_results.run_metadata(trained, time.monotonic() - started, **costs)
     run_results.save_results(out / RESULTS, results, metadata)
     for name, metrics in results.items():
-        print(f"{name}\n{run_results.format_table(metrics)}\n")
+        table = run_results.format_table(metrics) if settings.verbose else run_results.format_main(metrics, task)
+        print(f"{name}\n{table}\n")
     print(f"results  {out}")
+    if not settings.verbose:
+        print(f"more     {RESULTS} has all figures; verbose=true prints them")
     return results
 
 
@@ -214,7 +218,7 @@ def _check_effects(config: DictConfig, settings: Evaluation) -> None:
         raise UserError(f"tune_metric={settings.tune_metric} has no effect without tune={{OPTION:[VALUES]}}")
     if settings.tune is not None:
         defaults = read_yaml(CONF / "evaluate.yaml")
-        for name in ("alignment", "output", "num_plots", "save_attention", "faithfulness_examples"):
+        for name in ("alignment", "output", "num_plots", "save_attention", "faithfulness_examples", "verbose"):
             if getattr(settings, name) != defaults[name]:
                 raise UserError(f"{name}={getattr(settings, name)} has no effect with tune; evaluate after tuning")
         if settings.evaluation.get("control") is not None:

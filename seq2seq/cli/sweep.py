@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq.errors import UserError
 from seq2seq.files.writing import write_text
 from seq2seq.run_directory import CHECKPOINTS, CONFIG, FAILED, HYDRA, RESULTS, composed_config, results
+from seq2seq.stored.job_identity import identity
 
 if TYPE_CHECKING:
     from seq2seq.comparison.packs import PackedRun
@@ -41,10 +42,10 @@ def place(_root_: DictConfig) -> str:
     Args:
         _root_: Composed config of the job, with Hydra's own node.
     """
-    own = OmegaConf.to_yaml(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"]))
+    own = identity(OmegaConf.to_yaml(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])))
     sweep, number = Path(_root_.hydra.sweep.dir), str(_root_.hydra.job.num)
     for file in sorted(sweep.glob(f"*/{CONFIG}")):
-        if composed_config(file.parent) == own:
+        if identity(composed_config(file.parent)) == own:
             return file.parent.name
     # Otherwise choose a name that no other job has.
     names = (number if n == 1 else f"{number}_{n}" for n in count(1))
@@ -77,6 +78,16 @@ def check_directory(sweep: Path) -> None:
         raise UserError(f"hydra.sweep.dir={sweep} is the directory of a run (it has {held[0]}); choose another")
 
 
+def belongs(folder: Path, config: DictConfig) -> bool:
+    """Return whether a directory is free for a job, or belongs to it since an earlier start.
+
+    Args:
+        folder: Directory of the job.
+        config: Composed config of the job.
+    """
+    return identity(composed_config(folder)) in ("", identity(OmegaConf.to_yaml(config)))
+
+
 def fail(folder: Path, config: DictConfig, reason: str) -> None:
     """Write the reason why a job failed into its directory.
 
@@ -87,7 +98,6 @@ def fail(folder: Path, config: DictConfig, reason: str) -> None:
         config: Composed config of the job.
         reason: Message of the error.
     """
-    own = composed_config(folder) in ("", OmegaConf.to_yaml(config)) and results(folder) is None
-    if own:
+    if belongs(folder, config) and results(folder) is None:
         with suppress(UserError):  # a full disk
             write_text(folder / FAILED, reason + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -18,15 +17,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
-from seq2seq.cli import quick_check, sweep
+from seq2seq.cli import messages, quick_check, sweep
 from seq2seq.cli.initial_model import start_from
 from seq2seq.cli.merge_overrides import merge_overrides, search_of
-from seq2seq.cli.overrides import retyped
 from seq2seq.cli.unused_options import check_effects
 from seq2seq.config.instantiate import at_key, build_node, plain
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
-from seq2seq.data.unused_options import TOKENIZERS, check_training
+from seq2seq.data.unused_options import check_training
 from seq2seq.errors import UserError
 from seq2seq.evaluation import results as run_results
 from seq2seq.evaluation.efficiency import cost, update_memory
@@ -35,11 +33,9 @@ from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.files.writing import write_text
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import MetricResult
-from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.model import build
 from seq2seq.run_directory import (
     CONFIG,
-    HYDRA,
     RESULTS,
     DirectoryTaken,
     RunInProgress,
@@ -47,6 +43,7 @@ from seq2seq.run_directory import (
     composed_config,
     has_checkpoint,
     held,
+    is_first,
     results,
     set_aside,
 )
@@ -54,7 +51,6 @@ from seq2seq.runtime import interrupts
 from seq2seq.search import Search
 from seq2seq.stored import config as stored
 from seq2seq.stored import machine, model_file, resume_file
-from seq2seq.stored.plain import read_yaml
 from seq2seq.tasks.base import Task
 from seq2seq.training.budget import Budget
 from seq2seq.training.fit import FitResult, fit
@@ -66,17 +62,10 @@ from seq2seq.training.validation import check_split
 
 log = logging.getLogger(__name__)
 
-NEVER_BEGAN = (
-    "attention never began: with the mean of a sentence's attention at every step, the loss increases by {:.3f} nats "
-    f"per token, less than {ONSET}. Try longer training (trainer.max_epochs, budget.updates), smaller batches "
-    "(data.max_tokens), another score (attention/score=general) or another warm-up (lr_scheduler.warmup_steps)."
-)
 NO_END = {"max_epochs": -1, "max_steps": -1, "max_time": None}
 """Options of the trainer that end training, with the values that do not."""
 RESUMABLE = ("trainer", "logger", "data")
 """Keys of the config that may change when a run is resumed."""
-LATE = 0.1
-"""Last share of the updates. If the best validation is in it, longer training may help."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +152,7 @@ def run_job(config: DictConfig, folder: Path) -> float | None:
     """
     # Look for results of an earlier start.
     known = composed_config(folder)
-    if known and known != OmegaConf.to_yaml(config):
+    if not sweep.belongs(folder, config):
         raise DirectoryTaken(f"{folder} is the directory of another job; let hydra.sweep.subdir name one for each")
     if results(folder) is not None:
         log.info("finished before: %s", folder)
@@ -249,10 +238,14 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     budget = Budget.of(config)
     if resume is None:  # the config of a resumed run already has the sizes and the end of its budget
         config = budget.ended(budget.sized(config, corpus.codec.sizes), corpus)
-    config = planned(config, corpus)
+    config, plan = planned(config, corpus)
     model = build(config, *corpus.codec.sizes)
     if start is not None:
         start_from(model, start, strict=options.strict)
+    place = messages.short(run)
+    if is_first():
+        for line in messages.beginning(config, model, corpus, parts.training.trainer, place, plan):
+            log.info("%s", line)
     split = corpus.held_out
     metrics: dict[str, MetricResult] = {}
 
@@ -261,6 +254,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
         trained = TrainedModel.load(fitted.best)
         trained.model.encoder.cache = model.encoder.cache  # a stored config does not name this directory
         records = _limited(corpus, split, config.trainer.get("limit_test_batches"))
+        log.info("scoring %s: %d records", split, len(records))
         scored = score_records(
             trained,
             records,
@@ -285,35 +279,8 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     training = parts.training if config is parts.config else None  # a budget changes the config of the trainer
     fitted = fit(config, corpus, model, run, resume, parts=training, score=score)
     if metrics:  # only one of several processes has metrics
-        print(f"{split}\n{run_results.format_table(metrics)}")
-        print(f"\nrun    {run}" + (f"\nplots  {run / 'attention' / split}" if config.training.num_plots else ""))
-        if fitted.steps == 1:  # debug=batch: there is no trend after one update
-            return metrics
-        print(outlook(fitted, run))
-        if fitted.onset is None and fitted.nll_increase_averaged is not None:
-            print(f"\n{NEVER_BEGAN.format(round(fitted.nll_increase_averaged, 3) + 0.0)}")
+        print(messages.ending(fitted, place, split, metrics, parts.task, options, suggest=not sweep.is_sweep()))
     return metrics
-
-
-def outlook(fitted: FitResult, run: Path) -> str:
-    """Return a message about the best update, with a command for more training if validation was still improving.
-
-    The command has the options of the run, except those of the tokenizers: the new run uses the tokenizers of this run.
-
-    Args:
-        fitted: Result of training.
-        run: Directory of the run.
-    """
-    if fitted.best_score is None:
-        return "nothing was validated: the model of the last update is kept"
-    best = f"best   {fitted.monitor} of validation at update {fitted.best_step:,} of {fitted.steps:,}"
-    if fitted.best_step <= (1 - LATE) * fitted.steps:
-        return best
-    # Build the command from the options of the run.
-    typed = read_yaml(path) if (path := run / HYDRA / "overrides.yaml").is_file() else []
-    words = retyped(map(str, typed or []), without=(*TOKENIZERS, "training.init_from"))
-    command = " ".join(["python train.py", *words, shlex.quote(f"training.init_from={run}")])
-    return f"{best}, still improving; to train longer, start a new run from it:\n       {command}"
 
 
 def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record]:

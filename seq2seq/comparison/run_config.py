@@ -28,8 +28,11 @@ IGNORED_KEYS = {
     "training.strict",
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "num_plots", "plots_every", "metrics")),
     *(f"training.{name}" for name in ("save_attention", "faithfulness_examples", "attention_examples", "init_from")),
+    "training.verbose",
 }
 """Keys that do not change what a model learns."""
+DEVICES = ("auto", "cpu", "gpu", "mps")
+"""Choices of ``trainer`` that only name the device of a single process."""
 IGNORED_DATA_KEYS = {
     f"data.{name}"
     for name in ("path", "cache", "workers", "pin_memory", "max_tokens", "max_sentences", "reader", "tokenizer")
@@ -121,6 +124,7 @@ def choices(path: Path) -> dict[str, str]:
         moved_names.key(key): value
         for key, _, value in typed
         if moved_names.key(key) not in IGNORED_KEYS.union(PRIMARY, {"data"})
+        and (key != "trainer" or value not in DEVICES)
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +22,6 @@ from seq2seq.data.streaming import RecordStream, StreamedBatches, StreamedLoader
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
 from seq2seq.data.tokenizer_store import TokenizerStore
 from seq2seq.errors import UserError
-
-log = logging.getLogger(__name__)
 
 
 class Corpus:
@@ -64,9 +61,7 @@ class Corpus:
         Args:
             splits: Names of the splits to encode; a split that does not exist is skipped.
         """
-        # The first use of the codec trains or loads the tokenizers.
-        pieces = (f"{len(tokenizer)} {side}" for side, tokenizer in self.codec.tokenizers.items())
-        log.info("tokenizer pieces: %s", " and ".join(pieces))
+        _ = self.codec  # its first use trains or loads the tokenizers
         # A streamed training split is never stored.
         for split in splits:
             if not (split == "train" and self.streaming) and self.has(split):

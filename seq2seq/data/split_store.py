@@ -57,7 +57,6 @@ class SplitStore:
                 summary = self._write(split, name, file, codec)
             # Report what happened to the records.
             report = self.reports[split] = Report(**summary["report"])
-            log.info("%s: %d records", split, report.kept)
             for line in [*report.lines(), *vocabulary.warnings(split, summary["unknown"], codec.tokenizers)]:
                 log.warning("%s", line)
             if not report.kept:

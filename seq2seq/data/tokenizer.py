@@ -6,7 +6,6 @@ the k-th word of its ids. Kudo & Richardson 2018, "SentencePiece".
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,9 +23,6 @@ from seq2seq.data.piece_vocabulary import SPACE, STAND_IN, TYPES, PieceVocabular
 from seq2seq.data.sampling import Sampler, sampler
 from seq2seq.data.tokenizer_training import train_model
 from seq2seq.errors import UserError
-
-log = logging.getLogger(__name__)
-
 
 LEARNT = (
     *("vocab_size", "joint", "normalization", "character_coverage", "max_records"),
@@ -133,11 +129,7 @@ class Tokenizer:
         """
         options = user_defined_symbols, byte_fallback, split_digits
         model = train_model(texts, type, vocab_size, normalization, character_coverage, *options)
-        tokenizer = cls(model, type, rate)
-        # A short text may have fewer different pieces.
-        if len(tokenizer) < vocab_size:
-            log.info("data.tokenizer.vocab_size=%d: the text has only %d %s pieces", vocab_size, len(tokenizer), type)
-        return tokenizer
+        return cls(model, type, rate)
 
     @classmethod
     def load(cls, path: Path, type: str, rate: float = 0.1) -> Tokenizer:

@@ -41,9 +41,17 @@ class TokenizerStore:
         # Files of the user take precedence.
         if models := {side: Path(file) for side, file in files.items() if file and side in sides}:
             return {side: Tokenizer.load(models[side], options.type, options.sampling) for side in sides}
+        found: dict[str, Tokenizer]
         if options.joint:
-            return dict.fromkeys(sides, self._trained(sides))
-        return {side: self._trained((side,)) for side in sides}
+            found = dict[str, Tokenizer].fromkeys(sides, self._trained(sides))
+        else:
+            found = {side: self._trained((side,)) for side in sides}
+        # Short texts may have fewer different pieces.
+        size = options.vocab_size or 0
+        if small := [f"{len(tokenizer)} {side}" for side, tokenizer in found.items() if len(tokenizer) < size]:
+            names = " and ".join(small)
+            log.info("data.tokenizer.vocab_size=%d: the texts have only %s %s pieces", size, names, options.type)
+        return found
 
     def _trained(self, sides: tuple[Side, ...]) -> Tokenizer:
         """Return the tokenizer of some sides from the cache, or train it."""

@@ -39,6 +39,7 @@ from seq2seq.metrics import MetricResult
 from seq2seq.metrics.gold import GoldLinks
 from seq2seq.metrics.links import Link, to_pharaoh
 from seq2seq.metrics.resampling import by_record
+from seq2seq.metrics.table import described, rounded
 from seq2seq.metrics.words import spoken
 from seq2seq.run_directory import digests
 from seq2seq.tasks.annotations import Annotations, annotations_of
@@ -182,6 +183,20 @@ def _cpu() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def format_main(metrics: Mapping[str, MetricResult], task: Task) -> str:
+    """Return a table of the metrics that matter most for a task: names, values with units, and descriptions.
+
+    Args:
+        metrics: Results by name of the metric.
+        task: Task, which knows its main metrics.
+    """
+    names = task.main_metrics(list(metrics))
+    values = [rounded(name, metrics[name].score) for name in names]
+    rows = [(name, value, "%" * (unit == "%")) for name, (value, unit) in zip(names, values, strict=True)]
+    wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{name:{wide[0]}}  {value:>{wide[1]}} {unit:1}  {described(name)}" for name, value, unit in rows)
 
 
 def format_table(metrics: Mapping[str, MetricResult]) -> str:

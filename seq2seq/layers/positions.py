@@ -40,7 +40,8 @@ class Sinusoidal(nn.Module):
         Returns:
             Encodings (..., D).
         """
-        pair = torch.arange(0, self.dim, 2, device=positions.device, dtype=torch.float64)
+        widest = torch.float32 if positions.device.type == "mps" else torch.float64  # the GPU of a Mac lacks float64
+        pair = torch.arange(0, self.dim, 2, device=positions.device, dtype=widest)
         angle = positions.unsqueeze(-1) * 10000.0 ** (-pair / self.dim)
         return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(dtype)
 

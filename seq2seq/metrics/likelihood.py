@@ -61,7 +61,7 @@ METRICS = (
     Metric(
         "perplexity",
         "likelihood",
-        "exp of the negative log-likelihood of references per target token",
+        "exp of the nll per reference token",
         higher_is_better=False,
         digits=1,
         from_sums=_exp_share,

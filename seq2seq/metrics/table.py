@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from seq2seq.errors import UserError
@@ -61,6 +62,30 @@ def get_metric(name: str) -> Metric:
     if (metric := find_metric(name)) is None:
         raise UserError(f"metric {name!r} does not exist; docs/reference/metrics.md lists all metrics")
     return metric
+
+
+def rounded(name: str, value: float) -> tuple[str, str]:
+    """Return the value of a metric as text, with the metric's number of digits, and its unit.
+
+    Args:
+        name: Name of the metric; one that has no entry in the table gets 3 digits and no unit.
+        value: Its value.
+    """
+    metric = find_metric(name)
+    return (f"{value:.3f}", "") if metric is None else (f"{value:.{metric.digits}f}", metric.unit)
+
+
+def described(name: str) -> str:
+    """Return the description of a metric without its paper, with its unit and whether lower values are better.
+
+    Args:
+        name: Name of the metric.
+    """
+    if (metric := find_metric(name)) is None:
+        return ""
+    text = re.sub(r" \([A-Z][^()]* \d{4}\)", "", metric.description)
+    unit = f", in {metric.unit}" if metric.unit not in ("", "%") else ""
+    return text + unit + ("; lower is better" if metric.lower_is_better else "")
 
 
 def names_of(group: str) -> tuple[str, ...]:

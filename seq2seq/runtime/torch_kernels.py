@@ -23,6 +23,15 @@ def avoid_wrong_ones() -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """Return the most precise float type of a device: float64, but float32 on the GPU of a Mac.
+
+    Args:
+        device: The device.
+    """
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 @functools.cache
 def bf16_has_lstm() -> bool:
     """Return True if this CPU runs an LSTM under autocast to bf16 (oneDNN needs AVX-512 for it)."""

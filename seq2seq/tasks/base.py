@@ -19,6 +19,7 @@ from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.inputs import NamedInput, files_read, read_sentences
 from seq2seq.metrics import MetricResult
+from seq2seq.metrics.table import find_metric
 from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations
 
 RecordChange = Callable[[Sequence[Record]], list[Record]]
@@ -66,6 +67,8 @@ class Task(ABC):
     """Suffixes of the files that generation reads from a folder."""
     group_size: ClassVar[int] = 1024
     """Number of inputs that are generated together. Larger groups give better batches, smaller ones earlier outputs."""
+    highlights: ClassVar[Sequence[str]] = ()
+    """Names of the metrics that matter most, as ``metrics/table.py`` has them (with ``{n}``), the first one first."""
     controls: ClassVar[Mapping[str, RecordChange]] = {}
     """Controls of records by their name in ``evaluation.control``."""
 
@@ -133,6 +136,20 @@ class Task(ABC):
             Results by name of the metric.
         """
         return {}
+
+    def main_metrics(self, names: Sequence[str], count: int = 5) -> list[str]:
+        """Return the metrics that a command prints.
+
+        These are up to three of ``self.metrics``, then the other ``highlights``, then more until there are enough.
+
+        Args:
+            names: Names of all metrics that were measured.
+            count: Largest number of metrics to return.
+        """
+        patterns = {name: metric.name for name in names if (metric := find_metric(name)) is not None}
+        first = [name for wanted in self.highlights for name in names if patterns.get(name) == wanted]
+        own = [name for name in dict.fromkeys([*first, *self.metrics]) if name in self.metrics and name in names]
+        return list(dict.fromkeys([*own[:3], *(name for name in first if name not in own), *names]))[:count]
 
     @abstractmethod
     def plot(

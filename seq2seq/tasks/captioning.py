@@ -55,6 +55,14 @@ class Captioning(Task):
     encoders = "cnn, patches or video"
     has_source_words = False
     suffixes = SUFFIXES
+    highlights: ClassVar[Sequence[str]] = (
+        "cider",
+        "bleu4",
+        "rougeL_coco",
+        "perplexity",
+        "pointing",
+        "nll_increase_averaged",
+    )
     controls: ClassVar[Mapping[str, RecordChange]] = {"shuffled_images": shuffled_images}
 
     @override

@@ -33,6 +33,7 @@ class Summarisation(Task):
     """
 
     documents = True
+    highlights: ClassVar[Sequence[str]] = ("rouge1", "rouge2", "rougeL", "rougeL_lead_{n}", "perplexity")
     group_size: ClassVar[int] = 64
 
     def __init__(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from typing_extensions import override
 
@@ -14,6 +16,8 @@ from seq2seq.tasks.base import Task
 
 class Translation(Task):
     """Task that maps a sentence to a sentence of another language."""
+
+    highlights: ClassVar[Sequence[str]] = ("bleu", "chrf", "ter", "perplexity", "aer", "nll_increase_averaged")
 
     @override
     def plot(

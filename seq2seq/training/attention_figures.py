@@ -15,6 +15,7 @@ from seq2seq.batch import Batch
 from seq2seq.loss import likelihood
 from seq2seq.metrics.attention import logit_spread, statistics
 from seq2seq.model import Seq2Seq
+from seq2seq.runtime.torch_kernels import widest
 from seq2seq.training.metric_accumulator import MetricAccumulator
 
 
@@ -65,11 +66,12 @@ class AttentionFigures:
             after = likelihood(model(batch), batch)
         # Add the statistics to the sums.
         assert decoded.memory is not None
+        kept = widest(batch.index.device)
         entropy, by_source, by_target = behaviour(decoded.weights, batch.target_mask, decoded.memory.mask)
         self.sums.add(
             tokens=before.tokens,
             sentences=len(batch),
-            nll_increase_averaged=after.nll.double() - before.nll.double(),
+            nll_increase_averaged=after.nll.to(kept) - before.nll.to(kept),
             attention_normalized_entropy=torch.tensor(entropy),
             attention_logit_spread_source=torch.tensor(by_source),
             attention_logit_spread_target=torch.tensor(by_target),

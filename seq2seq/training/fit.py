@@ -33,8 +33,10 @@ from seq2seq.training.callbacks.overfit import Overfit, without_dropout
 from seq2seq.training.callbacks.profiler import PhaseProfiler, Profile
 from seq2seq.training.callbacks.progress import Progress
 from seq2seq.training.callbacks.throughput import Throughput
+from seq2seq.training.callbacks.validation_report import ValidationReport
 from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.datamodule import DataModule
+from seq2seq.training.extent import seconds_left
 from seq2seq.training.frozen import freeze
 from seq2seq.training.interruption import Interrupted, Interruption
 from seq2seq.training.module import Training
@@ -136,6 +138,7 @@ class _Session:
         run_dir: Path,
     ) -> None:
         options = parts.options
+        self.time_option = "budget.seconds" if (config.get("budget") or {}).get("seconds") else "trainer.max_time"
         self.run_dir, self.options, self.trainer = run_dir, options, parts.trainer
         # Prepare the model and the data to overfit one batch.
         if options.overfit is not None:
@@ -198,7 +201,8 @@ class _Session:
         best = self.files.model
         if self.trainer.is_global_zero:
             best = self.files.finish(self.trainer.global_step, c.best_score is not None)
-        log.info("trained for %.0f seconds, %d updates", time.monotonic() - began, self.trainer.global_step)
+        seconds, updates = time.monotonic() - began, self.trainer.global_step
+        log.info("trained for %.0f seconds, %d updates%s", seconds, updates, self._reason())
         return FitResult(
             best=best,
             last=self.files.last,
@@ -216,6 +220,14 @@ class _Session:
             onset=self.onset.step,
             nll_increase_averaged=self.onset.increase,
         )
+
+    def _reason(self) -> str:
+        """Return the reason why training ended before its last planned update; empty without one."""
+        if self.early_stopping.wait_count >= self.early_stopping.patience:
+            return f"; no new best in training.patience={self.options.patience} validations"
+        if seconds_left(self.trainer) == 0:
+            return f"; the time of {self.time_option} is over"
+        return ""
 
     def show(self, scores: Mapping[str, float]) -> None:
         """Send the final scores to the loggers; ``metrics.csv`` keeps only the scores of training."""
@@ -249,12 +261,14 @@ class _Session:
         if o.profile is not None and phases is not None:
             optional.append(Profile(o.profile, phases, self.run_dir / "profile.txt"))
         # ``ResumeState`` is first: it decides whether a validation is due.
+        report = ValidationReport(validation, o, self.checkpoints)
         return [
             self.resume_state,
             Annealing(),
             *averaging(o),
             self.throughput,
-            *([Progress(self.throughput)] if is_shown else []),
+            report,
+            *([Progress(self.throughput, report)] if is_shown else []),
             *optional,
             self.early_stopping,
             self.onset,

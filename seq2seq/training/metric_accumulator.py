@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seq2seq.runtime.torch_kernels import widest
 from seq2seq.training.distributed import all_gather
 
 
@@ -23,20 +24,23 @@ class MetricAccumulator:
         """
         for name, value in values.items():
             if isinstance(value, Tensor):
-                value = value.detach().to(_widest(value.device))
+                value = value.detach().to(widest(value.device))
                 self._device[name] = self._device[name] + value if name in self._device else value
             else:
                 self._host[name] = self._host.get(name, 0) + value
 
-    def totals(self) -> dict[str, float]:
-        """Return the sums over all processes; every process must call this."""
-        mine: dict[str, float] = dict(self._host)
+    def here(self) -> dict[str, float]:
+        """Return the sums of this process alone; this waits for the device."""
+        found: dict[str, float] = dict(self._host)
         # One copy moves all sums to the host.
         if self._device:
-            mine |= zip(self._device, torch.stack(list(self._device.values())).tolist(), strict=True)
-        # Add the sums of all processes.
+            found |= zip(self._device, torch.stack(list(self._device.values())).tolist(), strict=True)
+        return found
+
+    def totals(self) -> dict[str, float]:
+        """Return the sums over all processes; every process must call this."""
         found: dict[str, float] = {}
-        for sums in all_gather(mine):
+        for sums in all_gather(self.here()):
             for name, value in sums.items():
                 found[name] = found.get(name, 0) + value
         return found
@@ -56,9 +60,4 @@ class MetricAccumulator:
         """
         self._host = {name: value for name, value in totals.items() if isinstance(value, int)}
         floats = {name: value for name, value in totals.items() if name not in self._host}
-        self._device = {name: torch.tensor(v, dtype=_widest(device), device=device) for name, v in floats.items()}
-
-
-def _widest(device: torch.device) -> torch.dtype:
-    """Return the most precise float type of the device."""
-    return torch.float32 if device.type == "mps" else torch.float64
+        self._device = {name: torch.tensor(v, dtype=widest(device), device=device) for name, v in floats.items()}

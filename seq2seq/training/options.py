@@ -43,6 +43,7 @@ class TrainingOptions:
     reward_baseline: Literal["greedy", "others"] = "greedy"  # reward to subtract: of the greedy output or other samples
     reward_contrast: float = 0.0  # weight of the output's score for another record, which is subtracted from its reward
     reward_share: float = 1.0  # weight of the reward in the loss; the likelihood has the rest
+    verbose: bool = False  # print all figures with their signatures after the test
     overfit: float | None = None  # debug: repeat one batch until its loss is below this (nats per token)
     profile: int | None = None  # debug: number of steps whose time is measured
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 
@@ -10,8 +9,6 @@ from omegaconf import DictConfig
 
 from seq2seq.data.corpus import Corpus
 from seq2seq.training.budget import processes
-
-log = logging.getLogger(__name__)
 
 EPOCHS, MOST_EPOCHS = 30, 100
 """Epochs of a training: the default, and the largest number for small data."""
@@ -32,8 +29,8 @@ def planned_epochs(updates: int) -> int:
     return max(1, min(wanted, MOST // updates))
 
 
-def planned(config: DictConfig, corpus: Corpus) -> DictConfig:
-    """Return ``config`` with the batch size of ``corpus`` and with an end of training, and log both in one line.
+def planned(config: DictConfig, corpus: Corpus) -> tuple[DictConfig, str]:
+    """Return ``config`` with the batch size of ``corpus`` and with an end of training, and a line that describes both.
 
     ``trainer.max_epochs`` is planned if it is null and ``trainer.max_steps`` is -1. A budget sets max_steps.
     ``trainer.max_time`` may end training earlier.
@@ -49,8 +46,8 @@ def planned(config: DictConfig, corpus: Corpus) -> DictConfig:
         planned_config.trainer.max_epochs = EPOCHS if updates is None else planned_epochs(updates)
     # Record the batch size.
     planned_config.data.max_tokens = corpus.max_tokens
-    log.info("%s", summary(planned_config.trainer, corpus.max_tokens, updates))
-    return config if planned_config == config else planned_config
+    line = summary(planned_config.trainer, corpus.max_tokens, updates)
+    return config if planned_config == config else planned_config, line
 
 
 def updates_of(config: DictConfig, corpus: Corpus) -> int:
@@ -69,7 +66,7 @@ def updates_of(config: DictConfig, corpus: Corpus) -> int:
 
 
 def summary(trainer: DictConfig, max_tokens: int, updates: int | None) -> str:
-    """Return the log line with the batch size and the end of training.
+    """Return a line with the batch size and the end of training.
 
     Args:
         trainer: The ``trainer`` node of the config; each of its limits may be open.

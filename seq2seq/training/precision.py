@@ -47,13 +47,28 @@ def precision_of(trainer: Mapping[str, Any]) -> str:
     return precision
 
 
-def uses_gpu(trainer: Mapping[str, Any]) -> bool:
-    """Return True if training uses a GPU of this machine.
+def accelerator_of(trainer: Mapping[str, Any]) -> str:
+    """Return the accelerator that the ``trainer`` node means on this machine.
+
+    ``auto`` is a CUDA GPU where there is one, and the CPU everywhere else. Lightning's ``auto`` would also choose the
+    GPU of a Mac, which lacks operations that some mechanisms need; ``trainer=mps`` chooses it.
 
     Args:
         trainer: The ``trainer`` node of the config.
     """
-    return trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    asked = str(trainer.get("accelerator", "auto"))
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return asked
+
+
+def uses_gpu(trainer: Mapping[str, Any]) -> bool:
+    """Return True if training uses a CUDA GPU of this machine.
+
+    Args:
+        trainer: The ``trainer`` node of the config.
+    """
+    return accelerator_of(trainer) in ("gpu", "cuda") and torch.cuda.is_available()
 
 
 def check_device(trainer: Mapping[str, Any]) -> None:
@@ -68,7 +83,7 @@ def check_device(trainer: Mapping[str, Any]) -> None:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     there = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}
     if not there.get(asked := str(trainer.get("accelerator", "auto")), True):
-        raise UserError(f"trainer.accelerator={asked}: this machine has no such device; use trainer=cpu")
+        raise UserError(f"trainer.accelerator={asked}: this machine has no such device; use trainer=auto")
 
 
 def check_precision(trainer: Mapping[str, Any], model: nn.Module) -> None:

@@ -16,7 +16,7 @@ from seq2seq.model import Seq2Seq
 from seq2seq.training.callbacks.profiler import PhaseProfiler
 from seq2seq.training.optimization import OptimizerFactory, ScheduleFactory
 from seq2seq.training.options import TrainingOptions
-from seq2seq.training.precision import check_precision, precision_of
+from seq2seq.training.precision import accelerator_of, check_precision, precision_of
 
 SET_HERE = {
     "callbacks": "training.*",
@@ -86,6 +86,7 @@ def _trainer(config: DictConfig, model: Seq2Seq, profiler: PhaseProfiler | None)
     with quiet():
         trainer: L.Trainer = build_tool(
             config.trainer,
+            accelerator=accelerator_of(config.trainer),
             precision=precision_of(config.trainer),
             strategy=strategy,
             logger=False,

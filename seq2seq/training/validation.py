@@ -25,6 +25,9 @@ from seq2seq.training.options import TrainingOptions
 
 T = TypeVar("T")
 
+EXAMPLES = 200  # number of first records among which the reported one is chosen
+EXAMPLE_LENGTH = 40  # length of its target in characters, as nearly as possible
+
 
 def check_split(corpus: Corpus) -> None:
     """Check that the data have a validation split.
@@ -61,6 +64,12 @@ class Validation:
     def records(self) -> Sequence[Record]:
         """Records of the validation split."""
         return self.corpus.records("valid")
+
+    @cached_property
+    def example(self) -> int:
+        """Index of the record whose output is reported: a short one among the first records."""
+        lengths = [len(self.records[n]["target"]) for n in range(min(EXAMPLES, len(self.records)))]
+        return min(range(len(lengths)), key=lambda n: abs(lengths[n] - EXAMPLE_LENGTH))
 
     @cached_property
     def has_gold(self) -> bool:

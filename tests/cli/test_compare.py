@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.attention_store import load
 from seq2seq.cli import compare, evaluate, hydra_app
@@ -539,6 +539,20 @@ def test_a_synonym_of_a_mechanism_is_replaced_by_the_usual_name(
     file.write_text(file.read_text().replace("attention: additive", f"attention: {typed}"))
     (read,) = find([run], "test")
     assert read.facets["attention"] == name
+
+
+def test_a_typed_device_makes_no_other_configuration(sweep: Path, tmp_path: Path) -> None:
+    """One run has the default trainer=auto, the other trainer=cpu."""
+    for number, (typed, accelerator) in enumerate((("seed=1", "auto"), ("trainer=cpu", "cpu"))):
+        run = Path(shutil.copytree(sweep / "0", tmp_path / str(number)))
+        file = run / ".hydra" / "overrides.yaml"
+        file.write_text(file.read_text() + f"- {typed}\n")
+        config = OmegaConf.load(run / "config.yaml")
+        config.trainer.accelerator = accelerator
+        OmegaConf.save(config, run / "config.yaml")
+    runs = find([tmp_path], "test")
+    assert all("trainer" not in run.facets for run in runs)
+    assert len({run.key for run in runs}) == 1
 
 
 def test_long_texts_are_shown_from_their_first_difference(sweep: Path) -> None:

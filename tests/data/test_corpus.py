@@ -36,6 +36,14 @@ def test_batches_have_each_record_once(make):
     assert sorted(seen) == list(range(200))
 
 
+def test_a_vocabulary_that_is_too_large_is_reported_once(make, caplog):
+    caplog.set_level(logging.INFO)
+    tokenizers = make({"type": "word", "vocab_size": 500}).codec.tokenizers
+    (line,) = [message for message in caplog.messages if "vocab_size" in message]
+    sizes = f"{len(tokenizers['source'])} source and {len(tokenizers['target'])} target"
+    assert line == f"data.tokenizer.vocab_size=500: the texts have only {sizes} word pieces"
+
+
 @pytest.mark.parametrize("options", [{}, {"streaming": True, "buffer_size": 30}])
 @pytest.mark.parametrize("sampling", [0.0, 0.2])
 def test_epoch_depends_only_on_seed_and_number(make, options, sampling):

@@ -9,7 +9,7 @@ from seq2seq.attention.interventions import INTERVENTIONS
 from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import TESTED
 from seq2seq.errors import UserError
-from seq2seq.metrics.table import METRICS, find_metric, get_metric, names_of
+from seq2seq.metrics.table import METRICS, described, find_metric, get_metric, names_of, rounded
 
 LOWER = {"loss", "nll", "perplexity", "ter", "cer", "repetition"}
 
@@ -34,6 +34,22 @@ def test_each_name_belongs_to_one_metric() -> None:
 )
 def test_numbered_names_belong_to_their_family(name: str, family: str) -> None:
     assert get_metric(name).name == family
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown", "description"),
+    [
+        ("bleu", 34.125, ("34.1", "%"), "n-gram precision up to 4-grams, with a brevity penalty"),
+        ("nll", 1.0, ("1.000", "nats per token"), None),
+        ("aer", 0.0314, ("0.031", ""), "alignment error rate of the last layer; lower is better"),
+        ("mine", 0.5, ("0.500", ""), ""),
+    ],
+)
+def test_a_value_is_shown_with_digits_unit_and_description(
+    name: str, value: float, shown: tuple[str, str], description: str | None
+) -> None:
+    assert rounded(name, value) == shown
+    assert description is None or described(name) == description
 
 
 @pytest.mark.parametrize("name", ["aer_layer", "aer_layer0", "aer_layerx", "xaer", "rouge1_lead_words", ""])

@@ -45,6 +45,36 @@ def test_the_yaml_builds_the_task_and_names_metrics(task: str) -> None:
     assert set(node(task)["validation"]) <= set(built.metrics)
 
 
+LIKELIHOOD = ["accuracy", "perplexity", "nll_increase_averaged"]
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "shown"),
+    [
+        ("translation", ["aer"], ["bleu", "chrf", "ter", "perplexity", "aer"]),
+        ("translation", [], ["bleu", "chrf", "ter", "perplexity", "nll_increase_averaged"]),
+        (
+            "summarisation",
+            ["rouge1_lead_2", "rougeL_lead_2", "rougeL_lead_30_words"],
+            ["rouge1", "rouge2", "rougeL", "rougeL_lead_2", "perplexity"],
+        ),
+        ("captioning", ["pointing"], ["cider", "bleu4", "rougeL_coco", "perplexity", "pointing"]),
+        ("captioning", [], ["cider", "bleu4", "rougeL_coco", "perplexity", "nll_increase_averaged"]),
+        ("transduction", [], ["exact_match", "cer", "perplexity", "nll_increase_averaged", "accuracy"]),
+    ],
+)
+def test_the_five_figures_that_are_printed(task: str, more: list[str], shown: list[str]) -> None:
+    built = build_node(node(task))
+    assert built.main_metrics([*built.metrics, *LIKELIHOOD, *more]) == shown
+    assert all(find_metric(name.replace("{n}", "2")) for name in built.highlights)
+
+
+def test_a_metric_that_a_user_adds_is_printed() -> None:
+    built = build_node({**node("translation"), "metrics": ["bleu", "my_metric"]})
+    names = ["bleu", "my_metric", *LIKELIHOOD, "aer"]
+    assert built.main_metrics(names) == ["bleu", "my_metric", "perplexity", "aer", "nll_increase_averaged"]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_encoders_that_a_task_names_read_its_sources(task: str) -> None:
     built = build_node(node(task))

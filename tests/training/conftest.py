@@ -71,7 +71,8 @@ def prepare(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
     monkeypatch.setattr(Generated, "_records", property(drawn))
 
     def made(*groups: str, **keys: Any) -> Run:
-        config = copy.deepcopy(composed("logger=csv", "lr_scheduler=inverse_sqrt", *groups))
+        device = () if any(group.startswith("trainer=") for group in groups) else ("trainer=cpu",)
+        config = copy.deepcopy(composed("logger=csv", "lr_scheduler=inverse_sqrt", *device, *groups))
         for key, value in {**SMALL, **keys, "data.cache": str(encoded)}.items():
             OmegaConf.update(config, key, value, merge=False, force_add=True)
         corpus: Corpus = build_node(config.data)

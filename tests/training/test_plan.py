@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -35,15 +34,14 @@ def test_planned_epochs_by_hand(updates: int, epochs: int) -> None:
     assert planned_epochs(updates) == epochs
 
 
-def test_plan_of_a_small_data_set(prepare: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_plan_of_a_small_data_set(prepare: Callable[..., Any]) -> None:
     config, corpus, _ = prepare(**OPEN)
     batches = list(corpus.train_loader(1, 0))
-    plan = planned(config, corpus)
+    plan, line = planned(config, corpus)
     assert plan.data.max_tokens == corpus.max_tokens == 512
     assert len(batches) == 2  # 32 pairs, whose longer side has about 13 tokens
     assert plan.trainer.max_epochs == 100
-    assert caplog.messages[-1] == "batches of 512 tokens, 2 updates an epoch; 200 updates in all, 100 epochs"
+    assert line == "batches of 512 tokens, 2 updates an epoch; 200 updates in all, 100 epochs"
     assert config.trainer.max_epochs is None
 
 
@@ -60,18 +58,15 @@ def test_updates_depend_on_accumulation_devices_and_limits(prepare: Callable[...
     assert updates_of(config, corpus) == 4
     config.trainer.limit_train_batches = 1.0
     config.trainer.update(accumulate_grad_batches=1, devices=1)
-    assert planned(config, corpus).trainer.max_epochs == 30
+    assert planned(config, corpus)[0].trainer.max_epochs == 30
     assert updates_of(config, corpus) == batches
 
 
-def test_plan_of_a_stream_has_no_number_of_updates(
-    prepare: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_plan_of_a_stream_has_no_number_of_updates(prepare: Callable[..., Any]) -> None:
     config, corpus, _ = prepare(**OPEN, **{"data.streaming": True})
-    plan = planned(config, corpus)
+    plan, line = planned(config, corpus)
     assert (plan.data.max_tokens, plan.trainer.max_epochs) == (4096, 30)
-    assert caplog.messages[-1] == "batches of 4,096 tokens; 30 epochs"
+    assert line == "batches of 4,096 tokens; 30 epochs"
 
 
 @pytest.mark.parametrize(
@@ -87,12 +82,12 @@ def test_plan_of_a_stream_has_no_number_of_updates(
 def test_explicit_options_replace_the_plan(prepare: Callable[..., Any], keys: dict[str, Any]) -> None:
     config, corpus, _ = prepare(**keys)
     ended = Budget.of(config).ended(config, corpus)
-    assert planned(ended, corpus) is ended  # the batch size of 64 tokens is explicit, too
+    assert planned(ended, corpus)[0] is ended  # the batch size of 64 tokens is explicit, too
 
 
 def test_plan_keeps_a_limit_of_time(prepare: Callable[..., Any]) -> None:
     config, corpus, _ = prepare(**OPEN, **{"trainer.max_time": "00:00:15:00"})
-    plan = planned(config, corpus).trainer
+    plan = planned(config, corpus)[0].trainer
     assert (plan.max_epochs, plan.max_time) == (100, "00:00:15:00")
 
 

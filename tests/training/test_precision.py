@@ -14,7 +14,7 @@ from torch import nn
 from seq2seq.errors import UserError
 from seq2seq.training import precision
 from seq2seq.training.fit import fit
-from seq2seq.training.precision import check_device, check_precision, precision_of, tell_speed
+from seq2seq.training.precision import accelerator_of, check_device, check_precision, precision_of, tell_speed, uses_gpu
 
 LSTM, PLAIN = nn.Sequential(nn.LSTM(2, 2)), nn.Linear(2, 2)
 
@@ -98,11 +98,22 @@ def test_a_transformer_trains_in_bf16_on_any_cpu(
     assert "takes 20.0 times as long" in caplog.text
 
 
+def test_auto_is_a_cuda_gpu_or_the_cpu(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU of a Mac is used only on request."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert accelerator_of({"accelerator": "auto"}) == accelerator_of({}) == ("cuda" if gpu else "cpu")
+    assert [accelerator_of({"accelerator": name}) for name in ("cpu", "gpu", "mps")] == ["cpu", "gpu", "mps"]
+    assert uses_gpu({"accelerator": "gpu"}) == gpu and not uses_gpu({"accelerator": "mps"})
+
+
 @pytest.mark.parametrize("name", ["gpu", "cuda", "mps"])
 def test_a_missing_device_is_refused_with_its_option(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UserError, match=f"^trainer.accelerator={name}: this machine has no such device"):
+    with pytest.raises(
+        UserError,
+        match=f"^trainer.accelerator={name}: this machine has no such device; use trainer=auto",
+    ):
         check_device({"accelerator": name})
     check_device({"accelerator": "auto"})
     check_device({"accelerator": "cpu"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,6 @@ from seq2seq.training.options import TrainingOptions
 from seq2seq.training.resume import ResumeState
 
 MODEL = "model."  # prefix of the model's weights in the state of ``Training``
-log = logging.getLogger(__name__)
 
 
 class RunFiles(TorchCheckpointIO):
@@ -130,18 +128,12 @@ class Checkpoints(Checkpoint):
         if trainer.sanity_checking:
             return
         assert isinstance(pl_module, Training)
-        scores = pl_module.validation.scores
-        score = scores[self.options.monitored]
+        score = pl_module.validation.scores[self.options.monitored]
         # Tell the files about a new best before they are written.
-        is_best = self.options.better(score, self.best_score)
-        if is_best:
+        if self.options.better(score, self.best_score):
             self.best_score, self.best_step = score, trainer.global_step
             self.files.best = (trainer.global_step, score)
         self._save(trainer)
-        # Log the scores.
-        if trainer.is_global_zero:
-            text = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-            log.info("step %d: validation %s%s", trainer.global_step, text, " (best)" if is_best else "")
 
     @override
     def on_train_batch_start(

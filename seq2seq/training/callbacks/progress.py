@@ -1,4 +1,4 @@
-"""Progress of training: one bar on stderr, or regular log lines if stderr is not a terminal."""
+"""Progress of training: one bar on stderr, or a few log lines if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -16,10 +16,17 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from typing_extensions import override
 
 from seq2seq.training.callbacks.throughput import Throughput
+from seq2seq.training.callbacks.validation_report import ValidationReport
+from seq2seq.training.extent import seconds_left, share_done, updates
+from seq2seq.training.module import Training
 
 log = logging.getLogger(__name__)
 
-SECONDS = 30.0  # time between two log lines
+SECONDS = 30.0  # shortest time between two log lines
+LINES = 8  # number of log lines in a run whose end is known, besides those of validations
+GROWTH = 0.25  # time between two log lines of other runs, as a share of the time so far
+REFRESH = 0.2  # seconds between two pictures of the bar
+BAR = "{percentage:3.0f}%|{bar:20}| {desc}"
 
 
 class Progress(ProgressBar):
@@ -27,16 +34,17 @@ class Progress(ProgressBar):
 
     Args:
         throughput: Callback that measures loss and speed.
+        report: Callback that reports validations. In a log, its lines take the place of lines of progress.
     """
 
-    def __init__(self, throughput: Throughput) -> None:
+    def __init__(self, throughput: Throughput, report: ValidationReport) -> None:
         super().__init__()
-        self.throughput = throughput
+        self.throughput, self.report = throughput, report
         self._shown = True
         self._bars = ExitStack()
         self._bar: tqdm[Any] | None = None
-        self._validation: tqdm[Any] | None = None
-        self._first, self._began, self._told = 0, 0.0, 0.0
+        self._first, self._began, self._told, self._drawn = 0, 0.0, 0.0, 0.0
+        self._validated = 0  # number of batches of the current validation
 
     @override
     def disable(self) -> None:
@@ -53,14 +61,12 @@ class Progress(ProgressBar):
         """Start the bar at the current update."""
         self._first, self._began, self._told = trainer.global_step, time.monotonic(), time.monotonic()
         if self._shown and sys.stderr.isatty():
-            # Print log lines above the bar.
+            # Print log lines above the bar, which shows the share of training that is done.
             self._bars.enter_context(logging_redirect_tqdm())
+            known = share_done(trainer) is not None
             self._bar = tqdm(
-                total=_updates(trainer),
-                initial=trainer.global_step,
-                desc="training",
-                unit="update",
-                smoothing=0,
+                total=1.0 if known else None,
+                bar_format=BAR if known else "{desc}",
                 dynamic_ncols=True,
                 file=sys.stderr,
             )
@@ -69,33 +75,18 @@ class Progress(ProgressBar):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the bar, or log a line if the last one is old enough."""
-        figures = self.throughput.latest
+        """Draw the bar, or log a line, if it is due."""
+        assert isinstance(pl_module, Training)
         if self._bar is not None:
-            self._bar.update(trainer.global_step - self._bar.n)
-            if "loss" in figures:
-                speed = f"{figures['tokens_per_second']:,.0f}"
-                self._bar.set_postfix({"loss": f"{figures['loss']:.3f}", "tokens/s": speed}, refresh=False)
-        elif self._shown and "loss" in figures and time.monotonic() - self._told > SECONDS:
+            self._draw(trainer, pl_module)
+        elif self._shown and self._due(trainer):
             self._told = time.monotonic()
-            log.info("%s", self._line(trainer))
+            log.info("%s", self._line(trainer, pl_module))
 
     @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show a second bar during validation."""
-        if self._bar is not None:
-            total = (
-                sum(trainer.num_val_batches) if isinstance(trainer.num_val_batches, list) else trainer.num_val_batches
-            )
-            # A stream has an infinite number of batches.
-            self._validation = tqdm(
-                total=None if math.isinf(total) else int(total),
-                desc="validating",
-                unit="batch",
-                leave=False,
-                dynamic_ncols=True,
-                file=sys.stderr,
-            )
+        """Begin to count the batches of a validation."""
+        self._validated = 0
 
     @override
     def on_validation_batch_end(
@@ -107,20 +98,21 @@ class Progress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Update the second bar."""
-        if self._validation is not None:
-            self._validation.update()
-
-    @override
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remove the second bar."""
-        if self._validation is not None:
-            self._validation.close()
-            self._validation = None
+        """Show the number of validated batches beside the bar."""
+        self._validated += 1
+        if self._bar is not None:
+            batches = trainer.num_val_batches
+            total = sum(batches) if isinstance(batches, list) else batches
+            of = "" if math.isinf(total) else f" of {int(total)}"
+            self._bar.set_description_str(f"validating: batch {self._validated}{of}")
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close the bar and leave it on the screen."""
+        """Draw the bar a last time, and leave it on the screen."""
+        assert isinstance(pl_module, Training)
+        if self._bar is not None:
+            self._drawn = 0.0
+            self._draw(trainer, pl_module)
         self._close()
 
     @override
@@ -128,27 +120,46 @@ class Progress(ProgressBar):
         """Close the bar and leave it on the screen."""
         self._close()
 
+    def _draw(self, trainer: L.Trainer, module: Training) -> None:
+        """Draw the bar, unless it was drawn a moment ago."""
+        if self._bar is not None and time.monotonic() - self._drawn >= REFRESH:
+            self._drawn = time.monotonic()
+            self._bar.n = share_done(trainer) or 0.0
+            self._bar.set_description_str(self._line(trainer, module))
+
     def _close(self) -> None:
-        """Close both bars, and let logs write to stderr directly again."""
-        for bar in (self._validation, self._bar):
-            if bar is not None:
-                bar.close()
-        self._validation = self._bar = None
+        """Close the bar, and let logs write to stderr directly again."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
         self._bars.close()
 
-    def _line(self, trainer: L.Trainer) -> str:
-        """Return the log line: step, loss, speed and remaining time."""
-        step, figures, total = trainer.global_step, self.throughput.latest, _updates(trainer)
-        text = f"step {step}" + (f"/{total}" if total else "")
-        text += f", loss {figures['loss']:.3f}, {figures['tokens_per_second']:,.0f} tokens/s"
-        # Estimate the remaining time from the updates of this process.
+    def _due(self, trainer: L.Trainer) -> bool:
+        """Return True if the last line of the log is old enough."""
+        now = time.monotonic()
+        left, elapsed = self._left(trainer), now - self._began
+        wait = GROWTH * elapsed if left is None else (elapsed + left) / LINES
+        return now - max(self._told, self.report.told) >= max(SECONDS, wait)
+
+    def _line(self, trainer: L.Trainer, module: Training) -> str:
+        """Return a line of progress: step, loss, speed and remaining time."""
+        step, total, figures = trainer.global_step, updates(trainer), dict(self.throughput.latest)
+        # Show the mean loss of the updates since it was last logged, if there are any.
+        sums = module.update.sums.here()
+        if sums.get("tokens"):
+            figures["loss"] = sums["loss"] / sums["tokens"]
+        parts = [f"step {step:,}" + (f" of {total:,}" if total else "")]
+        parts += [f"loss {figures['loss']:.3f}"] if "loss" in figures else []
+        parts += [f"{figures['tokens_per_second']:,.0f} tokens/s"] if "tokens_per_second" in figures else []
+        left = self._left(trainer)
+        return ", ".join([*parts, *([f"{tqdm.format_interval(left)} left"] if left is not None else [])])
+
+    def _left(self, trainer: L.Trainer) -> float | None:
+        """Return the seconds to the end of training, by updates or by ``trainer.max_time``; None if it is unknown."""
+        step, total, found = trainer.global_step, updates(trainer), []
+        # Estimate the time from the updates of this process.
         if total and step > self._first:
-            left = (time.monotonic() - self._began) / (step - self._first) * (total - step)
-            text += f", {tqdm.format_interval(left)} left"
-        return text
-
-
-def _updates(trainer: L.Trainer) -> int | None:
-    """Return the number of updates of the run, or None if it is unknown."""
-    total = trainer.estimated_stepping_batches
-    return int(total) if 0 < total < math.inf else None
+            found.append((time.monotonic() - self._began) / (step - self._first) * (total - step))
+        if (remaining := seconds_left(trainer)) is not None:
+            found.append(remaining)
+        return min(found, default=None)
