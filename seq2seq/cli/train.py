@@ -28,7 +28,7 @@ from seq2seq.data.unused_options import check_training
 from seq2seq.errors import UserError
 from seq2seq.evaluation import results as run_results
 from seq2seq.evaluation.efficiency import cost, update_memory
-from seq2seq.evaluation.evaluate import score_records
+from seq2seq.evaluation.evaluate import EvaluationResult, score_records
 from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.files.writing import write_text
 from seq2seq.generation.generator import TrainedModel
@@ -57,6 +57,7 @@ from seq2seq.training.fit import FitResult, fit
 from seq2seq.training.frozen import freeze
 from seq2seq.training.plan import planned
 from seq2seq.training.precision import check_device, check_size, precision_of
+from seq2seq.training.trackers import FinalReport
 from seq2seq.training.trainer_parts import TrainingParts
 from seq2seq.training.validation import check_split
 
@@ -64,6 +65,8 @@ log = logging.getLogger(__name__)
 
 NO_END = {"max_epochs": -1, "max_steps": -1, "max_time": None}
 """Options of the trainer that end training, with the values that do not."""
+SHOWN = 50
+"""Number of outputs that trackers show."""
 RESUMABLE = ("trainer", "logger", "data")
 """Keys of the config that may change when a run is resumed."""
 
@@ -246,10 +249,10 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     if is_first():
         for line in messages.beginning(config, model, corpus, parts.training.trainer, place, plan):
             log.info("%s", line)
-    split = corpus.held_out
+    split = corpus.held_out if options.test else "valid"
     metrics: dict[str, MetricResult] = {}
 
-    def score(fitted: FitResult) -> dict[str, float]:
+    def score(fitted: FitResult) -> FinalReport:
         # Score the best model.
         trained = TrainedModel.load(fitted.best)
         trained.model.encoder.cache = model.encoder.cache  # a stored config does not name this directory
@@ -273,7 +276,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
         about = run_results.run_metadata(trained, time.monotonic() - started, **costs)
         run_results.save_results(run / RESULTS, {split: scored.metrics}, about)
         metrics.update(scored.metrics)
-        return {f"{split}/{name}": metric.score for name, metric in metrics.items()}
+        return report_of(run, split, records, scored)
 
     # 3. Train, then score the best model.
     training = parts.training if config is parts.config else None  # a budget changes the config of the trainer
@@ -281,6 +284,25 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     if metrics:  # only one of several processes has metrics
         print(messages.ending(fitted, place, split, metrics, parts.task, options, suggest=not sweep.is_sweep()))
     return metrics
+
+
+def report_of(run: Path, split: str, records: Sequence[Record], scored: EvaluationResult) -> FinalReport:
+    """Return what trackers show of the results.
+
+    Args:
+        run: Directory of the run.
+        split: Name of the split.
+        records: Records of the split.
+        scored: Result of their evaluation.
+    """
+    scores = {f"{split}/{name}": metric.score for name, metric in scored.metrics.items()}
+    shown = list(zip(records, scored.generations, strict=True))[:SHOWN]
+    references = [" / ".join(record.get("references") or [record["target"]]) for record, _ in shown]
+    rows = [
+        (str(record["source"]), reference, output.text)
+        for (record, output), reference in zip(shown, references, strict=True)
+    ]
+    return FinalReport(split, scores, ("source", "reference", "output"), rows, run / "attention" / split)
 
 
 def _limited(corpus: Corpus, split: str, batches: int | None) -> Sequence[Record]:

@@ -32,7 +32,7 @@ from seq2seq.errors import UserError
 from seq2seq.run_directory import RESULTS
 from seq2seq.stored import moved_names
 from seq2seq.stored.job_identity import identity
-from seq2seq.stored.plain import parse_json, parse_yaml
+from seq2seq.stored.plain import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ def job_key(composed: str) -> str:
     Args:
         composed: The config as Hydra composed it, in YAML.
     """
-    config = parse_yaml(identity(composed).encode(), "the config of the job")
+    config = json.loads(identity(composed))
     return digest(json.dumps(without(config, MACHINE - LEARNT_FROM), sort_keys=True))
 
 

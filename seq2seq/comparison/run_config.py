@@ -26,6 +26,7 @@ IGNORED_KEYS = {
     *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
     *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
     "training.strict",
+    "training.test",
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "num_plots", "plots_every", "metrics")),
     *(f"training.{name}" for name in ("save_attention", "faithfulness_examples", "attention_examples", "init_from")),
     "training.verbose",

@@ -1,27 +1,35 @@
-"""Identity of the jobs of a sweep: a composed config without what later versions added to it.
+"""Identity of the jobs of a sweep: a composed config without what changes no result.
 
 A sweep that an earlier version began goes on in its directories, and a pack of an earlier version counts as its job.
 """
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
-LATER = {
-    r"^  accelerator: auto\n": "  accelerator: cpu\n",  # the default before ``trainer=auto``
-    r"^  verbose: \w+\n": "",  # training.verbose changes no result
-    r"^  strict: false\n": "",  # training.strict
-    r"^  freeze: \[\]\n": "",  # training.freeze
-}
-"""{pattern of a line of a composed config: the line of earlier versions}."""
+from seq2seq.config.defaults import without_defaults
+from seq2seq.stored.plain import parse_yaml
+
+ONE_PROCESS = ("auto", "cpu")
+"""Values of ``trainer.accelerator`` that mean the same without a GPU; ``cpu`` was the default of earlier versions."""
 
 
+@lru_cache(1024)
 def identity(composed: str) -> str:
     """Return a text that is equal for two configs of one job.
 
     Args:
-        composed: Config as Hydra composed it, in YAML.
+        composed: Config as Hydra composed it, in YAML; an empty text has an empty identity.
     """
-    for line, earlier in LATER.items():
-        composed = re.sub(line, earlier, composed, flags=re.MULTILINE)
-    return composed
+    if not composed.strip():
+        return ""
+    config: Any = without_defaults(parse_yaml(composed.encode(), "the config of the job"))
+    if isinstance(config, Mapping):
+        for group, name, values in (("trainer", "accelerator", ONE_PROCESS), ("training", "verbose", (True, False))):
+            node = config.get(group)
+            if isinstance(node, dict) and node.get(name) in values:
+                del node[name]
+    return json.dumps(config, sort_keys=True, default=str)

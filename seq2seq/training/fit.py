@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig
 
 from seq2seq.compat.lightning import NEVER, attach, quiet
-from seq2seq.config.instantiate import build_node, build_tool, plain
+from seq2seq.config.instantiate import build_node, plain
 from seq2seq.data.corpus import Corpus
-from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
 from seq2seq.runtime.memory import keep_freed, peak, reset_peak
 from seq2seq.runtime.torch_kernels import avoid_wrong_ones
 from seq2seq.stored import model_file, resume_file
 from seq2seq.tasks.base import Task
-from seq2seq.training import launch
+from seq2seq.training import launch, trackers
 from seq2seq.training.callbacks.annealing import Annealing
 from seq2seq.training.callbacks.attention_plots import AttentionPlots
 from seq2seq.training.callbacks.averaging import averaging
@@ -34,7 +32,6 @@ from seq2seq.training.callbacks.profiler import PhaseProfiler, Profile
 from seq2seq.training.callbacks.progress import Progress
 from seq2seq.training.callbacks.throughput import Throughput
 from seq2seq.training.callbacks.validation_report import ValidationReport
-from seq2seq.training.csv_logger import CSVLogger
 from seq2seq.training.datamodule import DataModule
 from seq2seq.training.extent import seconds_left
 from seq2seq.training.frozen import freeze
@@ -43,6 +40,7 @@ from seq2seq.training.module import Training
 from seq2seq.training.precision import tell_speed
 from seq2seq.training.resume import ResumeState
 from seq2seq.training.self_critical import SelfCritical
+from seq2seq.training.trackers import FinalReport
 from seq2seq.training.trainer_parts import TrainingParts
 from seq2seq.training.validation import Validation
 
@@ -78,7 +76,7 @@ def fit(
     resume: Path | None = None,
     *,
     parts: TrainingParts | None = None,
-    score: Callable[[FitResult], Mapping[str, float]] | None = None,
+    score: Callable[[FitResult], FinalReport] | None = None,
 ) -> FitResult:
     """Train ``model`` on ``corpus``.
 
@@ -92,7 +90,7 @@ def fit(
         run_dir: Directory of the run.
         resume: Checkpoint from which to resume; None starts a new training.
         parts: Parts that were already built from ``config``; None builds them.
-        score: Called after training, before the loggers close. The loggers show the scores that it returns by name.
+        score: Called after training, before the loggers close. The loggers show the report that it returns.
 
     Returns:
         The files of the model and the statistics of training.
@@ -119,9 +117,10 @@ def fit(
                 result = session.run(resume)
             # Show the final scores while the loggers are open.
             if score is not None and session.trainer.is_global_zero:
-                session.show(score(result))
+                trackers.show_results(session.trainer.loggers, score(result), config, result.steps)
         finally:
-            session.close()
+            if session.trainer.is_global_zero:
+                trackers.close(session.trainer.loggers)
         return result
 
 
@@ -229,24 +228,11 @@ class _Session:
             return f"; the time of {self.time_option} is over"
         return ""
 
-    def show(self, scores: Mapping[str, float]) -> None:
-        """Send the final scores to the loggers; ``metrics.csv`` keeps only the scores of training."""
-        for logger in self.trainer.loggers:
-            if not isinstance(logger, CSVLogger):
-                logger.log_metrics(dict(scores), self.trainer.global_step)
-                logger.save()
-
-    def close(self) -> None:
-        """Close the run of W&B: the next job of a sweep starts its own."""
-        for logger in self.trainer.loggers:
-            if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
-                logger.experiment.finish()
-
     def _attach(self, config: DictConfig, profiler: PhaseProfiler | None) -> None:
         """Give the trainer its directory, checkpoints, callbacks and loggers."""
         *callbacks, checkpoints = self._callbacks(profiler, config.trainer.get("enable_progress_bar", True))
         attach(self.trainer, self.run_dir, self.files, callbacks, checkpoints)
-        self.trainer.loggers = _loggers(config, self.run_dir)
+        self.trainer.loggers = trackers.build_loggers(config, self.run_dir)
 
     def _callbacks(self, phases: PhaseProfiler | None, is_shown: bool) -> list[Callback]:
         """Return the callbacks in the order in which they run; ``Checkpoints`` is last and saves the others' state."""
@@ -294,12 +280,3 @@ def _kept(config: DictConfig, model: Seq2Seq) -> dict[str, Any]:
     kept = plain(config)
     model.encoder.describe(kept["encoder"])
     return kept
-
-
-def _loggers(config: DictConfig, run_dir: Path) -> list[Logger]:
-    """Build the loggers that the config selects."""
-    try:
-        return [build_tool(node, save_dir=run_dir) for node in (config.get("logger") or {}).values()]
-    except ModuleNotFoundError as error:
-        names = ", ".join(map(str, config.logger))
-        raise UserError(f"logger: one of {names} needs a package that is not installed: {error}") from error

@@ -23,6 +23,7 @@ class TrainingOptions:
     validate_every: int | None = None  # number of optimiser steps between validations; null: at the end of every epoch
     metrics: Sequence[str] = ()  # scores of generated text at validation: bleu, chrf, ter
     decoding: Search | None = None  # search that generates this text
+    test: bool = True  # score the best model on the test split; false: on the validation split
     num_plots: int = 0  # number of validation sentences whose attention is drawn during training
     plots_every: int | None = None  # draw every N validations; null: at the 1st, 2nd, 4th, 8th, ...
     save_attention: int = 0  # number of test outputs whose attention is stored for comparison

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +25,27 @@ NOT_IN_NAME = (*IN_NAME, "seed", "logger", "task", "trainer", "debug")
 """Options that do not name a run, or that have a fixed place in its name."""
 NOT_SHOWN = ("hydra.", "data.path", "data.cache", "data.workers", "training.num_plots", "training.metrics")
 
+MOST = 4
+"""Largest number of typed options in a name; the last ones are taken."""
+
 
 @dataclass(frozen=True)
 class FinalReport:
     """Results of a run for trackers: scores of the best model, some outputs and plots.
 
     Args:
+        split: Name of the split.
         scores: {SPLIT/METRIC: score}.
         columns: Names of the columns of ``outputs``.
         outputs: Rows with a source, its references and the output.
         plots: Directory of the plots, which may not exist.
     """
 
+    split: str
     scores: Mapping[str, float]
     columns: Sequence[str] = ()
     outputs: Sequence[Sequence[str]] = ()
     plots: Path | None = None
-    tag: str = field(default="test")
 
 
 def build_loggers(config: DictConfig, run_dir: Path) -> list[Logger]:
@@ -95,7 +99,7 @@ def run_name(config: DictConfig) -> str:
     parts = [str(command.runtime.choices[group]) for group in IN_NAME if command.runtime.choices.get(group)]
     typed = [str(override).lstrip("+") for override in command.overrides.task or ()]
     others = [one for one in typed if one.partition("=")[0] not in NOT_IN_NAME and not one.startswith(NOT_SHOWN)]
-    return " ".join([*parts, *others, seed])[:120]
+    return " ".join([*parts, *others[-MOST:], seed])
 
 
 def sweep_name() -> str | None:
@@ -136,18 +140,17 @@ def show_results(loggers: Sequence[Logger], report: FinalReport, config: DictCon
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update(scores)
             if report.outputs:
-                logger.log_text(f"{report.tag}/outputs", list(report.columns), [list(row) for row in report.outputs])
+                logger.log_text(f"{report.split}/outputs", list(report.columns), [list(row) for row in report.outputs])
         elif isinstance(logger, TensorBoardLogger):
             # The table of hyperparameters has the options and the final scores of each run.
             options = {
                 key: value for key, value in leaves(plain(config)) if isinstance(value, bool | int | float | str)
             }
-            logger.log_hyperparams(options, scores)
-            logger.log_metrics(scores, step)
+            logger.log_hyperparams(options, scores, step)
             if report.outputs:
-                logger.experiment.add_text(f"{report.tag}/outputs", table(report.columns, report.outputs), step)
+                logger.experiment.add_text(f"{report.split}/outputs", table(report.columns, report.outputs), step)
     if report.plots is not None:
-        show_plots(loggers, {f"{report.tag}/{path.stem}": path for path in sorted(report.plots.glob("*.png"))}, step)
+        show_plots(loggers, {f"{report.split}/{path.stem}": path for path in sorted(report.plots.glob("*.png"))}, step)
     for logger in loggers:
         logger.save()
 

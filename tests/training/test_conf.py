@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from seq2seq.config.instantiate import build_tool
 from seq2seq.training.fit import fit
 from seq2seq.training.schedules import Schedule
+from seq2seq.training.trackers import FinalReport
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -59,16 +60,20 @@ def test_tensorboard_logs_scores_of_the_fitted_model(prepare: Callable[..., Any]
     pytest.importorskip("tensorboard", reason="an optional extra")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    fit(*prepare("logger=tensorboard", **{"trainer.max_steps": 3}), tmp_path, score=lambda fitted: {"test/bleu": 12.5})
+    fit(
+        *prepare("logger=tensorboard", **{"trainer.max_steps": 3}),
+        tmp_path,
+        score=lambda fitted: FinalReport("test", {"test/bleu": 12.5}),
+    )
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("test/bleu")] == [12.5]
     assert "test/bleu" not in (tmp_path / "metrics.csv").read_text()
 
 
 def test_wandb_logs_offline_and_ends_with_the_run(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    keys = {"trainer.max_steps": 3, "training.num_plots": 1}
+    keys, report = {"trainer.max_steps": 3, "training.num_plots": 1}, FinalReport("test", {"test/bleu": 12.5})
     for name in ("one", "two"):
-        fit(*prepare("logger=wandb", **keys), tmp_path / name, score=lambda fitted: {"test/bleu": 12.5})
+        fit(*prepare("logger=wandb", **keys), tmp_path / name, score=lambda fitted: report)
         (run,) = (tmp_path / name / "wandb").glob("offline-run-*")
         assert list(run.rglob("*.png"))
         (log,) = run.glob("*.wandb")

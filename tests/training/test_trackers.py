@@ -16,7 +16,7 @@ from tests.commands import train_here
 from tests.conftest import TINY
 from tests.wandb_files import items, records
 
-REPORT = FinalReport({"test/bleu": 12.5}, ("source", "reference", "output"), [("a b", "x y", "x | z")])
+REPORT = FinalReport("test", {"test/bleu": 12.5}, ("source", "reference", "output"), [("a b", "x y", "x | z")])
 
 
 def offline(folder: Path) -> list[Any]:
@@ -37,9 +37,9 @@ def test_wandb_names_the_run_and_keeps_config_curves_outputs_and_scores(
     fit(*prepare("logger=wandb", **{"trainer.max_steps": 3, "training.num_plots": 1}), tmp_path, score=lambda _: REPORT)
     found = offline(tmp_path)
     (run,) = [record.run for record in found if record.HasField("run")]
-    assert run.display_name == "toy_translation seed1"  # outside a command no option was typed
+    assert run.display_name == "toy_translation seed3"  # outside a command no option was typed
     config = items(run.config.update)
-    assert config["data"]["name"] == "toy_translation" and config["seed"] == 1
+    assert config["data"]["name"] == "toy_translation" and config["seed"] == 3
     # The curves have the scores of training; the final scores are in the summary alone.
     curves = {name for record in found if record.HasField("history") for name in items(record.history.item)}
     assert {"train/nll", "validation/nll"} <= curves and "test/bleu" not in curves

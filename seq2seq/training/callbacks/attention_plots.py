@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import WandbLogger
 from typing_extensions import override
 
 from seq2seq.data.collate import batches_of
@@ -18,6 +17,7 @@ from seq2seq.tasks.annotations import annotations_of
 from seq2seq.tasks.base import Task
 from seq2seq.training.module import Training
 from seq2seq.training.options import TrainingOptions
+from seq2seq.training.trackers import show_plots
 from seq2seq.training.validation import Validation
 
 
@@ -51,11 +51,9 @@ class AttentionPlots(Callback):
             return
         assert isinstance(pl_module, Training)
         paths = list(self._draw(pl_module, self.directory / f"step_{trainer.global_step:07d}"))
-        # Send the plots to W&B too.
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                for path in (path for path in paths if path.suffix == ".png"):
-                    logger.log_image(f"attention/{path.stem}", [str(path)], step=trainer.global_step)
+        # Send the plots to the trackers too.
+        plots = {f"attention/{path.stem}": path for path in paths if path.suffix == ".png"}
+        show_plots(trainer.loggers, plots, trainer.global_step)
 
     @override
     def state_dict(self) -> dict[str, Any]:
