@@ -143,7 +143,7 @@ PAGES = {
                 "Work and results",
                 (
                     *("device", "max_tokens", "output", "num_plots", "save_attention", "faithfulness_examples"),
-                    *("evaluation.control", "tune", "tune_metric"),
+                    *("verbose", "evaluation.control", "tune", "tune_metric"),
                 ),
             ),
             Section(
