@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from seq2seq.metrics import captions
-from seq2seq.metrics.metric import MetricResult, Scorer
+from seq2seq.metrics.metric import Metric, MetricResult, Scorer
 from seq2seq.metrics.summarisation import ROUGE, rouge
-from seq2seq.metrics.table import METRICS
+from seq2seq.metrics.table import METRICS, add_metric
 
 SCORERS: dict[str, Scorer] = {metric.name: metric.scorer for metric in METRICS if metric.scorer is not None}
 
 
-def check_metrics(names: Iterable[str], option: str) -> None:
+def names_in(metrics: Iterable[Any]) -> list[str]:
+    """Return the names of metrics in an option, and add those of the user to the table.
+
+    Args:
+        metrics: Names; and metrics of the user, each an object or a node with the ``_target_`` of its class.
+
+    Raises:
+        UserError: A class is refused, is no metric, or has the name of another metric.
+    """
+    names = []
+    for item in metrics:
+        metric = build_node(item) if isinstance(item, Mapping) else item
+        if isinstance(metric, Metric):
+            add_metric(metric)
+            if metric.scorer is not None:
+                SCORERS[metric.name] = metric.scorer
+            names.append(metric.name)
+        else:
+            names.append(str(metric))
+    return names
+
+
+def check_metrics(metrics: Iterable[Any], option: str) -> None:
     """Refuse metrics that ``score`` does not know or that cannot be computed on this machine.
 
     Args:
-        names: Names of metrics.
+        metrics: Names of metrics, and metrics of the user (``names_in``).
         option: Option that holds the names, for the message.
 
     Raises:
         UserError: A metric is unknown, or its program is not installed.
     """
-    for name in names:
+    for name in names_in(metrics):
         if name not in SCORERS:
             raise UserError(f"{option}: {name} is not a metric of outputs; choose from {', '.join(SCORERS)}")
         if name in captions.IN_JAVA and (missing := captions.missing_for(name)):

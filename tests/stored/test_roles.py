@@ -42,7 +42,7 @@ def test_a_class_is_allowed_by_a_new_config_file(tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_text("defaults:\n  - attention: mine\ndecoder:\n  attention: ${attention}\n")
     (tmp_path / "attention" / "mine.yaml").write_text("defaults:\n  - score: own\n_target_: own.Mechanism\n")
     (tmp_path / "attention" / "score" / "own.yaml").write_text("_target_: own.Score\n_partial_: true\n")
-    found = Roles(tmp_path)
+    found = Roles((file.relative_to(tmp_path), file) for file in tmp_path.rglob("*.yaml"))
     assert found.of("attention") == found.of("decoder.attention") == ({"own.Mechanism"}, False)
     assert found.of("decoder.attention.score") == ({"own.Score"}, True)
     assert found.of("decoder") == (set(), False)
