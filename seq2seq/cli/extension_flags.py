@@ -90,7 +90,7 @@ def _folder(text: str) -> Path:
     """Return the folder of the user's config files."""
     folder = Path(text).expanduser().absolute()
     if not text or not folder.is_dir():
-        raise UserError(f"--config-dir {text} is not a folder; give one that is laid out like conf/")
+        raise UserError(f"--config-dir={text} is not a folder; give one that is laid out like conf/")
     # A file of conf/ comes first, so that one of the same name would have no effect.
     with extensions.using(Extensions(folder)):
         files = config_files()
@@ -98,7 +98,7 @@ def _folder(text: str) -> Path:
     own = [place for place, file in files if not file.is_relative_to(CONF)]
     if not own:
         groups = sorted({place.parts[0] for place in usual if len(place.parts) > 1} - {"hydra"})
-        raise UserError(f"--config-dir {text} has no YAML in a folder of a config group: {', '.join(groups)}")
+        raise UserError(f"--config-dir={text} has no YAML in a folder of a config group: {', '.join(groups)}")
     if taken_names := [place for place in own if place in usual]:
-        raise UserError(f"--config-dir {text}: conf/ has a file {taken_names[0]} too; give yours another name")
+        raise UserError(f"--config-dir={text}: conf/ has a file {taken_names[0]} too; give yours another name")
     return folder

@@ -89,7 +89,8 @@ def missing_figures(runs: Sequence[Run]) -> list[str]:
         # List the metrics that the run lacks.
         config = run.origin.config
         alike = [other for other in runs if (other.dataset, other.split) == (run.dataset, run.split)]
-        wanted = dict.fromkeys([*config.get("task", {}).get("metrics", ()), *(m for a in alike for m in a.results)])
+        named = [name for name in config.get("task", {}).get("metrics", ()) if isinstance(name, str)]
+        wanted = dict.fromkeys([*named, *(m for a in alike for m in a.results)])
         absent = [name for name in wanted if not any(known.startswith(name) for known in run.results)]
         # List the groups of figures that it lacks.
         groups = {get_metric(name).group for name in run.results}
