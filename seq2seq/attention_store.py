@@ -21,7 +21,6 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seq2seq.config.extensions import command
 from seq2seq.errors import UserError
 from seq2seq.files.writing import writing
 
@@ -98,8 +97,7 @@ def load(path: Path) -> list[AttentionRecord]:
         with np.load(path, allow_pickle=False) as stored:
             return _unpacked(json.loads(bytes(stored["index"])), stored["steps"], stored["largest"])
     except (*READ_ERRORS, OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        again = command("evaluate")
-        raise UserError(f"{path} cannot be read as attention ({error}); {again} writes it again") from error
+        raise UserError(f"{path} cannot be read as attention ({error}); a new evaluation writes it again") from error
 
 
 def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Array) -> list[AttentionRecord]:

@@ -43,8 +43,8 @@ def _run(task: Any, config_name: str, check: Any) -> None:
     with interrupts.stopping():
         from seq2seq.cli import extension_flags, help
 
-        with extension_flags.applied(sys.argv[1:]):
-            if help.answered(config_name, sys.argv[1:]):
+        with extension_flags.applied(sys.argv[1:]) as words:
+            if help.answered(config_name, words):
                 return
             from seq2seq.cli import hydra_app
 

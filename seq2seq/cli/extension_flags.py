@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from seq2seq.compat.hydra import quoted
+from seq2seq.cli.one_line import one_line
 from seq2seq.config import extensions
 from seq2seq.config.extensions import TRUST, Extensions
 from seq2seq.config.instantiate import CONF, config_files
@@ -21,19 +21,20 @@ FLAGS = ("--config-dir", "-cd")
 
 
 @contextmanager
-def applied(arguments: Sequence[str]) -> Iterator[None]:
+def applied(arguments: Sequence[str]) -> Iterator[list[str]]:
     """Let the extensions that the command line names count in the block; end the program with one line for a mistake.
 
     Args:
         arguments: Words of the command line.
+
+    Yields:
+        The other words.
     """
-    try:
-        _, named = taken(arguments)
-    except UserError as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+    with one_line():
+        rest, named = taken(arguments)
     with extensions.using(named):
         use(named)
-        yield
+        yield rest
 
 
 def use(named: Extensions) -> None:
@@ -54,7 +55,7 @@ def taken(arguments: Sequence[str]) -> tuple[list[str], Extensions]:
         arguments: Words of the command line.
 
     Returns:
-        The other words, with the folder as an override for Hydra; the extensions.
+        The other words; the extensions.
 
     Raises:
         UserError: A package or the folder does not exist or can't be used.
@@ -71,9 +72,18 @@ def taken(arguments: Sequence[str]) -> tuple[list[str], Extensions]:
             packages += [item.strip(" '\"") for item in value.strip("[] ").split(",") if item.strip()]
         else:
             rest.append(word)
-    # Hydra searches the folder in worker processes too.
-    rest += [] if folder is None else [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"]
     return rest, Extensions(folder, _importable(packages))
+
+
+def overrides(named: Extensions) -> list[str]:
+    """Return the overrides with which Hydra finds the config files of the user, in worker processes too.
+
+    Args:
+        named: The extensions.
+    """
+    from seq2seq.compat.hydra import quoted  # imports Hydra, for which help does not wait
+
+    return [] if named.folder is None else [f"hydra.searchpath=[{quoted(f'file://{named.folder}')}]"]
 
 
 def _importable(packages: list[str]) -> tuple[str, ...]:

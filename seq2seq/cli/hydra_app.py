@@ -67,6 +67,7 @@ def run(
     typed, started, built = sys.argv[1:], False, None
     rest, added = extension_flags.taken(typed)
     arguments = [as_override(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in rest]
+    arguments += extension_flags.overrides(added)
 
     main_process = os.getpid()
 

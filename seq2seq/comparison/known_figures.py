@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config.extensions import hint, is_trusted
+from seq2seq.config.instantiate import build_node
 from seq2seq.metrics.table import find_metric
 from seq2seq.metrics.text import names_in
 from seq2seq.stored import moved_names
@@ -36,5 +37,5 @@ def _add_own_metrics(config: Mapping[str, Any]) -> str:
     task = config.get("task")
     listed = task.get("metrics") if isinstance(task, Mapping) else None
     nodes = [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
-    names_in(node for node in nodes if is_trusted(node.get("_target_")))
+    names_in(build_node(node) for node in nodes if is_trusted(node.get("_target_")))
     return next((text for node in nodes if (text := hint(node.get("_target_")))), "")

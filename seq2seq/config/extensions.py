@@ -137,7 +137,7 @@ def _is_foreign(name: str) -> bool:
     return name.split(".")[0] not in {PACKAGE, "torch", "lightning", *sys.stdlib_module_names}
 
 
-def command(name: str) -> str:
+def program(name: str) -> str:
     """Return how to start a command here: ``python train.py`` in a checkout, else ``seq2seq-train``.
 
     Args:
@@ -145,5 +145,13 @@ def command(name: str) -> str:
     """
     is_installed = Path(sys.argv[0]).name.startswith(f"{PACKAGE}-")
     is_checkout = (Path(__file__).parents[2] / f"{name}.py").is_file()
-    program = f"python {name}.py" if is_checkout and not is_installed else f"{PACKAGE}-{name}"
-    return " ".join([program, *current().words()])
+    return f"python {name}.py" if is_checkout and not is_installed else f"{PACKAGE}-{name}"
+
+
+def command(name: str) -> str:
+    """Return how to start a command here, with the extensions that count now.
+
+    Args:
+        name: Name of the command: train, evaluate, generate or compare.
+    """
+    return " ".join([program(name), *current().words()])

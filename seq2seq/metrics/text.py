@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from seq2seq.config.instantiate import build_node
 from seq2seq.errors import UserError
 from seq2seq.metrics import captions
 from seq2seq.metrics.metric import Metric, MetricResult, Scorer
@@ -15,29 +13,26 @@ from seq2seq.metrics.table import METRICS, add_metric
 SCORERS: dict[str, Scorer] = {metric.name: metric.scorer for metric in METRICS if metric.scorer is not None}
 
 
-def names_in(metrics: Iterable[Any]) -> list[str]:
-    """Return the names of metrics in an option, and add those of the user to the table.
+def names_in(metrics: Iterable[str | Metric]) -> list[str]:
+    """Return the names of the metrics of an option, and add metrics of the user to the table.
 
     Args:
-        metrics: Names; and metrics of the user, each an object or a node with the ``_target_`` of its class.
+        metrics: Names, and metrics of the user.
 
     Raises:
-        UserError: A class is refused, is no metric, or has the name of another metric.
+        UserError: A metric of the user has the name of another metric.
     """
     names = []
-    for item in metrics:
-        metric = build_node(item) if isinstance(item, Mapping) else item
+    for metric in metrics:
         if isinstance(metric, Metric):
             add_metric(metric)
             if metric.scorer is not None:
                 SCORERS[metric.name] = metric.scorer
-            names.append(metric.name)
-        else:
-            names.append(str(metric))
+        names.append(metric.name if isinstance(metric, Metric) else metric)
     return names
 
 
-def check_metrics(metrics: Iterable[Any], option: str) -> None:
+def check_metrics(metrics: Iterable[str | Metric], option: str) -> None:
     """Refuse metrics that ``score`` does not know or that cannot be computed on this machine.
 
     Args:
