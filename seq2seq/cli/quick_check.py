@@ -73,11 +73,8 @@ def training(config: DictConfig, typed: Iterable[str] | None) -> None:
     _check_loggers(config)
     # Check the names of metrics.
     for node in ("task", "training"):
-        listed = config[node].get("metrics") or ()
-        metrics = [
-            build_node(item) if OmegaConf.is_dict(item) else item for item in listed
-        ]  # one of the user is a node
-        check_metrics(metrics, f"{node}.metrics")
+        metrics = config[node].get("metrics") or ()  # those of the user are nodes
+        check_metrics([build_node(one) if OmegaConf.is_dict(one) else one for one in metrics], f"{node}.metrics")
     _check_monitor(config)
 
 
