@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ __all__ = ["draw", "intervene", "load"]
 # The functions import what they need, so that the import of one part of the package does not import all.
 
 
-def load(path: str | Path, device: str = "auto") -> TrainedModel:
+def load(path: str | Path, device: str = "auto", trust: str | Iterable[str] = ()) -> TrainedModel:
     """Open a trained model for generation.
 
     Nothing stored in the run is executed, and the settings of the calling process do not change.
@@ -27,16 +27,18 @@ def load(path: str | Path, device: str = "auto") -> TrainedModel:
     Args:
         path: A run directory, whose best model is opened, or the folder of a model.
         device: Device of the model: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        trust: Packages of your own whose classes the model may name. Their code is imported and runs.
 
     Returns:
         The model with its tokenizers.
     """
     from torch.random import fork_rng
 
+    from seq2seq.config.extensions import trusting
     from seq2seq.generation.generator import TrainedModel
 
     # Building a model draws random numbers before its weights are read.
-    with fork_rng(devices=()):
+    with fork_rng(devices=()), trusting(trust):
         return TrainedModel.load(path, device)
 
 
@@ -79,11 +81,12 @@ def draw(attention: AttentionMap, *, gold: Collection[tuple[int, int]] = (), tit
     Raises:
         UserError: The source is an image.
     """
+    from seq2seq.config.extensions import command
     from seq2seq.errors import UserError
     from seq2seq.plots import heatmap
     from seq2seq.plots.sentence import cells_of_words
 
     if attention.cells is not None:
-        raise UserError("draw: the source is an image; generate.py plots=DIR draws attention to images")
+        raise UserError(f"draw: the source is an image; {command('generate')} plots=DIR draws attention to images")
     cells = cells_of_words(gold, attention.source_words, attention.target_words)
     return heatmap.draw(attention.alignment, attention.target, attention.source, gold=cells, title=title)

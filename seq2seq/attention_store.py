@@ -97,7 +97,7 @@ def load(path: Path) -> list[AttentionRecord]:
         with np.load(path, allow_pickle=False) as stored:
             return _unpacked(json.loads(bytes(stored["index"])), stored["steps"], stored["largest"])
     except (*READ_ERRORS, OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path} cannot be read as attention ({error}); evaluate.py writes it again") from error
+        raise UserError(f"{path} cannot be read as attention ({error}); a new evaluation writes it again") from error
 
 
 def _unpacked(index: list[dict[str, Any]], steps: NDArray[np.uint8], largest: Array) -> list[AttentionRecord]:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
+from seq2seq.config.extensions import command
 from seq2seq.config.instantiate import at_key
 from seq2seq.data.codec import Codec, build_codec
 from seq2seq.data.record_policy import Policy
@@ -121,7 +122,7 @@ def find(path: str | Path) -> Path:
         if (folder / resume_file.NAME).is_file():
             raise UserError(
                 f"{path} has no model yet: it was stopped before its first validation; continue with "
-                f"train.py resume={path}"
+                f"{command('train')} resume={path}"
             )
     raise UserError(f"{path} has no checkpoint: checkpoints/{model_file.NAME} is missing")
 
@@ -242,8 +243,8 @@ def _load(path: Path) -> Checkpoint:
     # Warn of a newer model that was not completed.
     if (path.parent / model_file.NEXT).exists():
         log.warning(
-            "%s: the run was stopped while it saved a newer model; python train.py resume=%s completes it",
-            *(path, run_of(path)),
+            "%s: the run was stopped while it saved a newer model; %s resume=%s completes it",
+            *(path, command("train"), run_of(path)),
         )
     # The weights are read last, after the config was checked with their shapes.
     opened, codec = _described(config, tokenizers, about.shapes, path, old=False)

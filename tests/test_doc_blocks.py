@@ -38,6 +38,8 @@ COVERED = {
     (HOW_TO + "add_a_task.md", "python"): "tests/tasks/test_page.py",
     (HOW_TO + "add_a_task.md", "yaml"): "tests/tasks/test_page.py",
     (HOW_TO + "add_a_metric.md", "python"): "tests/metrics/test_page.py",
+    (HOW_TO + "use_your_own_classes.md", "python"): "tests/cli/test_extension_flags.py",
+    (HOW_TO + "use_your_own_classes.md", "yaml"): "tests/cli/test_extension_flags.py",
     ("README.md", "python"): "tests/test_doc_blocks.py",
     ("docs/quickstart.md", "python"): "tests/test_doc_blocks.py",
 }

@@ -17,6 +17,7 @@ from tests.pages import DOCS, PAGES, ROOT, name_of, prose
 
 FOLDERS = ("seq2seq", "conf", "docs", "scripts", "tests")
 EXAMPLES = {
+    "use_your_own_classes.md": {"mypackage.py"},
     "add_a_dataset.md": {
         "seq2seq/data/readers/bars.py",
         "seq2seq.data.readers.bars.BarsReader",

@@ -25,6 +25,7 @@ TESTED_BY = {
     "comparison/analysis.py": "cli/test_compare.py",
     "comparison/explorer.py": "comparison/test_report_in_browser.py",
     "comparison/external.py": "cli/test_compare.py",
+    "comparison/known_figures.py": "cli/test_extension_flags.py",
     "comparison/packing.py": "comparison/test_packs.py",
     "comparison/page.py": "comparison/test_report_in_browser.py",
     "comparison/ranks.py": "comparison/test_statistics.py",

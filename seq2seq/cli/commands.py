@@ -41,13 +41,14 @@ def compare() -> None:
 def _run(task: Any, config_name: str, check: Any) -> None:
     """Run a command, or print help; Ctrl-C is handled before the import of Hydra, which takes long."""
     with interrupts.stopping():
-        from seq2seq.cli import help
+        from seq2seq.cli import extension_flags, help
 
-        if help.answered(config_name, sys.argv[1:]):
-            return
-        from seq2seq.cli import hydra_app
+        with extension_flags.applied(sys.argv[1:]) as words:
+            if help.answered(config_name, words):
+                return
+            from seq2seq.cli import hydra_app
 
-        hydra_app.run(task, config_name, check)
+            hydra_app.run(task, config_name, check)
 
 
 def run_train(config: DictConfig, parts: Parts | None = None) -> float | None:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq.cli.merge_overrides import merge_overrides, own_options, search_of
 from seq2seq.cli.tune import candidates, tune
 from seq2seq.config import validate
+from seq2seq.config.extensions import command
 from seq2seq.config.instantiate import CONF, build_node, plain
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.records import Record
@@ -254,7 +255,9 @@ def _record_sets(
     # Read two files.
     if settings.source_file or settings.target_file:
         if not (settings.source_file and settings.target_file):
-            raise UserError("source_file and target_file go together; to translate without a score, use generate.py")
+            raise UserError(
+                f"source_file and target_file go together; to translate without a score, use {command('generate')}"
+            )
         sources, targets = list(read_lines(settings.source_file)), list(read_lines(settings.target_file))
         if len(sources) != len(targets):
             raise UserError(

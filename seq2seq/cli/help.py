@@ -8,18 +8,16 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 
 from seq2seq.cli.help_layout import by_choice, row, table
 from seq2seq.cli.help_pages import MORE, PAGES, SUCH_AS
 from seq2seq.cli.one_line import one_line
 from seq2seq.config import option_text
-from seq2seq.config.instantiate import CONF
+from seq2seq.config.extensions import program
 from seq2seq.config.option_text import ABOUT, ConfigFile, Option
 from seq2seq.config.validate import suggest
 from seq2seq.errors import UserError
@@ -185,7 +183,7 @@ def group_page(group: str, width: int = WIDEST) -> str:
         group: A config group.
         width: Characters of a line.
     """
-    files = [option_text.read(CONF / group / f"{choice}.yaml") for choice in option_text.choices(group)]
+    files = [option_text.read(option_text.file_of(group, choice)) for choice in option_text.choices(group)]
     lines = [*textwrap.wrap(f"{group}: {ABOUT[group]}", width), ""]
     usual = _usual().get(group)
     lines += [f"Choices: {group}=CHOICE{f', by default {usual}' if usual else ''}", ""]
@@ -216,7 +214,7 @@ def choice_page(group: str, choice: str, width: int = WIDEST) -> str:
     choices = option_text.choices(group)
     if choice not in choices:
         raise UserError(f"{group} has no choice {choice}{suggest(choice, choices)}; it has: {', '.join(choices)}")
-    found = option_text.read(CONF / group / f"{choice}.yaml")
+    found = option_text.read(option_text.file_of(group, choice))
     lines = [f"{group}={choice}", "", *table((("", comment) for comment in found.comments), width, 2)]
     if found.target:
         lines += ["", f"Class: {found.target}"]
@@ -237,7 +235,7 @@ def choice_page(group: str, choice: str, width: int = WIDEST) -> str:
 
 def _own(command: str) -> ConfigFile:
     """Return the file of a command."""
-    return option_text.read(CONF / f"{command}.yaml")
+    return option_text.read(option_text.file_of("", command))
 
 
 def _known(command: str) -> dict[str, Option]:
@@ -260,7 +258,7 @@ def _usual() -> dict[str, str]:
         group, _, choice = entry.partition("=")
         if choice not in ("", "null") and not group.startswith("hydra/"):
             found[group] = choice
-    mechanism = option_text.read(CONF / "attention" / f"{found['attention']}.yaml").defaults
+    mechanism = option_text.read(option_text.file_of("attention", found["attention"])).defaults
     parts = (entry.partition("=") for entry in mechanism)
     return found | {f"attention/{part}": choice for part, _, choice in parts if choice}
 
@@ -293,7 +291,7 @@ def _sections(group: str, width: int, below: str = "") -> list[str]:
     owners: dict[tuple[str, str], dict[str, str]] = {}
     for choice in option_text.choices(group):
         inherited = option_text.inherited(group, choice)
-        for option in option_text.read(CONF / group / f"{choice}.yaml").options:
+        for option in option_text.read(option_text.file_of(group, choice)).options:
             if _is_below(option.key, prefix) and (option.comment or option.key not in inherited):
                 owners.setdefault((option.key, option.comment), {})[choice] = option.default
     most = len(owners) if below else FEW
@@ -327,7 +325,5 @@ def _group_row(group: str, choice: str, width: int) -> list[str]:
 
 
 def _installed(text: str) -> str:
-    """Return a text with the names of the installed commands, if the program is one of them."""
-    if Path(sys.argv[0]).name.startswith("seq2seq-"):
-        return re.sub(r"python (train|evaluate|generate|compare)\.py", r"seq2seq-\1", text)
-    return text
+    """Return a text with the commands as they are started here."""
+    return re.sub(r"python (train|evaluate|generate|compare)\.py", lambda found: program(found[1]), text)

@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from seq2seq.cli import sweep
+from seq2seq.cli import extension_flags, sweep
 from seq2seq.cli.one_line import one_line
 from seq2seq.cli.overrides import as_override, groups, keys, shown
 from seq2seq.compat import hydra as hydra_compat
@@ -65,7 +65,9 @@ def run(
     OmegaConf.register_new_resolver("run_of", _run_of, replace=True)
     OmegaConf.register_new_resolver("job_place", sweep.place, replace=True)
     typed, started, built = sys.argv[1:], False, None
-    arguments = [as_override(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in typed]
+    rest, added = extension_flags.taken(typed)
+    arguments = [as_override(argument, config_name, sweeps=any(flag in SWEEP for flag in typed)) for argument in rest]
+    arguments += extension_flags.overrides(added)
 
     main_process = os.getpid()
 
@@ -74,6 +76,7 @@ def run(
         nonlocal started
         started = True
         sys.argv[1:] = typed  # a run records its command
+        extension_flags.use(added)  # a worker of a launcher does not inherit them
         if os.getpid() != main_process:  # a worker process of a launcher
             interrupts.take_over()
             if os.getppid() == main_process:
@@ -278,6 +281,7 @@ def _params(config_name: str, overrides: list[str]) -> list[str]:
     chosen = [override for override in overrides if override.lstrip("+").startswith("experiment=")]
     if not chosen or "," in chosen[-1]:
         return []
+    chosen += [override for override in overrides if override.startswith("hydra.searchpath=")]
     try:
         params = hydra.compose(config_name, chosen, return_hydra_config=True).hydra.sweeper.get("params") or {}
     except (HydraException, OmegaConfBaseException, ValueError, TypeError):

@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from seq2seq.cli.overrides import retyped
+from seq2seq.config.extensions import command
 from seq2seq.data.corpus import Corpus
 from seq2seq.evaluation.results import format_main, format_table
 from seq2seq.metrics import MetricResult
@@ -144,15 +145,15 @@ def suggestions(run: Path, task: Task) -> list[str]:
     place = shlex.quote(str(run))
     # The same run with another mechanism, into another directory.
     other = "dot" if _choices(run).get("attention") == "general" else "general"
-    again = " ".join(["python train.py", *_typed(run, "attention", "hydra.run.dir"), f"attention={other}"])
+    again = " ".join([command("train"), *_typed(run, "attention", "hydra.run.dir"), f"attention={other}"])
     inputs = "" if "text" in task.reads else " input=FILE"
     # In the usual place, the runs on one dataset are together.
     together = run.parents[1] if run.parts[0] == "runs" and len(run.parts) == RUN_DEPTH else f"[{place},OTHER_RUN]"
     return [
-        f"python evaluate.py checkpoint={place} decoding=greedy",
-        f"python generate.py checkpoint={place}{inputs} plots=plots",
+        f"{command('evaluate')} checkpoint={place} decoding=greedy",
+        f"{command('generate')} checkpoint={place}{inputs} plots=plots",
         again,
-        f"python compare.py runs={together}",
+        f"{command('compare')} runs={together}",
     ]
 
 
@@ -168,8 +169,8 @@ def outlook(fitted: FitResult, run: Path) -> str:
     best = f"best   {fitted.monitor} of validation at update {fitted.best_step:,} of {fitted.steps:,}"
     if fitted.best_step <= (1 - LATE) * fitted.steps:
         return best
-    command = f"python train.py resume={shlex.quote(str(run))} trainer.max_epochs={2 * fitted.epochs}"
-    return f"{best}, still improving; to train longer:\n       {command}"
+    again = f"{command('train')} resume={shlex.quote(str(run))} trainer.max_epochs={2 * fitted.epochs}"
+    return f"{best}, still improving; to train longer:\n       {again}"
 
 
 def _typed(run: Path, *without: str) -> list[str]:

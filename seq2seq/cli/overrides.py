@@ -13,11 +13,12 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from hydra.errors import HydraException
 
 from seq2seq.compat.hydra import parse_override, quoted
-from seq2seq.config.instantiate import CONF
+from seq2seq.config.instantiate import config_files
 from seq2seq.errors import UserError
 from seq2seq.stored import moved_names
 
@@ -169,10 +170,15 @@ class Shown(logging.Filter):
         return True
 
 
-@functools.cache
 def groups() -> frozenset[str]:
-    """Return the names of all config groups, which are the folders of ``conf``."""
-    return frozenset(path.relative_to(CONF).as_posix() for path in CONF.rglob("*") if path.is_dir())
+    """Return the names of all config groups, which are the folders of ``conf`` and of the user's config files."""
+    return _groups(config_files())
+
+
+@functools.cache
+def _groups(files: Iterable[tuple[Path, Path]]) -> frozenset[str]:
+    """Return the names of the folders of config files."""
+    return frozenset(above.as_posix() for place, _ in files for above in place.parents if above.name)
 
 
 def keys(overrides: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from seq2seq.comparison.packing import Pack, pack
 from seq2seq.comparison.packs import pack_files
 from seq2seq.comparison.runs import Run, finished, name_damaged_files, unfinished
 from seq2seq.comparison.systems import repeated
+from seq2seq.config.extensions import command
 from seq2seq.errors import UserError
 from seq2seq.files.writing import write_bytes
 from seq2seq.metrics.table import get_metric
@@ -88,7 +89,8 @@ def missing_figures(runs: Sequence[Run]) -> list[str]:
         # List the metrics that the run lacks.
         config = run.origin.config
         alike = [other for other in runs if (other.dataset, other.split) == (run.dataset, run.split)]
-        wanted = dict.fromkeys([*config.get("task", {}).get("metrics", ()), *(m for a in alike for m in a.results)])
+        named = [name for name in config.get("task", {}).get("metrics", ()) if isinstance(name, str)]
+        wanted = dict.fromkeys([*named, *(m for a in alike for m in a.results)])
         absent = [name for name in wanted if not any(known.startswith(name) for known in run.results)]
         # List the groups of figures that it lacks.
         groups = {get_metric(name).group for name in run.results}
@@ -97,8 +99,8 @@ def missing_figures(runs: Sequence[Run]) -> list[str]:
         absent += [f"figures of {kind}" for kind in kinds if kind not in groups]
         if absent:
             notes.append(
-                f"{run.path} lacks {', '.join(absent)}; before the run is removed, measure them with evaluate.py "
-                f"checkpoint={run.path}, and pack that evaluation too."
+                f"{run.path} lacks {', '.join(absent)}; before the run is removed, measure them with "
+                f"{command('evaluate')} checkpoint={run.path}, and pack that evaluation too."
             )
     return notes
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.cli.merge_overrides import merge_overrides
 from seq2seq.config import signatures, validate
-from seq2seq.config.instantiate import plain, signature_of
+from seq2seq.config.instantiate import build_node, plain, signature_of
 from seq2seq.config.ranges import Range
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import METRICS, find_metric
@@ -72,8 +72,9 @@ def training(config: DictConfig, typed: Iterable[str] | None) -> None:
     validate.check_options("", {"seed": config.get("seed")}, SeedOptions)
     _check_loggers(config)
     # Check the names of metrics.
-    check_metrics(config.task.get("metrics") or (), "task.metrics")
-    check_metrics(config.training.get("metrics") or (), "training.metrics")
+    for node in ("task", "training"):
+        metrics = config[node].get("metrics") or ()  # those of the user are nodes
+        check_metrics([build_node(one) if OmegaConf.is_dict(one) else one for one in metrics], f"{node}.metrics")
     _check_monitor(config)
 
 

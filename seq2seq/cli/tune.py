@@ -93,7 +93,7 @@ def tune(
     best = max(range(len(trials)), key=lambda index: sign * results[index].score)
     listed = [{**options, metric: result.score} for (options, _), result in zip(trials, results, strict=True)]
     path = save_tuned(trained.run, trials[best][0], split, metric, listed)
-    print(f"best  {_typed(trials[best][0])}; stored in {path}, which evaluate.py and generate.py read")
+    print(f"best  {_typed(trials[best][0])}; stored in {path}, which evaluation and generation read")
     return {metric: results[best]}
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 from seq2seq.attention_store import AttentionRecord, quantised
 from seq2seq.comparison.runs import references
 from seq2seq.comparison.systems import System
+from seq2seq.config.extensions import command
 
 THUMBNAIL_SIDE = 240  # largest side of a shown image, in pixels
 MAX_PIECES = 4000  # longest source that is shown, in pieces
@@ -67,8 +68,8 @@ def gather(entries: Sequence[System], count: int, order: Sequence[str], room: in
         found.notes.append(f"No examples of {', '.join(packed)}: a pack holds no texts and no attention maps.")
     if missing := sorted(set(chosen) - set(attended)):
         found.notes.append(
-            f"No attention was kept for {', '.join(missing)}. Run evaluate.py checkpoint=RUN and add its directory to "
-            "runs=...; for other toolkits set attention.NAME=FILE.npz."
+            f"No attention was kept for {', '.join(missing)}. Run {command('evaluate')} checkpoint=RUN and add its "
+            "directory to runs=...; for other toolkits set attention.NAME=FILE.npz."
         )
     if not attended:
         return found

@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison import runs, table_codec
+from seq2seq.comparison.known_figures import known_figures
 from seq2seq.comparison.record_digests import RecordDigests
 from seq2seq.comparison.run_config import CONTROL, Origin, digest, key
 from seq2seq.comparison.runs import Run
@@ -169,7 +170,7 @@ def load(file: Path, split: str) -> PackedRun:
             head["seed"],
             {moved_names.key(name): value for name, value in head["facets"].items()},
             key(origin, otherwise),
-            runs.known_figures(file, about["results"]),
+            known_figures(file, about["results"], lambda: origin.config),
             head["about"],
             None,
             head["images"],

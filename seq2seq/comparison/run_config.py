@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config.defaults import without_defaults
-from seq2seq.config.instantiate import CONF, synonym_of
+from seq2seq.config.instantiate import config_files, synonym_of
 from seq2seq.errors import UserError
 from seq2seq.stored import moved_names
 from seq2seq.stored.plain import read_yaml, resolved
@@ -175,7 +175,7 @@ def _as_chosen(node: str, mine: dict[str, Any], usual: dict[str, Any]) -> tuple[
     target = mine.get(f"{node}._target_")
     if target == usual.get(f"{node}._target_"):
         return usual, {}
-    for file in sorted((CONF / node).glob("*.yaml")):
+    for file in sorted(file for place, file in config_files() if place.parent == Path(node)):
         if (options := _flat(node, read_yaml(file))).get(f"{node}._target_") == target:
             # An option that refers to another key has the value of the run where the run has the option.
             referring = [key for key, value in options.items() if isinstance(value, str) and value.startswith("${")]
@@ -262,4 +262,5 @@ def config_of(path: Path) -> dict[str, Any]:
 
 def _synonym(group: str, name: str) -> str | None:
     """Return the choice for which ``name`` is a synonym, None if it is no synonym."""
-    return synonym_of(CONF / group / f"{name}.yaml") if re.fullmatch(r"[\w-]+", name) else None
+    file = dict(config_files()).get(Path(group, f"{name}.yaml"))
+    return None if file is None else synonym_of(file)

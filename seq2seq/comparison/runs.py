@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from seq2seq import attention_store
 from seq2seq.attention_store import AttentionRecord
+from seq2seq.comparison.known_figures import known_figures
 from seq2seq.comparison.record_digests import RecordDigests
 from seq2seq.comparison.run_config import CONTROL, Origin, choices, config_of, eval_diff, key, origin_of, portable
 from seq2seq.comparison.word_hits import word_hits
+from seq2seq.config.extensions import command
 from seq2seq.errors import UserError
-from seq2seq.metrics.table import find_metric, get_metric
+from seq2seq.metrics.table import get_metric
 from seq2seq.metrics.words import spoken
 from seq2seq.run_directory import EVALUATIONS, FAILED, RESULTS, changed
 from seq2seq.stored import moved_names
@@ -68,7 +70,7 @@ class Run:
         """The records in the order of the split: source, references, hypothesis, sums and so on."""
         file = self.path / "outputs" / f"{self.split}.jsonl"
         if not file.exists():
-            raise UserError(f"{file} is missing; evaluate.py checkpoint={self.path} writes it again")
+            raise UserError(f"{file} is missing; {command('evaluate')} checkpoint={self.path} writes it again")
         return [_renamed_sums(record) for record in _lines(file)]
 
     @property
@@ -249,7 +251,8 @@ def name_damaged_files(paths: Iterable[Path]) -> Iterator[None]:
         if files := [file for path in paths for file in changed(path)]:
             raise UserError(
                 f"{files[0]} was changed after it was written and cannot be read "
-                f"({type(error).__name__}: {' '.join(str(error).split())}); evaluate.py writes the results again"
+                f"({type(error).__name__}: {' '.join(str(error).split())}); "
+                f"{command('evaluate')} writes the results again"
             ) from error
         raise
 
@@ -381,20 +384,6 @@ def _results(path: Path) -> dict[str, Any]:
             if split != "run" and not (isinstance(score, Mapping) and isinstance(score.get("score"), int | float)):
                 raise UserError(f"{path / RESULTS} is damaged: {split}.{metric} has no score")
     return {
-        split: metrics if split == "run" else known_figures(path / RESULTS, metrics or {})
+        split: metrics if split == "run" else known_figures(path / RESULTS, metrics or {}, lambda: config_of(path))
         for split, metrics in found.items()
     }
-
-
-def known_figures(file: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scores of known metrics under their current names; warn of the others.
-
-    Args:
-        file: File of the scores, for messages.
-        metrics: {metric: score}.
-    """
-    renamed = {moved_names.METRICS.get(name, name): figure for name, figure in metrics.items()}
-    for name in renamed:
-        if find_metric(name) is None:
-            log.warning("%s: %s is left out: seq2seq/metrics/table.py has no entry for it", file, name)
-    return {name: figure for name, figure in renamed.items() if find_metric(name) is not None}

@@ -1,8 +1,8 @@
 """Objects from config nodes: check the class of a node, and build it.
 
 A node is a mapping with a ``_target_`` (dotted name of a class) and keyword arguments. It has ``_partial_: true`` if
-the calling code adds further arguments. Only classes of this package and those in ``TOOLS`` are imported.
-``seq2seq.stored.roles`` checks which class a stored config may have at which key.
+the calling code adds further arguments. Only classes of this package, of trusted packages (``config/extensions.py``)
+and those in ``TOOLS`` are imported. ``seq2seq.stored.roles`` checks which class a stored config may have at which key.
 
 The error of a constructor contains no key: ``heads=3 must divide dim=128``. The code here puts the key before it that
 a user types: ``attention.heads=3 must divide dim=128``.
@@ -10,6 +10,7 @@ a user types: ``attention.heads=3 must divide dim=128``.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
@@ -23,12 +24,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.compat.omegaconf import full_key, root
-from seq2seq.config import signatures
+from seq2seq.config import extensions, signatures
+from seq2seq.config.extensions import PACKAGE
 from seq2seq.config.signatures import Signature
 from seq2seq.errors import OptionError, UserError
 
-PACKAGE = "seq2seq"
-CONF = Path(__file__).parents[2] / "conf"
+CONF = next(folder for above in (1, 2) if (folder := Path(__file__).parents[above] / "conf").is_dir() or above == 2)
+"""Folder of the config files: in the package where it was installed from a wheel, beside it in a checkout."""
 
 TOOLS = frozenset(
     [
@@ -57,6 +59,24 @@ def synonym_of(file: Path) -> str | None:
     return node.defaults[0] if only else None
 
 
+def config_files() -> tuple[tuple[Path, Path], ...]:
+    """Return (path below its folder, path) of the config files: those of ``conf/``, and those that the user adds.
+
+    In the user's folder only the folders of config groups count, because it may hold runs and data too.
+    """
+    return _config_files(extensions.current().folder)
+
+
+@functools.cache
+def _config_files(own: Path | None) -> tuple[tuple[Path, Path], ...]:
+    """List the files once; ``own`` is the folder of the user."""
+    files = [(file.relative_to(CONF), file) for file in sorted(CONF.rglob("*.yaml"))]
+    groups = sorted({place.parts[0] for place, _ in files if len(place.parts) > 1})
+    for folder in () if own is None else (own / group for group in groups):
+        files += [(file.relative_to(folder.parent), file) for file in sorted(folder.rglob("*.yaml"))]
+    return tuple(files)
+
+
 def locate(path: str, *, tools: bool = False) -> Callable[..., Any]:
     """Return a class by its name.
 
@@ -72,13 +92,12 @@ def locate(path: str, *, tools: bool = False) -> Callable[..., Any]:
     if tools and path in TOOLS:
         tool: Callable[..., Any] = _import(path)
         return tool
-    names = path.split(".")
-    if names[0] == PACKAGE and not any(name.startswith("_") for name in names):
+    if _is_own(path) and not any(name.startswith("_") for name in path.split(".")):
         found = _import(path)
         # Look at the module that defines the class: seq2seq.x.os.system belongs to os.
-        if inspect.isclass(found) and found.__module__.split(".")[0] == PACKAGE:
+        if inspect.isclass(found) and _is_own(found.__module__):
             return found
-    raise UserError(f"_target_={path} is refused: a config may only name classes of {PACKAGE}")
+    raise UserError(f"_target_={path} is refused: a config may only name classes of {PACKAGE}{extensions.hint(path)}")
 
 
 def signature_of(path: str, *, tools: bool = False) -> Signature:
@@ -91,11 +110,16 @@ def signature_of(path: str, *, tools: bool = False) -> Signature:
     Raises:
         UserError: The class does not exist, or is not allowed.
     """
-    if (tools and path in TOOLS) or path.split(".")[0] == PACKAGE:
+    if (tools and path in TOOLS) or _is_own(path):
         found = signatures.read(path)
-        if found is not None and (path in TOOLS or found.path.split(".")[0] == PACKAGE):
+        if found is not None and (path in TOOLS or _is_own(found.path)):
             return found
     return signatures.of(locate(path, tools=tools))
+
+
+def _is_own(path: object) -> bool:
+    """Return whether a dotted name belongs to this package or to a trusted one."""
+    return isinstance(path, str) and (path.split(".")[0] == PACKAGE or extensions.is_trusted(path))
 
 
 def _import(path: str) -> Any:
@@ -186,7 +210,7 @@ class Factory:
             except (TypeError, ValueError) as error:
                 raise OptionError(f"{name}: {error}") from error
             except Exception as error:
-                if self.target.__module__.split(".")[0] == PACKAGE:
+                if _is_own(self.target.__module__):
                     raise
                 # Constructors of other packages raise their own types of errors for a wrong option.
                 raise OptionError(f"{name}: {' '.join(str(error).split())}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from seq2seq.config import extensions
 from seq2seq.config.instantiate import CONF
 
 HIDDEN = ("hydra", "base")
@@ -77,12 +78,34 @@ def groups() -> list[str]:
 
 
 def choices(group: str) -> list[str]:
-    """Return the names of the choices of a group.
+    """Return the names of the choices of a group, with those of ``--config-dir``.
 
     Args:
         group: A folder of ``conf/``.
     """
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+    return sorted(file.stem for folder in _folders() for file in (folder / group).glob("*.yaml"))
+
+
+def file_of(group: str, choice: str) -> Path:
+    """Return the file of a choice, in ``conf/`` or in the folder of ``--config-dir``.
+
+    Args:
+        group: A folder of ``conf/``.
+        choice: A file in it; it may lie in a folder below.
+    """
+    files = [folder / group / f"{choice}.yaml" for folder in _folders()]
+    return next((file for file in files if file.exists()), files[0])
+
+
+def _folders() -> list[Path]:
+    """Return the folders of config files."""
+    own = extensions.current().folder
+    return [CONF] if own is None else [CONF, own]
+
+
+def _group(file: Path) -> str:
+    """Return the group of a file: the folder in which it is."""
+    return next(file.parent.relative_to(top).as_posix() for top in _folders() if file.is_relative_to(top))
 
 
 def read(file: Path, prefix: str | None = None) -> ConfigFile:
@@ -98,7 +121,7 @@ def read(file: Path, prefix: str | None = None) -> ConfigFile:
     root = yaml.compose(text)
     if not isinstance(root, yaml.MappingNode):
         return found
-    group = file.parent.relative_to(CONF).as_posix()
+    group = _group(file)
     if lines[0] == GLOBAL or group == ".":
         prefix = ""
     elif prefix is None:
@@ -124,8 +147,8 @@ def composed(group: str, choice: str, prefix: str | None = None) -> list[Option]
         choice: A file in it; it may lie in a folder below.
         prefix: Key at which the choice is included; None for the key of its group.
     """
-    file = CONF / group / f"{choice}.yaml"
-    group = file.parent.relative_to(CONF).as_posix()
+    file = file_of(group, choice)
+    group = _group(file)
     found = read(file, prefix)
     options: dict[str, Option] = {}
     # A file without _self_ in its list comes after the files that it includes.
@@ -143,7 +166,7 @@ def inherited(group: str, choice: str) -> dict[str, Option]:
         group: A folder of ``conf/``.
         choice: A file in it.
     """
-    entries = read(CONF / group / f"{choice}.yaml").defaults
+    entries = read(file_of(group, choice)).defaults
     return {option.key: option for entry in entries for option in _included(entry, group, None)}
 
 
@@ -154,11 +177,11 @@ def shared(group: str) -> list[ConfigFile]:
         group: A folder of ``conf/``.
     """
     found: dict[Path, ConfigFile] = {}
-    pending = [CONF / group / f"{choice}.yaml" for choice in choices(group)]
+    pending = [file_of(group, choice) for choice in choices(group)]
     for file in pending:
         for entry in read(file).defaults:
             path, _, place = entry.partition("@")
-            included = CONF / path[1:] if path.startswith("/") else file.parent / path
+            included = CONF / path[1:] if path.startswith("/") else CONF / _group(file) / path
             if "=" in entry or path == "_self_" or place not in ("", "_here_") or "base" not in included.parts:
                 continue
             included = included.with_suffix(".yaml")

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq import checkpoint
 from seq2seq.batch import EOS, Batch
+from seq2seq.config.extensions import NONE, Extensions, current, using
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.config.validate import check_nodes
 from seq2seq.data.batching import sorted_batches
@@ -79,6 +80,7 @@ class TrainedModel:
     config: DictConfig  # config of the run
     path: Path  # the checkpoint
     device: torch.device
+    extensions: Extensions = NONE  # those that counted when it was loaded
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> TrainedModel:
@@ -93,7 +95,7 @@ class TrainedModel:
         """
         where = choose(device)
         opened = checkpoint.load(path)
-        return cls(opened.model().to(where), opened.codec, opened.config, opened.path, where)
+        return cls(opened.model().to(where), opened.codec, opened.config, opened.path, where, current())
 
     @cached_property
     def run(self) -> Path:
@@ -184,8 +186,9 @@ class TrainedModel:
             **decoding: Options of ``decoding`` and their values.
         """
         node = {**plain(self.config.decoding), **decoding}
-        check_nodes("decoding", node)
-        search = build_node(OmegaConf.create({"decoding": node}).decoding)
+        with using(self.extensions):
+            check_nodes("decoding", node)
+            search = build_node(OmegaConf.create({"decoding": node}).decoding)
         assert isinstance(search, Search)
         return search
 

@@ -39,6 +39,25 @@ METRICS: tuple[Metric, ...] = (
     *faithfulness.METRICS,
 )
 
+_ADDED: dict[str, Metric] = {}
+"""Metrics of the user by name, which this process has built."""
+
+
+def add_metric(metric: Metric) -> None:
+    """Add a metric of the user to the table, for the rest of the process.
+
+    Args:
+        metric: The metric. It may be added again.
+
+    Raises:
+        UserError: Another metric has its name.
+    """
+    known, kind = find_metric(metric.name), type(metric)
+    if known is not None and (type(known).__module__, type(known).__qualname__) != (kind.__module__, kind.__qualname__):
+        raise UserError(f"{kind.__module__}.{kind.__qualname__}: there is a metric {metric.name} already; rename yours")
+    _ADDED[metric.name] = metric
+    find_metric.cache_clear()
+
 
 @cache
 def find_metric(name: str) -> Metric | None:
@@ -47,7 +66,7 @@ def find_metric(name: str) -> Metric | None:
     Args:
         name: Name in results.json, such as ``bleu`` or ``aer_layer2``.
     """
-    return next((metric for metric in METRICS if metric.matches(name)), None)
+    return next((metric for metric in (*METRICS, *_ADDED.values()) if metric.matches(name)), None)
 
 
 def get_metric(name: str) -> Metric:

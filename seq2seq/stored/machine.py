@@ -10,9 +10,10 @@ import functools
 import logging
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from seq2seq.config.instantiate import CONF
+from seq2seq.config.instantiate import CONF, config_files
 from seq2seq.config.nodes import leaves
 from seq2seq.errors import UserError
 from seq2seq.stored.plain import read_yaml
@@ -109,10 +110,14 @@ def cache() -> str:
     return str(read_yaml(CONF / "data" / "base" / "corpus.yaml")["cache"])
 
 
-@functools.cache
 def known() -> frozenset[str]:
-    """Return all texts in the files of ``conf/data`` of this installation."""
-    files = sorted((CONF / "data").rglob("*.yaml"))
+    """Return all texts in the files of ``conf/data`` of this installation, and in those that the user adds."""
+    return _texts(tuple(file for place, file in config_files() if place.parts[0] == "data"))
+
+
+@functools.cache
+def _texts(files: tuple[Path, ...]) -> frozenset[str]:
+    """Return all texts in YAML files, which are read once."""
     return frozenset(value for file in files for _, value in leaves(read_yaml(file)) if isinstance(value, str))
 
 
@@ -143,8 +148,8 @@ def _loggers(stored: Any, typed: Mapping[str, Any], source: str) -> dict[str, An
         raise UserError(f"{source}: logger is not a mapping")
     for name, node in (stored or {}).items():
         # Only loggers of this installation are allowed.
-        file = CONF / "logger" / f"{name}.yaml"
-        if not re.fullmatch(r"\w+", str(name)) or not file.is_file():
+        file = dict(config_files()).get(Path("logger", f"{name}.yaml"))
+        if not re.fullmatch(r"\w+", str(name)) or file is None:
             raise UserError(f"{source}: logger.{str(name)[:100]} is refused: conf/logger has no such file")
         opened_config[name] = read_yaml(file)[name]
         # Warn about stored options that are dropped.

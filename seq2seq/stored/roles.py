@@ -1,5 +1,7 @@
 """Classes that a config may name at each key: those that the files of ``conf/`` name for the key.
 
+The files of ``--config-dir`` count too, and all classes of trusted packages (``config/extensions.py``).
+
 The files are read as data. The file of a group has the class of its node (``_target_``), the groups that fill keys
 below it (``defaults``), and references to other keys of the config (``${attention}``).
 """
@@ -9,13 +11,14 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from seq2seq.config.instantiate import CONF, TOOLS
+from seq2seq.config.extensions import hint, is_trusted
+from seq2seq.config.instantiate import TOOLS, config_files
 from seq2seq.errors import UserError
 
 Place = tuple[str, str]
@@ -29,21 +32,26 @@ class Roles:
     """Classes of each key, and keys whose nodes need further arguments (``_partial_``).
 
     Args:
-        conf: Folder of the config files.
+        files: Pairs (path below ``conf/``, path) of the config files.
     """
 
-    def __init__(self, conf: Path) -> None:
+    def __init__(self, files: Iterable[tuple[Path, Path]]) -> None:
         self.targets: dict[Place, set[str]] = defaultdict(set)
         self.partial: set[Place] = set()
         self.same: dict[Place, set[Place]] = defaultdict(set)  # other places whose classes may stand at a place too
-        for file in sorted(conf.rglob("*.yaml")):
-            folder = file.relative_to(conf).parent
-            if "hydra" in folder.parts or file.name in COMMANDS:
+        for place, file in files:
+            if "hydra" in place.parts or place.name in COMMANDS:
                 continue
             text = file.read_text(encoding="utf-8")
             # Files of the package _global_ describe the whole config.
-            group = "" if "@package _global_" in text or folder == Path() else folder.as_posix()
-            self._read(group, yaml.load(text, Loader=yaml.CSafeLoader) or {})
+            group = "" if "@package _global_" in text or place.parent == Path() else place.parent.as_posix()
+            try:
+                content = yaml.load(text, Loader=yaml.CSafeLoader) or {}
+            except yaml.YAMLError as error:
+                raise UserError(f"{file} can't be read: {' '.join(str(error).split())}") from error
+            if not isinstance(content, Mapping):
+                raise UserError(f"{file} is not a config: it must be a mapping")
+            self._read(group, content)
         # Options that no file names: decoding in training, and the optimisers of torch.
         self.same[DECODING].add(("decoding", ""))
         for name in TOOLS:
@@ -125,10 +133,15 @@ class Roles:
             self.same[node_path].add((other, ""))
 
 
-@functools.cache
 def roles() -> Roles:
-    """Return the roles from ``conf/`` of this installation."""
-    return Roles(CONF)
+    """Return the roles from ``conf/`` of this installation and from the files that the user adds."""
+    return _roles(config_files())
+
+
+@functools.cache
+def _roles(files: tuple[tuple[Path, Path], ...]) -> Roles:
+    """Return the roles from files, which are read once."""
+    return Roles(files)
 
 
 def check(config: Mapping[str, Any], name: str, prefix: str = "") -> None:
@@ -148,10 +161,13 @@ def check(config: Mapping[str, Any], name: str, prefix: str = "") -> None:
             continue
         # Compare the class and _partial_ with those in conf/.
         target, (allowed, partial) = node.get("_target_"), roles().of(path)
-        if not isinstance(target, str) or target not in allowed:
+        if not isinstance(target, str) or (target not in allowed and not is_trusted(target)):
             shown = str(target)[:200]
-            raise UserError(f"{start}{path}._target_={shown} is refused: no file of conf/ names it for this key")
-        if node.get("_partial_", False) is not partial:
+            raise UserError(
+                f"{start}{path}._target_={shown} is refused: no file of conf/ names it for this key{hint(target)}"
+            )
+        # A class of the user may stand at a key of its own, which conf/ does not know.
+        if allowed and node.get("_partial_", False) is not partial:
             shown = str(node.get("_partial_", False))[:200]
             raise UserError(f"{start}{path}._partial_={shown} is refused: it must be {str(partial).lower()} there")
 

@@ -58,7 +58,7 @@ def tuned_options(run: Path) -> dict[str, Any]:
     content = plain.read_yaml(path)
     options = content.get("decoding") if isinstance(content, Mapping) else None
     if not isinstance(options, Mapping):
-        raise UserError(f"{path} has no decoding options; remove it, or choose options with evaluate.py tune=...")
+        raise UserError(f"{path} has no decoding options; remove it, or choose options with tune=...")
     return dict(options)
 
 

@@ -19,7 +19,9 @@ from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.inputs import NamedInput, files_read, read_sentences
 from seq2seq.metrics import MetricResult
+from seq2seq.metrics.metric import Metric
 from seq2seq.metrics.table import find_metric
+from seq2seq.metrics.text import names_in
 from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations
 
 RecordChange = Callable[[Sequence[Record]], list[Record]]
@@ -49,7 +51,8 @@ class Task(ABC):
     read the defaults by interpolation (``${oc.select:task.max_length,1024}``), and the task ignores them.
 
     Args:
-        metrics: Names of the metrics of outputs (``seq2seq.metrics.score``) in the results of a finished run.
+        metrics: Metrics of outputs in the results of a finished run: names (``seq2seq.metrics.score``), and metrics of
+            the user (``seq2seq.metrics.text.names_in``).
         defaults: Options of the YAML file that other groups read.
     """
 
@@ -72,8 +75,8 @@ class Task(ABC):
     controls: ClassVar[Mapping[str, RecordChange]] = {}
     """Controls of records by their name in ``evaluation.control``."""
 
-    def __init__(self, metrics: Sequence[str] = (), **defaults: Any) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: Sequence[str | Metric] = (), **defaults: Any) -> None:
+        self.metrics = names_in(metrics)
 
     def check(self, corpus: Corpus, config: DictConfig) -> None:
         """Refuse data or an encoder that the task cannot use, before any data is read.

@@ -15,6 +15,7 @@ from seq2seq.generation.inputs import NamedInput, columns_of, read_documents
 from seq2seq.metrics import MetricResult, score
 from seq2seq.metrics.abstractiveness import extraction
 from seq2seq.metrics.extractive_baselines import baselines
+from seq2seq.metrics.metric import Metric
 from seq2seq.metrics.sentences import copied_words
 from seq2seq.plots.document import save_document
 from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations
@@ -38,7 +39,7 @@ class Summarisation(Task):
 
     def __init__(
         self,
-        metrics: Sequence[str] = (),
+        metrics: Sequence[str | Metric] = (),
         lead_sentences: Count | None = None,
         lead_words: Count | None = None,
         **defaults: Any,

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from omegaconf import DictConfig
 
 from seq2seq.compat.lightning import NEVER, attach, quiet
+from seq2seq.config.extensions import command
 from seq2seq.config.instantiate import build_node, plain
 from seq2seq.data.corpus import Corpus
 from seq2seq.model import Seq2Seq
@@ -193,7 +194,7 @@ class _Session:
         except Interrupted:
             if self.trainer.is_global_zero:
                 step = self.trainer.global_step
-                log.warning("stopped at step %d; to continue: python train.py resume=%s", step, self.run_dir)
+                log.warning("stopped at step %d; to continue: %s resume=%s", step, command("train"), self.run_dir)
             raise
         # Write the best model, and collect the result.
         c = self.checkpoints

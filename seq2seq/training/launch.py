@@ -21,6 +21,7 @@ import torch
 from torch import distributed as dist
 
 from seq2seq.compat.python import start_resource_tracker
+from seq2seq.config.extensions import current, use
 from seq2seq.errors import UserError
 from seq2seq.runtime.interrupts import end_with
 from seq2seq.training.interruption import Interrupted
@@ -55,7 +56,7 @@ def others(count: int, run: Callable[..., Any], *args: Any) -> Iterator[None]:
     spawn = multiprocessing.get_context("spawn")
     patience = 0.0
     # Pickle here: multiprocessing would share the memory of the parameters between the processes.
-    work = pickle.dumps((run, args))
+    work = pickle.dumps((current(), run, args))
     processes = []
     try:
         # Start the processes. Each reads its rank from the environment.
@@ -108,7 +109,8 @@ def _work(work: bytes, parent: int) -> None:
     """Run the pickled function with its arguments in another process; end when ``parent`` ends."""
     end_with(parent)
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    run, args = pickle.loads(work)
+    extensions, run, args = pickle.loads(work)
+    use(extensions)
     try:
         run(*args)
     except UserError:  # rank 0 reports it

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seq2seq.errors import UserError
+from seq2seq.metrics.metric import Metric
 from seq2seq.metrics.rewards import reward
 from seq2seq.metrics.table import find_metric, get_metric
+from seq2seq.metrics.text import names_in
 from seq2seq.search import Search
 
 
@@ -21,7 +23,7 @@ class TrainingOptions:
     mode: Literal["min", "max"] | None = None  # whether lower or higher is better; null: known from the metric's name
     patience: int | None = None  # stop after this many validations without a new best; null: never
     validate_every: int | None = None  # number of optimiser steps between validations; null: at the end of every epoch
-    metrics: Sequence[str] = ()  # scores of generated text at validation: bleu, chrf, ter
+    metrics: Sequence[str | Metric] = ()  # scores of generated text at validation: bleu, chrf, ter
     decoding: Search | None = None  # search that generates this text
     test: bool = True  # score the best model on the test split; false: on the validation split
     num_plots: int = 0  # number of validation sentences whose attention is drawn during training
@@ -54,6 +56,7 @@ class TrainingOptions:
         Raises:
             UserError: The option that is out of range or lacks another one.
         """
+        names_in(self.metrics)  # a metric of the user is known from here on
         # Check numbers that must be positive, and choices.
         for name in (
             "patience",

@@ -15,6 +15,7 @@ from seq2seq.metrics import score
 from seq2seq.metrics.alignment import agreement, align
 from seq2seq.metrics.likelihood import perplexity, token_accuracy
 from seq2seq.metrics.links import Link
+from seq2seq.metrics.text import names_in
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, Search
 from seq2seq.tasks.annotations import gold_of
@@ -54,7 +55,7 @@ class Validation:
     """
 
     def __init__(self, corpus: Corpus, options: TrainingOptions) -> None:
-        self.corpus, self.metrics = corpus, list(options.metrics)
+        self.corpus, self.metrics = corpus, names_in(options.metrics)
         self.search: Search | None = options.decoding if options.metrics else None
         self.attention = AttentionFigures(options.attention_examples)
         self.scores: dict[str, float] = {}  # scores of the last complete validation

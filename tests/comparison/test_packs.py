@@ -269,7 +269,7 @@ def test_missing_figures_of_a_run_are_reported(sweep: Path, tmp_path: Path, caps
     (note,) = pack_command.missing_figures([read(poor, "test")])
     assert note.startswith(
         f"{poor} lacks chrf, figures of faithfulness, figures of gold; before the run is removed, measure them "
-        f"with evaluate.py checkpoint={poor}"
+        f"with python evaluate.py checkpoint={poor}"
     )
     assert pack_command.missing_figures([read(sweep / str(n), "test") for n in range(3)]) == []
     (note,) = pack_command.missing_figures([read(poor, "test"), read(sweep / "2", "test")])

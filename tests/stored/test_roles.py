@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from seq2seq.config.extensions import trusting
 from seq2seq.errors import UserError
+from seq2seq.stored.config import opened
 from seq2seq.stored.roles import Roles, check, roles
 
 
@@ -42,10 +44,28 @@ def test_a_class_is_allowed_by_a_new_config_file(tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_text("defaults:\n  - attention: mine\ndecoder:\n  attention: ${attention}\n")
     (tmp_path / "attention" / "mine.yaml").write_text("defaults:\n  - score: own\n_target_: own.Mechanism\n")
     (tmp_path / "attention" / "score" / "own.yaml").write_text("_target_: own.Score\n_partial_: true\n")
-    found = Roles(tmp_path)
+    found = Roles((file.relative_to(tmp_path), file) for file in tmp_path.rglob("*.yaml"))
     assert found.of("attention") == found.of("decoder.attention") == ({"own.Mechanism"}, False)
     assert found.of("decoder.attention.score") == ({"own.Score"}, True)
     assert found.of("decoder") == (set(), False)
+
+
+def test_a_stored_config_can_t_trust_a_package() -> None:
+    config = {"trust": ["yaml"], "encoder": {"_target_": "yaml.Loader", "_partial_": True}}
+    with pytest.raises(UserError, match=r"^x: encoder\._target_=yaml\.Loader is refused"):
+        opened(config, "x")
+    with trusting("yaml"):
+        assert opened(config, "x") == config
+
+
+def test_trust_in_a_package_opens_no_door_for_others() -> None:
+    with trusting("yaml"):
+        check({"encoder": {"gate": {"_target_": "yaml.Loader"}, "_target_": "yaml.Loader", "_partial_": True}}, "x")
+        for name in ("os.system", "seq2seq.loss.Criterion", "yaml2.Loader"):
+            with pytest.raises(UserError, match=r"^x: decoder\._target_="):
+                check({"decoder": {"_target_": name}}, "x")
+        with pytest.raises(UserError, match=r"^x: loss\._partial_=True is refused"):
+            check({"loss": {"_target_": "yaml.Loader", "_partial_": True}}, "x")
 
 
 def test_a_refusal_names_the_key_and_the_class() -> None:
