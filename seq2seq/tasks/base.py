@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from omegaconf import DictConfig
 
@@ -19,6 +19,7 @@ from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.inputs import NamedInput, files_read, read_sentences
 from seq2seq.metrics import MetricResult
+from seq2seq.plots.saving import PLAIN, Style
 from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations
 
 RecordChange = Callable[[Sequence[Record]], list[Record]]
@@ -68,6 +69,8 @@ class Task(ABC):
     """Number of inputs that are generated together. Larger groups give better batches, smaller ones earlier outputs."""
     controls: ClassVar[Mapping[str, RecordChange]] = {}
     """Controls of records by their name in ``evaluation.control``."""
+    style: Style = PLAIN
+    """Style of the plots."""
 
     def __init__(self, metrics: Sequence[str] = (), **defaults: Any) -> None:
         self.metrics = metrics
@@ -133,6 +136,15 @@ class Task(ABC):
             Results by name of the metric.
         """
         return {}
+
+    def draw_as(self, kind: Literal["png", "pdf", "svg"], *, pieces: bool) -> None:
+        """Choose the style of the plots.
+
+        Args:
+            kind: Format; ``pdf`` and ``svg`` are written beside the PNG.
+            pieces: Whether heat-maps show pieces of words; a task that always shows them ignores it.
+        """
+        self.style = Style(kind, pieces or self.style.pieces)
 
     @abstractmethod
     def plot(

@@ -24,4 +24,15 @@ class Translation(Task):
         known: Annotations = NO_ANNOTATIONS,
     ) -> list[Path]:
         # Draw a heat map for each slot, and mark the gold links.
-        return save_sentence(directory, record, seen.weights, seen.source, seen.target, gold=known.gold)
+        return save_sentence(
+            directory,
+            record,
+            seen.weights,
+            seen.source,
+            seen.target,
+            seen.source_words,
+            seen.target_words,
+            gold=known.gold,
+            model=seen.model,
+            style=self.style,
+        )

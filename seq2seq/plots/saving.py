@@ -1,0 +1,49 @@
+"""Files of a figure: a PNG and, on request, the same figure as PDF or SVG, whose text stays text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from seq2seq.compat.matplotlib import without_glyph_warnings
+from seq2seq.files.writing import writing
+
+DPI = 150
+TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none"}  # embedded fonts in PDF, names of fonts in SVG
+MARGIN = {"bbox_inches": "tight", "pad_inches": 0.1}  # cuts the blank border of a figure
+
+
+@dataclass(frozen=True)
+class Style:
+    """Style of the plots of a task, which the user chooses.
+
+    Args:
+        format: ``pdf`` or ``svg`` writes each figure in this format too, beside its PNG.
+        pieces: Whether heat-maps have a row and a column for each piece of the tokenizer, not for each word.
+    """
+
+    format: Literal["png", "pdf", "svg"] = "png"
+    pieces: bool = False
+
+
+PLAIN = Style()
+
+
+def save_figure(figure: Figure, stem: str | Path, style: Style = PLAIN, **options: Any) -> list[Path]:
+    """Write STEM.png, and STEM.pdf or STEM.svg if the style asks for it, and return the paths.
+
+    Args:
+        figure: Figure to write.
+        stem: Path of the files without suffix.
+        style: Style with the format.
+        options: Options of matplotlib's ``savefig``.
+    """
+    paths = [Path(f"{stem}.{kind}") for kind in dict.fromkeys(("png", style.format))]
+    for path in paths:
+        with without_glyph_warnings(), mpl.rc_context(TEXT), writing(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:], **options)
+    return paths
