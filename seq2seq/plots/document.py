@@ -129,7 +129,7 @@ def draw(shading: Shading, title: str = "", reference: str | None = None) -> Fig
     """
     # Break the texts into lines, and find the height of each part.
     texts = [word.text for word in [*shading.document, *shading.summary]]
-    pen = Pen(families([*texts, title, reference or ""]))
+    pen = Pen(families([*texts, title, *(reference or "").split()]))
     blocks = excerpt(shading, _lines(shading, pen), LINES, LONGEST)
     room = ACROSS if reference is None else (ACROSS - BETWEEN) / 2
     summary = wrap(shading.summary, pen, room)
@@ -152,7 +152,7 @@ def draw(shading: Shading, title: str = "", reference: str | None = None) -> Fig
     FigureCanvasAgg(figure)
     aside = MARGIN + ACROSS - SIDE
     pen.write(MARGIN, MARGIN + 0.12, label(title, 120), fontsize=SIZE + 2)
-    pen.write(MARGIN, top - 0.22, "summary", fontsize=SMALL, color=FAINT)
+    pen.write(MARGIN, top - 0.22, "summary of the model", fontsize=SMALL, color=FAINT)
     pen.write(MARGIN + NUMBERS, body - 0.08, "document", fontsize=SMALL, color=FAINT)
     _draw_summary(pen, shading, summary, top, room)
     if reference is not None:

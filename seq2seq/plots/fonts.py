@@ -59,6 +59,21 @@ def families(texts: Iterable[str]) -> list[str]:
     return chosen
 
 
+def is_cff(family: str) -> bool:
+    """Return whether the outlines of a font are CFF, which matplotlib embeds in a PDF only as Type 3.
+
+    Args:
+        family: Name of the font family.
+    """
+    with open(font_manager.findfont(font_manager.FontProperties(family=[family])), "rb") as file:
+        head = file.read(16)
+        # A collection begins with the places of its fonts.
+        if head.startswith(b"ttcf"):
+            file.seek(int.from_bytes(head[12:16], "big"))
+            head = file.read(4)
+    return head.startswith(b"OTTO")
+
+
 def label(token: str, limit: int = 24) -> str:
     """Return a token as it can be drawn in one line.
 

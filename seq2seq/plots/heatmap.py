@@ -134,11 +134,12 @@ def draw(
     # Make a figure of that size. Names of panels must not touch.
     names = [[label(token) for token in tokens] for tokens in (rows, columns)]
     wide, high = cell * len(columns), cell * len(rows)  # of a panel, in inches
-    pitch = wide + max(GAP, LETTER * max(len(name) for name, _ in flat) + 0.1 - wide)
+    broad = max(wide, LETTER * max(len(name) for name, _ in flat))  # of a panel with its name
+    pitch = max(wide + GAP, broad + 0.1)
     total = (across * pitch, down * (high + GAP))
     figure = Figure(figsize=total, dpi=DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    fonts = families([*names[0], *names[1], title])
+    fonts = families([*names[0], *names[1], *title.split("\n")])
     # Draw the panels with their outlines; only outer panels have names of words.
     for place, (name, panel) in enumerate(flat):
         row, column = divmod(place, across)
@@ -156,7 +157,7 @@ def draw(
         if row == 0:
             axes.set_title(axis_names[1], fontsize=9, color="0.3", pad=6)
     # Add the colour scale, the legend of outlines, and the title.
-    right = (across - 1) * pitch + wide + 0.15
+    right = (across - 1) * pitch + (wide + broad) / 2 + 0.15
     tall = min(max(total[1] - GAP, SCALE[0]), SCALE[1]) / total[1]
     bar = figure.add_axes((right / total[0], 1 - tall, 0.12 / total[0], tall))
     figure.colorbar(image, cax=bar, extend=_beyond(w))
@@ -164,7 +165,7 @@ def draw(
     bar.set_ylabel("attention weight", fontsize=8, color="0.3")
     marks = [Patch(facecolor="none", edgecolor=c, linestyle=s, label=n) for n, (some, c, s) in outlines.items() if some]
     if marks:
-        below = (0 if flat[-1][0] else GAP - 0.08) / total[1]
+        below = min(0 if flat[-1][0] else GAP - 0.08, total[1] * (1 - tall) - 0.15) / total[1]
         style = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "fontsize": 8, "handlelength": 1.2}
         figure.legend(handles=marks, loc="upper left", bbox_to_anchor=(0, below), ncols=len(marks), **style)
     _entitle(canvas, title, fonts, max(right, 3.5))

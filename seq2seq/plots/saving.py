@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from seq2seq.compat.matplotlib import without_glyph_warnings
 from seq2seq.files.writing import writing
+from seq2seq.plots.fonts import is_cff
 
 DPI = 150
-TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none"}  # embedded fonts in PDF, names of fonts in SVG
 MARGIN = {"bbox_inches": "tight", "pad_inches": 0.1}  # cuts the blank border of a figure
 
 
@@ -43,7 +44,10 @@ def save_figure(figure: Figure, stem: str | Path, style: Style = PLAIN, **option
         options: Options of matplotlib's ``savefig``.
     """
     paths = [Path(f"{stem}.{kind}") for kind in dict.fromkeys(("png", style.format))]
+    # A PDF embeds its fonts, as TrueType where that is possible; an SVG names them.
+    used = {family for text in figure.findobj(Text) for family in text.get_fontfamily()}
+    kept = {"pdf.fonttype": 3 if any(map(is_cff, used)) else 42, "svg.fonttype": "none"}
     for path in paths:
-        with without_glyph_warnings(), mpl.rc_context(TEXT), writing(path) as temporary:
+        with without_glyph_warnings(), mpl.rc_context(kept), writing(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:], **options)
     return paths

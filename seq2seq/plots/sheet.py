@@ -152,7 +152,7 @@ def draw(
     size = width, top + down * pitch + (FOOT + LINE * len(marks) if looks.words else 0)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    fonts = families([*looks.words, title])
+    fonts = families([*looks.words, *head])
     small: dict[str, Any] = {"family": fonts, "fontsize": 9, "parse_math": False}
     for line, text in enumerate(head):
         figure.text(GAP / size[0], 1 - (0.26 + line * LINE) / size[1], text, **small)
@@ -267,7 +267,7 @@ def _explain(figure: Figure, marks: list[Patch]) -> None:
         spine.set(linewidth=0.5, color="0.6")
     style: dict[str, Any] = {"fontsize": 7.5, "va": "center_baseline"}
     figure.text(GAP / wide, (base + 0.05) / high, "0", **style)
-    figure.text((GAP + SCALE + 0.2) / wide, (base + 0.05) / high, "weight of a cell: number below the image", **style)
+    figure.text((GAP + SCALE + 0.2) / wide, (base + 0.05) / high, "weight of a cell, up to the number below the image", **style)
     # Draw the legend.
     if marks:
         look = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "fontsize": 7.5, "labelspacing": 0.4}

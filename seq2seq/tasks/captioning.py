@@ -117,7 +117,7 @@ class Captioning(Task):
             seen.target_words,
             sentinel=None if sentinel is None else sentinel.mean(0),
             regions=known.regions,
-            title=f"{', '.join(filter(None, (seen.model, f'image {record}', seen.image.name)))}: {' '.join(seen.words)}",
+            title=f"{seen.model}\n{', '.join(filter(None, (f'image {record}', seen.image.name)))}: {' '.join(seen.words)}",
             style=self.style,
         )
 
