@@ -27,6 +27,7 @@ IGNORED_KEYS = {
     *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
     "training.strict",
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "num_plots", "plots_every", "metrics")),
+    *("training.plot_format", "training.plot_pieces"),
     *(f"training.{name}" for name in ("save_attention", "faithfulness_examples", "attention_examples", "init_from")),
 }
 """Keys that do not change what a model learns."""

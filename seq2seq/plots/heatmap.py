@@ -126,7 +126,7 @@ def draw(
     flat = [panel for layer in panels for panel in layer]
     down = ceil(len(flat) / across)
     cell = min(CELL, (SIDE - GAP * across) / (across * len(columns)), (SIDE - GAP * down) / (down * len(rows)))
-    outlines = {
+    outlines: dict[str, tuple[list[Any], str, Any]] = {
         "gold link": (_outline(gold, w.shape[-2:]), SURE, "-"),
         "possible link": (_outline(possible, w.shape[-2:]), POSSIBLE, "--"),
     }
@@ -163,11 +163,21 @@ def draw(
     figure.colorbar(image, cax=bar, extend=_beyond(w))
     bar.tick_params(labelsize=7)
     bar.set_ylabel("attention weight", fontsize=8, color="0.3")
-    marks = [Patch(facecolor="none", edgecolor=c, linestyle=s, label=n) for n, (some, c, s) in outlines.items() if some]
+    marks = [
+        Patch(facecolor="none", edgecolor=colour, linestyle=line, label=name)
+        for name, (segments, colour, line) in outlines.items()
+        if segments
+    ]
     if marks:
         below = min(0 if flat[-1][0] else GAP - 0.08, total[1] * (1 - tall) - 0.15) / total[1]
-        style = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "fontsize": 8, "handlelength": 1.2}
-        figure.legend(handles=marks, loc="upper left", bbox_to_anchor=(0, below), ncols=len(marks), **style)
+        look: dict[str, Any] = {
+            "frameon": False,
+            "borderaxespad": 0,
+            "borderpad": 0,
+            "fontsize": 8,
+            "handlelength": 1.2,
+        }
+        figure.legend(handles=marks, loc="upper left", bbox_to_anchor=(0, below), ncols=len(marks), **look)
     _entitle(canvas, title, fonts, max(right, 3.5))
     return figure
 

@@ -46,7 +46,7 @@ def save_figure(figure: Figure, stem: str | Path, style: Style = PLAIN, **option
     paths = [Path(f"{stem}.{kind}") for kind in dict.fromkeys(("png", style.format))]
     # A PDF embeds its fonts, as TrueType where that is possible; an SVG names them.
     used = {family for text in figure.findobj(Text) for family in text.get_fontfamily()}
-    kept = {"pdf.fonttype": 3 if any(map(is_cff, used)) else 42, "svg.fonttype": "none"}
+    kept: dict[Any, Any] = {"pdf.fonttype": 3 if any(map(is_cff, used)) else 42, "svg.fonttype": "none"}
     for path in paths:
         with without_glyph_warnings(), mpl.rc_context(kept), writing(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:], **options)

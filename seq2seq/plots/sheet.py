@@ -1,9 +1,9 @@
 """Sheet of an image caption: the image once for each word, bright where the model attended; with the arrays.
 
 Cells with attention stay bright and in colour, all others are dark and grey, so that colour-blind readers see the
-difference. The number below an image is the weight that full brightness stands for. A solid box marks the choice of a single cell,
-a dashed box is the gold region of a word, and a bar below the image is the attention on a sentinel. A scale and a
-legend at the bottom explain this.
+difference. The number below an image is the weight that full brightness stands for. A solid box marks the choice of a
+single cell, a dashed box is the gold region of a word, and a bar below the image is the attention on a sentinel. A
+scale and a legend at the bottom explain this.
 
 Letters: T target pieces, J target words, S cells.
 """
@@ -143,7 +143,7 @@ def draw(
     across = min(max(1, int(ACROSS * PANEL / wide)), count)
     down = ceil(count / across)
     width = GAP + across * (wide + GAP)
-    width = max(width, GAP + SCALE + 2.2)  # room for the scale
+    width = max(width, GAP + SCALE + 2.7)  # room for the scale
     # Make the figure, with its title.
     head = lines(title, int(LETTERS * width))
     top = 0.4 + LINE * (len(head) - 1)
@@ -267,7 +267,8 @@ def _explain(figure: Figure, marks: list[Patch]) -> None:
         spine.set(linewidth=0.5, color="0.6")
     style: dict[str, Any] = {"fontsize": 7.5, "va": "center_baseline"}
     figure.text(GAP / wide, (base + 0.05) / high, "0", **style)
-    figure.text((GAP + SCALE + 0.2) / wide, (base + 0.05) / high, "weight of a cell, up to the number below the image", **style)
+    meaning = "weight, up to the number below the image"
+    figure.text((GAP + SCALE + 0.2) / wide, (base + 0.05) / high, meaning, **style)
     # Draw the legend.
     if marks:
         look = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "fontsize": 7.5, "labelspacing": 0.4}

@@ -37,10 +37,9 @@ class Units:
             split: Whether each piece is a unit of its own.
         """
         if split:
-            before = [-1, *words[:-1]]
-            inside = [word >= 0 and word == last for word, last in zip(words, before, strict=True)]
-            marks = zip(pieces, inside, strict=True)
-            return cls([INSIDE * joined + (piece.removeprefix("▁") or " ") for piece, joined in marks], [*range(len(pieces))])
+            inside = [word >= 0 and word == last for word, last in zip(words, [-1, *words[:-1]], strict=True)]
+            bare = (piece.removeprefix("▁") or " " for piece in pieces)
+            return cls([INSIDE * joined + one for one, joined in zip(bare, inside, strict=True)], [*range(len(pieces))])
         shaded, word_indices = words_of(pieces, words)
         names: list[str] = []
         places: list[int] = []

@@ -69,6 +69,8 @@ class Task(ABC):
     """Number of inputs that are generated together. Larger groups give better batches, smaller ones earlier outputs."""
     controls: ClassVar[Mapping[str, RecordChange]] = {}
     """Controls of records by their name in ``evaluation.control``."""
+    has_heat_maps: ClassVar[bool] = False
+    """True if the plots are heat-maps, which may show pieces of words."""
     style: Style = PLAIN
     """Style of the plots."""
 
@@ -142,8 +144,13 @@ class Task(ABC):
 
         Args:
             kind: Format; ``pdf`` and ``svg`` are written beside the PNG.
-            pieces: Whether heat-maps show pieces of words; a task that always shows them ignores it.
+            pieces: Whether heat-maps show pieces of words.
+
+        Raises:
+            UserError: The task draws no heat-maps.
         """
+        if pieces and not self.has_heat_maps:
+            raise UserError(f"plot_pieces=true has no effect: {type(self).__name__} draws words; leave it out")
         self.style = Style(kind, pieces or self.style.pieces)
 
     @abstractmethod

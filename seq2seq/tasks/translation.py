@@ -15,6 +15,8 @@ from seq2seq.tasks.base import Task
 class Translation(Task):
     """Task that maps a sentence to a sentence of another language."""
 
+    has_heat_maps = True
+
     @override
     def plot(
         self,
