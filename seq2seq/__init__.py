@@ -80,7 +80,7 @@ def draw(
         pieces: Whether the heat-map shows the pieces of words.
 
     Returns:
-        The figure; a notebook shows it, and ``figure.savefig("attention.pdf", bbox_inches="tight")`` saves it.
+        The figure; a notebook shows it, and ``figure.savefig("attention.pdf")`` saves it.
 
     Raises:
         UserError: ``gold`` or ``pieces`` has no effect, because the source is no sentence.

@@ -70,7 +70,7 @@ def test_all_cells_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if path.stem == "see_what_attention_does":
         bleu = {line.split()[0]: float(line.split()[2]) for line in printed.splitlines() if " BLEU " in line}
         assert bleu["additive"] > bleu["local_m"] + 30
-        assert len(pictures) == 5
+        assert len(pictures) == 6
     else:
         (bleu,) = (float(line.split()[1]) for line in printed.splitlines() if line.startswith("bleu "))
         assert bleu > 90

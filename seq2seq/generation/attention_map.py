@@ -33,7 +33,7 @@ USUAL = ("Soft", "Softmax", "Global")  # parts of a composed mechanism that its 
 MOST_WEIGHTS = 1 << 22  # most attention weights of one head and layer in one pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttentionMap:
     """The attention of a model for one output, from one teacher-forced pass.
 
@@ -68,12 +68,16 @@ class AttentionMap:
     words: list[str] = field(default_factory=list)
     model: str = ""
 
+    def __repr__(self) -> str:
+        """Return the sizes; the weights would fill pages."""
+        return f"AttentionMap({self.model}: {len(self.target)} target pieces, {len(self.source_words)} source pieces)"
+
     def _repr_png_(self) -> bytes:
         """Return the drawing that a notebook shows (``seq2seq.draw``)."""
         from seq2seq import draw  # not at the top: matplotlib takes a second, and most programs draw nothing
 
         content = BytesIO()
-        draw(self).savefig(content, format="png", bbox_inches="tight")
+        draw(self).savefig(content, format="png")
         return content.getvalue()
 
     def _repr_html_(self) -> str:

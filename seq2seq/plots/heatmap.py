@@ -18,13 +18,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import Bbox, ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
 from seq2seq.compat.matplotlib import without_glyph_warnings
 from seq2seq.files.writing import writing
 from seq2seq.plots.fonts import families, label, lines, width
-from seq2seq.plots.saving import DPI, MARGIN, PLAIN, Style, save_figure
+from seq2seq.plots.saving import DPI, PLAIN, Style, save_figure
 from seq2seq.plots.units import Cell, Units, between, cells_between
 
 CELL = 0.26  # inches of a cell's side, if there is room
@@ -32,6 +32,7 @@ SIDE = 26.0  # inches of all panels together
 GAP = 0.35  # inches between panels, with room for the panel's name
 LETTER = 0.065  # inches of a letter of a panel's name
 SCALE = 0.9, 2.5  # smallest and largest height of the colour scale in inches
+MARGIN = 0.1  # inches around everything
 SMALLEST = 4.0  # points of the smallest letters; in smaller cells, only every n-th word has a name
 COLOURS, SURE, POSSIBLE = "Blues", "#d1495b", "#edae49"
 AXES = "output", "source"  # names of the rows and the columns
@@ -78,7 +79,7 @@ def save(
         title=title,
         axis_names=axis_names,
     )
-    drawings = save_figure(figure, stem, style, **MARGIN)
+    drawings = save_figure(figure, stem, style)
     with writing(f"{stem}.npz") as temporary:
         np.savez_compressed(
             temporary,
@@ -179,6 +180,7 @@ def draw(
         }
         figure.legend(handles=marks, loc="upper left", bbox_to_anchor=(0, below), ncols=len(marks), **look)
     _entitle(canvas, title, fonts, max(right, 3.5))
+    _fit(canvas)
     return figure
 
 
@@ -249,6 +251,28 @@ def _entitle(canvas: FigureCanvasAgg, title: str, fonts: list[str], room: float)
     for line, size in reversed(sized):
         figure.text(0, height * DPI / figure.bbox.height, line, fontsize=size, **style)
         height += size / 72 * 1.4
+
+
+def _fit(canvas: FigureCanvasAgg) -> None:
+    """Give the figure the size of its content: panels, names, title and legend."""
+    figure = canvas.figure
+    with without_glyph_warnings():
+        box = figure.get_tightbbox(canvas.get_renderer())
+    (wide, high), size = figure.get_size_inches(), (box.width + 2 * MARGIN, box.height + 2 * MARGIN)
+
+    def moved(x: float, y: float) -> tuple[float, float]:
+        return (x * wide - box.x0 + MARGIN) / size[0], (y * high - box.y0 + MARGIN) / size[1]
+
+    # Move everything, so that its size in inches stays the same.
+    for axes in figure.axes:
+        corners = axes.get_position().get_points()
+        axes.set_position(Bbox([moved(*corner) for corner in corners]))
+    for text in figure.texts:
+        text.set_position(moved(*text.get_position()))
+    for legend in figure.legends:
+        place = legend.get_bbox_to_anchor()
+        legend.set_bbox_to_anchor(moved(place.x0 / figure.bbox.width, place.y0 / figure.bbox.height))
+    figure.set_size_inches(size)
 
 
 def _beyond(w: NDArray[np.float64]) -> str:

@@ -15,7 +15,6 @@ from seq2seq.files.writing import writing
 from seq2seq.plots.fonts import is_cff
 
 DPI = 150
-MARGIN = {"bbox_inches": "tight", "pad_inches": 0.1}  # cuts the blank border of a figure
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,13 @@ class Style:
 PLAIN = Style()
 
 
-def save_figure(figure: Figure, stem: str | Path, style: Style = PLAIN, **options: Any) -> list[Path]:
+def save_figure(figure: Figure, stem: str | Path, style: Style = PLAIN) -> list[Path]:
     """Write STEM.png, and STEM.pdf or STEM.svg if the style asks for it, and return the paths.
 
     Args:
         figure: Figure to write.
         stem: Path of the files without suffix.
         style: Style with the format.
-        options: Options of matplotlib's ``savefig``.
     """
     paths = [Path(f"{stem}.{kind}") for kind in dict.fromkeys(("png", style.format))]
     # A PDF embeds its fonts, as TrueType where that is possible; an SVG names them.
@@ -49,5 +47,5 @@ def save_figure(figure: Figure, stem: str | Path, style: Style = PLAIN, **option
     kept: dict[Any, Any] = {"pdf.fonttype": 3 if any(map(is_cff, used)) else 42, "svg.fonttype": "none"}
     for path in paths:
         with without_glyph_warnings(), mpl.rc_context(kept), writing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], **options)
+            figure.savefig(temporary, format=path.suffix[1:])
     return paths

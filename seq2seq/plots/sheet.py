@@ -148,7 +148,8 @@ def draw(
     head = lines(title, int(LETTERS * width))
     top = 0.4 + LINE * (len(head) - 1)
     marks = _marks(looks, regions)
-    pitch = NAME + high + BAR + NUMBER + GAP
+    below = NUMBER + (0 if looks.sentinel is None else BAR)
+    pitch = NAME + high + below + GAP
     size = width, top + down * pitch + (FOOT + LINE * len(marks) if looks.words else 0)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
@@ -178,7 +179,7 @@ def draw(
                 _frame(axes, box, colours.shape, GOLD, dashed=True)
         # Write the weight of full brightness, and draw the attention on the sentinel.
         number = percent(brightest(looks.weights[word], extent))
-        corner = (left + wide) / size[0], (bottom - BAR - NUMBER * 0.75) / size[1]
+        corner = (left + wide) / size[0], (bottom - below + NUMBER * 0.25) / size[1]
         figure.text(*corner, number, ha="right", fontsize=7, color="0.4")
         if looks.sentinel is not None:
             bar = figure.add_axes((left / size[0], (bottom - BAR) / size[1], wide / size[0], BAR / size[1]))
