@@ -53,7 +53,7 @@ def save_sentence(
         source_words: Number of each source piece's word (S,); -1 = special token.
         target_words: Number of each target piece's word (T,); -1 = special token.
         gold: Gold links of the sentence pair.
-        model: Model and mechanism, for the titles.
+        model: Model and mechanism of its cross-attention, for the titles: ``RNN, additive attention``.
         style: Format of the drawings, and whether they show pieces.
     """
     # Collect the layers of each slot.
@@ -82,6 +82,7 @@ def save_sentence(
         # Draw the slot.
         outlined = gold if slot == "cross" else None
         name, axis_names = _SLOTS[slot]
+        system = model if slot == "cross" else model.partition(",")[0]  # the mechanism is that of cross-attention
         drawings += heatmap.save(
             Path(directory) / f"{record:05d}_{slot}",
             np.stack(ordered),
@@ -90,7 +91,7 @@ def save_sentence(
             units=(row_units, column_units),
             gold=_cells(outlined.sure, outlined, source, target) if outlined else (),
             possible=_cells(outlined.possible - outlined.sure, outlined, source, target) if outlined else (),
-            title="\n".join(filter(None, (model, f"sentence {record}, {name}"))),
+            title="\n".join(filter(None, (system, f"sentence {record}, {name}"))),
             axis_names=axis_names,
             style=style,
         )

@@ -38,8 +38,10 @@ class Units:
         """
         if split:
             inside = [word >= 0 and word == last for word, last in zip(words, [-1, *words[:-1]], strict=True)]
-            bare = (piece.removeprefix("▁") or " " for piece in pieces)
-            return cls([INSIDE * joined + one for one, joined in zip(bare, inside, strict=True)], [*range(len(pieces))])
+            bare = [piece.removeprefix("▁") or " " for piece in pieces]
+            # Single letters need no mark.
+            mark = INSIDE if any(word >= 0 and len(one) > 1 for one, word in zip(bare, words, strict=True)) else ""
+            return cls([mark * joined + one for one, joined in zip(bare, inside, strict=True)], [*range(len(pieces))])
         shaded, word_indices = words_of(pieces, words)
         names: list[str] = []
         places: list[int] = []

@@ -21,6 +21,7 @@ def test_pieces_of_a_word_share_a_unit_and_special_tokens_stand_alone() -> None:
 def test_pieces_on_request_show_where_a_word_goes_on() -> None:
     split = Units.of(["▁ab", "c", "▁", "d", "</s>"], [0, 0, 1, 1, -1], split=True)
     assert (split.names, split.places) == (["ab", "·c", " ", "·d", "</s>"], [0, 1, 2, 3, 4])
+    assert Units.of(["▁", "a", "b", "</s>"], [0, 0, 0, -1], split=True).names == [" ", "a", "b", "</s>"]
 
 
 def test_attention_is_added_over_source_pieces_and_averaged_over_target_pieces() -> None:
