@@ -166,20 +166,20 @@ def test_labels_show_invisible_characters_and_are_cut():
 def test_drawn_sentence_shows_words_or_pieces(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(heatmap, "save_figure", lambda figure, *_, **__: drawn.append(figure) or [])
-    source, target = ["▁a", "b", "</s>"], ["▁x", "▁y", "z", "</s>"]
+    source, target = ["▁aa", "b", "</s>"], ["▁x", "▁yy", "z", "</s>"]
     weights = {"cross.0": np.full((1, 4, 3), 1 / 3), "sentinel.cross.0": np.zeros((1, 4, 1))}
     own = {"decoder_self.0": np.full((1, 4, 4), 1 / 4)}
     words = [0, 0, -1], [0, 1, 1, -1]
     for style in (Style(), Style(pieces=True)):
         save_sentence(tmp_path, 3, weights, source, target, *words, model="RNN, dot attention", style=style)
     assert [texts(figure.axes[0]) for figure in drawn] == [
-        (["x", "yz", "</s>"], ["ab", "</s>", "sentinel"]),
-        (["x", "y", "·z", "</s>"], ["a", "·b", "</s>", "sentinel"]),
+        (["x", "yyz", "</s>"], ["aab", "</s>", "sentinel"]),
+        (["x", "yy", "·z", "</s>"], ["aa", "·b", "</s>", "sentinel"]),
     ]
     assert {text.get_text() for text in drawn[0].texts} == {"RNN, dot attention", "sentence 3, cross-attention"}
     save_sentence(tmp_path, 3, own, source, target, *words, model="RNN, dot attention")
     assert {text.get_text() for text in drawn[2].texts} == {"RNN", "sentence 3, self-attention of the decoder"}
-    assert texts(drawn[2].axes[0]) == (["<s>", "x", "yz"], ["<s>", "x", "yz"])
+    assert texts(drawn[2].axes[0]) == (["<s>", "x", "yyz"], ["<s>", "x", "yyz"])
 
 
 def test_sentence_has_a_picture_for_each_slot(tmp_path):
