@@ -67,26 +67,48 @@ def intervene(model: TrainedModel, change: Any) -> Iterator[None]:
         yield
 
 
-def draw(attention: AttentionMap, *, gold: Collection[tuple[int, int]] = (), title: str = "") -> Figure:
-    """Draw the attention matrix of an output: a row for each target piece, a column for each source piece.
+def draw(
+    attention: AttentionMap, *, gold: Collection[tuple[int, int]] = (), title: str = "", pieces: bool = False
+) -> Figure:
+    """Draw the attention of an output; a notebook draws ``attention`` itself in the same way.
+
+    A sentence becomes a heat-map with a row for each word of the output and a column for each word of the source. A
+    document becomes its text, shaded. An image becomes a sheet with a panel for each word.
 
     Args:
-        attention: Attention of ``generate`` or ``score``, for a source that is text.
-        gold: Correct links (source word, target word), numbered from 0; their cells are outlined.
-        title: Title of the figure.
+        attention: Attention of ``generate`` or ``score``.
+        gold: Correct links (source word, target word) of a sentence, numbered from 0; their cells are outlined.
+        title: Title of the figure; the model and its mechanism if empty.
+        pieces: Whether the heat-map shows the pieces of words.
 
     Returns:
-        The figure; a notebook shows it, and ``figure.savefig("attention.png", bbox_inches="tight")`` saves it.
+        The figure; a notebook shows it, and ``figure.savefig("attention.pdf")`` saves it.
 
     Raises:
-        UserError: The source is an image.
+        UserError: ``gold`` or ``pieces`` has no effect, because the source is no sentence.
     """
-    from seq2seq.config.extensions import command
     from seq2seq.errors import UserError
-    from seq2seq.plots import heatmap
-    from seq2seq.plots.sentence import cells_of_words
+    from seq2seq.plots import document, heatmap, sheet
+    from seq2seq.plots.shading import Shading
+    from seq2seq.plots.units import Units, between, cells_between, cells_of_words
 
-    if attention.cells is not None:
-        raise UserError(f"draw: the source is an image; {command('generate')} plots=DIR draws attention to images")
-    cells = cells_of_words(gold, attention.source_words, attention.target_words)
-    return heatmap.draw(attention.alignment, attention.target, attention.source, gold=cells, title=title)
+    seen, title = attention, title or attention.model
+    is_document = max(seen.sentences, default=0) > 0
+    if (gold or pieces) and (is_document or seen.image is not None):
+        source = "a document" if is_document else "an image"
+        raise UserError(f"draw: gold= and pieces= have no effect, because the source is {source}; leave them out")
+    # Draw an image.
+    if seen.image is not None and seen.cells is not None:
+        outside = seen.sentinels.get(seen.last)
+        sentinel = None if outside is None else outside.mean(0)
+        looks = sheet.ImageAttention.of(seen.words, seen.alignment, seen.target_words, sentinel)
+        return sheet.draw(seen.image.images.shown(seen.image.file), looks, seen.cells, seen.extent, title=title)
+    # Draw a document.
+    if is_document:
+        texts = seen.alignment, seen.source, seen.target, seen.source_words, seen.target_words
+        return document.draw(Shading.of(*texts, sentences=seen.sentences, copied=seen.copied), title)
+    # Draw a sentence.
+    rows = Units.of(seen.target, seen.target_words, split=pieces)
+    columns = Units.of(seen.source, seen.source_words, split=pieces)
+    cells = cells_between(cells_of_words(gold, seen.source_words, seen.target_words), rows, columns)
+    return heatmap.draw(between(seen.alignment, rows, columns), rows.names, columns.names, gold=cells, title=title)

@@ -91,8 +91,11 @@ def test_loaded_model_captions_and_scores_image_files(captions: Path) -> None:
     assert [one.attention.alignment.shape for one in scored] == [(len(one.pieces), 64) for one in scored]
     with pytest.raises(seq2seq.errors.UserError, match="score: an image cannot be read"):
         model.score(["missing.png"], references[:1])
-    with pytest.raises(seq2seq.errors.UserError, match="draw: the source is an image"):
-        seq2seq.draw(seen)
+    titles = [axes.get_title() for axes in seq2seq.draw(seen).axes]
+    assert [title for title in titles if title] == ["image", *seen.words]
+    assert seen._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(seq2seq.errors.UserError, match="gold= and pieces= have no effect, because the source is an"):
+        seq2seq.draw(seen, gold=[(0, 0)])
 
 
 @pytest.mark.parametrize(

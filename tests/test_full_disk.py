@@ -91,6 +91,7 @@ WRITES = ("savefig", "savez", "savez_compressed", "open", "fdopen")
 METHODS = ("write_text", "write_bytes")  # methods of Path; the functions of these names are in ``files.writing``
 ELSEWHERE = {
     "files/writing.py": "the other writers use it",
+    "generation/attention_map.py": "it makes a picture in memory",
     "training/csv_logger.py": "it appends rows",
     "runtime/memory.py": "it resets a peak of the system, and writes no file",
 }

@@ -78,6 +78,7 @@ TESTED_BY = {
     "plots/excerpt.py": "plots/test_document.py",
     "plots/fonts.py": "plots/test_heatmap.py",
     "plots/running.py": "plots/test_document.py",
+    "plots/saving.py": "plots/test_heatmap.py",
     "plots/sentence.py": "plots/test_heatmap.py",
     "plots/shading.py": "plots/test_page.py",
     "search/base.py": "search/test_modes.py",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import seq2seq
 from seq2seq.data.toy.translation import ToyTranslation
 from seq2seq.errors import UserError
-from seq2seq.generation.generator import TrainedModel
+from seq2seq.generation.generator import Generation, Output, TrainedModel
 from seq2seq.metrics import score
 from seq2seq.metrics.alignment import agreement
 from seq2seq.metrics.gold import GoldLinks
@@ -97,3 +100,17 @@ def test_draw_shows_alignment_and_gold_links(model: TrainedModel, tmp_path: Path
     assert len(panel.collections[0].get_segments()) == 8
     figure.savefig(tmp_path / "attention.png")
     assert (tmp_path / "attention.png").stat().st_size > 1000
+
+
+def test_a_notebook_shows_the_text_and_the_attention(model: TrainedModel) -> None:
+    (found,) = model.generate(RECORDS[50]["source"], return_attention=True)
+    assert str(found) == found.text and "attention" not in repr(found)
+    assert Generation("x", [Output("<b>", 0.0, 0.0, True)])._repr_html_() == '<p dir="auto">&lt;b&gt;</p>'
+    seen = found.attention
+    assert seen is not None and seen.model == "RNN, additive attention"
+    picture = seen._repr_png_()
+    wide, high = Image.open(io.BytesIO(picture)).size
+    assert wide > 300 and high > 300
+    shown = seen._repr_html_()
+    assert f'alt="attention of RNN, additive attention {found.text}"' in shown
+    assert base64.b64decode(shown.partition("base64,")[2].partition('"')[0]) == picture

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -59,6 +59,8 @@ class Evaluation:
     alignment: str | None
     reverse: bool
     num_plots: int
+    plot_format: Literal["png", "pdf", "svg"]
+    plot_pieces: bool
     save_attention: int
     faithfulness_examples: int
     max_tokens: int
@@ -97,6 +99,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     stored.check_task(plain(config), str(trained.path))
     stored.check_present(plain(config), str(trained.path), ("loss",))
     task: Task = build_node(config.task)
+    task.draw_as(settings.plot_format, pieces=settings.plot_pieces)
     # Build the components of the evaluation, and check their options.
     check_metrics(task.metrics, "task.metrics")
     trained = _opening(trained, config, task)
@@ -219,7 +222,8 @@ def _check_effects(config: DictConfig, settings: Evaluation) -> None:
         raise UserError(f"tune_metric={settings.tune_metric} has no effect without tune={{OPTION:[VALUES]}}")
     if settings.tune is not None:
         defaults = read_yaml(CONF / "evaluate.yaml")
-        for name in ("alignment", "output", "num_plots", "save_attention", "faithfulness_examples", "verbose"):
+        plotting = "num_plots", "plot_format", "plot_pieces"
+        for name in ("alignment", "output", *plotting, "save_attention", "faithfulness_examples", "verbose"):
             if getattr(settings, name) != defaults[name]:
                 raise UserError(f"{name}={getattr(settings, name)} has no effect with tune; evaluate after tuning")
         if settings.evaluation.get("control") is not None:

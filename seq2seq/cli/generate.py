@@ -30,7 +30,7 @@ from seq2seq.tasks.base import Task
 
 T = TypeVar("T")
 Told = tuple[Generation, dict[str, float], frozenset[Link]]  # output, statistics of its attention, links of its words
-DRAWN = re.compile(r"\d{5,}_.*\.(png|npz|html)")  # names of the files that ``plots`` writes
+DRAWN = re.compile(r"\d{5,}_.*\.(png|npz|html|pdf|svg)")  # names of the files that ``plots`` writes
 MODEL = (".ckpt", ".safetensors", ".model")  # suffixes of the files of a model
 OF_A_RUN = (*KEPT, *REMADE, EVALUATIONS, tuned_decoding.FILE)
 """Names of files and directories in the directory of a run, which no output may overwrite."""
@@ -46,6 +46,8 @@ class Generating:
     format: Literal["text", "jsonl"] | None
     alignments: str | None
     plots: str | None
+    plot_format: Literal["png", "pdf", "svg"]
+    plot_pieces: bool
     mark_copied: bool
     max_tokens: int
     device: str
@@ -70,6 +72,7 @@ def generate(config: DictConfig) -> None:
             f"alignments={settings.alignments} has no effect: an image has no words to link; plots=DIR draws attention"
         )
     _check_effects(config, settings, trained)
+    task.draw_as(settings.plot_format, pieces=settings.plot_pieces)
     _check_outputs(settings, trained, task)
     # Generate and write the outputs of one group after another.
     interactive = settings.input is None and sys.stdin.isatty()
@@ -137,6 +140,8 @@ def _check_effects(config: DictConfig, settings: Generating, trained: TrainedMod
         raise UserError("mark_copied=true has no effect: this model does not copy (decoder.copy=false)")
     if settings.mark_copied and not is_text:
         raise UserError("mark_copied=true has no effect with format=jsonl, which lists the copied words")
+    if settings.plots is None and (settings.plot_format != "png" or settings.plot_pieces):
+        raise UserError("plot_format and plot_pieces have no effect without plots=DIR, the directory of the plots")
     for name in ("n_best", "samples"):
         if is_text and (number := (config.get("decoding") or {}).get(name) or 1) > 1:
             raise UserError(

@@ -143,7 +143,7 @@ PAGES = {
                 "Work and results",
                 (
                     *("device", "max_tokens", "output", "num_plots", "save_attention", "faithfulness_examples"),
-                    *("verbose", "evaluation.control", "tune", "tune_metric"),
+                    *("plot_format", "plot_pieces", "verbose", "evaluation.control", "tune", "tune_metric"),
                 ),
             ),
             Section(
@@ -172,7 +172,7 @@ PAGES = {
         groups=("decoding",),
         sections=(
             Section("Model and input", ("checkpoint", "input", "device", "max_tokens")),
-            Section("Output", ("output", "format", "alignments", "plots", "mark_copied")),
+            Section("Output", ("output", "format", "alignments", "plots", "plot_format", "plot_pieces", "mark_copied")),
             Section(
                 "Search (the default is the run's own value)",
                 (

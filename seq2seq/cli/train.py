@@ -124,6 +124,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     # Build the corpus, which reads no data yet.
     corpus: Corpus = build_node(config.data)
     task.check(corpus, config)
+    task.draw_as(training.options.plot_format, pieces=training.options.plot_pieces)
     check_training(corpus, typed, options.init_from)
     return Parts(config, resume, training, task, corpus, search)
 

@@ -73,7 +73,11 @@ TRAINING = (
         lambda c: not _validates(c),
         "nothing is validated with trainer.limit_val_batches=0",
     ),
-    Needless(("training.plots_every",), _is("training.num_plots", 0), "nothing is drawn with training.num_plots=0"),
+    Needless(
+        ("training.plots_every", "training.plot_format", "training.plot_pieces"),
+        _is("training.num_plots", 0),
+        "nothing is drawn with training.num_plots=0",
+    ),
     Needless(
         ("training.decoding",),
         lambda c: not _generates(c),

@@ -28,6 +28,7 @@ IGNORED_KEYS = {
     "training.strict",
     "training.test",
     *(f"training.{name}" for name in ("save_steps", "save_minutes", "num_plots", "plots_every", "metrics")),
+    *("training.plot_format", "training.plot_pieces"),
     *(f"training.{name}" for name in ("save_attention", "faithfulness_examples", "attention_examples", "init_from")),
     "training.verbose",
 }

@@ -6,8 +6,12 @@ I source words.
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
+from io import BytesIO
 
 import numpy as np
 import torch
@@ -25,10 +29,11 @@ from seq2seq.metrics.words import merge, overlap
 from seq2seq.model import Seq2Seq
 from seq2seq.search import Hypothesis, force
 
+USUAL = ("Soft", "Softmax", "Global")  # parts of a composed mechanism that its name leaves out
 MOST_WEIGHTS = 1 << 22  # most attention weights of one head and layer in one pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttentionMap:
     """The attention of a model for one output, from one teacher-forced pass.
 
@@ -46,6 +51,7 @@ class AttentionMap:
         cells: Row and column of each cell in the grid of an image (S, 2).
         extent: Height and width of the image in cells; the last cells may be partly padding. A clip has one row.
         words: Words of the output, which ``target_words`` counts.
+        model: Model and mechanism, for titles (``described``).
     """
 
     source: list[str]
@@ -60,6 +66,25 @@ class AttentionMap:
     cells: NDArray[np.int64] | None = None
     extent: tuple[float, ...] = ()
     words: list[str] = field(default_factory=list)
+    model: str = ""
+
+    def __repr__(self) -> str:
+        """Return the sizes; the weights would fill pages."""
+        return f"AttentionMap({self.model}: {len(self.target)} target pieces, {len(self.source_words)} source pieces)"
+
+    def _repr_png_(self) -> bytes:
+        """Return the drawing that a notebook shows (``seq2seq.draw``)."""
+        from seq2seq import draw  # not at the top: matplotlib takes a second, and most programs draw nothing
+
+        content = BytesIO()
+        draw(self).savefig(content, format="png")
+        return content.getvalue()
+
+    def _repr_html_(self) -> str:
+        """Return the drawing as HTML, for notebooks that prefer it."""
+        picture = base64.b64encode(self._repr_png_()).decode()
+        meaning = escape(" ".join(["attention of", self.model, *self.words]))
+        return f'<img alt="{meaning}" style="max-width: 100%" src="data:image/png;base64,{picture}">'
 
     @property
     def alignment(self) -> NDArray[np.float32]:
@@ -201,4 +226,23 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
             None if image is None else cells,
             () if image is None else tuple(extent),
             _words(codec.text(chosen[row].tokens, oov)),
+            described(model),
         )
+
+
+def described(model: Seq2Seq) -> str:
+    """Return a short name of a model and its cross-attention: ``RNN, additive attention``.
+
+    Args:
+        model: The model.
+    """
+    mechanism = model.decoder.cross_attention(0)
+    names = [type(mechanism).__name__.removesuffix("Attention")]
+    # A composed mechanism has the name of its score, and of all parts that are not the usual ones.
+    if names == ["Composed"]:
+        parts = (type(getattr(mechanism, part)).__name__ for part in ("selection", "normalizer", "window", "score"))
+        names = [part for part in parts if part not in USUAL]
+    heads = "multi-head " if getattr(mechanism, "heads", 1) > 1 else ""
+    spaced = " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", part) for part in names)
+    name = " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in spaced.split())
+    return f"{type(model.decoder).__name__.removesuffix('Decoder')}, {heads}{name} attention"

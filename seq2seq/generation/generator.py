@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,21 @@ class Generation:
 
     source: str  # the input
     outputs: list[Output]  # best first; none for an empty input
-    attention: AttentionMap | None = None  # of the best output, if requested
+    attention: AttentionMap | None = field(default=None, repr=False)  # of the best output, if requested
     copied: list[float] = field(default_factory=list)  # copy probability of each word of the best output, if requested
 
     @property
     def text(self) -> str:
         """The best output; empty for an empty input."""
         return self.outputs[0].text if self.outputs else ""
+
+    def __str__(self) -> str:
+        """Return the best output."""
+        return self.text
+
+    def _repr_html_(self) -> str:
+        """Return the best output as HTML, which a notebook shows."""
+        return f'<p dir="auto">{escape(self.text)}</p>'
 
 
 @dataclass(frozen=True)

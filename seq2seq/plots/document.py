@@ -1,6 +1,7 @@
 """Drawing of a document and its summary: words and sentences are shaded by their attention; as PNG, HTML and arrays.
 
-The document is at the left; its shades are the mean over the summary. At the right is the attention of each summary
+At the top are the summary of the model and, beside it, the reference. The document is at the left; its shades are the
+mean over the summary. At the right is the attention of each summary
 word on each sentence, with the probability that the word was copied. A long document is reduced to its sentences with
 most attention, and notes tell what is left out. The page (``page.py``) has the whole document.
 
@@ -22,14 +23,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from seq2seq.compat.matplotlib import without_glyph_warnings
 from seq2seq.files.writing import write_text, writing
 from seq2seq.plots.excerpt import Block, excerpt
 from seq2seq.plots.fonts import families, label
-from seq2seq.plots.heatmap import DPI, SURE
+from seq2seq.plots.heatmap import SURE
 from seq2seq.plots.page import page
 from seq2seq.plots.running import SIZE, Pen, name_of, word_positions, wrap
-from seq2seq.plots.shading import Array, Shading, backwards, full, percent
+from seq2seq.plots.saving import DPI, PLAIN, Style, save_figure
+from seq2seq.plots.shading import Array, ShadedWord, Shading, backwards, full, percent
 
 LINES = 72  # largest number of lines of the document in a drawing
 LONGEST = 20  # largest number of lines of a sentence
@@ -58,9 +59,11 @@ def save_document(
     copied: ArrayLike | None = None,
     origins: Sequence[int] | None = None,
     weights: Mapping[str, ArrayLike] | None = None,
+    reference: str | None = None,
     title: str = "",
+    style: Style = PLAIN,
 ) -> list[Path]:
-    """Write DIRECTORY/RECORD_document.png, .html and .npz, and return the paths of the first two.
+    """Write DIRECTORY/RECORD_document.png, .html and .npz, and return the paths of the drawings and of the page.
 
     The arrays are ``alignment`` and ``copied`` (float32), ``source`` and ``target`` (the pieces), ``source_words``,
     ``target_words``, ``sentences`` and ``origins``, which are empty if not given, and ``weights`` of cross-attention by
@@ -78,7 +81,9 @@ def save_document(
         copied: Probability that each target piece was copied (T,).
         origins: Gold: number of each target word's sentence, -1 = none; only for an output that equals the reference.
         weights: Attention to store, {"cross.L": (H, T, S)}.
+        reference: Reference summary.
         title: Title of the drawing.
+        style: Format of the drawing.
     """
     # Draw the figure and the page.
     shading = Shading.of(
@@ -91,12 +96,10 @@ def save_document(
         copied=copied,
         origins=origins,
     )
-    title = title or f"record {record}"
+    title = title or f"document {record}"
     stem = Path(directory) / f"{record:05d}_document"
-    drawing, html = Path(f"{stem}.png"), Path(f"{stem}.html")
-    with without_glyph_warnings(), writing(drawing) as temporary:
-        draw(shading, title).savefig(temporary)
-    write_text(html, page(shading, title))
+    drawings, html = save_figure(draw(shading, title, reference), stem, style), Path(f"{stem}.html")
+    write_text(html, page(shading, title, reference))
     # Store the arrays.
     arrays = {
         "alignment": np.asarray(alignment, dtype=np.float32),
@@ -113,22 +116,27 @@ def save_document(
             arrays[name] = np.asarray(heads, dtype=np.float32)[:, : len(target), : len(source)]
     with writing(f"{stem}.npz") as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
-    return [drawing, html]
+    return [*drawings, html]
 
 
-def draw(shading: Shading, title: str = "") -> Figure:
-    """Return the drawing: the summary at the top, the document at the left, a heat-map at the right.
+def draw(shading: Shading, title: str = "", reference: str | None = None) -> Figure:
+    """Return the drawing: the summaries at the top, the document at the left, a heat-map at the right.
 
     Args:
         shading: Document with its attention.
         title: Title of the drawing.
+        reference: Reference summary; None = there is none.
     """
     # Break the texts into lines, and find the height of each part.
-    pen = Pen(families([*(word.text for word in [*shading.document, *shading.summary]), title]))
+    texts = [word.text for word in [*shading.document, *shading.summary]]
+    pen = Pen(families([*texts, title, *(reference or "").split()]))
     blocks = excerpt(shading, _lines(shading, pen), LINES, LONGEST)
-    summary = wrap(shading.summary, pen, ACROSS)
+    room = ACROSS if reference is None else (ACROSS - BETWEEN) / 2
+    summary = wrap(shading.summary, pen, room)
+    beside = [ShadedWord(word) for word in (reference or "").split()]
+    referred = wrap(beside, pen, room)
     top = MARGIN + 0.6
-    body = top + max(1, len(summary)) * (LEADING + 0.05) + 0.25
+    body = top + max(1, len(summary), len(referred)) * (LEADING + 0.05) + 0.25
     left = sum(len(block.lines) * LEADING + GAP for block in blocks)
     right, heat = 0.0, None
     if shading.divided and shading.summary:
@@ -144,9 +152,12 @@ def draw(shading: Shading, title: str = "") -> Figure:
     FigureCanvasAgg(figure)
     aside = MARGIN + ACROSS - SIDE
     pen.write(MARGIN, MARGIN + 0.12, label(title, 120), fontsize=SIZE + 2)
-    pen.write(MARGIN, top - 0.22, "summary", fontsize=SMALL, color=FAINT)
+    pen.write(MARGIN, top - 0.22, "summary of the model", fontsize=SMALL, color=FAINT)
     pen.write(MARGIN + NUMBERS, body - 0.08, "document", fontsize=SMALL, color=FAINT)
-    _draw_summary(pen, shading, summary, top)
+    _draw_summary(pen, shading, summary, top, room)
+    if reference is not None:
+        pen.write(MARGIN + room + BETWEEN, top - 0.22, "reference", fontsize=SMALL, color=FAINT)
+        _write_lines(pen, beside, referred, MARGIN + room + BETWEEN, top, room)
     _draw_blocks(pen, shading, blocks, body)
     if heat is not None:
         heat.draw(figure, pen, shading, aside, body, cell)
@@ -165,18 +176,28 @@ def _lines(shading: Shading, pen: Pen) -> dict[int, list[list[int]]]:
     return wrapped
 
 
-def _draw_summary(pen: Pen, shading: Shading, lines: list[list[int]], y: float) -> None:
+def _draw_summary(pen: Pen, shading: Shading, lines: list[list[int]], y: float, room: float) -> None:
     """Write the summary as running text; a bar below each word shows how far it was copied."""
     if not lines:
         pen.write(MARGIN, y, "the summary is empty", color=FAINT, style="italic")
-    turned = backwards(shading.summary)
-    for line in lines:
-        for place, x in word_positions(shading.summary, line, pen, turned, ACROSS):
-            name = name_of(shading.summary[place])
-            pen.write(MARGIN + x, y, name)
-            if shading.copied is not None:
-                _bar(pen, MARGIN + x, y + 0.05, pen.width(name), 0.035, shading.copied[place])
-        y += LEADING + 0.05
+    for place, x, base, wide in _write_lines(pen, shading.summary, lines, MARGIN, y, room):
+        if shading.copied is not None:
+            _bar(pen, x, base + 0.05, wide, 0.035, shading.copied[place])
+
+
+def _write_lines(
+    pen: Pen, words: Sequence[ShadedWord], lines: list[list[int]], x: float, y: float, room: float
+) -> list[tuple[int, float, float, float]]:
+    """Write running text, and return the index, left end, baseline and width of each word."""
+    turned = backwards(words)
+    written = []
+    for n, line in enumerate(lines):
+        base = y + n * (LEADING + 0.05)
+        for place, left in word_positions(words, line, pen, turned, room):
+            name = name_of(words[place])
+            pen.write(x + left, base, name)
+            written.append((place, x + left, base, pen.width(name)))
+    return written
 
 
 def _draw_blocks(pen: Pen, shading: Shading, blocks: list[Block], y: float) -> None:

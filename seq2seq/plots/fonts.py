@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib import font_manager
 from matplotlib.font_manager import FontEntry, FontPath
@@ -58,6 +59,21 @@ def families(texts: Iterable[str]) -> list[str]:
     return chosen
 
 
+def is_cff(family: str) -> bool:
+    """Return whether the outlines of a font are CFF, which matplotlib embeds in a PDF only as Type 3.
+
+    Args:
+        family: Name of the font family.
+    """
+    with open(font_manager.findfont(font_manager.FontProperties(family=[family])), "rb") as file:
+        head = file.read(16)
+        # A collection begins with the places of its fonts.
+        if head.startswith(b"ttcf"):
+            file.seek(int.from_bytes(head[12:16], "big"))
+            head = file.read(4)
+    return head.startswith(b"OTTO")
+
+
 def label(token: str, limit: int = 24) -> str:
     """Return a token as it can be drawn in one line.
 
@@ -90,6 +106,18 @@ def width(text: str) -> int:
         0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
+
+
+def lines(text: str, columns: int) -> list[str]:
+    """Return a text in lines, broken between words, or inside a word that is too long for a line.
+
+    Args:
+        text: Text to break; a line end in it is kept.
+        columns: Largest width of a line, as ``width`` counts it.
+    """
+    wide = "\N{ZERO WIDTH SPACE}"  # stands beside a letter of double width
+    spread = ["".join(c + wide * (unicodedata.east_asian_width(c) in "WF") for c in line) for line in text.split("\n")]
+    return [part.replace(wide, "") for line in spread for part in wrap(line, max(1, columns))]
 
 
 @cache

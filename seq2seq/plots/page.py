@@ -25,7 +25,7 @@ _TEMPLATE = Path(__file__).with_suffix(".html")
 _NAMED = 3  # number of sentences, and of words, in the table's row of a summary word
 
 
-def page(shading: Shading, title: str) -> str:
+def page(shading: Shading, title: str, reference: str | None = None) -> str:
     """Return the page as HTML.
 
     It first shows the mean over the summary; its script shows the attention of a single word.
@@ -33,6 +33,7 @@ def page(shading: Shading, title: str) -> str:
     Args:
         shading: Document with its attention.
         title: Title of the page.
+        reference: Reference summary; None = there is none.
     """
     # Pack the attention for the script.
     weights, shares = _with_mean(shading, shading.weights), _with_mean(shading, shading.shares)
@@ -45,11 +46,13 @@ def page(shading: Shading, title: str) -> str:
     }
     # Fill the template.
     kinds = {"divided": shading.divided, "copying": shading.copied is not None, "golden": shading.origins is not None}
+    text = "" if reference is None else f'<h2>Reference</h2>\n<p dir="auto">{escape(reference)}</p>'
     parts = {
         "title": escape(label(title, 200)),
         "facts": _facts(shading),
         "kind": " ".join(name for name, holds in kinds.items() if holds),
         "summary": _summary(shading),
+        "reference": text,
         "document": _document(shading, weights[0], shares[0]),
         "weight": percent(full(weights[0])),
         "share": percent(full(shares[0])),

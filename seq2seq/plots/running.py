@@ -13,7 +13,7 @@ from matplotlib.font_manager import FontProperties
 
 from seq2seq.compat.matplotlib import without_glyph_warnings
 from seq2seq.plots.fonts import label
-from seq2seq.plots.heatmap import DPI
+from seq2seq.plots.saving import DPI
 from seq2seq.plots.shading import ShadedWord, right_to_left
 
 SIZE = 9.0  # points

@@ -78,8 +78,8 @@ class Shading:
                 f"{len(origins)} origins don't fit {max(target_words, default=-1) + 1} words of the target"
             )
         # Join pieces to words.
-        document, of_source = _words(source, source_words)
-        summary, of_target = _words(target, target_words)
+        document, of_source = words_of(source, source_words)
+        summary, of_target = words_of(target, target_words)
         a = np.asarray(alignment, dtype=np.float64)
         if a.shape != (len(target), len(source)):
             raise ValueError(f"weights {a.shape} don't fit {len(target)} target pieces and {len(source)} source pieces")
@@ -162,8 +162,15 @@ def backwards(words: Iterable[ShadedWord]) -> bool:
     return bool(right_to_left(" ".join(word.text for word in words)))
 
 
-def _words(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[ShadedWord], list[int]]:
-    """Return the words, and for each piece the place of its word among them, or -1."""
+def words_of(pieces: Sequence[str], words: Sequence[int]) -> tuple[list[ShadedWord], list[int]]:
+    """Return the words of a text, and for each piece the place of its word among them, or -1.
+
+    In scripts without spaces, each piece becomes a word.
+
+    Args:
+        pieces: Pieces of the text.
+        words: Number of each piece's word; -1 for special tokens.
+    """
     # Find the words in scripts without spaces: each of their pieces becomes a word.
     spelt: dict[int, list[str]] = {}
     for piece, word in zip(pieces, words, strict=True):

@@ -16,6 +16,7 @@ class Annotations:
     gold: GoldLinks | None = None  # links to source words
     origins: Sequence[int] | None = None  # source sentence of each word, -1 for none
     regions: Sequence[Sequence[float]] | None = None  # boxes of the objects that each word names
+    reference: str | None = None  # the target of the record, valid for any output
 
 
 NO_ANNOTATIONS = Annotations()
@@ -43,5 +44,6 @@ def annotations_of(record: Record, output: str) -> Annotations:
     # Regions may also come from another reference that equals the output.
     regions = regions_of(record, output)
     if output.split() != record["target"].split():
-        return Annotations(regions=regions)
-    return Annotations(gold_of(record) if record.get("alignment") else None, record.get("origins"), regions)
+        return Annotations(regions=regions, reference=record["target"])
+    gold = gold_of(record) if record.get("alignment") else None
+    return Annotations(gold, record.get("origins"), regions, record["target"])

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from omegaconf import DictConfig
 
@@ -22,6 +22,7 @@ from seq2seq.metrics import MetricResult
 from seq2seq.metrics.metric import Metric
 from seq2seq.metrics.table import find_metric
 from seq2seq.metrics.text import names_in
+from seq2seq.plots.saving import PLAIN, Style
 from seq2seq.tasks.annotations import NO_ANNOTATIONS, Annotations
 
 RecordChange = Callable[[Sequence[Record]], list[Record]]
@@ -74,6 +75,10 @@ class Task(ABC):
     """Names of the metrics that matter most, as ``metrics/table.py`` has them (with ``{n}``), the first one first."""
     controls: ClassVar[Mapping[str, RecordChange]] = {}
     """Controls of records by their name in ``evaluation.control``."""
+    has_heat_maps: ClassVar[bool] = False
+    """True if the plots are heat-maps, which may show pieces of words."""
+    style: Style = PLAIN
+    """Style of the plots."""
 
     def __init__(self, metrics: Sequence[str | Metric] = (), **defaults: Any) -> None:
         self.metrics = names_in(metrics)
@@ -153,6 +158,20 @@ class Task(ABC):
         first = [name for wanted in self.highlights for name in names if patterns.get(name) == wanted]
         own = [name for name in dict.fromkeys([*first, *self.metrics]) if name in self.metrics and name in names]
         return list(dict.fromkeys([*own[:3], *(name for name in first if name not in own), *names]))[:count]
+
+    def draw_as(self, kind: Literal["png", "pdf", "svg"], *, pieces: bool) -> None:
+        """Choose the style of the plots.
+
+        Args:
+            kind: Format; ``pdf`` and ``svg`` are written beside the PNG.
+            pieces: Whether heat-maps show pieces of words.
+
+        Raises:
+            UserError: The task draws no heat-maps.
+        """
+        if pieces and not self.has_heat_maps:
+            raise UserError(f"plot_pieces=true has no effect: {type(self).__name__} draws words; leave it out")
+        self.style = Style(kind, pieces or self.style.pieces)
 
     @abstractmethod
     def plot(

@@ -114,6 +114,7 @@ class Captioning(Task):
         # Draw the image once for each word, with the attention of the word as brightness.
         assert seen.image is not None and seen.cells is not None
         sentinel = seen.sentinels.get(seen.last)
+        name = ", ".join(filter(None, (f"image {record}", seen.image.name)))
         return save_sheet(
             directory,
             record,
@@ -125,7 +126,8 @@ class Captioning(Task):
             seen.target_words,
             sentinel=None if sentinel is None else sentinel.mean(0),
             regions=known.regions,
-            title=f"{', '.join(filter(None, (f'record {record}', seen.image.name)))}: {' '.join(seen.words)}",
+            title=f"{seen.model}\n{name}: {' '.join(seen.words)}",
+            style=self.style,
         )
 
     def _objects_named(self, scored: ScoredRecords) -> dict[str, MetricResult]:

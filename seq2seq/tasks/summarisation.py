@@ -81,6 +81,9 @@ class Summarisation(Task):
             copied=seen.copied,
             origins=known.origins,
             weights=seen.weights,
+            reference=known.reference,
+            title=", ".join(filter(None, (seen.model, f"document {record}"))),
+            style=self.style,
         )
 
     def _copied_words(self, scored: ScoredRecords) -> dict[str, MetricResult]:

@@ -18,6 +18,7 @@ class Translation(Task):
     """Task that maps a sentence to a sentence of another language."""
 
     highlights: ClassVar[Sequence[str]] = ("bleu", "chrf", "ter", "perplexity", "aer", "nll_increase_averaged")
+    has_heat_maps = True
 
     @override
     def plot(
@@ -28,4 +29,15 @@ class Translation(Task):
         known: Annotations = NO_ANNOTATIONS,
     ) -> list[Path]:
         # Draw a heat map for each slot, and mark the gold links.
-        return save_sentence(directory, record, seen.weights, seen.source, seen.target, gold=known.gold)
+        return save_sentence(
+            directory,
+            record,
+            seen.weights,
+            seen.source,
+            seen.target,
+            seen.source_words,
+            seen.target_words,
+            gold=known.gold,
+            model=seen.model,
+            style=self.style,
+        )

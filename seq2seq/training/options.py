@@ -28,6 +28,8 @@ class TrainingOptions:
     test: bool = True  # score the best model on the test split; false: on the validation split
     num_plots: int = 0  # number of validation sentences whose attention is drawn during training
     plots_every: int | None = None  # draw every N validations; null: at the 1st, 2nd, 4th, 8th, ...
+    plot_format: Literal["png", "pdf", "svg"] = "png"  # pdf, svg: write each plot in this format too
+    plot_pieces: bool = False  # whether plots show pieces of words in place of words
     save_attention: int = 0  # number of test outputs whose attention is stored for comparison
     faithfulness_examples: int = 0  # number of test records for tests of faithfulness (erasure, gradients)
     attention_examples: int = 0  # number of validation records on which each validation measures attention

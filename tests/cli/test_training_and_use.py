@@ -410,6 +410,15 @@ def test_output_has_one_line_for_each_input_line(
     ]
 
 
+def test_plots_are_written_as_pdf_too(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text(SENTENCES[0], encoding="utf-8")
+    options = [f"checkpoint={run}", f"input={tmp_path / 'in.txt'}", f"output={tmp_path / 'o'}", "plot_format=pdf"]
+    with pytest.raises(UserError, match="plot_format and plot_pieces have no effect without plots=DIR"):
+        generate.generate(composed("generate", *options))
+    generate.generate(composed("generate", *options, f"plots={tmp_path / 'plots'}", "plot_pieces=true"))
+    assert sorted(path.suffix for path in (tmp_path / "plots").iterdir()) == [".npz", ".pdf", ".png"]
+
+
 def test_json_lines_contain_alternatives_and_statistics(run: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
     out = tmp_path / "out.jsonl"

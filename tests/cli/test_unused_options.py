@@ -25,6 +25,7 @@ def check_line(line: str) -> None:
             "training.reward_samples=3",
             "training.patience=3 trainer.limit_val_batches=0",
             "training.plots_every=2 training.num_plots=0",
+            "training.plot_format=pdf training.num_plots=0",
             "training.attention_examples=9 trainer.limit_val_batches=0",
             "training.decoding.max_length=9 training.num_plots=0 training.metrics=[]",
             "trainer.gradient_clip_algorithm=norm trainer.gradient_clip_val=null",

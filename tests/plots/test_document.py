@@ -15,6 +15,7 @@ from seq2seq.metrics.words import merge
 from seq2seq.plots import fonts
 from seq2seq.plots.document import LINES, draw, save_document
 from seq2seq.plots.excerpt import excerpt
+from seq2seq.plots.page import page
 from seq2seq.plots.running import Pen, word_positions, wrap
 from seq2seq.plots.shading import ShadedWord, Shading, full, percent
 
@@ -193,6 +194,21 @@ def test_the_picture_has_every_word_and_the_weights_of_every_sentence():
     assert f"{percent(0.1)} of the attention is not on any word (but on </s>, for example)" in texts
 
 
+def test_the_reference_stands_beside_the_summary():
+    seen = shading()
+    figure = draw(seen, "document 3", "das Ende .\nist <gut>")
+    texts = drawn(figure)
+    assert {"reference", "das", "Ende", "<gut>"} <= set(texts)
+    (sheet,) = (axes for axes in figure.axes if axes.texts)
+    places = {text.get_text(): text.get_position() for text in reversed(sheet.texts)}
+    assert places["das"][1] == places["xy"][1] and places["das"][0] > places["z"][0]
+    assert "reference" not in drawn(draw(seen))
+    assert '<h2>Reference</h2>\n<p dir="auto">das Ende .\nist &lt;gut&gt;</p>' in page(
+        seen, "t", "das Ende .\nist <gut>"
+    )
+    assert "Reference" not in page(seen, "t")
+
+
 def test_a_picture_without_copying_gold_or_sentences_omits_them():
     texts = drawn(draw(shading()))
     assert "copied" not in texts and not any("gold" in text or "copied" in text for text in texts)
@@ -227,7 +243,7 @@ def test_picture_page_and_arrays_are_written(tmp_path):
         weights=weights,
     )
     assert (picture.name, html.name) == ("00012_document.png", "00012_document.html")
-    assert imread(picture).ndim == 3 and "record 12" in html.read_text(encoding="utf-8")
+    assert imread(picture).ndim == 3 and "document 12" in html.read_text(encoding="utf-8")
     with np.load(tmp_path / "deep" / "00012_document.npz") as arrays:
         np.testing.assert_array_equal(arrays["alignment"], np.array(WEIGHTS, dtype=np.float32))
         assert arrays["cross.0"].shape == arrays["cross.1"].shape == (2, 4, 5) and "encoder_self.0" not in arrays

@@ -25,9 +25,9 @@ def test_an_output_equal_to_the_target_has_all_annotations() -> None:
 
 
 def test_an_output_equal_to_another_reference_has_only_its_regions() -> None:
-    assert annotations_of(RECORD, "one dog") == Annotations(regions=[[], BOX])
-    assert annotations_of(RECORD, "a cat") == Annotations()
+    assert annotations_of(RECORD, "one dog") == Annotations(regions=[[], BOX], reference="a red dog")
+    assert annotations_of(RECORD, "a cat") == Annotations(reference="a red dog")
 
 
 def test_a_record_without_annotations_has_none() -> None:
-    assert annotations_of(Record(source="x", target="y"), "y") == Annotations()
+    assert annotations_of(Record(source="x", target="y"), "y") == Annotations(reference="y")

@@ -33,7 +33,8 @@ def test_share_of_the_sentinel_is_reported_and_drawn(prepare: Callable[..., Any]
     figures = found.statistics()
     assert figures["sentinel"] == pytest.approx(share.mean())
     assert figures["mass"] + figures["sentinel"] == pytest.approx(1)
-    (picture,) = save_sentence(tmp_path, 0, found.weights, found.source, found.target)
+    words = found.source_words, found.target_words
+    (picture,) = save_sentence(tmp_path, 0, found.weights, found.source, found.target, *words)
     with np.load(picture.with_suffix(".npz")) as arrays:
         assert arrays["columns"].tolist() == [*found.source, "sentinel"]
         np.testing.assert_array_equal(arrays["weights"][0, ..., :-1], weights)
@@ -44,6 +45,7 @@ def test_mechanism_without_a_sentinel_reports_no_share(prepare: Callable[..., An
     found = attention_of("additive", prepare, tmp_path)
     assert found.sentinels == {}
     assert "sentinel" not in found.statistics()
-    (picture,) = save_sentence(tmp_path, 0, found.weights, found.source, found.target)
+    words = found.source_words, found.target_words
+    (picture,) = save_sentence(tmp_path, 0, found.weights, found.source, found.target, *words)
     with np.load(picture.with_suffix(".npz")) as arrays:
         assert arrays["columns"].tolist() == found.source
