@@ -73,9 +73,11 @@ def merge_overrides(stored: DictConfig, typed: DictConfig, groups: Iterable[str]
         merged = plain(config[group])
         roles.check(merged, "", group)
         validate.check_nodes(group, merged)
-        # A task takes any option, for references that a stored config has no more.
+        # A task takes any option, for references that a stored config has no more; an old trainer has no class.
+        if "_target_" in node or "_target_" not in merged:
+            continue
         known = {*signature_of(merged["_target_"], tools=True).parameters, *(stored.get(group) or ())}
-        if "_target_" not in node and (unknown := [key for key in map(str, node) if key not in known]):
+        if unknown := [key for key in map(str, node) if key not in known]:
             hint = f"{validate.suggest(unknown[0], known)}; there are: {', '.join(sorted(known - {'_target_'}))}"
             raise UserError(f"{group}.{unknown[0]} has no effect here{hint}")
     return config
