@@ -168,7 +168,7 @@ def test_wrong_option_prints_one_line_and_makes_no_directory(tmp_path: Path) -> 
     [
         ["debug=batch", "logger=csv", "hydra.run.dir={run}"],
         pytest.param(["debug=batch", "-m", "hydra.sweep.dir={run}", "seed=1,2"], marks=pytest.mark.slow),
-        ["resume={run}", "trainer.max_steps=9"],
+        ["resume={run}", "trainer.max_steps=2"],
     ],
     ids=" ".join,
 )

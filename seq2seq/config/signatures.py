@@ -384,7 +384,7 @@ def _value(module: _Module, node: ast.expr) -> Any:
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
             return _value(module, left) - _value(module, right)
         case ast.Name() | ast.Attribute():
-            if (found := _resolve(module, node)) is None:
+            if (found := _resolve(module, node)) is None or isinstance(found, _Definition):
                 raise ValueError(f"{ast.unparse(node)} takes an import")
             return _value(*found) if isinstance(found, tuple) else found
     return ast.literal_eval(node)

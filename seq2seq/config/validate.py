@@ -197,6 +197,8 @@ def describe(hint: Any) -> str:
             words += [str(choice) for choice in typing.get_args(option)]
         elif option in (None, type(None)):
             words.append("null")
+        elif typing.get_origin(option) is Sequence and typing.get_args(option):
+            words.append(f"Sequence[{describe(typing.get_args(option)[0])}]")
         elif typing.get_origin(option) is Annotated:
             words += [f"{describe(typing.get_args(option)[0])} {limit}" for limit in typing.get_args(option)[1:]]
         else:

@@ -70,7 +70,9 @@ def behaviour(node: Mapping[str, Any], source: SourceSpec) -> Behaviour:
         size, step = (12, 1) if source.is_self else (6, 3)  # 12 is longer than the patterns of self-attention
         queries, values = noise(2, size, WIDTH).requires_grad_(), memory(size, 4, step=step)
         values.values.requires_grad_()
-        answer = walk(attention.train(training), queries, values)
+        # In training, variational attention reads the target.
+        target = attention.read_target(noise(2, size, WIDTH, seed=5), torch.ones(2, size, dtype=torch.bool))
+        answer = walk(attention.train(training), queries, values, target=target if training else None)
         context = answer.context
         total = (context * noise(*context.shape, seed=4)).sum() + sum(x.sum() for x in answer.penalties.values())
         gradients = torch.autograd.grad(total, [queries, values.values], allow_unused=True)
