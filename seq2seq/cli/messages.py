@@ -55,6 +55,7 @@ def beginning(
     names = [f"{part}={choices[part]}" for part in PARTS if choices.get(part)]
     names = names or [type(part).__name__ for part in (model.encoder, model.decoder)]
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
     # Name the devices.
     count = trainer.num_devices * trainer.num_nodes
     device = _device(type(trainer.accelerator).__name__.removesuffix("Accelerator"))
@@ -63,7 +64,7 @@ def beginning(
     records = [f"{report.kept:,} {split}" for split, report in corpus.report.items()]
     sizes = " and ".join(f"{len(tokenizer):,} {side}" for side, tokenizer in corpus.codec.tokenizers.items())
     return [
-        f"model: {', '.join(names)}; {parameters:,} parameters",
+        f"model: {', '.join(names)}; {parameters:,} parameters" + (f", {frozen:,} of them frozen" if frozen else ""),
         f"device: {device}, {processes}, precision {config.trainer.precision}",
         f"data: {corpus.name}, {' + '.join(records) or 'streamed'} records; vocabulary {sizes}",
         f"plan: {plan}",
