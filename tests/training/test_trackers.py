@@ -65,6 +65,7 @@ def test_options_of_the_user_come_first(prepare: Callable[..., Any], tmp_path: P
     assert "name" not in trackers._wandb_options(config.logger.wandb, config, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_group_and_its_runs_are_named_by_their_options(tmp_path: Path) -> None:
     sweep = tmp_path / "heads"
     done = train_here(
