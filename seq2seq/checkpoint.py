@@ -26,7 +26,7 @@ from seq2seq.data.codec import Codec, build_codec
 from seq2seq.data.record_policy import Policy
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import UserError
-from seq2seq.model import Seq2Seq, build
+from seq2seq.model import Seq2Seq, build, without_memory
 from seq2seq.stored import config as stored
 from seq2seq.stored import model_file, resume_file
 from seq2seq.stored.model_file import Shapes
@@ -328,7 +328,7 @@ def _keep_to_itself(config: dict[str, Any], name: str, *, old: bool, cache: str 
 def _check_fits(config: DictConfig, sizes: tuple[int, int], shapes: Shapes, name: str) -> None:
     """Refuse a config whose model has other weights than ``shapes``, before it takes memory or time."""
     # Build the model on the meta device, without memory and with a limited size.
-    with _bounded(2 * len(shapes) + 200, 40 * len(shapes) + 4000), torch.device("meta"):
+    with _bounded(2 * len(shapes) + 200, 40 * len(shapes) + 4000), without_memory():
         model = stored.with_name(name, build, config, *sizes)
     own = {key: weight for key, weight in model.state_dict().items() if isinstance(weight, Tensor)}
     shared = _shared(model)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
 from seq2seq.batch import Batch
 from seq2seq.config.instantiate import at_key, build_node
@@ -144,3 +149,25 @@ def build(config: DictConfig, source_vocabulary: int, target_vocabulary: int) ->
     decoder = build_node(config.decoder, target_vocabulary, encoder)
     with at_key("model"):
         return Seq2Seq(encoder, decoder, share_embeddings=config.model.share_embeddings)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Build modules in the block on the meta device: they have shapes, but neither memory nor initial values."""
+    with torch.device("meta"), _WithoutDraws():
+        yield
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Mode in which initial values are not drawn: for a draw on the meta device torch imports its compiler."""
+
+    @override
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Return the tensor of a draw as it is, and call every other function."""
+        given = {**dict(zip(("tensor",), args, strict=False)), **(kwargs or {})}
+        is_draw = func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == nn.init.__name__
+        if is_draw and (tensor := given.get("tensor")) is not None and tensor.is_meta:
+            return tensor
+        return func(*args, **(kwargs or {}))

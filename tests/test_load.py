@@ -61,3 +61,12 @@ def test_loading_a_model_changes_nothing_in_the_process() -> None:
     done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=RUN.parents[3])
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "{}"
+
+
+def test_loading_does_not_import_the_compiler_of_torch() -> None:
+    """The import takes as long as that of torch; a draw of an initial value on the meta device would cause it."""
+    program = "import sys, seq2seq; seq2seq.load('models/toy_translation'); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=RUN.parents[3], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

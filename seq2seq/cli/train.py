@@ -33,7 +33,7 @@ from seq2seq.evaluation.faithfulness import faithfulness
 from seq2seq.files.writing import write_text
 from seq2seq.generation.generator import TrainedModel
 from seq2seq.metrics import MetricResult
-from seq2seq.model import build
+from seq2seq.model import build, without_memory
 from seq2seq.run_directory import (
     CONFIG,
     RESULTS,
@@ -105,7 +105,7 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     task: Task = build_node(config.task)
     check_device(config.trainer)
     # The model has only shapes: it needs no memory, no time and no random numbers.
-    with torch.device("meta"):
+    with without_memory():
         model = build(config, 8, 8)
     training = TrainingParts.build(config, model)
     check_size(config.trainer, model)

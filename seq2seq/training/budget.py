@@ -20,7 +20,7 @@ from seq2seq.config.ranges import Count, Positive
 from seq2seq.config.validate import SLOTS, check_options
 from seq2seq.data.corpus import Corpus
 from seq2seq.errors import UserError
-from seq2seq.model import build
+from seq2seq.model import build, without_memory
 
 log = logging.getLogger(__name__)
 WIDTHS = ("dim", "embedding_dim", "ff_dim")
@@ -168,7 +168,7 @@ def processes(config: DictConfig) -> int:
 
 def _count(config: DictConfig, sizes: tuple[int, int]) -> int:
     """Return the number of parameters of the model; the meta device holds no memory."""
-    with torch.device("meta"):
+    with without_memory():
         model = build(config, *sizes)
     return sum(parameter.numel() for parameter in model.parameters())
 
