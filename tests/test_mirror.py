@@ -40,6 +40,7 @@ TESTED_BY = {
     "compat/python.py": "compat/test_others.py",
     "compat/sentencepiece.py": "compat/test_others.py",
     "config/validate.py": "config/test_instantiate.py",
+    "config/definitions.py": "config/test_signatures.py",
     "data/caption_split.py": "data/test_captions.py",
     "data/data_source.py": "data/test_corpus.py",
     "data/encoding.py": "data/test_corpus.py",

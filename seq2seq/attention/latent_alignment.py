@@ -5,7 +5,6 @@ Letters as in ``composed.py``; J alternative contexts, E width of the decoder's 
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -132,7 +131,8 @@ class VariationalAttention(HardMarginalAttention):
             samples z ~ q, whose score-function gradient the loss adds.
         samples: Number of samples, for ``sample``; None = 1.
         inference_dim: Width of g, even; None = the width of the queries.
-        inference_scale: Factor of g_t^T U v_j, as a score has one; None = 1/sqrt(D), with the width D of v.
+        inference_scale: Factor of g_t^T U v_j, as a score has one; None = 1/sqrt(D) for normalised vectors v of width
+            D, 1 for LSTM states.
         **options: Options of ``HardMarginalAttention``.
 
     Raises:
@@ -173,7 +173,8 @@ class VariationalAttention(HardMarginalAttention):
         self.rightward = recurrent("lstm", source.input_dim, width // 2)
         self.leftward = recurrent("lstm", source.input_dim, width // 2)
         self.infer = nn.Linear(width, self.score.key_dim, bias=False)
-        self.inference_scale = 1 / math.sqrt(self.score.key_dim) if inference_scale is None else inference_scale
+        own_scale = self.score.key_dim**-0.5 if source.states == "normalised" else 1.0
+        self.inference_scale = own_scale if inference_scale is None else inference_scale
         nn.init.xavier_uniform_(self.infer.weight)
 
     @override

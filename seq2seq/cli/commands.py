@@ -6,6 +6,8 @@ Each command checks its options before it imports torch, so that ``--help`` and 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,46 @@ if TYPE_CHECKING:
     from seq2seq.cli.train import Parts
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A command that reads runs: its function and its options, both in ``seq2seq.cli.NAME``.
+
+    Args:
+        name: Name of the module, of its function and of the config.
+        options: Name of the dataclass of its options.
+        groups: Keys of the config groups, which need the config of the run.
+    """
+
+    name: str
+    options: str
+    groups: tuple[str, ...] = ()
+
+    def run(self, config: DictConfig) -> None:
+        """Run the command.
+
+        Args:
+            config: Composed config of the command.
+        """
+        getattr(import_module(f"seq2seq.cli.{self.name}"), self.name)(config)
+
+    def check(self, config: DictConfig, typed: list[str]) -> None:
+        """Refuse wrong options.
+
+        Args:
+            config: Composed config of the command.
+            typed: Names of the options on the command line.
+        """
+        from seq2seq.cli import quick_check
+
+        quick_check.command(config, f"seq2seq.cli.{self.name}.{self.options}", self.groups)
+
+
+# A file of the group data may name an encoder, which evaluation does not use.
+EVALUATE = Reader("evaluate", "Evaluation", ("task", "data", "decoding", "encoder"))
+GENERATE = Reader("generate", "Generating", ("decoding",))
+COMPARE = Reader("compare", "Comparison")
+
+
 def train() -> None:
     """Train a model, or resume a run."""
     resuming = any(argument.lstrip("+").startswith("resume=") for argument in sys.argv)
@@ -25,17 +67,17 @@ def train() -> None:
 
 def evaluate() -> None:
     """Score a checkpoint on a split."""
-    _run(run_evaluate, "evaluate", check_evaluate)
+    _run(EVALUATE.run, EVALUATE.name, check_evaluate)
 
 
 def generate() -> None:
     """Generate output for new input."""
-    _run(run_generate, "generate", check_generate)
+    _run(GENERATE.run, GENERATE.name, GENERATE.check)
 
 
 def compare() -> None:
     """Compare runs with statistical tests, and write a report."""
-    _run(run_compare, "compare", check_compare)
+    _run(COMPARE.run, COMPARE.name, COMPARE.check)
 
 
 def _run(task: Any, config_name: str, check: Any) -> None:
@@ -89,17 +131,6 @@ def check_train(config: DictConfig, typed: list[str]) -> Parts:
     return train_command.check(config, typed)
 
 
-def run_evaluate(config: DictConfig) -> None:
-    """Score a checkpoint on a split, on new files or on gold alignments.
-
-    Args:
-        config: Composed config of the command.
-    """
-    from seq2seq.cli import evaluate as evaluate_command
-
-    evaluate_command.evaluate(config)
-
-
 def check_evaluate(config: DictConfig, typed: list[str]) -> None:
     """Refuse wrong options of evaluation, and options that have no effect on it.
 
@@ -107,56 +138,7 @@ def check_evaluate(config: DictConfig, typed: list[str]) -> None:
         config: Composed config of the command.
         typed: Names of the options on the command line.
     """
-    from seq2seq.cli import quick_check
-
-    # A file of the group data may name an encoder, which evaluation does not use.
-    quick_check.command(config, "seq2seq.cli.evaluate.Evaluation", ("task", "data", "decoding", "encoder"))
+    EVALUATE.check(config, typed)
     from seq2seq.data.unused_options import check_evaluation
 
     check_evaluation(typed)
-
-
-def run_generate(config: DictConfig) -> None:
-    """Generate one output for each input.
-
-    Args:
-        config: Composed config of the command.
-    """
-    from seq2seq.cli import generate as generate_command
-
-    generate_command.generate(config)
-
-
-def check_generate(config: DictConfig, typed: list[str]) -> None:
-    """Refuse wrong options of generation.
-
-    Args:
-        config: Composed config of the command.
-        typed: Names of the options on the command line.
-    """
-    from seq2seq.cli import quick_check
-
-    quick_check.command(config, "seq2seq.cli.generate.Generating", ("decoding",))
-
-
-def run_compare(config: DictConfig) -> None:
-    """Write tables, tests and a report about several runs.
-
-    Args:
-        config: Composed config of the command.
-    """
-    from seq2seq.cli import compare as compare_command
-
-    compare_command.compare(config)
-
-
-def check_compare(config: DictConfig, typed: list[str]) -> None:
-    """Refuse wrong options of a comparison.
-
-    Args:
-        config: Composed config of the command.
-        typed: Names of the options on the command line.
-    """
-    from seq2seq.cli import quick_check
-
-    quick_check.command(config, "seq2seq.cli.compare.Comparison", ())

@@ -23,6 +23,7 @@ from seq2seq.run_directory import HYDRA, RESULTS
 from seq2seq.stored.plain import read_yaml
 from seq2seq.tasks.base import Task
 from seq2seq.training.fit import FitResult
+from seq2seq.training.frozen import is_named
 from seq2seq.training.options import TrainingOptions
 
 NEVER_BEGAN = (
@@ -55,7 +56,12 @@ def beginning(
     names = [f"{part}={choices[part]}" for part in PARTS if choices.get(part)]
     names = names or [type(part).__name__ for part in (model.encoder, model.decoder)]
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    names_frozen = config.training.get("freeze") or ()
+    frozen = sum(
+        parameter.numel()
+        for key, parameter in model.named_parameters()
+        if any(is_named(key, name) for name in names_frozen)
+    )
     # Name the devices.
     count = trainer.num_devices * trainer.num_nodes
     device = _device(type(trainer.accelerator).__name__.removesuffix("Accelerator"))

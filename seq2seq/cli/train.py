@@ -246,7 +246,6 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
     model = build(config, *corpus.codec.sizes)
     if start is not None:
         start_from(model, start, strict=options.strict)
-    freeze(model, options.freeze)
     place = messages.short(run)
     if is_first():
         for line in messages.beginning(config, model, corpus, parts.training.trainer, place, plan):

@@ -7,32 +7,17 @@ which takes seconds. ``of`` takes them from the class itself.
 from __future__ import annotations
 
 import ast
-import builtins
 import collections.abc
 import dataclasses
 import functools
-import importlib.util
 import inspect
-import pathlib
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from seq2seq.config import ranges
-
-STANDARD: dict[str, ModuleType] = {
-    "builtins": builtins,
-    "collections.abc": collections.abc,
-    "pathlib": pathlib,
-    "typing": typing,
-    "typing_extensions": typing,
-    ranges.__name__: ranges,
-}
-"""Modules whose names mean themselves in an annotation, because importing them is cheap."""
-
+from seq2seq.config.definitions import Definition, Module, bases, find, resolve
 
 NO_DEFAULT, UNREAD = object(), object()
 
@@ -128,8 +113,8 @@ def read(path: str) -> Signature | None:
     Returns:
         The signature; None where the source has no such class or function.
     """
-    found = _find(path)
-    if not isinstance(found, _Definition):
+    found = find(path)
+    if not isinstance(found, Definition):
         return None
     known: dict[str, Parameter] = {}
     others = ranges.of_others(found.path)
@@ -141,131 +126,12 @@ def read(path: str) -> Signature | None:
     return Signature(found.path, known, True)
 
 
-@dataclass(frozen=True)
-class _Module:
-    """Names of a source file: classes and functions, imports as (module, name), and assigned expressions."""
-
-    name: str
-    names: dict[str, ast.ClassDef | ast.FunctionDef | ast.expr | tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class _Definition:
-    """A class or function with the module that defines it."""
-
-    module: _Module
-    node: ast.ClassDef | ast.FunctionDef
-
-    @property
-    def path(self) -> str:
-        return f"{self.module.name}.{self.node.name}"
-
-    @property
-    def is_dataclass(self) -> bool:
-        decorators = [node.func if isinstance(node, ast.Call) else node for node in self.node.decorator_list]
-        return any(ast.unparse(node).rpartition(".")[2] == "dataclass" for node in decorators)
-
-
-@functools.cache
-def _module(name: str) -> _Module | None:
-    """Read the source of a module, found without importing the packages around it."""
-    first, *rest = name.split(".")
-    try:
-        spec = importlib.util.find_spec(first)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or (not rest and not spec.origin):
-        return None
-    # Follow the folders below the first package.
-    places = [Path(place).joinpath(*rest) for place in spec.submodule_search_locations or ()]
-    files = [file for place in places for file in (place / "__init__.py", place.with_suffix(".py"))] if rest else []
-    file = next((file for file in files or [Path(spec.origin or "")] if file.is_file()), None)
-    if file is None or file.suffix != ".py":
-        return None
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    return _Module(name, dict(_names(tree.body, package)))
-
-
-def _names(body: Sequence[ast.stmt], package: str) -> Iterator[tuple[str, Any]]:
-    """Yield the names that statements define at the top of a module, with what they stand for."""
-    for node in body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            yield node.name, node
-        elif isinstance(node, ast.Import):
-            yield from ((alias.asname or alias.name.split(".")[0], (alias.name, "")) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            source = ".".join([*above, *([node.module] if node.module else [])])
-            yield from ((alias.asname or alias.name, (source, alias.name)) for alias in node.names)
-        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            yield from ((target.id, node.value) for target in targets if isinstance(target, ast.Name))
-        elif isinstance(node, ast.If | ast.Try):
-            yield from _names(node.body, package)
-            yield from _names(node.orelse, package)
-
-
-def _find(path: str) -> _Definition | tuple[_Module, ast.expr] | ModuleType | Any | None:
-    """Return what a dotted name stands for.
-
-    Returns:
-        A definition; (module, expression) of an assigned name; an object of a module in ``STANDARD``; else None.
-    """
-    place, _, name = path.rpartition(".")
-    if not place:
-        return None
-    if place in STANDARD:
-        return getattr(STANDARD[place], name, None)
-    if (module := _module(place)) is None or (found := module.names.get(name)) is None:
-        return None
-    return _follow(module, found)
-
-
-def _follow(module: _Module, found: Any) -> Any:
-    """Return what an entry of ``_Module.names`` stands for, as ``_find`` does."""
-    if isinstance(found, tuple):
-        source, name = found
-        return _find(f"{source}.{name}") if name else None
-    return _Definition(module, found) if isinstance(found, ast.ClassDef | ast.FunctionDef) else (module, found)
-
-
-def _resolve(module: _Module, node: ast.expr) -> Any:
-    """Return what a name or a dotted name in ``module`` stands for, as ``_find`` does."""
-    names = ast.unparse(node).split(".")
-    found = module.names.get(names[0])
-    if found is None:
-        return getattr(builtins, names[0], None) if len(names) == 1 else None
-    if len(names) == 1:
-        return _follow(module, found)
-    if not isinstance(found, tuple):
-        return None
-    # The first name is an imported module.
-    source, name = found
-    return _find(".".join([source, *([name] if name else []), *names[1:]]))
-
-
-def _bases(found: _Definition) -> list[_Definition]:
-    """Return the class and its base classes in the order in which Python looks for methods (C3)."""
-    assert isinstance(found.node, ast.ClassDef)
-    plain = [node.value if isinstance(node, ast.Subscript) else node for node in found.node.bases]
-    direct = [base for node in plain if isinstance(base := _resolve(found.module, node), _Definition)]
-    lines = [*(_bases(base) for base in direct), list(direct)]
-    order = [found]
-    while lines := [line for line in lines if line]:
-        later = {one.path for line in lines for one in line[1:]}
-        head = next((line[0] for line in lines if line[0].path not in later), lines[0][0])
-        order.append(head)
-        lines = [[one for one in line if one.path != head.path] for line in lines]
-    return order
-
-
-def _read_constructors(found: _Definition) -> Iterator[tuple[dict[str, Parameter], bool]]:
+def _read_constructors(found: Definition) -> Iterator[tuple[dict[str, Parameter], bool]]:
     """Yield (parameters, whether ``**options`` follow) of each constructor, base classes last."""
     if isinstance(found.node, ast.FunctionDef):
         yield _arguments(found.module, found.node)
         return
-    order = _bases(found)
+    order = bases(found)
     made = False
     for place, base in enumerate(order):
         own = [node for node in base.node.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
@@ -282,7 +148,7 @@ def _read_constructors(found: _Definition) -> Iterator[tuple[dict[str, Parameter
         yield {}, False
 
 
-def _fields(found: _Definition) -> dict[str, Parameter]:
+def _fields(found: Definition) -> dict[str, Parameter]:
     """Return the fields of a dataclass that its constructor takes, without those of its base classes."""
     fields = {}
     for node in found.node.body:
@@ -301,7 +167,7 @@ def _fields(found: _Definition) -> dict[str, Parameter]:
     return fields
 
 
-def _arguments(module: _Module, node: ast.FunctionDef) -> tuple[dict[str, Parameter], bool]:
+def _arguments(module: Module, node: ast.FunctionDef) -> tuple[dict[str, Parameter], bool]:
     """Return the parameters of a function, and whether it has ``**options``."""
     given = node.args
     defaults: list[ast.expr | None] = [None] * (len(given.args) - len(given.defaults)) + given.defaults
@@ -314,7 +180,7 @@ def _arguments(module: _Module, node: ast.FunctionDef) -> tuple[dict[str, Parame
     }, given.kwarg is not None
 
 
-def _default(module: _Module, node: ast.expr | None) -> Any:
+def _default(module: Module, node: ast.expr | None) -> Any:
     """Return the default that an expression stands for."""
     try:
         return NO_DEFAULT if node is None else _value(module, node)
@@ -322,7 +188,7 @@ def _default(module: _Module, node: ast.expr | None) -> Any:
         return UNREAD
 
 
-def _hint(module: _Module, node: ast.expr | None) -> Any:
+def _hint(module: Module, node: ast.expr | None) -> Any:
     """Return the type that an annotation stands for; ``Any`` where that takes an import."""
     try:
         return Any if node is None else _type(module, node)
@@ -330,7 +196,7 @@ def _hint(module: _Module, node: ast.expr | None) -> Any:
         return Any
 
 
-def _type(module: _Module, node: ast.expr) -> Any:
+def _type(module: Module, node: ast.expr) -> Any:
     """Evaluate an annotation; classes of other packages become placeholders."""
     match node:
         case ast.Constant(value=str() as text):
@@ -345,15 +211,15 @@ def _type(module: _Module, node: ast.expr) -> Any:
             called = _type(module, function)
             return _call(module, called, node) if called is ranges.Range else Any
         case ast.Name() | ast.Attribute():
-            found = _resolve(module, node)
-    if isinstance(found, _Definition):
+            found = resolve(module, node)
+    if isinstance(found, Definition):
         return _placeholder(found.path, found.is_dataclass) if isinstance(found.node, ast.ClassDef) else Any
     if isinstance(found, tuple):
         return _type(*found)
     return Any if found is None else found
 
 
-def _subscript(module: _Module, base: Any, inner: ast.expr) -> Any:
+def _subscript(module: Module, base: Any, inner: ast.expr) -> Any:
     """Evaluate ``base[inner]`` of an annotation."""
     items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
     if base is typing.Literal:
@@ -368,7 +234,7 @@ def _subscript(module: _Module, base: Any, inner: ast.expr) -> Any:
     return base[parts if isinstance(inner, ast.Tuple) else parts[0]]
 
 
-def _call(module: _Module, called: Callable[..., Any], node: ast.Call) -> Any:
+def _call(module: Module, called: Callable[..., Any], node: ast.Call) -> Any:
     """Evaluate a call with plain values."""
     return called(
         *(_value(module, one) for one in node.args),
@@ -376,7 +242,7 @@ def _call(module: _Module, called: Callable[..., Any], node: ast.Call) -> Any:
     )
 
 
-def _value(module: _Module, node: ast.expr) -> Any:
+def _value(module: Module, node: ast.expr) -> Any:
     """Evaluate a plain value: a literal, a power, a difference, or the name of one."""
     match node:
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
@@ -384,7 +250,7 @@ def _value(module: _Module, node: ast.expr) -> Any:
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
             return _value(module, left) - _value(module, right)
         case ast.Name() | ast.Attribute():
-            if (found := _resolve(module, node)) is None or isinstance(found, _Definition):
+            if (found := resolve(module, node)) is None or isinstance(found, Definition):
                 raise ValueError(f"{ast.unparse(node)} takes an import")
             return _value(*found) if isinstance(found, tuple) else found
     return ast.literal_eval(node)

@@ -60,21 +60,16 @@ def build_loggers(config: DictConfig, run_dir: Path) -> list[Logger]:
     """
     try:
         return [
-            build_tool(node, save_dir=run_dir, **(_wandb_options(node, config, run_dir) if is_wandb(node) else {}))
+            build_tool(
+                node,
+                save_dir=run_dir,
+                **(_wandb_options(node, config, run_dir) if node.get("_target_") == WANDB else {}),
+            )
             for node in (config.get("logger") or {}).values()
         ]
     except ModuleNotFoundError as error:
         names = ", ".join(map(str, config.logger))
         raise UserError(f"logger: one of {names} needs a package that is not installed: {error}") from error
-
-
-def is_wandb(node: Mapping[str, Any]) -> bool:
-    """Return whether a node of the config is a logger of Weights & Biases.
-
-    Args:
-        node: Node of a logger.
-    """
-    return node.get("_target_") == WANDB
 
 
 def _wandb_options(node: Mapping[str, Any], config: DictConfig, run_dir: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -247,13 +248,17 @@ def test_target_reader_equals_pytorchs_packed_lstm() -> None:
 
 
 def test_inference_scale_multiplies_the_scores_of_q() -> None:
-    """The scores of q are scale * g^T U v, where the default scale is 1/sqrt(D) and D = 4."""
+    """The scores of q are scale * g^T U v. The default scale is 1 for LSTM states, and 1/sqrt(D) otherwise (D = 4)."""
     embedded, mask = noise(2, T, Q), torch.ones(2, T, dtype=torch.bool)
-    read = {}
-    for scale in (1.0, 0.25, None):
-        read[scale] = build(VariationalAttention, inference_scale=scale).read_target(embedded, mask)
-    close(read[0.25], 0.25 * read[1.0])
-    close(read[None], read[1.0] / 4**0.5)
+
+    def read(source: SourceSpec, scale: float | None) -> Tensor:
+        attention = VariationalAttention(Q, source, inference_scale=scale, **PARTS)
+        return randomise(attention.double()).eval().read_target(embedded, mask)
+
+    unscaled = read(SOURCE, 1.0)
+    close(read(SOURCE, 0.25), 0.25 * unscaled)
+    close(read(SOURCE, None), unscaled)
+    close(read(replace(SOURCE, states="normalised"), None), unscaled / 4**0.5)
 
 
 def test_positions_are_drawn_with_the_probabilities_q() -> None:

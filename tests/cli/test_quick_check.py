@@ -30,7 +30,7 @@ def model(tmp_path: Path) -> Path:
 def check(command: str, *typed: str) -> None:
     """Check a command line of ``evaluate`` or ``generate``."""
     (config,) = hydra_app.compose(command, [hydra_app.as_override(word, command) for word in typed])
-    checks = {"evaluate": commands.check_evaluate, "generate": commands.check_generate}
+    checks = {"evaluate": commands.EVALUATE.check, "generate": commands.GENERATE.check}
     checks[command](config, [])
 
 

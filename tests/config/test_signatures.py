@@ -69,6 +69,17 @@ def test_methods_are_looked_up_in_pythons_order(tmp_path: Path, monkeypatch: pyt
     assert not found.open_ended
 
 
+def test_a_package_that_imports_its_own_module_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name ``part`` is a module, not a class."""
+    (tmp_path / "selfish").mkdir()
+    (tmp_path / "selfish" / "__init__.py").write_text("from . import part\n")
+    (tmp_path / "selfish" / "part.py").write_text("class Part:\n    def __init__(self, size: int): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert signatures.read("selfish.part") is None
+    found = signatures.read("selfish.part.Part")
+    assert found is not None and list(found.parameters) == ["size"]
+
+
 @pytest.mark.parametrize("path", ["seq2seq.attention.nothing.Here", "seq2seq.errors.Nobody", "seq2seq", "", "math.sin"])
 def test_unknown_names_have_no_source(path: str) -> None:
     assert signatures.read(path) is None

@@ -43,7 +43,7 @@ class Progress(ProgressBar):
         self._shown = True
         self._bars = ExitStack()
         self._bar: tqdm[Any] | None = None
-        self._first, self._began, self._told, self._drawn = 0, 0.0, 0.0, 0.0
+        self._first, self._began, self._logged_at, self._drawn = 0, 0.0, 0.0, 0.0
         self._validated = 0  # number of batches of the current validation
 
     @override
@@ -59,7 +59,7 @@ class Progress(ProgressBar):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the bar at the current update."""
-        self._first, self._began, self._told = trainer.global_step, time.monotonic(), time.monotonic()
+        self._first, self._began, self._logged_at = trainer.global_step, time.monotonic(), time.monotonic()
         if self._shown and sys.stderr.isatty():
             # Print log lines above the bar, which shows the share of training that is done.
             self._bars.enter_context(logging_redirect_tqdm())
@@ -80,7 +80,7 @@ class Progress(ProgressBar):
         if self._bar is not None:
             self._draw(trainer, pl_module)
         elif self._shown and self._due(trainer):
-            self._told = time.monotonic()
+            self._logged_at = time.monotonic()
             log.info("%s", self._line(trainer, pl_module))
 
     @override
@@ -139,7 +139,7 @@ class Progress(ProgressBar):
         now = time.monotonic()
         left, elapsed = self._left(trainer), now - self._began
         wait = GROWTH * elapsed if left is None else (elapsed + left) / LINES
-        return now - max(self._told, self.report.told) >= max(SECONDS, wait)
+        return now - max(self._logged_at, self.report.reported_at) >= max(SECONDS, wait)
 
     def _line(self, trainer: L.Trainer, module: Training) -> str:
         """Return a line of progress: step, loss, speed and remaining time."""

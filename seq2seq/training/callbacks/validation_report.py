@@ -41,7 +41,7 @@ class ValidationReport(Callback):
 
     def __init__(self, validation: Validation, options: TrainingOptions, checkpoints: Checkpoints) -> None:
         self.validation, self.options, self.checkpoints = validation, options, checkpoints
-        self.told = -math.inf  # time of the last report (``time.monotonic``)
+        self.reported_at = -math.inf  # time of the last report (``time.monotonic``)
         self._count, self._last, self._is_due = 0, -math.inf, False
         self._output: str | None = None
         self._source_is_known = False
@@ -63,7 +63,7 @@ class ValidationReport(Callback):
         """Log the report, if it is due."""
         if trainer.sanity_checking or not trainer.is_global_zero or not self._is_due:
             return
-        self.told = time.monotonic()
+        self.reported_at = time.monotonic()
         # Report the figures that guide training; ``metrics.csv`` has the others.
         scores, monitored = self.validation.scores, self.options.monitored
         names = dict.fromkeys([monitored, "nll", *self.options.metrics, "aer"])
