@@ -38,6 +38,8 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 		|| { echo "Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3" >&2; exit 1; }
 	$(NEW)
 	$(INSTALL) --editable .
+	@# Store the bytecode of what the commands import, also where PYTHONDONTWRITEBYTECODE would compile it at each start.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import seq2seq.cli.train, seq2seq.cli.hydra_app, wandb, torch._dynamo'
 	@touch $@
 
 $(DEV_STAMP): $(STAMP)

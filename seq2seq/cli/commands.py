@@ -105,6 +105,9 @@ def run_train(config: DictConfig, parts: Parts | None = None) -> float | None:
     """
     from hydra.core.hydra_config import HydraConfig
 
+    from seq2seq.compat.torchmetrics import load_on_demand
+
+    load_on_demand()
     from seq2seq.cli import sweep
     from seq2seq.cli import train as train_command
 
@@ -126,6 +129,9 @@ def check_train(config: DictConfig, typed: list[str]) -> Parts:
 
     if "resume" not in config:
         quick_check.training(config, typed)
+    from seq2seq.compat.torchmetrics import load_on_demand
+
+    load_on_demand()
     from seq2seq.cli import train as train_command
 
     return train_command.check(config, typed)

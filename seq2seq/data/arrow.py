@@ -85,6 +85,11 @@ def reopened(view: Callable[..., T], stamp: sealed.Stamp | None, path: Path, *co
     return view(path, *column)
 
 
+def _numbers(array: pa.Array) -> NDArray[np.int32]:
+    """Return a view of an array of 32-bit numbers; its method ``to_numpy`` would import pandas."""
+    return cast("NDArray[np.int32]", np.from_dlpack(array))
+
+
 class TokenLists:
     """Column of ids; row i is a view of the file.
 
@@ -97,8 +102,8 @@ class TokenLists:
         self.path, self.column = path, column
         parts = read(path).column(column).chunks
         # Each part of the column has its own offsets and values.
-        self._offsets = [part.offsets.to_numpy() for part in parts]
-        self._values: list[NDArray[np.int32]] = [part.values.to_numpy() for part in parts]
+        self._offsets = [_numbers(part.offsets) for part in parts]
+        self._values = [_numbers(part.values) for part in parts]
         self._starts = np.cumsum([0, *map(len, parts)])
         self.lengths: NDArray[np.int64] = np.concatenate([np.zeros(0, np.int64), *map(np.diff, self._offsets)])
 
