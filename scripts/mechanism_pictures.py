@@ -27,7 +27,7 @@ from seq2seq.plots import heatmap
 
 FOLDER = CONF.parent / "docs" / "explanation" / "weights"
 PLACE = 1  # index of the sentence in the test split
-COLOURS = 32  # of the palette of a picture, which keeps it small
+COLOURS = 96  # of the palette of a picture: a picture stays small, and gold links keep their colours
 
 
 def pictures(directories: Sequence[Path], seed: int) -> Iterator[tuple[str, AttentionRecord]]:
