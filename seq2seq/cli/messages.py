@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from seq2seq.cli.overrides import retyped
-from seq2seq.config.extensions import command
+from seq2seq.config.extensions import Extensions, command, current
 from seq2seq.data.corpus import Corpus
 from seq2seq.evaluation.results import format_main, format_table
 from seq2seq.metrics import MetricResult
@@ -90,10 +90,24 @@ def short(run: Path) -> Path:
 
 def _choices(run: Path) -> Mapping[str, Any]:
     """Return the choices of the config groups that a run stores; empty if it stores none."""
+    choices = _of_hydra(run, "runtime", "choices")
+    return choices if isinstance(choices, Mapping) else {}
+
+
+def _folder(run: Path) -> list[str]:
+    """Return the words that add the user's config files of a run, if this command has none of its own."""
+    path = _of_hydra(run, "searchpath")
+    if current().folder is not None or not isinstance(path, list) or not path:
+        return []
+    return Extensions(Path(str(path[0]).removeprefix("file://"))).words()
+
+
+def _of_hydra(run: Path, *keys: str) -> Any:
+    """Return a value of the node ``hydra`` that a run stores; None if there is none."""
     found = read_yaml(path) if (path := run / HYDRA / "hydra.yaml").is_file() else {}
-    for key in ("hydra", "runtime", "choices"):
+    for key in ("hydra", *keys):
         found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    return found
 
 
 def _device(kind: str) -> str:
@@ -152,7 +166,9 @@ def suggestions(run: Path, task: Task) -> list[str]:
     place = shlex.quote(str(run))
     # The same run with another mechanism, into another directory.
     other = "dot" if _choices(run).get("attention") == "general" else "general"
-    again = " ".join([command("train"), *_typed(run, "attention", "hydra.run.dir"), f"attention={other}"])
+    again = " ".join(
+        [command("train"), *_folder(run), *_typed(run, "attention", "hydra.run.dir"), f"attention={other}"]
+    )
     inputs = "" if "text" in task.reads else " input=FILE"
     # In the usual place, the runs on one dataset are together.
     together = run.parents[1] if run.parts[0] == "runs" and len(run.parts) == RUN_DEPTH else f"[{place},OTHER_RUN]"

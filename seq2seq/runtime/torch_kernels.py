@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-ROUNDS = 5
+ROUNDS = 6
+MIN_ROUNDS = 2
 SECONDS = 0.02
-"""Limits of a measurement: number of rounds and time, whichever is reached first; at least one round runs."""
+"""Limits of a measurement after the round of setup: most and least rounds, and the time after which none begins."""
 
 
 def avoid_wrong_ones() -> None:
@@ -57,7 +58,19 @@ def bf16_time(*, lstm: bool) -> float:
         layers: list[tuple[nn.Module, Tensor]] = [(nn.Linear(256, 512), torch.ones(128, 256))]
         if lstm:
             layers.append((nn.LSTM(256, 256, batch_first=True), torch.ones(16, 4, 256)))
-        return _best(layers, half=True) / _best(layers, half=False)
+        # Time both in turns, so that other processes slow down both; the first round includes the setup of kernels.
+        fastest = {True: math.inf, False: math.inf}
+        began = time.perf_counter()
+        for number in range(1 + ROUNDS):
+            for half in fastest:
+                start = time.perf_counter()
+                for layer, x in layers:
+                    _update(layer, x, half=half)
+                if number:
+                    fastest[half] = min(fastest[half], time.perf_counter() - start)
+            if number >= MIN_ROUNDS and time.perf_counter() - began > SECONDS:
+                break
+        return fastest[True] / fastest[False]
 
 
 def _update(layer: nn.Module, x: Tensor, *, half: bool) -> None:
@@ -65,15 +78,3 @@ def _update(layer: nn.Module, x: Tensor, *, half: bool) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
         output = layer(x.requires_grad_())
         (output[0] if isinstance(output, tuple) else output).float().sum().backward()
-
-
-def _best(layers: Iterable[tuple[nn.Module, Tensor]], *, half: bool) -> float:
-    """Return the seconds of the fastest round; the first round also includes the setup of kernels."""
-    times: list[float] = []
-    began = time.perf_counter()
-    while not times or (len(times) < ROUNDS and time.perf_counter() - began < SECONDS):
-        start = time.perf_counter()
-        for layer, x in layers:
-            _update(layer, x, half=half)
-        times.append(time.perf_counter() - start)
-    return min(times)

@@ -16,6 +16,7 @@ from seq2seq.batch import Batch
 from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.encoders.base import EncoderOutput
 from seq2seq.model import Seq2Seq
+from seq2seq.runtime.torch_kernels import widest
 from seq2seq.search.base import Hypothesis, Search, require
 from seq2seq.search.token_loop import chain
 from seq2seq.search.topk import top
@@ -60,7 +61,10 @@ class Sample(Search):
     def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """Return ``samples`` outputs of each sentence, the most probable first."""
         # Draw all random numbers before the search.
-        draws = self._draws(batch.index.tolist(), self.limits(model, encoded)).to(batch.index.device)
+        device = batch.index.device
+        dtype = widest(device)
+        draws = self._draws(batch.index.tolist(), self.limits(model, encoded)).to(device, dtype)
+        draws = draws.clamp(max=1 - torch.finfo(dtype).eps)  # float32 may have rounded a number to 1
 
         def choose(log_probs: Tensor, outputs: Tensor, step: int) -> Tensor:
             return self.choose(log_probs, draws[outputs, step])
@@ -77,7 +81,7 @@ class Sample(Search):
 
         Args:
             log_probs: Log-probabilities (N, V).
-            draws: Random numbers (N,) in [0, 1).
+            draws: Random numbers (N,) in [0, 1), in the type in which probabilities are summed.
 
         Returns:
             Tokens (N,) long.
@@ -88,7 +92,7 @@ class Sample(Search):
             log_probs, tokens = top(log_probs, min(self.top_k, log_probs.shape[1]))
         elif self.top_p < 1:
             log_probs, tokens = torch.sort(log_probs, dim=1, descending=True, stable=True)
-        p = (log_probs.double() / self.temperature).softmax(1)
+        p = (log_probs.to(draws.dtype) / self.temperature).softmax(1)
         # Set tokens outside the nucleus to 0.
         if self.top_p < 1:
             p = p.masked_fill(p.cumsum(1) - p >= self.top_p, 0.0)

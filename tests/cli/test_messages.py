@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from seq2seq.cli import hydra_app, messages
+from seq2seq.config import extensions
 from seq2seq.cli.overrides import keys
 from seq2seq.metrics import MetricResult
 from seq2seq.tasks.captioning import Captioning
@@ -63,6 +64,19 @@ def test_every_suggestion_is_a_command_that_composes(tmp_path: Path) -> None:
         assert list(hydra_app.compose(name, [hydra_app.as_override(option, name) for option in options]))
     (train,) = [options for _, script, *options in commands if script == "train.py"]
     assert keys(train) == ["seed", "attention"] and train[-1] == "attention=dot"
+
+
+def test_a_resumed_run_suggests_the_config_files_of_its_first_command(tmp_path: Path) -> None:
+    """The command that resumed needs no --config-dir, but the suggested command composes a config again."""
+    (tmp_path / ".hydra").mkdir()
+    OmegaConf.save(["attention=mine"], tmp_path / ".hydra" / "overrides.yaml")
+    stored = {"hydra": {"searchpath": ["file:///somewhere/my files"], "runtime": {"choices": {"attention": "mine"}}}}
+    OmegaConf.save(OmegaConf.create(stored), tmp_path / ".hydra" / "hydra.yaml")
+    train = "python train.py --config-dir '/somewhere/my files' attention=general"
+    assert train in messages.suggestions(tmp_path, Translation())
+    # A command with files of its own names these.
+    with extensions.using(extensions.Extensions(Path("/other"))):
+        assert "python train.py --config-dir /other attention=general" in messages.suggestions(tmp_path, Translation())
 
 
 def test_runs_in_the_usual_place_are_compared_together() -> None:

@@ -10,7 +10,7 @@ import torch
 from seq2seq.batch import Batch
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
-from seq2seq.search import Greedy, Sample, rescore
+from seq2seq.search import Greedy, Sample, rescore, sample
 
 P = torch.tensor([0.1, 0.4, 0.0, 0.3, 0.2], dtype=torch.float64)
 
@@ -93,3 +93,22 @@ def test_log_prob_equals_that_of_the_model(
 def test_impossible_options_are_refused(options: dict[str, float], named: str) -> None:
     with pytest.raises(UserError, match=named):
         Sample(**options)
+
+
+def test_a_device_without_float64_draws_in_float32(
+    family: str, build: Callable[..., Seq2Seq], batch: Callable[..., Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU of a Mac has no float64: random numbers are used in float32, and none is rounded to 1."""
+    model, sentences = build(family), batch([4, 3, 6])
+    used: list[torch.Tensor] = []
+    choose = Sample.choose
+
+    def noted(self: Sample, log_probs: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        used.append(draws)
+        return choose(self, log_probs, draws)
+
+    monkeypatch.setattr(sample, "widest", lambda device: torch.float32)
+    monkeypatch.setattr(Sample, "choose", noted)
+    monkeypatch.setattr(Sample, "_draws", lambda *_: torch.full((3, 99), 1 - 2.0**-53, dtype=torch.float64))
+    assert len(Sample()(model, sentences)) == 3
+    assert all(draws.dtype == torch.float32 and (draws < 1).all() for draws in used)
