@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from seq2seq.cli import hydra_app, messages
-from seq2seq.config import extensions
 from seq2seq.cli.overrides import keys
+from seq2seq.config import extensions
 from seq2seq.metrics import MetricResult
 from seq2seq.tasks.captioning import Captioning
 from seq2seq.tasks.translation import Translation
