@@ -18,8 +18,8 @@ from seq2seq.attention.composed import ComposedAttention, HeadQueries
 from seq2seq.attention.requirements import above_0, at_least_1, refuse_self
 from seq2seq.attention.types import Alternatives, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
+from seq2seq.layers.chain import log_weights
 from seq2seq.layers.recurrent import recurrent
-from seq2seq.layers.tensors import wide_dtype
 
 
 class HardMarginalAttention(ComposedAttention):
@@ -94,7 +94,7 @@ class HardMarginalAttention(ComposedAttention):
             return output
         # In training, use the weights before dropout, because weights after dropout do not sum to one.
         prior = selected.weights if self.training else used
-        return self.latent(output, _log_weights(prior.squeeze(1)), queries, query, memory)
+        return self.latent(output, log_weights(prior.squeeze(1)), queries, query, memory)
 
     def latent(
         self, output: AttentionOutput, log_prior: Tensor, queries: HeadQueries, query: Query, memory: Memory
@@ -109,7 +109,7 @@ class HardMarginalAttention(ComposedAttention):
             memory: Prepared memory.
         """
         return replace(
-            output, alternatives=Alternatives(_single_contexts(queries, memory, log_prior.shape[1]), log_prior)
+            output, alternatives=Alternatives(single_contexts(queries, memory, log_prior.shape[1]), log_prior)
         )
 
 
@@ -219,7 +219,7 @@ class VariationalAttention(HardMarginalAttention):
         # Enumerate the positions, or sample some.
         length = log_q.shape[1]
         if self.samples is None or "seed" not in output.state:
-            alternatives = Alternatives(_single_contexts(queries, memory, length), log_q, "bound")
+            alternatives = Alternatives(single_contexts(queries, memory, length), log_q, "bound")
         else:
             u = counter_rng.uniform(
                 output.state["seed"], query.position, self.samples, memory.positions
@@ -232,23 +232,13 @@ class VariationalAttention(HardMarginalAttention):
         return replace(output, alternatives=alternatives, penalties={**output.penalties, "kl": kl})
 
 
-def _log_weights(weights: Tensor) -> Tensor:
-    """Return log a (B, T, S) in at least fp32, -inf where a is 0.
+def single_contexts(queries: HeadQueries, memory: Memory, length: int) -> Tensor:
+    """Return each position's context (B, T, S, C), 0 for queries that see nothing; a view where possible.
 
-    A row that sees nothing gets all its mass at the first position. Weights below the square root of the smallest
-    number count as 0, so that 1/a stays finite, multiplied by anything. In fp16, so do weights below 4 divided by the
-    largest number, because the gradient 1/a has the data type of a.
+    Args:
+        queries: Queries as the head compares them.
+        memory: Prepared memory with ``alone``.
+        length: T, the number of queries.
     """
-    exact = wide_dtype(weights.dtype)
-    min_weight = max(torch.finfo(exact).tiny ** 0.5, 4.0 / torch.finfo(weights.dtype).max)
-    weights = weights.to(exact)
-    positive = weights > min_weight
-    log = torch.where(positive, weights, 1.0).log().masked_fill(~positive, -torch.inf)
-    empty = ~positive.any(-1, keepdim=True) & (torch.arange(weights.shape[-1], device=weights.device) == 0)
-    return log.masked_fill(empty, 0.0)
-
-
-def _single_contexts(queries: HeadQueries, memory: Memory, length: int) -> Tensor:
-    """Return each position's context (B, T, S, C), 0 for queries that see nothing; a view where possible."""
     seen = queries.visible.squeeze(1).any(-1)  # (B, T or 1)
     return (memory.prepared["alone"].unsqueeze(1) * seen[..., None, None]).expand(-1, length, -1, -1)

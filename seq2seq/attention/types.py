@@ -36,6 +36,13 @@ memory.
 """
 
 
+Evidence = Callable[[Tensor], Tensor]
+"""Function from the alternative contexts of T steps (B, T, J, C) to log p(y_{t-1} | context j of step t-1) (B, T, J).
+
+y_{t-1} is the word that step t reads. Before the first word, the result is 0.
+"""
+
+
 @dataclass(frozen=True)
 class SourceSpec:
     """Properties of the source that are known before any data, so that a mechanism can refuse an unsupported source."""
@@ -149,6 +156,7 @@ class Query:
     cell: Callable[[], Tensor] | None = None  # () -> (B, T, Q) LSTM cells, computed only when called
     target: Tensor | None = None  # (B, T, .) result of ``read_target``, in training only
     weights_transform: WeightsTransform | None = None  # an intervention, only where ``need_weights`` is true
+    evidence: Evidence | None = None  # in the last layer: how well each alternative explains the words that are known
 
     def at(self, t: int) -> Query:
         """Return query t alone, with T = 1.
@@ -183,6 +191,7 @@ class Alternatives:
     contexts: Tensor  # (B, T, J, C)
     log_weights: Tensor  # (B, T, J)
     kind: Literal["mixture", "bound", "sampled"] = "mixture"
+    transitions: Tensor | None = None  # (B, T, J, J) p(a_t = j | a_{t-1} = i); None where alignments are independent
 
 
 @dataclass(frozen=True)

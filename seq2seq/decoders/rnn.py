@@ -22,6 +22,7 @@ from seq2seq.config.ranges import Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.decoders.bridge import Bridge
 from seq2seq.decoders.cells import RecurrentStack, RecurrentStep
+from seq2seq.decoders.word_evidence import READOUTS, WordEvidence
 from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
@@ -179,25 +180,28 @@ class RNNDecoder(Decoder):
         self, tokens: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Decoded, DecoderState]:
         # Build the queries; each order of steps fills in their vectors.
-        embedded, real = self.embedding(self.readable(tokens)), tokens != PAD
+        words, real = self.readable(tokens), tokens != PAD
+        embedded = self.embedding(words)
         start, length = state.position, tokens.shape[1]
         places = torch.arange(start, start + length, device=tokens.device).expand_as(tokens)
         target = self.attention.read_target(embedded, real) if self.training else None
         queries = Query(embedded, places, embedded, target=target)
         # Run over the tokens in the order of steps.
-        attend = _Attending(self, state, real, need_weights)
+        evidence = WordEvidence(self.output, words, state.tensors.get(READOUTS))
+        attend = _Attending(self, state, real, evidence, need_weights)
         run = self._bahdanau if self.order == "bahdanau" else self._fed if self.input_feeding else self._parallel
         features, hidden, tensors = run(queries, attend, state.tensors)
         slots = attend.slots()
         # Read out each alternative context; state and embedding are the same for all J of them.
         mixture = None
         if (alternatives := slots["cross.0"].alternatives) is not None:
-            contexts, one = alternatives.contexts, alternatives.contexts[..., :1]
-            if "decoder_self.0" in slots:
-                contexts = torch.cat((contexts, _shared(slots["decoder_self.0"].context, one)), -1)
-            readouts = self._read(contexts, _shared(hidden, one), _shared(embedded, one))
-            mixture = Mixture(readouts, alternatives.log_weights, alternatives.kind)
+            readouts = evidence.readouts
+            if readouts is None:
+                own = slots["decoder_self.0"].context if "decoder_self.0" in slots else None
+                readouts = self.read_each(hidden, embedded, own, None, alternatives.contexts)
+            mixture = Mixture(readouts, alternatives.log_weights, alternatives.kind, alternatives.transitions)
         copying = self.copying(slots["cross.0"], 0, hidden, embedded, state)
+        tensors |= evidence.state()
         after = DecoderState(state.cross, attend.past, attend.states, tensors, state.copies, start + length)
         return Decoded.of(features, slots, mixture, copying), after
 
@@ -238,6 +242,25 @@ class RNNDecoder(Decoder):
         features = self._read(torch.cat(contexts, 1), hidden, queries.vector)
         return features, hidden, {"recurrent": stepper.state()}
 
+    def read_each(
+        self, hidden: Tensor, embedded: Tensor, own: Tensor | None, share: Tensor | None, contexts: Tensor
+    ) -> Tensor:
+        """Return the features (B, T, J, out_dim) of alternative contexts; all else is the same for all J of them.
+
+        Args:
+            hidden: States (B, T, D).
+            embedded: Embedded tokens (B, T, E).
+            own: Contexts (B, T, C) of the self-attention, if there is one.
+            share: Factor of the alternative contexts of each query (B, T, 1); None for 1.
+            contexts: Alternative contexts (B, T, J, C).
+        """
+        one = contexts[..., :1]
+        if share is not None:
+            contexts = contexts * share.unsqueeze(2)
+        if own is not None:
+            contexts = torch.cat((contexts, _shared(own, one)), -1)
+        return self._read(contexts, _shared(hidden, one), _shared(embedded, one))
+
     def _read(self, context: Tensor, hidden: Tensor, embedded: Tensor | None = None) -> Tensor:
         """Return the features (..., out_dim), with dropout; in Luong order they are also fed back.
 
@@ -263,10 +286,14 @@ class _Attending:
         decoder: Decoder that owns the slots.
         state: State of the decoder before the call.
         real: Mask of the T target tokens of the call (B, T) bool, True = real.
+        evidence: Evidence of the T target tokens, for mechanisms that need it.
         need_weights: Whether to record weights.
     """
 
-    def __init__(self, decoder: RNNDecoder, state: DecoderState, real: Tensor, need_weights: bool) -> None:
+    def __init__(
+        self, decoder: RNNDecoder, state: DecoderState, real: Tensor, evidence: WordEvidence, need_weights: bool
+    ) -> None:
+        self.read_each, self.evidence = decoder.read_each, evidence
         self.cross, self.own, self.gate = decoder.attention, decoder.self_attention, decoder.gate
         self.memory, self.past, self.states = state.cross[0], state.past, state.attention
         self.first, self.real, self.need_weights = state.position, real, need_weights
@@ -275,22 +302,26 @@ class _Attending:
 
     def __call__(self, query: Query) -> Tensor:
         """Return the contexts (B, T, C) of some queries: source context, then self-attention context."""
-        # Attend to the source.
+        assert query.input is not None
         state, *rest = self.states
-        outputs = [self.cross(query, self.memory, state, need_weights=self.need_weights or self.copies)]
-        if self.gate is not None:
-            outputs = [outputs[0].gated(torch.sigmoid(self.gate(query.vector)))]
         # Attend to the earlier states of the decoder, after the new states are appended to them.
+        own: list[AttentionOutput] = []
         if self.own is not None:
             start = sum(output[0].context.shape[1] for output in self.outputs)
             real = self.real[:, start : start + query.vector.shape[1]]
             new = replace(Memory.of(query.vector, real), positions=query.position.unsqueeze(-1))
             past = self.own.extend(self.past[0], self.own.prepare(new), need_weights=self.need_weights)
-            state = self.own.initial_state(past) if self.past[0] is None else rest[0]
+            own_state = self.own.initial_state(past) if self.past[0] is None else rest[0]
             earlier = past.positions[:, None, :, 0] < query.position[:, :, None]
             own_query = Query(query.vector, query.position)
-            outputs.append(self.own(own_query, past, state, mask=earlier, need_weights=self.need_weights))
+            own = [self.own(own_query, past, own_state, mask=earlier, need_weights=self.need_weights)]
             self.past = (past,)
+        # Attend to the source. What the words say of its alternatives depends on all other parts of the readout.
+        share = None if self.gate is None else torch.sigmoid(self.gate(query.vector))
+        read = partial(self.read_each, query.vector, query.input, own[0].context if own else None, share)
+        source_query = replace(query, evidence=partial(self.evidence, read))
+        cross = self.cross(source_query, self.memory, state, need_weights=self.need_weights or self.copies)
+        outputs = [cross if share is None else cross.gated(share), *own]
         # Record the outputs.
         self.states = tuple(output.state for output in outputs)
         self.outputs.append(tuple(outputs))
@@ -342,6 +373,7 @@ def _join(steps: Sequence[AttentionOutput]) -> AttentionOutput:
             torch.cat([each.contexts for each in alternatives], 1),
             torch.cat([each.log_weights for each in alternatives], 1),
             alternatives[0].kind,
+            along(1, [each.transitions for each in alternatives]),
         )
         if alternatives
         else None,

@@ -6,6 +6,7 @@ Shapes: B batch, T target tokens, S source positions, D width, C context width, 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, Que
 from seq2seq.batch import PAD
 from seq2seq.config.ranges import Count, Layers, Share, Width
 from seq2seq.decoders.base import Decoded, Decoder, DecoderState
+from seq2seq.decoders.word_evidence import READOUTS, WordEvidence
 from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.layers.embedding import TokenEmbedding, relative
 from seq2seq.layers.output import Mixture, OutputLayer
@@ -76,6 +78,7 @@ class DecoderLayer(nn.Module):
         states: tuple[AttentionState, AttentionState],
         need_weights: bool,
         copied: bool,
+        evidence: WordEvidence | None,
     ) -> tuple[Tensor, Memory, AttentionOutput, AttentionOutput]:
         """Apply self-attention and cross-attention; ``leave`` applies the rest of the layer.
 
@@ -88,6 +91,7 @@ class DecoderLayer(nn.Module):
             states: States of cross-attention and of self-attention.
             need_weights: Whether to return the weights of both mechanisms.
             copied: Whether to return the weights of cross-attention in any case, for copying.
+            evidence: Evidence of the words, for mechanisms that need it; None in a layer that is not the last.
 
         Returns:
             The vectors (B, T, D) before the context of cross-attention is added, the self-attention memory with the T
@@ -102,9 +106,12 @@ class DecoderLayer(nn.Module):
         x = self.around_self.leave(x, own.context)
         # Attend to the source.
         query = replace(queries, vector=self.around_cross.enter(x))
+        share = None if self.gate is None else torch.sigmoid(self.gate(query.vector))
+        if evidence is not None:
+            query = replace(query, evidence=partial(evidence, partial(self.leave_each, x, share)))
         from_source = self.attention(query, cross, states[0], need_weights=need_weights or copied)
-        if self.gate is not None:
-            from_source = from_source.gated(torch.sigmoid(self.gate(query.vector)))
+        if share is not None:
+            from_source = from_source.gated(share)
         return x, grown, from_source, own
 
     def leave(self, x: Tensor, context: Tensor) -> Tensor:
@@ -119,6 +126,19 @@ class DecoderLayer(nn.Module):
         """
         x = self.around_cross.leave(x, self.adapt(context))
         return self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x)))
+
+    def leave_each(self, x: Tensor, share: Tensor | None, contexts: Tensor) -> Tensor:
+        """Apply ``leave`` to alternative contexts.
+
+        Args:
+            x: Vectors (B, T, D) that ``forward`` returned.
+            share: Factor of the contexts of each query (B, T, 1); None for 1.
+            contexts: Alternative contexts of cross-attention (B, T, J, C).
+
+        Returns:
+            Vectors (B, T, J, D).
+        """
+        return self.leave(x.unsqueeze(2), contexts if share is None else contexts * share.unsqueeze(2))
 
 
 class TransformerDecoder(Decoder):
@@ -217,29 +237,35 @@ class TransformerDecoder(Decoder):
     ) -> tuple[Decoded, DecoderState]:
         # Embed the tokens, at positions after those already read.
         depth = len(self.layers)
-        x = self.embedding(self.readable(tokens), state.position)
+        words = self.readable(tokens)
+        x = self.embedding(words, state.position)
         new = Memory.of(x, tokens != PAD)
         new = replace(new, positions=new.positions + state.position)
         queries = Query(x, new.positions[..., 0], x)
         # Only the last layer may read the target, and only in training.
         last = self.layers[depth - 1]
         last_queries = replace(queries, target=last.attention.read_target(x, new.mask)) if self.training else queries
+        words_seen = WordEvidence(self.output, words, state.tensors.get(READOUTS), self.norm)
         # Apply all layers.
         past, attended = [], []
         mixture = None
         for i, layer in enumerate(self.layers):
             states = (state.attention[i], state.attention[depth + i])
-            layer_queries, copied = (last_queries, self.pointer is not None) if layer is last else (queries, False)
+            layer_queries, copied, evidence = queries, False, None
+            if layer is last:
+                layer_queries, copied, evidence = last_queries, self.pointer is not None, words_seen
             before_cross, grown, cross, own = layer(
-                x, layer_queries, new, state.cross[i], state.past[i], states, need_weights, copied
+                x, layer_queries, new, state.cross[i], state.past[i], states, need_weights, copied, evidence
             )
             x = layer.leave(before_cross, cross.context)
             past.append(grown)
             attended.append((cross, own))
             # Finish the last layer for each alternative context, too.
             if layer is last and cross.alternatives is not None:
-                readouts = self.norm(layer.leave(before_cross.unsqueeze(2), cross.alternatives.contexts))
-                mixture = Mixture(readouts, cross.alternatives.log_weights, cross.alternatives.kind)
+                alternatives, readouts = cross.alternatives, words_seen.readouts
+                if readouts is None:
+                    readouts = self.norm(layer.leave_each(before_cross, None, alternatives.contexts))
+                mixture = Mixture(readouts, alternatives.log_weights, alternatives.kind, alternatives.transitions)
         # Collect the output and the new state.
         features = self.norm(x)
         copying = self.copying(attended[-1][0], depth - 1, features, queries.vector, state)
@@ -249,6 +275,7 @@ class TransformerDecoder(Decoder):
             state.cross,
             tuple(past),
             tuple(slot.state for slot in slots.values()),
+            words_seen.state(),
             copies=state.copies,
             position=state.position + tokens.shape[1],
         )

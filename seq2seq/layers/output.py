@@ -36,6 +36,7 @@ class Mixture:
     features: Tensor  # (..., J, D)
     log_weights: Tensor  # (..., J) log-weight of each alternative
     kind: Literal["mixture", "bound", "sampled"]
+    transitions: Tensor | None = None  # (B, T, J, J) of a chain of alternatives, as attention returned them
 
     def mix(self, log_p: Tensor) -> Tensor:
         """Combine the predictions p_j of the alternatives.
@@ -185,6 +186,29 @@ class OutputLayer(nn.Module):
         # Join the blocks.
         smoothed, nll, correct, per_token = zip(*losses, strict=True)
         return TokenLoss(torch.stack(smoothed).sum(), torch.stack(nll).sum(), torch.cat(correct), torch.cat(per_token))
+
+    def log_likelihoods(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Return the log-probability of one token under each of J alternatives, a block of steps at a time.
+
+        Args:
+            features: Features of the alternatives (B, T, J, D).
+            tokens: Token of each step (B, T) long.
+
+        Returns:
+            Log-probabilities (B, T, J).
+        """
+        mixture = Mixture(features, features[..., 0], "mixture").flatten()
+        chosen, start = [], 0
+        for rows in self._blocks(mixture):
+            block = tokens.flatten()[start : start + len(rows.features)]
+            start += len(block)
+            chosen.append(checkpoint(self._picked, rows.features, block, use_reentrant=False))
+        return torch.cat(chosen).view(features.shape[:-1])
+
+    def _picked(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Return the log-probability of each token (n,) under its alternatives' features (n, J, D), as (n, J)."""
+        log_p = self.log_probs(features)
+        return log_p.gather(2, tokens[:, None, None].expand(-1, log_p.shape[1], 1)).squeeze(2)
 
     def _mixed_block(self, rows: Mixture, targets: Tensor, smoothing: float, *parts: Tensor) -> tuple[Tensor, ...]:
         """Return the four tensors of ``TokenLoss`` for one block of tokens."""

@@ -107,7 +107,8 @@ def offered(parts: list[Alternatives | None]) -> Alternatives | None:
     if not given:
         return None
     contexts, log_weights = (torch.cat([getattr(p, name) for p in given], 1) for name in ("contexts", "log_weights"))
-    return Alternatives(contexts, log_weights, given[0].kind)
+    steps = [part.transitions for part in given if part.transitions is not None]
+    return Alternatives(contexts, log_weights, given[0].kind, torch.cat(steps, 1) if steps else None)
 
 
 def outcome(answer: AttentionOutput) -> Tensor:
