@@ -54,16 +54,18 @@
     root.replaceChildren();
     let shown = 0, loaded = 0;
     const together = [];  // shown panels; a step in one panel moves all panels with the same output
-    const layers = new Set(), counts = new Map();
+    const layers = new Set(), posteriors = new Set(), counts = new Map();
     for (const example of examples) for (const item of example.items) for (const [name, heads] of item.slots) {
       if (name.startsWith("cross.")) { layers.add(+name.slice(6)); counts.set(name, Math.max(heads, counts.get(name) || 0)); }
+      if (name.startsWith("posterior.")) posteriors.add(name);
     }
     const label = (text, control) => make("label", {}, text + " ", control);
     const number = make("input", {type: "number", min: 1, max: examples.length, value: 1});
     const before = make("button", {type: "button", textContent: "◀ previous"});
     const after = make("button", {type: "button", textContent: "next ▶"});
     const layer = make("select", {}, new Option("last, mean of heads", ""),
-      ...[...layers].sort((a, b) => a - b).map(n => new Option(`layer ${n + 1}`, `cross.${n}`)));
+      ...[...layers].sort((a, b) => a - b).map(n => new Option(`layer ${n + 1}`, `cross.${n}`)),
+      ...[...posteriors].map(name => new Option("alignment given the whole output", name)));
     const head = make("select");
     const search = make("input", {type: "search", placeholder: "a word in source or reference"});
     root.append(make("div", {className: "bar"}, before, label("example", number), make("span", {textContent: `of ${examples.length}`}),

@@ -28,6 +28,9 @@ from seq2seq.layers.pointer import Copying, Pointer
 SENTINEL = "sentinel."
 """Prefix of the name of a slot, for the weights (B, H, T, 1) on its sentinel, which is outside the memory."""
 
+POSTERIOR = "posterior."
+"""Prefix of the name of a slot, for the posterior (B, 1, T, S) of its latent alignment given the whole output."""
+
 
 @dataclass(frozen=True)
 class DecoderState:

@@ -70,7 +70,8 @@ def alignment_error(
 
     For ``aer``, the weights of step t belong to the word that it predicts; for ``aer_input``, to the word that it
     reads. Mechanisms differ in this (Luong et al. 2015, footnote 14). Both use the last layer. A decoder with several
-    layers also has ``aer_layer1``, ... for each layer, and ``aer_layers`` for the mean of the layers.
+    layers also has ``aer_layer1``, ... for each layer, and ``aer_layers`` for the mean of the layers. A latent
+    alignment also has ``aer_posterior``, of its posterior given the whole reference.
 
     Args:
         maps: Attention of N references.
@@ -98,6 +99,9 @@ def alignment_error(
     # Score the last layer, then each layer and their mean, then baselines.
     chosen = add("aer", [m.alignment for m in maps], "last")
     add("aer_input", [m.alignment for m in maps], "last", "input")
+    posteriors = [m.posterior for m in maps if m.posterior is not None]
+    if posteriors:
+        add("aer_posterior", posteriors, "posterior")
     layers = len(maps[0].layers) if maps else 1
     if layers > 1:
         for layer in range(layers):

@@ -21,7 +21,7 @@ from seq2seq.attention_store import Array, AttentionRecord
 from seq2seq.batch import EOS, Batch
 from seq2seq.data.codec import Codec
 from seq2seq.data.images import ImageFile
-from seq2seq.decoders.base import SENTINEL
+from seq2seq.decoders.base import POSTERIOR, SENTINEL
 from seq2seq.metrics.alignment import align
 from seq2seq.metrics.attention import statistics
 from seq2seq.metrics.links import Link
@@ -43,7 +43,7 @@ class AttentionMap:
         source_words: Index of the word of each source piece, -1 for special tokens.
         target_words: Index of the word of each target piece, -1 for special tokens.
         weights: {"cross.L": (H, T, S), "encoder_self.L": (H, S, S), "decoder_self.L": (H, T, T),
-            "sentinel.cross.L": (H, T, 1)} for each layer L.
+            "sentinel.cross.L": (H, T, 1), "posterior.cross.L": (1, T, S)} for each layer L.
         layers: Cross-attention (T, S) of each layer, combined over heads.
         sentences: Sentence of each source piece of a document.
         copied: Probability that each target piece was copied, given that it is the output (T,).
@@ -52,6 +52,7 @@ class AttentionMap:
         extent: Height and width of the image in cells; the last cells may be partly padding. A clip has one row.
         words: Words of the output, which ``target_words`` counts.
         model: Model and mechanism, for titles (``described``).
+        posterior: Posterior of a latent alignment given the whole output (T, S); None where attention has none.
     """
 
     source: list[str]
@@ -67,6 +68,7 @@ class AttentionMap:
     extent: tuple[float, ...] = ()
     words: list[str] = field(default_factory=list)
     model: str = ""
+    posterior: NDArray[np.float32] | None = None
 
     def __repr__(self) -> str:
         """Return the sizes; the weights would fill pages."""
@@ -212,13 +214,14 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
             pixels = shown.sizes[shown.rows[row], 1:].tolist()
             extent = list(model.encoder.grid_extent(*pixels))
         # Convert the weights to arrays.
+        arrays = {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()}
         cross = {name: weights.unsqueeze(0) for name, weights in forced.weights.items() if name.startswith("cross.")}
         yield AttentionMap(
             pieces,
             codec.target.pieces(target, oov),
             words,
             codec.target.words(target, oov),
-            {name: weights.float().cpu().numpy() for name, weights in forced.weights.items()},
+            arrays,
             [one[0].float().cpu().numpy() for one in model.alignments(cross)],
             [] if batch.segments is None else batch.segments[row, :size].tolist(),
             None if forced.copied is None else forced.copied.float().cpu().numpy(),
@@ -227,6 +230,7 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
             () if image is None else tuple(extent),
             _words(codec.text(chosen[row].tokens, oov)),
             described(model),
+            next((weights[0] for name, weights in arrays.items() if name.startswith(POSTERIOR)), None),
         )
 
 

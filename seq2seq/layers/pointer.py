@@ -39,7 +39,18 @@ class Copying:
         Returns:
             Probabilities (B, T).
         """
-        return (self.weights * (self.copies.ids.unsqueeze(1) == targets.unsqueeze(2))).sum(-1)
+        return self.of_each(targets).sum(-1)
+
+    def of_each(self, targets: Tensor) -> Tensor:
+        """Return the part of p(y_t) that is copied from each source token.
+
+        Args:
+            targets: Targets y (B, T) long.
+
+        Returns:
+            Probabilities (B, T, S).
+        """
+        return self.weights * (self.copies.ids.unsqueeze(1) == targets.unsqueeze(2))
 
     def mix(self, log_p: Tensor) -> Tensor:
         """Return log p of all words, generated and copied.

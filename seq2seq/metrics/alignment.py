@@ -138,6 +138,7 @@ _aer = partial(Metric, group="gold", needs="alignment", higher_is_better=False, 
 METRICS = (
     _aer("aer", description="alignment error rate of the last layer (Och and Ney 2003)"),
     _aer("aer_input", description="aer if the weights of a step belong to the word that it reads, not predicts"),
+    _aer("aer_posterior", description="aer of the posterior of a latent alignment, given the whole reference"),
     _aer("aer_layer{n}", description="aer of layer n"),
     _aer("aer_layers", description="aer of the mean over layers"),
     _aer("aer_diagonal", description="baseline: aer of the diagonal", from_sums=None),

@@ -18,6 +18,7 @@ from seq2seq.plots.units import Cell, Units
 
 _SLOTS = {
     "cross": ("cross-attention", ("output", "source")),
+    "posterior": ("alignment given the whole output", ("output", "source")),
     "encoder_self": ("self-attention of the encoder", ("source", "source")),
     "decoder_self": ("self-attention of the decoder", ("output so far", "output so far")),
 }
@@ -62,12 +63,17 @@ def save_sentence(
     shown = list(source), Units.of(source, source_words, split=split)
     before = [SPECIALS[BOS], *target[:-1]]
     inputs = before, Units.of(before, [-1, *target_words[:-1]], split=split)
-    axes = {"cross": (read, shown), "encoder_self": (shown, shown), "decoder_self": (inputs, inputs)}
+    axes = {
+        "cross": (read, shown),
+        "posterior": (read, shown),
+        "encoder_self": (shown, shown),
+        "decoder_self": (inputs, inputs),
+    }
     layers: dict[str, list[tuple[int, str]]] = {}
     for name in weights:
         slot, _, layer = name.partition(".")
         if slot in axes:
-            layers.setdefault(slot, []).append((int(layer or 0), name))
+            layers.setdefault(slot, []).append((int(layer.removeprefix("cross.") or 0), name))
     drawings = []
     for slot, numbered in layers.items():
         (rows, row_units), (columns, column_units) = axes[slot]

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from seq2seq.batch import BOS, EOS, PAD, Batch
+from seq2seq.decoders.base import POSTERIOR, Decoded
+from seq2seq.layers.chain import log_weights, smoothed
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, evaluating
 
@@ -21,7 +23,9 @@ class Forced:
     """Probabilities and weights of one output, without padding."""
 
     log_probs: Tensor  # (T,) log-probability of each token given those before it
-    weights: dict[str, Tensor]  # {"cross.L": (H, T, S), "decoder_self.L": (H, T, T), "encoder_self.L": (H, S, S)}
+    # {"cross.L": (H, T, S), "decoder_self.L": (H, T, T), "encoder_self.L": (H, S, S)}; a latent alignment adds
+    # {"posterior.cross.L": (1, T, S)}.
+    weights: dict[str, Tensor]
     positions: Tensor  # (S, P) position of each source token
     extent: Tensor  # (P,) size of the source along each axis
     copied: Tensor | None = None  # (T,) probability that each token is a copy, given the token
@@ -47,6 +51,11 @@ def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, nee
         copied = None
         if decoded.copying is not None:
             copied = (decoded.copying.of(chosen.target_out) / picked.exp()).nan_to_num().clamp(max=1.0)
+        # Add the posterior of a latent alignment.
+        weights = dict(decoded.weights)
+        if need_weights and decoded.mixture is not None:
+            layer = max(name for name in weights if name.startswith("cross."))
+            weights[POSTERIOR + layer] = posterior(model, decoded, chosen).unsqueeze(1)
     # Cut off padding.
     memory = decoded.memory
     assert memory is not None
@@ -54,13 +63,32 @@ def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, nee
     return [
         Forced(
             picked[b, :t],
-            {name: _trim(name, w[b], t, s) for name, w in decoded.weights.items()},
+            {name: _trim(name, w[b], t, s) for name, w in weights.items()},
             memory.positions[b, :s],
             memory.extent[b],
             None if copied is None else copied[b, :t],
         )
         for b, (t, s) in enumerate(zip(lengths, sizes, strict=True))
     ]
+
+
+def posterior(model: Seq2Seq, decoded: Decoded, batch: Batch) -> Tensor:
+    """Return the posterior p(a_t = j | y, x) of a latent alignment, given the whole output (B, T, S).
+
+    Args:
+        model: The model.
+        decoded: Teacher-forced pass over ``batch`` with alternatives, one for each source position.
+        batch: The batch with its targets.
+    """
+    assert decoded.mixture is not None and decoded.output is not None
+    mixture, targets = decoded.mixture, batch.target_out
+    evidence = decoded.output.log_likelihoods(mixture.features, model.decoder.readable(targets))
+    joint = mixture.log_weights + evidence
+    # A word is generated from a position, or copied from it.
+    if (copying := decoded.copying) is not None:
+        generated = joint.exp() * (copying.generated * (targets < len(decoded.output.weight))).unsqueeze(2)
+        joint = log_weights(generated + copying.of_each(targets))
+    return smoothed(joint, evidence, mixture.transitions, batch.target_mask)
 
 
 def saying(batch: Batch, hypotheses: Sequence[Hypothesis]) -> Batch:

@@ -22,6 +22,7 @@ from tests.sampling import mostly_slow
 ORDERED = {
     *(
         "adaptive_span",
+        "first_order",
         "gmm",
         "hierarchical",
         "local_m",
@@ -31,6 +32,7 @@ ORDERED = {
         "memory",
         "memory_network",
         "mocha",
+        "monotone_marginal",
         "monotonic",
     ),
     "none",  # reads the last position
