@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from seq2seq.attention.composed import HeadQueries
 from seq2seq.attention.latent_alignment import HardMarginalAttention, single_contexts
-from seq2seq.attention.requirements import at_least_1, refuse_regions
+from seq2seq.attention.requirements import at_least_1, refuse_copying, refuse_regions
 from seq2seq.attention.types import Alternatives, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.layers.chain import filtered, log_weights
@@ -66,6 +66,7 @@ class FirstOrderAttention(HardMarginalAttention):
         super().__init__(query_dim, source, **options)
         # Check the source and the options.
         refuse_regions(source)
+        refuse_copying(source)
         at_least_1(max_jump=max_jump)
         if max_jump is None and not longer_jumps:
             raise UserError("longer_jumps=false needs max_jump, the largest jump that is possible")

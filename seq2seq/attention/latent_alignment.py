@@ -15,7 +15,7 @@ from typing_extensions import override
 from seq2seq.attention.components import counter_rng
 from seq2seq.attention.components.selections import gumbel
 from seq2seq.attention.composed import ComposedAttention, HeadQueries
-from seq2seq.attention.requirements import above_0, at_least_1, refuse_self
+from seq2seq.attention.requirements import above_0, at_least_1, refuse_copying, refuse_self
 from seq2seq.attention.types import Alternatives, AttentionOutput, AttentionState, Memory, Query, SourceSpec
 from seq2seq.errors import UserError
 from seq2seq.layers.chain import log_weights
@@ -154,6 +154,7 @@ class VariationalAttention(HardMarginalAttention):
     ) -> None:
         super().__init__(query_dim, source, **options)
         # Check the source and the options.
+        refuse_copying(source)
         if mode not in ("elbo", "sample"):
             raise UserError(f"mode={mode} is unknown; choose elbo (enumerate q) or sample (draw from q)")
         if samples is not None and mode == "elbo":

@@ -67,3 +67,19 @@ def refuse_regions(source: SourceSpec) -> None:
     """
     if source.axes != 1:
         raise UserError("attention that moves along the source needs positions in time; image regions have none")
+
+
+def refuse_copying(source: SourceSpec) -> None:
+    """Refuse decoders that copy, for mechanisms whose likelihood does not include copying.
+
+    Args:
+        source: Source of the mechanism.
+
+    Raises:
+        UserError: The decoder copies source words by this attention.
+    """
+    if source.copied:
+        raise UserError(
+            "the likelihood of this attention does not include copying; set copy=false of the decoder, or use "
+            "attention=hard_marginal"
+        )

@@ -55,6 +55,7 @@ class SourceSpec:
     position: Literal["none", "rotary", "alibi"] = "none"  # relative positions that the scores must include
     input_dim: int = 0  # E, the width of ``Query.input``; 0 where the decoder provides no input
     states: States = "bounded"
+    copied: bool = False  # True where the decoder copies source words by this attention
     last: bool = True  # True in the last layer: alternatives are read, and the target is known in training
 
     @property

@@ -180,19 +180,13 @@ class Decoder(nn.Module, ABC):
             state: State of the decoder, which holds the tokens that can be copied.
 
         Raises:
-            UserError: The data do not say what can be copied, or attention is variational.
+            UserError: The data do not say what can be copied.
         """
         if self.pointer is None:
             return None
-        # Refuse what cannot be copied.
         if state.copies is None:
             raise UserError(
                 "copy=true of the decoder needs the target id of each source token; set copy=true of the data"
-            )
-        if slot.alternatives is not None and slot.alternatives.kind != "mixture":
-            raise UserError(
-                "copy=true cannot be used with variational attention, whose training bound does not include copying; "
-                "set copy=false of the decoder"
             )
         # Reduce the weights of all heads to one alignment.
         assert slot.weights is not None

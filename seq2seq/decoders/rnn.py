@@ -133,7 +133,7 @@ class RNNDecoder(Decoder):
         self.order, self.input_feeding = order, input_feeding
         self.embedding = TokenEmbedding(vocabulary, embedding_dim, dropout=dropout, scale=scale_embedding)
         # Build the attention slots.
-        self.attention = attention(dim, replace(encoder.source, input_dim=embedding_dim))
+        self.attention = attention(dim, replace(encoder.source, input_dim=embedding_dim, copied=copy))
         past = SourceSpec(dim, is_self=True, causal=True)
         own = None if self_attention is None else self_attention(dim, past)
         self.self_attention: Attention | None = own

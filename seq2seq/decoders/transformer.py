@@ -197,7 +197,7 @@ class TransformerDecoder(Decoder):
             max_length=max_length,
         )
         # Build the layers; only the last one can have alternative contexts.
-        source = replace(encoder.source, input_dim=dim, states="normalised")
+        source = replace(encoder.source, input_dim=dim, states="normalised", copied=copy)
         past = SourceSpec(dim, is_self=True, causal=True, position=relative(positions), states="normalised")
         self.layers = Stack(
             DecoderLayer(
