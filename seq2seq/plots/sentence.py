@@ -48,7 +48,7 @@ def save_sentence(
         directory: Directory of the files.
         record: Number of the record, for the titles and the names of the files.
         weights: {"cross.0": (H, T, S), "encoder_self.0": (H, S, S), "decoder_self.0": (H, T, T), ...}, which may have
-            padding at the end, and {"sentinel.cross.0": (H, T, 1), ...}.
+            padding at the end, {"sentinel.cross.0": (H, T, 1), ...}, and {"posterior.cross.0": (1, T, S)}.
         source: S source pieces.
         target: T predicted pieces, with ``</s>``.
         source_words: Number of each source piece's word (S,); -1 = special token.
@@ -86,9 +86,10 @@ def save_sentence(
             ordered = [np.concatenate(pair, -1) for pair in zip(ordered, beside, strict=True)]
             columns, column_units = [*columns, "sentinel"], column_units.with_column("sentinel")
         # Draw the slot.
-        outlined = gold if slot == "cross" else None
         name, axis_names = _SLOTS[slot]
-        system = model if slot == "cross" else model.partition(",")[0]  # the mechanism is that of cross-attention
+        to_source = axis_names == ("output", "source")
+        outlined = gold if to_source else None
+        system = model if to_source else model.partition(",")[0]  # the mechanism is that of cross-attention
         drawings += heatmap.save(
             Path(directory) / f"{record:05d}_{slot}",
             np.stack(ordered),

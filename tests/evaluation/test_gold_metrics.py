@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from seq2seq.evaluation.gold_metrics import sentence_metrics
+from seq2seq.evaluation.gold_metrics import alignment_error, sentence_metrics
 from seq2seq.generation.attention_map import AttentionMap
+from seq2seq.metrics.gold import GoldLinks
 
 
 def test_specials_of_a_document_belong_to_no_sentence() -> None:
@@ -25,3 +27,23 @@ def test_specials_of_a_document_belong_to_no_sentence() -> None:
     record: Any = {"source": "a\nb", "target": "a b", "origins": [0, 1]}
     found = sentence_metrics([seen], [record])
     assert {name: result.score for name, result in found.items() if "uniform" not in name} == {"sentence_recall": 1.0}
+
+
+def test_error_of_the_posterior() -> None:
+    """The weights choose a wrong word for the second target word, and the posterior the right one: AER 1/2 and 0."""
+    weights = np.array([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)
+    posterior = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)
+    seen = AttentionMap(
+        source=["a", "b", "</s>"],
+        target=["x", "y", "</s>"],
+        source_words=[0, 1, -1],
+        target_words=[0, 1, -1],
+        weights={},
+        layers=[weights],
+        posterior=posterior,
+    )
+    gold = GoldLinks.of(["a", "b"], ["x", "y"], [(0, 0), (1, 1)])
+    found, _ = alignment_error([seen], [gold])
+    assert (found["aer"].score, found["aer_posterior"].score) == (0.5, 0.0)
+    without, _ = alignment_error([replace(seen, posterior=None)], [gold])
+    assert "aer_posterior" not in without

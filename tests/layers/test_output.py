@@ -115,3 +115,13 @@ def test_log_probs() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"\(11, 5\) matrix, the embedding has \(11, 6\)"):
         OutputLayer(D, V, tied=nn.Embedding(V, 6))
+
+
+def test_log_likelihoods_of_alternatives_over_several_blocks() -> None:
+    """They equal those picked from all log-probabilities, with the same gradients; a block has one token."""
+    layer, features = OutputLayer(2, 2**20), noise(2, 2, 3, 2, dtype=torch.float32).requires_grad_()
+    tokens = torch.tensor([[5, 2**20 - 1], [0, 123456]])
+    found = layer.log_likelihoods(features, tokens)
+    expected = layer.log_probs(features).gather(3, tokens[..., None, None].expand(-1, -1, 3, 1)).squeeze(3)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients(found.sum(), layer, features), gradients(expected.sum(), layer, features))

@@ -191,13 +191,17 @@ def test_sentence_has_a_picture_for_each_slot(tmp_path):
         "cross.1": rows(2, 5, 4),  # padded by one row
         "cross.0": np.zeros((2, 5, 4)),
         "decoder_self.0": rows(2, 5, 5),
+        "posterior.cross.1": rows(1, 5, 4),
     }
     source, target = ["▁a", "b", "▁c", "</s>"], ["▁x", "▁y", "z", "</s>"]
     gold = GoldLinks.of(["ab", "c"], ["x", "yz"], [(0, 1)], [(1, 0)])
     pictures = save_sentence(tmp_path, 12, weights, source, target, [0, 0, 1, -1], [0, 1, 1, -1], gold=gold)
     assert sorted(path.name for path in pictures) == [
-        *("00012_cross.png", "00012_decoder_self.png", "00012_encoder_self.png")
+        *("00012_cross.png", "00012_decoder_self.png", "00012_encoder_self.png", "00012_posterior.png")
     ]
+    with np.load(tmp_path / "00012_posterior.npz") as arrays:
+        assert arrays["weights"].shape == (1, 1, 4, 4)
+        assert sorted(map(tuple, arrays["gold"].tolist())) == [(0, 1), (0, 2), (1, 1), (1, 2)]
     with np.load(tmp_path / "00012_cross.npz") as arrays:
         assert arrays["weights"].shape == (2, 2, 4, 4)
         assert arrays["weights"][0].sum() == 0 < arrays["weights"][1].sum()
