@@ -29,10 +29,10 @@ def filtered(transitions: Tensor, evidence: Tensor | None, before: Tensor) -> tu
     """
     predictions = []
     for t in range(transitions.shape[1]):
-        # Learn from the last word, then make a step.
+        # Learn from the last word, then make a step. (Autocast would round the result of a matrix product.)
         if evidence is not None:
             before = torch.softmax(log_weights(before) + evidence[:, t], -1)
-        after = (before.unsqueeze(1) @ transitions[:, t]).squeeze(1)
+        after = (before.unsqueeze(2) * transitions[:, t]).sum(1)
         before = torch.where(after.any(-1, keepdim=True), after, before)
         predictions.append(after)
     return torch.stack(predictions, 1), before
@@ -56,9 +56,9 @@ def smoothed(joint: Tensor, evidence: Tensor, transitions: Tensor | None, real: 
             continue
         # Pass the message to the step before. Padding, and steps that are not in the chain, change nothing.
         message = evidence[:, t] + backward
-        message = (message - message.amax(-1, keepdim=True)).exp().unsqueeze(-1)
+        message = (message - message.amax(-1, keepdim=True)).exp().unsqueeze(1)
         counts = real[:, t] & transitions[:, t].flatten(1).any(-1)
-        backward = torch.where(counts.unsqueeze(-1), (transitions[:, t] @ message).squeeze(-1).log(), backward)
+        backward = torch.where(counts.unsqueeze(-1), (transitions[:, t] * message).sum(2).log(), backward)
     return torch.stack(rows[::-1], 1)
 
 

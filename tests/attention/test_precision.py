@@ -27,6 +27,7 @@ CASES = {
     "neural": ["attention=coverage", "attention.kind=neural"],
     "hard": ["attention=hard", "attention.selection.soft=0"],
     "hard_marginal": ["attention=hard_marginal"],
+    "first_order": ["attention=first_order"],
     "elbo": ["attention=variational"],
     "sample": ["attention=variational", "attention.mode=sample"],
     "gmm": ["attention=gmm"],
