@@ -47,6 +47,8 @@
   const plain = piece => piece.replaceAll("\u2581", " ");
   const apart = piece => piece.startsWith("\u2581") || /^<.*>$/.test(piece);  // a space separates it from the piece before
 
+  const GIVEN_OUTPUT = "alignment given the whole output";  // posterior of a latent alignment
+
   for (const root of all(".explorer")) explorer(root, data[+root.dataset.set]);
 
   function explorer(root, set) {
@@ -65,7 +67,7 @@
     const after = make("button", {type: "button", textContent: "next ▶"});
     const layer = make("select", {}, new Option("last, mean of heads", ""),
       ...[...layers].sort((a, b) => a - b).map(n => new Option(`layer ${n + 1}`, `cross.${n}`)),
-      ...[...posteriors].map(name => new Option("alignment given the whole output", name)));
+      ...[...posteriors].map(name => new Option(GIVEN_OUTPUT, name)));
     const head = make("select");
     const search = make("input", {type: "search", placeholder: "a word in source or reference"});
     root.append(make("div", {className: "bar"}, before, label("example", number), make("span", {textContent: `of ${examples.length}`}),
@@ -157,7 +159,8 @@
         const from = t < 0 ? [...Array(steps).keys()] : [t];
         return heads.reduce((sum, h) => sum + from.reduce((all, n) => all + bytes[start + h * steps + n], 0), 0) / 255 * most / heads.length / from.length;
       };
-      return {rows, columns, row, outside: beside ? outside : null, what: (name ? `layer ${+name.slice(6) + 1}, ` : "last layer, ") + (one.length > 1 || !name ? "mean of heads" : `head ${one[0] + 1}`)};
+      const which = (name ? `layer ${+name.slice(6) + 1}, ` : "last layer, ") + (one.length > 1 || !name ? "mean of heads" : `head ${one[0] + 1}`);
+      return {rows, columns, row, outside: beside ? outside : null, what: posteriors.has(name) ? GIVEN_OUTPUT : which};
     }
 
     function panel(example, item, bytes) {
