@@ -11,7 +11,8 @@ from seq2seq.comparison.analysis import TESTED
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import METRICS, described, find_metric, get_metric, names_of, rounded
 
-LOWER = {"loss", "nll", "perplexity", "ter", "cer", "repetition"}
+LOWER = {"loss", "nll", "perplexity", "ter", "repetition"}
+LOWER |= {name + end for name in ("ser", "cer", "wer", "per", "edit_distance") for end in ("", "_rules")}
 
 
 def test_each_name_belongs_to_one_metric() -> None:

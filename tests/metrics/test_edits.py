@@ -1,4 +1,4 @@
-"""Tests of exact match and character error rate: numbers by hand."""
+"""Tests of exact match, error rates and edit distance: numbers by hand."""
 
 from __future__ import annotations
 
@@ -8,19 +8,34 @@ import numpy as np
 import pytest
 
 from seq2seq.metrics import resampling
+from seq2seq.metrics.edits import RULES, cer, edit_distance, edits, exact_match, per, ser, wer
 from seq2seq.metrics.table import get_metric
-from seq2seq.metrics.transduction import cer, edits, exact_match
 from seq2seq.training.options import TrainingOptions
 
 
 def test_exact_match_by_hand() -> None:
-    """Two of four match, one by its second reference, one without spaces; a letter less and another case do not."""
-    outputs = ["walked", "k i t a b ı", "goes ", "Went"]
-    references = [["walkt", "walked"], ["kitabı"], ["goess"], ["went"]]
+    """Two of five match, one by its second reference, one with more space; other words, case or letters do not."""
+    outputs = ["walked", " macht  Aa", "machtAa", "goes", "Went"]
+    references = [["walkt", "walked"], ["macht Aa"], ["macht Aa"], ["goess"], ["went"]]
     found = exact_match(outputs, references)
-    assert found.score == 50.0
-    assert found.per_record == [(100.0, 1.0), (100.0, 1.0), (0.0, 1.0), (0.0, 1.0)]
-    assert found.signature == "exact_match|nrefs:var|refs:best|case:mixed|space:no|version:1"
+    assert found.score == 40.0
+    assert found.per_record == [(100.0, 1.0), (100.0, 1.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0)]
+    assert found.signature == "exact_match|nrefs:var|refs:best|case:mixed|space:one|version:2"
+    assert ser(outputs, references).score == 60.0
+
+
+def test_error_rates_of_words_and_phones_by_hand() -> None:
+    """Phones are compared whole: "t ʃ" is two phones and "tʃ" one, so two edits of 3 phones, and none of 2."""
+    outputs, references = ["a t ʃ", "b a"], [["a tʃ o"], ["b a"]]
+    assert per(outputs, references).score == pytest.approx(100 * 2 / 5)
+    assert per(outputs, references).per_record == [(200.0, 3.0), (0.0, 2.0)]
+    assert wer(["the cat sat"], [["a cat sat down"]]).score == 50.0
+    assert ser(outputs, references).score == 50.0 and cer(outputs, references).score == pytest.approx(100 / 6)
+
+
+def test_the_mean_edit_distance_takes_the_nearest_reference() -> None:
+    found = edit_distance(["kitten", "ab", "x"], [["sitting"], ["abcdef", "abc"], ["x"]])
+    assert found.score == pytest.approx((3 + 1 + 0) / 3) and found.per_record == [(3.0, 1.0), (1.0, 1.0), (0.0, 1.0)]
 
 
 def test_cer_by_hand() -> None:
@@ -51,7 +66,7 @@ def test_edits_equal_the_minimum_over_all_edits() -> None:
         assert edits(a, b) == edits(b, a) == fewest(a, b)
 
 
-@pytest.mark.parametrize("metric", [exact_match, cer])
+@pytest.mark.parametrize("metric", [exact_match, ser, cer, wer, per, edit_distance])
 def test_scores_follow_from_the_sums_of_records(metric: type) -> None:
     found = metric(["ab", "cd", "e"], [["ab"], ["ce"], ["xyz"]])
     assert resampling.score(metric.__name__, np.sum(found.per_record, 0)) == pytest.approx(found.score)
@@ -61,3 +76,9 @@ def test_cer_is_better_when_lower_and_exact_match_when_higher() -> None:
     assert get_metric("cer").lower_is_better and get_metric("exact_match").higher_is_better
     assert TrainingOptions(monitor="cer").direction == "min"
     assert TrainingOptions(monitor="exact_match").direction == "max"
+
+
+@pytest.mark.parametrize("name", ["exact_match", "ser", "cer", "wer", "per", "edit_distance"])
+def test_rules_have_the_direction_and_the_digits_of_their_metric(name: str) -> None:
+    own, rules = get_metric(name), get_metric(name + RULES)
+    assert (own.higher_is_better, own.digits, own.unit) == (rules.higher_is_better, rules.digits, rules.unit)
