@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         "copies": pa.list_(pa.int32()),
         "oov": pa.list_(pa.string()),
         "regions": pa.list_(pa.list_(pa.list_(pa.float32()))),
+        "group": pa.string(),
         "captions": pa.list_(pa.list_(pa.int32())),  # <s> y_1 .. </s> for each reference
     }
 )

@@ -15,7 +15,7 @@ from xxhash import xxh3_128
 from seq2seq.files import sealed
 from seq2seq.files.writing import write_bytes
 
-FORM = 6  # format of the cached files; after a change of the number, old files are not used
+FORM = 7  # format of the cached files; after a change of the number, old files are not used
 REMEDY = "set data.cache=DIR"
 
 

@@ -55,6 +55,14 @@ class Codec(ABC):
             report: Report that counts the source if it is cut.
         """
 
+    def split(self, record: Record) -> tuple[list[str], list[str]]:
+        """Return the words of source and target of a record, as the tokenizers count them.
+
+        Args:
+            record: Record to split.
+        """
+        return record["source"].split(), self.target.split(record["target"])
+
     @property
     @abstractmethod
     def tokenizers(self) -> Mapping[str, Tokenizer]:
@@ -179,6 +187,10 @@ class TextCodec(Codec):
             copies, oov = self._copies(spelling[: len(ids) - 1])
             example = replace(example, copies=copies, oov=oov)
         return self.policy.cut_source(example, place, report)
+
+    @override
+    def split(self, record: Record) -> tuple[list[str], list[str]]:
+        return self.source.split(record["source"]), self.target.split(record["target"])
 
     def _copies(self, words: Iterable[str]) -> tuple[list[int], list[str]]:
         """Return the copy id of each source word (PAD for special tokens), and the out-of-vocabulary words."""

@@ -17,6 +17,7 @@ from seq2seq.data.data_source import DataSource
 from seq2seq.data.encoding import Encoding, Side, StoredSplit
 from seq2seq.data.images import Images
 from seq2seq.data.record_policy import Report
+from seq2seq.data.records import Record
 from seq2seq.data.split_store import SplitStore
 from seq2seq.data.streaming import RecordStream, StreamedBatches, StreamedLoader
 from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
@@ -176,6 +177,10 @@ class Corpus:
             The records, each with ``references``.
         """
         return arrow.Records(self.file(split))
+
+    def training_records(self) -> Sequence[Record]:
+        """Return the records of the training split; none if there is no such split or it is streamed."""
+        return () if self.streaming or not self.has("train") else self.records("train")
 
     def loader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
         """Return all records of a split in batches, longest first.

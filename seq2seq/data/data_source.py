@@ -53,7 +53,7 @@ class DataSource:
         """
         # The same files give other records with another reader, language or policy.
         kind, content = type(self.reader).__name__, self.reader.fingerprint(name, self.at)
-        return kind, content, self.at.source, self.at.target, vars(self.policy)
+        return kind, content, self.at.source, self.at.target, self.at.group, vars(self.policy)
 
     def empty(self, name: str, report: Report) -> UserError:
         """Return the error that explains why a split has no records.

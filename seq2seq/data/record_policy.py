@@ -180,6 +180,15 @@ class Report:
         self._note(what, "cut", place)
         self.last_cut[what] = place
 
+    def repaired(self, what: str, place: str) -> None:
+        """Count a record that was repaired and kept.
+
+        Args:
+            what: What was wrong.
+            place: Place of the record.
+        """
+        self._note(what, "repaired", place)
+
     def _take_back(self, what: str) -> None:
         """Forget the last cut of a kind."""
         place = self.last_cut.pop(what)
@@ -230,6 +239,8 @@ def accepted(rows: Iterable[Row], policy: Policy, report: Report) -> Iterator[tu
             fault = fault_of(row.record)
         if fault is None:
             assert row.record is not None
+            if row.note:
+                report.repaired(row.note, row.place)
             yield row.place, row.record
         else:
             # A reason may quote a long text of the data.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
@@ -12,7 +13,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from seq2seq.files.text import flaw
 
 # Keys that a record may have besides source and target.
-EXTRAS = ("references", "alignment", "possible", "origins", "regions")
+EXTRAS = ("references", "alignment", "possible", "origins", "regions", "group")
 
 
 class Record(TypedDict):
@@ -32,6 +33,7 @@ class Record(TypedDict):
     # next one, as shares of the image (0-1). [] stands for a reference without known boxes.
     regions: NotRequired[list[list[list[float]]]]
     image: NotRequired[bytes]  # content of an image without a file; the source is its name
+    group: NotRequired[str]  # digest (``group_id``) that records which belong together share
 
 
 def regions_of(record: Record, text: str) -> list[list[float]] | None:
@@ -43,6 +45,15 @@ def regions_of(record: Record, text: str) -> list[list[float]] | None:
     """
     known = zip(record.get("references") or [record["target"]], record.get("regions", []), strict=False)
     return next((boxes for reference, boxes in known if boxes and reference.split() == text.split()), None)
+
+
+def group_id(value: str) -> str:
+    """Return the digest of a group, from which its name cannot be read.
+
+    Args:
+        value: Name of the group, such as a lemma.
+    """
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 Problem = Literal["empty", "not UTF-8", "malformed", "without a counterpart", "too long", "unreadable image"]
@@ -64,6 +75,7 @@ class Row:
     record: Record | None = None
     problem: Problem | None = None
     reason: str = ""
+    note: str = ""  # what the reader repaired in the record
 
     @staticmethod
     def bad(place: str, fault: Fault) -> Row:

@@ -18,11 +18,12 @@ from seq2seq.data.corpus import Corpus
 from seq2seq.data.data_source import DataSource
 from seq2seq.data.encoding import Draw, Encoding, Examples, Side, StoredSplit
 from seq2seq.data.example import Example
-from seq2seq.data.readers.reader import DataLocation, Reader
+from seq2seq.data.readers.reader import DataLocation, Place, Reader
 from seq2seq.data.record_policy import Policy, Report
 from seq2seq.data.records import Record
-from seq2seq.data.tokenizer import Tokenizer, TokenizerOptions
+from seq2seq.data.tokenizer import LETTERS, Tokenizer, TokenizerOptions
 from seq2seq.data.vocabulary import UnknownTokens
+from seq2seq.errors import UserError
 
 
 class TextCorpus(Corpus):
@@ -36,6 +37,10 @@ class TextCorpus(Corpus):
         target: Language or column of the target.
         reader: Reader of the files.
         path: Folder or table of a local copy; None if the dataset needs none.
+        language: Language of the files, for datasets with files of several languages.
+        features: Place of features in the source, for datasets with features: ``prefix``, ``suffix`` or ``none``.
+        group: Column whose equal values make records belong together; comparisons resample whole groups. None if each
+            record stands for itself.
         tokenizer: Options of the tokenizers; None for the defaults.
         documents: Whether each line of a source is a sentence (``seq2seq.data.codec.TextCodec``).
         copy: Whether the decoder can copy source words (``seq2seq.data.codec.TextCodec``).
@@ -63,6 +68,9 @@ class TextCorpus(Corpus):
         target: str,
         reader: Reader,
         path: str | None = None,
+        language: str | None = None,
+        features: Place = "suffix",
+        group: str | None = None,
         tokenizer: TokenizerOptions | None = None,
         documents: bool = False,
         copy: bool = False,
@@ -84,9 +92,10 @@ class TextCorpus(Corpus):
         options = tokenizer or TokenizerOptions()
         limits = max_source_tokens, max_source_sentences, max_target_tokens
         policy = Policy(on_bad, on_mismatch, on_long, max_length, *limits)
+        at = DataLocation(Path(path) if path else None, source, target, group, language, features)
         super().__init__(
             name,
-            DataSource(reader, DataLocation(Path(path) if path else None, source, target), policy, streaming),
+            DataSource(reader, at, policy, streaming),
             TextEncoding(policy, documents, copy, sampling=bool(options.sampling)),
             options,
             Batcher(max_tokens, max_sentences, workers, pin_memory),
@@ -141,6 +150,12 @@ class TextEncoding(Encoding):
         *,
         training: bool,
     ) -> dict[str, Any] | None:
+        # Gold links number the words between spaces.
+        if "alignment" in record and any(tokenizer.type == LETTERS for tokenizer in codec.tokenizers.values()):
+            raise UserError(
+                f"{place}: gold links number words, but data.tokenizer.type=letters makes each letter a word; separate "
+                "the letters by spaces and set data.tokenizer.type=word"
+            )
         # Encode the record; a training record may be too long.
         whole = codec(record, None, place, report)
         example = self.policy.fit(whole, place, report) if training else whole

@@ -1,7 +1,8 @@
 """Tokenizers: from text to token ids and back, by a SentencePiece model with the special tokens of ``seq2seq.batch``.
 
 A word is an item of ``str.split()``; the kind of white space around it does not matter. The k-th word of a text is also
-the k-th word of its ids. Kudo & Richardson 2018, "SentencePiece".
+the k-th word of its ids. With the type ``letters``, each symbol of a text is a word (``seq2seq.data.letters``). Kudo &
+Richardson 2018, "SentencePiece".
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from seq2seq.batch import EOS, SPECIALS, UNK
 from seq2seq.config.ranges import Count, Share
+from seq2seq.data import letters
 from seq2seq.data.piece_vocabulary import SPACE, STAND_IN, TYPES, PieceVocabulary, one_line
 from seq2seq.data.sampling import Sampler, sampler
 from seq2seq.data.tokenizer_training import train_model
@@ -35,13 +37,18 @@ _EFFECTIVE = {
     "split_digits": ("unigram", "bpe"),
 }
 """Options that only some types use."""
+LETTERS = "letters"
+"""Type of a tokenizer whose tokens are the symbols of a text; its SentencePiece model has the type ``word``."""
+BY_WORD = ("word", LETTERS)
+"""Types whose tokens are whole words of the line that SentencePiece reads."""
 
 
 @dataclass(frozen=True)
 class TokenizerOptions:
     """Options of the tokenizers of a corpus (``data.tokenizer``)."""
 
-    type: str = "unigram"  # unigram, bpe, word or char
+    type: str = "unigram"  # unigram, bpe, word, char or letters
+    target_type: str | None = None  # type of the target's tokenizer; None = that of the source
     vocab_size: Count | None = None  # upper bound; None follows the size of the text
     joint: bool = True  # one vocabulary for source and target
     normalization: str = "identity"  # or nfkc, nmt_nfkc, nfkc_cf (SentencePiece's names), which lose information
@@ -57,20 +64,24 @@ class TokenizerOptions:
     def __post_init__(self) -> None:
         """Refuse options that no tokenizer can have."""
         # Check type and sampling.
-        if self.type not in TYPES:
-            raise UserError(f"type={self.type} is none of {', '.join(TYPES)}")
-        if self.sampling and self.type not in ("unigram", "bpe"):
+        types = dict.fromkeys((self.type, self.target_type or self.type))
+        for option in ("type", "target_type"):
+            if (kind := getattr(self, option)) is not None and kind not in (*TYPES, LETTERS):
+                raise UserError(f"{option}={kind} is none of {', '.join((*TYPES, LETTERS))}")
+        if self.joint and len(types) > 1:
+            raise UserError(f"target_type={self.target_type} needs joint=false, because type={self.type}")
+        if self.sampling and (single := [kind for kind in types if kind not in ("unigram", "bpe")]):
             raise UserError(
-                f"sampling={self.sampling} needs type=unigram or type=bpe; type={self.type} has only one segmentation"
+                f"sampling={self.sampling} needs type=unigram or type=bpe; type={single[0]} has only one segmentation"
             )
         if self.max_records < 1:
             raise UserError(f"max_records={self.max_records} must be 1 or more")
         # Refuse options without effect.
-        for option, types in _EFFECTIVE.items():
-            if getattr(self, option) and self.type not in types:
+        for option, effective in _EFFECTIVE.items():
+            if getattr(self, option) and types.keys().isdisjoint(effective):
                 raise UserError(
                     f"{option}={getattr(self, option)} has no effect with type={self.type}; "
-                    f"it needs {' or '.join(types)}"
+                    f"it needs {' or '.join(effective)}"
                 )
         # A symbol must be one word, because it becomes one piece.
         for symbol in self.user_defined_symbols:
@@ -79,13 +90,21 @@ class TokenizerOptions:
         if len(set(self.user_defined_symbols)) != len(self.user_defined_symbols):
             raise UserError(f"user_defined_symbols={list(self.user_defined_symbols)} names a symbol twice")
 
+    def type_of(self, side: str) -> str:
+        """Return the type of a side's tokenizer.
+
+        Args:
+            side: ``source`` or ``target``.
+        """
+        return (self.target_type if side == "target" else None) or self.type
+
 
 class Tokenizer:
     """Tokenizer with a SentencePiece model; ids PAD, UNK, BOS, EOS = 0, 1, 2, 3.
 
     Args:
         model: Content of a SentencePiece model file.
-        type: Type of the model: unigram, bpe, word or char.
+        type: Type of the tokens: unigram, bpe, word, char or letters.
         rate: Rate of subword regularisation: alpha of unigram or dropout of BPE.
 
     Raises:
@@ -94,7 +113,7 @@ class Tokenizer:
 
     def __init__(self, model: bytes, type: str, rate: float = 0.1) -> None:
         self.model, self.type, self.rate = model, type, rate
-        if self._pieces.type != type:
+        if self._pieces.type != (BY_WORD[0] if type in BY_WORD else type):
             raise UserError(f"its type is {self._pieces.type}; set data.tokenizer.type={self._pieces.type}")
 
     @classmethod
@@ -115,7 +134,7 @@ class Tokenizer:
 
         Args:
             texts: Texts to learn from.
-            type: Type of the model: unigram, bpe, word or char.
+            type: Type of the tokens: unigram, bpe, word, char or letters.
             vocab_size: Largest number of pieces.
             normalization: Name of SentencePiece's normalization rule.
             character_coverage: Share of the characters of the texts that get a piece.
@@ -128,7 +147,10 @@ class Tokenizer:
             UserError: No model can be made from the texts. An error of ``texts`` itself is passed on unchanged.
         """
         options = user_defined_symbols, byte_fallback, split_digits
-        model = train_model(texts, type, vocab_size, normalization, character_coverage, *options)
+        lines = (" ".join(letters.symbols(text)) for text in texts) if type == LETTERS else texts
+        model = train_model(
+            lines, BY_WORD[0] if type in BY_WORD else type, vocab_size, normalization, character_coverage, *options
+        )
         return cls(model, type, rate)
 
     @classmethod
@@ -170,7 +192,7 @@ class Tokenizer:
             random = Random(str(sample))
             return [i for word in self._words(text) for i in self._sampler(word, random)]
         # The library would join neighbouring unknown words.
-        if self.type == "word":
+        if self.type in BY_WORD:
             pieces = self._pieces
             known = ((word, pieces.id(word)) for word in self._words(text))
             return [i for word, index in known for i in ([index] if index != UNK else pieces.unknown(word))]
@@ -182,9 +204,9 @@ class Tokenizer:
         Args:
             text: Text to encode.
         """
-        if self.type == "word" and not self._pieces.bytes:
+        if self.type in BY_WORD and not self._pieces.bytes:
             return self._words(text)
-        if self.type == "word":
+        if self.type in BY_WORD:
             return self.pieces(self.encode(text))
         pieces: list[str] = self._pieces.processor.encode(self._line(text), out_type=str)
         return pieces
@@ -196,9 +218,34 @@ class Tokenizer:
             ids: Token ids.
             oov: Out-of-vocabulary words; id ``len(self) + k`` stands for ``oov[k]``.
         """
+        return self.join(self.words_of(ids, oov))
+
+    def words_of(self, ids: Iterable[int], oov: Sequence[str] = ()) -> list[str]:
+        """Return the words of ids up to the first ``</s>``, as ``words`` counts them.
+
+        Args:
+            ids: Token ids.
+            oov: Out-of-vocabulary words; id ``len(self) + k`` stands for ``oov[k]``.
+        """
         ids = list(map(int, ids))
         ids = ids[: ids.index(EOS)] if EOS in ids else ids
-        return " ".join("".join(filter(None, self._pieces.said(ids, oov))).split())
+        return "".join(filter(None, self._pieces.said(ids, oov))).split()
+
+    def split(self, text: str) -> list[str]:
+        """Return the words of a text, as ``words`` counts them.
+
+        Args:
+            text: A text.
+        """
+        return letters.symbols(text) if self.type == LETTERS else text.split()
+
+    def join(self, words: Iterable[str]) -> str:
+        """Return the text of words.
+
+        Args:
+            words: Words, as ``split`` returns them.
+        """
+        return letters.written(words) if self.type == LETTERS else " ".join(words)
 
     def id(self, piece: str) -> int:
         """Return the id of a piece, or UNK if it is not in the vocabulary.
@@ -219,7 +266,7 @@ class Tokenizer:
         return [oov[i - known] if i >= known else spelling[i] for i in map(int, ids)]
 
     def words(self, ids: Iterable[int], oov: Sequence[str] = ()) -> list[int]:
-        """Return for each id the number of its word in ``decode(ids).split()``; -1 for special tokens.
+        """Return for each id the number of its word in ``words_of(ids)``; -1 for special tokens.
 
         An id without letters, such as a lone space or the first byte of a character, belongs to the word of the next
         letter. If no letter follows, it belongs to the word of the last one.
@@ -312,7 +359,7 @@ class Tokenizer:
 
     def _line(self, text: str) -> str:
         """Return a text as one line in which SentencePiece finds as many words as the text has."""
-        line = one_line(text)
+        line = one_line(" ".join(letters.symbols(text)) if self.type == LETTERS else text)
         if not self._pieces.normalizes:
             return line
         words = line.split()

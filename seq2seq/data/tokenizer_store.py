@@ -40,7 +40,7 @@ class TokenizerStore:
         files = {"source": options.source_model, "target": options.target_model}
         # Files of the user take precedence.
         if models := {side: Path(file) for side, file in files.items() if file and side in sides}:
-            return {side: Tokenizer.load(models[side], options.type, options.sampling) for side in sides}
+            return {side: Tokenizer.load(models[side], options.type_of(side), options.sampling) for side in sides}
         found: dict[str, Tokenizer]
         if options.joint:
             found = dict[str, Tokenizer].fromkeys(sides, self._trained(sides))
@@ -50,30 +50,37 @@ class TokenizerStore:
         size = options.vocab_size or 0
         if small := [f"{len(tokenizer)} {side}" for side, tokenizer in found.items() if len(tokenizer) < size]:
             names = " and ".join(small)
-            log.info("data.tokenizer.vocab_size=%d: the texts have only %s %s pieces", size, names, options.type)
+            log.info("data.tokenizer.vocab_size=%d: the texts have only %s pieces", size, names)
         return found
 
     def _trained(self, sides: tuple[Side, ...]) -> Tokenizer:
         """Return the tokenizer of some sides from the cache, or train it."""
         options, name = self.options, self.data.find("train")
+        kind = options.type_of(sides[0])
         # Look in the cache for a tokenizer with the same data and options.
-        names = "type", "vocab_size", "normalization", "character_coverage", "byte_fallback", "split_digits"
-        settings = {name: getattr(options, name) for name in names}
+        names = "vocab_size", "normalization", "character_coverage", "byte_fallback", "split_digits"
+        settings = {"type": kind, **{name: getattr(options, name) for name in names}}
         settings["user_defined_symbols"] = list(options.user_defined_symbols)
-        kind = type(self.encoding).__name__
-        key = cache.key(cache.form(), kind, self.data.fingerprint(name), sides, settings, options.max_records)
+        key = cache.key(
+            cache.form(),
+            type(self.encoding).__name__,
+            self.data.fingerprint(name),
+            sides,
+            settings,
+            options.max_records,
+        )
         file = self.folder / f"{key}.model"
         if (content := sealed.content(file)) is not None:
-            return Tokenizer(content[0], options.type, options.sampling)
-        log.info("training a %s tokenizer for %s", options.type, " and ".join(getattr(self.data.at, s) for s in sides))
+            return Tokenizer(content[0], kind, options.sampling)
+        log.info("training a %s tokenizer for %s", kind, " and ".join(getattr(self.data.at, s) for s in sides))
         # Train on records drawn from the whole split.
         report = Report("train")
         records = self.encoding.records(self.data.records(name, report), report)
         texts = vocabulary.draw((self.encoding.texts(record, sides) for _, record in records), options.max_records)
         if not texts:
             raise self.data.empty(name, report)
-        size = options.vocab_size or vocabulary.fitting_size(chain.from_iterable(texts), options.type)
+        size = options.vocab_size or vocabulary.fitting_size(chain.from_iterable(texts), kind)
         tokenizer = Tokenizer.train(chain.from_iterable(texts), **{**settings, "vocab_size": size})
         with cache.writing(file) as temporary:
             temporary.write_bytes(tokenizer.model)
-        return Tokenizer(tokenizer.model, options.type, options.sampling)
+        return Tokenizer(tokenizer.model, kind, options.sampling)

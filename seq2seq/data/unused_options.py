@@ -12,7 +12,9 @@ from seq2seq.data.tokenizer import LEARNT
 from seq2seq.errors import UserError
 
 # Options without effect if the tokenizers exist already.
-TOKENIZERS = tuple(f"data.tokenizer.{name}" for name in ("type", *LEARNT, "source_model", "target_model"))
+TOKENIZERS = tuple(
+    f"data.tokenizer.{name}" for name in ("type", "target_type", *LEARNT, "source_model", "target_model")
+)
 OF_TRAINING = "copy", "captions", "max_tokens", "max_sentences", "workers", "pin_memory", "buffer_size"
 """Options of a corpus that evaluation does not read: it uses those of the model, and batches by ``max_tokens=N``."""
 
@@ -35,6 +37,9 @@ def check_training(corpus: Corpus, typed: Iterable[str], init_from: str | None =
         reasons |= dict.fromkeys(("data.tokenizer.joint", "data.tokenizer.source_model"), only)
     if not corpus.documents:
         reasons["data.max_source_sentences"] = "data.documents=false"
+    for name, lacks in {"group": "columns", "language": "files of several languages", "features": "features"}.items():
+        if name not in corpus.data.reader.reads:
+            reasons[f"data.{name}"] = f"data={corpus.name} has no {lacks}"
     if not corpus.streaming:
         reasons["data.buffer_size"] = "data.streaming=false"
     # Existing tokenizers are not trained.

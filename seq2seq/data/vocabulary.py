@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from seq2seq.batch import UNK
 from seq2seq.data.example import Ids
 from seq2seq.data.piece_vocabulary import SPACE
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.tokenizer import BY_WORD, Tokenizer
 
 TOLERATED = 0.01  # largest share of <unk> among the tokens of a split without a warning
 SHOWN = 8  # number of unknown letters or words in a warning
@@ -21,6 +21,11 @@ SIZES = (8000, 4000, 2000)
 """Sizes of a vocabulary that follows the text, in pieces."""
 CHARACTERS = 300
 """Characters of text that each of these pieces needs; with less text, a piece occurs too rarely to be learnt."""
+REMEDIES = {
+    "word": "a tokenizer trained with data.tokenizer.type=bpe or a larger vocab_size leaves fewer",
+    "letters": "the training split does not have them; decoder.copy=true copies such letters of the source",
+}
+"""What leaves fewer ``<unk>``, by type of the tokenizer."""
 
 T = TypeVar("T")
 
@@ -92,7 +97,7 @@ class UnknownTokens:
         for index, piece in zip(tokenizer.encode(text), tokenizer.spell(text), strict=True):
             if index == UNK and (piece in self._found or len(self._found) < DISTINCT):
                 found = piece.replace(SPACE, "")
-                self._found.update([found] if tokenizer.type == "word" else found)
+                self._found.update([found] if tokenizer.type in BY_WORD else found)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts for JSON."""
@@ -113,10 +118,10 @@ def warnings(split: str, sides: Mapping[str, Mapping[str, Any]], tokenizers: Map
         share = counted["unknown"] / max(counted["tokens"], 1)
         if share > TOLERATED:
             # A larger vocabulary has more words; bytes can write any character.
-            word = tokenizers[side].type == "word"
-            remedy = "data.tokenizer.type=bpe or a larger vocab_size" if word else "data.tokenizer.byte_fallback=true"
+            kind = tokenizers[side].type
+            remedy = REMEDIES.get(kind, "a tokenizer trained with data.tokenizer.byte_fallback=true leaves none")
             lines.append(
                 f"{split}: {100 * share:.1f} % of the {side}'s tokens are <unk>, most often "
-                f"{' '.join(counted['found'])}; a tokenizer trained with {remedy} leaves {'fewer' if word else 'none'}"
+                f"{' '.join(counted['found'])}; {remedy}"
             )
     return lines

@@ -70,7 +70,14 @@ def test_every_option_has_a_comment(file: Path) -> None:
 
 
 def test_files_that_choices_share() -> None:
-    assert [found.name for found in option_text.shared("data")] == ["captions", "corpus", "documents", "toy"]
+    assert [found.name for found in option_text.shared("data")] == [
+        "captions",
+        "corpus",
+        "documents",
+        "letters",
+        "phones",
+        "toy",
+    ]
     (found,) = option_text.shared("self_attention")
     assert found.options[0].key == "self_attention.heads"
     assert option_text.shared("decoding") == []

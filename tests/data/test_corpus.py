@@ -41,7 +41,7 @@ def test_a_vocabulary_that_is_too_large_is_reported_once(make, caplog):
     tokenizers = make({"type": "word", "vocab_size": 500}).codec.tokenizers
     (line,) = [message for message in caplog.messages if "vocab_size" in message]
     sizes = f"{len(tokenizers['source'])} source and {len(tokenizers['target'])} target"
-    assert line == f"data.tokenizer.vocab_size=500: the texts have only {sizes} word pieces"
+    assert line == f"data.tokenizer.vocab_size=500: the texts have only {sizes} pieces"
 
 
 @pytest.mark.parametrize("options", [{}, {"streaming": True, "buffer_size": 30}])

@@ -36,6 +36,9 @@ def refused(*overrides: str) -> str:
         (["data.path=texts"], "data.path", "makes its records"),
         (["data=toy_captioning", "encoder=cnn", "data.tokenizer.joint=true"], "data.tokenizer.joint", "one tokenizer"),
         (["data=multi30k", "data.path=copy", "data.reader.revision=main"], "data.reader.revision", "data.path=copy"),
+        (["data.group=en"], "data.group", "data=toy_translation has no columns"),
+        (["data=multi30k", "+data.language=deu"], "data.language", "no files of several languages"),
+        (["data=transliteration", "data.path=texts", "data.language=deu"], "data.language", "have no language"),
     ],
 )
 def test_unused_options_of_training_are_refused(overrides, key, reason):

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from seq2seq.data.readers import sentences
 from seq2seq.data.readers.rows import RowOrFault
-from seq2seq.data.records import EXTRAS, Fault, Record, Row
+from seq2seq.data.records import EXTRAS, Fault, Record, Row, group_id
 from seq2seq.errors import UserError
 
 REFERENCES = ("references", "")  # column that is read without an option; it may be absent
@@ -31,12 +31,14 @@ class Columns:
         target: Names of the target's column.
         references: Names of each column of further correct targets, whose cells are strings or lists of strings.
         language: Language by whose rules a source that is a string is split into sentences.
+        group: Name of the column whose equal values make records belong together.
     """
 
     source: Sequence[str]
     target: Sequence[str]
     references: Sequence[Sequence[str]] = ()
     language: str | None = None
+    group: str | None = None
 
     def rows(self, entries: Iterable[tuple[str, RowOrFault]], *, uniform: bool = False) -> Iterator[Row]:
         """Yield a row for each entry. An entry without a column that others have is malformed.
@@ -98,11 +100,18 @@ class Columns:
             return Row(row_place, problem="malformed", reason=NO_TEXT)
         # Make the record, with all its correct targets if there are several.
         record: dict[str, Any] = {"source": source, "target": target}
-        record |= {name: entry[name] for name in EXTRAS if name != "references" and entry.get(name) is not None}
+        record |= {
+            name: entry[name] for name in EXTRAS if name not in ("references", "group") and entry.get(name) is not None
+        }
         if references:
             record["references"] = list(dict.fromkeys([target, *references]))
         if image is not None:
             record["image"] = image
+        if self.group is not None:
+            group = _cell(entry, [self.group], row_place, "set data.group")
+            if group is None or group == "":
+                return Row(row_place, problem="malformed", reason=f"no {self.group}, the column of data.group")
+            record["group"] = group_id(str(group))
         return Row(row_place, cast(Record, record))
 
     def sources(self, entries: Iterable[tuple[str, RowOrFault]]) -> Iterator[tuple[str, str | Fault]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +80,7 @@ class HubReader(Tabular):
         """Return the entries of a split from the hub, or from the address ``jsonl``."""
         part = self.parts[split]
         records: Iterable[Mapping[str, Any]]
-        try:
+        with naming_errors(self.repository, "its own site" if self.jsonl else "the hub"):
             # Load the files at the given address.
             if self.jsonl:
                 file = self.jsonl.format(revision=self.revision, split=part)
@@ -100,13 +101,7 @@ class HubReader(Tabular):
                 if isinstance(feature, datasets.Image):  # images are opened when they are needed
                     loaded = loaded.cast_column(name, datasets.Image(decode=False))
             records = loaded
-            return records
-        except (OSError, ValueError) as error:  # the library and its HTTP layer raise these
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"{self.repository} cannot be loaded from {'its own site' if self.jsonl else 'the hub'} ({reason}); "
-                "download it on a machine with a network, and set data.path=DIR"
-            ) from error
+        return records
 
     def _copy(self, at: DataLocation) -> Reader:
         """Return the reader of the local copy."""
@@ -118,6 +113,24 @@ class HubReader(Tabular):
         raise UserError(
             f"{at.folder} has neither SPLIT.{at.source} and SPLIT.{at.target} nor SPLIT.{{{','.join(FORMATS)}}} files"
         )
+
+
+@contextmanager
+def naming_errors(name: str, where: str) -> Iterator[None]:
+    """Turn errors of a download into a ``UserError`` with the remedy.
+
+    Args:
+        name: Name of the dataset or of the file.
+        where: Place from which it is loaded.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:  # the library and its HTTP layer raise these
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{name} cannot be loaded from {where} ({reason}); "
+            "download it on a machine with a network, and set data.path=DIR"
+        ) from error
 
 
 def _converted(loaded: Iterable[Mapping[str, Any]], name: str) -> Iterator[RowOrFault]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from seq2seq.data.readers import sentences
 from seq2seq.data.readers.columns import Columns
@@ -25,6 +26,8 @@ ALIASES = {
     "test": ("test", "tst", "eval", "test_2016_flickr", "test2016"),
 }
 
+Place = Literal["prefix", "suffix", "none"]
+"""Place of features in a source: before the string, after it, or left out."""
 MOST_LISTED = 12
 """Largest number of file names in a message."""
 
@@ -36,6 +39,9 @@ class DataLocation:
     path: Path | None  # folder of the dataset or of a local copy, or a table; None = the reader needs no files
     source: str  # language or column of the source; a|b = the first of several columns that exists
     target: str  # language or column of the target, likewise
+    group: str | None = None  # column whose equal values make records belong together; None = each stands for itself
+    language: str | None = None  # language of the files, where there are files of several languages
+    features: Place = "suffix"  # place of features in the source
 
     @property
     def folder(self) -> Path:
@@ -92,6 +98,9 @@ def canonical(split: str) -> str:
 
 class Reader(ABC):
     """Reader of the rows of named splits."""
+
+    reads: ClassVar[Collection[str]] = ()
+    """Options of the location that the reader reads beside the folder and the sides: group, language, features."""
 
     @abstractmethod
     def splits(self, at: DataLocation) -> list[str]:
@@ -173,6 +182,7 @@ class Tabular(Reader):
     column: str = field(default="{}", kw_only=True)
     references: Sequence[str] = field(default=(), kw_only=True)
     language: str | None = field(default=None, kw_only=True)
+    reads: ClassVar[Collection[str]] = ("group",)
 
     def __post_init__(self) -> None:
         """Check the language and the type of ``references``."""
@@ -214,7 +224,7 @@ def columns_at(
         sentences.check(language)
     # Put the name of each side into the name of its column.
     source, target = ([column.replace("{}", name) for name in names.split("|")] for names in (at.source, at.target))
-    return Columns(source, target, [names.split("|") for names in references], language)
+    return Columns(source, target, [names.split("|") for names in references], language, at.group)
 
 
 def digest(files: Iterable[Path]) -> str:

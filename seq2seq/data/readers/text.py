@@ -29,7 +29,7 @@ class ParallelTextReader(Reader):
     @override
     def rows(self, split: str, at: DataLocation, *, streaming: bool = False) -> Iterator[Row]:
         source, target = self._files(split, at)
-        for number, (left, right) in enumerate(zip_longest(_lines(source), _lines(target)), 1):
+        for number, (left, right) in enumerate(zip_longest(lines_of(source), lines_of(target)), 1):
             first, second = f"{source.name}:{number}", f"{target.name}:{number}"
             if left is None or right is None:
                 yield Row(second if left is None else first, problem="without a counterpart")
@@ -52,8 +52,12 @@ class ParallelTextReader(Reader):
         return [at.folder / f"{split}.{language}" for language in (at.source, at.target)]
 
 
-def _lines(path: Path) -> Iterator[str | bytes]:
-    """Yield lines without their ends; a line that is not UTF-8 stays bytes."""
+def lines_of(path: Path) -> Iterator[str | bytes]:
+    """Yield the lines of a file without their ends; a line that is not UTF-8 stays bytes.
+
+    Args:
+        path: Path of the file.
+    """
     with open_lines(path) as lines:
         for raw in lines:
             line = without_end(raw)

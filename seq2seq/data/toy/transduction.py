@@ -1,19 +1,22 @@
-"""Toy transduction dataset: from a stem and its tags to the inflected form, with gold links between characters.
+"""Toy transduction dataset: from a stem and its features to the inflected form, with gold links between characters.
 
-The rules are simplified rules of Turkish. A stem takes the plural suffix, a case suffix, or both in this order:
+The rules are simplified rules of real languages. A stem takes the plural suffix, a case suffix, or both in this order;
+or one of the last four features alone:
 
-=====  ======  ===============================================================================
-tag    suffix
-=====  ======  ===============================================================================
-PL     lAr
-ACC    (y)I    y after a vowel; a final p, t, k, ç becomes b, d, ğ, c before the suffix
-DAT    (y)A    likewise
-LOC    DA      t after a voiceless consonant, else d
-=====  ======  ===============================================================================
+======  ==================================================================================================
+<PL>    suffix lAr
+<ACC>   suffix (y)I; y after a vowel; a final p, t, k, ç becomes b, d, ğ, c before the suffix
+<DAT>   suffix (y)A, likewise
+<LOC>   suffix DA; t after a voiceless consonant, else d
+<INTS>  reduplication: the first consonant and vowel twice (an intensive form)
+<ITER>  reduplication: the whole stem twice
+<CAUS>  infix um after the first consonant, as in Tagalog
+<PST>   stem change: the last vowel moves to the back or to the front (a and e, ı and i, o and ö, u and ü)
+======  ==================================================================================================
 
 A is a after a back vowel and e after a front one. I is ı, i, u or ü: the last vowel decides whether it is back or
-front, and round or not. Spaces separate the characters, so that each one is a word that gold links can name:
-``k i t a p ACC`` -> ``k i t a b ı``.
+front, and round or not (vowel harmony). Spaces separate the characters, so that each one is a word that gold links can
+name: ``k i t a p <ACC>`` -> ``k i t a b ı``.
 """
 
 from __future__ import annotations
@@ -35,12 +38,16 @@ VOWELS = "aıoueiöü"
 BACK, ROUND, VOICELESS = frozenset("aıou"), frozenset("ouöü"), frozenset("çfhkpsşt")
 HIGH = {(True, False): "ı", (False, False): "i", (True, True): "u", (False, True): "ü"}  # {(back, round): vowel}
 VOICED = {"p": "b", "t": "d", "k": "ğ", "ç": "c"}
-TAGS = (("PL",), ("ACC",), ("DAT",), ("LOC",), ("PL", "ACC"), ("PL", "DAT"), ("PL", "LOC"))
+MOVED = dict(zip("aıoueiöü", "eiöüaıou", strict=True))  # {vowel: its counterpart at the front or the back}
+INFIX = "um"
+SUFFIXED = (("PL",), ("ACC",), ("DAT",), ("LOC",), ("PL", "ACC"), ("PL", "DAT"), ("PL", "LOC"))
+CHANGED = (("INTS",), ("ITER",), ("CAUS",), ("PST",))
+FEATURES = SUFFIXED + CHANGED
 SYLLABLES = (1, 3)  # least and most syllables of a stem
 
 
 class Inflection:
-    """Form of a stem to which suffixes are added, with the links of its characters to the source symbols.
+    """Form of a stem, with the links of its characters to the source symbols.
 
     Args:
         stem: Characters of the stem.
@@ -48,62 +55,89 @@ class Inflection:
 
     def __init__(self, stem: Sequence[str]) -> None:
         self.form = list(stem)
-        # Each character of the stem comes from itself.
-        self.sure = [[letter_index, letter_index] for letter_index in range(len(stem))]
-        self.possible: list[list[int]] = []  # links to symbols that a character also depends on
         self.origin = list(range(len(stem)))  # source symbol of each character
+        self.depends: list[set[int]] = [set() for _ in stem]  # symbols that each character also depends on
 
-    def add(self, tag: str, letter_index: int) -> None:
-        """Add the suffix of a tag to the form.
+    def add(self, feature: str, index: int) -> None:
+        """Change the form by a feature.
 
         Args:
-            tag: Tag of the suffix.
-            letter_index: Place of the tag in the source.
+            feature: Name of the feature.
+            index: Place of the feature in the source.
         """
+        vowels = [place for place, letter in enumerate(self.form) if letter in VOWELS]
+        if feature == "INTS":
+            self._repeat(vowels[0] + 1, index)
+        elif feature == "ITER":
+            self._repeat(len(self.form), index)
+        elif feature == "CAUS":
+            # Put the infix after the first consonant.
+            self._insert(1, INFIX, index)
+        elif feature == "PST":
+            self.form[vowels[-1]] = MOVED[self.form[vowels[-1]]]
+            self.depends[vowels[-1]].add(index)
+        else:
+            self._suffix(feature, index)
+
+    @property
+    def sure(self) -> list[list[int]]:
+        """Links of the characters to the symbols that they come from."""
+        return [[symbol, place] for place, symbol in enumerate(self.origin)]
+
+    @property
+    def possible(self) -> list[list[int]]:
+        """Links to the symbols that a character also depends on."""
+        pairs = zip(self.depends, self.origin, strict=True)
+        return [[symbol, place] for place, (others, own) in enumerate(pairs) for symbol in sorted(others - {own})]
+
+    def _repeat(self, size: int, index: int) -> None:
+        """Put the first ``size`` characters twice; the copies at the beginning also depend on the feature."""
+        self.form[:0] = self.form[:size]
+        self.origin[:0] = self.origin[:size]
+        self.depends[:0] = [{index} for _ in range(size)]
+
+    def _insert(self, place: int, letters: str, index: int) -> None:
+        """Put letters that come from the feature at a place of the form."""
+        self.form[place:place] = letters
+        self.origin[place:place] = [index] * len(letters)
+        self.depends[place:place] = [set() for _ in letters]
+
+    def _suffix(self, feature: str, index: int) -> None:
+        """Add a suffix to the form."""
         last_is_vowel = self.form[-1] in VOWELS
         # Choose the suffix.
-        if tag == "PL":
+        if feature == "PL":
             suffix = "lAr"
-        elif tag == "LOC":
+        elif feature == "LOC":
             suffix = "tA" if self.form[-1] in VOICELESS else "dA"
         else:
-            suffix = ("y" if last_is_vowel else "") + ("I" if tag == "ACC" else "A")
-            # Voice the final consonant, which then also depends on the tag.
+            suffix = ("y" if last_is_vowel else "") + ("I" if feature == "ACC" else "A")
+            # Voice the final consonant, which then also depends on the feature.
             if self.form[-1] in VOICED:
                 self.form[-1] = VOICED[self.form[-1]]
-                self.possible.append([letter_index, len(self.form) - 1])
-        # Add the letters.
+                self.depends[-1].add(index)
+        # Add the letters; A and I follow the last vowel.
         for letter in suffix:
-            self._append(letter, letter_index)
-
-    def _append(self, letter: str, letter_index: int) -> None:
-        """Add a letter of a suffix to the form; A and I follow the last vowel."""
-        self.sure.append([letter_index, len(self.form)])
-        if letter in "AI":
-            # Find the last vowel.
-            before = max(index for index, character in enumerate(self.form) if character in VOWELS)
-            vowel = self.form[before]
-            # A vowel of another symbol is a possible link.
-            if self.origin[before] != letter_index:
-                self.possible.append([self.origin[before], len(self.form)])
-            # Choose the vowel that agrees with it.
-            is_back = vowel in BACK
-            letter = ("a" if is_back else "e") if letter == "A" else HIGH[is_back, vowel in ROUND]
-        self.form.append(letter)
-        self.origin.append(letter_index)
+            before = max(place for place, character in enumerate(self.form) if character in VOWELS)
+            vowel, is_back = self.form[before], self.form[before] in BACK
+            harmony = {"A": "a" if is_back else "e", "I": HIGH[is_back, vowel in ROUND]}
+            self._insert(len(self.form), harmony.get(letter, letter), index)
+            if letter in harmony:
+                self.depends[-1].add(self.origin[before])
 
 
-def inflected(stem: str, tags: Sequence[str]) -> Record:
-    """Return the record of a stem and its tags.
+def inflected(stem: str, features: Sequence[str]) -> Record:
+    """Return the record of a stem and its features.
 
     Args:
         stem: Stem.
-        tags: Tags, in the order of their suffixes.
+        features: Names of the features, in the order of their suffixes.
     """
     inflection = Inflection(stem)
-    for letter_index, tag in enumerate(tags, len(stem)):
-        inflection.add(tag, letter_index)
-    record = Record(source=" ".join([*stem, *tags]), target=" ".join(inflection.form), alignment=inflection.sure)
+    for index, feature in enumerate(features, len(stem)):
+        inflection.add(feature, index)
+    source = " ".join([*stem, *(f"<{feature}>" for feature in features)])
+    record = Record(source=source, target=" ".join(inflection.form), alignment=inflection.sure)
     if inflection.possible:
         record["possible"] = inflection.possible
     return record
@@ -115,10 +149,10 @@ class ToyTransduction(Generated):
 
     Args:
         train, valid, test: Number of records of the split.
-        seed: Seed of the stems and tags.
+        seed: Seed of the stems and features.
     """
 
-    train: Count = 4000
+    train: Count = 3000
     valid: CountOrZero = 300
     test: CountOrZero = 500
     seed: int = 1
@@ -138,7 +172,7 @@ def _drawn(random: Random) -> Iterator[Record]:
         stem = "".join(random.choice(CONSONANTS) + random.choice(VOWELS) for _ in range(random.randint(*SYLLABLES)))
         if random.random() < 0.7:
             stem += random.choice(FINALS)
-        tags = random.choice(TAGS)
+        features = random.choice(FEATURES)
         if stem not in stems:
             stems.add(stem)
-            yield inflected(stem, tags)
+            yield inflected(stem, features)
