@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -109,7 +109,8 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     if settings.tune is not None:
         return _tuned(trained, config, typed, settings, task)
     # Read the records and the gold alignments.
-    sets = {name: control(records) for name, records in _record_sets(trained, config, typed, settings).items()}
+    named_sets, training = _record_sets(trained, config, typed, settings)
+    sets = {name: control(records) for name, records in named_sets.items()}
     # A gold alignment links words of the source.
     if settings.alignment and not task.has_source_words:
         raise UserError(f"alignment={settings.alignment} has no effect: the model reads images, which have no words")
@@ -127,7 +128,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     recorded_config = config.copy()
     recorded_config["evaluation"] = dict(settings.evaluation)
     with claimed(out, recorded_config):
-        return _scored(trained, config, settings, task, control, sets, gold, out, started)
+        return _scored(trained, config, settings, task, control, sets, training, gold, out, started)
 
 
 def _tuned(
@@ -142,7 +143,7 @@ def _tuned(
     trials = candidates(config, settings.tune or {}, {**tuned_options(trained.run), **shared})
     # Tune on the validation split by default: the test split must not choose options.
     chosen_on = dataclasses.replace(settings, split="valid" if settings.split == "auto" else settings.split)
-    ((split, records),) = _record_sets(trained, config, typed, chosen_on).items()
+    ((split, records),) = _record_sets(trained, config, typed, chosen_on)[0].items()
     return {split: tune(trained, trials, records, split=split, metric=metric, max_tokens=settings.max_tokens)}
 
 
@@ -167,6 +168,7 @@ def _scored(
     task: Task,
     control: Control,
     sets: Mapping[str, Sequence[Record]],
+    training: Callable[[], Sequence[Record]],
     gold: Sequence[GoldLinks],
     out: Path,
     started: float,
@@ -186,6 +188,7 @@ def _scored(
                 max_tokens=settings.max_tokens,
                 plots=settings.num_plots,
                 examples=settings.save_attention,
+                training=training,
             )
         if control.change_attention is None:  # faithfulness is measured on unchanged attention
             scored.add(faithfulness(trained, records[: settings.faithfulness_examples], settings.max_tokens))
@@ -254,8 +257,11 @@ def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedMo
 
 def _record_sets(
     trained: TrainedModel, config: DictConfig, typed: DictConfig, settings: Evaluation
-) -> dict[str, Sequence[Record]]:
-    """Return the records to score: two files, or a split of the corpus of the run or of ``data``."""
+) -> tuple[dict[str, Sequence[Record]], Callable[[], Sequence[Record]]]:
+    """Return the records to score, by name, and the function that reads the training records.
+
+    The records are those of two files, or of a split of the corpus of the run or of ``data``.
+    """
     # Read two files.
     if settings.source_file or settings.target_file:
         if not (settings.source_file and settings.target_file):
@@ -269,9 +275,10 @@ def _record_sets(
                 "line i of one must be the translation of line i of the other"
             )
         pairs = zip(sources, targets, strict=True)
-        return {Path(settings.source_file).stem: [Record(source=source, target=target) for source, target in pairs]}
+        records = [Record(source=source, target=target) for source, target in pairs]
+        return {Path(settings.source_file).stem: records}, tuple
     if settings.split is None:
-        return {}
+        return {}, tuple
     # Read a split of a corpus.
     name = str(trained.path)
     data = data_here(plain(config.data), plain(typed.get("data") or OmegaConf.create()), source=name)
@@ -279,4 +286,4 @@ def _record_sets(
     corpus: Corpus = stored.with_name(name, build_node, data)
     corpus.use(trained.codec.tokenizers)
     split = corpus.held_out if settings.split == "auto" else settings.split
-    return {split: corpus.records(split)}
+    return {split: corpus.records(split)}, corpus.training_records

@@ -267,6 +267,7 @@ def _train(parts: Parts, run: Path) -> dict[str, MetricResult]:
             max_tokens=corpus.max_tokens,
             plots=options.num_plots,
             examples=options.save_attention,
+            training=corpus.training_records,
         )
         scored.add(faithfulness(trained, records[: options.faithfulness_examples], corpus.max_tokens))
         # Write the results, with the costs of training and decoding.

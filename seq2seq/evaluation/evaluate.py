@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,6 +70,7 @@ def score_records(
     max_tokens: int,
     plots: int,
     examples: int = 0,
+    training: Callable[[], Sequence[Record]] = tuple,
 ) -> EvaluationResult:
     """Return the outputs of records and all their metrics.
 
@@ -84,6 +85,7 @@ def score_records(
         max_tokens: Maximum number of tokens of a batch.
         plots: Number of first records whose attention is kept for plots.
         examples: Number of first records whose cross-attention is kept for comparisons.
+        training: Function that returns the training records, for baselines of the task; none by default.
 
     Raises:
         UserError: No record can be scored.
@@ -106,12 +108,12 @@ def score_records(
     # Keep the attention of the first records.
     for place, output_map in sorted(maps.items()):
         reference = reference_maps.get(place)
-        words = None if reference is None else reference.between_words(sources[place], records[place]["target"])
+        words = None if reference is None else reference.between_words(*trained.codec.split(records[place]))
         result.attention_records.append(output_map.to_record(place, words))
 
     # Add the metrics of the task and the mean statistics of attention.
     readable = [records[n] for n in reference_maps]
-    result.add(task.scores(ScoredRecords(records, outputs, references, readable, trained.codec)))
+    result.add(task.scores(ScoredRecords(records, outputs, references, readable, trained.codec, training)))
     for name, value in behaviour.average(row for row in result.attention_statistics if row).items():
         result.metrics[f"attention_{name}"] = MetricResult(value, behaviour.HOW)
     return result

@@ -28,6 +28,7 @@ from omegaconf import OmegaConf
 
 from seq2seq import attention_store
 from seq2seq.data.corpus import Corpus
+from seq2seq.data.letters import features_in
 from seq2seq.data.records import Record
 from seq2seq.evaluation.evaluate import EvaluationResult
 from seq2seq.evaluation.gold_metrics import record_of
@@ -63,7 +64,8 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: E
     with OutputWriter(f"{stem}.jsonl", "jsonl", f"{stem}.pharaoh") as writer:
         for record_index, (record, scored_output) in enumerate(zip(records, scored.generations, strict=True)):
             references = list(record.get("references") or [record["target"]])
-            more = {"references": references, "sums": scored.record_sums[record_index]}
+            more: dict[str, Any] = {"references": references, "sums": scored.record_sums[record_index]}
+            more |= {name: value for name, value in _slices_of(record).items() if value}
             writer.write(scored_output, scored.attention_statistics[record_index], scored.links[record_index], **more)
             # Only the first outputs keep their attention.
             if scored_output.attention is None:
@@ -72,6 +74,11 @@ def save_split(directory: Path, split: str, records: Sequence[Record], scored: E
             task.plot(scored_output.attention, plots, record_index, annotations_of(record, scored_output.text))
     if scored.attention_records:
         attention_store.save(directory / "attention" / f"{split}.npz", scored.attention_records)
+
+
+def _slices_of(record: Record) -> dict[str, Any]:
+    """Return the group and the features of a record, by which a comparison resamples and slices."""
+    return {"group": record.get("group"), "features": features_in(record["source"])}
 
 
 def save_gold(
@@ -111,9 +118,7 @@ def save_gold(
 
     # Store the cross-attention of the first pairs.
     kept = [
-        scored_map.crossing().to_record(
-            record_index, scored_map.between_words(*map(" ".join, (pair.source, pair.target)))
-        )
+        scored_map.crossing().to_record(record_index, scored_map.between_words(pair.source, pair.target))
         for record_index, (scored_map, pair) in enumerate(zip(maps[:examples], gold, strict=False))
     ]
     attention_store.save(directory / "attention" / f"{name}.npz", kept)

@@ -155,24 +155,19 @@ class AttentionMap:
             self.sentences,
         )
 
-    def between_words(self, source: str, target: str) -> Array:
-        """Return the alignment between words, which are split at spaces.
+    def between_words(self, source: Sequence[str], target: Sequence[str]) -> Array:
+        """Return the alignment between words.
 
         Args:
-            source: Text of the source; an image ignores it.
-            target: Text of the target.
+            source: I words of the source; an image ignores them.
+            target: J words of the target.
 
         Returns:
             Weights (J, I), or (J, S) for an image.
         """
         # The cells of an image are not merged.
-        places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source.split())
-        return merge(self.alignment, places, overlap(self.target, target.split())).astype(np.float32)
-
-
-def _words(text: str) -> list[str]:
-    """Split a text at spaces, but not at other white space, as ``target_words`` counts words."""
-    return text.split(" ") if text else []
+        places = np.arange(len(self.source)) if self.cells is not None else overlap(self.source, source)
+        return merge(self.alignment, places, overlap(self.target, target)).astype(np.float32)
 
 
 def attention_maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesis]) -> Iterator[AttentionMap]:
@@ -228,7 +223,7 @@ def _maps(model: Seq2Seq, codec: Codec, batch: Batch, chosen: Sequence[Hypothesi
             image,
             None if image is None else cells,
             () if image is None else tuple(extent),
-            _words(codec.text(chosen[row].tokens, oov)),
+            codec.target.words_of(chosen[row].tokens, oov),
             described(model),
             next((weights[0] for name, weights in arrays.items() if name.startswith(POSTERIOR)), None),
         )

@@ -38,6 +38,7 @@ class ScoredRecords:
     references: Sequence[Sequence[str]]  # references of each record
     readable: Sequence[Record]  # those records whose attention was measured with their target forced on the model
     codec: Codec  # codec of the model
+    training: Callable[[], Sequence[Record]] = tuple  # reads the training records, for baselines that learn from them
 
     @property
     def sources(self) -> list[str]:

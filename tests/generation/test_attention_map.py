@@ -28,9 +28,3 @@ def test_attention_of_single_outputs_equals_that_of_all_at_once(run: Path, monke
         assert one.attention is not None and other.attention is not None and one.text == other.text
         assert one.attention.source == other.attention.source
         np.testing.assert_allclose(one.attention.alignment, other.attention.alignment, atol=1e-6)
-
-
-def test_words_of_an_output_are_split_at_single_spaces() -> None:
-    """Two spaces enclose an empty word, as in the counts of words; an empty output has no words."""
-    assert attention_map._words("a  b") == ["a", "", "b"]
-    assert attention_map._words("") == []

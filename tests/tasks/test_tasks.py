@@ -60,7 +60,7 @@ LIKELIHOOD = ["accuracy", "perplexity", "nll_increase_averaged"]
         ),
         ("captioning", ["pointing"], ["cider", "bleu4", "rougeL_coco", "perplexity", "pointing"]),
         ("captioning", [], ["cider", "bleu4", "rougeL_coco", "perplexity", "nll_increase_averaged"]),
-        ("transduction", [], ["exact_match", "cer", "perplexity", "nll_increase_averaged", "accuracy"]),
+        ("transduction", [], ["exact_match", "cer", "edit_distance", "perplexity", "nll_increase_averaged"]),
     ],
 )
 def test_the_five_figures_that_are_printed(task: str, more: list[str], shown: list[str]) -> None:
