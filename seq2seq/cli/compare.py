@@ -16,7 +16,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from seq2seq.cli.pack import pack_runs
-from seq2seq.comparison import tables
+from seq2seq.comparison import baseline_rules, tables
 from seq2seq.comparison.analysis import Analysis, AnalysisOptions, analyse
 from seq2seq.comparison.explorer import ExampleStore, gather
 from seq2seq.comparison.external import external_run
@@ -108,7 +108,8 @@ def _report(options: Comparison, folder: Path, paths: Sequence[Path], runs: list
     notes += repeated(runs)
     names, by_dataset = named(runs), datasets(runs)
     # Check the name of the baseline.
-    if options.baseline is not None and options.baseline not in (known := sorted(set(names.values()))):
+    known = sorted({*names.values(), *([baseline_rules.NAME] if baseline_rules.has_rules(runs) else [])})
+    if options.baseline is not None and options.baseline not in known:
         raise UserError(
             f"baseline={options.baseline}{schema.suggest(options.baseline, known)}; there are {', '.join(known)}"
         )
@@ -122,7 +123,7 @@ def _report(options: Comparison, folder: Path, paths: Sequence[Path], runs: list
             metric, options.samples, options.level, options.correction, options.baseline, options.quality
         )
         log.info("%s: %s of %s", dataset, plural(len(of_dataset), "run"), plural(len(systems), "configuration"))
-        analyses.append(analyse(dataset, systems, choices))
+        analyses.append(analyse(dataset, baseline_rules.with_rules(systems), choices))
         systems_of.append(systems)
     # Rank the configurations over all datasets.
     ranked = _ranked(analyses)

@@ -21,6 +21,7 @@ from seq2seq.comparison.statistics import (
     Correction,
     Difference,
     Estimate,
+    Groups,
     Randomiser,
     Resampler,
     RunGroup,
@@ -29,6 +30,7 @@ from seq2seq.comparison.statistics import (
     randomised_p,
 )
 from seq2seq.comparison.systems import System, meaning
+from seq2seq.metrics.edits import RULES
 from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.metrics.table import find_metric, get_metric
 
@@ -44,6 +46,8 @@ COSTS = {
     "seconds_to_quality": "time to quality (s)",
 }
 """Columns of costs: {name: heading}."""
+FEW_GROUPS = 20
+"""Number of groups below which the cluster bootstrap understates the variance."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Analysis:
     quality: tuple[str, float] | None  # validation metric and its value for seconds_to_quality
     lengths: Sequence[Group]  # groups of records by source length
     by_length: Mapping[str, Sequence[Sliced]]  # {entry: main metric of each group in ``lengths``}
+    features: Sequence[Group]  # groups of records by a feature of their source
+    by_feature: Mapping[str, Sequence[Sliced]]  # {entry: main metric of each group in ``features``}
     by_place: Mapping[str, Sequence[tuple[Group, Sliced]]]  # {entry: recall of words by place in the reference}
     by_frequency: Mapping[str, Sequence[tuple[Group, Sliced]]]  # {entry: recall of words by training frequency}
     common: NDArray[np.float64] | None  # (E, E) agreement of attention
@@ -118,8 +124,10 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
     """
     first = entries[0].runs[0]
     # Estimate and test each metric.
-    metrics = list(dict.fromkeys(m for entry in entries for run in entry.runs for m in run.results))
-    resampler = Resampler.of(first.size, options.samples, options.seed)
+    names = dict.fromkeys(m for entry in entries for run in entry.runs for m in run.results)
+    metrics = [name for name in names if not name.endswith(RULES)]  # rules have a row of their own
+    groups = next((run.groups for entry in entries for run in entry.runs if run.groups is not None), None)
+    resampler = Resampler.of(first.size, options.samples, options.seed, groups)
     signatures: dict[str, str] = {}
     estimates: dict[str, dict[str, Estimate]] = {}
     plain: dict[str, dict[str, tuple[float, float | None]]] = {}
@@ -144,10 +152,11 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
         estimates[metric] = {system.name: estimate(system, options.level) for system in systems}
         # Scores with different signatures are never tested.
         if same and (metric == options.metric or metric in TESTED):
-            differences[metric] = _tested(metric, systems, known, options)
+            differences[metric] = _tested(metric, systems, known, options, groups)
     # Slice the scores by source length and by words.
     counted = slices.by_length(first.source_lengths)
     lengths = [group for group, _ in counted] if len(counted) > 1 else []
+    featured = slices.by_feature(first.features)
     words = {
         entry.name: slices.by_word(entry.runs, options.level)
         for entry in entries
@@ -167,6 +176,10 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
             else f"no run reaches this validation {quality[0]}"
         )
         notes.append(f"quality={options.quality:g} has no effect: {reason}.")
+    if groups is not None:
+        units = int(groups.max()) + 1
+        few = "; intervals over so few groups are too narrow" if units < FEW_GROUPS else ""
+        notes.append(f"Intervals and tests resample whole groups: {units:,} groups of {first.size:,} records{few}.")
     notes += filter(None, map(_partly, entries))
     if never := [f"{name} ({onset.never} of {onset.runs})" for name, onset in onsets.items() if onset.never]:
         notes.append(
@@ -190,7 +203,11 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
         quality=quality,
         lengths=lengths,
         by_length={
-            e.name: slices.of_length(e.runs, options.metric, counted, options.level) for e in entries if lengths
+            e.name: slices.of_records(e.runs, options.metric, counted, options.level) for e in entries if lengths
+        },
+        features=[group for group, _ in featured],
+        by_feature={
+            e.name: slices.of_records(e.runs, options.metric, featured, options.level) for e in entries if featured
         },
         by_place={name: by_place for name, (by_place, _) in words.items()},
         by_frequency={name: by_frequency for name, (_, by_frequency) in words.items() if by_frequency},
@@ -204,6 +221,7 @@ def _tested(
     systems: Sequence[RunGroup],
     rows: Mapping[str, Sequence[NDArray[np.float64]]],
     options: AnalysisOptions,
+    groups: Groups | None,
 ) -> list[Difference]:
     """Test the pairs; pairs of single runs are also tested by approximate randomisation."""
     found = compare(systems, options.baseline, level=options.level, correction=options.correction, seed=options.seed)
@@ -211,7 +229,7 @@ def _tested(
     if not single or not found:
         return found
     # Sum the records of each system once for all of its pairs.
-    randomiser = Randomiser.of(len(next(iter(single.values()))), options.samples, options.seed)
+    randomiser = Randomiser.of(len(next(iter(single.values()))), options.samples, options.seed, groups)
     sums = {name: (one.sum(0), randomiser.kept_sums(one)) for name, one in single.items()}
     return [
         one

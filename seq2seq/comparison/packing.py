@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from seq2seq.comparison import runs, table_codec
 from seq2seq.comparison.packs import (
+    FEATURES,
     FORMAT,
     FREQUENCY_HITS,
+    GROUPS,
     LENGTHS,
     MACHINE,
     PLACE_HITS,
@@ -85,6 +87,7 @@ def pack(path: Path, limit: int) -> Pack:
                 "digests": {side: found.whole for side, found in item.digests.items()},
                 "results": item.results,
                 "tables": dict(zip(tables[split], widths, strict=True)),
+                **({"features": feature_names(item)} if any(item.features) else {}),
                 **{"columns": layouts, "bytes": len(block)},
             }
         # Compress the first line and the tables together.
@@ -135,6 +138,11 @@ def _tables(run: Run) -> dict[str, Array]:
     found = {metric: rows for metric in run.results if (rows := run.rows(metric)) is not None}
     if not run.images:
         found[LENGTHS] = np.array(run.source_lengths, np.float64)[:, None]
+    if run.groups is not None:
+        found[GROUPS] = run.groups.astype(np.float64)[:, None]
+    if any(run.features):
+        names = feature_names(run)
+        found[FEATURES] = np.array([[name in known for name in names] for known in run.features], np.float64)
     if run.word_hits is not None:
         for name, hits in zip((PLACE_HITS, FREQUENCY_HITS), run.word_hits, strict=True):
             found[name] = hits.reshape(run.size, -1)
@@ -142,6 +150,15 @@ def _tables(run: Run) -> dict[str, Array]:
     for name, side in ((SOURCE_DIGESTS, "source"), (REFERENCE_DIGESTS, "reference")):
         found[name] = np.frombuffer(run.digests[side].each, np.uint8).astype(np.float64)[:, None]
     return found
+
+
+def feature_names(run: Run) -> list[str]:
+    """Return the names of all features of a run's records, in the order of their first occurrence.
+
+    Args:
+        run: A run.
+    """
+    return list(dict.fromkeys(name for names in run.features for name in names))
 
 
 def _curves(run: Run) -> dict[str, list[float | None]]:

@@ -2,8 +2,9 @@
 
 A pack is one file, ``NAME.pack.xz``. Its first line is JSON: the config, the options that name the run, scores with
 signatures, costs and learning curves. Tables of numbers follow (``table_codec``) with one row for each record: its sums
-for each metric, its source length, and the words of its reference by place and by frequency, with the number of them
-that the output has. A comparison of packs gives the same scores, intervals and tests as a comparison of the runs.
+for each metric, its source length, its group and features, and the words of its reference by place and by frequency,
+with the number of them that the output has. A comparison of packs gives the same scores, intervals and tests as a
+comparison of the runs.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ MACHINE = {
 """Keys of a config that depend on the machine or name files on it."""
 LEARNT_FROM = {"data.path", "training.init_from"}
 """Keys in ``MACHINE`` that decide what the model learns from."""
-PLACE_HITS, FREQUENCY_HITS, LENGTHS, SOURCE_DIGESTS, REFERENCE_DIGESTS = (
+PLACE_HITS, FREQUENCY_HITS, LENGTHS, SOURCE_DIGESTS, REFERENCE_DIGESTS, GROUPS, FEATURES = (
     *("word hits by place", "word hits by frequency", "source length", "source digest", "reference digest"),
+    *("group", "features"),
 )
 """Names of the tables that belong to no metric."""
 
@@ -100,6 +102,17 @@ class PackedRun(Run):
     @override
     def source_lengths(self) -> list[int]:
         return [] if self.images else [int(length) for length in self.tables[LENGTHS][:, 0]]
+
+    @cached_property
+    @override
+    def groups(self) -> NDArray[np.int64] | None:
+        return self.tables[GROUPS][:, 0].astype(np.int64) if GROUPS in self.tables else None
+
+    @cached_property
+    @override
+    def features(self) -> list[list[str]]:
+        names = np.array(self._split.get("features", []), object)
+        return [names[row > 0].tolist() for row in self.tables.get(FEATURES, np.zeros((self.size, 0)))]
 
     @cached_property
     @override

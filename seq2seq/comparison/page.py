@@ -198,8 +198,17 @@ def _sliced(a: Analysis) -> list[tuple[str, str]]:
     if a.lengths:
         series = {name: [Point(n, s.score, s.low, s.high) for n, s in enumerate(a.by_length[name])] for name in a.names}
         ticks = [group.name for group in a.lengths]
-        svg = charts.lines(series, "source length (words)", a.metric, ticks=ticks)
+        origin = a.entries[0].runs[0].origin
+        unit = "letters" if origin is not None and origin.by_letter else "words"
+        svg = charts.lines(series, f"source length ({unit})", a.metric, ticks=ticks)
         found.append((f"{a.metric} by source length", svg))
+    # Main metric by feature of the source.
+    if a.features:
+        series = {
+            name: [Point(n, s.score, s.low, s.high) for n, s in enumerate(a.by_feature[name])] for name in a.names
+        }
+        ticks = [group.name for group in a.features]
+        found.append((f"{a.metric} by feature", charts.lines(series, "feature", a.metric, ticks=ticks)))
     # Recall of reference words by place and by frequency.
     kinds: list[tuple[str, str, Mapping[str, Sequence[tuple[Group, Sliced]]]]] = [
         ("position in the reference", "Recall of reference words by their position", a.by_place),

@@ -52,6 +52,13 @@ class Origin:
     data: str  # digest of the training data
     start: Origin | str | None = None  # origin of the start, or a digest of its path; None without one
 
+    @property
+    def by_letter(self) -> bool:
+        """True if the tokens of the sources are letters."""
+        data = self.config.get("data")
+        tokenizer = data.get("tokenizer") if isinstance(data, Mapping) else None
+        return isinstance(tokenizer, Mapping) and tokenizer.get("type") == "letters"
+
     def recipe(self) -> list[Any]:
         """Return the parts of the origin that are equal for models that differ only in their seed, as plain data."""
         return [_recipe(self.config), self.data, self.start.recipe() if isinstance(self.start, Origin) else self.start]

@@ -20,12 +20,12 @@ from seq2seq import attention_store
 from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison.known_figures import known_figures
 from seq2seq.comparison.record_digests import RecordDigests
+from seq2seq.comparison.record_slices import numbered, source_length
 from seq2seq.comparison.run_config import CONTROL, Origin, choices, config_of, eval_diff, key, origin_of, portable
 from seq2seq.comparison.word_hits import word_hits
 from seq2seq.config.extensions import command
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import get_metric
-from seq2seq.metrics.words import spoken
 from seq2seq.run_directory import EVALUATIONS, FAILED, RESULTS, changed
 from seq2seq.stored import moved_names
 from seq2seq.stored.plain import parse_json, read_json
@@ -94,8 +94,19 @@ class Run:
 
     @property
     def source_lengths(self) -> list[int]:
-        """The number of words of each source, in any script; empty for images."""
-        return [] if self.images else [len(spoken(self.source(place))) for place in range(self.size)]
+        """The number of words of each source, in any script; of its letters if they are tokens; empty for images."""
+        by_letter = self.origin is not None and self.origin.by_letter
+        return [] if self.images else [source_length(record, by_letter) for record in self.records]
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64] | None:
+        """The group of each record (N,), numbered in their order; None where the records have no groups."""
+        return numbered([record.get("group") for record in self.records])
+
+    @cached_property
+    def features(self) -> list[list[str]]:
+        """The features in the source of each record, such as PST, in any order."""
+        return [record.get("features", []) for record in self.records]
 
     @cached_property
     def word_hits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -1,4 +1,4 @@
-"""Scores by source length, and recall of reference words by position and by frequency.
+"""Scores by source length and by feature, and recall of reference words by position and by frequency.
 
 Letters: N records, G groups, K sums of a record for a metric.
 """
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.comparison.runs import Run
-from seq2seq.comparison.statistics import Resampler, RunGroup, estimate
+from seq2seq.comparison.statistics import Groups, Resampler, RunGroup, estimate
 from seq2seq.comparison.word_hits import FREQUENCIES, PLACES
 
 Array = NDArray[np.float64]
 LENGTHS = 5  # number of groups by source length
 SAMPLES = 300  # resamples for an interval
+MIN_RECORDS = 10  # records of a feature that is shown
+MOST_FEATURES = 40  # largest number of features that are shown
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,26 @@ def by_length(lengths: Sequence[int]) -> list[tuple[Group, NDArray[np.int64]]]:
     return found
 
 
-def of_length(
+def by_feature(features: Sequence[Sequence[str]]) -> list[tuple[Group, NDArray[np.int64]]]:
+    """Return the records of each feature. A record with several features is in several groups.
+
+    Args:
+        features: Features of each record (N,).
+
+    Returns:
+        (group, indices of its records) of the commonest features, in the order of their names.
+    """
+    places: dict[str, list[int]] = {}
+    for place, names in enumerate(features):
+        for name in dict.fromkeys(names):
+            places.setdefault(name, []).append(place)
+    common = sorted((name for name in places if len(places[name]) >= MIN_RECORDS), key=lambda name: -len(places[name]))
+    return [
+        (Group(name, len(places[name])), np.array(places[name], np.int64)) for name in sorted(common[:MOST_FEATURES])
+    ]
+
+
+def of_records(
     runs: Sequence[Run], metric: str, groups: Sequence[tuple[Group, NDArray[np.int64]]], level: float
 ) -> list[Sliced]:
     """Score each group of records.
@@ -70,7 +91,7 @@ def of_length(
     Args:
         runs: Runs of one system.
         metric: Name of the metric.
-        groups: Groups of ``by_length``.
+        groups: Groups of ``by_length`` or ``by_feature``.
         level: Confidence level of the intervals.
 
     Returns:
@@ -79,7 +100,11 @@ def of_length(
     several = [rows for run in runs if (rows := run.rows(metric)) is not None]
     if len(several) < len(runs):
         return []
-    return [_interval(metric, [rows[places] for rows in several], level) for _, places in groups]
+    together = runs[0].groups
+    return [
+        _interval(metric, [rows[places] for rows in several], level, None if together is None else together[places])
+        for _, places in groups
+    ]
 
 
 def by_word(runs: Sequence[Run], level: float) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
@@ -103,21 +128,27 @@ def by_word(runs: Sequence[Run], level: float) -> tuple[list[tuple[Group, Sliced
     often = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(FREQUENCIES)]
     often.append(f"{FREQUENCIES[-1]} or more")
     counted = all(run.has_frequencies for run in runs)
-    return _shares(names, places, level), _shares(often, counts, level) if counted else []
+    together = runs[0].groups
+    return _shares(names, places, level, together), _shares(often, counts, level, together) if counted else []
 
 
-def _shares(names: Sequence[str], counted: Sequence[Array], level: float) -> list[tuple[Group, Sliced]]:
+def _shares(
+    names: Sequence[str], counted: Sequence[Array], level: float, together: Groups | None
+) -> list[tuple[Group, Sliced]]:
     """Return the recall in each group with words, from hits and words (N, G, 2) of each run."""
     found = []
     for place, name in enumerate(names):
         rows = [one[:, place] for one in counted]
         size = int(rows[0][:, 1].sum())  # the same of all runs
         if size:
-            found.append((Group(name, size), _interval("recall", rows, level)))
+            found.append((Group(name, size), _interval("recall", rows, level, together)))
     return found
 
 
-def _interval(metric: str, runs: Sequence[Array], level: float) -> Sliced:
-    """Score the sums (N, K) of each run, with an interval."""
-    found = estimate(RunGroup.of("", metric, runs, Resampler.of(len(runs[0]), SAMPLES)), level)
+def _interval(metric: str, runs: Sequence[Array], level: float, together: Groups | None) -> Sliced:
+    """Score the sums (N, K) of each run, with an interval; ``together`` is the group of each record."""
+    # A slice has some of the groups only: number them anew.
+    numbers = None if together is None else np.unique(together, return_inverse=True)[1]
+    resampler = Resampler.of(len(runs[0]), SAMPLES, groups=numbers)
+    found = estimate(RunGroup.of("", metric, runs, resampler), level)
     return Sliced(found.score, found.low, found.high)

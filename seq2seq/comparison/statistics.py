@@ -9,6 +9,9 @@ sentences
 
     V = Var(seeds) + Var(sentences) - Var(ab),    t = (difference of means) / sqrt(V)
 
+Records may belong to groups, such as the forms of one lemma, which are not independent. Then whole groups are resampled
+in place of sentences.
+
 Seeds and sentences are resampled together (the pigeonhole bootstrap; Owen 2007, arXiv:0712.1111). Each resample draws
 S - 1 of S seeds, so that their variance is not too small (McCarthy & Snowden 1985). This counts Var(ab) too often; the
 excess is subtracted. t has the degrees of freedom of Welch and Satterthwaite. A system with one run that is compared
@@ -31,6 +34,7 @@ from scipy import stats
 from seq2seq.metrics import resampling
 
 Array = NDArray[np.float64]
+Groups = NDArray[np.int64]
 Correction = Literal["holm", "bonferroni", "none"]
 CORRECTIONS = ("holm", "bonferroni", "none")
 
@@ -68,15 +72,19 @@ class Resampler:
     counts: Array  # (R, N) how often each record is in each resample
 
     @staticmethod
-    def of(records: int, samples: int = 1000, seed: int = 12345) -> Resampler:
+    def of(records: int, samples: int = 1000, seed: int = 12345, groups: Groups | None = None) -> Resampler:
         """Draw resamples as sacreBLEU does; equal arguments give equal resamples.
 
         Args:
             records: N.
             samples: R.
             seed: Seed of the random generator.
+            groups: Group of each record (N,), from 0 on. Whole groups are drawn, as many as there are (the cluster
+                bootstrap; Davison & Hinkley 1997, section 3.8). None draws records.
         """
-        return _resampler(records, samples, seed)
+        if groups is None:
+            return _resampler(records, samples, seed)
+        return Resampler(_resampler(int(groups.max()) + 1, samples, seed).counts[:, groups])
 
     def scores(self, metric: str, rows: Array) -> Array:
         """Compute the score of each resample.
@@ -237,17 +245,19 @@ class Randomiser:
     sides: Array  # (R, N) 1 where the outputs of a record are not exchanged
 
     @staticmethod
-    def of(records: int, trials: int = 1000, seed: int = 12345) -> Randomiser:
+    def of(records: int, trials: int = 1000, seed: int = 12345, groups: Groups | None = None) -> Randomiser:
         """Draw the exchanged records as sacreBLEU does.
 
         Args:
             records: N.
             trials: R.
             seed: Seed of the random generator.
+            groups: Group of each record (N,), from 0 on; the records of a group are exchanged together. None exchanges
+                each record by itself.
         """
-        return Randomiser(
-            np.random.default_rng(seed).integers(2, size=(trials, records), dtype=bool).astype(np.float64)
-        )
+        units = records if groups is None else int(groups.max()) + 1
+        sides = np.random.default_rng(seed).integers(2, size=(trials, units), dtype=bool).astype(np.float64)
+        return Randomiser(sides if groups is None else sides[:, groups])
 
     def kept_sums(self, rows: Array) -> Array:
         """Sum over the records that are not exchanged, for ``randomised_p``.

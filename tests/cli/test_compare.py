@@ -20,7 +20,7 @@ from seq2seq.attention_store import load
 from seq2seq.cli import compare, evaluate, hydra_app
 from seq2seq.comparison.analysis import mean_curve, seconds_to
 from seq2seq.comparison.runs import find
-from seq2seq.comparison.slices import by_length, by_word, of_length
+from seq2seq.comparison.slices import by_length, by_word, of_records
 from seq2seq.comparison.systems import check, group_systems, named
 from seq2seq.comparison.word_hits import words_found
 from seq2seq.errors import UserError
@@ -378,8 +378,8 @@ def test_groups_of_lengths_and_found_words_by_hand() -> None:
 def test_scores_of_slices_are_means_over_the_runs_of_a_configuration(sweep: Path) -> None:
     runs = find([sweep / "0", sweep / "1"], "test")
     (group, *_), places = zip(*by_length(runs[0].source_lengths), strict=True)
-    together = of_length(runs, "bleu", [(group, places[0])], 0.95)[0]
-    alone = [of_length([run], "bleu", [(group, places[0])], 0.95)[0].score for run in runs]
+    together = of_records(runs, "bleu", [(group, places[0])], 0.95)[0]
+    alone = [of_records([run], "bleu", [(group, places[0])], 0.95)[0].score for run in runs]
     assert together.score == pytest.approx(np.mean(alone))
     words = [by_word([run], 0.95)[0] for run in runs]
     for (name, one), (_, first), (_, second) in zip(by_word(runs, 0.95)[0], *words, strict=True):
