@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from seq2seq.attention.base import Attention
+from seq2seq.attention.latent_alignment import HardMarginalAttention
 from seq2seq.attention.types import AttentionOutput, AttentionState, Memory, select_rows, sum_terms
 from seq2seq.batch import UNK, Copies
 from seq2seq.encoders.base import EncoderOutput
@@ -148,6 +149,26 @@ class Decoder(nn.Module, ABC):
     output: OutputLayer
     pointer: Pointer | None
     __call__: Callable[..., tuple[Decoded, DecoderState]]
+
+    def check_output(self) -> None:
+        """Refuse parts that need likelihoods, if the output layer is sparse; constructors call it at their end.
+
+        Raises:
+            UserError: The decoder copies, or its attention mixes the predictions of several contexts.
+        """
+        if not self.output.sparse:
+            return
+        if self.pointer is not None:
+            raise UserError(
+                "copy=true trains with the likelihood of copied and generated words, which is undefined where a sparse "
+                "output layer gives p = 0; set copy=false of the decoder, or use decoder/output=softmax"
+            )
+        mixing = [type(part).__name__ for part in self.modules() if isinstance(part, HardMarginalAttention)]
+        if mixing:
+            raise UserError(
+                f"{mixing[0]} trains with likelihoods of alternative contexts, which are undefined where a sparse "
+                "output layer gives p = 0; use another attention, or decoder/output=softmax"
+            )
 
     def log_probs(self, decoded: Decoded) -> Tensor:
         """Return log p(y_t | y_<t, x) of all words (B, T, W).

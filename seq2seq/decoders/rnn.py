@@ -27,7 +27,7 @@ from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.errors import UserError
 from seq2seq.layers.dropout import Dropout
 from seq2seq.layers.embedding import TokenEmbedding
-from seq2seq.layers.output import Mixture, OutputLayer
+from seq2seq.layers.output import Mixture, OutputFactory, OutputLayer
 from seq2seq.layers.pointer import Pointer
 
 
@@ -96,6 +96,7 @@ class RNNDecoder(Decoder):
         readout_dim: Width of the features; None for D, or for E with ``tie_output``.
         dropout: Dropout probability of embeddings, between layers and on the features.
         tie_output: Whether the output layer shares its matrix with the embedding.
+        output: Factory of the output layer; None for softmax (``OutputLayer``).
         self_attention: Factory of a self-attention over earlier states; None for none.
         copy: Whether source words can be copied (``Pointer``).
         gate: Whether to multiply the source context by beta_t.
@@ -121,6 +122,7 @@ class RNNDecoder(Decoder):
         readout_dim: Width | None = None,
         dropout: Share = 0.0,
         tie_output: bool = False,
+        output: OutputFactory | None = None,
         self_attention: AttentionFactory | None = None,
         copy: bool = False,
         gate: bool = False,
@@ -153,8 +155,10 @@ class RNNDecoder(Decoder):
         self.rnn = RecurrentStack(cell, embedding_dim, fed, dim, layers, dropout)
         self.bridge = Bridge(bridge, encoder, dim, layers, self.rnn.states)
         self.dropout = Dropout(dropout)
-        self.output = OutputLayer(out_dim, vocabulary, tied=self.embedding.table if tie_output else None)
+        make = OutputLayer if output is None else output
+        self.output = make(out_dim, vocabulary, tied=self.embedding.table if tie_output else None)
         self.pointer = Pointer(self.attention.context_dim, dim, embedding_dim) if copy else None
+        self.check_output()
 
     @override
     def cross_attention(self, layer: int) -> Attention:

@@ -20,7 +20,7 @@ from seq2seq.decoders.base import Decoded, Decoder, DecoderState
 from seq2seq.decoders.word_evidence import READOUTS, WordEvidence
 from seq2seq.encoders.base import Encoder, EncoderOutput
 from seq2seq.layers.embedding import TokenEmbedding, relative
-from seq2seq.layers.output import Mixture, OutputLayer
+from seq2seq.layers.output import Mixture, OutputFactory, OutputLayer
 from seq2seq.layers.pointer import Pointer
 from seq2seq.layers.stack import Stack
 from seq2seq.layers.transformer import FeedForward, Residual, initialise
@@ -162,6 +162,7 @@ class TransformerDecoder(Decoder):
         max_length: Number of learned positions; the other encodings ignore it.
         embedding_dropout: Dropout probability of embeddings; None to use ``dropout``.
         tie_output: Whether the output layer shares its matrix with the embedding.
+        output: Factory of the output layer; None for softmax (``OutputLayer``).
         copy: Whether source words can be copied (``Pointer``), by the attention of the last layer.
         gate: Whether to multiply the source context by beta.
     """
@@ -183,6 +184,7 @@ class TransformerDecoder(Decoder):
         max_length: Count = 1024,
         embedding_dropout: Share | None = None,
         tie_output: bool = True,
+        output: OutputFactory | None = None,
         copy: bool = False,
         gate: bool = False,
     ) -> None:
@@ -216,8 +218,10 @@ class TransformerDecoder(Decoder):
         )
         # Build the output.
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
-        self.output = OutputLayer(dim, vocabulary, tied=self.embedding.table if tie_output else None)
+        make = OutputLayer if output is None else output
+        self.output = make(dim, vocabulary, tied=self.embedding.table if tie_output else None)
         self.pointer = Pointer(self.layers[-1].attention.context_dim, dim, dim) if copy else None
+        self.check_output()
 
     @override
     def cross_attention(self, layer: int) -> Attention:

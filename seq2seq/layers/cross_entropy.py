@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seq2seq.batch import PAD, UNK
+from seq2seq.layers.blockwise import BlockwiseLinear
 from seq2seq.layers.tensors import wide_dtype
 
 MIN_LOG_PROB = -69.0  # lowest log p of a target that may be copied: the loss stays finite, and the gradient is 0 there
@@ -107,8 +108,7 @@ def fused_cross_entropy(
 class _LinearCrossEntropy(torch.autograd.Function):
     """Projection and cross-entropy of one block of rows at a time.
 
-    The gradient of a block is computed while its logits are still in the cache. Thus N x V numbers are never stored,
-    and no logit is computed twice. ``backward`` only scales the gradients, because the loss is a sum.
+    ``backward`` only scales the gradients that ``forward`` computed, because the loss is a sum.
     """
 
     @staticmethod
@@ -136,39 +136,28 @@ class _LinearCrossEntropy(torch.autograd.Function):
             smoothing: Label smoothing e.
             train: Whether gradients are enabled.
         """
-        # Choose the types: products in the type of autocast, softmax and sums in at least fp32.
-        device = features.device.type
-        autocast = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if autocast else features.dtype
-        wide = wide_dtype(dtype)
         train = train and any(ctx.needs_input_grad)
-        with torch.autocast(device, enabled=False):
-            # Prepare outputs and gradients, and choose the rows of a block.
-            x, w = features.to(dtype), weight.to(dtype)
-            b = None if bias is None else bias.to(dtype)
-            rows = max(1, (2**22 if device == "cpu" else 2**26) // len(weight))
-            nll = features.new_zeros(len(features), dtype=wide)
+        projection = BlockwiseLinear(features, weight, bias, train=train)
+        with torch.autocast(features.device.type, enabled=False):
+            # Prepare outputs and gradients.
+            nll = features.new_zeros(len(features), dtype=projection.wide)
             spread = torch.zeros_like(nll)
             correct = torch.zeros_like(nll, dtype=torch.bool)
-            d_x = torch.empty_like(x) if train else None
-            d_w = torch.zeros_like(weight, dtype=wide) if train else None
-            d_b = torch.zeros_like(bias, dtype=wide) if train and bias is not None else None
             least = math.exp(MIN_LOG_PROB)
             d_g, d_c = (torch.zeros_like(nll), torch.zeros_like(nll)) if copied is not None else (None, None)
-            for start in range(0, len(x), rows):
+            for block, logits in projection.blocks():
                 # Compute log P of the block, and look up the targets.
-                block = slice(start, start + rows)
                 target = targets[block, None]
                 real = target != PAD
                 known = target < len(weight)
                 target = target.masked_fill(~known, UNK)
-                log_p = F.log_softmax(F.linear(x[block], w, b), -1, dtype=wide)
+                log_p = F.log_softmax(logits, -1, dtype=projection.wide)
                 picked = log_p.gather(1, target)
-                counts = real.to(wide)
+                counts = real.to(projection.wide)
                 share = counts  # part of the gradient of a token that goes to the generated distribution
                 # Mix in copied words: p(y) = g P(y) + c.
                 if generated is not None and copied is not None and d_g is not None and d_c is not None:
-                    g, c = generated[block, None].to(wide), copied[block, None].to(wide)
+                    g, c = (part[block, None].to(projection.wide) for part in (generated, copied))
                     p = picked.exp() * known
                     mixed = g * p + c
                     inverse = (real & (mixed > least)) / mixed.clamp(min=least)
@@ -181,7 +170,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if smoothing:
                     spread[block] = -(log_p.mean(1, keepdim=True) * real).squeeze(1)
                 # Compute the gradient while log P is in the cache.
-                if d_x is not None and d_w is not None:
+                if train:
                     # d smoothed / d logits = r (1 - e) (p - onehot) + e (p - 1 / V), r = share
                     kept = share * (1.0 - smoothing)
                     grad = log_p.exp_()
@@ -189,22 +178,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     if smoothing:
                         grad -= counts * (smoothing / len(weight))
                     grad.scatter_add_(1, target, -kept)
-                    if d_b is not None:
-                        d_b += grad.sum(0)
-                    # Add up the products with the weights and the features.
-                    grad = grad.to(dtype)
-                    torch.mm(grad, w, out=d_x[block])
-                    if dtype == wide:
-                        d_w.addmm_(grad.t(), x[block])
-                    else:
-                        d_w += grad.t() @ x[block]
-        if d_x is not None and d_w is not None:
-            # Store the gradients in the types of the parameters.
+                    projection.add(block, grad)
+        if train:
             ctx.save_for_backward(
-                d_x.to(features.dtype),
-                d_w.to(weight.dtype),
-                None if d_b is None or bias is None else d_b.to(bias.dtype),
-                *(None if d is None else d * (1.0 - smoothing) for d in (d_g, d_c)),
+                *projection.gradients(), *(None if d is None else d * (1.0 - smoothing) for d in (d_g, d_c))
             )
         # Sum over tokens.
         per_token = (1 - smoothing) * nll + smoothing * spread

@@ -5,9 +5,10 @@ Shapes: N target tokens, D features, V vocabulary, J alternatives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +25,10 @@ class TokenLoss(NamedTuple):
     """Loss of N tokens; only ``smoothed`` has a gradient."""
 
     smoothed: Tensor  # sum of the smoothed losses
-    nll: Tensor  # sum of the negative log-likelihoods
+    nll: Tensor  # sum of the losses without smoothing: negative log-likelihoods, unless ``OutputLayer.sparse``
     correct: Tensor  # (N,) bool, whether the target is the most probable word; used in evaluation only
     per_token: Tensor  # (N,) terms of ``smoothed``, without gradient; (N, J) for sampled alternatives
+    figures: Mapping[str, Tensor] = MappingProxyType({})  # other values (N,) by name of the metric, without gradient
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class OutputLayer(nn.Module):
     """
 
     min_log_prob = MIN_LOG_PROB
+    sparse: ClassVar[bool] = False
+    """True if words can have probability 0: then likelihoods are undefined, and copying and mixtures are too."""
 
     def __init__(self, dim: int, vocabulary: int, *, tied: nn.Embedding | None = None, bias: bool = True) -> None:
         super().__init__()
@@ -95,6 +99,11 @@ class OutputLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary)) if bias else None
         if tied is None:
             nn.init.xavier_uniform_(self.weight)
+
+    @property
+    def loss_name(self) -> str:
+        """Name of the metric that is the mean loss of a target, without smoothing."""
+        return "nll"
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the logits of the vocabulary.
@@ -228,3 +237,7 @@ class OutputLayer(nn.Module):
         rows = max(1, (2**22 if mixture.features.device.type == "cpu" else 2**26) // (len(self.weight) * alternatives))
         for start in range(0, max(count, 1), rows):
             yield mixture.rows(slice(start, start + rows))
+
+
+OutputFactory = Callable[..., OutputLayer]
+"""Factory of an output layer: (dim, vocabulary, tied=) -> layer."""

@@ -3,6 +3,7 @@
 Each fast kernel stands beside its plain version:
 
 - ``fused_cross_entropy`` and ``plain_cross_entropy`` (``layers/cross_entropy.py``);
+- ``fused_fenchel_young`` and ``plain_fenchel_young`` (``layers/fenchel_young.py``);
 - dropout from 16-bit random numbers and ``F.dropout`` (``layers/dropout.py``);
 - ``fused_additive`` and ``plain_additive`` (``attention/components/additive.py``);
 - ``blockwise_top`` and ``plain_top`` (``search/topk.py``).

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from typing_extensions import override
 
 from seq2seq.attention.component import AttentionComponent
 from seq2seq.errors import UserError
+from seq2seq.layers.entmax import MIN_ALPHA, entmax
 from seq2seq.layers.tensors import widen
 
 
@@ -96,7 +94,7 @@ class Sparsemax(Normalizer):
 
     @override
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
-        return _entmax(scores, visible, 2.0, _by_sorting)
+        return _entmax(scores, visible, 2.0)
 
 
 class Entmax15(Normalizer):
@@ -107,7 +105,7 @@ class Entmax15(Normalizer):
 
     @override
     def forward(self, scores: Tensor, visible: Tensor) -> Tensor:
-        return _entmax(scores, visible, 1.5, _by_sorting)
+        return _entmax(scores, visible, 1.5)
 
 
 class Entmax(Normalizer):
@@ -138,7 +136,7 @@ class Entmax(Normalizer):
         alpha: Tensor | float = self.alpha
         if self.shape is not None:
             alpha = (1.0 + torch.sigmoid(widen(self.shape)))[:, None, None]
-        return _entmax(scores, visible, alpha, _by_newton)
+        return _entmax(scores, visible, alpha)
 
     @override
     def constrain(self) -> None:
@@ -146,12 +144,6 @@ class Entmax(Normalizer):
         if self.shape is not None:
             with torch.no_grad():
                 self.shape.clamp_(min=_alpha_parameter(MIN_ALPHA))
-
-
-Solve = Callable[[Tensor, Any], Tensor]
-"""Solver: (x, power) -> [x - tau]_+^power, which sums to 1 up to rounding; the largest x is 0."""
-MIN_ALPHA = 1.01
-NEWTON_STEPS = 12  # usually 4 to 7 reach rounding error; 20 000 scores built to be slow took 12
 
 
 def _alpha_parameter(alpha: float) -> float:
@@ -170,82 +162,8 @@ def _softmax(scores: Tensor, visible: Tensor) -> Tensor:
     return weights.masked_fill(~visible, 0.0)
 
 
-def _entmax(scores: Tensor, visible: Tensor, alpha: Tensor | float, solve: Solve) -> Tensor:
+def _entmax(scores: Tensor, visible: Tensor, alpha: Tensor | float) -> Tensor:
     """Return alpha-entmax over the visible positions, where alpha is a number or (H, 1, 1)."""
     exact = widen(scores)
     exact = exact.masked_fill(~visible, torch.finfo(exact.dtype).min)
-    weights: Tensor = _Entmax.apply(exact, alpha, solve)  # type: ignore[no-untyped-call]  # torch leaves it without types
-    return weights.masked_fill(~visible, 0.0).to(scores.dtype)
-
-
-class _Entmax(torch.autograd.Function):
-    """Alpha-entmax with its analytic gradient.
-
-    p = [(alpha - 1) z - tau]_+^(1 / (alpha - 1)) with sum p = 1, for 1 < alpha <= 2 (Peters 2019, equation 9).
-
-    Gradient (Peters 2019, proposition 2; Correia 2019, proposition 1), with s_i = p_i^(2 - alpha), p^ = s / sum s and
-    h = -p log p:
-    dL/dz = s (g - p^ . g), dp/dalpha = (p - p^) / (alpha - 1)^2 + (h - p^ sum h) / (alpha - 1).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, alpha: Tensor | float, solve: Solve) -> Tensor:
-        x = (alpha - 1.0) * (scores - scores.amax(-1, keepdim=True))
-        # tau is at least -1, so that every x below -1 has weight 0.
-        weights = solve(x.clamp_(min=-2.0), 1.0 / (alpha - 1.0))
-        # Remove the rounding error of the solver.
-        weights /= weights.sum(-1, keepdim=True)
-        ctx.fixed = None if isinstance(alpha, Tensor) else alpha
-        ctx.save_for_backward(weights, *([alpha] if isinstance(alpha, Tensor) else []))
-        return weights
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        weights, *learned = ctx.saved_tensors
-        alpha = learned[0] if learned else ctx.fixed
-        # Compute the gradient of the scores: s (g - p^ . g).
-        slope = torch.where(weights > 0, weights.pow(2.0 - alpha), 0.0)
-        share = slope / slope.sum(-1, keepdim=True)
-        of_scores = slope * (grad - (share * grad).sum(-1, keepdim=True))
-        if not ctx.needs_input_grad[1]:
-            return of_scores, None, None
-        # Compute the gradient of alpha.
-        entropy = -torch.xlogy(weights, weights)
-        change = (weights - share) / (alpha - 1.0) + entropy - share * entropy.sum(-1, keepdim=True)
-        return of_scores, (grad * change / (alpha - 1.0)).sum_to_size(alpha.shape), None
-
-
-def _by_sorting(x: Tensor, power: float) -> Tensor:
-    """Solve for power 1 and 2 by sorting (Martins & Astudillo 2016, algorithm 1; Peters 2019, algorithm 2).
-
-    For each number n of largest x there is a tau in closed form. The right n is the last one whose n largest x all
-    exceed their tau.
-    """
-    # Compute a tau for each number of largest x.
-    ordered = x.sort(-1, descending=True).values
-    count = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
-    mean = ordered.cumsum(-1) / count
-    below = 1.0 / count
-    if power == 2.0:
-        below = (below - ordered.square().cumsum(-1) / count + mean.square()).clamp_(min=0.0).sqrt()
-    tau = mean - below
-    # Choose the tau of the last number whose x exceed it.
-    support = (ordered > tau).sum(-1, keepdim=True)
-    return (x - tau.gather(-1, support - 1)).clamp_(min=0.0).pow(power)
-
-
-def _by_newton(x: Tensor, power: Tensor | float) -> Tensor:
-    """Solve for any power > 1 with Newton's method.
-
-    Newton's steps solve |[x - tau]_+|_power = 1. The norm is convex in tau, so that the steps rise from tau = -1 to the
-    root and do not pass it. Twelve steps do the work of fifty steps of Correia's bisection.
-    """
-    # Start below the root.
-    tau = torch.full_like(x[..., :1], -1.0)
-    for _ in range(NEWTON_STEPS):
-        gap = (x - tau).clamp_(min=0.0)
-        slope = gap.pow(power - 1.0)
-        total = (slope * gap).sum(-1, keepdim=True)
-        tau += (total - total.pow(1.0 - 1.0 / power)) / slope.sum(-1, keepdim=True)
-    return (x - tau).clamp_(min=0.0).pow(power)
+    return entmax(exact, alpha).masked_fill(~visible, 0.0).to(scores.dtype)
