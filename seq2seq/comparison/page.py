@@ -18,6 +18,7 @@ from seq2seq.comparison.significance import matrix, significance
 from seq2seq.comparison.slices import Group, Sliced
 from seq2seq.comparison.tables import Cell
 from seq2seq.metrics.faithfulness import ONSET
+from seq2seq.metrics.likelihood import SPARSE_LOSS
 from seq2seq.metrics.table import get_metric
 
 FOLDER = Path(__file__).parent
@@ -161,9 +162,10 @@ def _choices(title: str, found: Sequence[tuple[str, str]]) -> str:
 def _curves(a: Analysis) -> list[tuple[str, str]]:
     """Return the learning curves of likelihood and of the main metric, as (title, SVG)."""
     found = []
-    for metric in sorted({"nll", a.metric}, reverse=True):
+    losses = _losses(a)
+    for metric in dict.fromkeys([*losses, a.metric]):
         label = "loss (nats per token)" if metric == "nll" else metric
-        svg = charts.lines(_curve(a, metric), "updates", f"validation {label}", log=metric == "nll")
+        svg = charts.lines(_curve(a, metric), "updates", f"validation {label}", log=metric in losses)
         found.append((f"Learning curve: validation {label}", svg))
     return found
 
@@ -171,15 +173,23 @@ def _curves(a: Analysis) -> list[tuple[str, str]]:
 def _attention_curves(a: Analysis) -> list[tuple[str, str]]:
     """Return the curves of the entropy and of the onset of attention, as (title, SVG)."""
     entropy = charts.lines(_curve(a, "attention_normalized_entropy"), "updates", "normalised entropy")
-    increase = charts.lines(_curve(a, "nll_increase_averaged"), "updates", "loss increase (nats per token)")
-    return [
-        ("Entropy of attention during training (1 = uniform weights)", entropy),
-        (
-            "Loss increase with averaged attention (each row is replaced by the mean row of its sentence): attention "
-            f"begins at {ONSET} nats per token",
-            increase,
-        ),
-    ]
+    found = [("Entropy of attention during training (1 = uniform weights)", entropy)]
+    title = "Loss increase with averaged attention (each row is replaced by the mean row of its sentence)"
+    for loss in _losses(a):
+        curve = _curve(a, f"{loss}_increase_averaged")
+        if loss == "nll":
+            svg = charts.lines(curve, "updates", "loss increase (nats per token)")
+            found.append((f"{title}: attention begins at {ONSET} nats per token", svg))
+        else:
+            found.append((title, charts.lines(curve, "updates", f"increase of {loss}")))
+    return found
+
+
+def _losses(a: Analysis) -> list[str]:
+    """Return the names of the losses that validation measured; a sparse output layer has a loss of its own."""
+    columns = {key for name in a.names for row in a.curves[name] for key in row}
+    sparse = sorted(name for key in columns if SPARSE_LOSS.matches(name := key.removeprefix("validation/")))
+    return ["nll", *sparse] if "validation/nll" in columns or not sparse else sparse
 
 
 def _curve(a: Analysis, metric: str) -> dict[str, list[Point]]:

@@ -159,6 +159,8 @@ def translate(
 def likelihood(trained: TrainedModel, records: Sequence[Record], max_tokens: int) -> dict[str, MetricResult]:
     """Return perplexity and accuracy of the references, with teacher forcing and without label smoothing.
 
+    A sparse output layer has no perplexity: it has its loss, the size of the support and the share of missed targets.
+
     Args:
         trained: Trained model.
         records: Records to score.
@@ -171,14 +173,22 @@ def likelihood(trained: TrainedModel, records: Sequence[Record], max_tokens: int
         UserError: No record can be scored.
     """
     rows = predicted(trained, records, max_tokens)
-    nll, tokens, correct = rows.sum(0).tolist()
+    nll, tokens, correct, *others = rows.sum(0).tolist()
     if not tokens:
         raise UserError("records: nothing to score, because no record has a source and a target that can be read")
     signature = f"teacher-forced|{tokens:.0f} tokens with </s>|{spelling(trained)}"
-    return {
-        "perplexity": MetricResult(perplexity(nll, tokens), signature, rows[:, :2].tolist()),
-        "accuracy": MetricResult(token_accuracy(correct, tokens), signature, rows[:, [2, 1]].tolist()),
+    output = trained.model.decoder.output
+    main = (
+        {output.loss_name: MetricResult(nll / tokens, signature, rows[:, :2].tolist())}
+        if output.sparse
+        else {"perplexity": MetricResult(perplexity(nll, tokens), signature, rows[:, :2].tolist())}
+    )
+    accuracy = MetricResult(token_accuracy(correct, tokens), signature, rows[:, [2, 1]].tolist())
+    means = {
+        name: MetricResult(total / tokens, signature, rows[:, [column, 1]].tolist())
+        for column, (name, total) in enumerate(zip(output.figures, others, strict=True), 3)
     }
+    return {**main, "accuracy": accuracy, **means}
 
 
 def spelling(trained: TrainedModel) -> str:
@@ -201,14 +211,17 @@ def predicted(trained: TrainedModel, records: Sequence[Record], max_tokens: int)
         max_tokens: Maximum number of tokens of a batch.
 
     Returns:
-        Array (N, 3): -log p in nats, number of tokens, and number of tokens that the model ranks first. A record that
-        cannot be read has zeros.
+        Array (N, 3 + F): -log p in nats (the loss of a sparse output layer), number of tokens, number of tokens that
+        the model ranks first, and the sums of the F ``figures`` of the output layer. A record that cannot be read has
+        zeros.
     """
-    result = np.zeros((len(records), 3))
+    names = trained.model.decoder.output.figures
+    result = np.zeros((len(records), 3 + len(names)))
     with torch.inference_mode(), evaluating(trained.model):
         for batch in batches(trained, records, max_tokens):
             predictions = teacher_forced_nll(trained.model, batch)
-            columns = (predictions.per_token, batch.target_mask, predictions.correct)
+            columns = [predictions.per_token, batch.target_mask, predictions.correct]
+            columns += [predictions.figures[name] for name in names]
             sums = torch.stack([column.double().sum(1) for column in columns], 1)
             # Batches are sorted by length; ``index`` holds the place of each row among the records.
             result[batch.index.cpu()] = sums.cpu()

@@ -15,6 +15,9 @@ erasure        Decrease of log p(y_t), in nats, and share of steps whose most li
 gradients      Kendall's tau-b between the weights of a step and |x . d log p(y_t) / dx| over source words. x is the
                embedding of a word, or the output of the encoder for a cell (Jain & Wallace 2019, section 4.1).
 
+A sparse output layer may give a word p = 0, so that minus its loss takes the place of log p(y_t), and the names of the
+metrics say so: ``loss_entmax15_increase_uniform``, ``loss_entmax15_erased_attended``.
+
 Letters: T target pieces, S source pieces, I source words (or cells), R rows of a batch, each for one step.
 """
 
@@ -85,13 +88,16 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
     how = f"references forced|{len(records)} records|{spelling(trained)}"
 
     # Measure the loss under each intervention.
+    output = trained.model.decoder.output
+    unit = "loss" if output.sparse else "nats"
     nll, tokens = predicted(trained, records, max_tokens).T[:2]
     shares = {}
     for name, intervention in INTERVENTIONS.items():
         with intervention(trained.model):
             increase = predicted(trained, records, max_tokens).T[0] - nll
         rows = list(zip(increase.tolist(), tokens.tolist(), strict=True))
-        shares[f"nll_increase_{name}"] = MetricResult.share(rows, f"nats a token more|attention {name}|{how}")
+        signature = f"{unit} a token more|attention {name}|{how}"
+        shares[f"{output.loss_name}_increase_{name}"] = MetricResult.share(rows, signature)
 
     # Measure erasure and gradients at each step. The seed of the draws is the index of the record.
     steps = [DecodingSteps() for _ in records]
@@ -101,10 +107,12 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
             _measure_steps(trained, record, attention_map, Random(place), max_tokens, steps[place])
 
     # Average over the steps of all records.
-    erased = f"one source word for each step that attends any|p at least 1e-8|{how}"
+    erased = f"one source word for each step that attends any|{'' if output.sparse else 'p at least 1e-8|'}{how}"
+    prefix = f"{output.loss_name}_" if output.sparse else ""
+    lost = "increase of the loss" if output.sparse else "nats of log p(y_t) lost"
     for name, rows, quantity in (
-        ("erased_attended", [(one.lost, one.count) for one in steps], "nats of log p(y_t) lost|the most attended"),
-        ("erased_random", [(one.lost_random, one.count) for one in steps], "nats of log p(y_t) lost|any other"),
+        (f"{prefix}erased_attended", [(one.lost, one.count) for one in steps], f"{lost}|the most attended"),
+        (f"{prefix}erased_random", [(one.lost_random, one.count) for one in steps], f"{lost}|any other"),
         ("flips_attended", [(one.flipped, one.count) for one in steps], "share of steps|the most attended"),
         ("flips_random", [(one.flipped_random, one.count) for one in steps], "share of steps|any other"),
     ):
@@ -191,10 +199,17 @@ def _one_of(places: NDArray[np.intp], draw: Random) -> int:
 
 
 def _at(trained: TrainedModel, decoded: Decoded, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log p(y_t) (R,) and the most likely word (R,), of each row at its own step t."""
+    """Return log p(y_t) (R,) and the most likely word (R,), of each row at its own step t.
+
+    A sparse output layer has minus its loss in place of log p(y_t), which may be -inf.
+    """
     row = torch.arange(len(place), device=place.device)
+    output, target = trained.model.decoder.output, batch.target_out[row, place]
+    if output.sparse:
+        features = decoded.features[row, place]
+        return -output.token_losses(features, target), output(features).argmax(1)
     log_probs = trained.model.decoder.log_probs(decoded)[row, place]  # (R, V)
-    return log_probs.gather(1, batch.target_out[row, place].unsqueeze(1)).squeeze(1), log_probs.argmax(1)
+    return log_probs.gather(1, target.unsqueeze(1)).squeeze(1), log_probs.argmax(1)
 
 
 def _gradients(trained: TrainedModel, batch: Batch, place: Tensor) -> tuple[Tensor, Tensor, NDArray[np.float64]]:

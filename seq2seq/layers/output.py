@@ -5,7 +5,7 @@ Shapes: N target tokens, D features, V vocabulary, J alternatives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
@@ -87,6 +87,8 @@ class OutputLayer(nn.Module):
     min_log_prob = MIN_LOG_PROB
     sparse: ClassVar[bool] = False
     """True if words can have probability 0: then likelihoods are undefined, and copying and mixtures are too."""
+    figures: ClassVar[Sequence[str]] = ()
+    """Names of ``TokenLoss.figures``: metrics whose mean over target tokens is reported beside the loss."""
 
     def __init__(self, dim: int, vocabulary: int, *, tied: nn.Embedding | None = None, bias: bool = True) -> None:
         super().__init__()
@@ -152,6 +154,15 @@ class OutputLayer(nn.Module):
         """
         cross_entropy = plain_cross_entropy if is_plain() else fused_cross_entropy
         return TokenLoss(*cross_entropy(features, self.weight, self.bias, targets, generated, copied, smoothing))
+
+    def token_losses(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each target (N,), without smoothing, with gradient and with N x V logits in memory.
+
+        Args:
+            features: Features (N, D).
+            targets: Targets y (N,) long.
+        """
+        return -token_losses(self.log_probs(features), targets, 0.0)[0]
 
     def mixed_log_probs(self, mixture: Mixture) -> Tensor:
         """Return the log-probabilities of combined alternatives, a block of tokens at a time.

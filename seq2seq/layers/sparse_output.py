@@ -5,6 +5,7 @@ Shapes: N target tokens, D features, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ class EntmaxOutput(OutputLayer):
     """
 
     sparse: ClassVar[bool] = True
+    figures: ClassVar[Sequence[str]] = ("support_size", "zero_probability")
 
     def __init__(
         self,
@@ -86,15 +88,10 @@ class EntmaxOutput(OutputLayer):
         assert generated is None and copied is None
         compute = plain_fenchel_young if is_plain() else fused_fenchel_young
         found = compute(features, self.weight, self.bias, targets, self.alpha, smoothing)
-        figures = {"support_size": found.support, "zero_probability": found.missed}
+        figures = dict(zip(self.figures, (found.support, found.missed), strict=True))
         return TokenLoss(found.total, found.unsmoothed.sum(), found.correct, found.smoothed, figures)
 
+    @override
     def token_losses(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of each target (N,), with gradient.
-
-        Args:
-            features: Features (N, D).
-            targets: Targets y (N,) long.
-        """
         known = targets.masked_fill(targets >= len(self.weight), UNK)
         return fenchel_young(widen(self(features)), known, self.alpha)[0]

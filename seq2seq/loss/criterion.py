@@ -28,7 +28,7 @@ class Losses:
     """
 
     total: Tensor  # the minimised loss: smoothed cross-entropy + weighted terms
-    nll: Tensor  # negative log-likelihood without smoothing, for perplexity
+    nll: Tensor  # loss without smoothing: negative log-likelihood, or the loss of a sparse output layer
     tokens: int  # number of target tokens
     terms: Mapping[str, Tensor] = field(default_factory=dict)  # each term by name, summed, unweighted
     costs: Tensor | None = None  # (2,) ``Reinforce.costs``; None without a moving baseline

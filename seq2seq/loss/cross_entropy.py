@@ -1,11 +1,12 @@
-"""Cross-entropy of the target tokens, for training and for evaluation.
+"""Cross-entropy of the target tokens, for training and for evaluation; the loss of its own of a sparse output layer.
 
 Shapes: B batch, T target tokens, N = B T (or the number of real ones), J alternatives.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,12 +18,13 @@ from seq2seq.model import Seq2Seq
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Negative log-likelihood of the targets, without smoothing."""
+    """Negative log-likelihood of the targets, without smoothing; of a sparse output layer, its loss."""
 
     nll: Tensor  # sum over the target tokens of the batch
     tokens: int  # number of target tokens
     per_token: Tensor  # (B, T), 0 at padding, without gradient
     correct: Tensor  # (B, T) bool, True where the most probable token is the target
+    figures: Mapping[str, Tensor] = field(default_factory=dict)  # ``TokenLoss.figures`` (B, T), 0 at padding
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class CrossEntropy:
     nll: Tensor  # without smoothing
     per_token: Tensor  # (B, T) summands of ``smoothed`` without the surrogate, 0 at padding, without gradient
     correct: Tensor  # (B, T) bool, True where the most probable token is the target
+    figures: Mapping[str, Tensor] = field(default_factory=dict)  # ``TokenLoss.figures`` (B, T), 0 at padding
 
 
 def teacher_forced_nll(model: Seq2Seq, batch: Batch) -> Likelihood:
@@ -62,7 +65,7 @@ def likelihood(decoded: Decoded, batch: Batch) -> Likelihood:
         # Generated and copied probabilities of one word have to be added before the words are compared.
         return _of_distributions(decoded, batch)
     loss = cross_entropy(decoded, batch)
-    return Likelihood(loss.nll, batch.target_tokens, loss.per_token, loss.correct)
+    return Likelihood(loss.nll, batch.target_tokens, loss.per_token, loss.correct, loss.figures)
 
 
 def cross_entropy(decoded: Decoded, batch: Batch, smoothing: float = 0.0) -> CrossEntropy:
@@ -105,9 +108,14 @@ def cross_entropy(decoded: Decoded, batch: Batch, smoothing: float = 0.0) -> Cro
             surrogate = ((loss.per_token - expected) * mixture.log_weights).mean(1).sum()
             real_tokens = loss.per_token.mean(1)
     # Put the real tokens back into their places (B, T).
-    per_token, correct = real_tokens.new_zeros(len(targets)), loss.correct.new_zeros(len(targets))
-    per_token[rows], correct[rows] = real_tokens, loss.correct
-    return CrossEntropy(loss.smoothed + surrogate, loss.nll, per_token.view_as(mask), correct.view_as(mask))
+
+    def placed(values: Tensor) -> Tensor:
+        every = values.new_zeros(len(targets))
+        every[rows] = values
+        return every.view_as(mask)
+
+    figures = {name: placed(values) for name, values in loss.figures.items()}
+    return CrossEntropy(loss.smoothed + surrogate, loss.nll, placed(real_tokens), placed(loss.correct), figures)
 
 
 def _of_distributions(decoded: Decoded, batch: Batch) -> Likelihood:

@@ -5,7 +5,9 @@ Shapes: B batch, T target tokens, S source tokens.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seq2seq.batch import Batch
 from seq2seq.decoders.base import Decoded
@@ -97,5 +99,6 @@ def word_prediction(decoded: Decoded, batch: Batch) -> Tensor:
     mean = (memory.values * real).sum(1) / real.sum(1).clamp(min=1)
     # Sum the log-probabilities of the target words that the vocabulary has.
     known = batch.target_mask & (batch.target_out < vocabulary)
-    log_p = output.log_probs(mean).gather(1, batch.target_out.masked_fill(~known, 0))
+    dtype = torch.promote_types(mean.dtype, torch.float32)
+    log_p = F.log_softmax(output(mean), -1, dtype=dtype).gather(1, batch.target_out.masked_fill(~known, 0))
     return -(log_p * known).sum()

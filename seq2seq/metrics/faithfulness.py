@@ -12,30 +12,21 @@ from seq2seq.metrics.metric import Metric
 ONSET = 0.1
 """Least ``nll_increase_averaged``, in nats per token, at which the model counts as using attention."""
 _faithfulness = partial(Metric, group="faithfulness")
+_LOSSES = (("nll", "nats per token"), ("loss_entmax{n}", ""))
+"""Names of losses, with their units."""
+_INCREASES = {
+    "uniform": "uniform attention",
+    "permuted": "permuted attention weights",
+    "frozen": "the attention of the first step at every step",
+    "averaged": "the sentence's mean attention at every step",
+}
 METRICS = (
-    _faithfulness(
-        "nll_increase_uniform",
-        description="loss increase with uniform attention",
-        unit="nats per token",
-        higher_is_better=None,
-    ),
-    _faithfulness(
-        "nll_increase_permuted",
-        description="loss increase with permuted attention weights",
-        unit="nats per token",
-        higher_is_better=None,
-    ),
-    _faithfulness(
-        "nll_increase_frozen",
-        description="loss increase with the attention of the first step at every step",
-        unit="nats per token",
-        higher_is_better=None,
-    ),
-    _faithfulness(
-        "nll_increase_averaged",
-        description="loss increase with the sentence's mean attention at every step",
-        unit="nats per token",
-        higher_is_better=None,
+    *(
+        _faithfulness(
+            f"{loss}_increase_{name}", description=f"loss increase with {change}", unit=unit, higher_is_better=None
+        )
+        for loss, unit in _LOSSES
+        for name, change in _INCREASES.items()
     ),
     _faithfulness(
         "erased_attended",
@@ -46,6 +37,15 @@ METRICS = (
         "erased_random",
         description="decrease of log-probability without another, random source word",
         unit="nats",
+        higher_is_better=None,
+    ),
+    _faithfulness(
+        "loss_entmax{n}_erased_attended",
+        description="loss increase without the most attended source word",
+    ),
+    _faithfulness(
+        "loss_entmax{n}_erased_random",
+        description="loss increase without another, random source word",
         higher_is_better=None,
     ),
     _faithfulness(

@@ -42,6 +42,12 @@ def _exp_share(sums: Array) -> Array:
         return np.asarray(np.exp(share(sums)))
 
 
+SPARSE_LOSS = Metric(
+    "loss_entmax{n}",
+    "likelihood",
+    "mean loss of a sparse output layer per target token of references; {n} = digits of alpha (Peters 2019)",
+    higher_is_better=False,
+)
 METRICS = (
     Metric(
         "loss",
@@ -65,6 +71,20 @@ METRICS = (
         higher_is_better=False,
         digits=1,
         from_sums=_exp_share,
+    ),
+    SPARSE_LOSS,
+    Metric(
+        "support_size",
+        "likelihood",
+        "mean number of tokens to which a sparse output layer gives p > 0, given a reference so far",
+        higher_is_better=None,
+        digits=2,
+    ),
+    Metric(
+        "zero_probability",
+        "likelihood",
+        "share of the tokens of references to which a sparse output layer gives p = 0",
+        higher_is_better=False,
     ),
     Metric("accuracy", "likelihood", "share of the tokens of references that the model ranks first"),
 )

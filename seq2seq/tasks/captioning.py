@@ -60,8 +60,10 @@ class Captioning(Task):
         "bleu4",
         "rougeL_coco",
         "perplexity",
+        "loss_entmax{n}",
         "pointing",
         "nll_increase_averaged",
+        "loss_entmax{n}_increase_averaged",
     )
     controls: ClassVar[Mapping[str, RecordChange]] = {"shuffled_images": shuffled_images}
 

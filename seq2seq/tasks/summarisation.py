@@ -34,7 +34,14 @@ class Summarisation(Task):
     """
 
     documents = True
-    highlights: ClassVar[Sequence[str]] = ("rouge1", "rouge2", "rougeL", "rougeL_lead_{n}", "perplexity")
+    highlights: ClassVar[Sequence[str]] = (
+        "rouge1",
+        "rouge2",
+        "rougeL",
+        "rougeL_lead_{n}",
+        "perplexity",
+        "loss_entmax{n}",
+    )
     group_size: ClassVar[int] = 64
 
     def __init__(

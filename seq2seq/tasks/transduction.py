@@ -32,8 +32,10 @@ class Transduction(Translation):
         "cer",
         "per",
         "perplexity",
+        "loss_entmax{n}",
         "aer",
         "nll_increase_averaged",
+        "loss_entmax{n}_increase_averaged",
     )
     style = Style(pieces=True)  # a letter is the unit of interest, not a word
 

@@ -17,7 +17,16 @@ from seq2seq.tasks.base import Task
 class Translation(Task):
     """Task that maps a sentence to a sentence of another language."""
 
-    highlights: ClassVar[Sequence[str]] = ("bleu", "chrf", "ter", "perplexity", "aer", "nll_increase_averaged")
+    highlights: ClassVar[Sequence[str]] = (
+        "bleu",
+        "chrf",
+        "ter",
+        "perplexity",
+        "loss_entmax{n}",
+        "aer",
+        "nll_increase_averaged",
+        "loss_entmax{n}_increase_averaged",
+    )
     has_heat_maps = True
 
     @override

@@ -18,6 +18,9 @@ from seq2seq.model import Seq2Seq
 from seq2seq.runtime.torch_kernels import widest
 from seq2seq.training.metric_accumulator import MetricAccumulator
 
+INCREASE = "_increase_averaged"
+"""End of the name of the figure that is a mean over target tokens."""
+
 
 class AttentionFigures:
     """Statistics of cross-attention over the first ``examples`` records of a split, under teacher forcing.
@@ -30,6 +33,8 @@ class AttentionFigures:
                                   its rows, in all heads, hops and layers
                                   (``attention/interventions.py:averaged_over``)
     ============================= ===================================================================================
+
+    The name of the last one begins with the name of the loss (``OutputLayer.loss_name``).
 
     The first three describe the last layer. They are averaged over heads, then over rows, then over sentences. A model
     whose attention has no choice (``attention=none``) has no statistics.
@@ -68,10 +73,11 @@ class AttentionFigures:
         assert decoded.memory is not None
         kept = widest(batch.index.device)
         entropy, by_source, by_target = behaviour(decoded.weights, batch.target_mask, decoded.memory.mask)
+        increase = {f"{model.decoder.output.loss_name}{INCREASE}": after.nll.to(kept) - before.nll.to(kept)}
         self.sums.add(
             tokens=before.tokens,
             sentences=len(batch),
-            nll_increase_averaged=after.nll.to(kept) - before.nll.to(kept),
+            **increase,
             attention_normalized_entropy=torch.tensor(entropy),
             attention_logit_spread_source=torch.tensor(by_source),
             attention_logit_spread_target=torch.tensor(by_target),
@@ -83,7 +89,7 @@ class AttentionFigures:
         tokens, sentences = sums.pop("tokens", 0), sums.pop("sentences", 0)
         if not tokens:
             return {}
-        return {name: sums[name] / (tokens if name == "nll_increase_averaged" else sentences) for name in sorted(sums)}
+        return {name: sums[name] / (tokens if name.endswith(INCREASE) else sentences) for name in sorted(sums)}
 
 
 def behaviour(weights: Mapping[str, Tensor], target: Tensor, source: Tensor) -> tuple[float, float, float]:

@@ -105,7 +105,7 @@ def fit(
     avoid_wrong_ones()
     # Build the parts, and check that validation measures the monitored metric.
     parts = TrainingParts.build(config, model) if parts is None else parts
-    validation = Validation(corpus, parts.options)
+    validation = Validation(corpus, parts.options, model.decoder.output.loss_name)
     if config.trainer.get("limit_val_batches") != 0:
         validation.check(parts.options.monitored)
     with quiet():

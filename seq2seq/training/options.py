@@ -120,7 +120,8 @@ class TrainingOptions:
     def monitored(self) -> str:
         """Metric that selects the best checkpoint: ``monitor``, else ``reward``, else ``nll``.
 
-        A reward takes the place of ``nll``, because training by a reward makes likelihoods worse.
+        A reward takes the place of ``nll``, because training by a reward makes likelihoods worse. With a sparse output
+        layer, ``training/trainer_parts.py`` sets ``monitor`` to its loss in place of ``nll``.
         """
         return self.monitor or self.reward or "nll"
 

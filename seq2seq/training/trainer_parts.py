@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
@@ -62,13 +62,32 @@ class TrainingParts:
         profiler = PhaseProfiler() if config.training.get("profile") else None
         trainer = _trainer(config, model, profiler)
         return TrainingParts(
-            build_node(config.training),
+            _options(config, model),
             build_node(config.loss),
             build_tool(config.optimizer),
             build_tool(config.lr_scheduler),
             profiler,
             trainer,
         )
+
+
+def _options(config: DictConfig, model: Seq2Seq) -> TrainingOptions:
+    """Build the options, with the loss of a sparse output layer as the metric that selects the best checkpoint."""
+    options: TrainingOptions = build_node(config.training)
+    output = model.decoder.output
+    if not output.sparse:
+        return options
+    if options.reward is not None:
+        raise UserError(
+            f"training.reward={options.reward} needs the gradient of log p, which has no bound where a sparse output "
+            "layer gives almost p = 0; use decoder/output=softmax"
+        )
+    if options.monitor in ("nll", "perplexity"):
+        raise UserError(
+            f"training.monitor={options.monitor} is undefined, because a sparse output layer gives words p = 0; use "
+            f"training.monitor={output.loss_name}"
+        )
+    return replace(options, monitor=options.monitor or output.loss_name)
 
 
 def _trainer(config: DictConfig, model: Seq2Seq, profiler: PhaseProfiler | None) -> L.Trainer:

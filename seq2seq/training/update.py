@@ -78,7 +78,7 @@ class Update:
             passes = teacher_forced(self.model, batch, need_weights=self.criterion.needs_weights)
             losses = self.criterion(passes, batch)
             total, tokens = losses.total, losses.tokens
-            figures = {"nll": losses.nll, **losses.terms, **losses.logged}
+            figures = {self.model.decoder.output.loss_name: losses.nll, **losses.terms, **losses.logged}
             if losses.costs is not None:
                 self._costs = losses.costs if self._costs is None else self._costs + losses.costs
         # Add the loss of the rewards. The number below seeds its samples and differs for each micro-batch.

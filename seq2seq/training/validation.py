@@ -52,9 +52,11 @@ class Validation:
     Args:
         corpus: The data.
         options: Options of training, which choose the metrics.
+        loss_name: Name of the metric of the mean loss (``OutputLayer.loss_name``).
     """
 
-    def __init__(self, corpus: Corpus, options: TrainingOptions) -> None:
+    def __init__(self, corpus: Corpus, options: TrainingOptions, loss_name: str = "nll") -> None:
+        self.loss_name = loss_name
         self.corpus, self.metrics = corpus, names_in(options.metrics)
         self.search: Search | None = options.decoding if options.metrics else None
         self.attention = AttentionFigures(options.attention_examples)
@@ -87,7 +89,8 @@ class Validation:
             UserError: There is no validation split, or the metric cannot select a checkpoint.
         """
         check_split(self.corpus)
-        names = ["nll", "perplexity", "accuracy", *self.metrics, *(["aer"] if self.has_gold else [])]
+        likelihoods = ["nll", "perplexity"] if self.loss_name == "nll" else [self.loss_name]
+        names = [*likelihoods, "accuracy", *self.metrics, *(["aer"] if self.has_gold else [])]
         if monitor not in names:
             raise UserError(
                 f"training.monitor={monitor} cannot select a checkpoint; use one of {', '.join(names)}, "
@@ -112,7 +115,8 @@ class Validation:
         decoded = model(batch)
         found = likelihood(decoded, batch)
         terms = penalties(decoded, batch)
-        self.sums.add(nll=found.nll, tokens=found.tokens, correct=found.correct.sum(), **terms)
+        figures = {name: values.sum() for name, values in found.figures.items()}
+        self.sums.add(nll=found.nll, tokens=found.tokens, correct=found.correct.sum(), **figures, **terms)
         # Generate text, attention statistics and alignments where options or data ask for them.
         places = batch.index.tolist()
         if self.search is not None:
@@ -144,8 +148,8 @@ class Validation:
             raise UserError("the validation split has no target tokens")
         nll, correct = sums.pop("nll"), sums.pop("correct")
         scores = {
-            "nll": nll / tokens,
-            "perplexity": perplexity(nll, tokens),
+            self.loss_name: nll / tokens,
+            **({"perplexity": perplexity(nll, tokens)} if self.loss_name == "nll" else {}),
             "accuracy": token_accuracy(int(correct), tokens),
             **{name: value / tokens for name, value in sums.items()},
         }

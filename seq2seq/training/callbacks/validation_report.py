@@ -66,10 +66,10 @@ class ValidationReport(Callback):
         self.reported_at = time.monotonic()
         # Report the figures that guide training; ``metrics.csv`` has the others.
         scores, monitored = self.validation.scores, self.options.monitored
-        names = dict.fromkeys([monitored, "nll", *self.options.metrics, "aer"])
+        names = dict.fromkeys([monitored, self.validation.loss_name, *self.options.metrics, "aer"])
         figures = ", ".join(
             " ".join([name, *rounded(name, scores[name])]).rstrip()
-            for name in sorted(names, key="nll".__ne__)
+            for name in sorted(names, key=self.validation.loss_name.__ne__)
             if name in scores
         )
         best = " (best)" if self.options.better(scores[monitored], self.checkpoints.best_score) else ""
