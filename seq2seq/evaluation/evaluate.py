@@ -97,6 +97,9 @@ def score_records(
     outputs = [generation.text for generation in result.generations]
     result.add(score(task.metrics, outputs, references))
     result.add(likelihood(trained, records, max_tokens))
+    if search.proves:
+        shares = [float(any(output.proven for output in generation.outputs[:1])) for generation in result.generations]
+        result.add({"proven": MetricResult.mean(shares, "outputs that are proven to be the most probable ones")})
 
     # Compare the attention of references with gold annotations.
     places = [n for n, record in enumerate(records) if n in maps or has_gold(record)]

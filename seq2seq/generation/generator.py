@@ -39,6 +39,7 @@ class Output:
     score: float  # the score that ranks hypotheses
     log_prob: float  # log p(text | input)
     finished: bool  # False where the length limit stopped it
+    proven: bool = False  # True where the search has proven that no other output is more probable
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,10 @@ class Scored:
 
     @property
     def loss(self) -> float:
-        """The mean of -log p over the pieces, in nats per token, as validation reports it (``nll``)."""
+        """The mean of -log p over the pieces, in nats per token, as validation reports it (``nll``).
+
+        It is infinite if a sparse output layer gives a piece p = 0.
+        """
         return -sum(self.log_probs) / len(self.log_probs)
 
 
@@ -252,7 +256,7 @@ class TrainedModel:
 
     def _output(self, found: Hypothesis, oov: Sequence[str]) -> Output:
         """Convert a hypothesis to text; ``oov`` are the source words outside the vocabulary."""
-        return Output(self.codec.text(found.tokens, oov), found.score, found.log_prob, found.finished)
+        return Output(self.codec.text(found.tokens, oov), found.score, found.log_prob, found.finished, found.proven)
 
 
 def choose(device: str) -> torch.device:

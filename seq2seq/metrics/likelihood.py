@@ -86,5 +86,11 @@ METRICS = (
         "share of the tokens of references to which a sparse output layer gives p = 0",
         higher_is_better=False,
     ),
+    Metric(
+        "proven",
+        "outputs",
+        "share of outputs that decoding=exact has proven to be the most probable ones (Stahlberg 2019)",
+        higher_is_better=None,
+    ),
     Metric("accuracy", "likelihood", "share of the tokens of references that the model ranks first"),
 )

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -25,13 +26,15 @@ from seq2seq.model import Seq2Seq
 class Hypothesis:
     """Output of a search for one sentence.
 
-    ``log_prob`` is log p(y, </s> | x) of the model, whatever the search prefers or forbids.
+    ``log_prob`` is log p(y, </s> | x) of the model, whatever the search prefers or forbids. A ``</s>`` outside the
+    support of a sparse output layer counts as ``MIN_LOG_PROB`` (``Search``).
     """
 
     tokens: list[int]  # without <s> and </s>
     score: float  # by which the hypotheses of a sentence are ranked
     log_prob: float
     finished: bool  # False if the length limit ended it
+    proven: bool = False  # True if the search has proven that no other output is more probable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,10 @@ class Search(ABC):
     The length of an output is at most min(``max_length``, ``max_length_ratio`` S + ``max_length_offset``), where S
     counts the ``</s>`` of the source. The number of learned positions of the decoder is a limit too. At the limit, only
     ``</s>`` may follow. ``<pad>`` and ``<s>`` are never output.
+
+    A sparse output layer may give p = 0 to all tokens that are allowed. Such a prefix is dropped if its sentence has
+    another hypothesis. If it has none, ``</s>`` ends the output and counts as log p = ``MIN_LOG_PROB``: a short output
+    is better than none.
 
     Args:
         min_length: Smallest number of tokens of an output, without ``</s>``.
@@ -60,6 +67,9 @@ class Search(ABC):
     max_length_offset: CountOrZero = 10
     no_repeat_ngram_size: CountOrZero = 0
     suppress_unk: bool = False
+
+    proves: ClassVar[bool] = False
+    """True if the search says which outputs are proven to be the most probable ones."""
 
     def __post_init__(self) -> None:
         require("min_length", self.min_length, self.min_length >= 0, "must be at least 0")

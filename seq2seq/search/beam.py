@@ -18,6 +18,7 @@ from typing_extensions import override
 from seq2seq.batch import BOS, EOS, PAD, Batch
 from seq2seq.config.ranges import Count
 from seq2seq.encoders.base import EncoderOutput
+from seq2seq.layers.cross_entropy import MIN_LOG_PROB
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, Search, hypothesis, lost, require
 from seq2seq.search.beam_rows import BeamRows
@@ -135,13 +136,17 @@ class _Beams:
         each = min(beam, log_probs.shape[1])
         # Take the K best continuations of each live hypothesis; no other one can be among the K best of a sentence.
         values, tokens = top(log_probs, each)
-        alive = self.log_prob.masked_fill(self.done, -torch.inf).flatten()[slots]
+        alive = self.log_prob.masked_fill(self.done, -torch.inf).flatten()
         total = self.log_prob.new_full((size * beam, each), -torch.inf)
-        total[slots] = values + alive.unsqueeze(1)
+        total[slots] = values + alive[slots].unsqueeze(1)
         # Finished hypotheses keep their slots: each has one continuation of infinite score.
         total[:, 0].masked_fill_(self.done.flatten(), torch.inf)
         next_tokens = slots.new_zeros(size * beam, each)
         next_tokens[slots] = tokens
+        # Where a sentence has neither an output nor a continuation, end its hypotheses (``Search``).
+        stuck = (total.view(size, -1).amax(1) == -torch.inf).repeat_interleave(beam)
+        total[:, 0] = torch.where(stuck, alive + MIN_LOG_PROB, total[:, 0])
+        next_tokens[:, 0].masked_fill_(stuck, EOS)
         # Choose the K best of a sentence, with the hypothesis and the token that each comes from.
         best, candidate = top(total.view(size, -1), beam)
         parent = candidate // each

@@ -24,9 +24,15 @@ class Greedy(Search):
     @override
     def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """Return one output for each sentence."""
-        return [[output] for output in chain(self, model, encoded, _most_probable)]
+        return [[output] for output in chain(self, model, encoded, most_probable)]
 
 
-def _most_probable(log_probs: Tensor, outputs: Tensor, step: int) -> Tensor:
-    """Return the most probable token of each row (N,), and of equal ones the first."""
+def most_probable(log_probs: Tensor, outputs: Tensor, step: int) -> Tensor:
+    """Return the most probable token of each row (N,), and of equal ones the first.
+
+    Args:
+        log_probs: Log-probabilities (N, V).
+        outputs: Numbers of the outputs (N,); the choice does not depend on them.
+        step: Number of the step; the choice does not depend on it.
+    """
     return log_probs.max(1).indices

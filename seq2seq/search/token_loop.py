@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seq2seq.batch import BOS, EOS, PAD
 from seq2seq.encoders.base import EncoderOutput
+from seq2seq.layers.cross_entropy import MIN_LOG_PROB
 from seq2seq.model import Seq2Seq
 from seq2seq.search.base import Hypothesis, Search, hypothesis
 from seq2seq.search.beam_rows import BeamRows
@@ -52,6 +53,8 @@ def chain(options: Search, model: Seq2Seq, encoded: EncoderOutput, choose: Choic
         prefixes = tokens[rows.slots]
         decoded, state = model.decoder(prefixes[:, -1:], state)
         log_probs = forbid(model.decoder.log_probs(decoded)[:, -1], prefixes, rows.slots)
+        # Where no token has a probability, end the output (``Search``).
+        log_probs[:, EOS].masked_fill_(log_probs.amax(1) == -torch.inf, MIN_LOG_PROB)
         token = choose(log_probs, rows.slots, step).unsqueeze(1)
         # Append it to live outputs, and <pad> to finished ones.
         gain = torch.zeros_like(total).index_copy_(0, rows.slots, log_probs.gather(1, token))

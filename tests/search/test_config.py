@@ -24,7 +24,7 @@ def test_file_has_the_options_and_defaults_of_its_class(file: Path) -> None:
 
 
 def test_every_search_has_a_file() -> None:
-    assert {file.stem for file in FILES} == {"beam", "greedy", "sample"}
+    assert {file.stem for file in FILES} == {"beam", "exact", "greedy", "sample"}
     made_by_controls = {"secondpass"}
     kinds = {kind.__name__.lower() for kind in search.Search.__subclasses__()}
-    assert kinds - made_by_controls == {"beam", "greedy", "sample"}
+    assert kinds - made_by_controls == {"beam", "exact", "greedy", "sample"}
