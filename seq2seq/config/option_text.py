@@ -30,6 +30,7 @@ ABOUT = {
     "data": "The dataset.",
     "debug": "Short runs that find mistakes.",
     "decoder": "The network that writes the output.",
+    "decoder/output": "How logits z become the probabilities p of words, and which loss trains them.",
     "decoding": "The search for outputs.",
     "encoder": "The network that reads the source.",
     "experiment": "Recipes: settings of several groups at once.",

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config import signatures
-from seq2seq.config.instantiate import origin, plain, signature_of
+from seq2seq.config.instantiate import CONF, origin, plain, signature_of
 from seq2seq.config.ranges import LARGEST, Range
 from seq2seq.config.signatures import Signature
 from seq2seq.errors import UnknownOption, UserError
@@ -139,6 +139,9 @@ def check_options(
                 own = signature_of(hint.source) if hasattr(hint, "source") else hint
                 check_options(place, value, own, config=config)
         elif not fits(value, hint) and not (value is None and known[key].optional):
+            # A part of its own is chosen by its group.
+            if (CONF / (group := place.replace(".", "/"))).is_dir():
+                raise UserError(f"{place}={value}: must be chosen by {group}=CHOICE")
             named = typing.get_origin(hint) in (dict, Mapping)
             raise UserError(f"{place}={value}: must be {f'{place}.NAME=VALUE' if named else describe(hint)}")
         elif unusable := [number for number in _numbers(value) if not -LARGEST <= number <= LARGEST]:

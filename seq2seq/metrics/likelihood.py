@@ -45,7 +45,7 @@ def _exp_share(sums: Array) -> Array:
 SPARSE_LOSS = Metric(
     "loss_entmax{n}",
     "likelihood",
-    "mean loss of a sparse output layer per target token of references; {n} = digits of alpha (Peters 2019)",
+    "loss of references per target token with entmax outputs of alpha {n} (Peters 2019)",
     higher_is_better=False,
 )
 METRICS = (
@@ -76,21 +76,19 @@ METRICS = (
     Metric(
         "support_size",
         "likelihood",
-        "mean number of tokens to which a sparse output layer gives p > 0, given a reference so far",
+        "mean number of tokens to which a sparse output layer gives p > 0",
         higher_is_better=None,
-        digits=2,
     ),
     Metric(
         "zero_probability",
         "likelihood",
-        "share of the tokens of references to which a sparse output layer gives p = 0",
+        "share of tokens of references to which a sparse output layer gives p = 0",
         higher_is_better=False,
     ),
     Metric(
         "proven",
         "outputs",
-        "share of outputs that decoding=exact has proven to be the most probable ones (Stahlberg 2019)",
-        higher_is_better=None,
+        "share of outputs that decoding=exact has proven to be the most probable (Stahlberg 2019)",
     ),
     Metric("accuracy", "likelihood", "share of the tokens of references that the model ranks first"),
 )

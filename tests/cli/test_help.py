@@ -38,7 +38,7 @@ def test_the_first_page_shows_defaults_purposes_and_choices() -> None:
     text = words(help_text.answer("train", ["--help"]))
     assert "model.dim=128 width of memory and decoder state" in text
     assert "attention/score=additive How a query q is compared with a position k: 10 choices" in text
-    assert "decoding=beam The search for outputs: beam, greedy, sample" in text
+    assert "decoding=beam The search for outputs: beam, exact, greedy, sample" in text
     assert "optimizer.lr peak of the learning rate (default: task.lr, else 0.003)" in text
     assert "decoding.beam_size=VALUE hypotheses per sentence" in words(help_text.answer("generate", ["--help"]))
 
@@ -127,7 +127,7 @@ def test_lists_are_for_scripts() -> None:
     [
         (["--help"], "  python train.py"),
         (["--version"], "seq2seq-attention "),
-        (["list=decoding"], "beam\ngreedy\nsample\n"),
+        (["list=decoding"], "beam\nexact\ngreedy\nsample\n"),
     ],
 )
 def test_help_imports_neither_torch_nor_hydra(typed: list[str], start: str) -> None:

@@ -11,7 +11,7 @@ from seq2seq.comparison.analysis import TESTED
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import METRICS, described, find_metric, get_metric, names_of, rounded
 
-LOWER = {"loss", "nll", "perplexity", "ter", "repetition"}
+LOWER = {"loss", "nll", "loss_entmax{n}", "zero_probability", "perplexity", "ter", "repetition"}
 LOWER |= {name + end for name in ("ser", "cer", "wer", "per", "edit_distance") for end in ("", "_rules")}
 
 
@@ -31,6 +31,8 @@ def test_each_name_belongs_to_one_metric() -> None:
         ("rouge2_lead_3", "rouge2_lead_{n}"),
         ("rougeLsum_lead_45_words", "rougeLsum_lead_{n}_words"),
         ("rouge1_random_10", "rouge1_random_{n}"),
+        ("loss_entmax15", "loss_entmax{n}"),
+        ("loss_entmax15_increase_averaged", "loss_entmax{n}_increase_averaged"),
     ],
 )
 def test_numbered_names_belong_to_their_family(name: str, family: str) -> None:
@@ -78,8 +80,8 @@ def test_what_has_no_direction() -> None:
     """Outside the group of attention, only these metrics have no better direction."""
     neither = {m.name for m in METRICS if m.higher_is_better is None and m.group != "attention"}
     assert neither == {
-        *("nll_increase_uniform", "nll_increase_permuted", "nll_increase_frozen", "nll_increase_averaged"),
-        *("erased_random", "flips_random"),
+        *(f"{loss}_increase_{name}" for loss in ("nll", "loss_entmax{n}") for name in INTERVENTIONS),
+        *("erased_random", "loss_entmax{n}_erased_random", "flips_random", "support_size"),
         *("novelty_1", "novelty_2", "novelty_3", "extractive_coverage", "extractive_density"),
         *("compression", "length_ratio", "caption_words"),
     }
