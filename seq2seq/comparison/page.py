@@ -243,8 +243,7 @@ def _attention(a: Analysis, number: int) -> str:
     if len(head) < 2:
         return ""
     # Explain the columns.
-    known = [m for m in (*tables.ATTENTION, *tables.FAITHFULNESS) if m in a.plain or m in a.estimates]
-    meanings = {m.removeprefix("attention_"): _meaning(m) for m in known}
+    meanings = {m.removeprefix("attention_"): _meaning(m) for m in tables.attention_metrics(a)}
     if a.onsets:
         onset = (
             "updates until averaged attention (each row is replaced by the mean row of its sentence) increases the "

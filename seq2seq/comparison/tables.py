@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from seq2seq.comparison.analysis import COSTS, Analysis
 from seq2seq.comparison.statistics import Estimate
-from seq2seq.metrics.table import get_metric, names_of
+from seq2seq.metrics.table import get_metric, members_of
 
 MEBIBYTE = 2**20
 ALPHA = 0.05
@@ -25,8 +25,6 @@ ATTENTION = (
     "attention_sentinel",
 )
 """Statistics of attention that have a column. The others are almost redundant."""
-FAITHFULNESS = names_of("faithfulness")
-LIKELIHOOD = names_of("likelihood")
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,16 @@ def columns(analysis: Analysis) -> list[str]:
     """
     others = [m for m in analysis.estimates if m != analysis.metric]
     return [analysis.metric, *(m for group in ("outputs", "gold") for m in others if get_metric(m).group == group)]
+
+
+def attention_metrics(analysis: Analysis) -> list[str]:
+    """Return the metrics that describe attention: statistics of its weights, and faithfulness.
+
+    Args:
+        analysis: Analysis of one dataset.
+    """
+    statistics = [m for m in ATTENTION if m in analysis.plain or m in analysis.estimates]
+    return statistics + members_of("faithfulness", (*analysis.estimates, *analysis.plain))
 
 
 def rows(analysis: Analysis, *, interval: str = "[{low}, {high}]") -> list[list[Cell]]:
@@ -158,7 +166,7 @@ def attention_table(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
     Args:
         analysis: Analysis of one dataset.
     """
-    names = [m for m in (*ATTENTION, *FAITHFULNESS) if m in analysis.plain or m in analysis.estimates]
+    names = attention_metrics(analysis)
     onsets = bool(analysis.onsets)
     found = [
         [Cell(name), *([onset(analysis, name)] if onsets else []), *(figure(analysis, m, name) for m in names)]
@@ -190,8 +198,8 @@ def other_figures(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
     Args:
         analysis: Analysis of one dataset.
     """
-    names = [m for m in LIKELIHOOD if m in analysis.estimates and m != analysis.metric]
-    names += [m for m in analysis.plain if m not in (*ATTENTION, *FAITHFULNESS)]
+    names = [m for m in members_of("likelihood", analysis.estimates) if m != analysis.metric]
+    names += [m for m in analysis.plain if m not in attention_metrics(analysis)]
     return ["", *names], [[Cell(name), *(figure(analysis, m, name) for m in names)] for name in analysis.names]
 
 

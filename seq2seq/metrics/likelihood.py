@@ -45,7 +45,7 @@ def _exp_share(sums: Array) -> Array:
 SPARSE_LOSS = Metric(
     "loss_entmax{n}",
     "likelihood",
-    "loss of references per target token with entmax outputs of alpha {n} (Peters 2019)",
+    "loss of references per target token with entmax outputs; n: digits of alpha (Peters 2019)",
     higher_is_better=False,
 )
 METRICS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 
 from seq2seq.errors import UserError
@@ -114,3 +115,14 @@ def names_of(group: str) -> tuple[str, ...]:
         group: Group of metrics, one of ``metric.Group``.
     """
     return tuple(metric.name for metric in METRICS if metric.group == group)
+
+
+def members_of(group: str, names: Iterable[str]) -> list[str]:
+    """Return the names that belong to a group of metrics or to its families, in the order of the table.
+
+    Args:
+        group: Group of metrics, one of ``metric.Group``.
+        names: Names in results.json, such as ``aer_layer2``; others are left out.
+    """
+    known = {name: metric.name for name in names if (metric := find_metric(name)) is not None}
+    return [name for wanted in names_of(group) for name, family in known.items() if family == wanted]

@@ -34,7 +34,7 @@ class Exact(Search):
     all prefixes that are more probable than the best output so far, which is at first the greedy one (branch and bound;
     Stahlberg & Byrne 2019, arXiv:1908.10090, who extend one prefix at a time). The probabilities of the prefixes of one
     length add up to at most 1. So at most n - 1 of them are more probable than 1 / n, and the result is proven if its
-    probability is above 1 / ``max_prefixes``. A sparse output layer leaves few prefixes (Peters 2019, section 4).
+    probability is above 1 / ``max_prefixes``. A sparse output layer leaves few prefixes (Peters 2019).
 
     The score is the log-probability: there is no length penalty. The options below are added to those of ``Search``.
 

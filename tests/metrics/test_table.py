@@ -9,7 +9,7 @@ from seq2seq.attention.interventions import INTERVENTIONS
 from seq2seq.comparison import tables
 from seq2seq.comparison.analysis import TESTED
 from seq2seq.errors import UserError
-from seq2seq.metrics.table import METRICS, described, find_metric, get_metric, names_of, rounded
+from seq2seq.metrics.table import METRICS, described, find_metric, get_metric, members_of, names_of, rounded
 
 LOWER = {"loss", "nll", "loss_entmax{n}", "zero_probability", "perplexity", "ter", "repetition"}
 LOWER |= {name + end for name in ("ser", "cer", "wer", "per", "edit_distance") for end in ("", "_rules")}
@@ -108,3 +108,9 @@ def test_metrics_of_a_comparison_are_in_the_table() -> None:
 def test_descriptions_are_short_and_plain() -> None:
     for metric in METRICS:
         assert 5 < len(metric.description) < 90 and "|" not in metric.description, metric.name
+
+
+def test_members_of_a_group_have_the_order_of_the_table() -> None:
+    """Names of families are found by their pattern; other groups and unknown names are left out."""
+    names = ["accuracy", "loss_entmax2", "mine", "bleu", "loss_entmax15", "nll"]
+    assert members_of("likelihood", names) == ["nll", "loss_entmax2", "loss_entmax15", "accuracy"]
