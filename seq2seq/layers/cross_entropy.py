@@ -17,7 +17,11 @@ from seq2seq.batch import PAD, UNK
 from seq2seq.layers.blockwise import BlockwiseLinear
 from seq2seq.layers.tensors import wide_dtype
 
-MIN_LOG_PROB = -69.0  # lowest log p of a target that may be copied: the loss stays finite, and the gradient is 0 there
+MIN_LOG_PROB = -69.0
+"""Lowest log p of a target that may be copied: the loss stays finite, and the gradient is 0 there.
+
+A search counts an end that it forces where p = 0 like this, too (``search/base.py:Search``).
+"""
 
 
 def token_losses(

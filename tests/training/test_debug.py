@@ -29,7 +29,7 @@ def test_overfit_learns_one_batch(prepare: Callable[..., Any], tmp_path: Path) -
 
 
 def test_overfit_reports_a_batch_that_is_not_learned(prepare: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"debug=overfit: after 5 updates .* nats per token"):
+    with pytest.raises(UserError, match=r"debug=overfit: after 5 updates .* per token"):
         fit(*prepare(**OVERFIT, **{"trainer.max_steps": 5}), tmp_path)
 
 

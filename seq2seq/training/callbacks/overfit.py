@@ -19,12 +19,12 @@ class Overfit(Callback):
     """Callback that trains on one batch until its loss is low, and fails if this does not happen.
 
     Args:
-        target: Loss to reach, in nats per token.
+        target: Loss to reach per token, in nats unless the output layer is sparse.
     """
 
     def __init__(self, target: float) -> None:
         self.target = target
-        self.reached = float("inf")  # loss of the last micro-batch, in nats per token
+        self.reached = float("inf")  # loss of the last micro-batch per token
 
     @override
     def on_train_batch_end(
@@ -42,10 +42,10 @@ class Overfit(Callback):
         steps = trainer.global_step
         if not self.reached < self.target:
             raise UserError(
-                f"debug=overfit: after {steps} updates one batch still costs {self.reached:.4f} nats per token, not "
+                f"debug=overfit: after {steps} updates one batch still costs {self.reached:.4f} per token, not "
                 f"less than {self.target}; the model has a bug, or it needs more updates (trainer.max_steps=N)"
             )
-        log.info("debug=overfit: one batch costs %.4f nats per token after %d updates", self.reached, steps)
+        log.info("debug=overfit: one batch costs %.4f per token after %d updates", self.reached, steps)
 
 
 def without_dropout(model: nn.Module) -> None:
