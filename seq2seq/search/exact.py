@@ -77,9 +77,10 @@ class Exact(Search):
             limits: Largest number of tokens of an output of each sentence.
         """
         # Start with the empty prefix of each sentence.
-        best, device = list(greedy), state.cross[0].mask.device
+        best, memory = list(greedy), state.cross[0].values
+        device, dtype = memory.device, torch.promote_types(memory.dtype, torch.float32)  # as log_probs are
         forbid = Constraints(self, list(limits[: len(best)]), device)
-        bound = torch.tensor([output.log_prob for output in best], dtype=torch.float64, device=device)
+        bound = torch.tensor([output.log_prob for output in best], dtype=dtype, device=device)
         dropped = torch.full_like(bound, -torch.inf)  # (B,) largest log p of a dropped prefix
         sentence = torch.arange(len(best), device=device)  # (N,)
         prefixes = torch.full((len(best), 1), BOS, device=device)  # (N, L)
