@@ -37,10 +37,6 @@ class TextCorpus(Corpus):
         target: Language or column of the target.
         reader: Reader of the files.
         path: Folder or table of a local copy; None if the dataset needs none.
-        language: Language of the files, for datasets with files of several languages.
-        features: Place of features in the source, for datasets with features: ``prefix``, ``suffix`` or ``none``.
-        group: Column whose equal values make records belong together; comparisons resample whole groups. None if each
-            record stands for itself.
         tokenizer: Options of the tokenizers; None for the defaults.
         documents: Whether each line of a source is a sentence (``seq2seq.data.codec.TextCodec``).
         copy: Whether the decoder can copy source words (``seq2seq.data.codec.TextCodec``).
@@ -59,6 +55,10 @@ class TextCorpus(Corpus):
         streaming: Whether training reads from the source directly and stores nothing of the training split.
         buffer_size: Number of records that streaming reads at a time.
         cache: Directory of the tokenizers and the encoded splits.
+        language: Language of the files, for datasets with files of several languages.
+        features: Place of features in the source, for datasets with features: ``prefix``, ``suffix`` or ``none``.
+        group: Column whose equal values make records belong together; comparisons resample whole groups. None if each
+            record stands for itself.
     """
 
     def __init__(
@@ -68,9 +68,6 @@ class TextCorpus(Corpus):
         target: str,
         reader: Reader,
         path: str | None = None,
-        language: str | None = None,
-        features: Place = "suffix",
-        group: str | None = None,
         tokenizer: TokenizerOptions | None = None,
         documents: bool = False,
         copy: bool = False,
@@ -88,6 +85,10 @@ class TextCorpus(Corpus):
         streaming: bool = False,
         buffer_size: Count = 100_000,
         cache: str = "data/cache",
+        *,
+        language: str | None = None,
+        features: Place = "suffix",
+        group: str | None = None,
     ) -> None:
         options = tokenizer or TokenizerOptions()
         limits = max_source_tokens, max_source_sentences, max_target_tokens

@@ -16,7 +16,6 @@ from seq2seq.batch import Batch
 from seq2seq.config.ranges import Count, CountOrZero
 from seq2seq.encoders.base import EncoderOutput
 from seq2seq.model import Seq2Seq
-from seq2seq.runtime.torch_kernels import widest
 from seq2seq.search.base import Hypothesis, Search, require
 from seq2seq.search.token_loop import chain
 from seq2seq.search.topk import top
@@ -61,10 +60,7 @@ class Sample(Search):
     def search(self, model: Seq2Seq, encoded: EncoderOutput, batch: Batch) -> list[list[Hypothesis]]:
         """Return ``samples`` outputs of each sentence, the most probable first."""
         # Draw all random numbers before the search.
-        device = batch.index.device
-        dtype = widest(device)
-        draws = self._draws(batch.index.tolist(), self.limits(model, encoded)).to(device, dtype)
-        draws = draws.clamp(max=1 - torch.finfo(dtype).eps)  # float32 may have rounded a number to 1
+        draws = self._draws(batch.index.tolist(), self.limits(model, encoded)).to(drawing_device(batch.index.device))
 
         def choose(log_probs: Tensor, outputs: Tensor, step: int) -> Tensor:
             return self.choose(log_probs, draws[outputs, step])
@@ -81,25 +77,25 @@ class Sample(Search):
 
         Args:
             log_probs: Log-probabilities (N, V).
-            draws: Random numbers (N,) in [0, 1), in the type in which probabilities are summed.
+            draws: Random numbers (N,) in [0, 1), in fp64, on the device where tokens are drawn.
 
         Returns:
             Tokens (N,) long.
         """
         # Keep the top_k tokens, or sort all tokens for the nucleus.
-        tokens = None
+        device, log_probs, tokens = log_probs.device, log_probs.to(draws.device), None
         if self.top_k:
             log_probs, tokens = top(log_probs, min(self.top_k, log_probs.shape[1]))
         elif self.top_p < 1:
             log_probs, tokens = torch.sort(log_probs, dim=1, descending=True, stable=True)
-        p = (log_probs.to(draws.dtype) / self.temperature).softmax(1)
+        p = (log_probs.double() / self.temperature).softmax(1)
         # Set tokens outside the nucleus to 0.
         if self.top_p < 1:
             p = p.masked_fill(p.cumsum(1) - p >= self.top_p, 0.0)
         # Find each random number in the cumulative distribution, which is not normalised.
         cumulative = p.cumsum(1)
         place = torch.searchsorted(cumulative, (draws * cumulative[:, -1]).unsqueeze(1), right=True)
-        return (place if tokens is None else tokens.gather(1, place)).squeeze(1)
+        return (place if tokens is None else tokens.gather(1, place)).squeeze(1).to(device)
 
     def _draws(self, places: list[int], limits: list[int]) -> Tensor:
         """Return random numbers (R, longest + 1) in [0, 1), fp64; each sentence has its own generator."""
@@ -109,3 +105,12 @@ class Sample(Search):
             stream = np.random.default_rng((self.seed, place)).random((self.samples, limit + 1))
             row[:, : limit + 1] = torch.from_numpy(stream)
         return draws.flatten(0, 1)
+
+
+def drawing_device(device: torch.device) -> torch.device:
+    """Return the device on which tokens are drawn in fp64: the CPU for the GPU of a Mac, which has no fp64.
+
+    Args:
+        device: Device of the model.
+    """
+    return torch.device("cpu") if device.type == "mps" else device

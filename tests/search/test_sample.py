@@ -10,7 +10,8 @@ import torch
 from seq2seq.batch import Batch
 from seq2seq.errors import UserError
 from seq2seq.model import Seq2Seq
-from seq2seq.search import Greedy, Sample, rescore, sample
+from seq2seq.search import Greedy, Sample, rescore
+from seq2seq.search.sample import drawing_device
 
 P = torch.tensor([0.1, 0.4, 0.0, 0.3, 0.2], dtype=torch.float64)
 
@@ -95,20 +96,8 @@ def test_impossible_options_are_refused(options: dict[str, float], named: str) -
         Sample(**options)
 
 
-def test_a_device_without_float64_draws_in_float32(
-    family: str, build: Callable[..., Seq2Seq], batch: Callable[..., Batch], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The GPU of a Mac has no float64: random numbers are used in float32, and none is rounded to 1."""
-    model, sentences = build(family), batch([4, 3, 6])
-    used: list[torch.Tensor] = []
-    choose = Sample.choose
-
-    def noted(self: Sample, log_probs: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        used.append(draws)
-        return choose(self, log_probs, draws)
-
-    monkeypatch.setattr(sample, "widest", lambda device: torch.float32)
-    monkeypatch.setattr(Sample, "choose", noted)
-    monkeypatch.setattr(Sample, "_draws", lambda *_: torch.full((3, 99), 1 - 2.0**-53, dtype=torch.float64))
-    assert len(Sample()(model, sentences)) == 3
-    assert all(draws.dtype == torch.float32 and (draws < 1).all() for draws in used)
+def test_tokens_of_a_mac_are_drawn_on_the_cpu() -> None:
+    """Its GPU has no fp64, in which the distribution function is summed."""
+    assert drawing_device(torch.device("mps")) == torch.device("cpu")
+    for name in ("cpu", "cuda:1"):
+        assert drawing_device(torch.device(name)) == torch.device(name)
