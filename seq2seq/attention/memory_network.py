@@ -40,8 +40,7 @@ class MemoryNetworkAttention(Attention):
     Args:
         query_dim: Q, width of the queries.
         source: Properties of the memory.
-        scale: Factor of the scores: p = softmax(``scale`` u . m); None = 1/sqrt(D) where queries or memory are
-            normalised, else 1.
+        scale: Factor of the scores: p = softmax(``scale`` u . m); None = 1/sqrt(D).
         input_scale: Factor of the inputs x and q of A, B and C; None = 1/sqrt of the width of x and of q.
         hops: K.
         tying: ``adjacent``, A^{k+1} = C^k (and T likewise), or ``layerwise``, one A and one C in all hops and
@@ -102,8 +101,7 @@ class MemoryNetworkAttention(Attention):
         self.embed_query = nn.Linear(query_dim, dim, bias=False)
         self.between_hops = nn.Identity() if adjacent else nn.Linear(dim, dim, bias=False)
         # Choose the scales.
-        own_scale = dim**-0.5 if source.states == "normalised" else 1.0
-        self.scale = own_scale if scale is None else scale
+        self.scale = dim**-0.5 if scale is None else scale
         self.input_scales = [width**-0.5 if input_scale is None else input_scale for width in (source.width, query_dim)]
         # Initialise the parameters.
         for parameter in self.parameters():

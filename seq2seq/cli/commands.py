@@ -127,14 +127,14 @@ def check_train(config: DictConfig, typed: list[str]) -> Parts:
     """
     from seq2seq.cli import quick_check
 
-    if "resume" not in config:
+    if is_new := "resume" not in config:
         quick_check.training(config, typed)
     from seq2seq.compat.torchmetrics import load_on_demand
 
     load_on_demand()
     from seq2seq.cli import train as train_command
 
-    return train_command.check(config, typed)
+    return train_command.check(config, typed, quickly_checked=is_new)
 
 
 def check_evaluate(config: DictConfig, typed: list[str]) -> None:

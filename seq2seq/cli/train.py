@@ -83,12 +83,13 @@ class Parts:
     search: Search
 
 
-def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
+def check(config: DictConfig, typed: Iterable[str] = (), *, quickly_checked: bool = False) -> Parts:
     """Check a config, and build its components.
 
     Args:
         config: Config of a new run, or ``resume`` with the options that change the run.
         typed: Names of the options on the command line.
+        quickly_checked: Whether ``quick_check.training`` has accepted the names and types of the options.
 
     Raises:
         UserError: A name, a type or a value is wrong. Nothing has been written, and no data has been read.
@@ -98,7 +99,8 @@ def check(config: DictConfig, typed: Iterable[str] = ()) -> Parts:
     if resuming := "resume" in config:  # the options of the first start are in the stored config
         resume, config = _resumed(config)
         typed = []
-    quick_check.training(config, None if resuming else typed)
+    if resuming or not quickly_checked:
+        quick_check.training(config, None if resuming else typed)
     config = _with_precision(config)
     Budget.of(config)
     # Build the components; constructors refuse impossible values.

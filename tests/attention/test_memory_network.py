@@ -198,6 +198,5 @@ def test_scales_by_hand() -> None:
 
 
 def test_scales_follow_the_widths() -> None:
-    for states, scale in (("normalised", 1 / 5), ("bounded", 1.0)):
-        attention = MemoryNetworkAttention(16, SourceSpec(4, states=states), dim=25, scale=None, input_scale=None)
-        assert (attention.scale, *attention.input_scales) == pytest.approx((scale, 1 / 2, 1 / 4))
+    attention = MemoryNetworkAttention(16, SourceSpec(4), dim=25, scale=None, input_scale=None)
+    assert (attention.scale, *attention.input_scales) == pytest.approx((1 / 5, 1 / 2, 1 / 4))
