@@ -98,7 +98,7 @@ PAGES = {
                 "Search for outputs",
                 ("decoding", "decoding.beam_size", "decoding.length_penalty", "decoding.max_length"),
             ),
-            Section("Recipes and short runs", ("experiment", "debug")),
+            Section("Recipes and short runs", ("recipe", "experiment", "debug")),
         ),
         examples={
             "python train.py": "an RNN with additive attention",

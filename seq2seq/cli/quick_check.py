@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.cli.merge_overrides import merge_overrides
 from seq2seq.config import signatures, validate
-from seq2seq.config.instantiate import build_node, plain, signature_of
+from seq2seq.config.instantiate import build_node, config_files, plain, signature_of
 from seq2seq.config.ranges import Range
 from seq2seq.errors import UserError
 from seq2seq.metrics.table import METRICS, find_metric
@@ -36,7 +36,7 @@ COMPONENTS = (
     "task",
 )
 """Keys of the components that the config of a run must have."""
-KEYS = (*COMPONENTS, *validate.SLOTS, "default_self", "seed", "model", "budget", "logger")
+KEYS = (*COMPONENTS, *validate.SLOTS, "default_self", "seed", "model", "recipe", "budget", "logger")
 """All keys that the config of a run may have at its top."""
 
 RECEIVERS = {
@@ -63,6 +63,7 @@ def training(config: DictConfig, typed: Iterable[str] | None) -> None:
     Raises:
         UserError: A name, a type or a value is wrong. The message names it.
     """
+    _check_recipe(config)
     config = _with_any_precision(config)
     validate.check(config, keys=KEYS, components=COMPONENTS, typed=typed)
     if typed is not None:
@@ -120,6 +121,18 @@ def _with_any_precision(config: DictConfig) -> DictConfig:
     changed = config.copy()
     changed.trainer.precision = "32-true"
     return changed
+
+
+def _check_recipe(config: DictConfig) -> None:
+    """Refuse a tuned recipe for a mechanism that has no tuned values in this model on these data."""
+    if not OmegaConf.is_missing(config, "recipe"):
+        return
+    tuned = (place.parts for place, _ in config_files() if place.is_relative_to("recipe/tuned"))
+    names = ["/".join((*folders, name.removesuffix(".yaml"))) for _, _, *folders, name in tuned]
+    raise UserError(
+        "recipe=tuned: conf/recipe/tuned has no file DATA/MODEL/MECHANISM.yaml for these choices of data, model and "
+        f"attention; it has: {', '.join(names) or 'none'}. scripts/tune_mechanisms.py writes one; or use recipe=common"
+    )
 
 
 def _check_loggers(config: DictConfig) -> None:

@@ -16,8 +16,10 @@ from seq2seq.errors import UserError
 from seq2seq.stored import moved_names
 from seq2seq.stored.plain import read_yaml, resolved
 
-PRIMARY = ("model", "attention")
+PRIMARY = ("model", "attention", "recipe")
 """Config groups that name a system if they differ; other options do so only if a user typed them."""
+COMMON = ("recipe", "common")
+"""The choice that names no system: runs of earlier versions have it without a record."""
 MAX_ANCESTORS = 8
 """Length of a chain of runs, each started from the one before, whose origins are all compared."""
 CONTROL = "control"
@@ -126,7 +128,7 @@ def choices(path: Path) -> dict[str, str]:
     if not isinstance(kept, Mapping) or not isinstance(lines, list | None):
         raise UserError(f"{folder}: hydra.yaml or overrides.yaml is damaged, so the options of the run are unknown")
     # Replace synonyms, and drop options that do not change what a model learns.
-    names = {group: str(kept[group]) for group in PRIMARY if kept.get(group)}
+    names = {group: str(kept[group]) for group in PRIMARY if kept.get(group) and (group, kept[group]) != COMMON}
     groups = {group: _synonym(group, name) or name for group, name in names.items()}
     typed = [str(line).lstrip("+").partition("=") for line in lines or []]
     return groups | {

@@ -16,8 +16,8 @@ import yaml
 from seq2seq.config import extensions
 from seq2seq.config.instantiate import CONF
 
-HIDDEN = ("hydra", "base")
-"""Folders whose files are no choices: logging of Hydra, and files that other files include."""
+HIDDEN = ("hydra", "base", "tuned")
+"""Folders whose files are no choices: logging of Hydra, files that other files include, and tuned values."""
 GLOBAL = "# @package _global_"
 ABOUT = {
     "attention": "How the decoder attends to the source. In the equations, s (or q) is the query, the state of the "
@@ -38,6 +38,7 @@ ABOUT = {
     "lr_scheduler": "The learning rate over the updates.",
     "model": "Encoder, decoder and their sizes together.",
     "optimizer": "The optimiser.",
+    "recipe": "Where learning rate, warm-up and gain come from: one recipe for all mechanisms, or each at its best.",
     "self_attention": "How a sequence attends to itself. `self_attention=` sets the encoder and the decoder, "
     "`self_attention@encoder_self=` and `self_attention@decoder_self=` one of them.",
     "task": "What sources and targets are.",
@@ -240,7 +241,7 @@ def _default(item: yaml.Node) -> str:
     """Return an entry of ``defaults`` as it is written on a command line: ``score=general``."""
     if isinstance(item, yaml.MappingNode):
         key, value = item.value[0]
-        return f"{key.value.removeprefix('override ')}={value.value}"
+        return f"{key.value.removeprefix('override ').removeprefix('optional ')}={value.value}"
     return str(item.value)
 
 

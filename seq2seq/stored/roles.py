@@ -111,7 +111,7 @@ class Roles:
         # Split the entry into the name of a group and a package.
         is_group = isinstance(entry, Mapping)
         text = next(iter(entry)) if is_group else str(entry)
-        text = text.removeprefix("override ").strip()
+        text = text.removeprefix("override ").removeprefix("optional ").strip()
         if text == "_self_" or text.startswith("hydra/"):
             return
         name, _, package = text.partition("@")
