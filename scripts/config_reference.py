@@ -119,7 +119,7 @@ def command_section(name: str) -> str:
     """
     found = read(CONF / f"{name}.yaml")
     title = "train.py resume=RUN" if name == "resume" else f"{name}.py"
-    chosen = [entry for entry in found.defaults if entry != "_self_" and "hydra/" not in entry]
+    chosen = [entry for entry in found.defaults if not ("hydra/" in entry or "@_global_" in entry or entry == "_self_")]
     parts = [f"## {title}", cell(found.header)]
     if chosen:
         parts.append("Groups: " + ", ".join(f"`{entry}`" for entry in chosen) + ".")

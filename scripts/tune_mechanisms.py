@@ -1,13 +1,13 @@
 """Tune learning rate, warm-up and gain of mechanisms, with the same number of trials for each, for ``recipe=tuned``.
 
-    python scripts/tune_mechanisms.py                                  # twelve mechanisms in both models, hours
-    python scripts/tune_mechanisms.py --models rnn --mechanisms dot    # one of them
-    python scripts/tune_mechanisms.py --data multi30k data.path=DIR    # on other data, with options of train.py
+    python scripts/tune_mechanisms.py                                     # twelve mechanisms in both models, hours
+    python scripts/tune_mechanisms.py --models rnn --mechanisms dot,hard  # some of them
+    python scripts/tune_mechanisms.py --data multi30k data.path=DIR       # on other data, with options of train.py
 
 The first trial of a mechanism has the values of ``recipe=common``. So the tuned values are never worse than these on
-the validation split. Optuna draws the other trials at random: so few trials tell a model-based sampler nothing. All
-mechanisms have the same seed, so they are tried at the same points, relative to their defaults (except mechanisms
-without a gain, such as ``uniform``).
+the validation split. Optuna draws the other trials at random, because a sampler that models the results needs more
+trials than these. All mechanisms have the same seed. So they are tried at the same points, relative to their defaults;
+only mechanisms without a gain, such as ``uniform``, have points of their own.
 
 The trial with the lowest nll on the validation split is written to conf/recipe/tuned/DATA/MODEL/MECHANISM.yaml. A
 mechanism that has this file is left out. Started again after Ctrl-C, the command does only what is not finished.
@@ -19,7 +19,7 @@ import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -30,10 +30,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.cli.hydra_app import compose, explain
-from seq2seq.cli.overrides import as_override
-from seq2seq.comparison.run_config import config_of
+from seq2seq.cli.overrides import as_override, keys
+from seq2seq.comparison.run_config import IGNORED_KEYS, config_of
 from seq2seq.config.instantiate import CONF
 from seq2seq.config.option_text import choices
+from seq2seq.config.validate import suggest
 from seq2seq.errors import UserError
 from seq2seq.files.writing import write_text
 from seq2seq.model import build, without_memory
@@ -55,8 +56,9 @@ WARMUPS = (50, 100, 200, 400)  # updates
 FIXED = (
     *("logger=csv", "training.monitor=nll", "training.metrics=[]", "training.test=false", "training.num_plots=0"),
     *("training.save_attention=0", "training.faithfulness_examples=0", "training.attention_examples=0"),
+    "training.nonfinite=skip",
 )
-"""Options of all trials: a trial measures nll on the validation split, and nothing else that takes time."""
+"""Options of all trials: they measure nll on the validation split, nothing else that takes time, and never give up."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ def tuning_of(data: str, model: str, mechanism: str, overrides: Sequence[str]) -
     """Return the trials of a mechanism: its default values, and the space around them.
 
     Args:
-        data, model, mechanism: Choices of ``train.py``.
+        data: Choice of ``data=``.
+        model: Choice of ``model=``.
+        mechanism: Choice of ``attention=``.
         overrides: Further options of all trials.
 
     Raises:
@@ -134,7 +138,10 @@ def default_gain(config: DictConfig, key: str) -> float:
 
 def _around(value: float, factor: float) -> str:
     """Return the interval from ``value`` / ``factor`` to ``value`` * ``factor``, with even odds in the logarithm."""
-    return f"tag(log,interval({value / factor:.6g},{value * factor:.6g}))"
+    low, high = (
+        float(f"{end:.4g}") for end in (value / factor, value * factor)
+    )  # whole numbers would be drawn as such
+    return f"tag(log,interval({low},{high}))"
 
 
 def commands(tuning: Tuning, folder: Path, options: argparse.Namespace) -> list[list[str]]:
@@ -176,7 +183,7 @@ def run(command: Sequence[str]) -> None:
 
 
 def finished(folder: Path, keys: Sequence[str]) -> list[Trial]:
-    """Return the finished trials of a directory, best first. A trial that diverged has no result.
+    """Return the finished trials of a directory, best first.
 
     Args:
         folder: Directory of the sweeps.
@@ -202,15 +209,15 @@ def page(tuning: Tuning, trials: Sequence[Trial], options: argparse.Namespace) -
     Raises:
         UserError: Trials are missing, or there are others too.
     """
-    if all(trial.values != tuning.common for trial in trials) or len(trials) > options.trials:
+    if len(trials) != options.trials or all(trial.values != tuning.common for trial in trials):
         raise UserError(
-            f"{tuning.name}: {len(trials)} trials have finished, with recipe=common among them or not; expected are "
-            f"{options.trials} with it. Choose another directory with --runs"
+            f"{tuning.name}: {len(trials)} trials are finished, not {options.trials} with recipe=common among them; "
+            "start the command again, or choose another directory with --runs"
         )
     about = f"best of {options.trials} trials of {options.updates:,} updates by nll on the validation split"
     lines = ["# @package _global_", f"# {' '.join(tuning.options)}: {about}"]
-    if options.overrides:
-        lines.append(f"# with {shlex.join(options.overrides)}")
+    if others := [option for option in options.overrides if keys([option])[0] not in IGNORED_KEYS]:
+        lines.append(f"# with {shlex.join(others)}")
     # Show all trials.
     lines += ["# Written by scripts/tune_mechanisms.py", f"# nll: {', '.join(tuning.common)}"]
     for trial in trials:
@@ -222,6 +229,22 @@ def page(tuning: Tuning, trials: Sequence[Trial], options: argparse.Namespace) -
     return "\n".join([*lines, OmegaConf.to_yaml(node)])
 
 
+def listed(group: str) -> Callable[[str], list[str]]:
+    """Return a function that reads an argument as choices of a group, between commas.
+
+    Args:
+        group: Config group of ``train.py``.
+    """
+
+    def read(text: str) -> list[str]:
+        names, known = text.split(","), choices(group)
+        if wrong := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"{group} has no choice {wrong[0]}{suggest(wrong[0], known)}")
+        return names
+
+    return read
+
+
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line.
 
@@ -229,18 +252,23 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         arguments: Command line; None = ``sys.argv``.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    some = f"default: {', '.join(MECHANISMS)}"
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options of train.py for all trials")
     parser.add_argument("--data", default="toy_translation", choices=choices("data"), metavar="DATA", help="the data")
-    parser.add_argument("--models", nargs="+", default=MODELS, choices=choices("model"), metavar="MODEL")
-    parser.add_argument("--mechanisms", nargs="+", default=MECHANISMS, choices=choices("attention"), metavar="MECHANISM")
-    parser.add_argument("--trials", type=positive, default=6, help="trials of each mechanism, the common recipe included")
+    parser.add_argument("--models", type=listed("model"), default=MODELS, metavar="A,B", help="default: both")
+    parser.add_argument("--mechanisms", type=listed("attention"), default=MECHANISMS, metavar="A,B", help=some)
+    parser.add_argument(
+        "--trials", type=positive, default=6, help="trials of each mechanism, the common recipe included"
+    )
     parser.add_argument("--updates", type=positive, default=1200, help="updates of a trial")
     parser.add_argument("--seed", type=int, default=1, help="seed of the drawn trials")
     parser.add_argument("--jobs", type=positive, default=1, help="trials at a time (with OMP_NUM_THREADS=1)")
     parser.add_argument("--runs", type=Path, default=Path("multirun/tuning"), help="directory of the runs")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the files with tuned values")
-    parser.add_argument("--again", action="store_true", help="also write files that exist; finished runs are not run again")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--again", action="store_true", help="also write files that exist; finished runs are not run again"
+    )
+    options = parser.parse_intermixed_args(arguments)
     if options.trials < 2:
         parser.error(f"--trials={options.trials}: there must be at least 2, the first with the common recipe")
     return options

@@ -125,7 +125,7 @@ def _with_any_precision(config: DictConfig) -> DictConfig:
 
 def _check_recipe(config: DictConfig) -> None:
     """Refuse a tuned recipe for a mechanism that has no tuned values in this model on these data."""
-    if not OmegaConf.is_missing(config, "recipe"):
+    if config.get("recipe", "common") is not None:  # the file of the mechanism sets it
         return
     tuned = (place.parts for place, _ in config_files() if place.is_relative_to("recipe/tuned"))
     names = ["/".join((*folders, name.removesuffix(".yaml"))) for _, _, *folders, name in tuned]

@@ -498,6 +498,15 @@ def test_names_contain_an_option_that_differs_on_one_dataset_only(sweep: Path, t
     assert named(untyped) == {"1": "rnn dot (1)", "2": "rnn dot (2)"}
 
 
+def test_names_contain_the_recipe_where_it_differs(sweep: Path) -> None:
+    (one,) = find([sweep / "0"], "test")
+    facets = [{"model": "rnn", "attention": name, **more} for name in "ab" for more in ({}, {"recipe": "tuned"})]
+    runs = [replace(one, key=str(place), facets=facet) for place, facet in enumerate(facets)]
+    assert list(named(runs).values()) == ["a", "a tuned", "b", "b tuned"]
+    assert list(named(runs[:2]).values()) == ["rnn a", "rnn a tuned"]
+    assert list(named(runs[1::2]).values()) == ["a", "b"]
+
+
 def test_an_evaluation_of_other_records_does_not_replace_its_run(sweep: Path, tmp_path: Path) -> None:
     evaluated = evaluate.evaluate(evaluation(sweep / "0", tmp_path / "other", "data.reader.test=3"))
     assert evaluated

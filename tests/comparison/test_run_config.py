@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from seq2seq.comparison.run_config import Origin, eval_diff
+from seq2seq.comparison.run_config import Origin, choices, eval_diff
 
 BEAM = {"_target_": "seq2seq.search.Beam", "beam_size": 5, "max_length": 100, "suppress_unk": False}
 GREEDY = {
@@ -41,3 +43,28 @@ def test_an_option_with_its_default_does_not_change_a_recipe() -> None:
     frozen = {"training": {"_target_": options, "averaging": "ema", "freeze": ["encoder"]}, "seed": 1}
     recipes = [Origin(config, "data").recipe() for config in (before, after, frozen)]
     assert recipes[0] == recipes[1] != recipes[2]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "typed", "named"),
+    [
+        (None, [], {}),  # a run from before there were recipes
+        ("common", ["recipe=common"], {}),
+        ("tuned", ["recipe=tuned", "seed=2"], {"recipe": "tuned"}),
+    ],
+)
+def test_a_tuned_recipe_names_a_run(
+    recipe: str | None, typed: list[str], named: dict[str, str], tmp_path: Path
+) -> None:
+    kept = {"model": "rnn", "attention": "additive"} | ({"recipe": recipe} if recipe else {})
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": {"runtime": {"choices": kept}}}))
+    (tmp_path / ".hydra" / "overrides.yaml").write_text(json.dumps(typed))
+    assert choices(tmp_path) == {"model": "rnn", "attention": "additive"} | named
+
+
+def test_a_tuned_run_is_no_run_of_the_common_recipe() -> None:
+    """The best trial may have had the values of the common recipe."""
+    common = {"optimizer": {"lr": 0.003}, "seed": 1}
+    recipes = [Origin(config, "data").recipe() for config in (common, common | {"recipe": "tuned"})]
+    assert recipes[0] != recipes[1]

@@ -17,7 +17,7 @@ GROUPS = ("attention", "self_attention", "data", "encoder", "decoder", "decoding
 FILES = [
     file
     for file in sorted(CONF.rglob("*.yaml"))
-    if not {"hydra", "experiment", "debug"} & set(file.relative_to(CONF).parts)
+    if not {"hydra", "experiment", "debug", "tuned"} & set(file.relative_to(CONF).parts)
 ]
 
 
