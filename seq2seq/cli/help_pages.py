@@ -215,7 +215,7 @@ PAGES = {
 """{name of the command's config: first page of its help}."""
 
 MORE = {
-    "--config-dir DIR": "add choices of your own: YAML files in DIR, in folders with the names of the groups",
+    "--config-dir DIR": "add choices of your own: YAML files in DIR, in folders named as the groups",
     "trust=[PACKAGE]": "let configs name classes of PACKAGE, which is yours (in the current directory or installed)",
     "--help GROUP": "all choices and options of a group, such as --help {group}",
     "--help GROUP=CHOICE": "one choice with all its options, such as --help {choice}",

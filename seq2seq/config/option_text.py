@@ -38,7 +38,7 @@ ABOUT = {
     "lr_scheduler": "The learning rate over the updates.",
     "model": "Encoder, decoder and their sizes together.",
     "optimizer": "The optimiser.",
-    "recipe": "Where learning rate, warm-up and gain come from: one recipe for all mechanisms, or each at its best.",
+    "recipe": "One recipe for all mechanisms, or one for each. It has learning rate, warm-up and gain.",
     "self_attention": "How a sequence attends to itself. `self_attention=` sets the encoder and the decoder, "
     "`self_attention@encoder_self=` and `self_attention@decoder_self=` one of them.",
     "task": "What sources and targets are.",

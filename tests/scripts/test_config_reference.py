@@ -29,7 +29,7 @@ def test_every_file_and_every_value_is_on_the_page(file: Path) -> None:
     group = file.parent.relative_to(CONF).as_posix()
     if not {"base", "tuned"} & set(file.parts) and group != ".":
         assert f"\n| `{group}={file.stem}` |" in PAGE
-    values = leaves(yaml.safe_load(file.read_text(encoding="utf-8")))
+    values = leaves(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
     options = {option.key.rpartition(".")[2] for option in config_reference.read(file).options}
     assert values <= options
     assert all(f"`{option.key}` |" in PAGE for option in config_reference.read(file).options)
