@@ -34,7 +34,8 @@ class Attention(nn.Module, ABC):
     - exact: by back-propagation through the weights;
     - surrogate: by sampled positions, with a gradient that is right on average, or by weights that evaluation
       does not use;
-    - biased: by sampled positions, with a gradient that differs from that of the expected loss even on average.
+    - biased: by a gradient that differs from that of the expected loss even on average, because of sampled positions or
+      because it stops at earlier weights.
 
     Args:
         query_dim: Q, width of the queries.

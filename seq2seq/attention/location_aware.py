@@ -66,6 +66,8 @@ class LocationAwareAttention(RecurrentAttention):
             raise UserError(f"reach={reach}, half the width of the window, must be at least 1")
         # Build the filters and their projection.
         self.detach, self.radius = detach, reach
+        if detach:
+            self.gradient = "biased"
         self.filters = nn.Parameter(torch.empty(self.heads, filters, width))
         self.weight = nn.Parameter(torch.empty(self.heads, filters, self.compared_dim))
         nn.init.uniform_(self.filters, -(width**-0.5), width**-0.5)

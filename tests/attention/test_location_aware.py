@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import gradcheck
 
 from seq2seq.attention.components.normalizers import Softmax
 from seq2seq.attention.components.scores import Additive, General, Location
@@ -143,6 +145,17 @@ def test_detach(detach: bool) -> None:
     (gradient,) = torch.autograd.grad(context.sum(), [queries])
     assert gradient[0, 1].any()
     assert gradient[0, 0].any() != detach
+    assert attention.gradient == ("biased" if detach else "exact")
+
+
+def test_gradient_through_earlier_weights_equals_finite_differences() -> None:
+    """The law of gradients covers the default, which stops this gradient."""
+    attention, source = build(detach=False), memory(3, 2, width=V)
+
+    def outcomes(queries: Tensor, values: Tensor) -> Tensor:
+        return walk(attention, queries, replace(source, values=values)).context
+
+    assert gradcheck(outcomes, (noise(2, 3, Q).requires_grad_(), source.values.requires_grad_()), fast_mode=True)
 
 
 def test_refusals() -> None:
