@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -109,7 +110,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     if settings.tune is not None:
         return _tuned(trained, config, typed, settings, task)
     # Read the records and the gold alignments.
-    named_sets, training = _record_sets(trained, config, typed, settings)
+    named_sets, training = _record_sets(trained, config, typed, settings, task)
     sets = {name: control(records) for name, records in named_sets.items()}
     # A gold alignment links words of the source.
     if settings.alignment and not task.has_source_words:
@@ -143,7 +144,7 @@ def _tuned(
     trials = candidates(config, settings.tune or {}, {**tuned_options(trained.run), **shared})
     # Tune on the validation split by default: the test split must not choose options.
     chosen_on = dataclasses.replace(settings, split="valid" if settings.split == "auto" else settings.split)
-    ((split, records),) = _record_sets(trained, config, typed, chosen_on)[0].items()
+    ((split, records),) = _record_sets(trained, config, typed, chosen_on, task)[0].items()
     return {split: tune(trained, trials, records, split=split, metric=metric, max_tokens=settings.max_tokens)}
 
 
@@ -256,7 +257,7 @@ def _opening(trained: TrainedModel, config: DictConfig, task: Task) -> TrainedMo
 
 
 def _record_sets(
-    trained: TrainedModel, config: DictConfig, typed: DictConfig, settings: Evaluation
+    trained: TrainedModel, config: DictConfig, typed: DictConfig, settings: Evaluation, task: Task
 ) -> tuple[dict[str, Sequence[Record]], Callable[[], Sequence[Record]]]:
     """Return the records to score, by name, and the function that reads the training records.
 
@@ -274,7 +275,8 @@ def _record_sets(
                 f"{settings.source_file} has {len(sources)} lines, but {settings.target_file} has {len(targets)}; "
                 "line i of one must be the translation of line i of the other"
             )
-        pairs = zip(sources, targets, strict=True)
+        read = partial(task.as_read, data=trained.config.data)
+        pairs = zip(map(read, sources), map(read, targets), strict=True)
         records = [Record(source=source, target=target) for source, target in pairs]
         return {Path(settings.source_file).stem: records}, tuple
     if settings.split is None:

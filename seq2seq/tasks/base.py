@@ -123,7 +123,16 @@ class Task(ABC):
             data: Node ``data`` of the config of the run.
             interactive: Whether a person types the inputs after a prompt.
         """
-        return read_sentences(path, interactive=interactive)
+        return ((name, self.as_read(line, data)) for name, line in read_sentences(path, interactive=interactive))
+
+    def as_read(self, line: str, data: DictConfig) -> str:
+        """Return a line of a file of sources or of references as the reader of the data would read it.
+
+        Args:
+            line: Line without its end.
+            data: Node ``data`` of the config of the run.
+        """
+        return line
 
     def input_files(self, path: str | None) -> Iterator[str | Path]:
         """Return an iterator over the paths that an output must not overwrite: those that ``inputs`` reads.

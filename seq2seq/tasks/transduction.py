@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from omegaconf import DictConfig
@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from seq2seq.data.letters import is_feature
 from seq2seq.data.readers.letters import nfc, with_features
-from seq2seq.generation.inputs import NamedInput
 from seq2seq.metrics import MetricResult, score
 from seq2seq.metrics.aligned_rules import AlignedRules
 from seq2seq.metrics.edits import RULES
@@ -40,11 +39,10 @@ class Transduction(Translation):
     style = Style(pieces=True)  # a letter is the unit of interest, not a word
 
     @override
-    def inputs(self, path: str | None, data: DictConfig, *, interactive: bool = False) -> Iterator[NamedInput]:
+    def as_read(self, line: str, data: DictConfig) -> str:
         # A line is a string, or a lemma and its features with a tab between them.
-        for name, line in super().inputs(path, data, interactive=interactive):
-            text, tab, features = nfc(line).partition("\t")
-            yield name, with_features(text, features, data.get("features") or "suffix") if tab else text
+        text, tab, features = nfc(line).partition("\t")
+        return with_features(text, features, data.get("features") or "suffix") if tab else text
 
     @override
     def scores(self, scored: ScoredRecords) -> dict[str, MetricResult]:
