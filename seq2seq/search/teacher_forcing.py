@@ -54,8 +54,8 @@ def force(model: Seq2Seq, batch: Batch, hypotheses: Sequence[Hypothesis], *, nee
         # Add the posterior of a latent alignment.
         weights = dict(decoded.weights)
         if need_weights and decoded.mixture is not None:
-            layer = max(name for name in weights if name.startswith("cross."))
-            weights[POSTERIOR + layer] = posterior(model, decoded, chosen).unsqueeze(1)
+            layers = sum(name.startswith("cross.") for name in weights)
+            weights[f"{POSTERIOR}cross.{layers - 1}"] = posterior(model, decoded, chosen).unsqueeze(1)
     # Cut off padding.
     memory = decoded.memory
     assert memory is not None

@@ -110,6 +110,12 @@ def test_posterior_equals_the_sum_over_all_alignments(name: str, options: str) -
         close(forced.weights[slot][0], expected / expected.sum(-1, keepdim=True))
 
 
+def test_the_posterior_belongs_to_the_last_of_many_layers() -> None:
+    probe = model("model=transformer", "model.layers=11", *OPTIONS["0-mono"])
+    forced = force(probe, DATA, [Hypothesis([5], 0.0, 0.0, True)] * 2)
+    assert [name for name in forced[0].weights if name.startswith("posterior.")] == ["posterior.cross.10"]
+
+
 @pytest.mark.parametrize("copy", [False, True])
 @pytest.mark.parametrize("kind", ["rnn", "transformer"])
 def test_posterior_of_independent_alignments(kind: str, copy: bool) -> None:
