@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import isqrt, log
+from math import inf, isqrt, log
 from random import Random
 
 import numpy as np
@@ -106,17 +106,19 @@ def faithfulness(trained: TrainedModel, records: Sequence[Record], max_tokens: i
         if attention_map is not None:
             _measure_steps(trained, record, attention_map, Random(place), max_tokens, steps[place])
 
-    # Average over the steps of all records.
-    erased = f"one source word for each step that attends any|{'' if output.sparse else 'p at least 1e-8|'}{how}"
+    # Average over the steps of all records. A loss has no least p; flips have the same meaning for all output layers.
+    steps_of = "one source word for each step that attends any"
+    flips = f"{steps_of}|p at least 1e-8|{how}"
+    losses = f"{steps_of}|{how}" if output.sparse else flips
     prefix = f"{output.loss_name}_" if output.sparse else ""
     lost = "increase of the loss" if output.sparse else "nats of log p(y_t) lost"
-    for name, rows, quantity in (
-        (f"{prefix}erased_attended", [(one.lost, one.count) for one in steps], f"{lost}|the most attended"),
-        (f"{prefix}erased_random", [(one.lost_random, one.count) for one in steps], f"{lost}|any other"),
-        ("flips_attended", [(one.flipped, one.count) for one in steps], "share of steps|the most attended"),
-        ("flips_random", [(one.flipped_random, one.count) for one in steps], "share of steps|any other"),
+    for name, rows, signature in (
+        (f"{prefix}erased_attended", [(one.lost, one.count) for one in steps], f"{lost}|the most attended|{losses}"),
+        (f"{prefix}erased_random", [(one.lost_random, one.count) for one in steps], f"{lost}|any other|{losses}"),
+        ("flips_attended", [(one.flipped, one.count) for one in steps], f"share of steps|the most attended|{flips}"),
+        ("flips_random", [(one.flipped_random, one.count) for one in steps], f"share of steps|any other|{flips}"),
     ):
-        shares[name] = MetricResult.share(rows, f"{quantity}|{erased}")
+        shares[name] = MetricResult.share(rows, signature)
     rows = [(one.tau, one.compared) for one in steps]
     shares["gradient_tau"] = MetricResult.share(rows, f"Kendall tau-b|weights, gradient x input|{how}")
     return {name: score for name, score in shares.items() if score is not None}
@@ -166,9 +168,10 @@ def _measure_steps(
 
         # Add the effects of erasure at the steps that attend a source word.
         counted = attending[row_steps].to(trained.device)
+        least = -inf if trained.model.decoder.output.sparse else MIN_LOG_PROB
         (lost, changed), (lost_random, changed_random) = (
             (
-                float((log_p.clamp(min=MIN_LOG_PROB) - erased_log_p.clamp(min=MIN_LOG_PROB))[counted].sum()),
+                float((log_p.clamp(min=least) - erased_log_p.clamp(min=least))[counted].sum()),
                 int((erased_likeliest != likeliest)[counted].sum()),
             )
             for erased_log_p, erased_likeliest in results

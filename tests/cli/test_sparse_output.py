@@ -50,6 +50,8 @@ def test_the_loss_takes_the_place_of_nats(run: Path) -> None:
     assert {"loss_entmax15", "accuracy", "support_size", "zero_probability"} <= figures.keys()
     increases = {f"loss_entmax15_increase_{name}" for name in ("uniform", "permuted", "frozen", "averaged")}
     assert {*increases, "loss_entmax15_erased_attended", "flips_attended", "gradient_tau"} <= figures.keys()
+    assert "p at least" in figures["flips_attended"]["signature"]  # as with softmax, because no loss is in it
+    assert "p at least" not in figures["loss_entmax15_erased_attended"]["signature"]
     assert not [name for name in figures if "nll" in name or name in ("perplexity", "erased_attended")]
     # The loss selects the checkpoint, and validation reports it.
     training = (results(run) or {})["run"]["training"]
