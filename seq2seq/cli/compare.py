@@ -108,7 +108,8 @@ def _report(options: Comparison, folder: Path, paths: Sequence[Path], runs: list
     notes += repeated(runs)
     names, by_dataset = named(runs), datasets(runs)
     # Check the name of the baseline.
-    known = sorted({*names.values(), *([baseline_rules.NAME] if baseline_rules.has_rules(runs) else [])})
+    rules = [baseline_rules.NAME] if baseline_rules.has_rules(runs, options.metric) else []
+    known = sorted({*names.values(), *rules})
     if options.baseline is not None and options.baseline not in known:
         raise UserError(
             f"baseline={options.baseline}{schema.suggest(options.baseline, known)}; there are {', '.join(known)}"
@@ -123,7 +124,7 @@ def _report(options: Comparison, folder: Path, paths: Sequence[Path], runs: list
             metric, options.samples, options.level, options.correction, options.baseline, options.quality
         )
         log.info("%s: %s of %s", dataset, plural(len(of_dataset), "run"), plural(len(systems), "configuration"))
-        analyses.append(analyse(dataset, baseline_rules.with_rules(systems), choices))
+        analyses.append(analyse(dataset, baseline_rules.with_rules(systems, metric), choices))
         systems_of.append(systems)
     # Rank the configurations over all datasets.
     ranked = _ranked(analyses)

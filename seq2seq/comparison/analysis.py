@@ -128,6 +128,7 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
     metrics = [name for name in names if not name.endswith(RULES)]  # rules have a row of their own
     groups = next((run.groups for entry in entries for run in entry.runs if run.groups is not None), None)
     resampler = Resampler.of(first.size, options.samples, options.seed, groups)
+    units = first.size if groups is None else int(groups.max()) + 1  # records or groups that are drawn
     signatures: dict[str, str] = {}
     estimates: dict[str, dict[str, Estimate]] = {}
     plain: dict[str, dict[str, tuple[float, float | None]]] = {}
@@ -150,15 +151,15 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
         known = {name: [row for row in several if row is not None] for name, several in rows.items()}
         systems = [RunGroup.of(name, metric, several, resampler) for name, several in known.items()]
         estimates[metric] = {system.name: estimate(system, options.level) for system in systems}
-        # Scores with different signatures are never tested.
-        if same and (metric == options.metric or metric in TESTED):
+        # Scores with different signatures are never tested; nor is a single unit, whose resamples are all equal.
+        if same and units > 1 and (metric == options.metric or metric in TESTED):
             differences[metric] = _tested(metric, systems, known, options, groups)
     # Slice the scores by source length and by words.
     counted = slices.by_length(first.source_lengths)
     lengths = [group for group, _ in counted] if len(counted) > 1 else []
     featured = slices.by_feature(first.features)
     words = {
-        entry.name: slices.by_word(entry.runs, options.level)
+        entry.name: slices.by_word(entry.runs, options.level, groups)
         for entry in entries
         if entry.runs[0].word_hits is not None
     }
@@ -176,8 +177,9 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
             else f"no run reaches this validation {quality[0]}"
         )
         notes.append(f"quality={options.quality:g} has no effect: {reason}.")
-    if groups is not None:
-        units = int(groups.max()) + 1
+    if units == 1:
+        notes.append("All records belong together: nothing can be resampled or tested, and intervals have no width.")
+    elif groups is not None:
         few = "; intervals over so few groups are too narrow" if units < FEW_GROUPS else ""
         notes.append(f"Intervals and tests resample whole groups: {units:,} groups of {first.size:,} records{few}.")
     notes += filter(None, map(_partly, entries))
@@ -203,11 +205,15 @@ def analyse(dataset: str, entries: Sequence[System], options: AnalysisOptions) -
         quality=quality,
         lengths=lengths,
         by_length={
-            e.name: slices.of_records(e.runs, options.metric, counted, options.level) for e in entries if lengths
+            e.name: slices.of_records(e.runs, options.metric, counted, options.level, groups)
+            for e in entries
+            if lengths
         },
         features=[group for group, _ in featured],
         by_feature={
-            e.name: slices.of_records(e.runs, options.metric, featured, options.level) for e in entries if featured
+            e.name: slices.of_records(e.runs, options.metric, featured, options.level, groups)
+            for e in entries
+            if featured
         },
         by_place={name: by_place for name, (by_place, _) in words.items()},
         by_frequency={name: by_frequency for name, (_, by_frequency) in words.items() if by_frequency},

@@ -97,21 +97,23 @@ class RuleRun(Run):
         return self._measured.rows(metric + RULES)
 
 
-def with_rules(systems: Sequence[System]) -> list[System]:
+def with_rules(systems: Sequence[System], metric: str) -> list[System]:
     """Return the systems of one dataset, with the rules as the last one if a run measured them.
 
     Args:
         systems: Systems of one dataset.
+        metric: Metric that the rules must have, such as the main one of a comparison.
     """
     measured = (RuleRun.of(run) for system in systems for run in system.runs)
-    rules = next(filter(None, measured), None)
+    rules = next((found for found in measured if found is not None and metric in found.results), None)
     return [*systems, *([] if rules is None else [System(NAME, [rules])])]
 
 
-def has_rules(runs: Sequence[Run]) -> bool:
+def has_rules(runs: Sequence[Run], metric: str | None) -> bool:
     """Return whether a run measured rules.
 
     Args:
         runs: Runs of any datasets.
+        metric: Metric that the rules must have; None for any.
     """
-    return any(RuleRun.of(run) is not None for run in runs)
+    return any(metric in (None, *rules.results) for run in runs if (rules := RuleRun.of(run)) is not None)

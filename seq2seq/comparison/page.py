@@ -92,6 +92,7 @@ def _section(number: int, a: Analysis, examples: ExampleStore) -> str:
         _table(tables.headings(a), tables.rows(a), f"scores{number}"),
         _others(a, number),
         _charts(a),
+        _features(a, number),
         significance(a),
         _attention(a, number),
         _explorer(number, examples),
@@ -212,13 +213,6 @@ def _sliced(a: Analysis) -> list[tuple[str, str]]:
         unit = "letters" if origin is not None and origin.by_letter else "words"
         svg = charts.lines(series, f"source length ({unit})", a.metric, ticks=ticks)
         found.append((f"{a.metric} by source length", svg))
-    # Main metric by feature of the source.
-    if a.features:
-        series = {
-            name: [Point(n, s.score, s.low, s.high) for n, s in enumerate(a.by_feature[name])] for name in a.names
-        }
-        ticks = [group.name for group in a.features]
-        found.append((f"{a.metric} by feature", charts.lines(series, "feature", a.metric, ticks=ticks)))
     # Recall of reference words by place and by frequency.
     kinds: list[tuple[str, str, Mapping[str, Sequence[tuple[Group, Sliced]]]]] = [
         ("position in the reference", "Recall of reference words by their position", a.by_place),
@@ -235,6 +229,16 @@ def _sliced(a: Analysis) -> list[tuple[str, str]]:
         }
         found.append((title, charts.lines(series, label, "recall", ticks=ticks)))
     return found
+
+
+def _features(a: Analysis, number: int) -> str:
+    """Return the folded table of the main metric by feature of the source."""
+    if not a.features:
+        return ""
+    head, rows = tables.feature_table(a)
+    return (
+        f"<details><summary>{escape(a.metric)} by feature</summary>{_table(head, rows, f'features{number}')}</details>"
+    )
 
 
 def _attention(a: Analysis, number: int) -> str:

@@ -25,7 +25,8 @@ MAX_ANCESTORS = 8
 CONTROL = "control"
 """Facet with the control of an evaluation, which is always part of the name."""
 IGNORED_KEYS = {
-    *("seed", "logger", "resume", "data.cache", "data.path", "data.workers", "encoder.cache"),
+    *("seed", "logger", "resume", "encoder.cache"),
+    *(f"data.{name}" for name in ("cache", "path", "workers", "group")),
     *(f"trainer.{name}" for name in ("accelerator", "enable_progress_bar", "log_every_n_steps")),
     "training.strict",
     "training.test",
@@ -39,7 +40,10 @@ DEVICES = ("auto", "cpu", "gpu", "mps")
 """Choices of ``trainer`` that only name the device of a single process."""
 IGNORED_DATA_KEYS = {
     f"data.{name}"
-    for name in ("path", "cache", "workers", "pin_memory", "max_tokens", "max_sentences", "reader", "tokenizer")
+    for name in (
+        *("path", "cache", "workers", "pin_memory", "max_tokens", "max_sentences", "reader", "tokenizer"),
+        "group",
+    )
 }
 """Keys of the data that do not change what is scored."""
 ABSOLUTE_PATH = re.compile(r"(?:^|(?<=[\[\]{},:='\"]))(?:~|[A-Za-z]:|\.\.)?[\\/][^\[\]{},'\"]*")
@@ -221,6 +225,16 @@ def _flat(place: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {place: value}
     return {k: v for key, below in value.items() for k, v in _flat(f"{place}.{key}", below).items()}
+
+
+def dataset_of(config: Mapping[str, Any]) -> str:
+    """Return the name of the dataset, with the language that chooses its files; empty without a name.
+
+    Args:
+        config: Config of a run or an evaluation.
+    """
+    name, language = _name(config), _below(config, "data").get("language")
+    return " ".join(str(part) for part in (name, language) if part) if name else ""
 
 
 def _name(config: Mapping[str, Any]) -> object:

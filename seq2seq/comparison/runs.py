@@ -21,7 +21,17 @@ from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison.known_figures import known_figures
 from seq2seq.comparison.record_digests import RecordDigests
 from seq2seq.comparison.record_slices import numbered, source_length
-from seq2seq.comparison.run_config import CONTROL, Origin, choices, config_of, eval_diff, key, origin_of, portable
+from seq2seq.comparison.run_config import (
+    CONTROL,
+    Origin,
+    choices,
+    config_of,
+    dataset_of,
+    eval_diff,
+    key,
+    origin_of,
+    portable,
+)
 from seq2seq.comparison.word_hits import word_hits
 from seq2seq.config.extensions import command
 from seq2seq.errors import UserError
@@ -301,7 +311,7 @@ def _read(path: Path, split: str) -> Run:
     return Run(
         path,
         split,
-        str(data.get("name") or split) if split in SPLITS else split,
+        dataset_of(own_config) or split if split in SPLITS else split,
         about.get("seed"),
         portable(choices(trained) | otherwise),
         key(origin, otherwise),

@@ -84,7 +84,11 @@ def by_feature(features: Sequence[Sequence[str]]) -> list[tuple[Group, NDArray[n
 
 
 def of_records(
-    runs: Sequence[Run], metric: str, groups: Sequence[tuple[Group, NDArray[np.int64]]], level: float
+    runs: Sequence[Run],
+    metric: str,
+    groups: Sequence[tuple[Group, NDArray[np.int64]]],
+    level: float,
+    together: Groups | None = None,
 ) -> list[Sliced]:
     """Score each group of records.
 
@@ -93,6 +97,7 @@ def of_records(
         metric: Name of the metric.
         groups: Groups of ``by_length`` or ``by_feature``.
         level: Confidence level of the intervals.
+        together: Group of each record (N,), whose records are resampled together; None resamples records.
 
     Returns:
         One score for each group; empty where a run has no sums for the metric.
@@ -100,19 +105,21 @@ def of_records(
     several = [rows for run in runs if (rows := run.rows(metric)) is not None]
     if len(several) < len(runs):
         return []
-    together = runs[0].groups
     return [
         _interval(metric, [rows[places] for rows in several], level, None if together is None else together[places])
         for _, places in groups
     ]
 
 
-def by_word(runs: Sequence[Run], level: float) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
+def by_word(
+    runs: Sequence[Run], level: float, together: Groups | None = None
+) -> tuple[list[tuple[Group, Sliced]], list[tuple[Group, Sliced]]]:
     """Return the recall of reference words by position and by training frequency.
 
     Args:
         runs: Runs of one system.
         level: Confidence level of the intervals.
+        together: Group of each record (N,), whose records are resampled together; None resamples records.
 
     Returns:
         The recall by position in the reference (fifths), and by number of occurrences in the training targets; the
@@ -128,7 +135,6 @@ def by_word(runs: Sequence[Run], level: float) -> tuple[list[tuple[Group, Sliced
     often = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(FREQUENCIES)]
     often.append(f"{FREQUENCIES[-1]} or more")
     counted = all(run.has_frequencies for run in runs)
-    together = runs[0].groups
     return _shares(names, places, level, together), _shares(often, counts, level, together) if counted else []
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seq2seq.cli import hydra_app, train
-from seq2seq.comparison import packing, packs, slices
+from seq2seq.cli import evaluate, hydra_app, train
+from seq2seq.comparison import packing, packs, slices, tables
 from seq2seq.comparison.analysis import AnalysisOptions, analyse
-from seq2seq.comparison.baseline_rules import with_rules
+from seq2seq.comparison.baseline_rules import has_rules, with_rules
 from seq2seq.comparison.record_slices import numbered, source_length
+from seq2seq.comparison.run_config import Origin, dataset_of, eval_diff
 from seq2seq.comparison.runs import Run, read
 from seq2seq.comparison.statistics import Randomiser, Resampler, RunGroup, difference
 from seq2seq.comparison.systems import group_systems
@@ -92,6 +93,28 @@ def inflected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def test_files_are_read_as_the_data_are(inflected: Path, tmp_path: Path) -> None:
+    """``source_file`` has the notation of ``generate.py``, in any normal form."""
+    (tmp_path / "new.src").write_text("Ba\u0308k\tN;GEN(SG)\ndak <N> <PL>\n", encoding="utf-8")
+    (tmp_path / "new.tgt").write_text("Ba\u0308ks\ndaken\n", encoding="utf-8")
+    options = [f"checkpoint={inflected}", f"output={tmp_path / 'out'}", "num_plots=0", "faithfulness_examples=0"]
+    options += [f"{side}_file={tmp_path / f'new.{end}'}" for side, end in (("source", "src"), ("target", "tgt"))]
+    (config,) = hydra_app.compose("evaluate", [hydra_app.as_override(option) for option in options])
+    evaluate.evaluate(config)
+    records = [json.loads(line) for line in (tmp_path / "out" / "outputs" / "new.jsonl").read_text().splitlines()]
+    assert [record["source"] for record in records] == ["B\u00e4k <N> <GEN> <SG>", "dak <N> <PL>"]
+    assert records[0]["references"] == ["B\u00e4ks"]
+
+
+def test_languages_are_datasets_and_groups_are_no_options_of_a_configuration() -> None:
+    config = {"data": {"name": "inflection", "language": "deu", "group": "lemma"}}
+    assert dataset_of(config) == "inflection deu"
+    assert dataset_of({"data": {"name": "multi30k"}}) == "multi30k" and dataset_of({}) == ""
+    other = {"data": {"name": "inflection", "language": "deu", "group": None}}
+    assert Origin(config, "").recipe() == Origin(other, "").recipe()
+    assert eval_diff(other, config, {}, {}) == {}
+
+
 def test_outputs_keep_groups_without_their_names(inflected: Path) -> None:
     records = [json.loads(line) for line in (inflected / "outputs" / "test.jsonl").read_text().splitlines()]
     assert records[0]["group"] == records[2]["group"] == group_id("dak")
@@ -106,10 +129,15 @@ def test_rules_are_learnt_from_the_training_split(inflected: Path) -> None:
 
 def analysed(run: Run) -> object:
     """Return the figures of one run beside the rules."""
-    found = analyse("inflection", with_rules(group_systems([run])), AnalysisOptions("exact_match", samples=200))
+    found = analyse(
+        "inflection", with_rules(group_systems([run]), "exact_match"), AnalysisOptions("exact_match", samples=200)
+    )
     assert "exact_match_rules" not in found.estimates and "rules" in found.names
     assert any("4 groups of 12 records; intervals over so few groups" in note for note in found.notes)
     assert [(group.name, group.size) for group in found.features] == [("N", 12)]  # the others have under ten records
+    head, rows = tables.feature_table(found)
+    assert head == ["feature", "records", *found.names] and head[2] == "rules"
+    assert [cell.text for cell in rows[0][:3]] == ["N", "12", "100.0 [100.0, 100.0]"]
     return found.estimates, found.differences, found.by_feature, found.by_length
 
 
@@ -123,3 +151,17 @@ def test_a_pack_keeps_groups_features_and_rules(inflected: Path, tmp_path: Path)
     assert [set(names) for names in run.features] == [set(names) for names in loaded.features]
     assert run.source_lengths == loaded.source_lengths == [5, 5, 6] * 4
     assert analysed(run) == analysed(loaded)
+
+
+def test_rules_have_a_row_only_where_they_have_the_metric(inflected: Path) -> None:
+    run = read(inflected, "auto")
+    assert has_rules([run], None) and has_rules([run], "cer") and not has_rules([run], "perplexity")
+    assert [system.name for system in with_rules(group_systems([run]), "perplexity")] == ["default"]
+
+
+def test_a_single_group_is_not_tested(inflected: Path) -> None:
+    """All resamples of one lemma are equal, so that any difference would have p = 0."""
+    run = read(inflected, "auto")
+    run.__dict__["groups"] = np.zeros(12, np.int64)
+    found = analyse("inflection", with_rules(group_systems([run]), "cer"), AnalysisOptions("cer", samples=200))
+    assert not found.differences and any("All records belong together" in note for note in found.notes)
