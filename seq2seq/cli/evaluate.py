@@ -118,6 +118,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     gold = read_gold(settings.alignment) if settings.alignment else []
     if settings.reverse:
         gold = [pair.swapped() for pair in gold]
+    gold_records = [record_of(pair, trained.codec) for pair in gold]
     # Choose the directory of the results.
     if settings.output is None:
         check_links(trained.run)
@@ -129,7 +130,7 @@ def evaluate(config: DictConfig) -> dict[str, dict[str, MetricResult]]:
     recorded_config = config.copy()
     recorded_config["evaluation"] = dict(settings.evaluation)
     with claimed(out, recorded_config):
-        return _scored(trained, config, settings, task, control, sets, training, gold, out, started)
+        return _scored(trained, config, settings, task, control, sets, training, gold, gold_records, out, started)
 
 
 def _tuned(
@@ -171,6 +172,7 @@ def _scored(
     sets: Mapping[str, Sequence[Record]],
     training: Callable[[], Sequence[Record]],
     gold: Sequence[GoldLinks],
+    gold_records: Sequence[Record],
     out: Path,
     started: float,
 ) -> dict[str, dict[str, MetricResult]]:
@@ -201,7 +203,7 @@ def _scored(
         name = Path(settings.alignment).stem
         with control.around(trained.model):
             kept = max(settings.num_plots, settings.save_attention)
-            gold_maps = forced(trained, [record_of(pair) for pair in gold], settings.max_tokens, plots=kept)
+            gold_maps = forced(trained, gold_records, settings.max_tokens, plots=kept)
         maps = [one for one in gold_maps if one is not None]  # none is missing: text can always be read
         results[name], links = alignment_error(maps, gold)
         kept_counts = {"plots": settings.num_plots, "examples": settings.save_attention}

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.data.codec import Codec
 from seq2seq.data.records import Record, regions_of
+from seq2seq.data.tokenizer import LETTERS
+from seq2seq.errors import UserError
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.metrics.alignment import LinkCounts, agreement, align, counts, diagonal, uniform
 from seq2seq.metrics.gold import GoldLinks
@@ -179,13 +182,25 @@ GOLD_METRICS = {"alignment": link_metrics, "origins": sentence_metrics, "regions
 """Function that compares attention with gold annotations, by the key of the annotations in a record."""
 
 
-def record_of(gold: GoldLinks) -> Record:
+def record_of(gold: GoldLinks, codec: Codec) -> Record:
     """Return the sentence pair of a gold file as a record.
 
     Args:
         gold: Sentence pair with gold links.
+        codec: Codec of a model that reads text.
+
+    Raises:
+        UserError: The model reads letters, and a word of the pair is not one of them.
     """
-    return Record(source=" ".join(gold.source), target=" ".join(gold.target))
+    sides = dict(zip(("source", "target"), (gold.source, gold.target), strict=True))
+    texts = {side: codec.tokenizers[side].join(words) for side, words in sides.items()}
+    for side, words in sides.items():
+        if codec.tokenizers[side].type == LETTERS and tuple(codec.tokenizers[side].split(texts[side])) != words:
+            raise UserError(
+                f"alignment: {' '.join(words)} has words that are not letters, but the model reads letters of the "
+                f"{side}; make each letter and each feature such as <PL> a word of its own"
+            )
+    return Record(source=texts["source"], target=texts["target"])
 
 
 def _agreed(figures: LinkCounts, how: str, rows: RecordRows | None = None) -> MetricResult:

@@ -31,7 +31,6 @@ from seq2seq.data.corpus import Corpus
 from seq2seq.data.letters import features_in
 from seq2seq.data.records import Record
 from seq2seq.evaluation.evaluate import EvaluationResult
-from seq2seq.evaluation.gold_metrics import record_of
 from seq2seq.files.writing import growing, write_text
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.generation.generator import TrainedModel
@@ -109,7 +108,8 @@ def save_gold(
     # Write one line for each pair.
     with growing(directory / "outputs" / f"{name}.jsonl") as file:
         for pair, scored_output, sums in zip(gold, links, by_record(metrics, len(gold)), strict=True):
-            entry = {**record_of(pair), "alignment": to_pharaoh(scored_output), "sums": sums}
+            words = {"source": " ".join(pair.source), "target": " ".join(pair.target)}
+            entry = {**words, "alignment": to_pharaoh(scored_output), "sums": sums}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     # Draw the attention of the first pairs.

@@ -6,8 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
-from seq2seq.evaluation.gold_metrics import alignment_error, sentence_metrics
+from seq2seq.data.codec import TextCodec
+from seq2seq.data.records import Record
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import UserError
+from seq2seq.evaluation.gold_metrics import alignment_error, record_of, sentence_metrics
 from seq2seq.generation.attention_map import AttentionMap
 from seq2seq.metrics.gold import GoldLinks
 
@@ -47,3 +52,14 @@ def test_error_of_the_posterior() -> None:
     assert (found["aer"].score, found["aer_posterior"].score) == (0.5, 0.0)
     without, _ = alignment_error([replace(seen, posterior=None)], [gold])
     assert "aer_posterior" not in without
+
+
+def test_words_of_gold_links_are_letters_where_the_model_reads_letters() -> None:
+    letters = Tokenizer.train(["ab c <PL>"], type="letters")
+    codec = TextCodec(letters, letters)
+    gold = GoldLinks.of(["a", "b", "␣", "c", "<PL>"], ["a"], [(0, 0)])
+    assert record_of(gold, codec) == Record(source="ab c <PL>", target="a")
+    with pytest.raises(UserError, match=r"alignment: ab c has words that are not letters.*of the source"):
+        record_of(GoldLinks.of(["ab", "c"], ["a"], []), codec)
+    words = Tokenizer.train(["ab c"], type="word")
+    assert record_of(GoldLinks.of(["ab", "c"], ["c"], []), TextCodec(words, words)) == Record(source="ab c", target="c")
