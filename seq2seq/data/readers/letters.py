@@ -76,7 +76,9 @@ class LetterReader(Reader):
         return reasons
 
     def _check(self, at: DataLocation) -> None:
-        """Refuse names of columns or of a language that do not exist."""
+        """Refuse names of columns or of a language that do not exist, and a column that is named twice."""
+        if twice := [name for n, name in enumerate(self.columns) if name in self.columns[:n]]:
+            raise UserError(f"data.reader.columns={list(self.columns)} names {twice[0]} twice; give each column a name")
         for option, name in (("source", at.source), ("target", at.target), ("group", at.group)):
             if name is not None and name not in self.columns:
                 raise UserError(f"data.{option}={name} is none of the columns {', '.join(self.columns)}")

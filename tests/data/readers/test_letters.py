@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -119,6 +120,8 @@ def test_the_language_chooses_the_files(tmp_path: Path) -> None:
         READER.splits(at(tmp_path, language=None))
     with pytest.raises(UserError, match=r"^data.group=word is none of the columns lemma, features, form$"):
         READER.splits(at(tmp_path, group="word"))
+    with pytest.raises(UserError, match=r"^data.reader.columns=\['lemma', 'lemma'\] names lemma twice"):
+        replace(READER, columns=["lemma", "lemma"]).splits(at(tmp_path))
 
 
 def test_the_fingerprint_follows_content_language_and_features(tmp_path: Path) -> None:
