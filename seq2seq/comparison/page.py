@@ -16,6 +16,7 @@ from seq2seq.comparison.explorer import ExampleStore, written
 from seq2seq.comparison.ranks import Ranking
 from seq2seq.comparison.significance import matrix, significance
 from seq2seq.comparison.slices import Group, Sliced
+from seq2seq.comparison.statistics import Estimate
 from seq2seq.comparison.tables import Cell
 from seq2seq.metrics.faithfulness import ONSET
 from seq2seq.metrics.likelihood import SPARSE_LOSS
@@ -235,10 +236,13 @@ def _features(a: Analysis, number: int) -> str:
     """Return the folded table of the main metric by feature of the source."""
     if not a.features:
         return ""
-    head, rows = tables.feature_table(a)
-    return (
-        f"<details><summary>{escape(a.metric)} by feature</summary>{_table(head, rows, f'features{number}')}</details>"
-    )
+    rows = [[Cell(group.name), Cell(f"{group.size:,}", group.size)] for group in a.features]
+    for name in a.names:
+        for row, found in zip(rows, a.by_feature[name], strict=True):
+            score = Estimate(found.score, found.low, found.high, None, 1)
+            row.append(tables.estimated(a.metric, score, "[{low}, {high}]"))
+    table = _table(["feature", "records", *a.names], rows, f"features{number}")
+    return f"<details><summary>{escape(a.metric)} by feature</summary>{table}</details>"
 
 
 def _attention(a: Analysis, number: int) -> str:

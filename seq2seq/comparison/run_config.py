@@ -227,16 +227,6 @@ def _flat(place: str, value: Any) -> dict[str, Any]:
     return {k: v for key, below in value.items() for k, v in _flat(f"{place}.{key}", below).items()}
 
 
-def dataset_of(config: Mapping[str, Any]) -> str:
-    """Return the name of the dataset, with the language that chooses its files; empty without a name.
-
-    Args:
-        config: Config of a run or an evaluation.
-    """
-    name, language = _name(config), _below(config, "data").get("language")
-    return " ".join(str(part) for part in (name, language) if part) if name else ""
-
-
 def _name(config: Mapping[str, Any]) -> object:
     """Return the name of the dataset."""
     return _below(config, "data").get("name")

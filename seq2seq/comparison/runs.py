@@ -21,17 +21,7 @@ from seq2seq.attention_store import AttentionRecord
 from seq2seq.comparison.known_figures import known_figures
 from seq2seq.comparison.record_digests import RecordDigests
 from seq2seq.comparison.record_slices import numbered, source_length
-from seq2seq.comparison.run_config import (
-    CONTROL,
-    Origin,
-    choices,
-    config_of,
-    dataset_of,
-    eval_diff,
-    key,
-    origin_of,
-    portable,
-)
+from seq2seq.comparison.run_config import CONTROL, Origin, choices, config_of, eval_diff, key, origin_of, portable
 from seq2seq.comparison.word_hits import word_hits
 from seq2seq.config.extensions import command
 from seq2seq.errors import UserError
@@ -96,9 +86,8 @@ class Run:
     @cached_property
     def digests(self) -> Mapping[str, RecordDigests]:
         """The digests of the sources and the references: {"source": ..., "reference": ...}."""
-        sources = (self.source(place) for place in range(self.size))
         return {
-            "source": RecordDigests.of(sources),
+            "source": RecordDigests.of(self.source(place) for place in range(self.size)),
             "reference": RecordDigests.of(json.dumps(references(record)) for record in self.records),
         }
 
@@ -308,10 +297,11 @@ def _read(path: Path, split: str) -> Run:
     origin = origin_of(trained, config)
     data, control = own_config.get("data"), otherwise.get(CONTROL)
     data = data if isinstance(data, Mapping) else {}
+    dataset = " ".join(str(data[key]) for key in ("name", "language") if data.get(key))
     return Run(
         path,
         split,
-        dataset_of(own_config) or split if split in SPLITS else split,
+        dataset if dataset and split in SPLITS else split,
         about.get("seed"),
         portable(choices(trained) | otherwise),
         key(origin, otherwise),

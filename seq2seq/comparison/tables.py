@@ -203,20 +203,6 @@ def other_figures(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
     return ["", *names], [[Cell(name), *(figure(analysis, m, name) for m in names)] for name in analysis.names]
 
 
-def feature_table(analysis: Analysis) -> tuple[list[str], list[list[Cell]]]:
-    """Return the main metric by feature of the source, with intervals, as (headings, rows).
-
-    Args:
-        analysis: Analysis of one dataset.
-    """
-    rows = [[Cell(group.name), Cell(f"{group.size:,}", group.size)] for group in analysis.features]
-    for name in analysis.names:
-        for row, found in zip(rows, analysis.by_feature[name], strict=True):
-            score = Estimate(found.score, found.low, found.high, None, 1)
-            row.append(estimated(analysis.metric, score, "[{low}, {high}]"))
-    return ["feature", "records", *analysis.names], rows
-
-
 def markdown(analyses: Sequence[Analysis]) -> str:
     """Return the tables of all datasets in Markdown.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from seq2seq.cli import evaluate, hydra_app, train
-from seq2seq.comparison import packing, packs, slices, tables
+from seq2seq.comparison import packing, packs, page, slices
 from seq2seq.comparison.analysis import AnalysisOptions, analyse
 from seq2seq.comparison.baseline_rules import has_rules, with_rules
 from seq2seq.comparison.record_slices import numbered, source_length
-from seq2seq.comparison.run_config import Origin, dataset_of, eval_diff
+from seq2seq.comparison.run_config import Origin, eval_diff
 from seq2seq.comparison.runs import Run, read
 from seq2seq.comparison.statistics import Randomiser, Resampler, RunGroup, difference
 from seq2seq.comparison.systems import group_systems
@@ -106,10 +107,9 @@ def test_files_are_read_as_the_data_are(inflected: Path, tmp_path: Path) -> None
     assert records[0]["references"] == ["B\u00e4ks"]
 
 
-def test_languages_are_datasets_and_groups_are_no_options_of_a_configuration() -> None:
+def test_languages_are_datasets_and_groups_are_no_options_of_a_configuration(inflected: Path) -> None:
+    assert read(inflected, "auto").dataset == "inflection deu"
     config = {"data": {"name": "inflection", "language": "deu", "group": "lemma"}}
-    assert dataset_of(config) == "inflection deu"
-    assert dataset_of({"data": {"name": "multi30k"}}) == "multi30k" and dataset_of({}) == ""
     other = {"data": {"name": "inflection", "language": "deu", "group": None}}
     assert Origin(config, "").recipe() == Origin(other, "").recipe()
     assert eval_diff(other, config, {}, {}) == {}
@@ -135,9 +135,8 @@ def analysed(run: Run) -> object:
     assert "exact_match_rules" not in found.estimates and "rules" in found.names
     assert any("4 groups of 12 records; intervals over so few groups" in note for note in found.notes)
     assert [(group.name, group.size) for group in found.features] == [("N", 12)]  # the others have under ten records
-    head, rows = tables.feature_table(found)
-    assert head == ["feature", "records", *found.names] and head[2] == "rules"
-    assert [cell.text for cell in rows[0][:3]] == ["N", "12", "100.0 [100.0, 100.0]"]
+    table = re.sub(r"<[^>]+>", " ", page._features(found, 0))
+    assert table.split()[3:10] == ["feature", "records", "rules", "default", "N", "12", "100.0"]
     return found.estimates, found.differences, found.by_feature, found.by_length
 
 
